@@ -1,0 +1,88 @@
+"""What people read: Rich on stderr. Programs read stdout, where a verb prints its result and nothing else."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
+from rich.progress import Task as RichTask
+from rich.table import Table
+from rich.text import Text
+
+console = Console(stderr=True, highlight=False)
+
+
+def say(message: str) -> None:
+    """One line of news."""
+    console.print(message, markup=False, soft_wrap=True)
+
+
+def warn(message: str) -> None:
+    """One line about something that is odd but survivable."""
+    console.print(Text("warning: ", style="yellow").append(message, style="default"), soft_wrap=True)
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+    """A table; the first column to the left, the others to the right."""
+    grid = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
+    for index, column in enumerate(columns):
+        grid.add_column(column, justify="right" if index else "left", overflow="fold")
+    for row in rows:
+        grid.add_row(*(Text(str(cell)) for cell in row))
+    console.print(grid)
+
+
+class _Rate(ProgressColumn):
+    def render(self, task: RichTask) -> Text:
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:,.1f}/s" if speed and speed < 10 else f"{speed:,.0f}/s" if speed else "")
+
+
+class Bar:
+    """A progress bar, or in a pipe a line every tenth of the way."""
+
+    def __init__(self, progress: Progress | None, title: str, total: int | None) -> None:
+        self._progress, self._title, self._total = progress, title, total
+        self._done = self._told = 0
+        self._task = progress.add_task(title, total=total, note="") if progress else None
+
+    def advance(self, count: int = 1, note: str | None = None) -> None:
+        """Moves on by ``count`` units; ``note`` is shown at the end of the line."""
+        self._done += count
+        if self._progress is not None and self._task is not None:
+            self._progress.advance(self._task, count)
+            if note is not None:
+                self._progress.update(self._task, note=note)
+        elif self._total and self._done * 10 // self._total > self._told:
+            self._told = self._done * 10 // self._total
+            say(f"{self._title}: {self._done:,}/{self._total:,}{'  ' + note if note else ''}")
+
+
+@contextlib.contextmanager
+def progress(title: str, total: int | None, unit: str = "") -> Iterator[Bar]:
+    """A progress bar with rate and time left on a terminal; in a pipe, a line every tenth of the way."""
+    if not console.is_terminal:
+        yield Bar(None, title, total)
+        return
+    columns = [
+        TextColumn("[bold]{task.description}"),
+        BarColumn(bar_width=20),
+        MofNCompleteColumn(),
+        TextColumn(unit),
+        _Rate(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    ]
+    with Progress(*columns, console=console) as rich_progress:
+        yield Bar(rich_progress, title, total)

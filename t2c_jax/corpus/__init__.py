@@ -1,0 +1,1 @@
+"""Sources to cleaned (text, code) pairs. Knows nothing of JAX; TensorFlow only in its one writer."""

@@ -1,0 +1,1 @@
+"""Pairs to batches: tokenizer, objectives, packing and the tf.data pipeline."""

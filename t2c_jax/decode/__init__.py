@@ -1,0 +1,1 @@
+"""Search over a cache pytree, and generation: text in, code out."""

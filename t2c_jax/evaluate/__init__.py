@@ -1,0 +1,1 @@
+"""Scores of generated code beside a retrieval baseline, and the report."""

@@ -1,0 +1,1 @@
+"""Pure Flax modules: encoders, decoders, and the sequence-to-sequence model that joins them."""

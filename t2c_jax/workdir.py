@@ -1,0 +1,179 @@
+"""The run's directory: its layout, its lock, and stages that finish whole or leave nothing.
+
+A stage is a function of (config, workdir) that writes one directory with a ``manifest.json`` in it: digests
+of its inputs, the part of the config that it read, counts and versions. ``Workdir.stage`` skips one whose
+manifest still matches, and otherwise lets it write aside and renames the result into place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import t2c_jax
+from t2c_jax.errors import UserError
+
+MANIFEST = "manifest.json"
+
+
+def digest(*parts: bytes | str | Path) -> str:
+    """SHA-256, as 16 hexadecimal digits, over byte strings, texts, and the contents of files."""
+    state = hashlib.sha256()
+    for part in parts:
+        if isinstance(part, Path):
+            state.update(hashlib.file_digest(part.open("rb"), "sha256").digest())
+        else:
+            data = part.encode("utf-8") if isinstance(part, str) else part
+            state.update(len(data).to_bytes(8, "little") + data)
+    return state.hexdigest()[:16]
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes a JSON file so that a reader sees the old one or the new one, never a part."""
+    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    with aside.open("w", encoding="utf-8") as file:
+        json.dump(value, file, indent=1, ensure_ascii=False)
+        file.write("\n")
+        file.flush()
+        os.fsync(file.fileno())
+    aside.replace(path)
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """What a stage left: its directory, its manifest, and whether it ran or stood already."""
+
+    path: Path
+    manifest: dict[str, Any]
+    ran: bool
+
+
+class Workdir:
+    """Paths of one run; ``locked`` for as long as something writes there."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+
+    corpus = property(lambda self: self.path / "corpus")
+    tokenizer = property(lambda self: self.path / "tokenizer")
+    tokens = property(lambda self: self.path / "tokens")
+    checkpoints = property(lambda self: self.path / "checkpoints")
+    evaluations = property(lambda self: self.path / "evaluations")
+    config = property(lambda self: self.path / "config.json")
+    metrics = property(lambda self: self.path / "metrics.jsonl")
+    tensorboard = property(lambda self: self.path / "tb")
+
+    @contextlib.contextmanager
+    def locked(self) -> Iterator[None]:
+        """Holds the workdir for this process.
+
+        The lock is the kernel's, so one left by a killed run is no lock.
+
+        Raises:
+          UserError: another run holds it, or the directory cannot be written.
+        """
+        with disk_errors(self.path):
+            self.path.mkdir(parents=True, exist_ok=True)
+            file = (self.path / ".lock").open("a+")
+        with file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                    raise
+                file.seek(0)
+                raise UserError(
+                    f"workdir '{self.path}' is in use by another run (process {file.read().strip() or 'unknown'});"
+                    " wait for it, stop it, or choose another --workdir"
+                ) from None
+            file.truncate(0)
+            file.write(str(os.getpid()))
+            file.flush()
+            for leftover in self.path.glob(".*.partial"):  # of a run that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
+            yield
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """The manifest of a finished stage.
+
+        Raises:
+          UserError: the stage has not run here.
+        """
+        path = self.path / name / MANIFEST
+        try:
+            return json.loads(path.read_text("utf-8"))
+        except FileNotFoundError:
+            raise UserError(f"'{self.path}' holds no finished {name}; run the stage before, or t2c run") from None
+        except ValueError:
+            raise UserError(f"'{path}' is damaged; delete '{path.parent}' and run again") from None
+
+    def stage(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        build: Callable[[Path], Mapping[str, Any]],
+    ) -> StageResult:
+        """Runs ``build`` unless the directory ``name`` already holds its result.
+
+        Args:
+          name: the directory under the workdir.
+          config: the part of the config that the stage reads, as plain values.
+          inputs: a digest for each thing it reads.
+          build: writes into the directory it is given and returns the counts for the manifest.
+
+        Raises:
+          UserError: the disk is full or read-only; nothing that looks finished is left.
+        """
+        key = {"stage": name, "version": t2c_jax.__version__, "config": dict(config), "inputs": dict(inputs)}
+        final = self.path / name
+        with contextlib.suppress(UserError):
+            manifest = self.manifest(name)
+            if {field: manifest.get(field) for field in key} == key:
+                return StageResult(final, manifest, ran=False)
+        aside = self.path / f".{name}.partial"
+        started = time.monotonic()
+        with disk_errors(aside):
+            shutil.rmtree(aside, ignore_errors=True)
+            aside.mkdir(parents=True)
+            try:
+                counts = build(aside)
+                manifest = {**key, "counts": dict(counts), "seconds": round(time.monotonic() - started, 1)}
+                write_json(aside / MANIFEST, manifest)
+                if final.exists():
+                    shutil.rmtree(final)
+                aside.rename(final)
+            except BaseException:
+                shutil.rmtree(aside, ignore_errors=True)
+                raise
+        return StageResult(final, manifest, ran=True)
+
+
+@contextlib.contextmanager
+def disk_errors(path: Path) -> Iterator[None]:
+    """Turns a full, read-only or forbidden disk into one clear line."""
+    try:
+        yield
+    except OSError as error:
+        reasons = {
+            errno.ENOSPC: "the disk is full; free some space and run the same command again",
+            errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+            errno.EROFS: "the file system is read-only; choose another --workdir",
+            errno.EACCES: "permission denied; choose another --workdir",
+            errno.ENOTDIR: "a part of the path is a file; choose another --workdir",
+            errno.EEXIST: "a file is in the way; choose another --workdir",
+        }
+        reason = reasons.get(error.errno or 0)
+        if reason is None or isinstance(error, FileNotFoundError):
+            raise
+        raise UserError(f"cannot write '{error.filename or path}': {reason}") from error
