@@ -1,0 +1,118 @@
+"""Attention, through one door: ``attend`` picks the kernel, everything else says what may see what.
+
+Letters: B batch, T queries, S keys, D model, H heads, K head width, W beams, X cache slots (T x W).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.layers import fan_in, parameter
+from t2c_jax.models.positions import Rotation, rotate
+from t2c_jax.models.products import narrow, widen
+
+MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
+
+
+@dataclass(frozen=True)
+class Visibility:
+    """Which keys a query sees: those of its own segment and, where causal, not after it.
+
+    Padding is segment 0 and sees padding alone. Kernels that take segment ids get them as they are; no mask is built.
+    """
+
+    query_segments_BT: Int[Array, "B T"]
+    key_segments_BS: Int[Array, "B S"]
+    causal: bool = False
+
+    def mask(self) -> Bool[Array, "B 1 T S"]:
+        """The dense mask, for kernels that take no segment ids."""
+        mask_BTS = self.query_segments_BT[:, :, None] == self.key_segments_BS[:, None, :]
+        if self.causal:
+            queries, keys = mask_BTS.shape[1:]
+            mask_BTS &= (jnp.arange(keys)[None, :] <= jnp.arange(queries)[:, None])[None]
+        return mask_BTS[:, None]
+
+
+def attend(
+    q_BTHK: Float[Array, "B T H K"],
+    k_BSHK: Float[Array, "B S H K"],
+    v_BSHK: Float[Array, "B S H K"],
+    visibility: Visibility,
+    *,
+    bias: Float[Array, "1 H T S"] | None,
+    config: ModelConfig,
+) -> Float[Array, "B T H K"]:
+    """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) by the kernel that suits the platform.
+
+    ``auto`` takes cuDNN on a GPU where it can (half precision, head width a multiple of 8 up to 128) and XLA elsewhere.
+    """
+    kernel = config.attention
+    if kernel == "auto":
+        half = q_BTHK.dtype in (jnp.bfloat16, jnp.float16)
+        fits = half and config.head_width % 8 == 0 and config.head_width <= 128
+        kernel = "cudnn" if jax.default_backend() == "gpu" and fits else "xla"
+    scale = config.head_width**-0.5 if config.scale_attention else 1.0
+    if kernel == "cudnn":
+        return jax.nn.dot_product_attention(
+            q_BTHK, k_BSHK, v_BSHK, bias=bias, mask=visibility.mask(), scale=scale, implementation="cudnn"
+        )
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
+    return jnp.swapaxes(softmax_attention(q, k, v, visibility.mask(), bias, scale), 1, 2)
+
+
+def softmax_attention(
+    q_BHTK: Float[Array, "B H T K"],
+    k_BHSK: Float[Array, "B H S K"],
+    v_BHSK: Float[Array, "B H S K"],
+    mask: Bool[Array, "B 1 T S"],
+    bias: Float[Array, "1 H T S"] | None,
+    scale: float,
+) -> Float[Array, "B H T K"]:
+    """The plain formula; the softmax is float32 whatever the compute dtype."""
+    scores_BHTS = jnp.einsum("bhtk,bhsk->bhts", q_BHTK * scale, k_BHSK, preferred_element_type=jnp.float32)
+    if bias is not None:
+        scores_BHTS = scores_BHTS + bias.astype(jnp.float32)
+    weights_BHTS = jax.nn.softmax(jnp.where(mask, scores_BHTS, MASKED), axis=-1).astype(v_BHSK.dtype)
+    return jnp.einsum("bhts,bhsk->bhtk", weights_BHTS, v_BHSK)
+
+
+class Attention(nnx.Module):
+    """Multi-head projections; what lies between them is ``attend`` or a cached step."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        shape = (config.width, config.heads, config.head_width)
+        names = ("embed", "heads", "head_width")
+        # Unscaled scores want the scale in the query's initialisation (Raffel et al. 2020, T5's choice).
+        query_fan = config.width if config.scale_attention else config.width * config.head_width
+        self.query = parameter(rngs, shape, names, fan_in(query_fan))
+        self.key = parameter(rngs, shape, names, fan_in(config.width))
+        self.value = parameter(rngs, shape, names, fan_in(config.width))
+        self.output = parameter(rngs, shape, names, fan_in(config.heads * config.head_width))
+
+    def _split(self, x_BLD: Float[Array, "B L D"], kernel_DHK: Float[Array, "D H K"]) -> Float[Array, "B L H K"]:
+        width, heads, head_width = kernel_DHK.shape
+        h_BLF = widen(x_BLD, kernel_DHK.reshape(width, heads * head_width))
+        return h_BLF.reshape(*x_BLD.shape[:2], heads, head_width)
+
+    def queries(self, x_BLD: Float[Array, "B L D"], turn: Rotation | None) -> Float[Array, "B L H K"]:
+        """Projected and rotated queries."""
+        return rotate(self._split(x_BLD, self.query[...]), turn)
+
+    def keys_values(
+        self, x_BLD: Float[Array, "B L D"], turn: Rotation | None
+    ) -> tuple[Float[Array, "B L H K"], Float[Array, "B L H K"]]:
+        """Projected keys, rotated, and values."""
+        return rotate(self._split(x_BLD, self.key[...]), turn), self._split(x_BLD, self.value[...])
+
+    def project(self, o_BLHK: Float[Array, "B L H K"]) -> Float[Array, "B L D"]:
+        """Heads back into the residual stream."""
+        batch, length, heads, head_width = o_BLHK.shape
+        h_BLF = o_BLHK.reshape(batch, length, heads * head_width)
+        return narrow(h_BLF, self.output[...].reshape(-1, heads * head_width))

@@ -1,0 +1,77 @@
+"""The border between Flax and the rest: a model as a definition, its parameters as a plain nested dict.
+
+This is the only file that splits and merges NNX modules. A ``Definition`` holds no arrays; ``bind`` puts
+parameters back into a module, inside a traced function only.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from flax import nnx
+from jax.sharding import Mesh
+from jaxtyping import Array, Key
+
+from t2c_jax import mesh as meshes
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.seq2seq import Seq2Seq
+
+Params = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Definition:
+    """A model without its parameters."""
+
+    config: ModelConfig
+    vocab_size: int
+
+    def build(self, key: Key[Array, ""]) -> Seq2Seq:
+        """The module with freshly drawn parameters."""
+        return Seq2Seq(self.config, self.vocab_size, rngs=nnx.Rngs(key))
+
+    @functools.cache  # noqa: B019 - definitions are few, small and hashable
+    def _abstract(self) -> tuple[Any, Any]:
+        return nnx.split(nnx.eval_shape(self.build, jax.random.key(0)), nnx.Param)
+
+    def init(self, key: Key[Array, ""]) -> Params:
+        """Freshly drawn parameters, float32, as a plain nested dict. Trace it under ``jax.jit``."""
+        return nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param)[1])
+
+    def abstract_params(self) -> Params:
+        """Shapes and dtypes of ``init``'s result, without computing it."""
+        return jax.eval_shape(self.init, jax.random.key(0))
+
+    def axis_names(self) -> Params:
+        """A tree like the parameters', its leaves the logical names of their axes.
+
+        Raises:
+          KeyError: a parameter without names: every one needs a sharding rule.
+        """
+        named = {}
+        for path, variable in nnx.to_flat_state(self._abstract()[1]):
+            names = variable.get_metadata().get("logical_axes")
+            if names is None:
+                raise KeyError(f"parameter {'.'.join(map(str, path))} names no axes")
+            stacked = len(variable.shape) - len(names)  # blocks are stacked on a leading layer axis
+            named[path] = ("layers",) * stacked + tuple(names)
+        return nnx.traversals.unflatten_mapping(named)
+
+    def shardings(self, mesh: Mesh) -> Params:
+        """A ``NamedSharding`` for each parameter."""
+        return meshes.shardings(self.axis_names(), mesh)
+
+    def bind(self, params: Params) -> Seq2Seq:
+        """The module holding these parameters, to call inside a traced function."""
+        graphdef, abstract = self._abstract()
+        state = jax.tree.map(lambda leaf: leaf, abstract)
+        nnx.replace_by_pure_dict(state, params)
+        return nnx.merge(graphdef, state)
+
+
+def count(params: Params) -> int:
+    """How many numbers a parameter tree holds."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))

@@ -1,0 +1,95 @@
+"""Parameters with named axes, and the layers that every model here is made of.
+
+Letters: B batch, S source, T target, L either, D model, H heads, K head width, F feed-forward, V vocabulary.
+Parameters are float32; each layer computes in the dtype of its input. Dropout keys are arguments, never state.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.products import narrow, widen
+
+
+def parameter(
+    rngs: nnx.Rngs, shape: tuple[int, ...], names: tuple[str, ...], initializer: nnx.Initializer
+) -> nnx.Param[Array]:
+    """A float32 parameter whose axes carry logical names (``mesh.RULES``).
+
+    The names travel under a key of our own: NNX acts upon its own one as soon as a mesh is set.
+    """
+    return nnx.Param(initializer(rngs.params(), shape, jnp.float32), logical_axes=names)
+
+
+def fan_in(fan: int) -> nnx.Initializer:
+    """Normal with variance 1/fan."""
+    return nnx.initializers.normal(fan**-0.5)
+
+
+def dropout(x: Float[Array, ...], rate: float, key: Key[Array, ""] | None) -> Float[Array, ...]:
+    """Inverted dropout (Srivastava et al. 2014); the identity where ``key`` is None or the rate 0.
+
+    16 random bits decide an element, half of what a uniform float costs: the rate is met to 2^-17, and the scale
+    is that of the share really kept, so the expectation is exact.
+    """
+    dropped = round(rate * 2**16)
+    if key is None or dropped == 0:
+        return x
+    keep = jax.random.bits(key, x.shape, jnp.uint16) >= dropped
+    scale = jnp.asarray(2**16 / (2**16 - dropped), x.dtype)
+    return jnp.where(keep, x * scale, jnp.zeros((), x.dtype))
+
+
+class RMSNorm(nnx.Module):
+    """Root mean square normalisation (Zhang & Sennrich 2019), in float32 whatever the compute dtype."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.scale = parameter(rngs, (config.width,), ("norm",), nnx.initializers.ones)
+        self.epsilon = config.norm_epsilon
+
+    def __call__(self, x_BLD: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+        """Rows of unit mean square, times the learned scale."""
+        wide = x_BLD.astype(jnp.float32)
+        inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
+        return (wide * inverse * self.scale[None, None]).astype(x_BLD.dtype)
+
+
+class Embedding(nnx.Module):
+    """A table of token vectors; tied, it is the output projection too (Press & Wolf 2017)."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
+        # Unit variance into the stack, as in T5; scale_tied_output brings the logits back to unit variance.
+        scale = 1.0 if config.scale_tied_output or not config.tied_embeddings else config.width**-0.5
+        self.embedding = parameter(rngs, (vocab_size, config.width), ("vocab", "embed"), nnx.initializers.normal(scale))
+        self.dtype = jnp.dtype(config.dtype)
+
+    def __call__(self, tokens_BL: Int[Array, "B L"]) -> Float[Array, "B L D"]:
+        """Token vectors in the compute dtype."""
+        return jnp.take(self.embedding[...], tokens_BL, axis=0).astype(self.dtype)
+
+
+_ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}
+
+
+class FeedForward(nnx.Module):
+    """Feed-forward, gated (Shazeer 2020, equation 5) or plain."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        width, hidden = config.width, config.feed_forward
+        gate, _, name = config.activation.rpartition("_")
+        self.activation = name
+        self.gate = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width))
+        self.up = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width)) if gate else None
+        self.down = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(hidden))
+        self.rate = config.dropout
+
+    def __call__(self, x_BLD: Float[Array, "B L D"], key: Key[Array, ""] | None) -> Float[Array, "B L D"]:
+        """The block's update to the residual stream."""
+        h_BLF = _ACTIVATIONS[self.activation](widen(x_BLD, self.gate[...]))
+        if self.up is not None:
+            h_BLF = h_BLF * widen(x_BLD, self.up[...])
+        return narrow(dropout(h_BLF, self.rate, key), self.down[...])

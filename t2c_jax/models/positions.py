@@ -1,0 +1,75 @@
+"""Where a token stands: rotary embedding, and T5's learned relative bias."""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.layers import parameter
+
+Rotation = tuple[Float[Array, "B L 1 K/2"], Float[Array, "B L 1 K/2"]]
+
+
+def rotation(positions_BL: Int[Array, "B L"], config: ModelConfig) -> Rotation:
+    """Cosines and sines of RoPE's angles for each position (Su et al. 2021, section 3.2.2)."""
+    half = config.head_width // 2
+    frequencies = jnp.asarray(config.rope_theta ** (-np.arange(half) / half), jnp.float32)
+    angles_BL1F = positions_BL[:, :, None, None].astype(jnp.float32) * frequencies[None, None, None, :]
+    return jnp.cos(angles_BL1F), jnp.sin(angles_BL1F)
+
+
+def rotate(x_BLHK: Float[Array, "B L H K"], turn: Rotation | None) -> Float[Array, "B L H K"]:
+    """Turns each pair (k, k + K/2) of a head by its position's angle; the identity without a rotation."""
+    if turn is None:
+        return x_BLHK
+    cos, sin = (part.astype(x_BLHK.dtype) for part in turn)
+    first, second = jnp.split(x_BLHK, 2, axis=-1)
+    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+
+
+def relative_bucket(
+    distance: Int[Array, ...], *, bidirectional: bool, buckets: int, max_distance: int
+) -> Int[Array, ...]:
+    """T5's buckets of key position minus query position (Raffel et al. 2020, section 2.1).
+
+    Half of the buckets hold one distance each, the others grow logarithmically up to ``max_distance``; going both
+    ways, the sign halves the buckets first.
+    """
+    if bidirectional:
+        buckets //= 2
+        base = jnp.where(distance > 0, buckets, 0)
+        distance = jnp.abs(distance)
+    else:
+        base = jnp.zeros_like(distance)
+        distance = jnp.maximum(-distance, 0)
+    exact = buckets // 2
+    ratio = jnp.log(jnp.maximum(distance, 1).astype(jnp.float32) / exact) / np.log(max_distance / exact)
+    wide = jnp.minimum(exact + (ratio * (buckets - exact)).astype(jnp.int32), buckets - 1)
+    return base + jnp.where(distance < exact, distance, wide)
+
+
+class RelativeBias(nnx.Module):
+    """T5's learned bias on attention scores, shared by all blocks of a stack."""
+
+    def __init__(self, config: ModelConfig, *, bidirectional: bool, rngs: nnx.Rngs) -> None:
+        self.table = parameter(
+            rngs,
+            (config.relative_buckets, config.heads),
+            ("relative_buckets", "heads"),
+            nnx.initializers.normal(config.width**-0.5),
+        )
+        self.bidirectional = bidirectional
+        self.buckets, self.max_distance = config.relative_buckets, config.relative_max_distance
+
+    def __call__(self, query_T: Int[Array, " T"], key_S: Int[Array, " S"]) -> Float[Array, "1 H T S"]:
+        """The bias between row indices; within a segment they differ as the positions do, so packing needs no more."""
+        bucket_TS = relative_bucket(
+            key_S[None, :] - query_T[:, None],
+            bidirectional=self.bidirectional,
+            buckets=self.buckets,
+            max_distance=self.max_distance,
+        )
+        return jnp.transpose(jnp.take(self.table[...], bucket_TS, axis=0), (2, 0, 1))[None]

@@ -1,0 +1,75 @@
+"""The sequence-to-sequence model: an encoder, a decoder, their embedding and the output table.
+
+Letters: B batch, S source, T target, D model, V vocabulary, W beams, X cache slots.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import jax
+from flax import nnx
+from jaxtyping import Array, Float, Int, Key
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.mesh import constrain
+from t2c_jax.models.layers import Embedding, parameter
+from t2c_jax.models.transformer import Decoder, Encoder
+
+Batch = Mapping[str, jax.Array]
+
+
+class Seq2Seq(nnx.Module):
+    """Encoder-decoder over the batch contract; returns decoder states, because the loss never wants all logits."""
+
+    def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.embedding = Embedding(config, vocab_size, rngs=rngs)
+        self.encoder = Encoder(config, rngs=rngs)
+        self.decoder = Decoder(config, rngs=rngs)
+        self.output = None
+        if not config.tied_embeddings:
+            initializer = nnx.initializers.normal(config.width**-0.5)
+            self.output = parameter(rngs, (vocab_size, config.width), ("vocab", "embed"), initializer)
+
+    def encode(
+        self,
+        tokens_BS: Int[Array, "B S"],
+        segments_BS: Int[Array, "B S"],
+        positions_BS: Int[Array, "B S"],
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B S D"]:
+        """Encoded states of (packed) source rows."""
+        x_BSD = constrain(self.embedding(tokens_BS), "batch", "length", "activation")
+        return self.encoder(x_BSD, segments_BS, positions_BS, key)
+
+    def states(self, batch: Batch, key: Key[Array, ""] | None = None) -> Float[Array, "B T D"]:
+        """Decoder states under teacher forcing, ready for ``output_table``; ``key`` turns dropout on."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        encoded_BSD = self.encode(
+            batch["encoder_input_tokens"], batch["encoder_segment_ids"], batch["encoder_positions"], keys[0]
+        )
+        x_BTD = constrain(self.embedding(batch["decoder_input_tokens"]), "batch", "length", "activation")
+        x_BTD = self.decoder(
+            x_BTD,
+            batch["decoder_segment_ids"],
+            batch["decoder_positions"],
+            encoded_BSD,
+            batch["encoder_segment_ids"],
+            keys[1],
+        )
+        return self.scale_output(x_BTD)
+
+    def scale_output(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+        """Decoder states at the scale that the output table expects."""
+        scaled = self.config.tied_embeddings and self.config.scale_tied_output
+        return x_BTD * self.config.width**-0.5 if scaled else x_BTD
+
+    def output_table(self) -> Float[Array, "V D"]:
+        """The rows whose products with decoder states are the logits."""
+        return (self.embedding.embedding if self.output is None else self.output)[...]
+
+    def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
+        """Logits of scaled decoder states, in float32."""
+        table_VD = self.output_table().astype(x_BTD.dtype)
+        return jax.numpy.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jax.numpy.float32)

@@ -1,0 +1,285 @@
+"""Transformer encoder and decoder: pre-norm blocks, stacked on a leading layer axis, scanned or unrolled.
+
+Letters: B batch, S source, T target, L either, D model, H heads, K head width, W beams, X cache slots (T x W).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int, Key
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.mesh import constrain
+from t2c_jax.models.attention import Attention, Visibility, attend, softmax_attention
+from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
+from t2c_jax.models.positions import RelativeBias, Rotation, rotation
+
+Keys = Key[Array, " n"] | None
+
+
+class Memory(NamedTuple):
+    """One block's cross-attention keys and values: computed once a prompt and shared by its beams."""
+
+    k_BHSK: Float[Array, "B H S K"]
+    v_BHSK: Float[Array, "B H S K"]
+
+
+class Cache(NamedTuple):
+    """One block's self-attention keys and values, slot ``t * W + w`` for beam w at step t.
+
+    Slots are written once and never move: which of them a beam descends from is the search's ancestry table.
+    """
+
+    k_BHXK: Float[Array, "B H X K"]
+    v_BHXK: Float[Array, "B H X K"]
+
+
+def _split(key: Key[Array, ""] | None, count: int) -> Any:
+    return [None] * count if key is None else jax.random.split(key, count)
+
+
+class EncoderBlock(nnx.Module):
+    """Self-attention and feed-forward."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.attention_norm = RMSNorm(config, rngs=rngs)
+        self.attention = Attention(config, rngs=rngs)
+        self.feed_forward_norm = RMSNorm(config, rngs=rngs)
+        self.feed_forward = FeedForward(config, rngs=rngs)
+
+    def __call__(
+        self,
+        x_BSD: Float[Array, "B S D"],
+        visibility: Visibility,
+        turn: Rotation | None,
+        bias: Float[Array, "1 H S S"] | None,
+        key: Key[Array, ""] | None,
+    ) -> Float[Array, "B S D"]:
+        """The residual stream after this block."""
+        rate = self.config.dropout
+        keys = _split(key, 3)
+        y_BSD = self.attention_norm(x_BSD)
+        k, v = self.attention.keys_values(y_BSD, turn)
+        o = attend(self.attention.queries(y_BSD, turn), k, v, visibility, bias=bias, config=self.config)
+        x_BSD = constrain(x_BSD + dropout(self.attention.project(o), rate, keys[0]), "batch", "length", "activation")
+        y_BSD = self.feed_forward(self.feed_forward_norm(x_BSD), keys[1])
+        return constrain(x_BSD + dropout(y_BSD, rate, keys[2]), "batch", "length", "activation")
+
+
+class DecoderBlock(nnx.Module):
+    """Causal self-attention, cross-attention and feed-forward."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.attention_norm = RMSNorm(config, rngs=rngs)
+        self.attention = Attention(config, rngs=rngs)
+        self.cross_norm = RMSNorm(config, rngs=rngs)
+        self.cross_attention = Attention(config, rngs=rngs)
+        self.feed_forward_norm = RMSNorm(config, rngs=rngs)
+        self.feed_forward = FeedForward(config, rngs=rngs)
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        encoded_BSD: Float[Array, "B S D"],
+        visibility: Visibility,
+        cross_visibility: Visibility,
+        turn: Rotation | None,
+        bias: Float[Array, "1 H T T"] | None,
+        key: Key[Array, ""] | None,
+    ) -> Float[Array, "B T D"]:
+        """The residual stream after this block, all target positions at once (teacher forcing)."""
+        rate = self.config.dropout
+        keys = _split(key, 4)
+        y_BTD = self.attention_norm(x_BTD)
+        k, v = self.attention.keys_values(y_BTD, turn)
+        o = attend(self.attention.queries(y_BTD, turn), k, v, visibility, bias=bias, config=self.config)
+        x_BTD = constrain(x_BTD + dropout(self.attention.project(o), rate, keys[0]), "batch", "length", "activation")
+        q = self.cross_attention.queries(self.cross_norm(x_BTD), None)
+        k, v = self.cross_attention.keys_values(encoded_BSD, None)
+        o = attend(q, k, v, cross_visibility, bias=None, config=self.config)
+        y_BTD = dropout(self.cross_attention.project(o), rate, keys[1])
+        x_BTD = constrain(x_BTD + y_BTD, "batch", "length", "activation")
+        y_BTD = self.feed_forward(self.feed_forward_norm(x_BTD), keys[2])
+        return constrain(x_BTD + dropout(y_BTD, rate, keys[3]), "batch", "length", "activation")
+
+    def memory(self, encoded_BSD: Float[Array, "B S D"]) -> Memory:
+        """This block's cross-attention keys and values."""
+        return Memory(*(jnp.swapaxes(x, 1, 2) for x in self.cross_attention.keys_values(encoded_BSD, None)))
+
+    def step(
+        self,
+        x_BWD: Float[Array, "B W D"],
+        step: Int[Array, ""],
+        cache: Cache,
+        memory: Memory,
+        visible_BWX: Bool[Array, "B W X"],
+        source_BS: Bool[Array, "B S"],
+        turn: Rotation | None,
+        bias: Float[Array, "1 H W X"] | None,
+    ) -> tuple[Float[Array, "B W D"], Cache]:
+        """One token for each beam: the beams of a prompt are the queries of one attention over shared slots."""
+        scale = self.config.head_width**-0.5 if self.config.scale_attention else 1.0
+        y_BWD = self.attention_norm(x_BWD)
+        slot = step * x_BWD.shape[1]
+        fresh = (jnp.swapaxes(part, 1, 2) for part in self.attention.keys_values(y_BWD, turn))
+        cache = Cache(
+            *(jax.lax.dynamic_update_slice(old, new, (0, 0, slot, 0)) for old, new in zip(cache, fresh, strict=True))
+        )
+        q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, turn), 1, 2)
+        o_BHWK = softmax_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
+        x_BWD = x_BWD + self.attention.project(jnp.swapaxes(o_BHWK, 1, 2))
+        q_BHWK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BWD), None), 1, 2)
+        o_BHWK = softmax_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
+        x_BWD = x_BWD + self.cross_attention.project(jnp.swapaxes(o_BHWK, 1, 2))
+        return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD), None), cache
+
+
+def stack(block: Callable[..., nnx.Module], layers: int, config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
+    """``layers`` blocks as one, every parameter with a leading layer axis."""
+    return jax.vmap(lambda key: block(config, rngs=nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
+
+
+def unstack(blocks: Any, layers: int) -> list[Any]:
+    """The single blocks of a stack; one split per parameter, whose gradient is one concatenation."""
+    leaves, structure = jax.tree.flatten(blocks)
+    parts = [jax.lax.split(leaf, (1,) * layers, axis=0) for leaf in leaves]
+    return [jax.tree.unflatten(structure, [part[i].squeeze(0) for part in parts]) for i in range(layers)]
+
+
+def run(
+    blocks: Any,
+    x_BLD: Float[Array, "B L D"],
+    keys: Keys,
+    layers: int,
+    config: ModelConfig,
+    call: Callable[[Any, Float[Array, "B L D"], Key[Array, ""] | None], Float[Array, "B L D"]],
+) -> Float[Array, "B L D"]:
+    """The residual stream through all blocks: scanned or unrolled, rematerialised as the config says.
+
+    Both ways hold the same parameters and give the same numbers.
+    """
+    if config.remat != "none":
+        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if config.remat == "dots" else None
+        # A scan's body is its own computation, so common subexpressions cannot undo its rematerialisation.
+        call = jax.checkpoint(call, policy=policy, prevent_cse=not config.scan)
+    if config.scan:
+        x_BLD, _ = jax.lax.scan(lambda x, layer: (call(layer[0], x, layer[1]), None), x_BLD, (blocks, keys))
+        return x_BLD
+    for block, key in zip(unstack(blocks, layers), [None] * layers if keys is None else keys, strict=True):
+        x_BLD = call(block, x_BLD, key)
+    return x_BLD
+
+
+class Encoder(nnx.Module):
+    """Token vectors to encoded states."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.blocks = stack(EncoderBlock, config.encoder_layers, config, rngs)
+        self.norm = RMSNorm(config, rngs=rngs)
+        self.bias = RelativeBias(config, bidirectional=True, rngs=rngs) if config.position == "t5" else None
+
+    def __call__(
+        self,
+        x_BSD: Float[Array, "B S D"],
+        segments_BS: Int[Array, "B S"],
+        positions_BS: Int[Array, "B S"],
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B S D"]:
+        """Encoded states, normalised; segments never see each other."""
+        config = self.config
+        keys = _split(key, config.encoder_layers + 2)
+        visibility = Visibility(segments_BS, segments_BS)
+        turn = rotation(positions_BS, config) if config.position == "rope" else None
+        index_S = jnp.arange(x_BSD.shape[1])
+        bias = None if self.bias is None else self.bias(index_S, index_S)
+        x_BSD = run(
+            self.blocks,
+            dropout(x_BSD, config.dropout, keys[0]),
+            None if key is None else keys[2:],
+            config.encoder_layers,
+            config,
+            lambda block, x, k: block(x, visibility, turn, bias, k),
+        )
+        return dropout(self.norm(x_BSD), config.dropout, keys[1])
+
+
+class Decoder(nnx.Module):
+    """Token vectors and encoded states to decoder states; all positions at once, or a cached step."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        self.blocks = stack(DecoderBlock, config.decoder_layers, config, rngs)
+        self.norm = RMSNorm(config, rngs=rngs)
+        self.bias = RelativeBias(config, bidirectional=False, rngs=rngs) if config.position == "t5" else None
+
+    def __call__(
+        self,
+        x_BTD: Float[Array, "B T D"],
+        segments_BT: Int[Array, "B T"],
+        positions_BT: Int[Array, "B T"],
+        encoded_BSD: Float[Array, "B S D"],
+        encoder_segments_BS: Int[Array, "B S"],
+        key: Key[Array, ""] | None = None,
+    ) -> Float[Array, "B T D"]:
+        """Decoder states under teacher forcing, normalised."""
+        config = self.config
+        keys = _split(key, config.decoder_layers + 2)
+        visibility = Visibility(segments_BT, segments_BT, causal=True)
+        cross_visibility = Visibility(segments_BT, encoder_segments_BS)
+        turn = rotation(positions_BT, config) if config.position == "rope" else None
+        index_T = jnp.arange(x_BTD.shape[1])
+        bias = None if self.bias is None else self.bias(index_T, index_T)
+        x_BTD = run(
+            self.blocks,
+            dropout(x_BTD, config.dropout, keys[0]),
+            None if key is None else keys[2:],
+            config.decoder_layers,
+            config,
+            lambda block, x, k: block(x, encoded_BSD, visibility, cross_visibility, turn, bias, k),
+        )
+        return dropout(self.norm(x_BTD), config.dropout, keys[1])
+
+    def unrolled(self) -> list[DecoderBlock]:
+        """The single blocks, for ``step``: a scan would copy every block's cache in and out at each token."""
+        return unstack(self.blocks, self.config.decoder_layers)
+
+    def start(
+        self, blocks: Sequence[DecoderBlock], encoded_BSD: Float[Array, "B S D"], beams: int, steps: int
+    ) -> tuple[list[Memory], list[Cache]]:
+        """Cross-attention memory and an empty cache of ``steps x beams`` slots, a pair for each block."""
+        config = self.config
+        shape = (encoded_BSD.shape[0], config.heads, steps * beams, config.head_width)
+        empty = jnp.zeros(shape, encoded_BSD.dtype)
+        return [block.memory(encoded_BSD) for block in blocks], [Cache(empty, empty) for _ in blocks]
+
+    def step(
+        self,
+        blocks: Sequence[DecoderBlock],
+        x_BWD: Float[Array, "B W D"],
+        step: Int[Array, ""],
+        caches: Sequence[Cache],
+        memories: Sequence[Memory],
+        visible_BWX: Bool[Array, "B W X"],
+        source_BS: Bool[Array, "B S"],
+    ) -> tuple[Float[Array, "B W D"], list[Cache]]:
+        """Normalised states of one new token for each beam, and the caches with it written."""
+        batch, beams, _ = x_BWD.shape
+        turn = bias = None
+        if self.config.position == "rope":
+            turn = rotation(jnp.broadcast_to(step, (batch, beams)), self.config)
+        if self.bias is not None:
+            slot_step_X = jnp.arange(visible_BWX.shape[-1]) // beams
+            bias = self.bias(step[None], slot_step_X)
+        fresh = []
+        for block, cache, memory in zip(blocks, caches, memories, strict=True):
+            x_BWD, cache = block.step(x_BWD, step, cache, memory, visible_BWX, source_BS, turn, bias)
+            fresh.append(cache)
+        return self.norm(x_BWD), fresh
