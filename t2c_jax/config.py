@@ -12,6 +12,8 @@ import ast
 import dataclasses
 import importlib.util
 import json
+import math
+import re
 import typing
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -74,11 +76,11 @@ class TokenizerConfig:
 class DataConfig:
     """Tokenised pairs to packed batches."""
 
-    encoder_length: int = knob(256, "Tokens in an encoder row.")
+    encoder_length: int = knob(224, "Tokens in an encoder row.")
     decoder_length: int = knob(512, "Tokens in a decoder row.")
     batch_size: int = knob(16, "Rows in the global batch; divisible by microbatches x data x fsdp.")
     pack: bool = knob(True, "Put several pairs in one row, kept apart by segment ids.")
-    packing_pool: int = knob(512, "Pairs among which the packer looks for the next fit; more pack tighter.")
+    packing_pool: int = knob(4096, "Pairs among which the packer looks for the next fit; more pack tighter.")
     prefix: str = knob("", "Task prefix before every text, e.g. 'Generate Python: '.")
 
 
@@ -161,7 +163,7 @@ class DecodeConfig:
     """Search."""
 
     beam_size: int = knob(4, "Hypotheses kept; 1 is greedy.")
-    length_penalty: float = knob(0.6, "alpha of Wu et al. 2016, equation 14; 0 ranks by log-probability alone.")
+    length_penalty: float = knob(0.6, "alpha in log p / length**alpha; 0 ranks by log-probability alone.")
     max_tokens: int = knob(256, "Tokens generated at most.")
     batch_size: int = knob(16, "Prompts decoded together.")
 
@@ -208,8 +210,10 @@ def default() -> ConfigDict:
     return to_config_dict(Experiment())
 
 
-def from_dict(values: Mapping[str, Any]) -> Experiment:
+def from_dict(values: Mapping[str, Any] | ConfigDict) -> Experiment:
     """The typed experiment from nested mappings (a ConfigDict, a config.json); unknown keys and wrong types fail."""
+    if not isinstance(values, Mapping):
+        values = values.to_dict()
     experiment = _build(Experiment, values, "config")
     check(experiment)
     return experiment
@@ -233,8 +237,10 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
             values = json.loads(Path(file).read_text("utf-8"))
         except ValueError as error:
             raise UserError(f"config file '{file}' is not JSON: {error}") from None
+        if not isinstance(values, dict):
+            raise UserError(f"config file '{file}' must hold a JSON object, as a workdir's config.json does")
     else:
-        values = _get_config(file, argument).to_dict()
+        values = _get_config(file, argument)
     for item in overrides:
         _override(values, item)
     return from_dict(values)
@@ -248,28 +254,61 @@ def check(experiment: Experiment) -> None:
     """
     model, data, train, mesh = experiment.model, experiment.data, experiment.train, experiment.mesh
     corpus, optimizer = experiment.corpus, experiment.optimizer
-    positive = {
-        "data": ("encoder_length", "decoder_length", "batch_size", "packing_pool"),
-        "model": ("width", "encoder_layers", "decoder_layers", "heads", "head_width", "feed_forward"),
-        "train": ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches", "save_every", "keep"),
-        "decode": ("beam_size", "max_tokens", "batch_size"),
-        "evaluate": ("bootstrap_samples",),
+    at_least: dict[int, dict[str, tuple[str, ...]]] = {
+        1: {
+            "corpus": ("max_file_bytes", "max_text_chars", "max_code_chars", "max_line_chars"),
+            "tokenizer": ("max_sentences",),
+            "data": ("encoder_length", "decoder_length", "batch_size", "packing_pool"),
+            "model": ("width", "encoder_layers", "decoder_layers", "heads", "head_width", "feed_forward"),
+            "train": ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches", "save_every", "keep"),
+            "decode": ("beam_size", "max_tokens", "batch_size"),
+            "evaluate": ("bootstrap_samples",),
+        },
+        0: {
+            "corpus": ("min_text_chars", "min_code_chars"),
+            "tokenizer": ("sentinels",),
+            "optimizer": ("warmup_steps", "weight_decay", "clip_norm"),
+            "train": ("z_loss", "eval_every", "samples"),
+            "decode": ("length_penalty",),
+            "evaluate": ("max_examples",),
+        },
     }
-    for section, keys in positive.items():
-        for key in keys:
-            if getattr(getattr(experiment, section), key) < 1:
-                raise UserError(f"config.{section}.{key} must be at least 1")
+    for minimum, sections in at_least.items():
+        for section, keys in sections.items():
+            for key in keys:
+                if getattr(getattr(experiment, section), key) < minimum:
+                    raise UserError(f"config.{section}.{key} must be at least {minimum}")
+    if experiment.seed < 0:
+        raise UserError("config.seed must be at least 0")
+    for section, key in (("model", "rope_theta"), ("model", "norm_epsilon"), ("optimizer", "epsilon")):
+        if getattr(getattr(experiment, section), key) <= 0:
+            raise UserError(f"config.{section}.{key} must be above 0")
     shares = {
         "model.dropout": model.dropout,
+        "optimizer.beta1": optimizer.beta1,
+        "optimizer.beta2": optimizer.beta2,
         "train.label_smoothing": train.label_smoothing,
         "train.ema_decay": train.ema_decay,
         "corpus.dev_share": corpus.dev_share,
         "corpus.test_share": corpus.test_share,
         "corpus.max_malformed_share": corpus.max_malformed_share,
+        "corpus.min_alphanumeric_share": corpus.min_alphanumeric_share,
     }
     for name, share in shares.items():
         if not 0 <= share < 1:
             raise UserError(f"config.{name}={share} must lie in [0, 1)")
+    if not 0 <= optimizer.end_share <= 1:
+        raise UserError(f"config.optimizer.end_share={optimizer.end_share} must lie in [0, 1]")
+    for what in ("text", "code"):
+        least, most = getattr(corpus, f"min_{what}_chars"), getattr(corpus, f"max_{what}_chars")
+        if least > most:
+            raise UserError(f"config.corpus.min_{what}_chars={least} exceeds max_{what}_chars={most}")
+    try:
+        re.compile(optimizer.decay_mask)
+    except re.error as error:
+        raise UserError(
+            f"config.optimizer.decay_mask={optimizer.decay_mask!r} is no regular expression: {error}"
+        ) from None
     if corpus.dev_share + corpus.test_share >= 1:
         raise UserError("config.corpus.dev_share + test_share leave nothing to train on; lower them")
     if not corpus.sources:
@@ -283,7 +322,7 @@ def check(experiment: Experiment) -> None:
         )
     if optimizer.learning_rate <= 0:
         raise UserError("config.optimizer.learning_rate must be above 0")
-    if not 0 <= optimizer.warmup_steps <= train.steps:
+    if optimizer.warmup_steps > train.steps:
         raise UserError(
             f"config.optimizer.warmup_steps={optimizer.warmup_steps} must lie between 0 and train.steps={train.steps}"
         )
@@ -294,15 +333,15 @@ def check(experiment: Experiment) -> None:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:
                 raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.tensor={mesh.tensor}")
-    minimum = 256 + 8 + experiment.tokenizer.sentinels
-    if experiment.tokenizer.vocab_size <= minimum:
+    reserved = 256 + 8 + experiment.tokenizer.sentinels
+    if experiment.tokenizer.vocab_size <= reserved:
         raise UserError(
-            f"config.tokenizer.vocab_size={experiment.tokenizer.vocab_size} must exceed {minimum}: "
+            f"config.tokenizer.vocab_size={experiment.tokenizer.vocab_size} must exceed {reserved}: "
             "bytes, specials and sentinels need that many"
         )
 
 
-def _get_config(file: str, argument: str) -> ConfigDict:
+def _get_config(file: str, argument: str) -> dict[str, Any]:
     spec = importlib.util.spec_from_file_location("t2c_experiment", file)
     if spec is None or spec.loader is None:
         raise UserError(f"config file '{file}' must be a .py file with get_config(), or a .json file")
@@ -311,7 +350,10 @@ def _get_config(file: str, argument: str) -> ConfigDict:
         spec.loader.exec_module(module)
         if not hasattr(module, "get_config"):
             raise UserError(f"config file '{file}' has no get_config()")
-        return module.get_config(argument) if argument else module.get_config()
+        config = module.get_config(argument) if argument else module.get_config()
+        if not hasattr(config, "to_dict"):
+            raise UserError(f"get_config() in '{file}' must return a ConfigDict, not {type(config).__name__}")
+        return config.to_dict()
     except UserError:
         raise
     except Exception as error:  # the file is the user's own code: whatever it raises is told in one line
@@ -330,7 +372,9 @@ def _override(values: dict[str, Any], item: str) -> None:
             sections = [name for name, kind in fields.items() if dataclasses.is_dataclass(kind)]
             where = ".".join(["config", *parents[:depth]])
             raise UserError(f"unknown key '{parent}' in {where}{nearest(parent, sections)}")
-        schema, values = fields[parent], values[parent]
+        schema, values = fields[parent], values.setdefault(parent, {})
+        if not isinstance(values, dict):
+            raise UserError(f"{'.'.join(['config', *parents[: depth + 1]])} is a section, not {values!r}")
     fields = _fields(schema)
     if name not in fields:
         raise UserError(f"unknown key '{name}' in {'.'.join(['config', *parents])}{nearest(name, fields)}")
@@ -345,10 +389,10 @@ def _parse(text: str, kind: Any) -> Any:
         return text
     try:
         value = ast.literal_eval(text)
-    except (ValueError, SyntaxError):
+    except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
-    if typing.get_origin(kind) is tuple and isinstance(value, str):
-        return tuple(part.strip() for part in value.split(",") if part.strip())
+    if typing.get_origin(kind) is tuple and not text.lstrip().startswith(("(", "[", "'", '"')):
+        return tuple(part.strip() for part in text.split(",") if part.strip())
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     return value
@@ -383,9 +427,11 @@ def _convert(value: Any, kind: Any, where: str) -> Any:
     if typing.get_origin(kind) is tuple:
         if isinstance(value, str) or not isinstance(value, Sequence):
             raise UserError(f"{where}={value!r} must be a list of strings")
-        return tuple(_convert(item, str, where) for item in value)
+        return tuple(_convert(item, typing.get_args(kind)[0], where) for item in value)
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if type(value) is not kind:
         raise UserError(f"{where}={value!r} must be of type {kind.__name__}")
+    if kind is float and not math.isfinite(value):
+        raise UserError(f"{where}={value!r} must be a finite number")
     return value

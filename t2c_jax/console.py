@@ -16,6 +16,7 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 from rich.progress import Task as RichTask
+from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
 
@@ -30,6 +31,18 @@ def say(message: str) -> None:
 def warn(message: str) -> None:
     """One line about something that is odd but survivable."""
     console.print(Text("warning: ", style="yellow").append(message, style="default"), soft_wrap=True)
+
+
+def rule(title: str) -> None:
+    """A line across that opens a stage."""
+    console.rule(Text(title, style="bold"), align="left", characters="-" if not console.is_terminal else "─")
+
+
+def code(text: str, source: str, language: str) -> None:
+    """A prompt and the code that answers it, highlighted on a terminal."""
+    console.print(Text(text.strip(), style="italic"))
+    console.print(Syntax(source, language or "text", theme="ansi_dark", background_color="default", word_wrap=True))
+    console.print()
 
 
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
@@ -51,28 +64,33 @@ class _Rate(ProgressColumn):
 class Bar:
     """A progress bar, or in a pipe a line every tenth of the way."""
 
-    def __init__(self, progress: Progress | None, title: str, total: int | None) -> None:
+    def __init__(self, progress: Progress | None, title: str, total: int | None, done: int) -> None:
         self._progress, self._title, self._total = progress, title, total
-        self._done = self._told = 0
-        self._task = progress.add_task(title, total=total, note="") if progress else None
+        self._done, self._note = done, ""
+        self._told = done * 10 // total if total else 0
+        self._task = progress.add_task(title, total=total, completed=done, note="") if progress else None
 
-    def advance(self, count: int = 1, note: str | None = None) -> None:
-        """Moves on by ``count`` units; ``note`` is shown at the end of the line."""
+    def note(self, text: str) -> None:
+        """Shows ``text`` at the end of the line from now on."""
+        self._note = text
+        if self._progress is not None and self._task is not None:
+            self._progress.update(self._task, note=text)
+
+    def advance(self, count: int = 1) -> None:
+        """Moves on by ``count`` units."""
         self._done += count
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, count)
-            if note is not None:
-                self._progress.update(self._task, note=note)
         elif self._total and self._done * 10 // self._total > self._told:
             self._told = self._done * 10 // self._total
-            say(f"{self._title}: {self._done:,}/{self._total:,}{'  ' + note if note else ''}")
+            say(f"{self._title}: {self._done:,}/{self._total:,}{'  ' + self._note if self._note else ''}")
 
 
 @contextlib.contextmanager
-def progress(title: str, total: int | None, unit: str = "") -> Iterator[Bar]:
+def progress(title: str, total: int | None, unit: str = "", done: int = 0) -> Iterator[Bar]:
     """A progress bar with rate and time left on a terminal; in a pipe, a line every tenth of the way."""
     if not console.is_terminal:
-        yield Bar(None, title, total)
+        yield Bar(None, title, total, done)
         return
     columns = [
         TextColumn("[bold]{task.description}"),
@@ -85,4 +103,4 @@ def progress(title: str, total: int | None, unit: str = "") -> Iterator[Bar]:
         TextColumn("{task.fields[note]}"),
     ]
     with Progress(*columns, console=console) as rich_progress:
-        yield Bar(rich_progress, title, total)
+        yield Bar(rich_progress, title, total, done)

@@ -31,7 +31,8 @@ def digest(*parts: bytes | str | Path) -> str:
     state = hashlib.sha256()
     for part in parts:
         if isinstance(part, Path):
-            state.update(hashlib.file_digest(part.open("rb"), "sha256").digest())
+            with part.open("rb") as file:
+                state.update(hashlib.file_digest(file, "sha256").digest())
         else:
             data = part.encode("utf-8") if isinstance(part, str) else part
             state.update(len(data).to_bytes(8, "little") + data)
@@ -41,12 +42,15 @@ def digest(*parts: bytes | str | Path) -> str:
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file so that a reader sees the old one or the new one, never a part."""
     aside = path.with_name(f".{path.name}.{os.getpid()}")
-    with aside.open("w", encoding="utf-8") as file:
-        json.dump(value, file, indent=1, ensure_ascii=False)
-        file.write("\n")
-        file.flush()
-        os.fsync(file.fileno())
-    aside.replace(path)
+    try:
+        with aside.open("w", encoding="utf-8") as file:
+            json.dump(value, file, indent=1, ensure_ascii=False)
+            file.write("\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class Workdir:
     """Paths of one run; ``locked`` for as long as something writes there."""
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
+        if "://" in os.fspath(path):
+            raise UserError(f"workdir '{path}' must be a directory; mount the bucket (gcsfuse, s3fs) and name its path")
         self.path = Path(path)
 
     corpus = property(lambda self: self.path / "corpus")
@@ -99,8 +105,9 @@ class Workdir:
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for leftover in self.path.glob(".*.partial"):  # of a run that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
+            for pattern in (".*.partial", "*/.*.partial"):  # of a run that was killed
+                for leftover in self.path.glob(pattern):
+                    shutil.rmtree(leftover, ignore_errors=True)
             yield
 
     def manifest(self, name: str) -> dict[str, Any]:
@@ -111,11 +118,19 @@ class Workdir:
         """
         path = self.path / name / MANIFEST
         try:
-            return json.loads(path.read_text("utf-8"))
-        except FileNotFoundError:
+            manifest = json.loads(path.read_text("utf-8"))
+            if not isinstance(manifest, dict):
+                raise ValueError("not an object")
+        except (FileNotFoundError, NotADirectoryError):
             raise UserError(f"'{self.path}' holds no finished {name}; run the stage before, or t2c run") from None
         except ValueError:
             raise UserError(f"'{path}' is damaged; delete '{path.parent}' and run again") from None
+        return manifest
+
+    def digest(self, name: str) -> str:
+        """What a later stage names as its input: a finished stage's manifest, the time it took apart."""
+        manifest = {field: value for field, value in self.manifest(name).items() if field != "seconds"}
+        return digest(json.dumps(manifest, sort_keys=True))
 
     def stage(
         self,
@@ -127,7 +142,7 @@ class Workdir:
         """Runs ``build`` unless the directory ``name`` already holds its result.
 
         Args:
-          name: the directory under the workdir.
+          name: the directory under the workdir; ``a/b`` is one level deeper.
           config: the part of the config that the stage reads, as plain values.
           inputs: a digest for each thing it reads.
           build: writes into the directory it is given and returns the counts for the manifest.
@@ -136,23 +151,26 @@ class Workdir:
           UserError: the disk is full or read-only; nothing that looks finished is left.
         """
         key = {"stage": name, "version": t2c_jax.__version__, "config": dict(config), "inputs": dict(inputs)}
+        key = json.loads(json.dumps(key))  # as it reads back: tuples are lists
         final = self.path / name
         with contextlib.suppress(UserError):
             manifest = self.manifest(name)
             if {field: manifest.get(field) for field in key} == key:
                 return StageResult(final, manifest, ran=False)
-        aside = self.path / f".{name}.partial"
+        aside, replaced = (final.with_name(f".{final.name}.{what}.partial") for what in ("new", "old"))
         started = time.monotonic()
-        with disk_errors(aside):
+        with disk_errors(self.path):
             shutil.rmtree(aside, ignore_errors=True)
             aside.mkdir(parents=True)
             try:
                 counts = build(aside)
                 manifest = {**key, "counts": dict(counts), "seconds": round(time.monotonic() - started, 1)}
                 write_json(aside / MANIFEST, manifest)
-                if final.exists():
-                    shutil.rmtree(final)
+                if final.exists():  # out of the way whole: half deleted, it might still look finished
+                    shutil.rmtree(replaced, ignore_errors=True)
+                    final.rename(replaced)
                 aside.rename(final)
+                shutil.rmtree(replaced, ignore_errors=True)
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
@@ -161,19 +179,23 @@ class Workdir:
 
 @contextlib.contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full, read-only or forbidden disk into one clear line."""
+    """Turns a full disk, or a ``path`` that cannot be written, into one clear line; other errors pass."""
     try:
         yield
     except OSError as error:
-        reasons = {
+        full = {
             errno.ENOSPC: "the disk is full; free some space and run the same command again",
             errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
+        }
+        unfit = {
             errno.EROFS: "the file system is read-only; choose another --workdir",
             errno.EACCES: "permission denied; choose another --workdir",
             errno.ENOTDIR: "a part of the path is a file; choose another --workdir",
             errno.EEXIST: "a file is in the way; choose another --workdir",
         }
-        reason = reasons.get(error.errno or 0)
-        if reason is None or isinstance(error, FileNotFoundError):
+        where = Path(error.filename) if isinstance(error.filename, str) else path
+        about_path = where.is_relative_to(path) or path.is_relative_to(where)  # and not, say, a source that is read
+        reason = full.get(error.errno or 0) or (unfit.get(error.errno or 0) if about_path else None)
+        if reason is None:
             raise
         raise UserError(f"cannot write '{error.filename or path}': {reason}") from error

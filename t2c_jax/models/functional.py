@@ -75,3 +75,8 @@ class Definition:
 def count(params: Params) -> int:
     """How many numbers a parameter tree holds."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def names(path: tuple[Any, ...]) -> tuple[str, ...]:
+    """A tree path as names: dict keys, fields of named tuples, indices."""
+    return tuple(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)

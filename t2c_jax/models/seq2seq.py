@@ -5,11 +5,13 @@ Letters: B batch, S source, T target, D model, V vocabulary, W beams, X cache sl
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int, Key
+from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
@@ -60,6 +62,29 @@ class Seq2Seq(nnx.Module):
         )
         return self.scale_output(x_BTD)
 
+    def start(
+        self, tokens_BS: Int[Array, "B S"], lengths_B: Int[Array, " B"], *, beams: int, steps: int
+    ) -> tuple[Callable[..., Any], Any]:
+        """A decoder step over a cache (``decode.search.Step``), and the cache before the first step.
+
+        The source is encoded here and each block's cross-attention keys and values are made, once for all beams.
+        """
+        index_S = jnp.arange(tokens_BS.shape[1])
+        source_BS = index_S[None] < lengths_B[:, None]
+        positions_BS = jnp.broadcast_to(index_S[None], tokens_BS.shape)
+        encoded_BSD = self.encode(tokens_BS, source_BS.astype(jnp.int32), positions_BS)
+        blocks = self.decoder.unrolled()
+        memories, caches = self.decoder.start(blocks, encoded_BSD, beams, steps)
+
+        def step(
+            tokens_BW: Int[Array, "B W"], step: Int[Array, ""], caches: Any, visible_BWX: Bool[Array, "B W X"]
+        ) -> tuple[Float[Array, "B W V"], Any]:
+            x_BWD = self.embedding(tokens_BW)
+            x_BWD, caches = self.decoder.step(blocks, x_BWD, step, caches, memories, visible_BWX, source_BS)
+            return self.logits(self.scale_output(x_BWD)), caches
+
+        return step, caches
+
     def scale_output(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Decoder states at the scale that the output table expects."""
         scaled = self.config.tied_embeddings and self.config.scale_tied_output
@@ -72,4 +97,4 @@ class Seq2Seq(nnx.Module):
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Logits of scaled decoder states, in float32."""
         table_VD = self.output_table().astype(x_BTD.dtype)
-        return jax.numpy.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jax.numpy.float32)
+        return jnp.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jnp.float32)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment, TrainConfig
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.functional import Definition, names
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer
 
@@ -60,22 +60,18 @@ def init_state(
 def state_shardings(definition: Definition, abstract: State, mesh: Mesh) -> State:
     """Shardings of a whole state: optimizer moments lie as their parameters do, all else on every device."""
     params = definition.shardings(mesh)
-    by_path = {_names(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(params)}
-    shapes = {_names(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(abstract["params"])}
+    by_path = {names(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(params)}
+    shapes = {names(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(abstract["params"])}
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
-        names = _names(path)
-        for start in range(len(names)):
-            tail = names[start:]
+        whole = names(path)
+        for start in range(len(whole)):
+            tail = whole[start:]
             if tail in by_path and shapes[tail] == leaf.shape:
                 return by_path[tail]
         return NamedSharding(mesh, PartitionSpec())
 
     return jax.tree_util.tree_map_with_path(place, abstract)
-
-
-def _names(path: tuple[Any, ...]) -> tuple[str, ...]:
-    return tuple(str(getattr(key, "key", getattr(key, "name", getattr(key, "idx", key)))) for key in path)
 
 
 def make_train_step(
@@ -168,6 +164,14 @@ class Compiled:
             donate_argnums=0,
         )
         self._eval = jax.jit(make_eval_step(self.definition, experiment.train), out_shardings=everywhere)
+
+    def abstract_state_on_mesh(self) -> State:
+        """Shape, dtype and sharding of each array of the state: what a checkpoint is restored into."""
+        return jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            self.abstract_state,
+            self.shardings,
+        )
 
     def init(self) -> State:
         """A fresh state on the mesh."""

@@ -1,0 +1,23 @@
+#!/usr/bin/env bash
+# Every check there is: lint, format, types, tests. Makes .venv with the test extra first.
+#
+#   bash launch/test.sh                   all of it
+#   bash launch/test.sh tests/evaluate    arguments go on to pytest
+set -euo pipefail
+# shellcheck source=launch/_environment.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
+
+check() {
+  local started=$SECONDS
+  say "== $*"
+  "$venv/bin/python" -m "$@" || fail "'$*' found something, see above"
+  say "   $((SECONDS - started)) s"
+}
+
+make_environment test
+cd "$root"
+check ruff check
+check ruff format --check
+check mypy
+check pytest "$@"
+say "all passed in $SECONDS s"

@@ -1,0 +1,195 @@
+"""The command ``t2c VERB``. Heavy imports wait until a verb needs them, so that ``--help`` is instant."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import re
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from t2c_jax.errors import UserError, nearest
+
+if TYPE_CHECKING:
+    from t2c_jax.config import Experiment
+    from t2c_jax.workdir import Workdir
+
+VERBS = {
+    "run": "all stages in order: mine, tokenizer, prepare, train, evaluate",
+    "mine": "sources to a corpus of cleaned (text, code) pairs",
+    "tokenizer": "the corpus to a SentencePiece tokenizer, proven lossless",
+    "prepare": "corpus and tokenizer to tokens",
+    "train": "tokens to checkpoints; goes on from the last one",
+    "evaluate": "scores of a checkpoint on held-out pairs",
+    "generate": "code for texts from the command line, a file or standard input",
+}
+STAGES = ("mine", "tokenizer", "prepare", "train")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a verb; returns the exit status: 0, 2 for a mistake of the user's, 128 + n when stopped by signal n."""
+    try:
+        parsed, overrides = _parse(list(sys.argv[1:] if arguments is None else arguments))
+        return _run(parsed, overrides)
+    except UserError as error:
+        return _fail(str(error))
+    except KeyboardInterrupt:
+        return _fail("interrupted; the same command goes on where this one stopped", 128 + signal.SIGINT)
+    except BrokenPipeError:  # the reader of our output went away: nothing is wrong
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 128 + signal.SIGPIPE
+
+
+def _fail(message: str, status: int = 2) -> int:
+    print(f"t2c: {message}", file=sys.stderr)
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="t2c",
+        description="Train sequence-to-sequence models that write code from text.",
+        epilog="Any value of the config can be set on the command line: --config.train.steps=200",
+        allow_abbrev=False,
+    )
+    verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
+    for name, summary in VERBS.items():
+        verb = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False, epilog=parser.epilog)
+        verb.add_argument(
+            "--config", metavar="FILE", help="configs/x.py, configs/x.py:ARGUMENT, or by default the workdir's own"
+        )
+        verb.add_argument("--workdir", metavar="DIR", required=True, help="everything of one run lies here")
+        verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
+        if name in ("evaluate", "generate"):
+            verb.add_argument("--step", type=int, metavar="N", help="checkpoint to use instead of the best")
+        if name == "generate":
+            verb.add_argument("--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text'; - is stdin")
+            verb.add_argument("text", nargs="*", help="prompts")
+    return parser
+
+
+def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
+    """The verb's options, and the ``--config.x.y=value`` overrides as ``x.y=value``."""
+    overrides, rest = [], []
+    while arguments:
+        item = arguments.pop(0)
+        if item == "--":
+            rest += [item, *arguments]
+            break
+        if not item.startswith("--config."):
+            rest.append(item)
+        elif "=" in item:
+            overrides.append(item.removeprefix("--config."))
+        elif arguments and not arguments[0].startswith("--"):
+            overrides.append(f"{item.removeprefix('--config.')}={arguments.pop(0)}")
+        else:
+            raise UserError(f"{item} has no value; write {item}=VALUE")
+    verb = next((item for item in rest if not item.startswith("-")), None)
+    if verb is not None and verb not in VERBS:
+        raise UserError(f"unknown verb '{verb}'{nearest(verb, VERBS)}; t2c --help lists them")
+    return _parser().parse_args(rest), overrides
+
+
+def _experiment(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[str]) -> Experiment:
+    from t2c_jax import config
+
+    if parsed.config:
+        return config.load(parsed.config, overrides)
+    if not workdir.config.is_file():
+        raise UserError(f"'{workdir.path}' holds no run yet; say --config FILE (see configs/)")
+    return config.load(str(workdir.config), overrides)
+
+
+def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
+    from t2c_jax import runtime
+
+    runtime.prepare()  # before JAX and TensorFlow are imported
+
+    from t2c_jax.workdir import Workdir
+
+    workdir = Workdir(parsed.workdir)
+    experiment = _experiment(parsed, workdir, overrides)
+    if parsed.verb == "generate":
+        return _generate(parsed, experiment, workdir)
+
+    from t2c_jax import verbs
+
+    with workdir.locked():
+        if parsed.verb in ("train", "run"):
+            runtime.check_devices(experiment)  # before any work is done for a run that could not train
+        if parsed.verb != "evaluate":
+            verbs.save_config(experiment, workdir)
+        if parsed.verb == "evaluate":
+            result: Any = verbs.evaluate(experiment, workdir, parsed.step)
+        else:
+            result = getattr(verbs, parsed.verb)(experiment, workdir)
+    if parsed.json:
+        print(json.dumps(result, ensure_ascii=False))
+    trained = result if parsed.verb == "train" else result.get("train", {}) if parsed.verb == "run" else {}
+    stopped = trained.get("stopped_by")
+    if stopped is None:
+        return 0
+    command = f"t2c {parsed.verb} --workdir {parsed.workdir}"
+    return _fail(f"saved at step {trained['steps']}; go on with: {command}", 128 + stopped)
+
+
+def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
+    from t2c_jax import verbs
+
+    texts = _prompts(parsed)
+    answers = verbs.generate(experiment, workdir, texts, parsed.step)
+    if parsed.json:
+        print(json.dumps(answers, ensure_ascii=False))
+    elif sys.stdout.isatty():
+        from rich.console import Console
+        from rich.syntax import Syntax
+
+        for answer in answers:
+            Console().print(Syntax(answer["code"], "python", theme="ansi_dark", background_color="default"))
+    elif parsed.input is not None or len(answers) > 1:  # a batch: code has newlines, so a JSON object a line
+        for answer in answers:
+            print(json.dumps(answer, ensure_ascii=False))
+    else:
+        print(answers[0]["code"])
+    return 0
+
+
+def _prompts(parsed: argparse.Namespace) -> list[str]:
+    if parsed.text and parsed.input:
+        raise UserError("give prompts either on the command line or with --input, not both")
+    if parsed.text:
+        return parsed.text
+    if parsed.input is None and sys.stdin.isatty():
+        raise UserError('no prompt; write t2c generate --workdir DIR "what the code should do", or --input FILE')
+    source = parsed.input or "-"
+    if source == "-":
+        lines = sys.stdin.read().splitlines()
+    elif Path(source).is_file():
+        lines = Path(source).read_text("utf-8", errors="replace").splitlines()
+    else:
+        raise UserError(f"input file '{source}' does not exist")
+    if re.search(r"\.jsonl$", source):
+        texts = [_text_of(line, f"{source}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+    else:
+        texts = [line for line in lines if line.strip()]
+    if not texts:
+        raise UserError(f"no prompts in {'standard input' if source == '-' else source}")
+    return texts
+
+
+def _text_of(line: str, where: str) -> str:
+    try:
+        text = json.loads(line)["text"]
+    except (ValueError, KeyError, TypeError):
+        text = None
+    if not isinstance(text, str):
+        raise UserError(f"{where}: not a JSON object with a 'text'")
+    return text
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,139 @@
+"""The corpus stage: sources in, a TFDS dataset and its card out."""
+
+from __future__ import annotations
+
+import json
+import platform
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import IO, Any
+
+from t2c_jax.config import CorpusConfig, to_dict
+from t2c_jax.console import progress, say, warn
+from t2c_jax.corpus import writer
+from t2c_jax.corpus.card import Census, write_card
+from t2c_jax.corpus.clean import Cleaned, clean
+from t2c_jax.corpus.mine import Candidate, SourceReport, mine_tree
+from t2c_jax.corpus.pairs import MINED_KINDS
+from t2c_jax.corpus.pairs_file import read_dataset, read_file
+from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve
+from t2c_jax.corpus.tally import Tally
+from t2c_jax.errors import UserError, nearest
+from t2c_jax.workdir import StageResult, Workdir
+
+MALFORMED = "malformed.jsonl"
+
+
+def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = None) -> StageResult:
+    """Mines, cleans and writes ``WORKDIR/corpus``, unless it stands already for the same config and sources.
+
+    Args:
+      config: sources, limits, shares.
+      workdir: where to.
+      workers: processes that read files; all cores by default. The corpus does not depend on it.
+
+    Raises:
+      UserError: a source is missing, damaged or too malformed; nothing is left to train on; the disk is full.
+    """
+    for kind in config.kinds:
+        if kind not in MINED_KINDS:
+            known = ", ".join(MINED_KINDS)
+            raise UserError(f"config.corpus.kinds: '{kind}' is unknown{nearest(kind, MINED_KINDS)}; known are {known}")
+    if repeated := [name for name in config.sources if config.sources.count(name) > 1]:
+        raise UserError(f"config.corpus.sources names '{repeated[0]}' twice; name it once")
+    sources = [resolve(name, config, skip=workdir.path) for name in config.sources]
+    inputs = {source.name: source.digest for source in sources}
+    # Which files parse, and to what, is the running Python's grammar.
+    inputs["grammar"] = ".".join(platform.python_version_tuple()[:2])
+
+    def build(directory: Path) -> Mapping[str, Any]:
+        return _build(config, sources, directory, workers)
+
+    result = workdir.stage("corpus", to_dict(config), inputs, build)
+    if result.ran:
+        _tell(result)
+    return result
+
+
+def _build(config: CorpusConfig, sources: list[Resolved], directory: Path, workers: int | None) -> Mapping[str, Any]:
+    reports = [_report(source) for source in sources]
+    scratch, malformed = directory / ".candidates", directory / MALFORMED
+    with malformed.open("w", encoding="utf-8") as aside:
+        cleaned = clean(_candidates(config, sources, reports, aside, workers), config, scratch)
+    if not malformed.stat().st_size:
+        malformed.unlink()
+    if "train" not in cleaned.counts:
+        raise UserError(_nothing_to_train_on(config, reports, cleaned))
+    census = Census()
+    with progress("write the corpus", sum(cleaned.counts.values()), "pairs") as bar:
+        writer.write_dataset(directory, census.watch(cleaned.pairs(), bar.advance), list(cleaned.counts))
+    scratch.unlink()
+    write_card(directory, reports, cleaned.drops, len(cleaned.repeated_ids), census)
+    left_out = sum(report.left_out.total() for report in reports)
+    return {
+        "pairs": sum(census.splits.values()),
+        "splits": dict(census.splits),
+        "kinds": dict(census.kinds),
+        "files": sum(report.files for report in reports),
+        "found": sum(report.pairs for report in reports),
+        "left_out": left_out,
+        "dropped": cleaned.drops.total(),
+        "malformed": sum(report.malformed for report in reports),
+    }
+
+
+def _report(source: Resolved) -> SourceReport:
+    if isinstance(source, FileTree):
+        return SourceReport(source.name, source.repository, source.commit, source.licence)
+    return SourceReport(source.name)
+
+
+def _candidates(
+    config: CorpusConfig, sources: list[Resolved], reports: list[SourceReport], aside: IO[str], workers: int | None
+) -> Iterator[Candidate]:
+    total = sum(len(source.files) if isinstance(source, FileTree) else 1 for source in sources)
+    with progress("mine", total, "files") as bar:
+        for source, report in zip(sources, reports, strict=True):
+            if isinstance(source, FileTree):
+                yield from mine_tree(source, config, report, bar.advance, workers)
+            elif isinstance(source, PairsFile):
+                yield from read_file(source, config, report, aside, bar.advance)
+            else:
+                yield from read_dataset(source, report, bar.advance)
+
+
+def _nothing_to_train_on(config: CorpusConfig, reports: list[SourceReport], cleaned: Cleaned) -> str:
+    found = sum(report.pairs for report in reports)
+    files = sum(report.files for report in reports)
+    if cleaned.counts:
+        held = ", ".join(f"{count:,} in {split}" for split, count in cleaned.counts.items())
+        return f"the corpus has no train split ({held}); mark lines as train, or add sources to config.corpus.sources"
+    reasons = Tally()
+    for report in reports:
+        reasons.update(report.left_out)
+    reasons.update(cleaned.drops)
+    why = "; ".join(f"{reason}: {count:,}" for reason, count, _ in reasons.ranked()[:5]) or "nothing was left out"
+    names = ", ".join(config.sources)
+    advice = "relax the limits in config.corpus" if found else "name sources with documented code or pairs"
+    return f"the corpus of {names} is empty: {files:,} files, {found:,} pairs found, none kept ({why}); {advice}"
+
+
+def _tell(result: StageResult) -> None:
+    counts = result.manifest["counts"]
+    splits = counts["splits"]
+    sizes = ", ".join(f"{split} {splits[split]:,}" for split in ("train", "dev", "test") if split in splits)
+    say(f"corpus: {counts['pairs']:,} pairs ({sizes}); {result.path / 'card.md'} tells what was read and left out")
+    for split in ("dev", "test"):
+        if split not in splits:
+            warn(f"the corpus has no {split} split: too few groups for config.corpus.{split}_share, or it is 0")
+    if counts["malformed"]:
+        sources = json.loads((result.path / "card.json").read_text("utf-8"))["sources"]
+        places = [
+            place
+            for source in sources
+            for reason, found in source["left_out"].items()
+            if reason.startswith("malformed line")
+            for place in found["examples"]
+        ]
+        examples = ", ".join(places[:3])
+        warn(f"{counts['malformed']:,} malformed lines (such as {examples}) are in {result.path / MALFORMED}")

@@ -1,0 +1,72 @@
+"""What git knows of a directory."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from t2c_jax.console import warn
+
+
+@dataclass(frozen=True)
+class Checkout:
+    """A directory in a git checkout.
+
+    Attributes:
+      top: the checkout's root.
+      repository: host/owner/name of the origin, without credentials; the root's name where there is no origin.
+      commit: the full hash, with ``-dirty`` where tracked files differ from it; empty before the first commit.
+      prefix: the directory relative to the root, empty or ending in "/".
+      files: the tracked files under the directory, relative to it.
+    """
+
+    top: Path
+    repository: str
+    commit: str
+    prefix: str
+    files: tuple[str, ...]
+
+    @classmethod
+    def at(cls, root: Path) -> Checkout | None:
+        """The checkout that tracks files in ``root``, if there is one."""
+        listing = _git(root, "ls-files", "-z")
+        if not listing:
+            if (root / ".git").exists():
+                warn(f"git cannot read the checkout '{root}'; it is mined as a plain directory, without its commit")
+            return None
+        top = Path(_git(root, "rev-parse", "--show-toplevel") or root)
+        return cls(
+            top=top,
+            repository=repository_name(_git(root, "remote", "get-url", "origin") or "") or top.name,
+            commit=_git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "",
+            prefix=_git(root, "rev-parse", "--show-prefix") or "",
+            files=tuple(path for path in listing.split("\0") if path),
+        )
+
+
+def repository_name(address: str) -> str:
+    """``host/owner/name`` from a remote's address (``https://…``, ``ssh://…``, ``git@host:…``) or local path."""
+    address = address.strip().rstrip("/").removesuffix(".git")
+    if "://" in address:
+        parts = urlsplit(address)
+        return f"{parts.hostname or ''}{parts.path}".strip("/")
+    host, colon, path = address.partition(":")
+    if colon and "/" not in host:
+        return f"{host.rpartition('@')[2]}/{path}"
+    return Path(address).name
+
+
+def _git(root: Path, *arguments: str) -> str | None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    # A repository's own config must not make git run programs while its state is asked for.
+    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C", str(root), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, env=environment, timeout=300, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return None
+    if done.returncode:
+        return None
+    return os.fsdecode(done.stdout).rstrip("\n")

@@ -1,0 +1,182 @@
+"""Candidates to the corpus: limits, splits, duplicates.
+
+In two passes, so that memory grows by some 40 bytes a pair and not by its text: the first applies the limits, writes
+what keeps them to a scratch file, and notes a few numbers of each; from these the splits are drawn and duplicates
+found; the second reads the scratch file back in the same order.
+
+A pair is a duplicate if its text and code equal another's up to surrounding whitespace. One is kept: that of test
+before dev before train, so that nothing held out is trained on and no named split loses to a drawn one below it,
+and within a split the first.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import itertools
+import pickle
+from array import array
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import splits
+from t2c_jax.corpus.mine import Candidate
+from t2c_jax.corpus.pairs import SPLITS, Pair
+from t2c_jax.corpus.tally import Tally
+
+_UNNAMED = _REPEAT = -1
+_REPEAT_ACROSS = -2
+_REPEATS = {_REPEAT: "duplicate", _REPEAT_ACROSS: "duplicate of a pair in another split"}
+
+
+def broken_limit(pair: Pair, config: CorpusConfig) -> str:
+    """The first of the config's limits that the pair breaks; empty if it keeps them all."""
+    text, code = len(pair.text.strip()), len(pair.code.strip())
+    for size, low, high, what in (
+        (text, config.min_text_chars, config.max_text_chars, "text"),
+        (code, config.min_code_chars, config.max_code_chars, "code"),
+    ):
+        if size < low:
+            return f"{what} shorter than min_{what}_chars"
+        if size > high:
+            return f"{what} longer than max_{what}_chars"
+    if max(map(len, pair.code.splitlines()), default=0) > config.max_line_chars:
+        return "line longer than max_line_chars"
+    if sum(map(str.isalnum, pair.code)) < config.min_alphanumeric_share * sum(not c.isspace() for c in pair.code):
+        return "below min_alphanumeric_share"
+    return ""
+
+
+@dataclass
+class Cleaned:
+    """What cleaning decided.
+
+    Attributes:
+      scratch: the candidates that kept the limits, one pickle after the other.
+      splits: for each of them its index in ``SPLITS``, or ``_REPEAT`` or ``_REPEAT_ACROSS``.
+      repeated_ids: the positions of kept candidates with the id of one before them.
+      id_hashes: of every candidate, sorted.
+      drops: pairs dropped, by rule; duplicates are added by ``pairs``.
+      counts: pairs in each split that has any.
+    """
+
+    scratch: Path
+    splits: NDArray[np.int8]
+    repeated_ids: frozenset[int]
+    id_hashes: NDArray[np.uint64]
+    drops: Tally
+    counts: dict[str, int]
+
+    def pairs(self) -> Iterator[Pair]:
+        """The corpus, in the order of the sources; to be called once. A repeated id gets a number behind it."""
+        given: set[str] = set()
+        with self.scratch.open("rb") as file:
+            for position, split in enumerate(self.splits.tolist()):
+                pair: Pair = pickle.load(file)
+                if split < 0:
+                    self.drops.add(_REPEATS[split], str(pair.source))
+                    continue
+                pair_id = pair.id
+                if position in self.repeated_ids:
+                    pair_id = next(name for name in _numbered(pair_id) if name not in given and self._is_free(name))
+                    given.add(pair_id)
+                yield dataclasses.replace(pair, id=pair_id, split=SPLITS[split])
+
+    def _is_free(self, pair_id: str) -> bool:
+        wanted = np.uint64(splits.hash64(pair_id))
+        place = int(np.searchsorted(self.id_hashes, wanted))
+        return place == len(self.id_hashes) or self.id_hashes[place] != wanted
+
+
+def _numbered(pair_id: str) -> Iterator[str]:
+    return (f"{pair_id}#{number}" for number in itertools.count(2))
+
+
+def clean(candidates: Iterable[Candidate], config: CorpusConfig, scratch: Path) -> Cleaned:
+    """Applies limits, draws splits and finds duplicates.
+
+    Args:
+      candidates: read once.
+      config: limits and shares.
+      scratch: a file to write the candidates to; the caller deletes it.
+    """
+    drops, survey = Tally(), _Survey()
+    with scratch.open("wb") as file:
+        for candidate in candidates:
+            rule = broken_limit(candidate.pair, config)
+            if rule:
+                drops.add(rule, str(candidate.pair.source))
+            else:
+                survey.add(candidate)
+                pickle.dump(candidate.pair, file, protocol=5)
+    drawn = survey.without_repeats(survey.splits(config))
+    counts = {name: int((drawn == index).sum()) for index, name in enumerate(SPLITS) if (drawn == index).any()}
+    id_hashes = np.sort(_view(survey.id_hashes, np.uint64))
+    return Cleaned(scratch, drawn, survey.repeated_ids(drawn), id_hashes, drops, counts)
+
+
+class _Survey:
+    """A few numbers for each candidate, in order."""
+
+    def __init__(self) -> None:
+        self.named = array("b")
+        self.groups = array("Q")
+        self.contents = array("Q")  # two for each
+        self.id_hashes = array("Q")
+        self.paths: dict[tuple[str, str], int] = {}  # of mined pairs: how many
+
+    def add(self, candidate: Candidate) -> None:
+        pair = candidate.pair
+        self.named.append(SPLITS.index(pair.split) if pair.split else _UNNAMED)
+        if candidate.group:
+            self.groups.append(splits.hash64(f"group {candidate.group}"))
+        else:
+            key = (pair.source.repository, pair.source.path)
+            self.paths[key] = self.paths.get(key, 0) + 1
+            self.groups.append(_path_hash(key))
+        content = f"{pair.text.strip()}\0{pair.code.strip()}".encode()
+        self.contents.frombytes(hashlib.blake2b(content, digest_size=16).digest())
+        self.id_hashes.append(splits.hash64(pair.id))
+
+    def splits(self, config: CorpusConfig) -> NDArray[np.int8]:
+        """The split of each candidate: the named one, or its group's."""
+        drawn = _view(self.named, np.int8).copy()
+        modules = splits.mined_groups(self.paths, config.dev_share, config.test_share)
+        of_path = {_path_hash(key): splits.hash64(module) for key, module in modules.items()}
+        found, inverse = np.unique(_view(self.groups, np.uint64), return_inverse=True)
+        groups = np.array([of_path.get(value, value) for value in found.tolist()], np.uint64)[inverse]
+        unnamed = drawn == _UNNAMED
+        hashes, inverse, sizes = np.unique(groups[unnamed], return_inverse=True, return_counts=True)
+        drawn[unnamed] = splits.assign(hashes, sizes, config.dev_share, config.test_share)[inverse]
+        return drawn
+
+    def without_repeats(self, drawn: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The splits, with ``_REPEAT`` or ``_REPEAT_ACROSS`` for candidates that repeat one that is kept."""
+        high, low = _view(self.contents, np.uint64).reshape(-1, 2).T
+        order = np.lexsort((np.arange(len(drawn)), -drawn, low, high))
+        is_new = np.ones(len(order), bool)
+        is_new[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
+        kept = drawn[order][is_new][np.cumsum(is_new) - 1]  # the split of the one that each repeats
+        result = drawn.copy()
+        result[order] = np.where(is_new, drawn[order], np.where(kept == drawn[order], _REPEAT, _REPEAT_ACROSS))
+        return result
+
+    def repeated_ids(self, drawn: NDArray[np.int8]) -> frozenset[int]:
+        """Positions of kept candidates whose id a kept one before them has."""
+        kept = np.flatnonzero(drawn >= 0)
+        _, first = np.unique(_view(self.id_hashes, np.uint64)[kept], return_index=True)
+        return frozenset(np.delete(kept, first).tolist())
+
+
+def _view(values: array[int], dtype: type[Any]) -> NDArray[Any]:
+    return np.frombuffer(values, dtype) if values else np.zeros(0, dtype)
+
+
+def _path_hash(key: tuple[str, str]) -> int:
+    return splits.hash64(f"path {key[0]}\0{key[1]}")

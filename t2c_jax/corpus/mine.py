@@ -1,0 +1,126 @@
+"""Files to pairs on all cores: streaming, in the order of the paths, whatever the files hold."""
+
+from __future__ import annotations
+
+import errno
+import functools
+import os
+import stat
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Any
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.extract import Extraction, extractor_for
+from t2c_jax.corpus.pairs import Pair, Source, origin_id
+from t2c_jax.corpus.sources import FileTree
+from t2c_jax.corpus.tally import Tally, readable
+from t2c_jax.corpus.workers import Failure, cores, isolated_map
+
+SECONDS_PER_FILE = 60.0  # the slowest file of the standard library takes under one
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair on its way into the corpus.
+
+    Attributes:
+      pair: as read; ``split`` only where its file names one.
+      group: what must not straddle splits; empty for mined pairs, which ``splits`` groups by module.
+    """
+
+    pair: Pair
+    group: str = ""
+
+
+@dataclass
+class SourceReport:
+    """What was read of one source.
+
+    Attributes:
+      name: as the config names it.
+      repository: see ``pairs.Source``; empty for files of pairs, as are the next two.
+      commit: see ``pairs.Source``.
+      licence: see ``pairs.Source``.
+      files: that an extractor read to their end.
+      lines: of a file of pairs; examples of a dataset.
+      malformed: lines among them that were no pair.
+      pairs: found, before cleaning.
+      left_out: files and would-be pairs that were not taken, by reason.
+    """
+
+    name: str
+    repository: str = ""
+    commit: str = ""
+    licence: str = ""
+    files: int = 0
+    lines: int = 0
+    malformed: int = 0
+    pairs: int = 0
+    left_out: Tally = field(default_factory=Tally)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values for the card."""
+        return {**vars(self), "left_out": self.left_out.to_dict()}
+
+
+def mine_tree(
+    tree: FileTree,
+    config: CorpusConfig,
+    report: SourceReport,
+    advance: Callable[[], object],
+    workers: int | None = None,
+) -> Iterator[Candidate]:
+    """Every pair of a tree's files, the same whatever the number of workers.
+
+    Args:
+      tree: what ``sources.resolve`` found.
+      config: what to extract.
+      report: filled on the way.
+      advance: called after each file.
+      workers: processes; all cores by default, and never more than there are files.
+    """
+    report.left_out.update(tree.left_out)
+    read = functools.partial(_read, str(tree.root), config)
+    count = max(1, min(workers or cores(), len(tree.files)))
+    results = isolated_map(read, tree.files, count, SECONDS_PER_FILE)
+    for path, result in zip(tree.files, results, strict=True):
+        advance()
+        if isinstance(result, Failure):
+            report.left_out.add(result.reason, path)
+            continue
+        report.files += 1
+        for reason, line in result.left_out:
+            report.left_out.add(reason, f"{path}:{line}" if line else path)
+        for extract in result.extracts:
+            source = Source(
+                repository=tree.repository,
+                commit=tree.commit,
+                path=readable(tree.prefix + path),
+                start_line=extract.start_line,
+                end_line=extract.end_line,
+                licence=tree.licence,
+            )
+            report.pairs += 1
+            pair_id = origin_id(source, extract.kind)
+            yield Candidate(Pair(pair_id, extract.text, extract.code, extract.language, extract.kind, source))
+
+
+def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:
+    try:
+        data = _bytes_of(os.path.join(root, path), config.max_file_bytes)
+    except OSError as error:
+        return Failure(f"unreadable file ({errno.errorcode.get(error.errno or 0, 'unknown')})")
+    if isinstance(data, Failure):
+        return data
+    return extractor_for(path)(data, config)
+
+
+def _bytes_of(path: str, limit: int) -> bytes | Failure:
+    """The file's bytes, looked at anew: since it was listed it may have become a pipe, or grown."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
+    with open(descriptor, "rb") as file:
+        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+            return Failure("not a regular file")
+        data = file.read(limit + 1)
+    return Failure("larger than max_file_bytes") if len(data) > limit else data

@@ -1,0 +1,76 @@
+"""A (text, code) pair and where it came from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from t2c_jax.workdir import digest
+
+SPLITS = ("train", "dev", "test")
+MINED_KINDS = ("function", "method", "class", "markdown")  # what config.corpus.kinds chooses from
+FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings along
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The lines that a pair was taken from.
+
+    Attributes:
+      repository: host/owner/name of a checkout's origin, else the directory's or file's name.
+      commit: the checked-out commit, with ``-dirty`` where tracked files differ from it; the version of what
+        has no commits; or empty.
+      path: relative to the repository's root, with forward slashes.
+      start_line: first line, counted from 1.
+      end_line: last line, included.
+      licence: SPDX identifier as far as it could be told, or empty.
+    """
+
+    repository: str
+    commit: str
+    path: str
+    start_line: int
+    end_line: int
+    licence: str
+
+    def __str__(self) -> str:
+        return f"{self.repository}/{self.path}:{self.start_line}"
+
+
+@dataclass(frozen=True, slots=True)
+class Pair:
+    """What a model learns from: ``code`` is the answer to ``text``.
+
+    Attributes:
+      id: digest of its origin, or the id that its file names; unique within a corpus.
+      text: natural language, perhaps under a signature.
+      code: byte for byte as in the source, save what the text was made of and the common indentation.
+      language: of the code, in lower case, e.g. ``python``; empty where a file of pairs does not say.
+      kind: how the two were paired: one of ``MINED_KINDS``, or ``FILE_KIND``.
+      source: its origin.
+      split: one of ``SPLITS``, or empty before the split is drawn.
+    """
+
+    id: str
+    text: str
+    code: str
+    language: str
+    kind: str
+    source: Source
+    split: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values, nested as in the TFDS features, and ``split``."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> Pair:
+        """The inverse of ``to_dict``."""
+        return cls(**{**values, "source": Source(**values["source"])})
+
+
+def origin_id(source: Source, kind: str) -> str:
+    """The id of a pair: 16 hexadecimal digits over its repository, commit, path, lines and kind."""
+    return digest(source.repository, source.commit, source.path, f"{source.start_line}-{source.end_line}", kind)

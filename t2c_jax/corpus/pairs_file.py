@@ -1,0 +1,157 @@
+"""Pairs that a file or a TFDS dataset brings along.
+
+A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and if it likes ``id`` (text or
+whole number), ``split`` (train, dev or test; validation, valid and val mean dev), ``language``, and ``group`` (pairs
+of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so are blank lines.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import zlib
+from collections.abc import Callable, Iterator, Mapping
+from typing import IO, Any, cast
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import writer
+from t2c_jax.corpus.mine import Candidate, SourceReport
+from t2c_jax.corpus.pairs import FILE_KIND, SPLITS, Pair, Source, origin_id
+from t2c_jax.corpus.sources import PairsDataset, PairsFile
+from t2c_jax.errors import UserError, nearest
+
+_SPLIT_NAMES = {**{name: name for name in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
+_LINE_BYTES = 16_000_000  # a longer line is no pair that any limit would keep, and must not fill the memory
+
+
+class Malformed(ValueError):
+    """Why a line is no pair."""
+
+
+def read_file(
+    file: PairsFile, config: CorpusConfig, report: SourceReport, aside: IO[str], advance: Callable[[], object]
+) -> Iterator[Candidate]:
+    """The pairs of a ``.jsonl``, its malformed lines kept aside.
+
+    Args:
+      file: what ``sources.resolve`` found.
+      config: for ``max_malformed_share``.
+      report: filled on the way.
+      aside: gets a JSON line ``{file, line, reason, text}`` for each malformed line.
+      advance: called when the file is done.
+
+    Raises:
+      UserError: too large a share of the lines is malformed, or the file is damaged.
+    """
+    first = ""
+    for number, raw in _lines(file):
+        if not raw.strip():
+            continue
+        report.lines += 1
+        try:
+            candidate = _candidate(_parse(raw, number), file.path.name, number)
+        except Malformed as reason:
+            report.malformed += 1
+            report.left_out.add(f"malformed line: {reason}", f"{file.name}:{number}")
+            first = first or f"{file.name}:{number}: {reason}"
+            text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
+            record = {"file": file.name, "line": number, "reason": str(reason), "text": text}
+            aside.write(json.dumps(record) + "\n")
+        else:
+            report.pairs += 1
+            yield candidate
+    advance()
+    if report.malformed > config.max_malformed_share * report.lines:
+        raise UserError(
+            f"source '{file.name}': {report.malformed:,} of {report.lines:,} lines are malformed, the first at"
+            f" {first}; mend them or raise config.corpus.max_malformed_share={config.max_malformed_share:g}"
+        )
+
+
+def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[[], object]) -> Iterator[Candidate]:
+    """The pairs of a TFDS dataset with the features text and code; its splits keep their names' meaning.
+
+    Raises:
+      UserError: it cannot be read, or its features or splits are others.
+    """
+    for split in writer.dataset_splits(dataset.dataset):
+        if split not in _SPLIT_NAMES:
+            raise UserError(
+                f"source '{dataset.name}' has a split '{split}'{nearest(split, _SPLIT_NAMES)};"
+                f" splits must be among {', '.join(_SPLIT_NAMES)}"
+            )
+        for number, values in enumerate(writer.read_examples(dataset.dataset, split), start=1):
+            report.lines += 1
+            report.pairs += 1
+            try:
+                yield _candidate({**values, "split": split}, f"{dataset.name}/{split}", number)
+            except Malformed as reason:
+                raise UserError(f"source '{dataset.name}', split '{split}', example {number}: {reason}") from None
+    advance()
+
+
+def _lines(file: PairsFile) -> Iterator[tuple[int, bytes]]:
+    opener = gzip.open if file.path.name.endswith(".gz") else open
+    number = 0
+    try:
+        with cast("IO[bytes]", opener(file.path, "rb")) as lines:
+            while raw := lines.readline(_LINE_BYTES):
+                number += 1
+                yield number, raw
+                while len(raw) == _LINE_BYTES and not raw.endswith(b"\n"):
+                    raw = lines.readline(_LINE_BYTES)
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise UserError(
+            f"source '{file.name}' is damaged after line {number:,}: {error}; copy or compress it again"
+        ) from None
+    except OSError as error:
+        raise UserError(f"source '{file.name}' cannot be read after line {number:,}: {error}") from None
+
+
+def _parse(raw: bytes, number: int) -> Mapping[str, Any]:
+    if len(raw) == _LINE_BYTES:
+        raise Malformed(f"longer than {_LINE_BYTES:,} bytes")
+    try:
+        values = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8"))
+    except UnicodeDecodeError:
+        raise Malformed("not UTF-8") from None
+    except (ValueError, RecursionError) as error:
+        detail = error.msg if isinstance(error, json.JSONDecodeError) else type(error).__name__
+        raise Malformed(f"not JSON ({detail})") from None
+    if not isinstance(values, dict):
+        raise Malformed("not a JSON object")
+    return values
+
+
+def _candidate(values: Mapping[str, Any], name: str, number: int) -> Candidate:
+    for key in ("text", "code"):
+        if key not in values:
+            raise Malformed(f"no '{key}'")
+        if not isinstance(values[key], str):
+            raise Malformed(f"'{key}' is no text")
+    for key in ("split", "language"):
+        if not isinstance(values.get(key), str | None):
+            raise Malformed(f"'{key}' is no text")
+    for key in ("id", "group"):
+        if not isinstance(values.get(key), str | int | None):
+            raise Malformed(f"'{key}' is neither text nor a whole number")
+    split = values.get("split") or ""
+    if split and split not in _SPLIT_NAMES:
+        raise Malformed("unknown split")
+    source = Source(repository="", commit="", path=name, start_line=number, end_line=number, licence="")
+    own_id = values.get("id")
+    pair = Pair(
+        id=origin_id(source, FILE_KIND) if own_id is None or own_id == "" else str(own_id),
+        text=values["text"],
+        code=values["code"],
+        language=(values.get("language") or "").lower(),
+        kind=FILE_KIND,
+        source=source,
+        split=_SPLIT_NAMES.get(split, ""),
+    )
+    try:
+        "\0".join((pair.id, pair.text, pair.code, pair.language)).encode("utf-8")
+    except UnicodeEncodeError:
+        raise Malformed("a lone surrogate") from None
+    group = values.get("group")
+    return Candidate(pair, pair.id if group is None or group == "" else str(group))

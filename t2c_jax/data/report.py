@@ -1,0 +1,77 @@
+"""How well a config's row lengths suit a corpus, and which would suit it better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from t2c_jax import console
+from t2c_jax.config import DataConfig
+from t2c_jax.data.objectives import translate_lengths
+from t2c_jax.data.order import permutation
+from t2c_jax.data.packing import plan
+from t2c_jax.data.prepare import Tokens
+
+_SAMPLE = 20_000  # pairs planned for each candidate, where there are more
+_MULTIPLE = 16  # of tokens: what candidates are rounded to, for the accelerators' tiles
+
+
+@dataclass(frozen=True)
+class Fit:
+    """One encoder length at the config's decoder length.
+
+    Attributes:
+      encoder_length: S.
+      real_token_share: share of the S + T positions that hold a token.
+      left_out_share: share of the pairs that are longer than a row on either side.
+    """
+
+    encoder_length: int
+    real_token_share: float
+    left_out_share: float
+
+
+def fits(tokens: Tokens, data: DataConfig, seed: int = 0, prefix_length: int = 0) -> list[Fit]:
+    """The config's own encoder length first, then others by how they pack.
+
+    Rows fill up on both sides when S : T is the ratio of the tokens on both sides; the candidates lie around it.
+    Where there are many pairs a sample of them is planned; else the figures are those of a run with this seed.
+    """
+    sample = np.sort(permutation(len(tokens), seed)[:_SAMPLE])
+    source, target = translate_lengths(tokens.text_lengths[sample], tokens.code_lengths[sample], prefix_length)
+    fitting = target <= data.decoder_length
+    ideal = data.decoder_length * source[fitting].sum() / max(target[fitting].sum(), 1)
+    candidates = {max(round(ideal * share / _MULTIPLE), 1) * _MULTIPLE for share in (0.7, 0.8, 0.9, 1.0, 1.1)}
+
+    def fit(encoder_length: int) -> Fit:
+        pool = data.packing_pool if data.pack else 0
+        made = plan(source, target, encoder_length, data.decoder_length, pool, seed)
+        return Fit(encoder_length, made.real_token_share, made.left_out / max(len(sample), 1))
+
+    others = [fit(length) for length in sorted(candidates - {data.encoder_length})]
+    return [fit(data.encoder_length), *sorted(others, key=lambda fit: -fit.real_token_share)]
+
+
+def show_fits(tokens: Tokens, data: DataConfig, seed: int = 0, prefix_length: int = 0) -> list[Fit]:
+    """``fits``, as a table for people; warns where another encoder length would pack clearly tighter."""
+    found = fits(tokens, data, seed, prefix_length)
+    ratio = float(np.sum(tokens.text_lengths) / max(np.sum(tokens.code_lengths), 1))
+    console.table(
+        f"Packing at decoder_length={data.decoder_length} ({ratio:.2f} text tokens a code token)",
+        ("encoder_length", "real tokens", "pairs left out"),
+        [
+            (
+                f"{fit.encoder_length}{' (config)' if fit is found[0] else ''}",
+                f"{fit.real_token_share:.1%}",
+                f"{fit.left_out_share:.1%}",
+            )
+            for fit in found
+        ],
+    )
+    if len(found) > 1 and found[1].real_token_share > found[0].real_token_share + 0.02:
+        console.warn(
+            f"config.data.encoder_length={found[1].encoder_length} would fill the rows to"
+            f" {found[1].real_token_share:.1%} instead of {found[0].real_token_share:.1%}"
+        )
+    return found

@@ -1,0 +1,161 @@
+"""Greedy and beam search over a cache pytree, as one compiled loop of static shapes.
+
+Letters: B batch, W beams, T steps, V vocabulary, X cache slots (T x W), C candidates (2 x W).
+
+A decoder's cache is written once a step and never reordered. Slot ``t * W + w`` holds what beam w was fed at step t,
+and the ancestry table says for every live beam which slot of each step it descends from; beams read each other's slots
+through it. Reordering the cache instead would move all of it at every token.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+PAD, EOS = 0, 1
+_WORST = -1e9  # finite, so that differences of two of them stay numbers
+
+
+class Step(Protocol):
+    """One decoder step: feeds a token to each beam and returns the logits of the next."""
+
+    def __call__(
+        self, tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        """Logits, and the cache with slots ``step * W`` to ``step * W + W - 1`` written."""
+        ...
+
+
+class Hypotheses(NamedTuple):
+    """The found sequences of each prompt, best first."""
+
+    tokens: Int[Array, "B W T"]  # without a start token; eos where it ended, then padding
+    scores: Float[Array, "B W"]  # log-probability over length**alpha
+    finished: Bool[Array, "B W"]  # False where the steps ran out before eos
+
+
+def greedy_search(step: Step, cache: Any, batch: int, steps: int) -> Hypotheses:
+    """The most likely token at every step, until every prompt has ended."""
+    slots_T = jnp.arange(steps)
+
+    def go_on(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        t, _, _, _, done_B, _ = state
+        return (t < steps) & ~jnp.all(done_B)
+
+    def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
+        t, last_B, tokens_BT, scores_B, done_B, cache = state
+        visible_BWX = jnp.broadcast_to(slots_T <= t, (batch, 1, steps))
+        logits_BWV, cache = step(last_B[:, None], t, cache, visible_BWX)
+        logits_BV = logits_BWV[:, 0]
+        token_B = jnp.where(done_B, PAD, jnp.argmax(logits_BV, axis=-1))
+        log_p_B = jnp.max(logits_BV, axis=-1) - jax.nn.logsumexp(logits_BV, axis=-1)
+        scores_B = jnp.where(done_B, scores_B, scores_B + log_p_B)
+        tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, token_B[:, None], (0, t))
+        return t + 1, token_B, tokens_BT, scores_B, done_B | (token_B == EOS), cache
+
+    start = (
+        jnp.zeros((), jnp.int32),
+        jnp.full((batch,), PAD, jnp.int32),
+        jnp.full((batch, steps), PAD, jnp.int32),
+        jnp.zeros((batch,), jnp.float32),
+        jnp.zeros((batch,), bool),
+        cache,
+    )
+    _, _, tokens_BT, scores_B, done_B, _ = jax.lax.while_loop(go_on, advance, start)
+    return Hypotheses(tokens_BT[:, None], scores_B[:, None], done_B[:, None])
+
+
+class _Beams(NamedTuple):
+    step: Int[Array, ""]
+    last: Int[Array, "B W"]
+    tokens: Int[Array, "B W T"]
+    scores: Float[Array, "B W"]
+    ancestors: Int[Array, "B W T"]
+    done_tokens: Int[Array, "B W T"]
+    done_scores: Float[Array, "B W"]
+    cache: Any
+
+
+def beam_search(step: Step, cache: Any, batch: int, steps: int, *, beams: int, length_penalty: float) -> Hypotheses:
+    """Beam search; finished hypotheses are ranked by ``log p / length**length_penalty``, eos counted.
+
+    Each step looks at the 2W best continuations, so that W live ones are left whatever ends. One ends a hypothesis if
+    it is eos and among the best W. The search stops where the best live hypothesis, were all that is to come certain
+    and as long as it may be, could not replace the worst finished one; so the bound is exact and nothing is cut off.
+    Where fewer than W have finished when the steps run out, live ones fill the places behind them.
+    """
+    candidates = 2 * beams
+    slots_T, own_W = jnp.arange(steps), jnp.arange(beams)
+
+    def normalised(scores: Array, length: Array | int) -> Array:
+        return scores / jnp.asarray(length, jnp.float32) ** length_penalty
+
+    def pick(rows: Array, index: Array) -> Array:
+        return jnp.take_along_axis(rows, index.reshape(*index.shape, *(1,) * (rows.ndim - 2)), axis=1)
+
+    def go_on(state: _Beams) -> Bool[Array, ""]:
+        best_possible_B = normalised(state.scores[:, 0], steps)
+        return (state.step < steps) & jnp.any(best_possible_B > jnp.min(state.done_scores, axis=1))
+
+    def advance(state: _Beams) -> _Beams:
+        t = state.step
+        here_T = slots_T == t
+        ancestors_BWT = jnp.where(here_T[None, None], own_W[None, :, None], state.ancestors)
+        seen_BWTW = ancestors_BWT[..., None] == own_W[None, None, None]
+        seen_BWTW &= (slots_T <= t)[None, None, :, None]
+        logits_BWV, cache = step(state.last, t, state.cache, seen_BWTW.reshape(batch, beams, steps * beams))
+
+        # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
+        top = min(candidates, logits_BWV.shape[-1])
+        best_BWC, token_BWC = jax.lax.top_k(logits_BWV, top)
+        log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
+        total_BWC = (state.scores - log_z_BW)[..., None] + best_BWC
+        scores_BC, flat_BC = jax.lax.top_k(total_BWC.reshape(batch, beams * top), candidates)
+        token_BC = pick(token_BWC.reshape(batch, beams * top), flat_BC)
+        parent_BC = flat_BC // top
+        grown_BCT = jnp.where(here_T[None, None], token_BC[..., None], pick(state.tokens, parent_BC))
+
+        ended_BC = token_BC == EOS
+        counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None]
+        ended_scores_BC = jnp.where(counts_BC, normalised(scores_BC, t + 1), _WORST)
+        done_scores, index = jax.lax.top_k(jnp.concatenate([state.done_scores, ended_scores_BC], axis=1), beams)
+        done_tokens = pick(jnp.concatenate([state.done_tokens, grown_BCT], axis=1), index)
+
+        live_scores, index = jax.lax.top_k(jnp.where(ended_BC, _WORST, scores_BC), beams)
+        return _Beams(
+            step=t + 1,
+            last=pick(token_BC, index),
+            tokens=pick(grown_BCT, index),
+            scores=live_scores,
+            ancestors=pick(ancestors_BWT, pick(parent_BC, index)),
+            done_tokens=done_tokens,
+            done_scores=done_scores,
+            cache=cache,
+        )
+
+    blank = jnp.full((batch, beams, steps), PAD, jnp.int32)
+    first_W = jnp.where(own_W == 0, 0.0, _WORST)  # all beams start equal: one of them is enough
+    start = _Beams(
+        step=jnp.zeros((), jnp.int32),
+        last=jnp.full((batch, beams), PAD, jnp.int32),
+        tokens=blank,
+        scores=jnp.broadcast_to(first_W, (batch, beams)),
+        ancestors=blank,
+        done_tokens=blank,
+        done_scores=jnp.full((batch, beams), _WORST),
+        cache=cache,
+    )
+    end = jax.lax.while_loop(go_on, advance, start)
+    found_BW = end.done_scores > _WORST
+    # Finished ones first, in their order; then live ones in theirs.
+    rank = jnp.concatenate([jnp.where(found_BW, 2.0, 0.0), jnp.ones((batch, beams))], axis=1)
+    _, index = jax.lax.top_k(rank, beams)  # top_k keeps the order among equals
+    live_scores = normalised(end.scores, jnp.maximum(end.step, 1))
+    return Hypotheses(
+        tokens=pick(jnp.concatenate([end.done_tokens, end.tokens], axis=1), index),
+        scores=pick(jnp.concatenate([end.done_scores, live_scores], axis=1), index),
+        finished=pick(jnp.concatenate([found_BW, jnp.zeros_like(found_BW)], axis=1), index),
+    )

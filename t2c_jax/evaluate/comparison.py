@@ -1,0 +1,143 @@
+"""A model beside its baseline: scores, standard errors by bootstrap, and what the difference amounts to in words."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+
+from t2c_jax.evaluate.metrics import METRICS, Metric
+
+Verdict = Literal["better", "worse", "no clear difference", "not applicable"]
+
+CLEAR = 2.0
+"""Standard errors of the paired difference past which it counts as one: some 95 in 100 of chance results fall short."""
+
+
+def bootstrap_sums(statistics: np.ndarray, samples: int, seed: int) -> np.ndarray:
+    """Sums of the rows over resamples with replacement (Efron 1979): ``(examples, columns)`` to ``(samples, columns)``.
+
+    The resamples depend on (examples, samples, seed) alone, so systems whose columns stand side by side are
+    resampled together, and the spread of their difference is the paired one (Koehn 2004).
+    """
+    examples = len(statistics)
+    generator = np.random.default_rng(seed)
+    block = max(1, 1_000_000 // examples)  # resamples at a time, to bound the memory
+    sums = [
+        generator.multinomial(examples, np.full(examples, 1 / examples), size=min(block, samples - start)) @ statistics
+        for start in range(0, samples, block)
+    ]
+    return np.concatenate(sums)
+
+
+def compare(
+    model: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray], samples: int, seed: int
+) -> dict[str, Any]:
+    """Scores two systems on the same examples.
+
+    Args:
+      model: each metric's statistics ``(examples, columns)``, by the metric's name.
+      baseline: the same of the baseline.
+      samples: bootstrap resamples.
+      seed: of the resamples.
+
+    Returns:
+      ``examples``; ``model``, ``retrieval`` and ``difference``, for each metric a ``{"value", "standard_error"}`` in
+      percent, None where it does not apply or cannot be known; and ``verdict`` by metric.
+    """
+    systems = {"model": model, "retrieval": baseline}
+    widths = [side[metric.name].shape[1] for side in systems.values() for metric in METRICS]
+    statistics = np.concatenate([side[metric.name] for side in systems.values() for metric in METRICS], axis=1)
+    whole = iter(np.split(statistics.sum(axis=0, keepdims=True), np.cumsum(widths)[:-1], axis=1))
+    resampled = iter(np.split(bootstrap_sums(statistics, samples, seed), np.cumsum(widths)[:-1], axis=1))
+    values: dict[str, dict[str, float]] = {}
+    spreads: dict[str, dict[str, np.ndarray]] = {}
+    for system in systems:
+        values[system] = {metric.name: _scores(metric, next(whole))[0] for metric in METRICS}
+        spreads[system] = {metric.name: _scores(metric, next(resampled)) for metric in METRICS}
+    values["difference"] = {name: value - values["retrieval"][name] for name, value in values["model"].items()}
+    spreads["difference"] = {name: value - spreads["retrieval"][name] for name, value in spreads["model"].items()}
+    scores: dict[str, Any] = {
+        system: {
+            name: {"value": _number(value), "standard_error": _standard_error(spreads[system][name], len(statistics))}
+            for name, value in by_name.items()
+        }
+        for system, by_name in values.items()
+    }
+    verdicts = {name: verdict(score) for name, score in scores["difference"].items()}
+    return {"examples": len(statistics), **scores, "verdict": verdicts}
+
+
+def verdict(difference: Mapping[str, float | None]) -> Verdict:
+    """What a paired difference says about the model: ``CLEAR`` standard errors make a difference."""
+    value, error = difference["value"], difference["standard_error"]
+    if value is None:
+        return "not applicable"
+    if error is None or value == 0 or abs(value) < CLEAR * error:
+        return "no clear difference"
+    return "better" if value > 0 else "worse"
+
+
+def summary(verdicts: Mapping[str, Verdict]) -> str:
+    """Whether the model earns its keep, in a sentence or two."""
+    named = {
+        said: [metric.phrase for metric in METRICS if verdicts[metric.name] == said]
+        for said in ("better", "worse", "no clear difference")
+    }
+    better, worse, level = named.values()
+    if better and not worse:
+        text = f"The model beats copying the nearest training pair on {_listed(better)}, and loses on nothing."
+    elif better:
+        text = (
+            f"The model beats copying the nearest training pair on {_listed(better)},"
+            f" but is worse than copying on {_listed(worse)}."
+        )
+    elif worse:
+        text = f"The model does not beat copying the nearest training pair: it is worse on {_listed(worse)}."
+    else:
+        text = "The model does not beat copying the nearest training pair."
+    return f"{text} No clear difference on {_listed(level)}." if level else text
+
+
+def score_table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of the table that people see: each metric, model beside retrieval."""
+    rows: list[tuple[str, ...]] = [
+        (
+            metric.title,
+            format_score(scores["model"][metric.name]),
+            format_score(scores["retrieval"][metric.name]),
+            scores["verdict"][metric.name],
+        )
+        for metric in METRICS
+    ]
+    return ("score, %", "model", "retrieval", "model against retrieval"), rows
+
+
+def format_score(score: Mapping[str, float | None]) -> str:
+    """``12.3 ± 0.4``, without the error where there is none, and a dash where the metric does not apply."""
+    value, error = score["value"], score["standard_error"]
+    if value is None:
+        return "-"
+    return f"{value:.1f}" if error is None else f"{value:.1f} ± {error:.1f}"
+
+
+def _scores(metric: Metric, sums: np.ndarray) -> np.ndarray:
+    return np.array([metric.score(row) for row in sums.tolist()])
+
+
+def _standard_error(spread: np.ndarray, examples: int) -> float | None:
+    known = spread[~np.isnan(spread)]  # a resample may hold no example that the metric applies to
+    if examples < 2 or len(known) < 2:
+        return None
+    return _number(known.std(ddof=1))
+
+
+def _number(value: float) -> float | None:
+    return None if math.isnan(value) else round(float(value), 4)
+
+
+def _listed(names: Sequence[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last

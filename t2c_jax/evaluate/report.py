@@ -1,0 +1,186 @@
+"""One evaluation as one static page: no script, nothing loaded from elsewhere, light and dark, wide and narrow."""
+
+from __future__ import annotations
+
+import html
+import importlib.resources
+import random
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from pygments import highlight
+from pygments.formatters import HtmlFormatter
+from pygments.lexers import get_lexer_by_name
+from pygments.lexers.special import TextLexer
+from pygments.util import ClassNotFound
+
+from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
+from t2c_jax.evaluate.metrics import METRICS
+
+SHOWN = 12
+"""Examples shown of each sort: drawn at random, best, worst."""
+
+_CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
+
+
+def write_report(path: Path, scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> None:
+    """Writes the page; ``scores`` and ``examples`` are those of an ``evaluator.Evaluation``."""
+    # A lone surrogate in what a model wrote cannot be UTF-8; it becomes a question mark.
+    path.write_text(render(scores, examples), encoding="utf-8", errors="replace")
+
+
+def render(scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
+    """The page as HTML."""
+    title = f"Evaluation on {scores['examples']:,} {scores['split']} pairs"
+    by_chrf = sorted(examples, key=lambda example: (example["chrf"], example["id"]))
+    drawn = random.Random(scores["seed"]).sample(list(examples), min(SHOWN, len(examples)))
+    sections = (
+        ("random", "Drawn at random", "What to expect: nobody picked these.", drawn),
+        ("best", "Best", "Highest chrF against the reference.", by_chrf[::-1][:SHOWN]),
+        ("worst", "Worst", "Lowest chrF against the reference.", by_chrf[:SHOWN]),
+    )
+    body = [
+        f"<h1>{_escape(title)}</h1>",
+        f'<p class="lead">{_escape(scores["summary"])}</p>',
+        _scores(scores),
+        _groups("By length", "code tokens", scores["by_length"], lambda group: "{}-{}".format(*group["code_tokens"])),
+        _groups("By kind", "kind", scores["by_kind"], lambda group: group["kind"]),
+        "<h2>Examples</h2><nav>",
+        *(f'<a href="#{anchor}">{name}</a>' for anchor, name, _, _ in sections),
+        '</nav><p class="faint">Every pair is in predictions.jsonl.</p>',
+        *(
+            f'<h2 id="{anchor}">{name}</h2><p class="faint">{note}</p>' + "".join(map(_example, shown))
+            for anchor, name, note, shown in sections
+        ),
+        _method(scores),
+    ]
+    return (
+        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width, initial-scale=1">'
+        f"<title>{_escape(title)}</title><style>{_style()}</style></head><body>{''.join(body)}</body></html>\n"
+    )
+
+
+def _scores(scores: Mapping[str, Any]) -> str:
+    columns, rows = score_table(scores)
+    *head, last = (_escape(column) for column in columns)
+    lines = []
+    for metric, row in zip(METRICS, rows, strict=True):
+        *cells, verdict = (_escape(cell) for cell in row)
+        difference = scores["difference"][metric.name]
+        by = (
+            ""
+            if difference["value"] is None
+            else f" ({'+' if difference['value'] > 0 else ''}{format_score(difference)})"
+        )
+        lines.append(
+            f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}"
+            f'<td class="words {verdict.split()[0]}">{verdict}{by}</td>'
+            f'<td class="plot">{_plot(scores, metric.name)}</td></tr>'
+        )
+    references = scores["references"]["parses"]
+    note = (
+        f"Retrieval answers with the code of the nearest text's pair, out of {scores['train_pairs']:,} training pairs."
+        f" ± is one standard error; a difference counts from {CLEAR:g} of its own, paired, standard errors on."
+    )
+    if references is not None:
+        note += f" Of the references themselves {references:.1f} % parse."
+    top = "".join(f"<th>{column}</th>" for column in head)
+    return (
+        f'<div class="scroll"><table><tr>{top}<th class="words">{last}</th><th class="plot">'
+        f"0 to 100; dot: model, ring: retrieval, ±{CLEAR:g} s.e.</th></tr>{''.join(lines)}</table></div>"
+        f'<p class="faint">{note}</p>'
+    )
+
+
+def _plot(scores: Mapping[str, Any], name: str) -> str:
+    marks = []
+    for system, height in (("retrieval", 20), ("model", 8)):
+        value, error = scores[system][name]["value"], scores[system][name]["standard_error"] or 0
+        if value is not None:
+            low, high = max(0, value - CLEAR * error), min(100, value + CLEAR * error)
+            marks.append(
+                f'<g class="{system}"><line x1="{2 * low:.1f}" x2="{2 * high:.1f}" y1="{height}" y2="{height}"'
+                f' stroke-width="2"/><circle cx="{2 * value:.1f}" cy="{height}" r="4" stroke-width="2"/></g>'
+            )
+    axis = '<path class="axis" d="M0 14H200M0 8V20M100 10V18M200 8V20"/>'
+    return f'<svg viewBox="-6 0 212 28" aria-hidden="true">{axis}{"".join(marks)}</svg>'
+
+
+def _groups(
+    title: str, column: str, groups: Sequence[Mapping[str, Any]], label: Callable[[Mapping[str, Any]], str]
+) -> str:
+    shown = [metric for metric in METRICS if any(group["model"][metric.name]["value"] is not None for group in groups)]
+    head = "".join(f"<th>{_escape(metric.title)}</th><th>retrieval</th>" for metric in shown)
+    rows = []
+    for group in groups:
+        cells = "".join(
+            f'<td class="{group["verdict"][metric.name].split()[0]}">{format_score(group["model"][metric.name])}</td>'
+            f"<td>{format_score(group['retrieval'][metric.name])}</td>"
+            for metric in shown
+        )
+        rows.append(f"<tr><td>{_escape(label(group))}</td><td>{group['examples']:,}</td>{cells}</tr>")
+    return (
+        f'<h2>{title}</h2><div class="scroll"><table><tr><th>{column}</th><th>pairs</th>{head}</tr>'
+        f"{''.join(rows)}</table></div>"
+    )
+
+
+def _example(example: Mapping[str, Any]) -> str:
+    source = example["source"]
+    facts = [
+        "exact match" if example["exact"] else f"chrF {example['chrf']:.1f}",
+        f"retrieval {example['retrieved_chrf']:.1f}",
+        *(["does not parse"] if example["parses"] is False else []),
+        example["kind"],
+        f"{source['repository']}/{source['path']}:{source['start_line']}",
+    ]
+    first_line = next(iter(example["text"].strip().splitlines()), "")
+    retrieved = f"cosine {example['retrieved_similarity']:.2f}"
+    codes = (("Model", "", "prediction"), ("Reference", "", "code"), ("Retrieved", retrieved, "retrieved"))
+    return (
+        f'<details><summary><span class="line">{_escape(_visible(first_line))}</span>'
+        f'<span class="faint">{_escape(_visible(" · ".join(facts)))}</span></summary><div>'
+        f'<h3>Text</h3><pre class="text">{_escape(_visible(example["text"]))}</pre><div class="codes">'
+        + "".join(
+            f"<div><h3>{name} <span>{note}</span></h3>{_code(example[key], example['language'])}</div>"
+            for name, note, key in codes
+        )
+        + "</div></div></details>"
+    )
+
+
+def _method(scores: Mapping[str, Any]) -> str:
+    signatures = "".join(
+        f"<li>{_escape(metric.title)}: {_escape(scores['signatures'][metric.name])}</li>" for metric in METRICS
+    )
+    return (
+        f'<h2>How it was measured</h2><ul class="faint">{signatures}'
+        f"<li>± is one standard error over {scores['bootstrap_samples']:,} bootstrap resamples of the pairs, seed"
+        f" {scores['seed']}; the model and retrieval are resampled together.</li>"
+        f"<li>Parsed by Python {_escape(scores['python'])}; nothing was run.</li></ul>"
+    )
+
+
+def _code(code: str, language: str) -> str:
+    try:
+        lexer = get_lexer_by_name(language, stripnl=False)
+    except ClassNotFound:
+        lexer = TextLexer(stripnl=False)
+    return f'<pre class="code">{highlight(_visible(code), lexer, HtmlFormatter(nowrap=True))}</pre>'
+
+
+def _style() -> str:
+    page = importlib.resources.files(__package__).joinpath("report.css").read_text("utf-8")
+    schemes = (("light", "friendly"), ("dark", "github-dark"))
+    rules = {scheme: "".join(HtmlFormatter(style=style).get_token_style_defs("pre.code")) for scheme, style in schemes}
+    return page + "".join(f"@media (prefers-color-scheme: {scheme}) {{{rule}}}" for scheme, rule in rules.items())
+
+
+def _escape(text: str) -> str:
+    return html.escape(text)
+
+
+def _visible(text: str) -> str:
+    return text.translate(_CONTROL)

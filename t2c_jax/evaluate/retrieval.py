@@ -1,0 +1,94 @@
+"""The baseline that every model must beat: answer with the code of the training pair whose text is nearest."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+from scipy.sparse import csr_array
+
+from t2c_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from t2c_jax.corpus.pairs import Pair
+
+_WORD = re.compile(r"\w+")
+_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
+_BLOCK_CELLS = 4_000_000  # similarities held at a time: at most some 50 MB
+
+
+@dataclass(frozen=True)
+class Retrieved:
+    """The training pair nearest to a text, and the cosine between the two texts."""
+
+    pair: Pair
+    similarity: float
+
+
+def terms(text: str) -> list[str]:
+    """Words in lower case, each identifier also as its parts: ``read_csv`` gives ``read_csv read csv``."""
+    found = []
+    for word in _WORD.findall(text):
+        found.append(word.lower())
+        parts = _PART.findall(word)
+        if len(parts) > 1:
+            found.extend(part.lower() for part in parts)
+    return found
+
+
+def retrieve(train_pairs: Iterable[Pair], texts: Sequence[str]) -> list[Retrieved]:
+    """For each text the training pair with the nearest text by TF-IDF cosine.
+
+    Weights are ``(1 + ln tf) * (ln((1 + N) / (1 + df)) + 1)``; terms that no training text has are ignored.
+    Among equals the smallest id wins, and a text that shares no term with any gets the smallest of all, so the
+    answer depends on the set of pairs and not on their order. Memory grows with the training text alone.
+
+    Raises:
+      UserError: there are no training pairs.
+    """
+    train = sorted(train_pairs, key=lambda pair: pair.id)
+    if not train:
+        raise UserError("the train split is empty: retrieval has nothing to copy from; run t2c mine again")
+    vocabulary: dict[str, int] = {}
+    train_counts = _count((pair.text for pair in train), vocabulary, grow=True)
+    document_frequency = np.bincount(train_counts.indices, minlength=len(vocabulary))
+    inverse_frequency = np.log((1 + len(train)) / (1 + document_frequency)) + 1
+    train_by_term = _weigh(train_counts, inverse_frequency).T.tocsr()
+    queries = _weigh(_count(texts, vocabulary, grow=False), inverse_frequency)
+    nearest: list[Retrieved] = []
+    rows = max(1, _BLOCK_CELLS // len(train))
+    for start in range(0, len(texts), rows):
+        similarity = (queries[start : start + rows] @ train_by_term).toarray()
+        best = similarity.argmax(axis=1)  # the first of equals, hence the smallest id
+        nearest += [
+            Retrieved(train[column], float(cosine))
+            for column, cosine in zip(best, similarity[np.arange(len(best)), best], strict=True)
+        ]
+    return nearest
+
+
+def _count(texts: Iterable[str], vocabulary: dict[str, int], grow: bool) -> csr_array:
+    data: list[int] = []
+    indices: list[int] = []
+    ends = [0]
+    for text in texts:
+        for term, count in Counter(terms(text)).items():
+            column = vocabulary.setdefault(term, len(vocabulary)) if grow else vocabulary.get(term)
+            if column is not None:
+                indices.append(column)
+                data.append(count)
+        ends.append(len(indices))
+    shape = (len(ends) - 1, len(vocabulary))
+    return csr_array((np.array(data, np.float32), np.array(indices, np.int32), np.array(ends, np.int64)), shape=shape)
+
+
+def _weigh(counts: csr_array, inverse_frequency: np.ndarray) -> csr_array:
+    weights = (1 + np.log(counts.data)) * inverse_frequency[counts.indices].astype(np.float32)
+    row = np.repeat(np.arange(counts.shape[0]), np.diff(counts.indptr))
+    norms = np.sqrt(np.bincount(row, weights**2, minlength=counts.shape[0]))
+    weights /= norms[row].astype(np.float32)
+    return csr_array((weights, counts.indices, counts.indptr), shape=counts.shape)

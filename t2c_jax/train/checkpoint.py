@@ -1,0 +1,235 @@
+"""Checkpoints: plain nested dicts on disk through Orbax, written in the background, restored onto any mesh.
+
+A checkpoint holds ``state`` (step, params, opt_state, ema: nested dicts of arrays, one per array a person could name)
+and ``about`` (the config's model section, the tokenizer's digest). Restoring goes through an abstract state with the
+target's shardings, and every array must be there: a parameter without a source is an error.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import jax
+import orbax.checkpoint as ocp
+
+from t2c_jax import console
+from t2c_jax.errors import UserError
+from t2c_jax.models.functional import names
+from t2c_jax.workdir import disk_errors
+
+DAMAGED = "damaged"
+
+
+class Checkpoints:
+    """The checkpoints of one run: the latest few, and the best by held-out loss."""
+
+    def __init__(self, directory: Path, about: Mapping[str, Any], *, keep: int = 1, read_only: bool = False) -> None:
+        """Opens the directory, making it unless ``read_only``.
+
+        Args:
+          directory: ``WORKDIR/checkpoints``.
+          about: what must agree between a checkpoint and the run, as plain JSON values.
+          keep: latest checkpoints to keep.
+        """
+        self.directory, self._about = directory.absolute(), json.loads(json.dumps(about))
+        policies = ocp.checkpoint_managers
+        self._options = ocp.CheckpointManagerOptions(
+            preservation_policy=policies.AnyPreservationPolicy(
+                [
+                    policies.LatestN(keep),
+                    policies.BestN(
+                        get_metric_fn=lambda metrics: metrics["loss"],
+                        reverse=True,
+                        n=1,
+                        keep_checkpoints_without_metrics=False,
+                    ),
+                ]
+            ),
+            read_only=read_only,
+            create=not read_only,
+            cleanup_tmp_directories=not read_only,
+        )
+        self._manager = self._open()
+
+    def _open(self) -> ocp.CheckpointManager:
+        handlers = {"state": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
+        with disk_errors(self.directory):
+            return ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
+
+    def steps(self) -> list[int]:
+        """Steps of the whole checkpoints, oldest first."""
+        return sorted(self._manager.all_steps()) if self.directory.is_dir() else []
+
+    def best(self) -> int | None:
+        """The step with the lowest held-out loss; the latest where none was measured."""
+        steps = self.steps()
+        losses = {step: metrics["loss"] for step in steps if (metrics := self._manager.metrics(step))}
+        if losses:
+            return min(losses, key=lambda step: losses[step])
+        return steps[-1] if steps else None
+
+    def save(self, step: int, state: Any, loss: float | None) -> None:
+        """Starts to write the state; returns once it is copied, so that the caller may donate it.
+
+        Raises:
+          UserError: this or an earlier write hit a full or forbidden disk.
+        """
+        with disk_errors(self.directory):
+            self._manager.save(
+                step,
+                args=ocp.args.Composite(
+                    state=ocp.args.StandardSave(to_nested(state)), about=ocp.args.JsonSave(self._about)
+                ),
+                metrics=None if loss is None else {"loss": loss},
+                force=True,
+            )
+
+    def wait(self) -> None:
+        """Until everything is on disk.
+
+        Raises:
+          UserError: a write hit a full or forbidden disk.
+        """
+        with disk_errors(self.directory):
+            self._manager.wait_until_finished()
+
+    def restore_latest(self, abstract: Any) -> tuple[int, Any] | None:
+        """The newest state that can be read, with its step; None where there is no checkpoint.
+
+        A checkpoint that cannot be read is set aside under ``damaged/`` with a warning, and the one before is taken.
+
+        Args:
+          abstract: ``jax.ShapeDtypeStruct`` with shardings for every array of the state.
+
+        Raises:
+          UserError: checkpoints of another model or tokenizer; or there are some, and none can be read.
+        """
+        steps = self.steps()
+        for step in reversed(steps):
+            try:
+                return step, self.restore(step, abstract)
+            except UserError:
+                raise
+            except Exception as error:  # whatever Orbax meets in a damaged directory
+                self._set_aside(step, error)
+        if steps:
+            raise UserError(
+                f"no checkpoint in '{self.directory}' can be read; they are in '{self.directory / DAMAGED}':"
+                " delete that directory to start anew"
+            )
+        return None
+
+    def restore(self, step: int, abstract: Any) -> Any:
+        """One state, laid out as ``abstract`` says.
+
+        Raises:
+          UserError: of another model or tokenizer, or an array is missing or of another shape.
+        """
+        found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+        self._check_about(step, found)
+        target = to_nested(abstract)
+        self._check_arrays(step, target)
+        nested = self._manager.restore(
+            step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target, strict=True))
+        )["state"]
+        return from_nested(abstract, nested)
+
+    def restore_params(self, step: int, abstract_params: Any) -> Any:
+        """The parameters alone; their moving average where the run kept one."""
+        self._check_about(
+            step, self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+        )
+        stored = self._manager.item_metadata(step)["state"]
+        name = "ema" if "ema" in stored else "params"
+        target = to_nested({name: abstract_params})
+        with ocp.PyTreeCheckpointer() as reader:
+            nested = reader.restore(
+                self.directory / str(step) / "state",
+                args=ocp.args.PyTreeRestore(
+                    item=target,
+                    restore_args=ocp.checkpoint_utils.construct_restore_args(target),
+                    partial_restore=True,
+                ),
+            )
+        return from_nested({name: abstract_params}, nested)[name]
+
+    def _check_about(self, step: int, found: Mapping[str, Any]) -> None:
+        for path, ours, theirs in _differences(self._about, found):
+            what = (
+                "the tokenizer is another than the checkpoint's"
+                if path == "tokenizer"
+                else f"config.{path} is {ours!r}, the checkpoint's {theirs!r}"
+            )
+            raise UserError(
+                f"checkpoint {step} in '{self.directory}' does not fit this run: {what};"
+                " go back to its config, or choose another --workdir"
+            )
+
+    def _check_arrays(self, step: int, target: Any) -> None:
+        stored = {
+            path: tuple(leaf.shape) for path, leaf in flat(self._manager.item_metadata(step)["state"].tree).items()
+        }
+        wanted = {path: tuple(leaf.shape) for path, leaf in flat(target).items()}
+        for path in sorted(wanted.keys() | stored.keys()):
+            if stored.get(path) != wanted.get(path):
+                raise UserError(
+                    f"checkpoint {step} in '{self.directory}' does not fit this run: {path} is"
+                    f" {_shape(stored.get(path))} there and {_shape(wanted.get(path))} here;"
+                    " go back to its config, or choose another --workdir"
+                )
+
+    def _set_aside(self, step: int, error: Exception) -> None:
+        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
+        console.warn(f"checkpoint {step} cannot be read ({reason}); it is set aside in '{self.directory / DAMAGED}'")
+        self._manager.close()
+        aside = self.directory / DAMAGED / str(step)
+        number = 0
+        while aside.exists():
+            number += 1
+            aside = self.directory / DAMAGED / f"{step}.{number}"
+        aside.parent.mkdir(exist_ok=True)
+        (self.directory / str(step)).rename(aside)
+        self._manager = self._open()
+
+    def close(self) -> None:
+        """Ends the background writer."""
+        self._manager.close()
+
+
+def to_nested(tree: Any) -> dict[str, Any]:
+    """Any tree as nested dicts keyed by names: the public format on disk."""
+    nested: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        *parents, last = names(path)
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = leaf
+    return nested
+
+
+def from_nested(template: Any, nested: Mapping[str, Any]) -> Any:
+    """``to_nested`` undone: the arrays in the template's own structure."""
+    arrays = flat(nested)
+    paths, structure = jax.tree_util.tree_flatten_with_path(template)
+    return jax.tree.unflatten(structure, [arrays[".".join(names(path))] for path, _ in paths])
+
+
+def flat(nested: Any) -> dict[str, Any]:
+    """Leaves of a tree by dotted path."""
+    return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
+
+
+def _differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        keys = sorted(ours.keys() | theirs.keys())
+        parts = [_differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
+        return [difference for part in parts for difference in part]
+    return [] if ours == theirs else [(path, ours, theirs)]
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "missing" if shape is None else str(list(shape))

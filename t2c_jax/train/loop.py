@@ -1,0 +1,270 @@
+"""Training, top to bottom: batches in, checkpoints and metrics out.
+
+The device never waits for this loop. A step's metrics are fetched while the next one runs, and a checkpoint is copied
+and then written in the background. A checkpoint is cut before the next batch is drawn, and batch k is a function of
+(seed, k); so the step number in a checkpoint is the whole state of the data.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+
+from t2c_jax import config as configs
+from t2c_jax import console
+from t2c_jax import mesh as meshes
+from t2c_jax.config import Experiment
+from t2c_jax.data.pipeline import Batches
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokenizer import Tokenizer
+from t2c_jax.errors import UserError
+from t2c_jax.models.functional import count
+from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.metrics import MetricsWriter
+from t2c_jax.train.signals import StopRequest
+from t2c_jax.train.step import Compiled
+from t2c_jax.workdir import Workdir
+
+Sampler = Callable[[Any], Sequence[Mapping[str, str]]]
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a run came to."""
+
+    steps: int
+    parameters: int
+    tokens_per_second: float  # source and target tokens, padding not counted, over the steps of this process
+    seconds: float
+    dev_loss: float | None  # nats per target token at the last measurement
+    stopped_by: int | None  # the signal that asked for the end before the last step
+
+
+def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = None) -> TrainResult:
+    """Trains from the last checkpoint, or from the start, to ``config.train.steps``.
+
+    Args:
+      experiment: the run's config, checked.
+      workdir: holds the tokens and the tokenizer; gets checkpoints and metrics.
+      sampler: answers a few dev pairs with given parameters, for TensorBoard.
+
+    Raises:
+      UserError: the config does not fit the devices or the checkpoint; a loss that is not finite; a full disk.
+    """
+    config = experiment.train
+    mesh = meshes.make_mesh(experiment)
+    tokenizer = Tokenizer.load(workdir.tokenizer)
+    data = open_data(experiment, workdir, tokenizer)
+    compiled = Compiled(experiment, tokenizer.vocab_size, mesh)
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizer), keep=config.keep)
+
+    restored = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
+    start, state = restored or (0, compiled.init())
+    parameters = count(state["params"])
+    if start:
+        console.say(f"going on from the checkpoint of step {start}")
+    meter = Meter()
+    dev_loss: float | None = None
+    stopped_by: int | None = None
+    batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
+
+    with (
+        MetricsWriter(workdir.metrics, workdir.tensorboard, start) as writer,
+        StopRequest() as stop,
+        console.progress("train", config.steps, "steps", done=start) as bar,
+    ):
+        pending: tuple[int, dict[str, jax.Array]] | None = None
+        for step in range(start + 1, config.steps + 1):
+            state, metrics = compiled.train_step(state, next(batches))
+            if pending is not None:
+                meter.add(fetch(*pending, data.train, workdir))
+            pending = (step, metrics)
+
+            stopped_by = stop.requested
+            last = step == config.steps or stopped_by is not None
+            logs = step % config.log_every == 0 or last
+            measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
+            saves = step % config.save_every == 0 or last
+            if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
+                meter.add(fetch(*pending, data.train, workdir))
+                pending = None
+            loss_here: float | None = None
+            if logs and (values := meter.take()):
+                writer.write(step, "train", values)
+                bar.note(f"loss {values['loss']:.3f}  {values['tokens_per_second']:,.0f} tokens/s")
+            if measures:
+                with meter.paused():
+                    averaged = state.get("ema", state["params"])
+                    held_out = measure(compiled, averaged, data.dev, config.eval_batches)
+                    if held_out:
+                        writer.write(step, "dev", held_out)
+                        dev_loss = loss_here = held_out["nll"]
+                        console.say(f"step {step}: dev loss {describe(held_out)}")
+                    if sampler is not None and config.samples:
+                        writer.samples(step, sampler(averaged))
+            if saves:
+                with meter.paused():
+                    checkpoints.save(step, state, loss_here)
+            bar.advance()
+            if stopped_by is not None:
+                break
+        checkpoints.wait()
+        checkpoints.close()
+    return TrainResult(
+        steps=int(state["step"]),
+        parameters=parameters,
+        tokens_per_second=meter.tokens_per_second,
+        seconds=meter.seconds,
+        dev_loss=dev_loss,
+        stopped_by=stopped_by if int(state["step"]) < config.steps else None,
+    )
+
+
+@dataclass(frozen=True)
+class Data:
+    """Batches by step: without end to train on, one pass of the dev split to measure on."""
+
+    train: Batches
+    dev: Batches
+
+
+def open_data(experiment: Experiment, workdir: Workdir, tokenizer: Tokenizer) -> Data:
+    """This process's part of the batches.
+
+    Raises:
+      UserError: the tokens were made by another tokenizer, or are missing or damaged.
+    """
+    prefix = tokenizer.encode(experiment.data.prefix)
+    shared = {"prefix": prefix, "process_index": jax.process_index(), "process_count": jax.process_count()}
+    splits = {split: Tokens.open(workdir.tokens, split) for split in ("train", "dev")}
+    for tokens in splits.values():
+        if tokens.tokenizer_digest != tokenizer.digest:
+            raise UserError(
+                f"'{workdir.tokens}' was made by another tokenizer than '{workdir.tokenizer}'; run t2c prepare"
+            )
+    return Data(
+        train=Batches(splits["train"], experiment.data, experiment.seed, **shared),
+        dev=Batches(splits["dev"], experiment.data, experiment.seed, repeat=False, **shared),
+    )
+
+
+def about(experiment: Experiment, tokenizer: Tokenizer) -> dict[str, Any]:
+    """What a checkpoint and a run must agree on; execution (kernels, scan, remat, dtype, dropout) may differ."""
+    model = configs.to_dict(experiment.model)
+    for name in ("attention", "scan", "remat", "dtype", "dropout"):
+        del model[name]
+    return {"model": model, "tokenizer": tokenizer.digest}
+
+
+def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.Mesh) -> Iterator[dict[str, jax.Array]]:
+    """Global arrays, one batch ahead: its transfer is under way while the step before it runs."""
+    ahead: dict[str, jax.Array] | None = None
+    for batch in batches:
+        ready, ahead = ahead, meshes.global_batch(batch, mesh)
+        if ready is not None:
+            yield ready
+    if ahead is not None:
+        yield ahead
+
+
+def fetch(step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir: Workdir) -> dict[str, float]:
+    """A step's metrics as floats.
+
+    Raises:
+      UserError: the loss or the gradient is not finite; the batch is written beside for a look.
+    """
+    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    if math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"]):
+        return values
+    path = workdir.path / f"nonfinite_step_{step}.npz"
+    ids = batches.pair_ids(step - 1)
+    arrays: dict[str, Any] = {"pair_ids": np.array(ids), **batches.batch(step - 1)}
+    np.savez(path, **arrays)
+    raise UserError(
+        f"the loss of step {step} is {values['loss']}, its gradient norm {values['gradient_norm']}; its batch of"
+        f" {len(ids)} pairs is in '{path}', and the last checkpoint is from before: lower"
+        " config.optimizer.learning_rate or raise warmup_steps, and run the same command again"
+    )
+
+
+def measure(compiled: Compiled, params: Any, batches: Batches, limit: int) -> dict[str, float]:
+    """Held-out loss in nats per token with its standard error, and accuracy; empty without dev pairs.
+
+    The standard error takes tokens as independent draws, which makes it a lower bound.
+    """
+    dataset = batches.dataset(0, min(limit, batches.per_pass)).as_numpy_iterator()
+    parts = jax.device_get([compiled.eval_step(params, meshes.global_batch(batch, compiled.mesh)) for batch in dataset])
+    sums = {name: math.fsum(float(part[name]) for part in parts) for name in parts[0]} if parts else {}
+    weight = sums.get("weight", 0.0)
+    if not weight:
+        return {}
+    mean = sums["nll"] / weight
+    variance = max(sums["nll_squared"] / weight - mean * mean, 0.0)
+    return {
+        "nll": mean,
+        "nll_standard_error": math.sqrt(variance / weight),
+        "accuracy": sums["correct"] / weight,
+        "tokens": weight,
+    }
+
+
+def describe(held_out: Mapping[str, float]) -> str:
+    """The held-out loss in words."""
+    return (
+        f"{held_out['nll']:.4f} ± {held_out['nll_standard_error']:.4f} nats a token,"
+        f" accuracy {held_out['accuracy']:.1%} of {held_out['tokens']:,.0f} tokens"
+    )
+
+
+class Meter:
+    """Adds up the steps' sums and the time they took."""
+
+    def __init__(self) -> None:
+        self._window: list[dict[str, float]] = []
+        self._window_seconds = 0.0
+        self._tokens = self._window_tokens = self.seconds = 0.0
+        self._warm = False  # the first step compiles: its time is no rate
+        self._since = time.perf_counter()
+
+    def add(self, values: dict[str, float]) -> None:
+        """One step's sums, on their arrival."""
+        now = time.perf_counter()
+        tokens = values["weight"] + values["source_tokens"]
+        if self._warm:
+            self.seconds += now - self._since
+            self._window_seconds += now - self._since
+            self._tokens += tokens
+            self._window_tokens += tokens
+        self._warm, self._since = True, now
+        self._window.append(values)
+
+    def take(self) -> dict[str, float]:
+        """Means since the last call, per target token; the norms and the rate are the last step's."""
+        window, self._window = self._window, []
+        if not window:
+            return {}
+        weight = max(math.fsum(values["weight"] for values in window), 1.0)
+        means = {name: math.fsum(values[name] for values in window) / weight for name in ("loss", "nll")}
+        means["accuracy"] = math.fsum(values["correct"] for values in window) / weight
+        last = {name: window[-1][name] for name in ("gradient_norm", "update_norm", "learning_rate")}
+        rate = self._window_tokens / self._window_seconds if self._window_seconds else 0.0
+        self._window_tokens = self._window_seconds = 0.0
+        return {**means, **last, "tokens_per_second": rate}
+
+    @property
+    def tokens_per_second(self) -> float:
+        """Over all steps but the first."""
+        return self._tokens / self.seconds if self.seconds else 0.0
+
+    @contextlib.contextmanager
+    def paused(self) -> Iterator[None]:
+        """Time that is not training's."""
+        yield
+        self._since = time.perf_counter()

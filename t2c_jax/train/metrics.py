@@ -1,0 +1,82 @@
+"""Where a run's numbers go: ``metrics.jsonl`` for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from t2c_jax.workdir import disk_errors
+
+
+class MetricsWriter:
+    """Appends one line a record to ``metrics.jsonl`` and the same numbers to TensorBoard.
+
+    Opening cuts off lines past the step a run goes on from, so that each step stands there once, however often the
+    run was killed; a last line that was cut in the middle goes too.
+    """
+
+    def __init__(self, path: Path, tensorboard: Path, start_step: int) -> None:
+        with disk_errors(path):
+            kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
+            path.write_text("".join(kept), "utf-8")
+            self._file = path.open("a", encoding="utf-8")
+            tensorboard.mkdir(parents=True, exist_ok=True)
+            self._events = EventFileWriter(str(tensorboard))
+        self._path = path
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """One record: ``{"step": …, "kind": "train" or "dev", …}``; TensorBoard names are ``kind/name``."""
+        record = {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
+        with disk_errors(self._path):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
+        self._events.add_event(_event(step, Summary(value=scalars)))
+
+    def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
+        """Texts with their reference and predicted code, for TensorBoard's text page."""
+        for number, sample in enumerate(samples):
+            parts = [f"**{name}**\n\n{textwrap.indent(text, '    ')}" for name, text in sample.items()]
+            self._events.add_event(_event(step, text_pb(f"samples/{number}", "\n\n".join(parts))))
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._events.close()
+
+
+def _lines(path: Path) -> list[str]:
+    if not path.exists():
+        return []
+    return [line for line in path.read_text("utf-8").splitlines(keepends=True) if _whole(line)]
+
+
+def _whole(line: str) -> bool:
+    try:
+        return line.endswith("\n") and "step" in json.loads(line)
+    except ValueError:
+        return False
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None  # JSON has no NaN
+
+
+def _event(step: int, summary: Summary) -> Event:
+    return Event(step=step, wall_time=time.time(), summary=summary)

@@ -1,0 +1,224 @@
+"""What the verbs do: each a function of (experiment, workdir) that returns what a program wants to know of it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import json
+import shutil
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from t2c_jax import config as configs
+from t2c_jax import console
+from t2c_jax.config import Experiment
+from t2c_jax.corpus.reader import count_pairs, read_pairs
+from t2c_jax.errors import UserError
+from t2c_jax.workdir import Workdir, disk_errors, write_json
+
+Result = dict[str, Any]
+
+
+def mine(experiment: Experiment, workdir: Workdir) -> Result:
+    """Sources to the corpus of cleaned pairs."""
+    from t2c_jax.corpus.build import build_corpus
+
+    return build_corpus(experiment.corpus, workdir).manifest["counts"]
+
+
+def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
+    """The corpus to a tokenizer, with its lossless proof."""
+    from t2c_jax.data.tokenizer import build_tokenizer
+
+    return build_tokenizer(experiment.tokenizer, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+
+
+def prepare(experiment: Experiment, workdir: Workdir) -> Result:
+    """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
+    from t2c_jax.data.prepare import Tokens, build_tokens
+    from t2c_jax.data.report import show_fits
+    from t2c_jax.data.tokenizer import Tokenizer
+
+    counts = build_tokens(workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    prefix = Tokenizer.load(workdir.tokenizer).encode(experiment.data.prefix)
+    fits = show_fits(Tokens.open(workdir.tokens, "train"), experiment.data, experiment.seed, len(prefix))
+    return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
+
+
+def train(experiment: Experiment, workdir: Workdir) -> Result:
+    """Tokens to checkpoints."""
+    from t2c_jax.train.loop import train as run_loop
+
+    result = run_loop(experiment, workdir, _sampler(experiment, workdir))
+    return dataclasses.asdict(result)
+
+
+def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) -> Result:
+    """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline."""
+    from t2c_jax.evaluate.comparison import score_table
+    from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
+
+    settings = experiment.evaluate
+    pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
+    step, generator = _generator(experiment, workdir, step)
+    with console.progress("evaluate", len(pairs), "pairs") as bar:
+        answers = generator.generate([pair.text for pair in pairs], bar.advance)
+    predictions = [answer.code for answer in answers]
+    evaluation = evaluate_predictions(pairs, predictions, read_pairs(workdir, "train"), settings, experiment.seed)
+    counts = {
+        "step": step,
+        "examples": len(pairs),
+        "unfinished": sum(not answer.finished for answer in answers),
+        "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+        "decode": configs.to_dict(experiment.decode),
+    }
+    evaluation.scores.update(counts)
+    final = workdir.evaluations / str(step)
+    aside = workdir.path / f".evaluation_{step}.partial"
+    with disk_errors(aside):
+        shutil.rmtree(aside, ignore_errors=True)
+        aside.mkdir(parents=True)
+        write_evaluation(aside, evaluation)
+        shutil.rmtree(final, ignore_errors=True)
+        final.parent.mkdir(exist_ok=True)
+        aside.rename(final)
+    columns, rows = score_table(evaluation.scores)
+    console.table(f"Step {step} on {len(pairs):,} {settings.split} pairs", columns, rows)
+    console.say(evaluation.scores["summary"])
+    console.say(f"every answer: {final / 'report.html'}")
+    return evaluation.scores
+
+
+def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], step: int | None = None) -> list[Result]:
+    """Code for each text, by a checkpoint, the best one by default."""
+    _, generator = _generator(experiment, workdir, step)
+    with console.progress("generate", len(texts), "prompts") as bar:
+        answers = generator.generate(texts, bar.advance)
+    truncated = [number + 1 for number, answer in enumerate(answers) if answer.prompt_truncated]
+    if truncated:
+        console.warn(
+            f"{len(truncated)} prompt(s) are longer than config.data.encoder_length="
+            f"{experiment.data.encoder_length} tokens and were cut, the first of them number {truncated[0]}"
+        )
+    return [
+        {"text": text, "code": answer.code, "score": answer.score, "finished": answer.finished}
+        for text, answer in zip(texts, answers, strict=True)
+    ]
+
+
+def run(experiment: Experiment, workdir: Workdir) -> Result:
+    """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
+    results: Result = {}
+    stages: tuple[tuple[str, Callable[[Experiment, Workdir], Result]], ...] = (
+        ("mine", mine),
+        ("tokenizer", tokenizer),
+        ("prepare", prepare),
+        ("train", train),
+    )
+    for name, stage in stages:
+        console.rule(name)
+        results[name] = stage(experiment, workdir)
+    if results["train"]["stopped_by"] is not None:
+        return results
+    console.rule("evaluate")
+    results["evaluate"] = evaluate(experiment, workdir)
+    _show_answers(workdir, results["evaluate"])
+    _show_summary(experiment, workdir, results)
+    return results
+
+
+def save_config(experiment: Experiment, workdir: Workdir) -> None:
+    """Writes the resolved config beside what it makes."""
+    with disk_errors(workdir.config):
+        write_json(workdir.config, configs.to_dict(experiment))
+
+
+def _generator(experiment: Experiment, workdir: Workdir, step: int | None, params: Any = None) -> tuple[int, Any]:
+    """A generator with a checkpoint's parameters, or with the given ones."""
+    import jax
+
+    from t2c_jax import mesh as meshes
+    from t2c_jax.data.tokenizer import Tokenizer
+    from t2c_jax.decode.generate import Generator
+    from t2c_jax.models.functional import Definition
+    from t2c_jax.train.checkpoint import Checkpoints
+    from t2c_jax.train.loop import about
+
+    pieces = Tokenizer.load(workdir.tokenizer)
+    mesh = meshes.make_mesh(experiment)
+    definition = Definition(experiment.model, pieces.vocab_size)
+    if params is None:
+        checkpoints = Checkpoints(workdir.checkpoints, about(experiment, pieces), read_only=True)
+        steps = checkpoints.steps()
+        step = checkpoints.best() if step is None else step
+        if step is None or step not in steps:
+            have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
+            raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
+        abstract = jax.tree.map(
+            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+            definition.abstract_params(),
+            definition.shardings(mesh),
+        )
+        params = checkpoints.restore_params(step, abstract)
+        checkpoints.close()
+    return step or 0, Generator(definition, params, pieces, experiment.data, experiment.decode, mesh)
+
+
+def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
+    from t2c_jax.evaluate.evaluator import select_pairs
+
+    wanted = experiment.train.samples
+    if not wanted or not count_pairs(workdir, "dev"):
+        return None
+    pairs = select_pairs(read_pairs(workdir, "dev"), wanted)
+    made: list[Any] = []  # once, so that every call finds the search compiled
+
+    def sample(params: Any) -> list[Mapping[str, str]]:
+        if not made:
+            made.append(_generator(experiment, workdir, None, params)[1])
+        made[0].params = params
+        answers = made[0].generate([pair.text for pair in pairs])
+        return [
+            {"text": pair.text, "reference": pair.code, "prediction": answer.code}
+            for pair, answer in zip(pairs, answers, strict=True)
+        ]
+
+    return sample
+
+
+def _show_answers(workdir: Workdir, scores: Result) -> None:
+    path = workdir.evaluations / str(scores["step"]) / "predictions.jsonl"
+    with path.open(encoding="utf-8") as file:
+        examples = [json.loads(line) for line in file]
+    for example in sorted(examples, key=lambda example: -example["chrf"])[:3]:
+        console.code(example["text"], example["prediction"], example["language"])
+
+
+def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> None:
+    splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
+    pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
+    rows = [
+        ("pairs", " / ".join(f"{count:,} {split}" for split, count in pairs.items())),
+        ("vocabulary", f"{experiment.tokenizer.vocab_size:,} pieces"),
+        ("parameters", f"{trained['parameters']:,}"),
+        ("steps", f"{trained['steps']:,}"),
+        (
+            "tokens/s",
+            f"{trained['tokens_per_second']:,.0f}" if trained["tokens_per_second"] else "- (nothing to train)",
+        ),
+        ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
+    ]
+    rows += [
+        (f"test {name}" if experiment.evaluate.split == "test" else f"dev {name}", _score(scores, name))
+        for name in scores["model"]
+    ]
+    console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
+    console.say("next:")
+    console.say(f'  t2c generate --workdir {workdir.path} "Return the sum of two numbers."')
+    console.say(f"  tensorboard --logdir {workdir.tensorboard}")
+
+
+def _score(scores: Result, name: str) -> str:
+    from t2c_jax.evaluate.comparison import format_score
+
+    return f"{format_score(scores['model'][name])}  (retrieval {format_score(scores['retrieval'][name])})"

@@ -1,0 +1,194 @@
+import random
+from collections import Counter, defaultdict
+
+import numpy as np
+import pytest
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.clean import broken_limit, clean
+from t2c_jax.corpus.mine import Candidate
+from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.corpus.splits import DEV, TEST, TRAIN, assign, hash64, mined_groups
+
+OPEN = CorpusConfig(min_text_chars=0, min_code_chars=0, min_alphanumeric_share=0.0)
+
+
+def candidate(text, code, path="a.py", split="", group="", repository="r", pair_id=None, line=1):
+    source = Source(repository, "", path, line, line, "")
+    pair_id = pair_id or f"{repository}/{path}:{line}:{text}:{code}"
+    return Candidate(Pair(pair_id, text, code, "python", "function", source, split), group)
+
+
+def cleaned(candidates, config, tmp_path):
+    result = clean(candidates, config, tmp_path / "scratch")
+    pairs = list(result.pairs())
+    assert Counter(pair.split for pair in pairs) == result.counts
+    return pairs, result
+
+
+@pytest.mark.parametrize(
+    ("text", "code", "rule"),
+    [
+        ("  nine ch  ", "x = 1\n" * 9, "text shorter than min_text_chars"),
+        ("a" * 2001, "x = 1\n" * 9, "text longer than max_text_chars"),
+        ("ten chars.", "  " + "x" * 19 + "\n\n", "code shorter than min_code_chars"),
+        ("ten chars.", "x = 1\n" * 701, "code longer than max_code_chars"),
+        ("ten chars.", "x" * 401, "line longer than max_line_chars"),
+        ("ten chars.", "x" * 10 + "({[+" * 10, "below min_alphanumeric_share"),
+        ("ten chars.", "x" * 10 + "({[" * 10 + " " * 90, ""),
+        ("ten chars.", "x" * 400, ""),
+    ],
+)
+def test_limits(text, code, rule):
+    assert broken_limit(candidate(text, code).pair, CorpusConfig()) == rule
+
+
+def test_drops_are_counted_with_examples(tmp_path):
+    good = "x = 1 # a good line"
+    candidates = [candidate("too short", good, line=line) for line in range(5)]
+    candidates += [candidate("long enough", good, line=9), candidate(" long enough\n", good + "\n", line=10)]
+    _, result = cleaned(candidates, CorpusConfig(min_code_chars=1), tmp_path)
+    assert result.drops.to_dict() == {
+        "text shorter than min_text_chars": {"count": 5, "examples": ["r/a.py:0", "r/a.py:1", "r/a.py:2"]},
+        "duplicate": {"count": 1, "examples": ["r/a.py:10"]},
+    }
+
+
+def test_duplicates_are_kept_in_test_before_dev_before_train(tmp_path):
+    candidates = [
+        candidate("a", "x", split="train", line=1),
+        candidate("a", "x ", split="dev", line=2),
+        candidate("a\n", "x", split="test", line=3),
+        candidate("a", "x", split="test", line=4),
+        candidate("b", "x", split="train", line=5),
+        candidate("b", "x", split="dev", line=6),
+        candidate("c", "x", split="train", line=7),
+        candidate("c", "x", split="train", line=8),
+        candidate("c", "X", split="train", line=9),
+        candidate("c\tx", "", split="train", line=10),
+    ]
+    pairs, result = cleaned(candidates, OPEN, tmp_path)
+    assert [pair.source.start_line for pair in pairs] == [3, 6, 7, 9, 10]
+    assert result.drops.counts == {"duplicate of a pair in another split": 3, "duplicate": 2}
+
+
+def test_what_is_kept_is_kept_as_it_came(tmp_path):
+    pairs, _ = cleaned([candidate("\n a \n", "\n x \r\n", split="train")], OPEN, tmp_path)
+    assert (pairs[0].text, pairs[0].code) == ("\n a \n", "\n x \r\n")
+
+
+def test_ids_become_unique(tmp_path):
+    ids = ["a", "b", "a", "a", "a#2", "b", "c"]
+    candidates = [candidate("t", str(line), pair_id=own, split="train", line=line) for line, own in enumerate(ids)]
+    candidates.insert(0, candidate("t", "0", pair_id="a", split="train"))  # repeats the pair, not only the id
+    pairs, _ = cleaned(candidates, OPEN, tmp_path)
+    assert [pair.id for pair in pairs] == ["a", "b", "a#3", "a#4", "a#2", "b#2", "c"]
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_invariants_over_random_corpora(seed, tmp_path):
+    draw = random.Random(seed)
+    groups = draw.choice([1, 2, 3, 5, 20, 200])
+    config = CorpusConfig(
+        min_text_chars=1,
+        min_code_chars=1,
+        dev_share=draw.choice([0, 0.05, 0.3]),
+        test_share=draw.choice([0, 0.05, 0.3]),
+    )
+    candidates = []
+    for line in range(draw.choice([0, 1, 3, 30, 300])):
+        own_group = draw.choice(["", f"g{draw.randrange(groups)}"])
+        candidates.append(
+            candidate(
+                text=draw.choice(["", " "]) + f"t{draw.randrange(40)}",
+                code=f"c{draw.randrange(8)}" + draw.choice(["", "\n"]),
+                path=f"m{draw.randrange(groups)}/{draw.choice('ab')}.py",
+                repository=f"r{draw.randrange(draw.choice([1, 2]))}",
+                split=draw.choice(["", "", "", "train", "dev", "test"]),
+                group=own_group,
+                pair_id=f"i{draw.randrange(200)}",
+                line=line,
+            )
+        )
+    pairs, result = cleaned(candidates, config, tmp_path)
+
+    contents = [(pair.text.strip(), pair.code.strip()) for pair in pairs]
+    assert len(contents) == len(set(contents))
+    assert set(contents) == {(one.pair.text.strip(), one.pair.code.strip()) for one in candidates}
+    assert len({pair.id for pair in pairs}) == len(pairs)
+    assert [pair.source.start_line for pair in pairs] == sorted(pair.source.start_line for pair in pairs)
+    assert result.drops.total() + len(pairs) == len(candidates)
+
+    by_line = {one.pair.source.start_line: one for one in candidates}
+    splits_of = defaultdict(set)
+    for pair in pairs:
+        origin = by_line[pair.source.start_line]
+        if origin.pair.split:
+            assert pair.split == origin.pair.split
+        else:
+            splits_of[origin.group or (pair.source.repository, pair.source.path)].add(pair.split)
+    assert all(len(found) == 1 for found in splits_of.values())
+
+    again, _ = cleaned(candidates, config, tmp_path)
+    assert again == pairs
+
+
+def hashes(names):
+    return np.array(sorted(hash64(name) for name in names), np.uint64)
+
+
+def test_shares_of_many_groups():
+    splits = assign(hashes(f"g{number}" for number in range(20_000)), np.ones(20_000, np.int64), 0.05, 0.1)
+    # Three standard deviations of a binomial share are under 0.007 here.
+    assert np.mean(splits == TEST) == pytest.approx(0.1, abs=0.007)
+    assert np.mean(splits == DEV) == pytest.approx(0.05, abs=0.007)
+
+
+@pytest.mark.parametrize("count", [0, 1, 2, 3, 4, 7, 30])
+@pytest.mark.parametrize("shares", [(0.05, 0.05), (0.9, 0.05), (0.05, 0.9), (0.0, 0.05), (0.05, 0.0), (0.0, 0.0)])
+def test_few_groups_fill_the_splits(count, shares):
+    dev_share, test_share = shares
+    for trial in range(20):
+        sizes = np.random.default_rng(trial).integers(1, 50, count)
+        splits = assign(hashes(f"{trial} {number}" for number in range(count)), sizes, dev_share, test_share)
+        assert len(splits) == count
+        if count:
+            assert splits[np.argmax(sizes)] == TRAIN
+        if count >= 3:
+            assert (splits == DEV).any() == (dev_share > 0)
+            assert (splits == TEST).any() == (test_share > 0)
+
+
+def test_groups_stay_when_others_come():
+    few, many = (hashes(f"g{number}" for number in range(count)) for count in (300, 400))
+    before = dict(zip(few.tolist(), assign(few, np.ones(300, np.int64), 0.1, 0.1).tolist(), strict=True))
+    after = dict(zip(many.tolist(), assign(many, np.ones(400, np.int64), 0.1, 0.1).tolist(), strict=True))
+    moved = [name for name in before if before[name] != after[name]]
+    assert len(moved) <= 1  # at most the group that was the largest
+
+
+def test_module_groups():
+    paths = {
+        "README.md": 3,
+        "tests/t.py": 2,
+        "src/pkg/a.py": 4,
+        "src/pkg/b/c.py": 2,
+        "src/pkg/b/d.py": 2,
+        "src/e.py": 1,
+    }
+    groups = mined_groups({("r", path): count for path, count in paths.items()}, 0.05, 0.05)
+    assert groups == {
+        ("r", "README.md"): "r/README.md",
+        ("r", "tests/t.py"): "r/tests/",
+        ("r", "src/pkg/a.py"): "r/src/pkg/a.py",
+        ("r", "src/pkg/b/c.py"): "r/src/pkg/b/",
+        ("r", "src/pkg/b/d.py"): "r/src/pkg/b/",
+        ("r", "src/e.py"): "r/src/e.py",
+    }
+    assert mined_groups({("r", "a.py"): 5}, 0.05, 0.05) == {("r", "a.py"): "r/a.py"}
+
+
+def test_many_repositories_are_the_groups():
+    paths = {(f"r{number}", f"{part}.py"): 1 for number in range(20) for part in "ab"}
+    assert mined_groups(paths, 0.05, 0.05) == {key: key[0] for key in paths}
+    assert mined_groups(paths, 0.04, 0.05) == {key: f"{key[0]}/{key[1]}" for key in paths}

@@ -1,0 +1,301 @@
+import dataclasses
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import build, writer
+from t2c_jax.corpus.build import build_corpus
+from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.corpus.reader import count_pairs, read_pairs
+from t2c_jax.errors import UserError
+from t2c_jax.workdir import Workdir
+
+NASTY = "\ttext with\r\nline ends, é 😀 \u2028 and a nul \0 "
+
+
+def project(root, modules=12):
+    for number in range(modules):
+        package = root / f"package_{number}"
+        package.mkdir(parents=True)
+        functions = [
+            f'def f_{number}_{name}(x):\n    """Adds {number} and {name} to x."""\n    return x + {number}  # {name}\n'
+            for name in "abc"
+        ]
+        (package / "code.py").write_text("\n\n".join(functions))
+    (root / "README.md").write_text("# Tool\n\nCall it like this:\n\n```python\nf_1_a(1) + f_2_b(2) + 3\n```\n")
+    (root / "LICENSE").write_text("Permission is hereby granted, free of charge, to any person obtaining a copy\n")
+    return root
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory):
+    root = project(tmp_path_factory.mktemp("source") / "project")
+    lines = root.parent / "pairs.jsonl"
+    pairs = [{"text": f"{NASTY}{number}", "code": f"{NASTY}{number}", "id": f"own {number}"} for number in range(50)]
+    pairs[0]["split"], pairs[1]["split"] = "test", "dev"
+    lines.write_text("\n".join(map(json.dumps, pairs)) + "\n{oops\n")
+    config = CorpusConfig(sources=(str(root), str(lines)), max_malformed_share=0.1)
+    workdir = Workdir(tmp_path_factory.mktemp("run"))
+    return config, workdir, build_corpus(config, workdir, workers=2)
+
+
+def everything(workdir):
+    return [pair for split in ("train", "dev", "test") for pair in read_pairs(workdir, split)]
+
+
+def names(path):
+    return sorted(entry.relative_to(path).as_posix() for entry in path.rglob("*") if entry.is_file())
+
+
+def test_what_is_written_is_read_back(built):
+    _, workdir, result = built
+    pairs = {pair.id: pair for pair in everything(workdir)}
+    assert len(pairs) == result.manifest["counts"]["pairs"] == 12 * 3 + 1 + 50
+    own = pairs["own 7"]
+    assert (own.text, own.code) == (f"{NASTY}7", f"{NASTY}7")
+    mined = next(pair for pair in pairs.values() if "f_3_b" in pair.code)
+    assert mined == Pair(
+        id=mined.id,
+        text="def f_3_b(x)\nAdds 3 and b to x.",
+        code="def f_3_b(x):\n    return x + 3  # b",
+        language="python",
+        kind="function",
+        source=Source("project", "", "package_3/code.py", 6, 8, "MIT"),
+        split=mined.split,
+    )
+    assert (pairs["own 0"].split, pairs["own 1"].split) == ("test", "dev")
+
+
+def test_counts_agree(built):
+    _, workdir, result = built
+    for split in ("train", "dev", "test"):
+        found = list(read_pairs(workdir, split))
+        assert {pair.split for pair in found} == {split}
+        assert len(found) == count_pairs(workdir, split) == result.manifest["counts"]["splits"][split] > 0
+
+
+def test_modules_do_not_straddle_splits(built):
+    _, workdir, _ = built
+    splits = {}
+    for pair in everything(workdir):
+        if pair.source.repository:
+            splits.setdefault(pair.source.path, set()).add(pair.split)
+    assert all(len(found) == 1 for found in splits.values())
+
+
+def test_the_directory_holds_what_it_should(built):
+    _, workdir, _ = built
+    data = [f"t2c_pairs/1.0.0/{name}" for name in ("dataset_info.json", "features.json")]
+    data += [f"t2c_pairs/1.0.0/t2c_pairs-{split}.tfrecord-00000" for split in ("train", "dev", "test")]
+    assert names(workdir.corpus) == sorted([*data, "card.json", "card.md", "malformed.jsonl", "manifest.json"])
+    for name in ("dataset_info.json", "features.json"):
+        assert str(workdir.path) not in (workdir.corpus / "t2c_pairs" / "1.0.0" / name).read_text()
+    assert names(workdir.path) == [f"corpus/{name}" for name in names(workdir.corpus)]
+
+
+def test_card(built):
+    config, workdir, _ = built
+    card = json.loads((workdir.corpus / "card.json").read_text())
+    assert card["kinds"] == {"file-of-pairs": 50, "function": 36, "markdown": 1}
+    assert card["languages"] == {"unknown": 50, "python": 37}
+    assert card["licences"] == {"unknown": 50, "MIT": 37}
+    assert card["characters"]["code"]["p100"] == max(len(pair.code) for pair in everything(workdir))
+    first, second = card["sources"]
+    assert (first["name"], first["files"], first["pairs"], first["licence"]) == (config.sources[0], 13, 37, "MIT")
+    assert (second["lines"], second["malformed"], second["pairs"]) == (51, 1, 50)
+    text = (workdir.corpus / "card.md").read_text()
+    assert text.startswith("# 87 pairs of text and code\n")
+    assert f"`{config.sources[1]}:51`" in text
+
+
+PLAIN_LOAD = """
+import sys
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.partition(".")[0] == "t2c_jax":
+            raise ImportError("this reader has no t2c_jax")
+sys.meta_path.insert(0, Refuse())
+import tensorflow_datasets as tfds
+for data in (tfds.load("t2c_pairs", data_dir=sys.argv[1]),
+             tfds.builder_from_directory(sys.argv[1] + "/t2c_pairs/1.0.0").as_dataset()):
+    print({split: len(list(rows)) for split, rows in sorted(data.items())})
+rows = tfds.as_numpy(data["dev"])
+row = next(row for row in rows if row["id"] == b"own 1")
+print(row["code"] == sys.argv[2].encode(), sorted(row), sorted(row["source"]), int(row["source"]["start_line"]))
+"""
+
+
+def test_plain_tfds_opens_it_after_a_move(built, tmp_path):
+    _, workdir, result = built
+    moved = tmp_path / "moved" / "corpus"
+    shutil.copytree(workdir.corpus, moved)
+    code = NASTY.replace("\0", "%00") + "1"
+    script = PLAIN_LOAD.replace("sys.argv[2]", "sys.argv[2].replace('%00', chr(0))")
+    command = [sys.executable, "-c", script, str(moved), code]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    sizes = dict(sorted(result.manifest["counts"]["splits"].items()))
+    assert done.stdout.splitlines() == [
+        str(sizes),
+        str(sizes),
+        "True ['code', 'id', 'kind', 'language', 'source', 'text'] "
+        "['commit', 'end_line', 'licence', 'path', 'repository', 'start_line'] 2",
+    ]
+
+
+def test_the_same_corpus_with_one_worker(built, tmp_path):
+    config, workdir, _ = built
+    other = Workdir(tmp_path)
+    build_corpus(config, other, workers=1)
+    for name in names(workdir.corpus):
+        if name != "manifest.json":
+            assert (other.corpus / name).read_bytes() == (workdir.corpus / name).read_bytes(), name
+
+
+def test_a_finished_stage_is_skipped_until_something_changes(tmp_path, capsys):
+    root = project(tmp_path / "project")
+    config, workdir = CorpusConfig(sources=(str(root),)), Workdir(root / "runs")  # within the source, on purpose
+    assert build_corpus(config, workdir).ran
+    assert not build_corpus(config, workdir).ran
+    assert build_corpus(dataclasses.replace(config, max_text_chars=1999), workdir).ran
+    assert not build_corpus(dataclasses.replace(config, max_text_chars=1999), workdir).ran
+    (root / "new.py").write_text('def new():\n    """Something quite new."""\n    return 1\n')
+    result = build_corpus(dataclasses.replace(config, max_text_chars=1999), workdir)
+    assert result.ran
+    assert result.manifest["counts"]["pairs"] == 12 * 3 + 2
+    (workdir.corpus / "manifest.json").unlink()
+    assert build_corpus(dataclasses.replace(config, max_text_chars=1999), workdir).ran
+
+
+def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
+    tf, tfds = writer._tensorflow()
+    root = project(tmp_path / "project")
+    config, workdir = CorpusConfig(sources=(str(root),)), Workdir(tmp_path / "run")
+
+    def full(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tfds.core.SequentialWriter, "add_examples", full)
+        with pytest.raises(UserError, match="the disk is full; free some space"):
+            build_corpus(config, workdir)
+    assert names(workdir.path) == []
+    with monkeypatch.context() as patch:
+        patch.setattr(build, "write_card", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
+        with pytest.raises(UserError, match="the disk is full; free some space"):
+            build_corpus(config, workdir)
+    assert names(workdir.path) == []
+    with pytest.raises(UserError, match="holds no finished corpus"):
+        read_pairs(workdir, "train")
+    assert build_corpus(config, workdir).ran
+
+
+def test_an_interrupted_rebuild_keeps_the_old_corpus(tmp_path, monkeypatch):
+    root = project(tmp_path / "project")
+    config, workdir = CorpusConfig(sources=(str(root),)), Workdir(tmp_path / "run")
+    build_corpus(config, workdir)
+    before = everything(workdir)
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(writer, "write_dataset", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        build_corpus(dataclasses.replace(config, text="summary"), workdir)
+    assert everything(workdir) == before
+    assert not [name for name in os.listdir(workdir.path) if name.startswith(".")]
+
+
+def test_nothing_to_train_on_says_why(tmp_path):
+    (tmp_path / "a.py").write_text("def f(): return 1\n")
+    with pytest.raises(UserError, match=r"1 files, 0 pairs found, none kept .*name sources with documented code"):
+        build_corpus(CorpusConfig(sources=(str(tmp_path),)), Workdir(tmp_path / "run"))
+    (tmp_path / "a.py").write_text('def f():\n    """Some documentation."""\n    return 1\n' * 3)
+    config = CorpusConfig(sources=(str(tmp_path),), min_code_chars=1000)
+    with pytest.raises(UserError, match=r"shorter than min_code_chars: 3\); relax the limits in config\.corpus"):
+        build_corpus(config, Workdir(tmp_path / "run"))
+    (tmp_path / "a.jsonl").write_text('{"text": "long enough text", "code": "long_enough = code()", "split": "test"}\n')
+    with pytest.raises(UserError, match=r"no train split \(1 in test\)"):
+        build_corpus(CorpusConfig(sources=(str(tmp_path / "a.jsonl"),)), Workdir(tmp_path / "run"))
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
+def test_empty_held_out_splits_are_a_warning(tmp_path, capsys):
+    (tmp_path / "a.py").write_text('def f():\n    """Some documentation."""\n    return 1\n')
+    workdir = Workdir(tmp_path / "run")
+    build_corpus(CorpusConfig(sources=(str(tmp_path),)), workdir)
+    told = capsys.readouterr().err
+    assert "warning: the corpus has no dev split" in told
+    assert "warning: the corpus has no test split" in told
+    assert list(read_pairs(workdir, "dev")) == []
+    assert count_pairs(workdir, "dev") == 0
+
+
+def test_malformed_lines_are_told_with_their_place(tmp_path, capsys):
+    path = tmp_path / "a.jsonl"
+    path.write_text("[]\n" + '{"text": "long enough text", "code": "long_enough = code()"}\n')
+    build_corpus(CorpusConfig(sources=(str(path),), max_malformed_share=0.5), Workdir(tmp_path / "run"))
+    assert f"1 malformed lines (such as {path}:1)" in capsys.readouterr().err
+    with pytest.raises(UserError, match=rf"the first at {path}:1: not a JSON object"):
+        build_corpus(CorpusConfig(sources=(str(path),)), Workdir(tmp_path / "other"))
+    assert not (tmp_path / "other" / "corpus").exists()
+
+
+def test_damage_is_found(built, tmp_path):
+    _, workdir, _ = built
+    copy = Workdir(tmp_path)
+    shutil.copytree(workdir.corpus, copy.corpus)
+    shard = copy.corpus / "t2c_pairs" / "1.0.0" / "t2c_pairs-train.tfrecord-00000"
+    data = shard.read_bytes()
+    for damaged in (data[:-10], data[:100] + b"?" + data[101:], b""):
+        shard.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"the corpus in '.*' (is damaged|has \d+ of \d+ pairs in train)"):
+            list(read_pairs(copy, "train"))
+    shard.unlink()
+    with pytest.raises(UserError, match=r"has 0 of \d+ pairs in train; delete that directory"):
+        list(read_pairs(copy, "train"))
+
+
+def test_reader_names_mistakes(built, tmp_path):
+    _, workdir, _ = built
+    with pytest.raises(UserError, match="unknown split 'tran'; did you mean 'train'"):
+        read_pairs(workdir, "tran")
+    with pytest.raises(UserError, match="holds no finished corpus"):
+        count_pairs(Workdir(tmp_path), "train")
+
+
+def test_configuration_mistakes(tmp_path):
+    with pytest.raises(UserError, match="'functions' is unknown; did you mean 'function'"):
+        build_corpus(CorpusConfig(kinds=("functions",)), Workdir(tmp_path))
+    with pytest.raises(UserError, match="names 'a' twice"):
+        build_corpus(CorpusConfig(sources=("a", "b", "a")), Workdir(tmp_path))
+
+
+def test_a_tfds_dataset_is_a_source(built, tmp_path):
+    _, workdir, _ = built
+    directory = workdir.corpus / "t2c_pairs" / "1.0.0"
+    config, copy = CorpusConfig(sources=(f"tfds:{directory}",)), Workdir(tmp_path)
+    build_corpus(config, copy)
+    want = {(pair.id, pair.text, pair.code, pair.language, pair.split) for pair in everything(workdir)}
+    assert {(pair.id, pair.text, pair.code, pair.language, pair.split) for pair in everything(copy)} == want
+    assert not build_corpus(config, copy).ran
+
+
+def test_tfds_mistakes(tmp_path):
+    with pytest.raises(UserError, match="source 'tfds:no_such_dataset_here' cannot be opened"):
+        build_corpus(CorpusConfig(sources=("tfds:no_such_dataset_here",)), Workdir(tmp_path / "run"))
+    with pytest.raises(UserError, match=r"source 'tfds:.*' cannot be opened"):
+        build_corpus(CorpusConfig(sources=(f"tfds:{tmp_path}",)), Workdir(tmp_path / "run"))
+
+
+def test_mining_imports_neither_jax_nor_tensorflow():
+    """Workers stay light, and a skipped stage fast."""
+    script = "import sys, t2c_jax.corpus.build, t2c_jax.corpus.reader; print({'jax', 'tensorflow'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

@@ -1,0 +1,200 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import mine, workers
+from t2c_jax.corpus.mine import SourceReport, mine_tree
+from t2c_jax.corpus.sources import resolve
+from t2c_jax.corpus.workers import Failure, isolated_map
+from t2c_jax.errors import UserError
+
+GOOD = 'def f(x):\n    """Adds one to it."""\n    return x + 1\n'
+
+
+def mined(root, workers=1, **config):
+    config = CorpusConfig(text="docstring", **config)
+    tree = resolve(str(root), config, Path("nowhere"))
+    report = SourceReport(tree.name)
+    return list(mine_tree(tree, config, report, lambda: None, workers)), report
+
+
+# name: (bytes, pairs, reasons)
+BAD_FILES = {
+    "bad_utf8.py": (b'"""\xff\xfe"""\n' + GOOD.encode(), 0, ["undecodable"]),
+    "unknown_cookie.py": (b"# coding: klingon\n" + GOOD.encode(), 0, ["undecodable"]),
+    "syntax.py": (b"def f(:\n", 0, ["syntax error"]),
+    "python2.py": (b'def f():\n    """Doc."""\n    print 1\n', 0, ["syntax error"]),
+    "null.py": (GOOD.encode() + b"\0", 0, ["null bytes"]),
+    "deep.py": (b"x = " + b"-" * 100_000 + b"1", 0, ["nested too deeply"]),
+    "empty.py": (b"", 0, []),
+    "large.py": (b"#" * 300_000, 0, ["larger than max_file_bytes"]),
+    "binary.md": (bytes(range(256)), 0, ["undecodable"]),
+    "stub.py": (b'def f():\n    """Doc."""\n', 0, ["nothing but a docstring"]),
+    "warns.py": (GOOD.replace("x + 1", 'x is "\\d"').encode(), 1, []),
+    "bom.py": (b"\xef\xbb\xbf" + GOOD.encode(), 1, []),
+    "good.py": (GOOD.encode(), 1, []),
+}
+
+
+def test_bad_files_are_counted_and_survived(tmp_path):
+    for name, (data, _, _) in BAD_FILES.items():
+        (tmp_path / name).write_bytes(data)
+    (tmp_path / os.fsdecode(b"na\xffme.py")).write_bytes(GOOD.encode())
+    (tmp_path / "loop").symlink_to(tmp_path)
+    candidates, report = mined(tmp_path, max_file_bytes=200_000)
+    expected = {}
+    for name, (_, _, reasons) in BAD_FILES.items():
+        for reason in reasons:
+            expected.setdefault(reason, []).append(name)
+    assert report.left_out.counts == {reason: len(names) for reason, names in expected.items()}
+    for reason, names in expected.items():
+        told = [example.partition(":")[0] for example in report.left_out.examples[reason]]
+        assert told == sorted(names)[:3]
+    paths = [candidate.pair.source.path for candidate in candidates]
+    assert paths == sorted([name for name, (_, pairs, _) in BAD_FILES.items() if pairs] + ["na?me.py"])
+    assert report.pairs == len(paths)
+
+
+def test_files_that_change_between_listing_and_reading(tmp_path):
+    for name in ("gone.py", "grown.py", "pipe.py", "link.py", "good.py"):
+        (tmp_path / name).write_text(GOOD)
+    config = CorpusConfig(max_file_bytes=1000)
+    tree = resolve(str(tmp_path), config, Path("nowhere"))
+    (tmp_path / "gone.py").unlink()
+    (tmp_path / "grown.py").write_text("#" * 1001)
+    (tmp_path / "pipe.py").unlink()
+    os.mkfifo(tmp_path / "pipe.py")
+    (tmp_path / "link.py").unlink()
+    (tmp_path / "link.py").symlink_to("/dev/zero")
+    report = SourceReport(tree.name)
+    assert len(list(mine_tree(tree, config, report, lambda: None, 2))) == 1
+    assert report.left_out.counts == {
+        "unreadable file (ENOENT)": 1,
+        "unreadable file (ELOOP)": 1,
+        "larger than max_file_bytes": 1,
+        "not a regular file": 1,
+    }
+
+
+def test_the_same_pairs_whatever_the_number_of_workers(tmp_path):
+    for number in range(40):
+        path = tmp_path / f"d{number % 7}" / f"f{number}.py"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(GOOD.replace("f(", f"f{number}(") * (1 + number % 5 * 40))
+    one, report_of_one = mined(tmp_path, workers=1)
+    three, report_of_three = mined(tmp_path, workers=3)
+    assert one == three
+    assert report_of_one == report_of_three
+    assert len({candidate.pair.id for candidate in one}) == len(one) > 40
+
+
+def test_ids_do_not_depend_on_where_the_source_lies(tmp_path):
+    for place in ("a", "b"):
+        (tmp_path / place / "project").mkdir(parents=True)
+        (tmp_path / place / "project" / "f.py").write_text(GOOD)
+    first, second = (mined(tmp_path / place / "project")[0] for place in ("a", "b"))
+    assert first == second
+
+
+def misbehave(item):
+    if item == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    if item == "exit":
+        os._exit(3)
+    if item == "hang":
+        time.sleep(600)
+    if item == "raise":
+        raise ValueError("no")
+    return item.upper()
+
+
+def test_lost_workers_cost_their_item_only():
+    items = ["a", "die", "b", "exit", "raise", "hang", *"cdefgh", "die"]
+    found = list(isolated_map(misbehave, items, 2, seconds=2))
+    assert found == [
+        "A",
+        Failure("worker died (SIGKILL)", lost=True),
+        "B",
+        Failure("worker died (exit 3)", lost=True),
+        Failure("ValueError in the extractor"),
+        Failure("took longer than 2 s", lost=True),
+        *"CDEFGH",
+        Failure("worker died (SIGKILL)", lost=True),
+    ]
+
+
+def test_items_are_read_as_they_are_needed(monkeypatch):
+    monkeypatch.setattr(workers, "_AHEAD", 2)
+    given = 0
+
+    def items():
+        nonlocal given
+        for number in range(100):
+            given += 1
+            yield str(number)
+
+    results = isolated_map(misbehave, items(), 2, seconds=60)
+    assert next(results) == "0"
+    assert given < 20
+    results.close()
+
+
+def test_workers_that_never_live_are_no_endless_loop(monkeypatch):
+    monkeypatch.setattr(workers, "_LOSSES_IN_A_ROW", 4)
+    with pytest.raises(UserError, match="4 worker processes in a row were lost"):
+        list(isolated_map(misbehave, ["die"] * 10, 1, seconds=60))
+
+
+def test_a_lost_worker_is_counted_by_file(tmp_path, monkeypatch):
+    (tmp_path / "a.py").write_text(GOOD)
+    (tmp_path / "b.py").write_text(GOOD)
+    lost = Failure("worker died (SIGSEGV)", lost=True)
+
+    def one_lost(function, items, workers, seconds):
+        yield lost
+        yield from map(function, items[1:])
+
+    monkeypatch.setattr(mine, "isolated_map", one_lost)
+    candidates, report = mined(tmp_path)
+    assert [candidate.pair.source.path for candidate in candidates] == ["b.py"]
+    assert report.left_out.to_dict() == {"worker died (SIGSEGV)": {"count": 1, "examples": ["a.py"]}}
+
+
+UNGUARDED = """
+import sys
+from t2c_jax.corpus.workers import isolated_map
+print(list(isolated_map(str.upper, ["a", "b"], 2, 60)))
+"""
+
+
+def test_a_script_on_standard_input_without_a_guard_works():
+    done = subprocess.run([sys.executable, "-"], input=UNGUARDED, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == ("['A', 'B']\n", "")
+
+
+LEFT_ALONE = """
+import os, signal, time
+from t2c_jax.corpus.workers import isolated_map
+found = isolated_map(time.sleep, [0, 600], 2, 3)
+next(found)
+print(*open(f"/proc/self/task/{os.getpid()}/children").read().split(), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds the workers through Linux's /proc")
+def test_workers_end_with_their_parent_or_at_their_time():
+    done = subprocess.run([sys.executable, "-c", LEFT_ALONE], capture_output=True, text=True, check=False)
+    children = [Path("/proc", child, "cmdline") for child in done.stdout.split()]
+    assert len(children) == 2, done.stderr
+    for _ in range(600):
+        if not any(child.exists() and child.read_bytes() for child in children):
+            return
+        time.sleep(0.1)
+    pytest.fail("a worker outlives its parent")

@@ -1,0 +1,108 @@
+import gzip
+import io
+import json
+from pathlib import Path
+
+import pytest
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import pairs_file
+from t2c_jax.corpus.mine import SourceReport
+from t2c_jax.corpus.pairs_file import read_file
+from t2c_jax.corpus.sources import resolve
+from t2c_jax.errors import UserError
+
+
+def read(path, share=0.99):
+    source = resolve(str(path), CorpusConfig(), Path("nowhere"))
+    report, aside = SourceReport(source.name), io.StringIO()
+    candidates = list(read_file(source, CorpusConfig(max_malformed_share=share), report, aside, lambda: None))
+    return candidates, report, [json.loads(line) for line in aside.getvalue().splitlines()]
+
+
+def test_lines_become_pairs(tmp_path):
+    lines = [
+        {"text": "a", "code": "x\r\n\ty"},
+        {"text": "ä", "code": "b", "id": "own", "split": "validation", "language": "SQL", "extra": [1]},
+        {"text": "c", "code": "d", "id": 7, "group": "g", "split": None},
+    ]
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b"\xef\xbb\xbf" + "\n\n".join(json.dumps(line) for line in lines).encode())
+    candidates, report, aside = read(path)
+    first, second, third = (candidate.pair for candidate in candidates)
+    assert (first.text, first.code, first.split, first.language, first.kind) == (
+        "a",
+        "x\r\n\ty",
+        "",
+        "",
+        "file-of-pairs",
+    )
+    assert (first.source.path, first.source.start_line) == ("pairs.jsonl", 1)
+    assert (second.id, second.text, second.split, second.language) == ("own", "ä", "dev", "sql")
+    assert second.source.start_line == 3
+    assert third.id == "7"
+    assert [candidate.group for candidate in candidates] == [first.id, "own", "g"]
+    assert (report.lines, report.pairs, report.malformed, aside) == (3, 3, 0, [])
+
+
+MALFORMED = {
+    b'{"text": "a"': "not JSON (Expecting ',' delimiter)",
+    b'["text", "code"]': "not a JSON object",
+    b'{"code": "b"}': "no 'text'",
+    b'{"text": "a", "code": null}': "'code' is no text",
+    b'{"text": 1, "code": "b"}': "'text' is no text",
+    b'{"text": "a", "code": "b", "language": []}': "'language' is no text",
+    b'{"text": "a", "code": "b", "id": {}}': "'id' is neither text nor a whole number",
+    b'{"text": "a", "code": "b", "group": 1.5}': "'group' is neither text nor a whole number",
+    b'{"text": "a", "code": "b", "split": "tset"}': "unknown split",
+    b'{"text": "\\ud800", "code": "b"}': "a lone surrogate",
+    b'{"text": "\xff", "code": "b"}': "not UTF-8",
+    b"[" * 100_000: "not JSON (RecursionError)",
+    b'{"text": "a", "code": "b", "id": ' + b"1" * 5000 + b"}": "not JSON (ValueError)",
+}
+
+
+def test_malformed_lines_are_counted_placed_and_kept_aside(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    good = b'{"text": "a", "code": "b"}'
+    path.write_bytes(b"\n".join([good, *MALFORMED, good]))
+    candidates, report, aside = read(path)
+    assert len(candidates) == 2
+    assert (report.lines, report.malformed) == (len(MALFORMED) + 2, len(MALFORMED))
+    for number, (raw, reason) in enumerate(MALFORMED.items(), start=2):
+        assert aside[number - 2] == {
+            "file": str(path),
+            "line": number,
+            "reason": reason,
+            "text": raw.decode("utf-8", "backslashreplace"),
+        }
+        assert f"{path}:{number}" in report.left_out.examples[f"malformed line: {reason}"]
+
+
+def test_too_many_malformed_lines_fail_with_the_first_place(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    path.write_text('{"text": "a", "code": "b"}\n' * 98 + "\n{\n[]\n")
+    assert read(path, share=0.02)[1].malformed == 2
+    with pytest.raises(UserError, match=rf"2 of 100 lines are malformed, the first at {path}:100: not JSON"):
+        read(path, share=0.019)
+
+
+def test_gzip(tmp_path):
+    path = tmp_path / "pairs.jsonl.gz"
+    data = gzip.compress(b'{"text": "a", "code": "b"}\n' * 50_000)
+    path.write_bytes(data)
+    assert len(read(path)[0]) == 50_000
+    for damaged in (data[: len(data) // 2], b"no gzip", data[:100] + b"\0" * 50 + data[150:]):
+        path.write_bytes(damaged)
+        with pytest.raises(UserError, match=r"source '.*' is damaged after line"):
+            read(path)
+
+
+def test_a_line_too_long_for_memory_is_malformed(tmp_path, monkeypatch):
+    monkeypatch.setattr(pairs_file, "_LINE_BYTES", 100)
+    path = tmp_path / "pairs.jsonl"
+    path.write_bytes(b'{"text": "' + b"a" * 1000 + b'", "code": "b"}\n{"text": "a", "code": "b"}\n')
+    candidates, report, aside = read(path)
+    assert [candidate.pair.source.start_line for candidate in candidates] == [2]
+    assert report.left_out.counts == {"malformed line: longer than 100 bytes": 1}
+    assert len(aside[0]["text"]) == 100

@@ -1,0 +1,96 @@
+"""The token store: what goes in comes out, and a flipped byte does not."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+
+from t2c_jax.config import TokenizerConfig
+from t2c_jax.data import prepare
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokenizer import Tokenizer, build_tokenizer
+from t2c_jax.errors import UserError
+from t2c_jax.workdir import Workdir, write_json
+
+
+@dataclass
+class Pair:
+    id: str
+    text: str
+    code: str
+
+
+SPLITS = {
+    "train": [Pair(f"train-{n} \u00e4", f"the sum of {n} and a", f"a + {n}\n" * (n % 5)) for n in range(3000)],
+    "dev": [Pair("d0", "one", "1"), Pair("d1", "", "")],
+    "test": [],
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    workdir = Workdir(tmp_path_factory.mktemp("run"))
+    workdir.corpus.mkdir()
+    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
+    build_tokenizer(TokenizerConfig(vocab_size=420, sentinels=10), workdir, SPLITS.__getitem__)
+    assert prepare.build_tokens(workdir, SPLITS.__getitem__).ran
+    return workdir
+
+
+@pytest.mark.parametrize("split", SPLITS)
+def test_what_goes_in_comes_out(workdir, split):
+    pairs, tokens, tokenizer = SPLITS[split], Tokens.open(workdir.tokens, split), Tokenizer.load(workdir.tokenizer)
+    assert len(tokens) == len(pairs)
+    assert tokens.ids == [pair.id for pair in pairs]
+    assert tokens.tokenizer_digest == tokenizer.digest
+    for i, pair in enumerate(pairs):
+        assert tokenizer.decode(tokens.text(i)) == pair.text
+        assert tokens.code(i).tolist() == tokenizer.encode(pair.code)
+        assert tokens.code(i).dtype == np.int32
+        assert (tokens.text_lengths[i], tokens.code_lengths[i]) == (len(tokens.text(i)), len(tokens.code(i)))
+
+
+def test_counts(workdir):
+    counts = workdir.manifest("tokens")["counts"]["splits"]
+    tokens = Tokens.open(workdir.tokens, "train")
+    assert counts["train"] == {
+        "pairs": 3000,
+        "text_tokens": tokens.text_lengths.sum(),
+        "code_tokens": tokens.code_lengths.sum(),
+    }
+    assert counts["test"]["pairs"] == 0
+
+
+def test_stands_until_the_tokenizer_changes(workdir):
+    assert not prepare.build_tokens(workdir, SPLITS.__getitem__).ran
+    build_tokenizer(TokenizerConfig(vocab_size=430, sentinels=10), workdir, SPLITS.__getitem__)
+    assert prepare.build_tokens(workdir, SPLITS.__getitem__).ran
+    assert not prepare.build_tokens(workdir, SPLITS.__getitem__).ran
+
+
+@pytest.mark.parametrize("name", ["text.npy", "code.offsets.npy", "id.npy"])
+def test_a_flipped_byte_is_found(workdir, name):
+    path = workdir.tokens / "train" / name
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        with pytest.raises(UserError, match=rf"train/{name}' is missing or damaged"):
+            Tokens.open(workdir.tokens, "train")
+        assert len(Tokens.open(workdir.tokens, "dev")) == 2
+        path.unlink()
+        with pytest.raises(UserError, match="is missing or damaged"):
+            Tokens.open(workdir.tokens, "train")
+    finally:
+        path.write_bytes(good)
+
+
+def test_before_the_stage(tmp_path):
+    with pytest.raises(UserError, match="holds no finished tokens"):
+        Tokens.open(tmp_path / "tokens", "train")
+
+
+def test_large_vocabularies_take_wider_integers(tmp_path):
+    with prepare.ColumnWriter(tmp_path, "text", np.uint32) as column:
+        column.extend([np.array([70_000, 2**31 - 1], np.int32), np.array([], np.int32)])
+    column = prepare.Column.open(tmp_path, "text")
+    assert [item.tolist() for item in (column[0], column[1])] == [[70_000, 2**31 - 1], []]

@@ -1,0 +1,125 @@
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from evaluate_examples import pair
+
+from t2c_jax.evaluate.comparison import bootstrap_sums, compare, format_score, score_table, summary, verdict
+from t2c_jax.evaluate.metrics import METRICS
+
+CODES = [f"def f{n}(a):\n    return a + {n}" for n in range(40)]
+PAIRS = [pair(str(n), "t", code) for n, code in enumerate(CODES)]
+
+
+def scored(predictions: list[str], copies: list[str], pairs: Any = PAIRS, samples: int = 200) -> dict[str, Any]:
+    sides = ({m.name: m.statistics(pairs, codes) for m in METRICS} for codes in (predictions, copies))
+    return compare(*sides, samples=samples, seed=0)
+
+
+def test_bootstrap_of_a_share_has_the_binomial_standard_error():
+    hits = np.array([[1.0]] * 30 + [[0.0]] * 70)
+    shares = bootstrap_sums(hits, 20_000, seed=1)[:, 0] / 100
+    # 20,000 resamples know the spread to 1/sqrt(2 * 20,000) = 0.5 %; 2 % is four of that.
+    assert shares.std() == pytest.approx(math.sqrt(0.3 * 0.7 / 100), rel=0.02)
+    assert shares.mean() == pytest.approx(0.3, abs=0.002)
+
+
+def test_every_resample_draws_as_many_examples_as_there_are():
+    sums = bootstrap_sums(np.ones((7, 1)), 50, seed=0)
+    np.testing.assert_array_equal(sums, np.full((50, 1), 7))
+
+
+def test_bootstrap_depends_on_the_seed_alone():
+    statistics = np.random.default_rng(0).random((50, 3))
+    np.testing.assert_array_equal(bootstrap_sums(statistics, 30, 5), bootstrap_sums(statistics, 30, 5))
+    assert not np.array_equal(bootstrap_sums(statistics, 30, 5), bootstrap_sums(statistics, 30, 6))
+
+
+def test_more_examples_than_fit_a_block():
+    statistics = np.random.default_rng(0).random((1_200_000, 1)).astype(np.float32)
+    sums = bootstrap_sums(statistics, 2, seed=3)
+    assert sums.shape == (2, 1)
+    assert np.all(np.abs(sums - statistics.sum()) < 5 * math.sqrt(1_200_000 / 12))
+
+
+def test_the_difference_is_paired():
+    """Two systems that move together differ by less than their own spreads suggest."""
+    wrong = [code.replace("return", "yield") for code in CODES]
+    ours = [*CODES[:20], *wrong[20:]]
+    theirs = [*CODES[:18], *wrong[18:]]
+    scores = scored(ours, theirs, samples=2_000)
+    exact = {side: scores[side]["exact_match"] for side in ("model", "retrieval", "difference")}
+    assert exact["difference"]["value"] == pytest.approx(exact["model"]["value"] - exact["retrieval"]["value"])
+    assert exact["difference"]["standard_error"] < 0.6 * exact["model"]["standard_error"]
+
+
+def test_verdicts_of_a_good_and_a_bad_model():
+    wrong = ["def g(b): pass"] * 40
+    assert scored(CODES, wrong)["verdict"] == {
+        "exact_match": "better",
+        "bleu": "better",
+        "chrf": "better",
+        "parses": "no clear difference",
+    }
+    worse = scored(wrong, CODES)
+    assert worse["verdict"]["bleu"] == "worse"
+    assert summary(worse["verdict"]).startswith(
+        "The model does not beat copying the nearest training pair: it is worse"
+    )
+
+
+def test_copying_makes_no_difference():
+    copies = CODES[1:] + CODES[:1]
+    scores = scored(copies, copies)
+    assert set(scores["verdict"].values()) == {"no clear difference"}
+    assert all(score == {"value": 0.0, "standard_error": 0.0} for score in scores["difference"].values())
+    assert summary(scores["verdict"]) == (
+        "The model does not beat copying the nearest training pair."
+        " No clear difference on exact match, BLEU, chrF and the share that parses."
+    )
+
+
+def test_a_single_example_has_no_standard_error_and_proves_nothing():
+    scores = scored(CODES[:1], ["pass"], PAIRS[:1])
+    assert scores["model"]["exact_match"] == {"value": 100.0, "standard_error": None}
+    assert scores["verdict"]["exact_match"] == "no clear difference"
+
+
+def test_what_does_not_apply_is_none():
+    shell = [pair(str(n), "t", "ls -l", language="shell") for n in range(5)]
+    scores = scored(["ls"] * 5, ["pwd"] * 5, shell)
+    assert scores["model"]["parses"] == {"value": None, "standard_error": None}
+    assert scores["verdict"]["parses"] == "not applicable"
+    assert "parses" not in summary(scores["verdict"])
+    columns, rows = score_table(scores)
+    assert [len(row) for row in rows] == [len(columns)] * len(METRICS)
+    assert rows[-1][1:] == ("-", "-", "not applicable")
+
+
+@pytest.mark.parametrize(
+    ("value", "error", "said"),
+    [
+        (3.0, 1.0, "better"),
+        (-3.0, 1.0, "worse"),
+        (1.9, 1.0, "no clear difference"),
+        (0.0, 0.0, "no clear difference"),
+        (5.0, None, "no clear difference"),
+        (None, None, "not applicable"),
+    ],
+)
+def test_verdict(value: float | None, error: float | None, said: str):
+    assert verdict({"value": value, "standard_error": error}) == said
+
+
+def test_summary_tells_wins_and_losses():
+    verdicts: dict[str, Any] = {"exact_match": "better", "bleu": "better", "chrf": "worse", "parses": "worse"}
+    assert summary(verdicts) == (
+        "The model beats copying the nearest training pair on exact match and BLEU,"
+        " but is worse than copying on chrF and the share that parses."
+    )
+
+
+def test_format_score():
+    assert format_score({"value": 12.34, "standard_error": 0.56}) == "12.3 ± 0.6"
+    assert format_score({"value": 12.34, "standard_error": None}) == "12.3"

@@ -1,0 +1,152 @@
+import itertools
+import json
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from evaluate_examples import pair
+
+from t2c_jax.config import EvaluateConfig
+from t2c_jax.errors import UserError
+from t2c_jax.evaluate.evaluator import Evaluation, evaluate_predictions, select_pairs, write_evaluation
+
+TRAIN = [pair(f"train-{n}", f"add {n} to a number", f"def add_{n}(x):\n    return x + {n}") for n in range(30)]
+TEST = [
+    pair(
+        f"test-{n}",
+        f"subtract {n} from a number",
+        f"def subtract(x):\n    return x - {n}" + f"\n    # {n}" * (n % 5),
+        kind="function" if n % 3 else "method",
+    )
+    for n in range(20)
+]
+HOSTILE = "<script>alert('&')</script>\x00\x1b[31m\ud800\n</pre>"
+
+
+@pytest.fixture(scope="module")
+def evaluation() -> Evaluation:
+    predictions = [p.code if n % 2 else HOSTILE for n, p in enumerate(TEST)]
+    return evaluate_predictions(TEST, predictions, TRAIN, EvaluateConfig(bootstrap_samples=100), seed=0)
+
+
+def test_scores(evaluation: Evaluation):
+    scores = evaluation.scores
+    assert scores["examples"] == 20
+    assert scores["split"] == "test"
+    assert scores["train_pairs"] == 30
+    assert scores["model"]["exact_match"]["value"] == 50
+    assert scores["retrieval"]["exact_match"]["value"] == 0
+    assert scores["model"]["parses"]["value"] == 50
+    assert scores["retrieval"]["parses"]["value"] == 100
+    assert scores["references"]["parses"] == 100
+    assert scores["verdict"]["parses"] == "worse"
+    assert "but is worse than copying on the share that parses" in scores["summary"]
+
+
+def test_groups_cover_every_pair_once(evaluation: Evaluation):
+    scores = evaluation.scores
+    for groups in (scores["by_length"], scores["by_kind"]):
+        assert sum(group["examples"] for group in groups) == 20
+    assert [group["kind"] for group in scores["by_kind"]] == ["function", "method"]
+    spans = [group["code_tokens"] for group in scores["by_length"]]
+    assert len(spans) > 2
+    assert spans == sorted(spans)
+    assert all(last[1] < following[0] for last, following in itertools.pairwise(spans))
+
+
+def test_pairs_of_one_length_are_one_group():
+    same = TEST[:1] * 6
+    scores = evaluate_predictions(same, ["x"] * 6, TRAIN, EvaluateConfig(bootstrap_samples=10), seed=0).scores
+    assert [group["examples"] for group in scores["by_length"]] == [6]
+
+
+def test_the_same_call_gives_the_same_scores(evaluation: Evaluation):
+    predictions = [example["prediction"] for example in evaluation.examples]
+    again = evaluate_predictions(TEST, predictions, TRAIN[::-1], EvaluateConfig(bootstrap_samples=100), seed=0)
+    assert again == evaluation
+
+
+def test_files(evaluation: Evaluation, tmp_path: Path):
+    write_evaluation(tmp_path, evaluation)
+    assert json.loads((tmp_path / "scores.json").read_text("utf-8")) == evaluation.scores
+    lines = [json.loads(line) for line in (tmp_path / "predictions.jsonl").read_text("utf-8").split("\n")[:-1]]
+    assert lines == evaluation.examples
+    first = lines[0]
+    assert first["prediction"] == HOSTILE
+    assert (first["id"], first["exact"], first["parses"]) == ("test-0", False, False)
+    assert first["retrieved"] in {p.code for p in TRAIN}
+    assert first["source"]["path"] == "a/b.py"
+
+
+class _Page(HTMLParser):
+    """Checks that tags close in order, and collects what a browser would load or run."""
+
+    VOID = frozenset({"meta", "line", "circle", "path"})
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.seen: set[str] = set()
+        self.references: list[str] = []
+        self.text: list[str] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.seen.add(tag)
+        self.references += [value or "" for name, value in attrs if name in ("src", "href", "action", "style")]
+        self.references += [name for name, _ in attrs if name.startswith("on")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in self.VOID:
+            assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text.append(data)
+
+
+def test_report_is_one_closed_page_that_escapes_what_the_model_wrote(evaluation: Evaluation, tmp_path: Path):
+    write_evaluation(tmp_path, evaluation)
+    source = (tmp_path / "report.html").read_text("utf-8")
+    page = _Page()
+    page.feed(source)
+    page.close()
+    assert not page.open
+    assert not page.seen & {"script", "link", "img", "iframe", "object"}
+    assert set(page.references) == {"#random", "#best", "#worst"}
+    assert not re.search(r"https?:|url\(|@import|\x00|\x1b", source)
+    shown = "".join(page.text)
+    assert "<script>alert('&')</script>" in shown
+    assert evaluation.scores["summary"] in shown
+    assert "subtract 3 from a number" in shown
+
+
+def test_report_of_another_language(tmp_path: Path):
+    train = [pair("a", "list files", "ls", language="shell"), pair("b", "count lines", "wc -l", language="no such")]
+    write_evaluation(tmp_path, evaluate_predictions(train, ["ls", "wc"], train, EvaluateConfig(), seed=0))
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "not applicable" in text
+    assert json.loads((tmp_path / "scores.json").read_text())["references"]["parses"] is None
+
+
+def test_select_pairs_is_even_nested_and_ordered():
+    pairs = [pair(f"id-{n}", "t", "c") for n in range(1000)]
+    some, more = select_pairs(pairs, 100), select_pairs(iter(pairs), 300)
+    assert len(some) == 100
+    assert {p.id for p in some} < {p.id for p in more}
+    positions = [pairs.index(p) for p in more]
+    assert positions == sorted(positions)
+    assert 100 < sum(position < 500 for position in positions) < 200  # 150 +- 7.2, as a fair draw gives it
+    assert select_pairs(pairs, 0) == pairs
+    assert select_pairs(pairs[::-1], 100) == some[::-1]
+    assert select_pairs(pairs[:5], 100) == pairs[:5]
+
+
+def test_mistakes():
+    with pytest.raises(UserError, match="test split is empty"):
+        evaluate_predictions([], [], TRAIN, EvaluateConfig(), seed=0)
+    with pytest.raises(UserError, match="train split is empty"):
+        evaluate_predictions(TEST[:1], ["x"], [], EvaluateConfig(), seed=0)
+    with pytest.raises(ValueError, match="zip"):
+        evaluate_predictions(TEST, ["x"], TRAIN, EvaluateConfig(), seed=0)

@@ -1,0 +1,110 @@
+import warnings
+
+import numpy as np
+import pytest
+from evaluate_examples import pair
+from sacrebleu.metrics.bleu import BLEU
+from sacrebleu.metrics.chrf import CHRF
+
+from t2c_jax.evaluate.metrics import METRICS, Metric, code_tokens, exact_match, parses_as_python
+
+BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+
+CODES = [
+    "def add(a, b):\n    return a + b\n",
+    "x = {'k': [1, 2.5]}  # a comment",
+    "for name in sorted(names):\n    print(name.upper())",
+    "class Empty:\n    pass",
+    "größe = café_1 != 0",
+]
+PREDICTIONS = [
+    "def add(x, y):\n    return x + y\n",
+    "x = {'k': [1, 2.5]}",
+    "for n in names: print(n)",
+    "",
+    "größe = café_1 != 0",
+]
+PAIRS = [pair(str(index), "text", code) for index, code in enumerate(CODES)]
+
+
+def test_code_tokens_keep_identifiers_whole_and_punctuation_alone():
+    assert code_tokens("read_csv(x1,**kw) != 'é'\n") == [
+        *("read_csv", "(", "x1", ",", "*", "*", "kw", ")", "!", "=", "'", "é", "'"),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("prediction", "reference", "equal"),
+    [("  x = 1\n", "x = 1", True), ("x  = 1", "x = 1", False), ("", " \n", True), ("x = 1\n\ny", "x = 1\ny", False)],
+)
+def test_exact_match_ignores_only_surrounding_whitespace(prediction: str, reference: str, equal: bool):
+    assert exact_match(prediction, reference) is equal
+
+
+@pytest.mark.parametrize(
+    ("code", "parses"),
+    [
+        ("x = 1", True),
+        ("def f(:", False),
+        ("    x = 1", False),
+        ("", False),
+        ("# only a comment", False),
+        ("x = '\\d'", True),  # an invalid escape: a SyntaxWarning, silenced
+        ("x = 1\x00", False),
+        ("x = '\ud800'", False),
+        ("(" * 10_000, False),
+        ("(" * 5_000 + ")" * 5_000, False),
+    ],
+    ids=lambda value: repr(value)[:20],
+)
+def test_parses(code: str, parses: bool):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert parses_as_python(code) is parses
+
+
+@pytest.mark.parametrize(
+    "code", ["-" * 100_000 + "1", "a" + ".b" * 100_000, "a" + "[0]" * 100_000, "x = " + "1 + " * 50_000 + "1"]
+)
+def test_what_nests_beyond_the_parsers_stack_does_not_parse(code: str):
+    assert parses_as_python(code) is False
+
+
+def test_bleu_of_summed_statistics_is_sacrebleus_corpus_score():
+    metric = BY_NAME["bleu"]
+    ours = metric.score(metric.statistics(PAIRS, PREDICTIONS).sum(axis=0).tolist())
+    tokens = [[" ".join(code_tokens(code)) for code in codes] for codes in (PREDICTIONS, CODES)]
+    theirs = BLEU(tokenize="none", force=True).corpus_score(tokens[0], [tokens[1]])
+    assert ours == pytest.approx(theirs.score, abs=1e-9)
+    assert 20 < ours < 90
+
+
+def test_chrf_of_summed_statistics_is_sacrebleus_corpus_score():
+    metric = BY_NAME["chrf"]
+    ours = metric.score(metric.statistics(PAIRS, PREDICTIONS).sum(axis=0).tolist())
+    assert ours == pytest.approx(CHRF().corpus_score(PREDICTIONS, [CODES]).score, abs=1e-9)
+    assert 20 < ours < 90
+
+
+def test_the_references_themselves_score_a_hundred_and_blanks_nothing():
+    for metric in METRICS:
+        assert metric.score(metric.statistics(PAIRS, CODES).sum(axis=0).tolist()) == pytest.approx(100)
+        assert metric.score(metric.statistics(PAIRS, [""] * len(PAIRS)).sum(axis=0).tolist()) == 0
+
+
+def test_parses_counts_python_alone():
+    metric = BY_NAME["parses"]
+    pairs = [pair("0", "t", "ls -l", language="shell"), pair("1", "t", "x = 1")]
+    np.testing.assert_array_equal(metric.statistics(pairs, ["x = 1", "x ="]), [[0, 0], [0, 1]])
+    assert np.isnan(metric.score([0, 0]))
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_predictions_without_a_pair_are_refused(metric: Metric):
+    with pytest.raises(ValueError, match="zip"):
+        metric.statistics(PAIRS, PREDICTIONS[:-1])
+
+
+def test_signatures_name_sacrebleu_and_its_settings():
+    assert "tok:none|smooth:exp|version:" in BY_NAME["bleu"].signature
+    assert "nc:6|nw:0|space:no|version:" in BY_NAME["chrf"].signature

@@ -1,0 +1,209 @@
+import dataclasses
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from t2c_jax import config as schema
+from t2c_jax.config import Experiment, check, default, from_dict, load, to_config_dict, to_dict
+from t2c_jax.errors import UserError
+
+CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
+
+
+@pytest.fixture
+def plain(tmp_path: Path) -> str:
+    """A config file that changes nothing."""
+    return written(tmp_path, "return schema.default()")
+
+
+def written(directory: Path, body: str, signature: str = "") -> str:
+    path = directory / "experiment.py"
+    path.write_text(f"from t2c_jax import config as schema\n\ndef get_config({signature}):\n    {body}\n")
+    return str(path)
+
+
+@pytest.mark.parametrize("path", CONFIGS, ids=lambda path: path.stem)
+def test_every_config_in_the_checkout_loads_and_checks(path: Path):
+    assert isinstance(load(str(path)), Experiment)
+    assert f"--config configs/{path.name}" in path.read_text(), "the docstring holds the command"
+
+
+def test_there_are_configs():
+    assert CONFIGS
+
+
+def test_defaults_go_round_through_every_form(plain: str, tmp_path: Path):
+    experiment = Experiment()
+    check(experiment)
+    assert from_dict(to_dict(experiment)) == experiment
+    assert from_dict(default().to_dict()) == experiment
+    assert from_dict(to_config_dict(experiment)) == experiment
+    assert load(plain) == experiment
+    resolved = tmp_path / "config.json"
+    resolved.write_text(json.dumps(to_dict(experiment)))
+    assert load(str(resolved)) == experiment
+
+
+def test_to_dict_is_plain_json():
+    values = to_dict(Experiment())
+    assert json.loads(json.dumps(values)) == values
+    assert values["corpus"]["sources"] == ["python:stdlib"]
+
+
+def test_every_knob_says_what_it_is():
+    sections = [Experiment, *(type(getattr(Experiment(), field.name)) for field in dataclasses.fields(Experiment))]
+    for section in sections:
+        if not dataclasses.is_dataclass(section):
+            continue
+        assert section.__doc__
+        for field in dataclasses.fields(section):
+            nested = dataclasses.is_dataclass(getattr(Experiment(), field.name, None))
+            assert nested or field.metadata["doc"].endswith("."), f"{section.__name__}.{field.name}"
+
+
+@pytest.mark.parametrize(
+    ("override", "key", "value"),
+    [
+        ("train.steps=7000", "train.steps", 7000),
+        ("optimizer.learning_rate=3e-4", "optimizer.learning_rate", 3e-4),
+        ("optimizer.learning_rate=1", "optimizer.learning_rate", 1.0),
+        ("model.scan=false", "model.scan", False),
+        ("model.scan=True", "model.scan", True),
+        ("model.position=t5", "model.position", "t5"),
+        ("data.prefix=123", "data.prefix", "123"),
+        ("data.prefix=a=b", "data.prefix", "a=b"),
+        ("data.prefix=", "data.prefix", ""),
+        ("corpus.sources=a,b/c d, e", "corpus.sources", ("a", "b/c d", "e")),
+        ("corpus.sources=1,None", "corpus.sources", ("1", "None")),
+        ("corpus.sources=('a','b')", "corpus.sources", ("a", "b")),
+        ('corpus.sources=["a"]', "corpus.sources", ("a",)),
+        ("corpus.sources='a','b'", "corpus.sources", ("a", "b")),
+        ("seed=3", "seed", 3),
+    ],
+)
+def test_override(plain: str, override: str, key: str, value: object):
+    found: object = load(plain, [override])
+    for name in key.split("."):
+        found = getattr(found, name)
+    assert found == value
+    assert type(found) is type(value)
+
+
+def test_later_overrides_win_and_fill_what_a_json_file_leaves_out(tmp_path: Path):
+    path = tmp_path / "config.json"
+    path.write_text('{"seed": 5}')
+    experiment = load(str(path), ["train.steps=300", "train.steps=400"])
+    assert (experiment.seed, experiment.train.steps, experiment.data) == (5, 400, Experiment().data)
+
+
+def test_get_config_may_take_an_argument(tmp_path: Path):
+    path = written(tmp_path, "c = schema.default(); c.train.steps = int(steps); return c", "steps='900'")
+    assert load(path).train.steps == 900
+    assert load(f"{path}:1200").train.steps == 1200
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["train.stesp=1"], "unknown key 'stesp' in config.train; did you mean 'steps'?"),
+        (["trian.steps=1"], "unknown key 'trian' in config; did you mean 'train'?"),
+        (["train.steps.more=1"], "unknown key 'steps' in config.train"),
+        (["train=1"], "config.train is a section; set one of its keys: steps, microbatches,"),
+        (["train.steps"], "override 'train.steps' has no value; write --config.train.steps=VALUE"),
+        (["train.steps=many"], "config.train.steps='many' must be of type int"),
+        (["train.steps=1e3"], "config.train.steps=1000.0 must be of type int"),
+        (["train.steps=True"], "config.train.steps=True must be of type int"),
+        (["model.scan=1"], "config.model.scan=1 must be of type bool"),
+        (["model.dropout=nan"], "config.model.dropout='nan' must be of type float"),
+        (["optimizer.learning_rate=1e999"], "config.optimizer.learning_rate=inf must be a finite number"),
+        (["model.position=rop"], "config.model.position='rop' must be one of rope, t5; did you mean 'rope'?"),
+        (["corpus.sources=(1,2)"], "config.corpus.sources=1 must be of type str"),
+        (["corpus.sources="], "config.corpus.sources is empty; name a directory"),
+        (["train.steps=0"], "config.train.steps must be at least 1"),
+        (["decode.beam_size=0"], "config.decode.beam_size must be at least 1"),
+        (["optimizer.warmup_steps=-1"], "config.optimizer.warmup_steps must be at least 0"),
+        (["optimizer.clip_norm=-1.0"], "config.optimizer.clip_norm must be at least 0"),
+        (["evaluate.max_examples=-5"], "config.evaluate.max_examples must be at least 0"),
+        (["seed=-1"], "config.seed must be at least 0"),
+        (["model.dropout=1.0"], "config.model.dropout=1.0 must lie in [0, 1)"),
+        (["optimizer.beta2=1.0"], "config.optimizer.beta2=1.0 must lie in [0, 1)"),
+        (["optimizer.end_share=1.5"], "config.optimizer.end_share=1.5 must lie in [0, 1]"),
+        (["model.norm_epsilon=0"], "config.model.norm_epsilon must be above 0"),
+        (["optimizer.learning_rate=0"], "config.optimizer.learning_rate must be above 0"),
+        (["optimizer.decay_mask=("], "config.optimizer.decay_mask='(' is no regular expression"),
+        (["corpus.dev_share=0.5", "corpus.test_share=0.5"], "leave nothing to train on; lower them"),
+        (["corpus.min_code_chars=5000"], "config.corpus.min_code_chars=5000 exceeds max_code_chars=4000"),
+        (["model.head_width=33"], "config.model.head_width=33 must be even under rope; or set position=t5"),
+        (["train.microbatches=3"], "config.data.batch_size=16 is not divisible by config.train.microbatches=3"),
+        (["train.steps=50"], "config.optimizer.warmup_steps=100 must lie between 0 and train.steps=50"),
+        (["mesh.data=-1", "mesh.fsdp=-1"], "sizes are at least 1, and at most one axis is -1"),
+        (["mesh.tensor=0"], "sizes are at least 1, and at most one axis is -1"),
+        (["mesh.tensor=3"], "config.model.heads=8 is not divisible by config.mesh.tensor=3"),
+        (["tokenizer.vocab_size=300"], "config.tokenizer.vocab_size=300 must exceed 364"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_get_one_line(plain: str, overrides: Sequence[str], message: str):
+    with pytest.raises(UserError) as caught:
+        load(plain, overrides)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ("c = schema.default(); c.train.stpes = 3; return c", "stpes"),
+        ("c = schema.default(); c.train.steps = 'x'; return c", "failed: TypeError"),
+        ("raise RuntimeError('first\\nsecond')", "failed: RuntimeError: first second"),
+        ("return 1 / 0", "failed: ZeroDivisionError"),
+        ("return None", "must return a ConfigDict, not NoneType"),
+        ("return schema.no_such_thing", "failed: AttributeError"),
+        ("c = schema.default(); c.model.dropout = float('nan'); return c", "config.model.dropout=nan must be a finite"),
+    ],
+)
+def test_a_broken_config_file(tmp_path: Path, body: str, message: str):
+    path = written(tmp_path, body)
+    with pytest.raises(UserError) as caught:
+        load(path)
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("a.py", "x = 1", "has no get_config()"),
+        ("a.py", "def get_config(:", "failed: SyntaxError"),
+        ("a.json", "{", "is not JSON"),
+        ("a.json", "[]", "must hold a JSON object"),
+        ("a.json", '{"train": 3}', "config.train is a section, not 3"),
+        ("a.json", '{"model": {"wdith": 3}}', "unknown key 'wdith' in config.model; did you mean 'width'?"),
+        ("a.yaml", "x: 1", "must be a .py file with get_config(), or a .json file"),
+    ],
+)
+def test_a_file_that_is_no_config(tmp_path: Path, name: str, text: str, message: str):
+    path = tmp_path / name
+    path.write_text(text)
+    with pytest.raises(UserError, match=message.replace("(", r"\(").replace(")", r"\)")):
+        load(str(path))
+
+
+def test_an_override_into_a_section_that_the_json_file_spoils(tmp_path: Path):
+    path = tmp_path / "config.json"
+    path.write_text('{"train": 3}')
+    with pytest.raises(UserError, match=r"config\.train is a section, not 3"):
+        load(str(path), ["train.steps=5"])
+
+
+def test_a_missing_file(tmp_path: Path):
+    with pytest.raises(UserError, match="does not exist; see configs/"):
+        load(str(tmp_path / "nowhere.py"))
+
+
+def test_lists_in_a_config_file_are_tuples_in_the_experiment(tmp_path: Path):
+    path = written(tmp_path, "c = schema.default(); c.corpus.sources = ('src', 'docs'); return c")
+    assert load(path).corpus.sources == ("src", "docs")
+    assert schema.from_dict({"corpus": {"sources": ["src"]}}).corpus.sources == ("src",)
