@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -28,6 +29,15 @@ VERBS = {
     "generate": "code for texts from the command line, a file or standard input",
 }
 STAGES = ("mine", "tokenizer", "prepare", "train")
+
+
+def console_script() -> int:
+    """The installed command: ``main`` in a process with the environment that suits it."""
+    from t2c_jax import runtime
+
+    if {"-h", "--help"}.isdisjoint(sys.argv):
+        runtime.restart_with_environment()
+    return main()
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -107,7 +117,7 @@ def _experiment(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequenc
 def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     from t2c_jax import runtime
 
-    runtime.prepare()  # before JAX and TensorFlow are imported
+    runtime.quiet()
 
     from t2c_jax.workdir import Workdir
 
@@ -116,9 +126,11 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     if parsed.verb == "generate":
         return _generate(parsed, experiment, workdir)
 
-    from t2c_jax import verbs
+    from t2c_jax import console, verbs
 
-    with workdir.locked():
+    runtime.connect()
+    console.console.quiet = not runtime.is_primary()
+    with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
         if parsed.verb in ("train", "run"):
             runtime.check_devices(experiment)  # before any work is done for a run that could not train
         if parsed.verb != "evaluate":
@@ -127,7 +139,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
             result: Any = verbs.evaluate(experiment, workdir, parsed.step)
         else:
             result = getattr(verbs, parsed.verb)(experiment, workdir)
-    if parsed.json:
+    if parsed.json and runtime.is_primary():
         print(json.dumps(result, ensure_ascii=False))
     trained = result if parsed.verb == "train" else result.get("train", {}) if parsed.verb == "run" else {}
     stopped = trained.get("stopped_by")
@@ -192,4 +204,4 @@ def _text_of(line: str, where: str) -> str:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(console_script())

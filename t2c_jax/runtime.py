@@ -1,39 +1,103 @@
-"""The process that a run lives in: set up before JAX and TensorFlow are imported."""
+"""The process that a run lives in: its environment, its part among several, its TensorFlow."""
 
 from __future__ import annotations
 
-import ctypes
+import contextlib
 import logging
 import os
 import platform
-from typing import TYPE_CHECKING
+import sys
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from t2c_jax.config import Experiment
 
-# mallopt's parameters, from glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_MMAP_MAX = -1, -4
+_TUNABLES = "GLIBC_TUNABLES"
+_HUGE_PAGES = "glibc.malloc.hugetlb"
 
 
-def prepare() -> None:
-    """Quiet logs, and an allocator that keeps what it has."""
-    # TensorFlow only moves data here; its news about kernels and CPU features are noise.
+def environment() -> dict[str, str]:
+    """The variables that ``t2c`` sets for itself and that must stand before the process starts.
+
+    XLA's CPU client takes a train step's temporaries, gigabytes, anew from malloc at each step, and the kernel hands
+    them out in pages of 4 KiB. Asking glibc for transparent huge pages saves a quarter of a small model's step
+    (README, Results). Where the C library is another one, or the user has set the tunable, there is nothing to set.
+    """
+    tunables = os.environ.get(_TUNABLES, "")
+    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc" or _HUGE_PAGES in tunables:
+        return {}
+    return {_TUNABLES: ":".join(filter(None, [tunables, f"{_HUGE_PAGES}=1"]))}
+
+
+def restart_with_environment() -> None:
+    """Starts this very command again where ``environment`` has something to set; returns where it has not."""
+    if missing := environment():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
+
+
+def quiet() -> None:
+    """Silences libraries' news about themselves. Call it before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax's notes on how it goes about things
-    keep_memory()
 
 
-def keep_memory() -> None:
-    """Lets glibc keep large freed blocks.
+def tensorflow() -> Any:
+    """TensorFlow, imported late (it takes seconds) and kept away from accelerators: it only moves data here."""
+    quiet()
+    import tensorflow as tf
 
-    XLA's CPU client takes a train step's temporaries, gigabytes, anew at each step. By default glibc maps them from the
-    kernel and gives them back, and touching fresh pages costs more than the arithmetic of a small model.
+    for kind in ("GPU", "TPU"):
+        with contextlib.suppress(RuntimeError):  # somebody ran TensorFlow before, and chose
+            tf.config.set_visible_devices([], kind)
+    return tf
+
+
+def connect() -> None:
+    """Joins the other processes of a run where the environment names them; otherwise this process is alone.
+
+    JAX knows Cloud TPU slices, SLURM, Open MPI and Kubernetes; anywhere else ``JAX_COORDINATOR_ADDRESS``,
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` say it. Call it before any device is touched.
     """
-    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
-        libc = ctypes.CDLL(None)
-        libc.mallopt(_M_MMAP_MAX, 0)
-        libc.mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
+    import jax
+
+    if jax.distributed.is_initialized():
+        return
+    count, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
+    try:
+        jax.distributed.initialize(
+            num_processes=None if count is None else int(count), process_id=None if index is None else int(index)
+        )
+    except ValueError as error:
+        if "coordinator_address" not in str(error):  # the one thing that nobody sets for a process on its own
+            raise
+
+
+def is_primary() -> bool:
+    """Whether this process writes what the run writes once: corpus, tokens, metrics, evaluations."""
+    import jax
+
+    return jax.process_index() == 0
+
+
+def barrier(name: str) -> None:
+    """Until every process of the run has come here."""
+    import jax
+    from jax.experimental import multihost_utils
+
+    if jax.process_count() > 1:
+        multihost_utils.sync_global_devices(name)
+
+
+def agreed(value: int) -> int:
+    """The largest of the processes' values, on all of them."""
+    import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
+
+    return value if jax.process_count() == 1 else int(multihost_utils.process_allgather(np.array(value)).max())
 
 
 def check_devices(experiment: Experiment) -> None:

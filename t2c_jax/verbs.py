@@ -5,12 +5,12 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import shutil
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from t2c_jax import config as configs
-from t2c_jax import console
+from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
@@ -19,6 +19,19 @@ from t2c_jax.workdir import Workdir, disk_errors, write_json
 Result = dict[str, Any]
 
 
+def _once(stage: Callable[[Experiment, Workdir], Result]) -> Callable[[Experiment, Workdir], Result]:
+    """A stage that one process of a run works on while the others wait; its result is the first one's alone."""
+
+    @functools.wraps(stage)
+    def once(experiment: Experiment, workdir: Workdir) -> Result:
+        result = stage(experiment, workdir) if runtime.is_primary() else {}
+        runtime.barrier(stage.__name__)
+        return result
+
+    return once
+
+
+@_once
 def mine(experiment: Experiment, workdir: Workdir) -> Result:
     """Sources to the corpus of cleaned pairs."""
     from t2c_jax.corpus.build import build_corpus
@@ -26,6 +39,7 @@ def mine(experiment: Experiment, workdir: Workdir) -> Result:
     return build_corpus(experiment.corpus, workdir).manifest["counts"]
 
 
+@_once
 def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
     """The corpus to a tokenizer, with its lossless proof."""
     from t2c_jax.data.tokenizer import build_tokenizer
@@ -33,6 +47,7 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
     return build_tokenizer(experiment.tokenizer, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
 
 
+@_once
 def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
     from t2c_jax.data.prepare import Tokens, build_tokens
@@ -59,34 +74,39 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
 
     settings = experiment.evaluate
-    pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
     step, generator = _generator(experiment, workdir, step)
-    with console.progress("evaluate", len(pairs), "pairs") as bar:
-        answers = generator.generate([pair.text for pair in pairs], bar.advance)
-    predictions = [answer.code for answer in answers]
-    evaluation = evaluate_predictions(pairs, predictions, read_pairs(workdir, "train"), settings, experiment.seed)
-    counts = {
-        "step": step,
-        "examples": len(pairs),
-        "unfinished": sum(not answer.finished for answer in answers),
-        "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
-        "decode": configs.to_dict(experiment.decode),
-    }
-    evaluation.scores.update(counts)
-    final = workdir.evaluations / str(step)
-    aside = workdir.path / f".evaluation_{step}.partial"
-    with disk_errors(aside):
-        shutil.rmtree(aside, ignore_errors=True)
-        aside.mkdir(parents=True)
-        write_evaluation(aside, evaluation)
-        shutil.rmtree(final, ignore_errors=True)
-        final.parent.mkdir(exist_ok=True)
-        aside.rename(final)
-    columns, rows = score_table(evaluation.scores)
-    console.table(f"Step {step} on {len(pairs):,} {settings.split} pairs", columns, rows)
-    console.say(evaluation.scores["summary"])
-    console.say(f"every answer: {final / 'report.html'}")
-    return evaluation.scores
+    name = f"evaluations/{step}"
+    read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
+    inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
+    stands = workdir.finished(name, read, inputs)
+    if stands is None:
+        pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
+        with console.progress("evaluate", len(pairs), "pairs") as bar:
+            answers = generator.generate([pair.text for pair in pairs], bar.advance)
+
+        def build(directory: Path) -> Result:
+            predictions = [answer.code for answer in answers]
+            train_pairs = read_pairs(workdir, "train")
+            evaluation = evaluate_predictions(pairs, predictions, train_pairs, settings, experiment.seed)
+            counts = {
+                "step": step,
+                "examples": len(pairs),
+                "unfinished": sum(not answer.finished for answer in answers),
+                "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+            }
+            evaluation.scores.update(counts, decode=read["decode"])
+            write_evaluation(directory, evaluation)
+            return counts
+
+        if not runtime.is_primary():
+            return {}
+        stands = workdir.stage(name, read, inputs, build)
+    scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
+    columns, rows = score_table(scores)
+    console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
+    console.say(scores["summary"])
+    console.say(f"every answer: {stands.path / 'report.html'}")
+    return scores
 
 
 def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], step: int | None = None) -> list[Result]:
@@ -122,15 +142,17 @@ def run(experiment: Experiment, workdir: Workdir) -> Result:
         return results
     console.rule("evaluate")
     results["evaluate"] = evaluate(experiment, workdir)
-    _show_answers(workdir, results["evaluate"])
-    _show_summary(experiment, workdir, results)
+    if runtime.is_primary():
+        _show_answers(workdir, results["evaluate"])
+        _show_summary(experiment, workdir, results)
     return results
 
 
 def save_config(experiment: Experiment, workdir: Workdir) -> None:
     """Writes the resolved config beside what it makes."""
-    with disk_errors(workdir.config):
-        write_json(workdir.config, configs.to_dict(experiment))
+    if runtime.is_primary():
+        with disk_errors(workdir.config):
+            write_json(workdir.config, configs.to_dict(experiment))
 
 
 def _generator(experiment: Experiment, workdir: Workdir, step: int | None, params: Any = None) -> tuple[int, Any]:
@@ -195,6 +217,8 @@ def _show_answers(workdir: Workdir, scores: Result) -> None:
 
 
 def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> None:
+    from t2c_jax.evaluate.metrics import METRICS
+
     splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
     rows = [
@@ -208,10 +232,7 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
         ),
         ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
     ]
-    rows += [
-        (f"test {name}" if experiment.evaluate.split == "test" else f"dev {name}", _score(scores, name))
-        for name in scores["model"]
-    ]
+    rows += [(f"{experiment.evaluate.split} {metric.title}", _score(scores, metric.name)) for metric in METRICS]
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
     console.say(f'  t2c generate --workdir {workdir.path} "Return the sum of two numbers."')

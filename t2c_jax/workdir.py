@@ -132,6 +132,15 @@ class Workdir:
         manifest = {field: value for field, value in self.manifest(name).items() if field != "seconds"}
         return digest(json.dumps(manifest, sort_keys=True))
 
+    def finished(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
+        """The stage's result where it stands already, made of the same config and inputs."""
+        with contextlib.suppress(UserError):
+            manifest = self.manifest(name)
+            key = _key(name, config, inputs)
+            if {field: manifest.get(field) for field in key} == key:
+                return StageResult(self.path / name, manifest, ran=False)
+        return None
+
     def stage(
         self,
         name: str,
@@ -150,13 +159,9 @@ class Workdir:
         Raises:
           UserError: the disk is full or read-only; nothing that looks finished is left.
         """
-        key = {"stage": name, "version": t2c_jax.__version__, "config": dict(config), "inputs": dict(inputs)}
-        key = json.loads(json.dumps(key))  # as it reads back: tuples are lists
-        final = self.path / name
-        with contextlib.suppress(UserError):
-            manifest = self.manifest(name)
-            if {field: manifest.get(field) for field in key} == key:
-                return StageResult(final, manifest, ran=False)
+        if (stands := self.finished(name, config, inputs)) is not None:
+            return stands
+        key, final = _key(name, config, inputs), self.path / name
         aside, replaced = (final.with_name(f".{final.name}.{what}.partial") for what in ("new", "old"))
         started = time.monotonic()
         with disk_errors(self.path):
@@ -175,6 +180,11 @@ class Workdir:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
         return StageResult(final, manifest, ran=True)
+
+
+def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    key = {"stage": name, "version": t2c_jax.__version__, "config": dict(config), "inputs": dict(inputs)}
+    return json.loads(json.dumps(key))  # as it reads back: tuples are lists
 
 
 @contextlib.contextmanager

@@ -20,7 +20,7 @@ class Checkout:
       repository: host/owner/name of the origin, without credentials; the root's name where there is no origin.
       commit: the full hash, with ``-dirty`` where tracked files differ from it; empty before the first commit.
       prefix: the directory relative to the root, empty or ending in "/".
-      files: the tracked files under the directory, relative to it.
+      files: the tracked files under the directory, relative to it, sorted.
     """
 
     top: Path
@@ -43,7 +43,7 @@ class Checkout:
             repository=repository_name(_git(root, "remote", "get-url", "origin") or "") or top.name,
             commit=_git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "",
             prefix=_git(root, "rev-parse", "--show-prefix") or "",
-            files=tuple(path for path in listing.split("\0") if path),
+            files=tuple(sorted({path for path in listing.split("\0") if path})),  # a conflict lists one thrice
         )
 
 

@@ -19,7 +19,8 @@ class Source:
     """The lines that a pair was taken from.
 
     Attributes:
-      repository: host/owner/name of a checkout's origin, else the directory's or file's name.
+      repository: host/owner/name of a checkout's origin, else the directory's name (of a file of pairs: of the one
+        it is in), or a dataset's.
       commit: the checked-out commit, with ``-dirty`` where tracked files differ from it; the version of what
         has no commits; or empty.
       path: relative to the repository's root, with forward slashes.

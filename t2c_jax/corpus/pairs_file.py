@@ -49,7 +49,7 @@ def read_file(
             continue
         report.lines += 1
         try:
-            candidate = _candidate(_parse(raw, number), file.path.name, number)
+            candidate = _candidate(_parse(raw, number), file.path.absolute().parent.name, file.path.name, number)
         except Malformed as reason:
             report.malformed += 1
             report.left_out.add(f"malformed line: {reason}", f"{file.name}:{number}")
@@ -74,7 +74,7 @@ def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[
     Raises:
       UserError: it cannot be read, or its features or splits are others.
     """
-    for split in writer.dataset_splits(dataset.dataset):
+    for split in dataset.splits:
         if split not in _SPLIT_NAMES:
             raise UserError(
                 f"source '{dataset.name}' has a split '{split}'{nearest(split, _SPLIT_NAMES)};"
@@ -84,7 +84,7 @@ def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[
             report.lines += 1
             report.pairs += 1
             try:
-                yield _candidate({**values, "split": split}, f"{dataset.name}/{split}", number)
+                yield _candidate({**values, "split": split}, dataset.full_name, split, number)
             except Malformed as reason:
                 raise UserError(f"source '{dataset.name}', split '{split}', example {number}: {reason}") from None
     advance()
@@ -123,7 +123,7 @@ def _parse(raw: bytes, number: int) -> Mapping[str, Any]:
     return values
 
 
-def _candidate(values: Mapping[str, Any], name: str, number: int) -> Candidate:
+def _candidate(values: Mapping[str, Any], repository: str, path: str, number: int) -> Candidate:
     for key in ("text", "code"):
         if key not in values:
             raise Malformed(f"no '{key}'")
@@ -138,7 +138,7 @@ def _candidate(values: Mapping[str, Any], name: str, number: int) -> Candidate:
     split = values.get("split") or ""
     if split and split not in _SPLIT_NAMES:
         raise Malformed("unknown split")
-    source = Source(repository="", commit="", path=name, start_line=number, end_line=number, licence="")
+    source = Source(repository=repository, commit="", path=path, start_line=number, end_line=number, licence="")
     own_id = values.get("id")
     pair = Pair(
         id=origin_id(source, FILE_KIND) if own_id is None or own_id == "" else str(own_id),

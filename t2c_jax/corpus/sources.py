@@ -64,10 +64,20 @@ class PairsFile:
 
 @dataclass(frozen=True)
 class PairsDataset:
-    """A TFDS dataset of pairs: ``dataset`` is its name or directory, ``digest`` over its version and sizes."""
+    """A prepared TFDS dataset of pairs.
+
+    Attributes:
+      name: as the config names it.
+      dataset: its name or directory, for TFDS.
+      full_name: its name and version.
+      splits: their names.
+      digest: over its version and the splits' sizes.
+    """
 
     name: str
     dataset: str
+    full_name: str
+    splits: tuple[str, ...]
     digest: str
 
 
@@ -93,7 +103,7 @@ def resolve(name: str, config: CorpusConfig, skip: Path) -> Resolved:
         from t2c_jax.corpus import writer
 
         dataset = name.removeprefix("tfds:")
-        return PairsDataset(name, dataset, writer.dataset_digest(dataset))
+        return PairsDataset(name, dataset, *writer.describe_dataset(dataset))
     path = Path(name).expanduser()
     if path.is_dir():
         return _directory(name, path, config, skip)
@@ -194,7 +204,7 @@ def _tracked(
     root: Path, checkout: Checkout, config: CorpusConfig, left_out: Tally
 ) -> Iterator[tuple[str, os.stat_result]]:
     excluded = exclusion(config.exclude)
-    for path in sorted(checkout.files):
+    for path in checkout.files:
         if is_readable(path) and not excluded(path):
             status = _status(root / path)
             if _is_minable(path, status, config, left_out):

@@ -58,11 +58,12 @@ def isolated_map(
     Raises:
       UserError: one worker after the other is lost, whatever it is given.
     """
-    pool = [_Worker(function, seconds) for _ in range(workers)]
+    pool: list[_Worker[Item, Result]] = []
     queue = enumerate(items)
     waiting: dict[int, Result | Failure] = {}
     emitted = losses = 0
     try:
+        pool.extend(_Worker(function, seconds) for _ in range(workers))
         while True:
             for worker in pool:
                 if worker.index is None and len(waiting) < _AHEAD * workers:

@@ -17,6 +17,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from t2c_jax import runtime
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import digest
@@ -111,20 +112,15 @@ def count_examples(directory: Path) -> dict[str, int]:
     return {split["name"]: sum(map(int, split.get("shardLengths", ()))) for split in info["splits"]}
 
 
-def dataset_digest(dataset: str) -> str:
-    """What tells one state of a TFDS dataset from another: its name, version, and each split's size.
+def describe_dataset(dataset: str) -> tuple[str, tuple[str, ...], str]:
+    """A prepared TFDS dataset's full name (with version), its splits, and a digest over these and their sizes.
 
     Raises:
       UserError: there is no such dataset, or it is not prepared.
     """
-    builder = _builder(dataset)
-    sizes = {name: (split.num_examples, split.num_bytes) for name, split in sorted(builder.info.splits.items())}
-    return digest(builder.info.full_name, json.dumps(sizes))
-
-
-def dataset_splits(dataset: str) -> list[str]:
-    """The names of a TFDS dataset's splits."""
-    return list(_builder(dataset).info.splits)
+    info = _builder(dataset).info
+    sizes = {name: (split.num_examples, split.num_bytes) for name, split in sorted(info.splits.items())}
+    return info.full_name, tuple(info.splits), digest(info.full_name, json.dumps(sizes))
 
 
 def read_examples(dataset: str, split: str) -> Iterator[dict[str, Any]]:
@@ -194,12 +190,7 @@ def _as_os_errors(tf: Any, path: Path) -> Iterator[None]:
 
 def _tensorflow() -> tuple[Any, Any]:
     """TensorFlow and TFDS, imported late (seconds), without their greeting, and without sight of an accelerator."""
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
-    os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")  # the greeting; no operation here is oneDNN's
-    import tensorflow as tf
+    tf = runtime.tensorflow()
     import tensorflow_datasets as tfds
 
-    for kind in ("GPU", "TPU"):
-        with contextlib.suppress(RuntimeError):  # somebody ran TensorFlow before, and chose
-            tf.config.set_visible_devices([], kind)
     return tf, tfds

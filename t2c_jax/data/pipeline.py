@@ -22,15 +22,14 @@ row holds one pair.
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from t2c_jax import runtime
 from t2c_jax.config import DataConfig
 from t2c_jax.data.objectives import translate, translate_lengths
 from t2c_jax.data.packing import Plan, Rows, plan
@@ -167,7 +166,7 @@ class Batches:
 
     def dataset(self, start_step: int, stop_step: int) -> tf.data.Dataset:
         """The batches of steps ``start_step`` to ``stop_step - 1``, computed ahead on two threads."""
-        tf = _tensorflow()
+        tf = runtime.tensorflow()
         shapes = self.shapes()
 
         def compute(step: np.ndarray) -> list[np.ndarray]:
@@ -253,14 +252,3 @@ def _laid_out(sequences: list[np.ndarray], starts: np.ndarray, length: int) -> _
         segments_BL.flat[places] = np.repeat(np.arange(len(sequences)) - starts[row] + 1, lengths)
         positions_BL.flat[places] = positions
     return _Side(tokens_BL, segments_BL, positions_BL)
-
-
-def _tensorflow() -> ModuleType:
-    """TensorFlow, kept away from accelerators: it only moves data here, and JAX owns the devices."""
-    for variable, value in (("TF_CPP_MIN_LOG_LEVEL", "2"), ("TF_ENABLE_ONEDNN_OPTS", "0")):  # no news of its start
-        os.environ.setdefault(variable, value)
-    import tensorflow as tf
-
-    for kind in ("GPU", "TPU"):
-        tf.config.set_visible_devices([], kind)
-    return tf

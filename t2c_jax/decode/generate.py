@@ -19,6 +19,7 @@ from t2c_jax.data.objectives import source
 from t2c_jax.data.tokenizer import Tokenizer
 from t2c_jax.decode.search import Hypotheses, beam_search, greedy_search
 from t2c_jax.models.functional import Definition
+from t2c_jax.workdir import digest
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,8 @@ class Generator:
     ) -> None:
         self.params, self.tokenizer, self.data, self.decode, self.mesh = params, tokenizer, data, decode, mesh
         self._prefix = np.array(tokenizer.encode(data.prefix), np.int32)
-        self._search = jax.jit(_search_function(definition, decode))
+        # Every process gets all answers.
+        self._search = jax.jit(_search_function(definition, decode), out_shardings=meshes.replicated(mesh))
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
 
     def generate(self, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> list[Answer]:
@@ -70,6 +72,11 @@ class Generator:
             advance(len(rows))
         return [answer for answer in answers if answer is not None]
 
+    def digest(self) -> str:
+        """Of the parameters: a sum over each array, which tells two checkpoints apart."""
+        sums = jax.jit(lambda params: jax.tree.map(lambda leaf: leaf.astype("float32").sum(), params))(self.params)
+        return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(sums))))
+
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
         for start in range(0, len(order), self.decode.batch_size):
@@ -85,8 +92,10 @@ class Generator:
         for row, prompt in enumerate(prompts):
             tokens[row, : len(prompt)] = prompt
             lengths[row] = len(prompt)
+        local = rows // jax.process_count()
+        mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
         with jax.set_mesh(self.mesh):
-            batch = meshes.global_batch({"tokens": tokens, "lengths": lengths}, self.mesh)
+            batch = meshes.global_batch({"tokens": tokens[mine], "lengths": lengths[mine]}, self.mesh)
             return jax.device_get(self._search(self.params, batch["tokens"], batch["lengths"]))
 
 

@@ -18,7 +18,7 @@ import jax
 import numpy as np
 
 from t2c_jax import config as configs
-from t2c_jax import console
+from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
 from t2c_jax.data.pipeline import Batches
@@ -27,7 +27,7 @@ from t2c_jax.data.tokenizer import Tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import count
 from t2c_jax.train.checkpoint import Checkpoints
-from t2c_jax.train.metrics import MetricsWriter
+from t2c_jax.train.metrics import MetricsWriter, NoMetrics
 from t2c_jax.train.signals import StopRequest
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
@@ -76,7 +76,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
 
     with (
-        MetricsWriter(workdir.metrics, workdir.tensorboard, start) as writer,
+        MetricsWriter(workdir.metrics, workdir.tensorboard, start) if runtime.is_primary() else NoMetrics() as writer,
         StopRequest() as stop,
         console.progress("train", config.steps, "steps", done=start) as bar,
     ):
@@ -87,9 +87,11 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                 meter.add(fetch(*pending, data.train, workdir))
             pending = (step, metrics)
 
-            stopped_by = stop.requested
+            logs = step % config.log_every == 0
+            if logs or jax.process_count() == 1:  # several processes have to agree, which takes a message
+                stopped_by = runtime.agreed(stop.requested or 0) or None
             last = step == config.steps or stopped_by is not None
-            logs = step % config.log_every == 0 or last
+            logs |= last
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
             if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
@@ -183,7 +185,8 @@ def fetch(step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
     if math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"]):
         return values
-    path = workdir.path / f"nonfinite_step_{step}.npz"
+    part = "" if jax.process_count() == 1 else f".process_{jax.process_index()}"
+    path = workdir.path / f"nonfinite_step_{step}{part}.npz"
     ids = batches.pair_ids(step - 1)
     arrays: dict[str, Any] = {"pair_ids": np.array(ids), **batches.batch(step - 1)}
     np.savez(path, **arrays)

@@ -60,6 +60,22 @@ class MetricsWriter:
         self._events.close()
 
 
+class NoMetrics(MetricsWriter):
+    """Writes nothing: for all processes of a run but the first."""
+
+    def __init__(self) -> None:
+        pass
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
+        """Nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
 def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []

@@ -1,0 +1,178 @@
+"""Search over a toy decoder whose sequences can all be written down."""
+
+import itertools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from t2c_jax.decode.search import EOS, PAD, beam_search, greedy_search
+
+
+class Toy:
+    """A decoder whose logits are a random function of all tokens fed so far, found through the ancestry alone.
+
+    Its cache holds the token of every slot; a beam's history is what it can see, in the order of the steps.
+    """
+
+    def __init__(self, vocabulary: int, steps: int, batch: int, seed: int, sharpness: float = 1.0) -> None:
+        draw = np.random.default_rng(seed)
+        self.vocabulary, self.steps, self.batch = vocabulary, steps, batch
+        self.weights_BTVV = draw.normal(0, sharpness, (batch, steps, vocabulary, vocabulary)).astype(np.float32)
+        self.bias_BTV = draw.normal(0, sharpness, (batch, steps, vocabulary)).astype(np.float32)
+
+    def cache(self, beams: int) -> jax.Array:
+        return jnp.full((self.batch, self.steps * beams), -1, jnp.int32)
+
+    def step(self, tokens_BW, step, cache_BX, visible_BWX):
+        beams = tokens_BW.shape[1]
+        cache_BX = jax.lax.dynamic_update_slice(cache_BX, tokens_BW, (0, step * beams))
+        seen_BWX = jnp.where(visible_BWX, cache_BX[:, None], -1)
+        one_hot_BWXV = jax.nn.one_hot(seen_BWX, self.vocabulary)
+        history_BWTV = one_hot_BWXV.reshape(*tokens_BW.shape, self.steps, beams, self.vocabulary).sum(3)
+        logits_BWV = jnp.einsum("bwtv,btvu->bwu", history_BWTV, self.weights_BTVV, precision="highest")
+        return logits_BWV + jnp.asarray(self.bias_BTV)[:, step][:, None], cache_BX
+
+    def log_p(self, row: int, sequence) -> float:
+        """log p of a whole sequence, by the plain formula."""
+        total, fed = 0.0, [PAD]
+        for token in sequence:
+            logits = self.bias_BTV[row, len(fed) - 1].astype(np.float64)
+            for t, before in enumerate(fed):
+                logits = logits + self.weights_BTVV[row, t, before]
+            total += logits[token] - np.logaddexp.reduce(logits)
+            fed.append(token)
+        return total
+
+    def ranked(self, row: int, alpha: float):
+        """Every sequence that ends within the steps, best first."""
+        others = [token for token in range(self.vocabulary) if token != EOS]
+        ended = [
+            (*body, EOS) for length in range(self.steps) for body in itertools.product(others, repeat=length)
+        ]
+        scored = [(self.log_p(row, sequence) / len(sequence) ** alpha, sequence) for sequence in ended]
+        return sorted(scored, reverse=True)
+
+
+def beam(toy, beams, alpha):
+    search = jax.jit(
+        lambda: beam_search(toy.step, toy.cache(beams), toy.batch, toy.steps, beams=beams, length_penalty=alpha)
+    )
+    return jax.device_get(search())
+
+
+def greedy(toy):
+    return jax.device_get(jax.jit(lambda: greedy_search(toy.step, toy.cache(1), toy.batch, toy.steps))())
+
+
+def padded(sequence, steps):
+    return [*sequence, *(PAD,) * (steps - len(sequence))]
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_a_beam_as_wide_as_the_tree_is_brute_force(alpha, seed):
+    """27 beams hold every live prefix of three other tokens and three steps: nothing can be missed."""
+    toy = Toy(vocabulary=4, steps=4, batch=3, seed=seed)
+    found = beam(toy, beams=27, alpha=alpha)
+    for row in range(toy.batch):
+        expected = toy.ranked(row, alpha)[:27]
+        assert found.finished[row].all()
+        assert found.tokens[row].tolist() == [padded(sequence, toy.steps) for _, sequence in expected]
+        # Float32 against float64 over four log-probabilities of size 10.
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("beams", [2, 4])
+def test_a_narrow_beams_scores_are_its_sequences_own(alpha, beams):
+    """Beams cross over and descend from each other; each one's score must still be that of its own tokens."""
+    toy = Toy(vocabulary=6, steps=7, batch=8, seed=3)
+    found = beam(toy, beams=beams, alpha=alpha)
+    for row in range(toy.batch):
+        assert (np.diff(found.scores[row][found.finished[row]]) <= 0).all()
+        sequences = [tuple(tokens.tolist()) for tokens in found.tokens[row]]
+        assert len(set(sequences)) == beams
+        for tokens, score, finished in zip(sequences, found.scores[row], found.finished[row], strict=True):
+            sequence = tokens[: tokens.index(EOS) + 1] if finished else tokens
+            assert not any(tokens[len(sequence) :])
+            np.testing.assert_allclose(score, toy.log_p(row, sequence) / len(sequence) ** alpha, rtol=1e-5, atol=1e-5)
+
+
+def test_a_wider_beam_finds_no_worse():
+    toy = Toy(vocabulary=6, steps=6, batch=8, seed=4)
+    best = [beam(toy, beams, 0.0).scores[:, 0] for beams in (1, 64)]
+    assert (best[1] >= best[0] - 1e-5).all()
+    assert (best[1] > best[0] + 1e-3).any(), "the toy must have garden paths"
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_a_beam_of_one_is_greedy(seed):
+    """With no length penalty to prefer another, the one hypothesis is the greedy one, token for token."""
+    toy = Toy(vocabulary=7, steps=9, batch=6, seed=seed)
+    one, other = beam(toy, 1, 0.0), greedy(toy)
+    np.testing.assert_array_equal(one.tokens, other.tokens)
+    np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
+    np.testing.assert_array_equal(one.finished, other.finished)
+
+
+def biased(eos: float, **shape) -> Toy:
+    toy = Toy(vocabulary=5, batch=3, seed=0, **shape)
+    toy.bias_BTV[:, :, EOS] += eos
+    return toy
+
+
+def test_without_an_eos_the_answer_is_unfinished_and_whole():
+    toy = biased(-1e4, steps=5)
+    for found in (greedy(toy), beam(toy, 3, 0.6)):
+        assert not found.finished.any()
+        assert (found.tokens != EOS).all()
+        for row in range(toy.batch):
+            sequence = found.tokens[row, 0].tolist()
+            alpha = 0.6 if found.tokens.shape[1] > 1 else 0.0
+            np.testing.assert_allclose(
+                found.scores[row, 0], toy.log_p(row, sequence) / 5**alpha, rtol=1e-5
+            )
+
+
+def test_an_immediate_eos_is_an_empty_answer():
+    toy = biased(1e3, steps=5)
+    for found in (greedy(toy), beam(toy, 3, 0.6)):
+        assert found.finished[:, 0].all()
+        assert found.tokens[:, 0].tolist() == [[EOS, PAD, PAD, PAD, PAD]] * 3
+        np.testing.assert_allclose(found.scores[:, 0], 0.0, atol=1e-6)
+
+
+def test_prompts_end_one_by_one():
+    """A prompt that has ended keeps its answer while others go on, and goes as it would alone."""
+    toy = Toy(vocabulary=5, steps=8, batch=6, seed=5, sharpness=2.0)
+    together = {"greedy": greedy(toy), "beam": beam(toy, 3, 0.6)}
+    lengths = set()
+    for row in range(toy.batch):
+        alone = Toy(vocabulary=5, steps=8, batch=1, seed=0)
+        alone.weights_BTVV, alone.bias_BTV = toy.weights_BTVV[row : row + 1], toy.bias_BTV[row : row + 1]
+        for name, found in (("greedy", greedy(alone)), ("beam", beam(alone, 3, 0.6))):
+            assert found.tokens[0, 0].tolist() == together[name].tokens[row, 0].tolist()
+            np.testing.assert_allclose(found.scores[0, 0], together[name].scores[row, 0], rtol=1e-5)
+        lengths.add(int((together["greedy"].tokens[row, 0] != PAD).sum()))
+    assert len(lengths) > 1
+
+
+@pytest.mark.parametrize(("vocabulary", "beams"), [(3, 4), (2, 8)])
+def test_a_vocabulary_smaller_than_the_beam(vocabulary, beams):
+    """There are fewer candidates than beams at first: none may be counted twice or made up."""
+    toy = Toy(vocabulary=vocabulary, steps=4, batch=2, seed=0)
+    found = beam(toy, beams, 0.0)
+    for row in range(toy.batch):
+        expected = toy.ranked(row, 0.0)
+        real = [tuple(tokens) for tokens, ok in zip(found.tokens[row].tolist(), found.finished[row], strict=True) if ok]
+        assert len(set(real)) == len(real)
+        assert real[0] == tuple(padded(expected[0][1], toy.steps))
+
+
+def test_a_single_step():
+    toy = Toy(vocabulary=5, steps=1, batch=2, seed=0)
+    for found in (greedy(toy), beam(toy, 2, 0.6)):
+        assert found.tokens.shape[2] == 1
+        assert np.isfinite(found.scores).all()

@@ -1,0 +1,68 @@
+"""Dropout's rate and expectation, RMSNorm's formula, RoPE's and the relative bias's invariances."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import MODEL, drawn
+
+from t2c_jax.models.layers import dropout
+from t2c_jax.models.positions import relative_bucket, rotate, rotation
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5])
+def test_dropout_meets_its_rate_and_keeps_the_expectation(rate):
+    x = jnp.full((1000, 100), 3.0)
+    y = np.asarray(dropout(x, rate, jax.random.key(0)))
+    kept = y != 0
+    # The share of 1e5 draws has a standard error below 1.6e-3; five of them.
+    assert abs(kept.mean() - (1 - rate)) < 8e-3
+    assert abs(y.mean() - 3.0) < 3.0 * 8e-3 / (1 - rate)
+    np.testing.assert_allclose(y[kept], 3.0 / (1 - rate), rtol=1e-4)  # the rate itself is met to 2^-17
+
+
+def test_dropout_is_nothing_without_a_key_or_a_rate():
+    x = jnp.ones((3, 4))
+    assert dropout(x, 0.5, None) is x
+    assert dropout(x, 0.0, jax.random.key(0)) is x
+
+
+def test_rms_norm_is_its_formula():
+    definition, params = drawn()
+    scale = np.linspace(0.5, 2.0, MODEL.width)
+    params["encoder"]["norm"]["scale"] = jnp.asarray(scale, jnp.float32)
+    norm = definition.bind(params).encoder.norm
+    x = jax.random.normal(jax.random.key(0), (2, 3, MODEL.width)) * 7
+    x_64 = np.asarray(x, np.float64)
+    expected = x_64 / np.sqrt(np.mean(np.square(x_64), -1, keepdims=True) + 1e-6) * scale[None, None]
+    np.testing.assert_allclose(norm(x), expected, rtol=1e-5)  # rsqrt's and the division's roundings
+    assert norm(x.astype(jnp.bfloat16)).dtype == jnp.bfloat16
+
+
+def test_rope_keeps_lengths_and_sees_distances_only():
+    q, k = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 8))
+
+    def scores(offset):
+        turn = rotation(jnp.arange(6)[None] + offset, MODEL)
+        return jnp.einsum("bthk,bshk->bhts", rotate(q, turn), rotate(k, turn)), rotate(q, turn)
+
+    (near, turned), (far, _) = scores(0), scores(100)
+    np.testing.assert_allclose(near, far, atol=2e-4)  # cos and sin of angles near 100 are good to 1e-5 in float32
+    np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(q, axis=-1), rtol=1e-5)
+    np.testing.assert_array_equal(turned[:, 0], q[:, 0])
+    assert bool((turned[:, 1:] != q[:, 1:]).any())
+
+
+@pytest.mark.parametrize("bidirectional", [True, False])
+def test_relative_buckets(bidirectional):
+    distance = jnp.arange(-200, 201)
+    bucket = np.asarray(relative_bucket(distance, bidirectional=bidirectional, buckets=32, max_distance=128))
+    assert bucket.min() == 0
+    assert bucket.max() == 31
+    behind = bucket[:201][::-1]  # distances 0, -1, -2 ...
+    assert (np.diff(behind) >= 0).all()
+    exact = 8 if bidirectional else 16
+    assert behind[:exact].tolist() == list(range(exact))
+    assert len(set(behind[128:])) == 1
+    ahead = bucket[201:]
+    assert (ahead >= 16).all() if bidirectional else not ahead.any()

@@ -1,0 +1,89 @@
+"""Every parameter has a rule, and lies where the rules say."""
+
+import json
+import os
+from dataclasses import replace
+
+import jax
+import pytest
+from flax import nnx
+from tiny import MODEL, VOCABULARY, experiment
+
+from t2c_jax import mesh as meshes
+from t2c_jax.config import OptimizerConfig
+from t2c_jax.models import seq2seq
+from t2c_jax.models.functional import Definition, count, names
+from t2c_jax.train.step import Compiled
+
+MESHES = {
+    "data=8": {"data": 8, "fsdp": 1, "tensor": 1},
+    "fsdp=8": {"data": 1, "fsdp": 8, "tensor": 1},
+    "data=2 fsdp=2 tensor=2": {"data": 2, "fsdp": 2, "tensor": 2},
+}
+WHOLE = replace(MODEL, position="t5", tied_embeddings=False)  # every parameter that a model can have
+
+
+def specs(definition, mesh):
+    def axes(part):
+        return part if part is None or isinstance(part, str) else "+".join(part)
+
+    leaves = jax.tree_util.tree_leaves_with_path(definition.shardings(mesh))
+    return {".".join(names(path)): " ".join(str(axes(part) or "-") for part in leaf.spec) for path, leaf in leaves}
+
+
+def test_golden_shardings(repository):
+    found = {
+        name: specs(Definition(WHOLE, VOCABULARY), meshes.make_mesh(experiment(mesh=sizes)))
+        for name, sizes in MESHES.items()
+    }
+    path = repository / "tests" / "golden" / "shardings.json"
+    if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
+        path.write_text(json.dumps(found, indent=1) + "\n")
+    assert json.loads(path.read_text()) == found
+
+
+@pytest.mark.parametrize("sizes", MESHES.values(), ids=MESHES)
+def test_arrays_lie_where_the_rules_say(sizes):
+    """Parameters and moments are really split: each device holds its share and no more."""
+    config = experiment(mesh=sizes)
+    compiled = Compiled(config, VOCABULARY, meshes.make_mesh(config))
+    state = compiled.init()
+    query = state["params"]["encoder"]["blocks"]["attention"]["query"]
+    layers, width, heads, head_width = query.shape
+    share = (layers, width // sizes["fsdp"], heads // sizes["tensor"], head_width)
+    assert {shard.data.shape for shard in query.addressable_shards} == {share}
+    moment = state["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"]
+    assert moment.sharding == query.sharding
+    for leaf, sharding in zip(jax.tree.leaves(state), jax.tree.leaves(compiled.shardings), strict=True):
+        assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
+
+
+def test_adafactors_factored_moments_have_shardings():
+    config = replace(experiment(mesh=MESHES["fsdp=8"]), optimizer=OptimizerConfig(name="adafactor"))
+    compiled = Compiled(config, VOCABULARY, meshes.make_mesh(config))
+    assert len(jax.tree.leaves(compiled.init())) == len(jax.tree.leaves(compiled.shardings))
+
+
+def test_a_parameter_without_names_is_an_error(monkeypatch):
+    class Unnamed(seq2seq.Seq2Seq):
+        def __init__(self, *args, rngs, **kwargs):
+            super().__init__(*args, rngs=rngs, **kwargs)
+            self.stray = nnx.Param(jax.numpy.zeros((3,)))
+
+    monkeypatch.setattr("t2c_jax.models.functional.Seq2Seq", Unnamed)
+    with pytest.raises(KeyError, match="parameter stray names no axes"):
+        Definition(MODEL, 31).axis_names()
+
+
+def test_a_name_without_a_rule_is_an_error():
+    with pytest.raises(KeyError, match="nowhere"):
+        meshes.partition_spec(("embed", "nowhere"))
+
+
+def test_count_and_abstract_parameters_agree_with_the_drawn_ones():
+    definition = Definition(WHOLE, VOCABULARY)
+    drawn = definition.init(jax.random.key(0))
+    assert count(drawn) == count(definition.abstract_params())
+    shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), drawn)
+    assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), definition.abstract_params())
+    assert jax.tree.structure(drawn) == jax.tree.structure(definition.shardings(meshes.make_mesh(experiment(mesh=MESHES["data=8"]))))

@@ -1,0 +1,180 @@
+"""The model under T5's settings against ``transformers``' T5, in float32, on the same weights."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from tiny import MODEL, on_device
+
+from t2c_jax.config import TrainConfig
+from t2c_jax.models.functional import Definition
+from t2c_jax.train.step import loss_sums
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+VOCABULARY = 48
+T5 = replace(MODEL, position="t5", scale_attention=False, width=24, encoder_layers=2, decoder_layers=3)
+IGNORED = -100  # what transformers calls a label that does not count
+
+
+def theirs(config, scale):
+    """Their model with weights drawn at their own scale, times ``scale``; no file and no network."""
+    torch.manual_seed(0)
+    activation = {"gated_gelu": "gated-gelu", "relu": "relu"}[config.activation]
+    model = transformers.T5ForConditionalGeneration(
+        transformers.T5Config(
+            vocab_size=VOCABULARY,
+            d_model=config.width,
+            d_kv=config.head_width,
+            d_ff=config.feed_forward,
+            num_layers=config.encoder_layers,
+            num_decoder_layers=config.decoder_layers,
+            num_heads=config.heads,
+            relative_attention_num_buckets=config.relative_buckets,
+            relative_attention_max_distance=config.relative_max_distance,
+            feed_forward_proj=activation,
+            layer_norm_epsilon=config.norm_epsilon,
+            tie_word_embeddings=config.tied_embeddings,
+            scale_decoder_outputs=config.tied_embeddings,
+            dropout_rate=0.0,
+            pad_token_id=0,
+            eos_token_id=1,
+            decoder_start_token_id=0,
+        )
+    ).eval()
+    if not config.tied_embeddings:  # version 5 ties them whatever the config says
+        model.lm_head.weight = torch.nn.Parameter(model.lm_head.weight.detach().clone())
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if "layer_norm" in name:
+                weight.uniform_(0.5, 1.5)
+            elif "relative_attention_bias" in name or name == "lm_head.weight":
+                weight.normal_(0, config.width**-0.5)
+            weight.mul_(1 if "layer_norm" in name or name == "shared.weight" else scale)
+    return model
+
+
+def ours(model, config):
+    """Their weights as our parameters."""
+    weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
+
+    def attention(prefix):
+        """A kernel leads with the width: theirs is (H x K, D) for three of them, (D, H x K) for the fourth."""
+        shape = (config.width, config.heads, config.head_width)
+        names = {"query": "q", "key": "k", "value": "v"}
+        kernels = {our: weights[f"{prefix}.{their}.weight"].T.reshape(shape) for our, their in names.items()}
+        return {**kernels, "output": weights[f"{prefix}.o.weight"].reshape(shape)}
+
+    def feed_forward(prefix):
+        dense = f"{prefix}.DenseReluDense"
+        if not config.activation.startswith("gated"):
+            return {"gate": weights[f"{dense}.wi.weight"].T, "down": weights[f"{dense}.wo.weight"]}
+        gate, up = weights[f"{dense}.wi_0.weight"].T, weights[f"{dense}.wi_1.weight"].T
+        return {"gate": gate, "up": up, "down": weights[f"{dense}.wo.weight"]}
+
+    def norm(prefix):
+        return {"scale": weights[f"{prefix}.layer_norm.weight"]}
+
+    def encoder_block(i):
+        layer = f"encoder.block.{i}.layer"
+        return {
+            "attention_norm": norm(f"{layer}.0"),
+            "attention": attention(f"{layer}.0.SelfAttention"),
+            "feed_forward_norm": norm(f"{layer}.1"),
+            "feed_forward": feed_forward(f"{layer}.1"),
+        }
+
+    def decoder_block(i):
+        layer = f"decoder.block.{i}.layer"
+        return {
+            "attention_norm": norm(f"{layer}.0"),
+            "attention": attention(f"{layer}.0.SelfAttention"),
+            "cross_norm": norm(f"{layer}.1"),
+            "cross_attention": attention(f"{layer}.1.EncDecAttention"),
+            "feed_forward_norm": norm(f"{layer}.2"),
+            "feed_forward": feed_forward(f"{layer}.2"),
+        }
+
+    def stack(side, block, layers):
+        return {
+            "blocks": jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(block, range(layers))),
+            "norm": {"scale": weights[f"{side}.final_layer_norm.weight"]},
+            "bias": {"table": weights[f"{side}.block.0.layer.0.SelfAttention.relative_attention_bias.weight"]},
+        }
+
+    params = {
+        "embedding": {"embedding": weights["shared.weight"]},
+        "encoder": stack("encoder", encoder_block, config.encoder_layers),
+        "decoder": stack("decoder", decoder_block, config.decoder_layers),
+    }
+    if not config.tied_embeddings:
+        params["output"] = weights["lm_head.weight"]
+    params = jax.tree.map(jnp.asarray, params)
+    abstract = Definition(config, VOCABULARY).abstract_params()
+    assert jax.tree.map(jnp.shape, params) == jax.tree.map(jnp.shape, abstract)
+    return params
+
+
+def ragged_batch():
+    """Texts of 9, 4, 30 tokens and codes of 5, 12, 26, long enough for the far buckets, padded at the end."""
+    draw = np.random.default_rng(1)
+    source, target = np.zeros((3, 30), np.int32), np.zeros((3, 26), np.int32)
+    for row, (s, t) in enumerate([(9, 5), (4, 12), (30, 26)]):
+        source[row, :s], target[row, :t] = draw.integers(2, VOCABULARY, s), draw.integers(2, VOCABULARY, t)
+        source[row, s - 1] = target[row, t - 1] = 1
+
+    def positions(x):
+        return np.broadcast_to(np.arange(x.shape[1], dtype=np.int32), x.shape)
+
+    return {
+        "encoder_input_tokens": source,
+        "encoder_segment_ids": (source > 0).astype(np.int32),
+        "encoder_positions": positions(source),
+        "decoder_target_tokens": target,
+        "decoder_input_tokens": np.pad(target, ((0, 0), (1, 0)))[:, :-1] * (target > 0),
+        "decoder_segment_ids": (target > 0).astype(np.int32),
+        "decoder_positions": positions(target),
+        "decoder_loss_weights": (target > 0).astype(np.float32),
+    }
+
+
+@pytest.mark.parametrize("scan", [True, False])
+@pytest.mark.parametrize("scale", [1.0, 4.0])
+@pytest.mark.parametrize(
+    ("activation", "tied"), [("gated_gelu", True), ("gated_gelu", False), ("relu", True), ("relu", False)]
+)
+def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
+    config = replace(T5, activation=activation, tied_embeddings=tied, scan=scan)
+    model = theirs(config, scale)
+    values = ragged_batch()
+    source = torch.from_numpy(values["encoder_input_tokens"]).long()
+    labels = torch.from_numpy(values["decoder_target_tokens"]).long()
+    with torch.no_grad():
+        expected = model(
+            input_ids=source, attention_mask=source.ne(0), labels=labels.masked_fill(labels.eq(0), IGNORED)
+        )
+    definition, params = Definition(config, VOCABULARY), ours(model, config)
+
+    @jax.jit
+    def forward(params, values):
+        bound = definition.bind(params)
+        encoded = bound.encode(
+            values["encoder_input_tokens"], values["encoder_segment_ids"], values["encoder_positions"]
+        )
+        sums = loss_sums(definition, params, values, None, TrainConfig(z_loss=0.0), training=True)
+        return encoded, bound.logits(bound.states(values)), sums["loss"] / sums["weight"]
+
+    encoded, logits, loss = forward(params, on_device(values))
+    real_source, real_target = values["encoder_segment_ids"] > 0, values["decoder_segment_ids"] > 0
+    their_logits = expected.logits.numpy()[real_target]
+    assert np.abs(their_logits).max() > scale * 0.5, "logits near zero would agree whatever the model"
+    # Both are float32 with another order of summation. At T5's own scale that is 1e-5. Weights four times as large
+    # make attention scores of hundreds, rounded to 1e-5 each, and the softmax turns that into as much in every weight.
+    tolerance = (1e-5 if scale == 1.0 else 1e-4) * max(1.0, float(np.abs(their_logits).max()))
+    np.testing.assert_allclose(np.asarray(logits)[real_target], their_logits, rtol=0, atol=tolerance)
+    their_encoded = expected.encoder_last_hidden_state.numpy()[real_source]
+    np.testing.assert_allclose(np.asarray(encoded)[real_source], their_encoded, rtol=0, atol=tolerance)
+    np.testing.assert_allclose(loss, expected.loss.item(), rtol=1e-5)

@@ -1,0 +1,115 @@
+"""A model, pairs and batches as small as a test can have them, and comparisons of trees."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.sharding import Mesh
+
+from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
+from t2c_jax.data.pipeline import Batches
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.mesh import make_mesh
+from t2c_jax.models.functional import Definition, names
+
+VOCABULARY = 32
+MODEL = ModelConfig(
+    width=16,
+    encoder_layers=2,
+    decoder_layers=2,
+    heads=2,
+    head_width=8,
+    feed_forward=32,
+    relative_buckets=8,
+    relative_max_distance=16,
+    dropout=0.0,
+)
+DATA = DataConfig(encoder_length=16, decoder_length=24, batch_size=8, packing_pool=64)
+EXPERIMENT = Experiment(
+    data=DATA,
+    model=MODEL,
+    optimizer=OptimizerConfig(learning_rate=1e-2, warmup_steps=2),
+    train=TrainConfig(steps=10, loss_chunk_tokens=32),
+    mesh=MeshConfig(data=1, fsdp=1, tensor=1),
+)
+
+
+def experiment(**sections: dict[str, Any]) -> Experiment:
+    """The tiny experiment with some values changed, by section."""
+    changed = {name: replace(getattr(EXPERIMENT, name), **values) for name, values in sections.items()}
+    return replace(EXPERIMENT, **changed)
+
+
+def pairs(count: int = 40, seed: int = 0, text: int = 6, code: int = 9, vocabulary: int = VOCABULARY) -> Tokens:
+    """Random pairs of 1 to ``text`` and 1 to ``code`` tokens, without eos."""
+    draw = np.random.default_rng(seed)
+    texts = [draw.integers(3, vocabulary, draw.integers(1, text + 1)).tolist() for _ in range(count)]
+    codes = [draw.integers(3, vocabulary, draw.integers(1, code + 1)).tolist() for _ in range(count)]
+    return Tokens.of(texts, codes, [str(i) for i in range(count)])
+
+
+def batch(data: DataConfig = DATA, step: int = 0, tokens: Tokens | None = None) -> dict[str, np.ndarray]:
+    """A batch of random pairs."""
+    return Batches(pairs() if tokens is None else tokens, data, 0).batch(step)
+
+
+def drawn(config: ModelConfig = MODEL, seed: int = 0, vocabulary: int = VOCABULARY) -> tuple[Definition, Any]:
+    """A model and its freshly drawn parameters; how it is run does not matter to what is drawn."""
+    shape = replace(config, scan=True, remat="none", dropout=0.0, dtype="float32")
+    return Definition(config, vocabulary), jax.tree.map(lambda leaf: leaf, _drawn(shape, seed, vocabulary))
+
+
+@functools.cache
+def _drawn(config: ModelConfig, seed: int, vocabulary: int) -> Any:
+    return jax.jit(Definition(config, vocabulary).init)(jax.random.key(seed))
+
+
+def one_device(config: Experiment = EXPERIMENT) -> Mesh:
+    """A mesh of a single device."""
+    return make_mesh(config, jax.devices()[:1])
+
+
+def flat(tree: Any) -> dict[str, np.ndarray]:
+    """Leaves by dotted path, on the host."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {".".join(names(path)): np.asarray(jax.device_get(leaf)) for path, leaf in leaves}
+
+
+def assert_close(one: Any, other: Any, *, tolerance: float) -> None:
+    """Every leaf's largest difference is at most ``tolerance`` times the largest value of that leaf."""
+    found, expected = flat(one), flat(other)
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        scale = max(float(np.abs(value).max(initial=0.0)), 1e-6)
+        np.testing.assert_allclose(found[path], value, rtol=0, atol=tolerance * scale, err_msg=path)
+
+
+def assert_same(one: Any, other: Any) -> None:
+    """Equal bit for bit, dtypes and names too."""
+    found, expected = flat(one), flat(other)
+    assert found.keys() == expected.keys()
+    for path, value in expected.items():
+        assert found[path].dtype == value.dtype, path
+        np.testing.assert_array_equal(found[path], value, err_msg=path)
+
+
+def on_device(values: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """A batch as arrays of the default device."""
+    return {name: jnp.asarray(value) for name, value in values.items()}
+
+
+def row(sequences: Sequence[Sequence[int]], length: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Tokens, segment ids and positions of one row that holds ``sequences`` end to end."""
+    tokens, segments, positions = np.zeros((3, 1, length), np.int32)
+    place = 0
+    for number, sequence in enumerate(sequences, 1):
+        here = slice(place, place + len(sequence))
+        tokens[0, here], segments[0, here], positions[0, here] = sequence, number, np.arange(len(sequence))
+        place += len(sequence)
+    return tokens, segments, positions
