@@ -183,15 +183,14 @@ def compare(
         result[side.name]["ratio"] = ratio(turns[own.name], turns[side.name])
     console.table(
         title,
-        ("", "s/step", "best", "CPU s/step", f"{unit}/s", "best", "ours is"),
+        ("", "s/step", "best", "CPU s", f"{unit}/s", "ours is"),
         [
             (
                 name,
-                f"{side['seconds_per_step']:.4f}",
-                f"{side['best_seconds_per_step']:.4f}",
-                f"{side['cpu_seconds_per_step']:.4f}",
+                f"{side['seconds_per_step']:.3f}",
+                f"{side['best_seconds_per_step']:.3f}",
+                f"{side['cpu_seconds_per_step']:.3f}",
                 f"{side['per_second']:,.0f}",
-                f"{side['best_per_second']:,.0f}",
                 f"{side['ratio']:.2f} x" if "ratio" in side else "",
             )
             for name, side in result.items()
@@ -228,4 +227,4 @@ def report(options: argparse.Namespace, about: Mapping[str, Any], results: Mappi
     )
     if options.json:
         settings = {name: value for name, value in vars(options).items() if name not in ("json", "worker")}
-        print(json.dumps({"machine": about, "options": settings, **results}, indent=1))
+        print(json.dumps({"machine": about, "options": settings, **results}, indent=1, default=str))

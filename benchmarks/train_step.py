@@ -3,62 +3,222 @@
     python benchmarks/train_step.py
     python benchmarks/train_step.py --padded --workdir runs/quickstart
 
-Measured is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32 at the reference shape: 4 + 4
-layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192.
+A step is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32 at the reference shape: 4 + 4
+layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192. The peer's AdamW is the fused one,
+as in transformers' Trainer.
 
 Plain, the batch is 32 x (128 + 128) tokens without padding, the same for both. With ``--padded`` it is a workdir's own
 training pairs, and the rate counts real source and target tokens alone: ours packed as the workdir's config says, the
-peer's in random batches padded to their longest pair (DataCollatorForSeq2Seq's way, labels -100) in a plain torch loop
-without Trainer's own overhead, with as many pairs in a batch as make the same number of real tokens a step. Pairs too
-long for our rows are left out on both sides, and making the batches counts as a part of the step on both.
+peer's in random batches padded to their longest pair (as DataCollatorForSeq2Seq does, labels -100) in a plain torch
+loop without Trainer's own overhead, with as many pairs in a batch as make the same number of real tokens a step. Pairs
+too long for our rows are left out on both sides, and making the batches is a part of the step on both.
 
-The share of the machine's matrix-product rate is (model FLOPs of a step / time) over the rate that a large square
-float32 product reaches in the same rounds. Model FLOPs are 3 times those of the forward pass (the backward pass takes
-two products for each), two for a multiply-add, attention counted in full though half of it is masked:
+Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the rate of
+large square float32 products in the same rounds. Model FLOPs are 3 times those of the forward pass (the backward pass
+has two products for each), a multiply-add counts 2, and attention counts in full though half of it may be masked:
 
-    encoder, each source token and layer:  2 (4 D H K + 3 D F) + 4 S H K
-    decoder, each target token and layer:  2 (6 D H K + 3 D F) + 4 (T + S) H K
-             each source token and layer:  4 D H K
-    logits, each target token:             2 D V
+    encoder, each source token and layer   2 (4 D H K + 3 D F) + 4 S H K
+    decoder, each target token and layer   2 (6 D H K + 3 D F) + 4 (T + S) H K
+             each source token and layer   4 D H K
+    logits, each target token              2 D V
 """
 
 from __future__ import annotations
 
 import argparse
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from statistics import median
 from typing import Any
 
 import _rounds
 import numpy as np
+from _reference import shape, t5
 
-from t2c_jax.config import DataConfig, Experiment, ModelConfig, OptimizerConfig, TrainConfig
-from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.workdir import Workdir
+from t2c_jax import config as configs
+from t2c_jax import console
+from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
 
-BATCH, LENGTH, VOCABULARY = 32, 128, 8192
-PEAK_SIZE = 2048  # of the square products that measure the machine
+LEARNING_RATE = 1e-4
+Pair = tuple[np.ndarray, np.ndarray]
 
 
-def reference(options: argparse.Namespace) -> tuple[Experiment, int]:
-    """The experiment at the reference shape, and its vocabulary."""
-    model = ModelConfig(scan=False, dropout=options.dropout)
-    data = DataConfig(encoder_length=LENGTH, decoder_length=LENGTH, batch_size=BATCH, pack=False)
-    vocabulary = VOCABULARY
-    if options.tiny:
-        model = ModelConfig(
-            width=32, encoder_layers=1, decoder_layers=1, heads=2, head_width=16, feed_forward=64,
-            scan=False, dropout=options.dropout,
-        )
-        data = DataConfig(encoder_length=16, decoder_length=16, batch_size=4, pack=False)
-        vocabulary = 512
+def data(options: argparse.Namespace) -> DataConfig:
+    """The shape of our batches."""
     if options.padded:
-        values = Workdir(options.workdir).config
-        from t2c_jax import config
+        return configs.load(str(options.workdir / "config.json")).data
+    batch, length = (4, 16) if options.tiny else (32, 128)
+    return DataConfig(encoder_length=length, decoder_length=length, batch_size=batch, pack=False)
 
-        data = config.load(str(values)).data
-        vocabulary = VOCABULARY
-    optimizer = OptimizerConfig(schedule="constant", learning_rate=1e-4, clip_norm=1.0)
-    return Experiment(model=model, data=data, optimizer=optimizer, train=TrainConfig(steps=1_000_000)), vocabulary
+
+def full_batch(rows: DataConfig, vocab_size: int) -> Pair:
+    """Source and target ids without padding, the same on both sides."""
+    draw = np.random.default_rng(0)
+    sizes = ((rows.batch_size, length) for length in (rows.encoder_length, rows.decoder_length))
+    source, target = (draw.integers(3, vocab_size, size).astype(np.int32) for size in sizes)
+    return source, target
+
+
+def real_pairs(options: argparse.Namespace, rows: DataConfig) -> Any:
+    """The workdir's training pairs, packed as its config says."""
+    from t2c_jax.data.pipeline import Batches
+    from t2c_jax.data.prepare import Tokens
+
+    return Batches(Tokens.open(options.workdir / "tokens", "train"), rows, seed=0)
+
+
+def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """Our step, and a large product beside it."""
+    import jax
+    import jax.numpy as jnp
+
+    from t2c_jax import mesh as meshes
+    from t2c_jax.train.step import Compiled
+
+    model, vocab_size = shape(tiny=options.tiny, dropout=options.dropout)
+    rows = data(options)
+    experiment = Experiment(
+        data=rows,
+        model=model,
+        optimizer=OptimizerConfig(schedule="constant", learning_rate=LEARNING_RATE, clip_norm=1.0),
+        train=TrainConfig(steps=1_000_000),
+        mesh=MeshConfig(data=1),
+    )
+    mesh = meshes.make_mesh(experiment, jax.devices()[:1])
+    compiled = Compiled(experiment, vocab_size, mesh)
+    state = compiled.init()
+    if options.padded:
+        packed = real_pairs(options, rows)
+        batches = (meshes.global_batch(packed.batch(step), mesh) for step in itertools.count())
+    else:
+        batches = itertools.repeat(meshes.global_batch(unpacked(*full_batch(rows, vocab_size)), mesh))
+
+    def step() -> float:
+        nonlocal state
+        state, metrics = compiled.train_step(state, next(batches))
+        return float(metrics["weight"] + metrics["source_tokens"])
+
+    size = 256 if options.tiny else 2048
+    square = jax.random.normal(jax.random.key(0), (size, size), jnp.float32)
+    product = jax.jit(jnp.matmul)
+
+    def peak() -> float:
+        for _ in range(4):
+            product(square, square).block_until_ready()
+        return 4 * 2.0 * size**3
+
+    return {"step": step, "peak": peak}, {"flops": flops(model, vocab_size, rows)}
+
+
+def unpacked(source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
+    """A full batch under the batch contract."""
+    parts = {"encoder_input_tokens": source, "decoder_target_tokens": target}
+    parts["decoder_input_tokens"] = np.pad(target, ((0, 0), (1, 0)))[:, :-1]
+    parts["decoder_loss_weights"] = np.ones(target.shape, np.float32)
+    for side, tokens in (("encoder", source), ("decoder", target)):
+        parts[f"{side}_segment_ids"] = np.ones_like(tokens)
+        parts[f"{side}_positions"] = np.broadcast_to(np.arange(tokens.shape[1], dtype=np.int32), tokens.shape)
+    return parts
+
+
+def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """The same step by transformers and torch."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    config, vocab_size = shape(tiny=options.tiny, dropout=options.dropout)
+    model = t5(config, vocab_size).train()
+    optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
+    rows = data(options)
+    facts: dict[str, Any] = {}
+    if options.padded:
+        batches = padded_batches(real_pairs(options, rows), rows.batch_size, facts)
+    else:
+        source, target = full_batch(rows, vocab_size)
+        batches = itertools.repeat((source, np.ones_like(source), target))
+
+    def step() -> float:
+        inputs, mask, labels = (torch.from_numpy(part).long() for part in next(batches))
+        model(input_ids=inputs, attention_mask=mask, labels=labels).loss.backward()
+        torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        optimizer.step()
+        optimizer.zero_grad()
+        return float(mask.sum() + (labels >= 0).sum())
+
+    return {"step": step}, facts
+
+
+def padded_batches(packed: Any, batch_size: int, facts: dict[str, Any]) -> Iterator[tuple[np.ndarray, ...]]:
+    """Random batches of the pairs that our rows hold, padded to the longest; as many real tokens a step as ours."""
+    pairs = packed.plan.rows.pairs
+    size = round(len(pairs) / len(packed.plan.rows) * batch_size)
+    facts |= {"pairs": len(pairs), "left_out": packed.plan.left_out, "pairs_per_batch": size}
+    tokens, draw, eos = packed._tokens, np.random.default_rng(0), np.ones(1, np.int32)
+
+    def padded(sequences: list[np.ndarray], fill: int) -> np.ndarray:
+        length = max(map(len, sequences))
+        return np.stack([np.pad(item, (0, length - len(item)), constant_values=fill) for item in sequences])
+
+    def endless() -> Iterator[tuple[np.ndarray, ...]]:
+        while True:
+            order = draw.permutation(pairs).tolist()
+            for batch in (order[first : first + size] for first in range(0, len(order) - size + 1, size)):
+                sources = [np.concatenate([tokens.text(i), eos]) for i in batch]
+                source = padded(sources, 0)
+                mask = padded([np.ones_like(item) for item in sources], 0)
+                yield source, mask, padded([np.concatenate([tokens.code(i), eos]) for i in batch], -100)
+
+    return endless()
+
+
+def flops(model: ModelConfig, vocab_size: int, rows: DataConfig) -> float:
+    """Model FLOPs of a train step; the formula is at the top."""
+    width, heads, hidden = model.width, model.heads * model.head_width, model.feed_forward
+    source, target = rows.encoder_length, rows.decoder_length
+    encoder = source * (2 * (4 * width * heads + 3 * width * hidden) + 4 * source * heads)
+    decoder = target * (2 * (6 * width * heads + 3 * width * hidden) + 4 * (target + source) * heads)
+    decoder += source * 4 * width * heads
+    logits = target * 2 * width * vocab_size
+    return 3.0 * rows.batch_size * (model.encoder_layers * encoder + model.decoder_layers * decoder + logits)
+
+
+def share_of_peak(
+    step: Sequence[_rounds.Turn], peak: Sequence[_rounds.Turn], steps: int, flops_of_step: float
+) -> dict[str, float]:
+    """Our step against the machine's own products."""
+    machine = median(turn.rate for turn in peak)
+    reached = median(flops_of_step * steps / turn.seconds for turn in step)
+    share = median(flops_of_step * steps / a.seconds / b.rate for a, b in zip(step, peak, strict=True))
+    console.say(
+        f"{flops_of_step / 1e9:.1f} GFLOP a step: {reached / 1e9:.0f} GFLOP/s, {share:.0%} of the"
+        f" {machine / 1e9:.0f} GFLOP/s that large float32 products reach here"
+    )
+    return {"flops_per_step": flops_of_step, "flops_per_second": reached, "peak": machine, "share_of_peak": share}
+
+
+def main() -> None:
+    parser = _rounds.parser(__doc__)
+    parser.add_argument("--dropout", type=float, default=0.0, help="on both sides (default: %(default)s)")
+    parser.add_argument("--padded", action="store_true", help="real pairs: ours packed, the peer's padded")
+    parser.add_argument("--workdir", type=Path, default=Path("runs/quickstart"), help="where --padded finds pairs")
+    options = parser.parse_args()
+    if options.worker:
+        _rounds.serve({"ours": ours, "peer": peer}[options.worker], options)
+        return
+    about = _rounds.machine()
+    own, others = _rounds.ours("t2c_jax"), _rounds.peers("transformers + torch", "peer")
+    peak = _rounds.ours("float32 products", task="peak")
+    turns, facts = _rounds.measure([own, *others] + ([] if options.padded else [peak]), options.rounds)
+    unit = "real tokens" if options.padded else "tokens"
+    results: dict[str, Any] = {"sides": _rounds.compare("train step", unit, turns, options.steps, others, own)}
+    if options.padded:
+        results["pairs"] = facts["peer"]
+    else:
+        results |= share_of_peak(turns[own.name], turns[peak.name], options.steps, facts["ours"]["flops"])
+    _rounds.report(options, about, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -127,7 +127,10 @@ class OptimizerConfig:
     beta2: float = knob(0.98, "AdamW's second moment decay.")
     epsilon: float = knob(1e-8, "AdamW's denominator.")
     weight_decay: float = knob(0.01, "Decoupled; only on the parameters the mask names.")
-    decay_mask: str = knob(r"kernel|embedding", "Regular expression over parameter paths that weight decay applies to.")
+    decay_mask: str = knob(
+        r"^(?!.*\.(scale|table)$)",
+        "Regular expression over parameter paths that weight decay applies to: all but norm scales and relative biases.",
+    )
     clip_norm: float = knob(1.0, "Global gradient norm; 0 turns clipping off.")
 
 

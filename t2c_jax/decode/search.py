@@ -119,7 +119,8 @@ def beam_search(step: Step, cache: Any, batch: int, steps: int, *, beams: int, l
         grown_BCT = jnp.where(here_T[None, None], token_BC[..., None], pick(state.tokens, parent_BC))
 
         ended_BC = token_BC == EOS
-        counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None]
+        # A continuation of a beam that is not there, while there are fewer than W, ends nothing.
+        counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None] & (scores_BC > _WORST / 2)
         ended_scores_BC = jnp.where(counts_BC, normalised(scores_BC, t + 1), _WORST)
         done_scores, index = jax.lax.top_k(jnp.concatenate([state.done_scores, ended_scores_BC], axis=1), beams)
         done_tokens = pick(jnp.concatenate([state.done_tokens, grown_BCT], axis=1), index)

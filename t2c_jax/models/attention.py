@@ -5,6 +5,7 @@ Letters: B batch, T queries, S keys, D model, H heads, K head width, W beams, X 
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
@@ -30,14 +31,29 @@ class Visibility:
     query_segments_BT: Int[Array, "B T"]
     key_segments_BS: Int[Array, "B S"]
     causal: bool = False
+    first_query: int = 0  # where in the row the queries begin
 
     def mask(self) -> Bool[Array, "B 1 T S"]:
         """The dense mask, for kernels that take no segment ids."""
         mask_BTS = self.query_segments_BT[:, :, None] == self.key_segments_BS[:, None, :]
         if self.causal:
             queries, keys = mask_BTS.shape[1:]
-            mask_BTS &= (jnp.arange(keys)[None, :] <= jnp.arange(queries)[:, None])[None]
+            mask_BTS &= (jnp.arange(keys)[None, :] <= self.first_query + jnp.arange(queries)[:, None])[None]
         return mask_BTS[:, None]
+
+    def blocks(self) -> Iterator[tuple[slice, slice, Visibility]]:
+        """Queries with the keys that they may see: where causal, blocks of rows, none with keys after its last row.
+
+        Nearly half of a long causal row's scores lie after their query, and are then never computed. At most eight
+        blocks, of at least 128 rows, keep the program small.
+        """
+        queries = self.query_segments_BT.shape[1]
+        size = max(128, -(-queries // 8)) if self.causal else queries
+        for start in range(0, queries, size):
+            rows = slice(start, min(start + size, queries))
+            keys = slice(0, rows.stop if self.causal else None)
+            part = Visibility(self.query_segments_BT[:, rows], self.key_segments_BS[:, keys], self.causal, start)
+            yield rows, keys, part
 
 
 def attend(
@@ -64,7 +80,15 @@ def attend(
             q_BTHK, k_BSHK, v_BSHK, bias=bias, mask=visibility.mask(), scale=scale, implementation="cudnn"
         )
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
-    return jnp.swapaxes(softmax_attention(q, k, v, visibility.mask(), bias, scale), 1, 2)
+    blocks = [
+        softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys), scale)
+        for rows, keys, part in visibility.blocks()
+    ]
+    return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)
+
+
+def _cut(bias: Float[Array, "1 H T S"] | None, rows: slice, keys: slice) -> Float[Array, "1 H t s"] | None:
+    return None if bias is None else bias[:, :, rows, keys]
 
 
 def softmax_attention(

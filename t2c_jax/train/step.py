@@ -112,8 +112,8 @@ def make_train_step(
         params = optax.apply_updates(state["params"], updates)
         metrics = {
             **sums,
-            "gradient_norm": optax.global_norm(gradients),
-            "update_norm": optax.global_norm(updates),
+            "gradient_norm": optax.tree.norm(gradients),
+            "update_norm": optax.tree.norm(updates),
             "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
             "source_tokens": jnp.sum(batch["encoder_segment_ids"] > 0).astype(jnp.float32),
         }

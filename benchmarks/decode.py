@@ -1,0 +1,183 @@
+"""Decoding: ours against CTranslate2 (beam 4) and transformers.generate (greedy), in turn, on this machine's CPU.
+
+    python benchmarks/decode.py
+
+A step is one batch: 16 prompts of 128 tokens, exactly 64 new tokens each (eos cannot be chosen on any side before), in
+float32 at the reference shape: 4 + 4 layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary
+8192. The rate counts generated tokens of the best hypotheses. The peers share one randomly initialised T5, which
+CTranslate2 gets through its own converter; ours has its default positions (RoPE). Encoding the prompts is a part of
+the step on all sides; compiling ours is not, and is told apart.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _rounds
+import numpy as np
+from _reference import shape, t5
+
+from t2c_jax import console
+
+BEAMS, LENGTH_PENALTY = 4, 0.6
+
+
+def prompts(options: argparse.Namespace) -> tuple[np.ndarray, int]:
+    """Source ids without padding, the same on all sides, and how many tokens to generate."""
+    vocab_size = shape(tiny=options.tiny)[1]
+    batch, length, new = (2, 8, 4) if options.tiny else (16, 128, 64)
+    return np.random.default_rng(0).integers(3, vocab_size, (batch, length)).astype(np.int32), new
+
+
+def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """Our two searches."""
+    import jax
+    import jax.numpy as jnp
+
+    from t2c_jax.decode.search import EOS, beam_search, greedy_search
+    from t2c_jax.models.functional import Definition
+
+    definition = Definition(*shape(tiny=options.tiny))
+    params = jax.jit(definition.init)(jax.random.key(0))
+    source, new = prompts(options)
+
+    def search(beams: int) -> Any:
+        def run(params: Any, tokens_BS: jax.Array) -> Any:
+            lengths_B = jnp.full(tokens_BS.shape[:1], tokens_BS.shape[1])
+            step, cache = definition.bind(params).start(tokens_BS, lengths_B, beams=beams, steps=new)
+
+            def endless(*arguments: Any) -> Any:
+                logits_BWV, cache = step(*arguments)
+                return jnp.where(jnp.arange(logits_BWV.shape[-1])[None, None] == EOS, -1e9, logits_BWV), cache
+
+            if beams == 1:
+                return greedy_search(endless, cache, len(source), new)
+            return beam_search(endless, cache, len(source), new, beams=beams, length_penalty=LENGTH_PENALTY)
+
+        return jax.jit(run)
+
+    def task(beams: int) -> _rounds.Task:
+        started = time.perf_counter()
+        compiled = search(beams).lower(params, source).compile()
+        facts["compile_seconds"][f"beam {beams}" if beams > 1 else "greedy"] = time.perf_counter() - started
+
+        def step() -> float:
+            tokens = np.asarray(compiled(params, source).tokens)[:, 0]
+            assert (tokens != EOS).all()
+            return float(tokens.size)
+
+        return step
+
+    facts: dict[str, Any] = {"compile_seconds": {}}
+    return {"beam": task(BEAMS), "greedy": task(1)}, facts
+
+
+def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """CTranslate2's two searches."""
+    from ctranslate2 import Translator
+
+    source, new = prompts(options)
+    translator = Translator(
+        str(options.converted), device="cpu", compute_type="float32", inter_threads=1, intra_threads=options.threads
+    )
+    rows = [[piece(token) for token in row] for row in source.tolist()]
+
+    def task(beams: int) -> _rounds.Task:
+        def step() -> float:
+            found = translator.translate_batch(
+                rows,
+                beam_size=beams,
+                length_penalty=LENGTH_PENALTY,
+                min_decoding_length=new,
+                max_decoding_length=new,
+            )
+            assert all(len(result.hypotheses[0]) == new for result in found)
+            return float(len(found) * new)
+
+        return step
+
+    return {"beam": task(BEAMS), "greedy": task(1)}, {}
+
+
+def transformers(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """Greedy search by transformers."""
+    import torch
+
+    torch.set_num_threads(options.threads)
+    torch.manual_seed(0)
+    model = t5(*shape(tiny=options.tiny)).eval()
+    source, new = prompts(options)
+    inputs = torch.from_numpy(source).long()
+
+    def step() -> float:
+        found = model.generate(
+            input_ids=inputs,
+            attention_mask=torch.ones_like(inputs),
+            do_sample=False,
+            num_beams=1,
+            use_cache=True,
+            min_new_tokens=new,
+            max_new_tokens=new,
+        )
+        assert found.shape == (len(source), new + 1)
+        return float(len(source) * new)
+
+    return {"greedy": step}, {}
+
+
+def piece(token: int) -> str:
+    """CTranslate2 knows tokens by name."""
+    return ("<pad>", "</s>", "<unk>")[token] if token < 3 else f"t{token}"
+
+
+def convert(options: argparse.Namespace, directory: Path) -> None:
+    """Writes the T5 in CTranslate2's format, float32, from the arrays at hand (it needs no tokenizer)."""
+    import torch
+    from ctranslate2.converters.transformers import T5Loader
+
+    torch.manual_seed(0)
+    config, vocab_size = shape(tiny=options.tiny)
+    spec = T5Loader().get_model_spec(t5(config, vocab_size).eval())
+    pieces = [piece(token) for token in range(vocab_size)]
+    spec.register_source_vocabulary(pieces)
+    spec.register_target_vocabulary(pieces)
+    spec.config.bos_token = spec.config.decoder_start_token = "<pad>"
+    spec.config.eos_token, spec.config.unk_token = "</s>", "<unk>"
+    spec.validate()
+    spec.optimize()
+    spec.save(str(directory))
+
+
+def main() -> None:
+    parser = _rounds.parser(__doc__)
+    parser.add_argument("--converted", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        workers = {"ours": ours, "ctranslate2": ctranslate2, "transformers": transformers}
+        _rounds.serve(workers[options.worker], options)
+        return
+    about = _rounds.machine()
+    beam, greedy = (_rounds.ours(f"t2c_jax, {task}", task=task) for task in ("beam", "greedy"))
+    beam_peers = _rounds.peers("CTranslate2, beam", "ctranslate2", "beam")
+    greedy_peers = _rounds.peers("transformers, greedy", "transformers", "greedy")
+    greedy_peers += _rounds.peers("CTranslate2, greedy", "ctranslate2", "greedy")
+    with tempfile.TemporaryDirectory() as directory:
+        convert(options, Path(directory))
+        sides = [beam, *beam_peers, greedy, *greedy_peers]
+        turns, facts = _rounds.measure(sides, options.rounds, ["--converted", directory])
+    results = {
+        "beam": _rounds.compare(f"beam {BEAMS}", "tokens", turns, options.steps, beam_peers, beam),
+        "greedy": _rounds.compare("greedy", "tokens", turns, options.steps, greedy_peers, greedy),
+        "compile_seconds": facts["ours"]["compile_seconds"],
+    }
+    seconds = ", ".join(f"{name} {value:.1f} s" for name, value in results["compile_seconds"].items())
+    console.say(f"compiling ours, once for a shape and not counted: {seconds}")
+    _rounds.report(options, about, results)
+
+
+if __name__ == "__main__":
+    main()
