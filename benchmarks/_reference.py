@@ -1,10 +1,16 @@
-"""The shape that the benchmarks agree on, as our config and as transformers' T5."""
+"""What the benchmarks agree on: the model's shape, as our config and as transformers' T5, and pairs to train on."""
 
 from __future__ import annotations
 
+import argparse
+from pathlib import Path
 from typing import Any
 
-from t2c_jax.config import ModelConfig
+import numpy as np
+
+from t2c_jax import config as configs
+from t2c_jax.config import DataConfig, Experiment, ModelConfig
+from t2c_jax.data.prepare import Tokens
 
 
 def shape(*, tiny: bool, dropout: float = 0.0) -> tuple[ModelConfig, int]:
@@ -36,3 +42,25 @@ def t5(model: ModelConfig, vocab_size: int) -> Any:
         decoder_start_token_id=0,
     )
     return transformers.T5ForConditionalGeneration(config)
+
+
+def workdir_option(parser: argparse.ArgumentParser) -> None:
+    """Where pairs are found."""
+    parser.add_argument("--workdir", type=Path, default=Path("runs/quickstart"), help="a run's (default: %(default)s)")
+
+
+def workdir_experiment(options: argparse.Namespace) -> Experiment:
+    """The workdir's config, or a toy one."""
+    if not options.tiny:
+        return configs.load(str(options.workdir / "config.json"))
+    rows = DataConfig(encoder_length=16, decoder_length=24, batch_size=4)
+    return Experiment(data=rows, model=shape(tiny=True)[0])
+
+
+def workdir_pairs(options: argparse.Namespace) -> Tokens:
+    """The workdir's training pairs, or a few random ones."""
+    if not options.tiny:
+        return Tokens.open(options.workdir / "tokens", "train")
+    draw = np.random.default_rng(0)
+    texts, codes = ([draw.integers(3, 256, size).tolist() for size in draw.integers(2, 8, 64)] for _ in range(2))
+    return Tokens.of(texts, codes, [str(i) for i in range(64)])

@@ -202,8 +202,11 @@ def compare(
 def machine() -> dict[str, Any]:
     """CPU, cores, load and versions, for the record."""
     info = Path("/proc/cpuinfo")
-    names = [line.partition(":")[2].strip() for line in (info.read_text() if info.exists() else "").splitlines()
-             if line.startswith("model name")]
+    names = [
+        line.partition(":")[2].strip()
+        for line in (info.read_text() if info.exists() else "").splitlines()
+        if line.startswith("model name")
+    ]
     versions = {}
     for package in PACKAGES:
         with contextlib.suppress(importlib.metadata.PackageNotFoundError):

@@ -28,44 +28,57 @@ from __future__ import annotations
 import argparse
 import itertools
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 import _rounds
 import numpy as np
-from _reference import shape, t5
+from _reference import shape, t5, workdir_experiment, workdir_option, workdir_pairs
 
-from t2c_jax import config as configs
 from t2c_jax import console
-from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
+from t2c_jax.config import DataConfig, Experiment, ModelConfig, OptimizerConfig, TrainConfig
+from t2c_jax.data import pipeline
+from t2c_jax.data.prepare import Tokens
 
 LEARNING_RATE = 1e-4
-Pair = tuple[np.ndarray, np.ndarray]
+Batches = Iterator[dict[str, np.ndarray]]
 
 
-def data(options: argparse.Namespace) -> DataConfig:
+def rows(options: argparse.Namespace) -> DataConfig:
     """The shape of our batches."""
     if options.padded:
-        return configs.load(str(options.workdir / "config.json")).data
+        return workdir_experiment(options).data
     batch, length = (4, 16) if options.tiny else (32, 128)
     return DataConfig(encoder_length=length, decoder_length=length, batch_size=batch, pack=False)
 
 
-def full_batch(rows: DataConfig, vocab_size: int) -> Pair:
+def full_batch(data: DataConfig, vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
     """Source and target ids without padding, the same on both sides."""
     draw = np.random.default_rng(0)
-    sizes = ((rows.batch_size, length) for length in (rows.encoder_length, rows.decoder_length))
-    source, target = (draw.integers(3, vocab_size, size).astype(np.int32) for size in sizes)
+    source, target = (
+        draw.integers(3, vocab_size, (data.batch_size, length)).astype(np.int32)
+        for length in (data.encoder_length, data.decoder_length)
+    )
     return source, target
 
 
-def real_pairs(options: argparse.Namespace, rows: DataConfig) -> Any:
-    """The workdir's training pairs, packed as its config says."""
-    from t2c_jax.data.pipeline import Batches
-    from t2c_jax.data.prepare import Tokens
+def step_task(experiment: Experiment, vocab_size: int, batches: Batches) -> _rounds.Task:
+    """Our train step on one device, as the training loop runs it; its work is real tokens."""
+    import jax
 
-    return Batches(Tokens.open(options.workdir / "tokens", "train"), rows, seed=0)
+    from t2c_jax import mesh as meshes
+    from t2c_jax.train.step import Compiled
+
+    mesh = meshes.make_mesh(experiment, jax.devices()[:1])
+    compiled = Compiled(experiment, vocab_size, mesh)
+    state = compiled.init()
+
+    def step() -> float:
+        nonlocal state
+        state, metrics = compiled.train_step(state, meshes.global_batch(next(batches), mesh))
+        return float(metrics["weight"] + metrics["source_tokens"])
+
+    return step
 
 
 def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
@@ -73,31 +86,20 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax
     import jax.numpy as jnp
 
-    from t2c_jax import mesh as meshes
-    from t2c_jax.train.step import Compiled
-
     model, vocab_size = shape(tiny=options.tiny, dropout=options.dropout)
-    rows = data(options)
+    data = rows(options)
     experiment = Experiment(
-        data=rows,
+        data=data,
         model=model,
         optimizer=OptimizerConfig(schedule="constant", learning_rate=LEARNING_RATE, clip_norm=1.0),
         train=TrainConfig(steps=1_000_000),
-        mesh=MeshConfig(data=1),
     )
-    mesh = meshes.make_mesh(experiment, jax.devices()[:1])
-    compiled = Compiled(experiment, vocab_size, mesh)
-    state = compiled.init()
+    batches: Batches
     if options.padded:
-        packed = real_pairs(options, rows)
-        batches = (meshes.global_batch(packed.batch(step), mesh) for step in itertools.count())
+        packed = pipeline.Batches(workdir_pairs(options), data, seed=0)
+        batches = (packed.batch(step) for step in itertools.count())
     else:
-        batches = itertools.repeat(meshes.global_batch(unpacked(*full_batch(rows, vocab_size)), mesh))
-
-    def step() -> float:
-        nonlocal state
-        state, metrics = compiled.train_step(state, next(batches))
-        return float(metrics["weight"] + metrics["source_tokens"])
+        batches = itertools.repeat(unpacked(*full_batch(data, vocab_size)))
 
     size = 256 if options.tiny else 2048
     square = jax.random.normal(jax.random.key(0), (size, size), jnp.float32)
@@ -108,7 +110,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
             product(square, square).block_until_ready()
         return 4 * 2.0 * size**3
 
-    return {"step": step, "peak": peak}, {"flops": flops(model, vocab_size, rows)}
+    return {"step": step_task(experiment, vocab_size, batches), "peak": peak}, {"flops": flops(model, vocab_size, data)}
 
 
 def unpacked(source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,12 +133,13 @@ def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     config, vocab_size = shape(tiny=options.tiny, dropout=options.dropout)
     model = t5(config, vocab_size).train()
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
-    rows = data(options)
+    data = rows(options)
     facts: dict[str, Any] = {}
+    batches: Iterator[tuple[np.ndarray, ...]]
     if options.padded:
-        batches = padded_batches(real_pairs(options, rows), rows.batch_size, facts)
+        batches = padded_batches(workdir_pairs(options), data, facts)
     else:
-        source, target = full_batch(rows, vocab_size)
+        source, target = full_batch(data, vocab_size)
         batches = itertools.repeat((source, np.ones_like(source), target))
 
     def step() -> float:
@@ -150,12 +153,13 @@ def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     return {"step": step}, facts
 
 
-def padded_batches(packed: Any, batch_size: int, facts: dict[str, Any]) -> Iterator[tuple[np.ndarray, ...]]:
+def padded_batches(tokens: Tokens, data: DataConfig, facts: dict[str, Any]) -> Iterator[tuple[np.ndarray, ...]]:
     """Random batches of the pairs that our rows hold, padded to the longest; as many real tokens a step as ours."""
-    pairs = packed.plan.rows.pairs
-    size = round(len(pairs) / len(packed.plan.rows) * batch_size)
-    facts |= {"pairs": len(pairs), "left_out": packed.plan.left_out, "pairs_per_batch": size}
-    tokens, draw, eos = packed._tokens, np.random.default_rng(0), np.ones(1, np.int32)
+    plan = pipeline.Batches(tokens, data, seed=0).plan
+    pairs, eos = plan.rows.pairs, np.ones(1, np.int32)
+    size = round(len(pairs) / len(plan.rows) * data.batch_size)
+    facts |= {"pairs": len(pairs), "left_out": plan.left_out, "pairs_per_batch": size}
+    draw = np.random.default_rng(0)
 
     def padded(sequences: list[np.ndarray], fill: int) -> np.ndarray:
         length = max(map(len, sequences))
@@ -173,15 +177,15 @@ def padded_batches(packed: Any, batch_size: int, facts: dict[str, Any]) -> Itera
     return endless()
 
 
-def flops(model: ModelConfig, vocab_size: int, rows: DataConfig) -> float:
+def flops(model: ModelConfig, vocab_size: int, data: DataConfig) -> float:
     """Model FLOPs of a train step; the formula is at the top."""
     width, heads, hidden = model.width, model.heads * model.head_width, model.feed_forward
-    source, target = rows.encoder_length, rows.decoder_length
+    source, target = data.encoder_length, data.decoder_length
     encoder = source * (2 * (4 * width * heads + 3 * width * hidden) + 4 * source * heads)
     decoder = target * (2 * (6 * width * heads + 3 * width * hidden) + 4 * (target + source) * heads)
     decoder += source * 4 * width * heads
     logits = target * 2 * width * vocab_size
-    return 3.0 * rows.batch_size * (model.encoder_layers * encoder + model.decoder_layers * decoder + logits)
+    return 3.0 * data.batch_size * (model.encoder_layers * encoder + model.decoder_layers * decoder + logits)
 
 
 def share_of_peak(
@@ -202,7 +206,7 @@ def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.add_argument("--dropout", type=float, default=0.0, help="on both sides (default: %(default)s)")
     parser.add_argument("--padded", action="store_true", help="real pairs: ours packed, the peer's padded")
-    parser.add_argument("--workdir", type=Path, default=Path("runs/quickstart"), help="where --padded finds pairs")
+    workdir_option(parser)
     options = parser.parse_args()
     if options.worker:
         _rounds.serve({"ours": ours, "peer": peer}[options.worker], options)

@@ -26,7 +26,7 @@ def get_config() -> ConfigDict:
     config.model.scan = False  # unrolled blocks run faster on a CPU
 
     # Attention pays for the row's length, also where packed pairs do not see each other: rows are kept short.
-    config.data.encoder_length = 224
+    config.data.encoder_length = 240
     config.data.decoder_length = 512
     config.data.batch_size = 8
 

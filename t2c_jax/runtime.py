@@ -41,7 +41,8 @@ def quiet() -> None:
     """Silences libraries' news about themselves. Call it before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
-    logging.getLogger("absl").setLevel(logging.ERROR)  # Orbax's notes on how it goes about things
+    # Orbax's notes on how it goes about things, and its tracebacks: what it cannot do, it raises too.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
 
 
 def tensorflow() -> Any:

@@ -68,6 +68,27 @@ def greedy_search(step: Step, cache: Any, batch: int, steps: int) -> Hypotheses:
     return Hypotheses(tokens_BT[:, None], scores_B[:, None], done_B[:, None])
 
 
+def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B W C"], Int[Array, "B W C"]]:
+    """``jax.lax.top_k``, the order among equals included, but faster on a CPU where V is large.
+
+    The ``count`` best are within the ``count`` chunks of V with the largest maxima: every other chunk has as many
+    better ones before it. Maxima are found at memory speed, and few values are left to rank.
+    """
+    size = x_BWV.shape[-1]
+    chunk = 1
+    while size % (2 * chunk) == 0 and (2 * chunk) ** 2 * count <= size:
+        chunk *= 2
+    if chunk < 8:
+        return jax.lax.top_k(x_BWV, count)
+    x_BWNM = x_BWV.reshape(*x_BWV.shape[:2], size // chunk, chunk)
+    _, chunks_BWC = jax.lax.top_k(jnp.max(x_BWNM, axis=-1), count)
+    chunks_BWC = jnp.sort(chunks_BWC, axis=-1)  # so that equals stay in the order of V
+    kept_BWCM = jnp.take_along_axis(x_BWNM, chunks_BWC[..., None], axis=2)
+    best_BWC, place_BWC = jax.lax.top_k(kept_BWCM.reshape(*x_BWV.shape[:2], count * chunk), count)
+    chunk_BWC = jnp.take_along_axis(chunks_BWC, place_BWC // chunk, axis=2)
+    return best_BWC, chunk_BWC * chunk + place_BWC % chunk
+
+
 class _Beams(NamedTuple):
     step: Int[Array, ""]
     last: Int[Array, "B W"]
@@ -110,7 +131,7 @@ def beam_search(step: Step, cache: Any, batch: int, steps: int, *, beams: int, l
 
         # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
         top = min(candidates, logits_BWV.shape[-1])
-        best_BWC, token_BWC = jax.lax.top_k(logits_BWV, top)
+        best_BWC, token_BWC = top_k(logits_BWV, top)
         log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
         total_BWC = (state.scores - log_z_BW)[..., None] + best_BWC
         scores_BC, flat_BC = jax.lax.top_k(total_BWC.reshape(batch, beams * top), candidates)

@@ -101,6 +101,31 @@ def softmax_attention(
 ) -> Float[Array, "B H T K"]:
     """The plain formula; the softmax is float32 whatever the compute dtype."""
     scores_BHTS = jnp.einsum("bhtk,bhsk->bhts", q_BHTK * scale, k_BHSK, preferred_element_type=jnp.float32)
+    return _weighted(scores_BHTS, v_BHSK, mask, bias)
+
+
+def cached_attention(
+    q_BHWK: Float[Array, "B H W K"],
+    k_BHKS: Float[Array, "B H K S"],
+    v_BHSK: Float[Array, "B H S K"],
+    mask: Bool[Array, "B 1 W S"],
+    bias: Float[Array, "1 H W S"] | None,
+    scale: float,
+) -> Float[Array, "B H W K"]:
+    """``softmax_attention`` of few queries over kept keys, which stand as their product with the queries wants them.
+
+    With the head width last, all keys would be transposed at every token.
+    """
+    scores_BHWS = jnp.einsum("bhwk,bhks->bhws", q_BHWK * scale, k_BHKS, preferred_element_type=jnp.float32)
+    return _weighted(scores_BHWS, v_BHSK, mask, bias)
+
+
+def _weighted(
+    scores_BHTS: Float[Array, "B H T S"],
+    v_BHSK: Float[Array, "B H S K"],
+    mask: Bool[Array, "B 1 T S"],
+    bias: Float[Array, "1 H T S"] | None,
+) -> Float[Array, "B H T K"]:
     if bias is not None:
         scores_BHTS = scores_BHTS + bias.astype(jnp.float32)
     weights_BHTS = jax.nn.softmax(jnp.where(mask, scores_BHTS, MASKED), axis=-1).astype(v_BHSK.dtype)

@@ -29,10 +29,8 @@ class Seq2Seq(nnx.Module):
         self.embedding = Embedding(config, vocab_size, rngs=rngs)
         self.encoder = Encoder(config, rngs=rngs)
         self.decoder = Decoder(config, rngs=rngs)
-        self.output = None
-        if not config.tied_embeddings:
-            initializer = nnx.initializers.normal(config.width**-0.5)
-            self.output = parameter(rngs, (vocab_size, config.width), ("vocab", "embed"), initializer)
+        shape, initializer = (vocab_size, config.width), nnx.initializers.normal(config.width**-0.5)
+        self.output = None if config.tied_embeddings else parameter(rngs, shape, ("vocab", "embed"), initializer)
 
     def encode(
         self,

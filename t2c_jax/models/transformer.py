@@ -15,7 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
-from t2c_jax.models.attention import Attention, Visibility, attend, softmax_attention
+from t2c_jax.models.attention import Attention, Visibility, attend, cached_attention
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
 
@@ -25,7 +25,7 @@ Keys = Key[Array, " n"] | None
 class Memory(NamedTuple):
     """One block's cross-attention keys and values: computed once a prompt and shared by its beams."""
 
-    k_BHSK: Float[Array, "B H S K"]
+    k_BHKS: Float[Array, "B H K S"]
     v_BHSK: Float[Array, "B H S K"]
 
 
@@ -35,7 +35,7 @@ class Cache(NamedTuple):
     Slots are written once and never move: which of them a beam descends from is the search's ancestry table.
     """
 
-    k_BHXK: Float[Array, "B H X K"]
+    k_BHKX: Float[Array, "B H K X"]
     v_BHXK: Float[Array, "B H X K"]
 
 
@@ -111,7 +111,8 @@ class DecoderBlock(nnx.Module):
 
     def memory(self, encoded_BSD: Float[Array, "B S D"]) -> Memory:
         """This block's cross-attention keys and values."""
-        return Memory(*(jnp.swapaxes(x, 1, 2) for x in self.cross_attention.keys_values(encoded_BSD, None)))
+        k_BSHK, v_BSHK = self.cross_attention.keys_values(encoded_BSD, None)
+        return Memory(jnp.transpose(k_BSHK, (0, 2, 3, 1)), jnp.swapaxes(v_BSHK, 1, 2))
 
     def step(
         self,
@@ -128,15 +129,16 @@ class DecoderBlock(nnx.Module):
         scale = self.config.head_width**-0.5 if self.config.scale_attention else 1.0
         y_BWD = self.attention_norm(x_BWD)
         slot = step * x_BWD.shape[1]
-        fresh = (jnp.swapaxes(part, 1, 2) for part in self.attention.keys_values(y_BWD, turn))
+        k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, turn)
         cache = Cache(
-            *(jax.lax.dynamic_update_slice(old, new, (0, 0, slot, 0)) for old, new in zip(cache, fresh, strict=True))
+            jax.lax.dynamic_update_slice(cache.k_BHKX, jnp.transpose(k_BWHK, (0, 2, 3, 1)), (0, 0, 0, slot)),
+            jax.lax.dynamic_update_slice(cache.v_BHXK, jnp.swapaxes(v_BWHK, 1, 2), (0, 0, slot, 0)),
         )
         q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, turn), 1, 2)
-        o_BHWK = softmax_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
+        o_BHWK = cached_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
         x_BWD = x_BWD + self.attention.project(jnp.swapaxes(o_BHWK, 1, 2))
         q_BHWK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BWD), None), 1, 2)
-        o_BHWK = softmax_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
+        o_BHWK = cached_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
         x_BWD = x_BWD + self.cross_attention.project(jnp.swapaxes(o_BHWK, 1, 2))
         return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD), None), cache
 
@@ -256,9 +258,12 @@ class Decoder(nnx.Module):
     ) -> tuple[list[Memory], list[Cache]]:
         """Cross-attention memory and an empty cache of ``steps x beams`` slots, a pair for each block."""
         config = self.config
-        shape = (encoded_BSD.shape[0], config.heads, steps * beams, config.head_width)
-        empty = jnp.zeros(shape, encoded_BSD.dtype)
-        return [block.memory(encoded_BSD) for block in blocks], [Cache(empty, empty) for _ in blocks]
+        batch, slots = encoded_BSD.shape[0], steps * beams
+        empty = Cache(
+            jnp.zeros((batch, config.heads, config.head_width, slots), encoded_BSD.dtype),
+            jnp.zeros((batch, config.heads, slots, config.head_width), encoded_BSD.dtype),
+        )
+        return [block.memory(encoded_BSD) for block in blocks], [empty for _ in blocks]
 
     def step(
         self,
@@ -271,12 +276,14 @@ class Decoder(nnx.Module):
         source_BS: Bool[Array, "B S"],
     ) -> tuple[Float[Array, "B W D"], list[Cache]]:
         """Normalised states of one new token for each beam, and the caches with it written."""
-        batch, beams, _ = x_BWD.shape
+        slots, beams = visible_BWX.shape[-1], x_BWD.shape[1]
         turn = bias = None
         if self.config.position == "rope":
-            turn = rotation(jnp.broadcast_to(step, (batch, beams)), self.config)
+            # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
+            cos, sin = rotation(jnp.arange(slots // beams)[None], self.config)
+            turn = tuple(jax.lax.dynamic_slice_in_dim(part, step, 1, axis=1) for part in (cos, sin))
         if self.bias is not None:
-            slot_step_X = jnp.arange(visible_BWX.shape[-1]) // beams
+            slot_step_X = jnp.arange(slots) // beams
             bias = self.bias(step[None], slot_step_X)
         fresh = []
         for block, cache, memory in zip(blocks, caches, memories, strict=True):

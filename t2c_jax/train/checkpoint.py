@@ -1,14 +1,19 @@
 """Checkpoints: plain nested dicts on disk through Orbax, written in the background, restored onto any mesh.
 
-A checkpoint holds ``state`` (step, params, opt_state, ema: nested dicts of arrays, one per array a person could name)
-and ``about`` (the config's model section, the tokenizer's digest). Restoring goes through an abstract state with the
-target's shardings, and every array must be there: a parameter without a source is an error.
+A checkpoint holds ``state`` (step, params, opt_state, ema: nested dicts of arrays, one per array a person could name),
+``about`` (the config's model section, the tokenizer's digest) and ``window`` (the metrics of the steps that the next
+logged line is to cover). Restoring goes through an abstract state with the target's shardings, and every array must be
+there: a parameter without a source is an error.
 """
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import itertools
 import json
-from collections.abc import Mapping
+import os
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,18 +41,24 @@ class Checkpoints:
         """
         self.directory, self._about = directory.absolute(), json.loads(json.dumps(about))
         policies = ocp.checkpoint_managers
+
+        def held_out_loss(metrics: Any) -> float:
+            return metrics["loss"]
+
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(keep),
                     policies.BestN(
-                        get_metric_fn=lambda metrics: metrics["loss"],
+                        get_metric_fn=held_out_loss,
                         reverse=True,
                         n=1,
                         keep_checkpoints_without_metrics=False,
                     ),
                 ]
             ),
+            best_fn=held_out_loss,  # without it Orbax writes no metrics, and no process after this one knows the best
+            best_mode="min",
             read_only=read_only,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
@@ -55,8 +66,20 @@ class Checkpoints:
         self._manager = self._open()
 
     def _open(self) -> ocp.CheckpointManager:
-        handlers = {"state": ocp.StandardCheckpointHandler(), "about": ocp.JsonCheckpointHandler()}
-        with disk_errors(self.directory):
+        handlers = {
+            "state": ocp.StandardCheckpointHandler(),
+            "about": ocp.JsonCheckpointHandler(),
+            "window": ocp.JsonCheckpointHandler(),
+        }
+        for path in self.directory.glob("*/metrics/metrics"):  # Orbax reads them all as it opens, damaged or not
+            try:
+                json.loads(path.read_text("utf-8"))
+            except ValueError as error:
+                step = path.parents[1].name
+                if self._options.read_only:
+                    raise UserError(f"'{path}' is damaged; t2c train sets such a checkpoint aside") from None
+                self._move_aside(step, error)
+        with _disk_errors(self.directory):
             return ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
 
     def steps(self) -> list[int]:
@@ -66,22 +89,42 @@ class Checkpoints:
     def best(self) -> int | None:
         """The step with the lowest held-out loss; the latest where none was measured."""
         steps = self.steps()
-        losses = {step: metrics["loss"] for step in steps if (metrics := self._manager.metrics(step))}
+        losses = {step: loss for step in steps if (loss := self.loss(step)) is not None}
         if losses:
             return min(losses, key=lambda step: losses[step])
         return steps[-1] if steps else None
 
-    def save(self, step: int, state: Any, loss: float | None) -> None:
+    def loss(self, step: int) -> float | None:
+        """The held-out loss measured at that step; None where none was, or what was written is damaged."""
+        try:
+            metrics = self._manager.metrics(step)
+        except ValueError:
+            return None
+        return metrics["loss"] if metrics else None
+
+    def window(self, step: int) -> list[dict[str, float]]:
+        """What ``save`` was given."""
+        return self._manager.restore(step, args=ocp.args.Composite(window=ocp.args.JsonRestore()))["window"]["steps"]
+
+    def save(self, step: int, state: Any, loss: float | None, window: Sequence[Mapping[str, float]] = ()) -> None:
         """Starts to write the state; returns once it is copied, so that the caller may donate it.
+
+        Args:
+          step: names the checkpoint.
+          state: the state after that step.
+          loss: held-out loss, where it was measured at that step.
+          window: metrics of the steps that no line has been logged for yet.
 
         Raises:
           UserError: this or an earlier write hit a full or forbidden disk.
         """
-        with disk_errors(self.directory):
+        with _disk_errors(self.directory):
             self._manager.save(
                 step,
                 args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(to_nested(state)), about=ocp.args.JsonSave(self._about)
+                    state=ocp.args.StandardSave(to_nested(state)),
+                    about=ocp.args.JsonSave(self._about),
+                    window=ocp.args.JsonSave({"steps": [dict(values) for values in window]}),
                 ),
                 metrics=None if loss is None else {"loss": loss},
                 force=True,
@@ -93,7 +136,7 @@ class Checkpoints:
         Raises:
           UserError: a write hit a full or forbidden disk.
         """
-        with disk_errors(self.directory):
+        with _disk_errors(self.directory):
             self._manager.wait_until_finished()
 
     def restore_latest(self, abstract: Any) -> tuple[int, Any] | None:
@@ -138,10 +181,23 @@ class Checkpoints:
         return from_nested(abstract, nested)
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
-        """The parameters alone; their moving average where the run kept one."""
-        self._check_about(
-            step, self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-        )
+        """The parameters alone; their moving average where the run kept one.
+
+        Raises:
+          UserError: of another model or tokenizer, or the checkpoint cannot be read.
+        """
+        try:
+            return self._restore_params(step, abstract_params)
+        except UserError:
+            raise
+        except Exception as error:  # whatever Orbax meets in a damaged directory
+            raise UserError(
+                f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)}); choose another with --step"
+            ) from error
+
+    def _restore_params(self, step: int, abstract_params: Any) -> Any:
+        found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+        self._check_about(step, found)
         stored = self._manager.item_metadata(step)["state"]
         name = "ema" if "ema" in stored else "params"
         target = to_nested({name: abstract_params})
@@ -182,21 +238,41 @@ class Checkpoints:
                 )
 
     def _set_aside(self, step: int, error: Exception) -> None:
-        reason = str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__
-        console.warn(f"checkpoint {step} cannot be read ({reason}); it is set aside in '{self.directory / DAMAGED}'")
         self._manager.close()
-        aside = self.directory / DAMAGED / str(step)
-        number = 0
-        while aside.exists():
-            number += 1
-            aside = self.directory / DAMAGED / f"{step}.{number}"
-        aside.parent.mkdir(exist_ok=True)
-        (self.directory / str(step)).rename(aside)
+        self._move_aside(str(step), error)
         self._manager = self._open()
 
+    def _move_aside(self, step: str, error: Exception) -> None:
+        aside = self.directory / DAMAGED
+        console.warn(f"checkpoint {step} cannot be read ({_reason(error)}); it is set aside in '{aside}'")
+        aside.mkdir(exist_ok=True)
+        numbers = itertools.count(1)
+        place = aside / step
+        while place.exists():
+            place = aside / f"{step}.{next(numbers)}"
+        with contextlib.suppress(FileNotFoundError):  # another process of this run was faster
+            (self.directory / step).rename(place)
+
     def close(self) -> None:
-        """Ends the background writer."""
-        self._manager.close()
+        """Ends the background writer, once everything is on disk.
+
+        Raises:
+          UserError: a write hit a full or forbidden disk.
+        """
+        with _disk_errors(self.directory):
+            self._manager.close()
+
+
+@contextlib.contextmanager
+def _disk_errors(path: Path) -> Iterator[None]:
+    """``disk_errors``, for TensorStore too: its ValueErrors tell a full disk by their text alone."""
+    with disk_errors(path):
+        try:
+            yield
+        except ValueError as error:
+            if "RESOURCE_EXHAUSTED" not in str(error):
+                raise
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
 
 
 def to_nested(tree: Any) -> dict[str, Any]:
@@ -233,3 +309,7 @@ def _differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any,
 
 def _shape(shape: tuple[int, ...] | None) -> str:
     return "missing" if shape is None else str(list(shape))
+
+
+def _reason(error: Exception) -> str:
+    return str(error).strip().splitlines()[0][:200] if str(error).strip() else type(error).__name__

@@ -70,8 +70,8 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     parameters = count(state["params"])
     if start:
         console.say(f"going on from the checkpoint of step {start}")
-    meter = Meter()
-    dev_loss: float | None = None
+    meter = Meter(checkpoints.window(start) if start else ())
+    dev_loss = checkpoints.loss(start) if start else None
     stopped_by: int | None = None
     batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
 
@@ -87,11 +87,10 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                 meter.add(fetch(*pending, data.train, workdir))
             pending = (step, metrics)
 
-            logs = step % config.log_every == 0
+            logs = step % config.log_every == 0 or step == config.steps
             if logs or jax.process_count() == 1:  # several processes have to agree, which takes a message
                 stopped_by = runtime.agreed(stop.requested or 0) or None
             last = step == config.steps or stopped_by is not None
-            logs |= last
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
             if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
@@ -107,13 +106,18 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                     held_out = measure(compiled, averaged, data.dev, config.eval_batches)
                     if held_out:
                         writer.write(step, "dev", held_out)
+                        if not math.isfinite(held_out["nll"]):
+                            raise UserError(
+                                f"the held-out loss of step {step} is {held_out['nll']}; the last checkpoint is from"
+                                " before: lower config.optimizer.learning_rate and run the same command again"
+                            )
                         dev_loss = loss_here = held_out["nll"]
                         console.say(f"step {step}: dev loss {describe(held_out)}")
                     if sampler is not None and config.samples:
                         writer.samples(step, sampler(averaged))
             if saves:
                 with meter.paused():
-                    checkpoints.save(step, state, loss_here)
+                    checkpoints.save(step, state, loss_here, meter.window)
             bar.advance()
             if stopped_by is not None:
                 break
@@ -180,10 +184,10 @@ def fetch(step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir
     """A step's metrics as floats.
 
     Raises:
-      UserError: the loss or the gradient is not finite; the batch is written beside for a look.
+      UserError: the loss, the gradient or the update is not finite; the batch is written beside for a look.
     """
     values = {name: float(value) for name, value in jax.device_get(metrics).items()}
-    if math.isfinite(values["loss"]) and math.isfinite(values["gradient_norm"]):
+    if all(math.isfinite(values[name]) for name in ("loss", "gradient_norm", "update_norm")):
         return values
     part = "" if jax.process_count() == 1 else f".process_{jax.process_index()}"
     path = workdir.path / f"nonfinite_step_{step}{part}.npz"
@@ -191,8 +195,9 @@ def fetch(step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir
     arrays: dict[str, Any] = {"pair_ids": np.array(ids), **batches.batch(step - 1)}
     np.savez(path, **arrays)
     raise UserError(
-        f"the loss of step {step} is {values['loss']}, its gradient norm {values['gradient_norm']}; its batch of"
-        f" {len(ids)} pairs is in '{path}', and the last checkpoint is from before: lower"
+        f"the loss of step {step} is {values['loss']}, its gradient norm {values['gradient_norm']}, its update norm"
+        f" {values['update_norm']}; its batch of {len(ids)} pairs is in '{path}', and the last checkpoint is from"
+        " before: lower"
         " config.optimizer.learning_rate or raise warmup_steps, and run the same command again"
     )
 
@@ -227,10 +232,10 @@ def describe(held_out: Mapping[str, float]) -> str:
 
 
 class Meter:
-    """Adds up the steps' sums and the time they took."""
+    """Adds up the steps' sums and the time they took; ``window`` holds those of the steps not logged yet."""
 
-    def __init__(self) -> None:
-        self._window: list[dict[str, float]] = []
+    def __init__(self, window: Iterable[Mapping[str, float]] = ()) -> None:
+        self.window = [dict(values) for values in window]
         self._window_seconds = 0.0
         self._tokens = self._window_tokens = self.seconds = 0.0
         self._warm = False  # the first step compiles: its time is no rate
@@ -246,11 +251,11 @@ class Meter:
             self._tokens += tokens
             self._window_tokens += tokens
         self._warm, self._since = True, now
-        self._window.append(values)
+        self.window.append(values)
 
     def take(self) -> dict[str, float]:
         """Means since the last call, per target token; the norms and the rate are the last step's."""
-        window, self._window = self._window, []
+        window, self.window = self.window, []
         if not window:
             return {}
         weight = max(math.fsum(values["weight"] for values in window), 1.0)

@@ -1,0 +1,109 @@
+"""Text in, code out: a tiny model learns a handful of pairs by heart, and says them."""
+
+import json
+
+import jax
+import pytest
+from tiny import experiment, one_device
+
+from t2c_jax import mesh as meshes
+from t2c_jax.config import DecodeConfig, TokenizerConfig
+from t2c_jax.data.pipeline import Batches
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokenizer import Tokenizer, train
+from t2c_jax.decode.generate import Generator
+from t2c_jax.train.step import Compiled
+
+PAIRS = {
+    "Return the sum of two numbers.": "def add(a, b):\n    return a + b\n",
+    "Say hello.": 'print("hello")',
+    "First item, or None.": "def first(x):\n\treturn x[0] if x else None",
+    "Open a file and read all of it.": "with open(path) as file:\n    text = file.read()",
+    "An empty class.": "class Empty: pass",
+    "Größe in µm ▁": "größe = 1e-6  # µm\n",
+}
+CONFIG = experiment(
+    data={"encoder_length": 40, "decoder_length": 56, "batch_size": 8, "pack": False},
+    model={"width": 48, "heads": 4, "head_width": 12, "feed_forward": 96, "encoder_layers": 1, "decoder_layers": 1},
+    optimizer={"learning_rate": 1e-2, "schedule": "constant", "warmup_steps": 10},
+)
+
+
+@pytest.fixture(scope="module")
+def tokenizer():
+    """Barely more pieces than bytes and whitespace take."""
+    texts = [*PAIRS, *PAIRS.values()] * 4
+    return Tokenizer(train(TokenizerConfig(vocab_size=352, sentinels=4), texts))
+
+
+@pytest.fixture(scope="module")
+def compiled(tokenizer):
+    return Compiled(CONFIG, tokenizer.vocab_size, one_device())
+
+
+@pytest.fixture(scope="module")
+def params(tokenizer, compiled):
+    """After some 100 steps on the pairs."""
+    encoded = [tokenizer.encode_batch(list(side)) for side in (PAIRS, PAIRS.values())]
+    tokens = Tokens.of(*encoded, [str(i) for i in range(len(PAIRS))])
+    batches, state = Batches(tokens, CONFIG.data, 0), compiled.init()
+    assert not batches.plan.left_out
+    for step in range(120):
+        state, _ = compiled.train_step(state, meshes.global_batch(batches.batch(step), compiled.mesh))
+    return jax.device_get(state["params"])
+
+
+def generator(params, tokenizer, compiled, mesh=None, **decode):
+    settings = DecodeConfig(**{"max_tokens": 48, "batch_size": 4, **decode})
+    mesh = mesh or compiled.mesh
+    placed = jax.device_put(params, compiled.definition.shardings(mesh))
+    return Generator(compiled.definition, placed, tokenizer, CONFIG.data, settings, mesh)
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_what_was_learned_is_said_exactly(beam_size, params, tokenizer, compiled):
+    """Six prompts in batches of four, in their own order, whatever their lengths."""
+    done = []
+    answers = generator(params, tokenizer, compiled, beam_size=beam_size).generate(list(PAIRS), done.append)
+    assert [answer.code for answer in answers] == list(PAIRS.values())
+    assert all(answer.finished and not answer.prompt_truncated for answer in answers)
+    assert all(-0.5 < answer.score < 0 for answer in answers)
+    assert sum(done) == len(PAIRS)
+
+
+def test_a_prompt_alone_is_answered_as_in_a_batch(params, tokenizer, compiled):
+    made = generator(params, tokenizer, compiled, beam_size=2)
+    for text, code in list(PAIRS.items())[:3]:
+        assert made.generate([text])[0].code == code
+    assert made.generate([]) == []
+
+
+def test_devices_share_the_prompts(params, tokenizer, compiled):
+    mesh = meshes.make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))
+    made = generator(params, tokenizer, compiled, mesh=mesh, beam_size=2)
+    assert [answer.code for answer in made.generate(list(PAIRS))] == list(PAIRS.values())
+    assert made.generate([next(iter(PAIRS))])[0].code == next(iter(PAIRS.values()))
+
+
+def test_a_handful_of_shapes_is_compiled(params, tokenizer, compiled):
+    made = generator(params, tokenizer, compiled, beam_size=1, max_tokens=2)
+    for length in (1, 2, 3, 5, 8, 9, 12, 14):
+        made.generate(["x " * length])
+        made.generate(["x " * length] * 3)
+        made.generate(["x " * length] * 8)
+    assert made._search._cache_size() == 4  # lengths 16 and 32, alone and in a batch
+
+
+def test_a_long_prompt_is_cut_and_a_short_budget_is_unfinished(params, tokenizer, compiled):
+    made = generator(params, tokenizer, compiled, beam_size=2, max_tokens=3)
+    answers = made.generate(["word " * 100, "Return the sum of two numbers."])
+    assert [answer.prompt_truncated for answer in answers] == [True, False]
+    assert not answers[1].finished
+    assert PAIRS["Return the sum of two numbers."].startswith(answers[1].code)
+    json.dumps([answer.score for answer in answers], allow_nan=False)
+
+
+def test_the_digest_tells_parameters_apart(params, tokenizer, compiled):
+    other = jax.tree.map(lambda leaf: leaf + 1e-3, params)
+    same, again, different = (generator(p, tokenizer, compiled).digest() for p in (params, params, other))
+    assert same == again != different

@@ -1,0 +1,137 @@
+"""A corpus of little functions, a config that trains on it in seconds, and ``t2c`` as a user starts it."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from unittest import mock
+
+import pytest
+
+from t2c_jax import cli
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+CONFIG = """
+from t2c_jax import config as schema
+
+
+def get_config():
+    config = schema.default()
+    config.corpus.sources = ({corpus!r},)
+    config.tokenizer.vocab_size = 448
+    config.tokenizer.sentinels = 10
+    config.data.encoder_length = 48
+    config.data.decoder_length = 96
+    config.data.batch_size = 8
+    config.model.width = 16
+    config.model.heads = 2
+    config.model.head_width = 8
+    config.model.feed_forward = 32
+    config.model.encoder_layers = 1
+    config.model.decoder_layers = 1
+    config.model.dropout = 0.1
+    config.optimizer.warmup_steps = 2
+    config.train.steps = 12
+    config.train.log_every = 4
+    config.train.save_every = 3
+    config.train.eval_every = 6
+    config.train.eval_batches = 2
+    config.train.samples = 0
+    config.train.ema_decay = 0.9
+    config.decode.beam_size = 2
+    config.decode.max_tokens = 16
+    config.decode.batch_size = 8
+    config.evaluate.bootstrap_samples = 10
+    return config
+"""
+
+
+def write_corpus(path: Path, count: int = 120) -> None:
+    """Pairs in all three splits; every tenth line in dev, every tenth in test."""
+    things, verbs = ("list", "word", "table", "number", "line"), ("first", "last", "sorted", "largest", "reversed")
+    with path.open("w", encoding="utf-8") as file:
+        for i in range(count):
+            thing, verb = things[i % 5], verbs[i // 5 % 5]
+            name = f"{verb}_{thing}_{i}"
+            pair = {
+                "text": f"Return the {verb} {thing} of {i} values, skipping those that are None.",
+                "code": f"def {name}(values):\n    kept = [v for v in values if v is not None]\n    return {verb}(kept)[{i}]\n",
+                "split": {8: "dev", 9: "test"}.get(i % 10, "train"),
+            }
+            file.write(json.dumps(pair) + "\n")
+
+
+def write_config(directory: Path) -> Path:
+    """``corpus.jsonl`` and ``config.py`` in the directory."""
+    write_corpus(directory / "corpus.jsonl")
+    path = directory / "config.py"
+    path.write_text(CONFIG.format(corpus=str(directory / "corpus.jsonl")))
+    return path
+
+
+def main(*arguments: str | Path) -> int:
+    """``t2c`` within this process, whose JAX is set up already."""
+    with mock.patch("t2c_jax.runtime.connect"):
+        return cli.main([str(argument) for argument in arguments])
+
+
+@functools.cache
+def _prepared(base: Path) -> tuple[Path, Path]:
+    directory = base / "small_run"
+    directory.mkdir()
+    config = write_config(directory)
+    for verb in ("mine", "tokenizer", "prepare"):
+        assert main(verb, "--config", config, "--workdir", directory / "run") == 0
+    return config, directory / "run"
+
+
+@functools.cache
+def _trained(base: Path) -> Path:
+    _, prepared = _prepared(base)
+    trained = base / "small_run" / "trained"
+    shutil.copytree(prepared, trained)
+    assert main("train", "--workdir", trained) == 0
+    return trained
+
+
+@pytest.fixture
+def prepared(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> tuple[Path, Path]:
+    """The config file, and a workdir of one's own with everything done but the training."""
+    config, workdir = _prepared(tmp_path_factory.getbasetemp())
+    return config, Path(shutil.copytree(workdir, tmp_path / "run"))
+
+
+@pytest.fixture
+def trained(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
+    """A workdir of one's own, trained for 12 steps."""
+    return Path(shutil.copytree(_trained(tmp_path_factory.getbasetemp()), tmp_path / "trained"))
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """``t2c`` as a process."""
+    return [sys.executable, "-m", "t2c_jax.cli", *map(str, arguments)]
+
+
+def environment() -> dict[str, str]:
+    """Of a user: one CPU device and no cache, wherever the tests run."""
+    kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PYTEST_CURRENT_TEST")}
+    paths = [str(Path(cli.__file__).parents[1]), kept.get("PYTHONPATH", "")]
+    return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
+
+
+def t2c(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
+    """Runs ``t2c`` to its end, in a pipe."""
+    return subprocess.run(
+        command(*arguments), env=environment(), input=stdin, capture_output=True, text=True, timeout=300, check=False
+    )
+
+
+def records(workdir: Path) -> list[dict[str, float]]:
+    """The lines of ``metrics.jsonl`` without the rates, which no two runs share."""
+    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
+    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in lines]

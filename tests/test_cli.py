@@ -1,0 +1,210 @@
+"""The command line: what each bad thing gets, and what goes to which stream."""
+
+import fcntl
+import io
+import json
+import subprocess
+import sys
+
+import pytest
+from small_run import command, environment, main, prepared, t2c, trained, write_config  # noqa: F401
+
+from t2c_jax import cli
+from t2c_jax.cli import VERBS
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+@pytest.fixture
+def config(tmp_path):
+    return write_config(tmp_path)
+
+
+def refused(capsys, *arguments):
+    """The one line that a mistake gets: exit status 2, nothing on stdout, no traceback."""
+    capsys.readouterr()
+    assert main(*arguments) == 2
+    out, err = capsys.readouterr()
+    assert not out
+    assert "Traceback" not in err
+    line = err.splitlines()[-1]
+    assert line.startswith("t2c: ")
+    return line.removeprefix("t2c: ")
+
+
+def test_help_is_instant_and_imports_nothing_heavy():
+    heavy = ("jax", "tensorflow", "flax", "numpy", "orbax")
+    code = f"import sys; from t2c_jax import cli; sys.argv = ['t2c', '--help']\ntry: cli.console_script()\nexcept SystemExit: pass\nprint([m for m in {heavy} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
+    assert done.stdout.splitlines()[-1] == "[]"
+    assert all(verb in done.stdout for verb in VERBS)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["trian", "--workdir", "w"], "unknown verb 'trian'; did you mean 'train'?; t2c --help lists them"),
+        (["train", "--workdir", "w", "--config.train.steps"], "--config.train.steps has no value; write"),
+        (["train", "--workdir", "gs://bucket/run"], "workdir 'gs://bucket/run' must be a directory; mount the bucket"),
+        (["train", "--workdir", "w", "--config", "no.py"], "config file 'no.py' does not exist; see configs/"),
+        (["train", "--workdir", "w"], "'w' holds no run yet; say --config FILE"),
+    ],
+)
+def test_mistakes_before_any_work(arguments, message, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert message in refused(capsys, *arguments)
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_missing_workdir_is_argparses_to_tell(capsys):
+    with pytest.raises(SystemExit) as stopped:
+        cli.main(["train"])
+    assert stopped.value.code == 2
+    assert "--workdir" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("--config.train.stesp=3", "unknown key 'stesp' in config.train; did you mean 'steps'?"),
+        ("--config.trian.steps=3", "unknown key 'trian' in config; did you mean 'train'?"),
+        ("--config.train.steps=three", "config.train.steps='three' must be of type int"),
+        ("--config.data.batch_size=12", "config.data.batch_size=12 is not divisible by"),
+        ("--config.mesh.tensor=3", "is not divisible by config.mesh.tensor=3"),
+        ("--config.mesh.data=3", "config.mesh data=3 x fsdp=1 x tensor=1 does not fit 8 device(s)"),
+        ("--config.corpus.sources=/nowhere/at/all", "/nowhere/at/all"),
+    ],
+)
+def test_mistakes_in_a_config(override, message, config, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    assert message in refused(capsys, "run", "--config", config, "--workdir", workdir, override)
+    assert not (workdir / "corpus").exists()
+    assert not (workdir / "checkpoints").exists()
+
+
+def test_an_override_may_stand_apart_from_its_value(config, tmp_path, capsys):
+    assert main("mine", "--config", config, "--workdir", tmp_path / "run", "--config.seed", "5", "--json") == 0
+    assert json.loads((tmp_path / "run" / "config.json").read_text())["seed"] == 5
+
+
+@pytest.mark.parametrize("lines", ["", '{"text": "", "code": ""}\n'])
+def test_an_empty_corpus(lines, config, tmp_path, capsys):
+    (tmp_path / "empty.jsonl").write_text(lines)
+    said = refused(
+        capsys, "run", "--config", config, "--workdir", tmp_path / "run", f"--config.corpus.sources={tmp_path / 'empty.jsonl'}"
+    )
+    assert "no pair" in said or "empty" in said or "malformed" in said
+    assert not (tmp_path / "run" / "tokenizer").exists()
+
+
+def test_malformed_lines_past_the_share_fail_with_their_place(config, tmp_path, capsys):
+    with (tmp_path / "corpus.jsonl").open("a") as file:
+        file.write('{"text": "cut in the mid\n' * 5)
+    said = refused(capsys, "mine", "--config", config, "--workdir", tmp_path / "run")
+    assert "corpus.jsonl" in said
+    assert "121" in said
+    assert "config.corpus.max_malformed_share" in said or "malformed" in said
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
+@pytest.mark.parametrize("verb", ["tokenizer", "prepare", "train", "evaluate"])
+def test_a_stage_whose_input_is_missing_says_so(verb, config, tmp_path, capsys):
+    said = refused(capsys, verb, "--config", config, "--workdir", tmp_path / "run")
+    assert "run" in said
+
+
+def test_a_workdir_in_use_is_left_alone(config, tmp_path, capsys):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    with (workdir / ".lock").open("w") as lock:
+        lock.write("4711")
+        lock.flush()
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        said = refused(capsys, "run", "--config", config, "--workdir", workdir)
+    assert "is in use by another run (process 4711); wait for it, stop it, or choose another --workdir" in said
+    assert [path.name for path in workdir.iterdir()] == [".lock"]
+
+
+def test_no_checkpoint_and_no_such_checkpoint(prepared, trained, capsys):  # noqa: F811
+    _, workdir = prepared
+    assert "has no checkpoint; run t2c train first" in refused(capsys, "generate", "--workdir", workdir, "x")
+    assert "has no checkpoint; run t2c train first" in refused(capsys, "evaluate", "--workdir", workdir)
+    said = refused(capsys, "generate", "--workdir", trained, "--step", "5", "x")
+    assert "has no checkpoint 5; it has " in said
+
+
+def test_json_is_one_document_on_stdout(prepared, capsys):  # noqa: F811
+    _, workdir = prepared
+    for verb in ("mine", "tokenizer", "prepare"):
+        capsys.readouterr()
+        assert main(verb, "--workdir", workdir, "--json") == 0
+        assert isinstance(json.loads(capsys.readouterr().out), dict)
+    assert main("prepare", "--workdir", workdir) == 0
+    out, err = capsys.readouterr()
+    assert not out
+    assert err
+
+
+def answers(capsys, *arguments, stdin=None):
+    """What a program reads of ``generate``."""
+    capsys.readouterr()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.stdin", io.StringIO(stdin or ""))
+        assert main("generate", *arguments) == 0
+    return capsys.readouterr().out
+
+
+def test_generate_answers_from_wherever_the_prompts_come(trained, tmp_path, capsys):  # noqa: F811
+    """Arguments, a file of lines, a file of objects, standard input: the same prompts, the same answers."""
+    prompts = ["Return the first list.", "Return the last word, whatever it is."]
+    (tmp_path / "prompts.txt").write_text("\n".join(prompts) + "\n\n")
+    (tmp_path / "prompts.jsonl").write_text("".join(json.dumps({"text": prompt}) + "\n" for prompt in prompts))
+    batch = answers(capsys, "--workdir", trained, *prompts)
+    lines = [json.loads(line) for line in batch.splitlines()]
+    assert [line["text"] for line in lines] == prompts
+    assert all(set(line) == {"text", "code", "score", "finished"} for line in lines)
+    assert batch == answers(capsys, "--workdir", trained, "--input", tmp_path / "prompts.txt")
+    assert batch == answers(capsys, "--workdir", trained, "--input", tmp_path / "prompts.jsonl")
+    assert batch == answers(capsys, "--workdir", trained, "--input", "-", stdin="\n".join(prompts))
+    assert batch == answers(capsys, "--workdir", trained, stdin="\n".join(prompts))
+    assert json.loads(answers(capsys, "--workdir", trained, "--json", *prompts)) == lines
+    one = answers(capsys, "--workdir", trained, prompts[0])
+    assert one == lines[0]["code"] + "\n"
+    assert "\x1b" not in one
+
+
+def test_generates_mistakes(trained, tmp_path, capsys, monkeypatch):  # noqa: F811
+    (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"prompt": "no text"}\n')
+    (tmp_path / "empty.txt").write_text("\n\n")
+    where = ("generate", "--workdir", trained)
+    assert "bad.jsonl:2: not a JSON object with a 'text'" in refused(capsys, *where, "--input", tmp_path / "bad.jsonl")
+    assert "no prompts in" in refused(capsys, *where, "--input", tmp_path / "empty.txt")
+    assert "does not exist" in refused(capsys, *where, "--input", tmp_path / "none.txt")
+    assert "not both" in refused(capsys, *where, "--input", tmp_path / "empty.txt", "x")
+    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "no prompts in standard input" in refused(capsys, *where)
+    monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
+    assert "no prompt; write t2c generate" in refused(capsys, *where)
+
+
+def test_a_prompt_too_long_is_cut_with_a_word(trained, capsys):  # noqa: F811
+    capsys.readouterr()
+    assert main("generate", "--workdir", trained, "word " * 200) == 0
+    assert "1 prompt(s) are longer than config.data.encoder_length=48 tokens and were cut" in capsys.readouterr().err
+
+
+def test_a_reader_that_goes_away_is_no_error(trained):  # noqa: F811
+    """``t2c generate … | head -0``: no traceback, and the status a shell knows."""
+    process = subprocess.Popen(
+        command("generate", "--workdir", trained, "--config.mesh.data=1", "one", "two"),
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    process.stdout.close()
+    said = process.stderr.read()
+    process.stderr.close()
+    assert process.wait(timeout=200) in (0, 141)
+    assert "Traceback" not in said
+    assert "BrokenPipe" not in said

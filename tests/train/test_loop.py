@@ -1,0 +1,156 @@
+"""The loop's edges: losses that are not finite, nothing to do, another config, what is logged and kept."""
+
+import json
+
+import jax
+import numpy as np
+import pytest
+from small_run import main, prepared, records, trained  # noqa: F401
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from t2c_jax.train.loop import Meter
+from t2c_jax.workdir import Workdir
+
+# TensorStore's futures may outlive the event loop that Orbax ran them in.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def steps_in(workdir):
+    return sorted(int(path.name) for path in (workdir / "checkpoints").iterdir() if path.name.isdigit())
+
+
+def failed(capsys):
+    """The one line of a failed command, and nothing that looks like a traceback."""
+    said = capsys.readouterr().err
+    assert "Traceback" not in said
+    lines = [line for line in said.splitlines() if line.startswith("t2c: ")]
+    assert len(lines) == 1
+    return lines[0]
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(prepared, capsys):  # noqa: F811
+    """The step is named, its batch kept, and no checkpoint holds what it made."""
+    config, workdir = prepared
+    wild = ["--config.optimizer.learning_rate=1e30", "--config.train.save_every=1"]
+    assert main("train", "--workdir", workdir, *wild) == 2
+    line = failed(capsys)
+    step = int(line.split("the loss of step ")[1].split()[0])
+    assert f"nonfinite_step_{step}.npz" in line
+    assert "config.optimizer.learning_rate" in line
+    kept = np.load(workdir / f"nonfinite_step_{step}.npz")
+    assert kept["decoder_target_tokens"].shape == (8, 96)
+    assert len(kept["pair_ids"]) > 0
+    assert all(number < step for number in steps_in(workdir))
+    for path in (workdir / "checkpoints").glob("[0-9]*"):
+        pytest.fail(f"{path} was saved from an update that is not finite")
+    assert main("train", "--workdir", workdir, "--config.optimizer.learning_rate=1e-3") == 0
+    assert steps_in(workdir)[-1] == 12
+
+
+def test_a_finished_run_has_nothing_to_do_and_knows_its_loss(trained, capsys):  # noqa: F811
+    before = records(trained)
+    capsys.readouterr()
+    assert main("train", "--workdir", trained, "--json") == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["steps"] == 12
+    assert result["dev_loss"] == before[-1]["nll"]
+    assert result["tokens_per_second"] == 0
+    assert records(trained) == before
+
+
+def test_what_is_kept_and_logged(trained):  # noqa: F811
+    lines = records(trained)
+    assert [line["step"] for line in lines if line["kind"] == "train"] == [4, 8, 12]
+    dev = {line["step"]: line for line in lines if line["kind"] == "dev"}
+    assert set(dev) == {6, 12}
+    assert dev[12]["nll_standard_error"] > 0
+    best = min(dev, key=lambda step: dev[step]["nll"])
+    assert steps_in(trained) == sorted({9, 12, best})
+    events = EventAccumulator(str(trained / "tb"))
+    events.Reload()
+    assert {"train/loss", "dev/nll"} <= set(events.Tags()["scalars"])
+    assert [event.step for event in events.Scalars("dev/nll")] == [6, 12]
+    assert events.Scalars("dev/nll")[-1].value == pytest.approx(dev[12]["nll"])
+
+
+def test_more_steps_go_on_from_the_end(trained, capsys):  # noqa: F811
+    before = records(trained)
+    assert main("train", "--workdir", trained, "--config.train.steps=15") == 0
+    assert "going on from the checkpoint of step 12" in capsys.readouterr().err
+    assert records(trained)[: len(before)] == before
+    assert records(trained)[-1]["step"] == 15
+
+
+def test_another_width_is_refused_by_its_key(trained, capsys):  # noqa: F811
+    steps = steps_in(trained)
+    assert main("train", "--workdir", trained, "--config.model.width=32") == 2
+    assert "config.model.width is 32, the checkpoint's 16" in failed(capsys)
+    assert steps_in(trained) == steps
+
+
+def test_execution_may_change_between_one_start_and_the_next(trained):  # noqa: F811
+    changes = ["model.scan=false", "model.remat=full", "model.dropout=0.0", "train.steps=13"]
+    assert main("train", "--workdir", trained, *(f"--config.{change}" for change in changes)) == 0
+
+
+def test_another_tokenizer_is_refused(trained, capsys):  # noqa: F811
+    """Tokens made by another one are noticed first; made anew, the checkpoint does not fit them."""
+    overrides = ["--config.tokenizer.vocab_size=440"]
+    for verb in ("tokenizer", "prepare"):
+        assert main(verb, "--workdir", trained, *overrides) == 0
+    capsys.readouterr()
+    assert main("train", "--workdir", trained) == 2
+    assert "the tokenizer is another than the checkpoint's" in failed(capsys)
+    assert main("generate", "--workdir", trained, "a list") == 2
+    assert "the tokenizer is another than the checkpoint's" in failed(capsys)
+
+
+def test_stale_tokens_are_refused(trained, capsys):  # noqa: F811
+    assert main("tokenizer", "--workdir", trained, "--config.tokenizer.vocab_size=440") == 0
+    assert main("train", "--workdir", trained) == 2
+    assert "was made by another tokenizer" in failed(capsys)
+
+
+def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(trained, capsys):  # noqa: F811
+    for file in (trained / "checkpoints" / "12").rglob("*"):
+        if file.is_file():
+            file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    before = records(trained)
+    assert main("train", "--workdir", trained) == 0
+    said = capsys.readouterr().err
+    assert "warning: checkpoint 12 cannot be read" in said
+    assert "going on from the checkpoint of step 9" in said
+    assert (trained / "checkpoints" / "damaged" / "12").is_dir()
+    assert steps_in(trained)[-1] == 12
+    # Eight devices sum in an order of their own, but the same one each time.
+    assert records(trained) == before
+
+
+def test_without_dev_pairs_there_is_no_dev_loss(prepared, capsys):  # noqa: F811
+    config, workdir = prepared
+    corpus = config.with_name("without_dev.jsonl")
+    lines = config.with_name("corpus.jsonl").read_text().splitlines(keepends=True)
+    corpus.write_text("".join(line for line in lines if '"dev"' not in line))
+    for verb in ("mine", "tokenizer", "prepare", "train"):
+        capsys.readouterr()
+        assert main(verb, "--workdir", workdir, f"--config.corpus.sources={corpus}", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["dev_loss"] is None
+
+
+def test_a_batch_that_does_not_fit_the_devices_is_refused_before_any_work(prepared, capsys):  # noqa: F811
+    config, workdir = prepared
+    assert jax.device_count() == 8
+    assert main("train", "--workdir", workdir, "--config.data.batch_size=12") == 2
+    assert "config.data.batch_size=12 is not divisible by" in failed(capsys)
+    assert not Workdir(workdir).checkpoints.exists()
+
+
+def test_the_meter_divides_sums_once():
+    meter = Meter([{"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "source_tokens": 5.0, **NORMS}])
+    meter.add({"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "source_tokens": 5.0, **NORMS})
+    values = meter.take()
+    assert (values["loss"], values["nll"], values["accuracy"]) == (1.0, 0.5, 0.2)
+    assert meter.take() == {}
+
+
+NORMS = {"gradient_norm": 1.0, "update_norm": 1.0, "learning_rate": 1.0}
