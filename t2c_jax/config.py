@@ -129,7 +129,7 @@ class OptimizerConfig:
     weight_decay: float = knob(0.01, "Decoupled; only on the parameters the mask names.")
     decay_mask: str = knob(
         r"^(?!.*\.(scale|table)$)",
-        "Regular expression over parameter paths that weight decay applies to: all but norm scales and relative biases.",
+        "Regular expression over the parameter paths that decay: all but norm scales and relative biases.",
     )
     clip_norm: float = knob(1.0, "Global gradient norm; 0 turns clipping off.")
 

@@ -60,7 +60,7 @@ def write_corpus(path: Path, count: int = 120) -> None:
             name = f"{verb}_{thing}_{i}"
             pair = {
                 "text": f"Return the {verb} {thing} of {i} values, skipping those that are None.",
-                "code": f"def {name}(values):\n    kept = [v for v in values if v is not None]\n    return {verb}(kept)[{i}]\n",
+                "code": f"def {name}(values):\n    kept = [v for v in values if v]\n    return {verb}(kept)[{i}]\n",
                 "split": {8: "dev", 9: "test"}.get(i % 10, "train"),
             }
             file.write(json.dumps(pair) + "\n")
@@ -118,8 +118,10 @@ def command(*arguments: str | Path) -> list[str]:
 
 
 def environment() -> dict[str, str]:
-    """Of a user: one CPU device and no cache, wherever the tests run."""
-    kept = {name: value for name, value in os.environ.items() if name not in ("XLA_FLAGS", "PYTEST_CURRENT_TEST")}
+    """Of a user with one CPU device and no cache; compiled without optimisations, as all tests are."""
+    kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
+    flags = [flag for flag in kept.pop("XLA_FLAGS", "").split() if "device_count" not in flag]
+    kept["XLA_FLAGS"] = " ".join(flags)
     paths = [str(Path(cli.__file__).parents[1]), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 

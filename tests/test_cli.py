@@ -33,8 +33,16 @@ def refused(capsys, *arguments):
 
 
 def test_help_is_instant_and_imports_nothing_heavy():
-    heavy = ("jax", "tensorflow", "flax", "numpy", "orbax")
-    code = f"import sys; from t2c_jax import cli; sys.argv = ['t2c', '--help']\ntry: cli.console_script()\nexcept SystemExit: pass\nprint([m for m in {heavy} if m in sys.modules])"
+    heavy = {"jax", "tensorflow", "flax", "numpy", "orbax"}
+    code = f"""
+import sys
+from t2c_jax import cli
+sys.argv = ["t2c", "--help"]
+try:
+    cli.console_script()
+except SystemExit:
+    print(sorted({heavy} & sys.modules.keys()))
+"""
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
     assert all(verb in done.stdout for verb in VERBS)
@@ -91,7 +99,13 @@ def test_an_override_may_stand_apart_from_its_value(config, tmp_path, capsys):
 def test_an_empty_corpus(lines, config, tmp_path, capsys):
     (tmp_path / "empty.jsonl").write_text(lines)
     said = refused(
-        capsys, "run", "--config", config, "--workdir", tmp_path / "run", f"--config.corpus.sources={tmp_path / 'empty.jsonl'}"
+        capsys,
+        "run",
+        "--config",
+        config,
+        "--workdir",
+        tmp_path / "run",
+        f"--config.corpus.sources={tmp_path / 'empty.jsonl'}",
     )
     assert "no pair" in said or "empty" in said or "malformed" in said
     assert not (tmp_path / "run" / "tokenizer").exists()

@@ -28,21 +28,38 @@ def test_sizes(sizes, devices, expected):
     assert tuple(axis_sizes(MeshConfig(*sizes), devices).values()) == expected
 
 
-@pytest.mark.parametrize(("sizes", "devices"), [((3, 1, 1), 8), ((-1, 3, 1), 8), ((2, 2, 2), 4), ((1, 1, 1), 8), ((-1, 4, 4), 8)])
+@pytest.mark.parametrize(
+    ("sizes", "devices"), [((3, 1, 1), 8), ((-1, 3, 1), 8), ((2, 2, 2), 4), ((1, 1, 1), 8), ((-1, 4, 4), 8)]
+)
 def test_sizes_that_do_not_fit(sizes, devices):
-    with pytest.raises(UserError, match=rf"config\.mesh data=.* does not fit {devices} device\(s\); its sizes must multiply to {devices}"):
+    with pytest.raises(
+        UserError,
+        match=rf"config\.mesh data=.* does not fit {devices} device\(s\); its sizes must multiply to {devices}",
+    ):
         axis_sizes(MeshConfig(*sizes), devices)
 
 
 @pytest.mark.parametrize(
     ("sections", "message"),
     [
-        ({"mesh": {"data": 8}, "data": {"batch_size": 12}}, r"config\.data\.batch_size=12 is not divisible by mesh\.data x mesh\.fsdp x train\.microbatches = 8"),
+        (
+            {"mesh": {"data": 8}, "data": {"batch_size": 12}},
+            r"config\.data\.batch_size=12 is not divisible by mesh\.data x mesh\.fsdp x train\.microbatches = 8",
+        ),
         ({"mesh": {"data": 2, "fsdp": 4}, "train": {"microbatches": 2}}, r"batch_size=8 is not divisible by .* = 16"),
         ({"mesh": {"data": 2, "tensor": 4}}, r"config\.model\.heads=2 is not divisible by config\.mesh\.tensor=4"),
-        ({"mesh": {"tensor": 8}, "model": {"heads": 8, "feed_forward": 36}}, r"config\.model\.feed_forward=36 is not divisible by config\.mesh\.tensor=8"),
-        ({"mesh": {"fsdp": 8}, "model": {"width": 12}}, r"config\.model\.width=12 is not divisible by config\.mesh\.fsdp=8"),
-        ({"mesh": {"data": 4, "tensor": 2}, "tokenizer": {"vocab_size": 8191}}, r"config\.tokenizer\.vocab_size=8191 is not divisible by config\.mesh\.tensor=2"),
+        (
+            {"mesh": {"tensor": 8}, "model": {"heads": 8, "feed_forward": 36}},
+            r"config\.model\.feed_forward=36 is not divisible by config\.mesh\.tensor=8",
+        ),
+        (
+            {"mesh": {"fsdp": 8}, "model": {"width": 12}},
+            r"config\.model\.width=12 is not divisible by config\.mesh\.fsdp=8",
+        ),
+        (
+            {"mesh": {"data": 4, "tensor": 2}, "tokenizer": {"vocab_size": 8191}},
+            r"config\.tokenizer\.vocab_size=8191 is not divisible by config\.mesh\.tensor=2",
+        ),
     ],
 )
 def test_what_the_mesh_cannot_split(sections, message):

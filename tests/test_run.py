@@ -90,8 +90,18 @@ def test_every_artefact_is_there_and_readable(run):
 
 
 def test_people_are_told_what_happened_and_what_comes_next(run):
-    workdir, done = run
-    for words in ("mine", "tokenizer", "prepare", "train", "evaluate", "parameters", "dev loss", "tokens/s", "t2c generate"):
+    _, done = run
+    for words in (
+        "mine",
+        "tokenizer",
+        "prepare",
+        "train",
+        "evaluate",
+        "parameters",
+        "dev loss",
+        "tokens/s",
+        "t2c generate",
+    ):
         assert words in done.stderr, words
     assert "Traceback" not in done.stderr
     assert "Warning" not in done.stderr

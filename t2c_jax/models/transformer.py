@@ -129,13 +129,12 @@ class DecoderBlock(nnx.Module):
         scale = self.config.head_width**-0.5 if self.config.scale_attention else 1.0
         y_BWD = self.attention_norm(x_BWD)
         slot = step * x_BWD.shape[1]
-        k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, turn)
+        q_BWHK, k_BWHK, v_BWHK = self.attention.queries_keys_values(y_BWD, turn)
         cache = Cache(
             jax.lax.dynamic_update_slice(cache.k_BHKX, jnp.transpose(k_BWHK, (0, 2, 3, 1)), (0, 0, 0, slot)),
             jax.lax.dynamic_update_slice(cache.v_BHXK, jnp.swapaxes(v_BWHK, 1, 2), (0, 0, slot, 0)),
         )
-        q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, turn), 1, 2)
-        o_BHWK = cached_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
+        o_BHWK = cached_attention(jnp.swapaxes(q_BWHK, 1, 2), *cache, visible_BWX[:, None], bias, scale)
         x_BWD = x_BWD + self.attention.project(jnp.swapaxes(o_BHWK, 1, 2))
         q_BHWK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BWD), None), 1, 2)
         o_BHWK = cached_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
@@ -281,7 +280,7 @@ class Decoder(nnx.Module):
         if self.config.position == "rope":
             # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
             cos, sin = rotation(jnp.arange(slots // beams)[None], self.config)
-            turn = tuple(jax.lax.dynamic_slice_in_dim(part, step, 1, axis=1) for part in (cos, sin))
+            turn = jax.lax.dynamic_index_in_dim(cos, step, axis=1), jax.lax.dynamic_index_in_dim(sin, step, axis=1)
         if self.bias is not None:
             slot_step_X = jnp.arange(slots) // beams
             bias = self.bias(step[None], slot_step_X)

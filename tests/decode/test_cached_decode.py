@@ -66,7 +66,9 @@ def test_cached_steps_are_the_full_forward(position, beams, tied):
             ancestors = np.take_along_axis(ancestors, parents[..., None], axis=1)
             histories = np.take_along_axis(histories, parents[..., None], axis=1)
         ancestors = np.concatenate([ancestors, np.tile(np.arange(beams)[None, :, None], (BATCH, 1, 1))], axis=2)
-        tokens = draw.integers(3, VOCABULARY, (BATCH, beams)).astype(np.int32) if t else np.zeros((BATCH, beams), np.int32)
+        tokens = (
+            draw.integers(3, VOCABULARY, (BATCH, beams)).astype(np.int32) if t else np.zeros((BATCH, beams), np.int32)
+        )
         histories = np.concatenate([histories, tokens[..., None]], axis=2)
         crossed |= bool((ancestors != np.arange(beams)[None, :, None]).any())
         visible = np.zeros((BATCH, beams, STEPS, beams), bool)
@@ -90,7 +92,12 @@ def test_padding_of_the_source_is_not_seen():
 
     def first(source):
         step, cache = definition.bind(params).start(jnp.asarray(source), jnp.asarray(lengths), beams=1, steps=2)
-        return step(jnp.zeros((BATCH, 1), jnp.int32), jnp.int32(0), cache, jnp.ones((BATCH, 1, 2), bool) & (jnp.arange(2) < 1)[None, None])[0]
+        return step(
+            jnp.zeros((BATCH, 1), jnp.int32),
+            jnp.int32(0),
+            cache,
+            jnp.ones((BATCH, 1, 2), bool) & (jnp.arange(2) < 1)[None, None],
+        )[0]
 
     dirty = np.where(source == 0, 9, source)
     np.testing.assert_array_equal(first(source), first(dirty))

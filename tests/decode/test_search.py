@@ -48,9 +48,7 @@ class Toy:
     def ranked(self, row: int, alpha: float):
         """Every sequence that ends within the steps, best first."""
         others = [token for token in range(self.vocabulary) if token != EOS]
-        ended = [
-            (*body, EOS) for length in range(self.steps) for body in itertools.product(others, repeat=length)
-        ]
+        ended = [(*body, EOS) for length in range(self.steps) for body in itertools.product(others, repeat=length)]
         scored = [(self.log_p(row, sequence) / len(sequence) ** alpha, sequence) for sequence in ended]
         return sorted(scored, reverse=True)
 
@@ -89,7 +87,9 @@ def plain_beam(toy, row, beams, alpha):
     live, done = [(0.0, ())], []
     for _ in range(toy.steps):
         grown = [
-            (toy.log_p(row, (*tokens, token)), (*tokens, token)) for _, tokens in live for token in range(toy.vocabulary)
+            (toy.log_p(row, (*tokens, token)), (*tokens, token))
+            for _, tokens in live
+            for token in range(toy.vocabulary)
         ]
         best = sorted(grown, reverse=True)[: 2 * beams]
         done += [(score / len(tokens) ** alpha, tokens) for score, tokens in best[:beams] if tokens[-1] == EOS]
@@ -151,9 +151,7 @@ def test_without_an_eos_the_answer_is_unfinished_and_whole():
         for row in range(toy.batch):
             sequence = found.tokens[row, 0].tolist()
             alpha = 0.6 if found.tokens.shape[1] > 1 else 0.0
-            np.testing.assert_allclose(
-                found.scores[row, 0], toy.log_p(row, sequence) / 5**alpha, rtol=1e-5
-            )
+            np.testing.assert_allclose(found.scores[row, 0], toy.log_p(row, sequence) / 5**alpha, rtol=1e-5)
 
 
 def test_an_immediate_eos_is_an_empty_answer():

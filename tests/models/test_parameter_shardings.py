@@ -86,4 +86,6 @@ def test_count_and_abstract_parameters_agree_with_the_drawn_ones():
     assert count(drawn) == count(definition.abstract_params())
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), drawn)
     assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), definition.abstract_params())
-    assert jax.tree.structure(drawn) == jax.tree.structure(definition.shardings(meshes.make_mesh(experiment(mesh=MESHES["data=8"]))))
+    assert jax.tree.structure(drawn) == jax.tree.structure(
+        definition.shardings(meshes.make_mesh(experiment(mesh=MESHES["data=8"])))
+    )

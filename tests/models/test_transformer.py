@@ -65,7 +65,9 @@ def test_a_segment_sees_nothing_of_its_neighbours(position):
     assert second.any()
     assert third.any()
     assert (before[second] != after[second]).any()
-    np.testing.assert_array_equal(before[~second & (values["decoder_segment_ids"] > 0)], after[~second & (values["decoder_segment_ids"] > 0)])
+    np.testing.assert_array_equal(
+        before[~second & (values["decoder_segment_ids"] > 0)], after[~second & (values["decoder_segment_ids"] > 0)]
+    )
 
 
 def test_a_target_position_sees_nothing_after_it():
@@ -81,7 +83,13 @@ def test_a_target_position_sees_nothing_after_it():
 
 @pytest.mark.parametrize(
     ("scan", "remat", "position"),
-    [(False, "none", "rope"), (False, "none", "t5"), (True, "full", "rope"), (False, "full", "t5"), (True, "dots", "t5")],
+    [
+        (False, "none", "rope"),
+        (False, "none", "t5"),
+        (True, "full", "rope"),
+        (False, "full", "t5"),
+        (True, "dots", "t5"),
+    ],
 )
 def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, position):
     """Losses and gradients, scanned or unrolled, kept or computed again; dropout's draws are the same too."""
@@ -113,7 +121,7 @@ def test_tied_and_untied_tables():
     untied, params = drawn(replace(MODEL, tied_embeddings=False))
     assert params["output"].shape == (VOCABULARY, MODEL.width)
     np.testing.assert_array_equal(untied.bind(params).output_table(), params["output"])
-    sums, gradient = loss_and_gradient(replace(MODEL, tied_embeddings=False), params, batch())
+    _, gradient = loss_and_gradient(replace(MODEL, tied_embeddings=False), params, batch())
     assert float(jnp.abs(gradient["output"]).max()) > 0
     assert float(jnp.abs(gradient["embedding"]["embedding"]).max()) > 0
 
@@ -171,7 +179,10 @@ def test_each_layer_drops_other_elements(scan):
         encoder = {**params["encoder"], "blocks": kept}
         model = definition.bind({**params, "encoder": encoder})
         return model.encode(
-            values["encoder_input_tokens"], values["encoder_segment_ids"], values["encoder_positions"], jax.random.key(3)
+            values["encoder_input_tokens"],
+            values["encoder_segment_ids"],
+            values["encoder_positions"],
+            jax.random.key(3),
         )
 
     assert bool((only(0) != only(1)).any())

@@ -63,9 +63,7 @@ def test_a_checkpoint_holds_its_own_step_though_the_state_is_donated(tmp_path):
     """Each state is consumed by the next update as soon as ``save`` returns, long before it is on disk."""
     step = jax.jit(lambda state: jax.tree.map(lambda leaf: leaf + 1, state), donate_argnums=0)
     state = {"step": jnp.zeros(()), "params": {name: jnp.zeros((1 << 20,)) for name in "abcdef"}}
-    abstract = jax.tree.map(
-        lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state
-    )
+    abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=leaf.sharding), state)
     checkpoints = Checkpoints(tmp_path / "checkpoints", ABOUT, keep=4)
     for number in range(1, 13):
         state = step(state)
@@ -237,10 +235,9 @@ def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(compiled, tmp_p
         checkpoints.save(1, state, None)
         checkpoints.wait()
         (small / "filler").write_bytes(b"\0" * (shutil.disk_usage(small).free - 20_000))
+        checkpoints.save(2, state, None)
         with pytest.raises(UserError, match="disk is full; free some space and run the same command again"):
-            for step in (2, 3):
-                checkpoints.save(step, state, None)
-                checkpoints.wait()
+            checkpoints.wait()
         with contextlib.suppress(Exception):
             checkpoints.close()
         (small / "filler").unlink()

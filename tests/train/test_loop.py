@@ -30,7 +30,7 @@ def failed(capsys):
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(prepared, capsys):  # noqa: F811
     """The step is named, its batch kept, and no checkpoint holds what it made."""
-    config, workdir = prepared
+    _, workdir = prepared
     wild = ["--config.optimizer.learning_rate=1e30", "--config.train.save_every=1"]
     assert main("train", "--workdir", workdir, *wild) == 2
     line = failed(capsys)
@@ -138,7 +138,7 @@ def test_without_dev_pairs_there_is_no_dev_loss(prepared, capsys):  # noqa: F811
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_refused_before_any_work(prepared, capsys):  # noqa: F811
-    config, workdir = prepared
+    _, workdir = prepared
     assert jax.device_count() == 8
     assert main("train", "--workdir", workdir, "--config.data.batch_size=12") == 2
     assert "config.data.batch_size=12 is not divisible by" in failed(capsys)

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, drawn, experiment, on_device
+from tiny import DATA, assert_close, batch, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.train.loss import chunked_sums, token_sums

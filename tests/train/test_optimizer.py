@@ -48,9 +48,7 @@ def test_the_rate_rises_to_its_peak_and_never_again(schedule):
 @pytest.mark.parametrize("activation", ["gated_gelu", "relu"])
 def test_weight_decay_reaches_all_matrices_and_nothing_else(activation):
     """Norm scales and the relative bias are no directions to shrink; every other parameter is."""
-    definition = Definition(
-        replace(MODEL, position="t5", tied_embeddings=False, activation=activation), VOCABULARY
-    )
+    definition = Definition(replace(MODEL, position="t5", tied_embeddings=False, activation=activation), VOCABULARY)
     mask = flat(decayed(definition.abstract_params(), OptimizerConfig().decay_mask))
     left_out = {path for path, hit in mask.items() if not hit}
     assert left_out == {path for path in mask if path.endswith((".scale", ".table"))}

@@ -9,7 +9,6 @@ import time
 from dataclasses import replace
 
 import jax
-import pytest
 from small_run import command, environment, prepared, records, t2c  # noqa: F401
 from tiny import assert_same
 
@@ -23,7 +22,10 @@ from t2c_jax.workdir import Workdir
 
 STEPS = 120
 # Saves, lines and measurements that do not fall together: what a checkpoint leaves unlogged must not be lost.
-OVERRIDES = [f"--config.train.{key}={value}" for key, value in (("steps", STEPS), ("save_every", 15), ("log_every", 4), ("eval_every", 50))]
+OVERRIDES = [
+    f"--config.train.{key}={value}"
+    for key, value in (("steps", STEPS), ("save_every", 15), ("log_every", 4), ("eval_every", 50))
+]
 
 
 def state_of(path):

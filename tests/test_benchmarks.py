@@ -1,0 +1,43 @@
+"""Every benchmark, run as a person runs it, at a toy shape: what it measures means nothing, that it measures is all."""
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from t2c_jax import runtime
+
+# The peer's second turn, in t2c's own environment, is taken once; elsewhere the user has that environment already.
+COMMANDS = {
+    "train_step.py": ("torch", "transformers"),
+    "train_step.py --padded": ("torch", "transformers"),
+    "decode.py": ("torch", "transformers", "ctranslate2"),
+    "pipeline.py": (),
+}
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_benchmark(command, repository):
+    for peer in COMMANDS[command]:  # the extra "bench"
+        pytest.importorskip(peer)
+    script, *options = command.split()
+    environment = {} if command == "train_step.py" else runtime.environment()
+    arguments = [sys.executable, str(repository / "benchmarks" / script), *options]
+    done = subprocess.run(
+        [*arguments, "--tiny", "--rounds=1", "--steps=1", "--json"],
+        env={**os.environ, **environment, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["machine"]["versions"]["jax"]
+    tables = [result["sides"]] if "sides" in result else [result["beam"], result["greedy"]]
+    for sides in tables:
+        assert len(sides) >= 2
+        assert all(side["per_second"] > 0 and side["best_seconds_per_step"] > 0 for side in sides.values())
+        assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
