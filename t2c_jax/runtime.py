@@ -60,7 +60,8 @@ def connect() -> None:
     """Joins the other processes of a run where the environment names them; otherwise this process is alone.
 
     JAX knows Cloud TPU slices, SLURM, Open MPI and Kubernetes; anywhere else ``JAX_COORDINATOR_ADDRESS``,
-    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` say it. Call it before any device is touched.
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` say it. Where JAX runs already (a notebook that calls a verb), what it
+    has is kept.
     """
     import jax
 
@@ -71,8 +72,9 @@ def connect() -> None:
         jax.distributed.initialize(
             num_processes=None if count is None else int(count), process_id=None if index is None else int(index)
         )
-    except ValueError as error:
-        if "coordinator_address" not in str(error):  # the one thing that nobody sets for a process on its own
+    except (ValueError, RuntimeError) as error:
+        alone = "coordinator_address" in str(error)  # the one thing that nobody sets for a process on its own
+        if not alone and "must be called before any JAX" not in str(error):
             raise
 
 
