@@ -53,10 +53,11 @@ def peers(name: str, worker: str, task: str = "step") -> list[Side]:
 
 @dataclass(frozen=True)
 class Turn:
-    """A turn's time, the CPU time of all its threads, and the work it did in the benchmark's unit."""
+    """A turn's time, the CPU time of all its threads and of other processes, and its work in the benchmark's unit."""
 
     seconds: float
     cpu_seconds: float
+    other_cpu_seconds: float
     work: float
 
     @property
@@ -104,10 +105,20 @@ def serve(build: Callable[[argparse.Namespace], tuple[dict[str, Task], dict[str,
     print(json.dumps(facts), file=answers)
     for line in sys.stdin:
         task = tasks[line.strip()]
-        started, cpu_started = time.perf_counter(), time.process_time()
+        all_started, cpu_started, started = _busy_seconds(), time.process_time(), time.perf_counter()
         work = sum(task() for _ in range(options.steps))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-        print(json.dumps([seconds, cpu_seconds, work]), file=answers)
+        others = max(0.0, _busy_seconds() - all_started - cpu_seconds)
+        print(json.dumps([seconds, cpu_seconds, others, work]), file=answers)
+
+
+def _busy_seconds() -> float:
+    """CPU time of all processes since boot, and what a hypervisor took; 0 where the system does not say."""
+    try:
+        user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    except (OSError, ValueError):
+        return 0.0
+    return (user + nice + system + irq + softirq + steal) / os.sysconf("SC_CLK_TCK")
 
 
 @contextlib.contextmanager
@@ -162,6 +173,7 @@ def summary(turns: Sequence[Turn], steps: int) -> dict[str, float]:
     return {
         "seconds_per_step": statistics.median(turn.seconds for turn in turns) / steps,
         "best_seconds_per_step": min(turn.seconds for turn in turns) / steps,
+        "other_processes_cores": statistics.median(turn.other_cpu_seconds / turn.seconds for turn in turns),
         "cpu_seconds_per_step": statistics.median(turn.cpu_seconds for turn in turns) / steps,
         "per_second": statistics.median(turn.rate for turn in turns),
         "best_per_second": max(turn.rate for turn in turns),
@@ -176,20 +188,25 @@ def ratio(ours: Sequence[Turn], peer: Sequence[Turn]) -> float:
 def compare(
     title: str, unit: str, turns: Mapping[str, Sequence[Turn]], steps: int, against: Sequence[Side], own: Side
 ) -> dict[str, Any]:
-    """Prints a table of our side and its peers; returns it as plain values."""
+    """Prints a table of our side and its peers; returns it as plain values.
+
+    Times are medians but for the best. "others" are the cores that other processes took meanwhile: where it is not
+    near 0, the machine was not ours to measure.
+    """
     result: dict[str, Any] = {own.name: summary(turns[own.name], steps)}
     for side in against:
         result[side.name] = summary(turns[side.name], steps)
         result[side.name]["ratio"] = ratio(turns[own.name], turns[side.name])
     console.table(
         title,
-        ("", "s/step", "best", "CPU s", f"{unit}/s", "ours is"),
+        ("", "s/step", "best", "CPU s", "others", f"{unit}/s", "ours is"),
         [
             (
                 name,
                 f"{side['seconds_per_step']:.3f}",
                 f"{side['best_seconds_per_step']:.3f}",
                 f"{side['cpu_seconds_per_step']:.3f}",
+                f"{side['other_processes_cores']:.2f}",
                 f"{side['per_second']:,.0f}",
                 f"{side['ratio']:.2f} x" if "ratio" in side else "",
             )

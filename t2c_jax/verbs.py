@@ -235,7 +235,8 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
     rows += [(f"{experiment.evaluate.split} {metric.title}", _score(scores, metric.name)) for metric in METRICS]
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
-    console.say(f'  t2c generate --workdir {workdir.path} "Return the sum of two numbers."')
+    signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
+    console.say(f"  t2c generate --workdir {workdir.path} $'{signature}Return True if the name is valid.'")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 

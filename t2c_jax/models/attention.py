@@ -160,17 +160,6 @@ class Attention(nnx.Module):
         """Projected keys, rotated, and values."""
         return rotate(self._split(x_BLD, self.key[...]), turn), self._split(x_BLD, self.value[...])
 
-    def queries_keys_values(
-        self, x_BLD: Float[Array, "B L D"], turn: Rotation | None
-    ) -> tuple[Float[Array, "B L H K"], Float[Array, "B L H K"], Float[Array, "B L H K"]]:
-        """All three of the same ``x`` by one product: with few rows, three small ones leave cores idle.
-
-        Where it is called in a loop, the compiler puts the kernels side by side before it.
-        """
-        kernels = [part[...] for part in (self.query, self.key, self.value)]
-        q, k, v = jnp.split(self._split(x_BLD, jnp.concatenate(kernels, axis=1)), 3, axis=2)
-        return rotate(q, turn), rotate(k, turn), v
-
     def project(self, o_BLHK: Float[Array, "B L H K"]) -> Float[Array, "B L D"]:
         """Heads back into the residual stream."""
         batch, length, heads, head_width = o_BLHK.shape

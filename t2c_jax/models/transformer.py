@@ -129,12 +129,13 @@ class DecoderBlock(nnx.Module):
         scale = self.config.head_width**-0.5 if self.config.scale_attention else 1.0
         y_BWD = self.attention_norm(x_BWD)
         slot = step * x_BWD.shape[1]
-        q_BWHK, k_BWHK, v_BWHK = self.attention.queries_keys_values(y_BWD, turn)
+        k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, turn)
         cache = Cache(
             jax.lax.dynamic_update_slice(cache.k_BHKX, jnp.transpose(k_BWHK, (0, 2, 3, 1)), (0, 0, 0, slot)),
             jax.lax.dynamic_update_slice(cache.v_BHXK, jnp.swapaxes(v_BWHK, 1, 2), (0, 0, slot, 0)),
         )
-        o_BHWK = cached_attention(jnp.swapaxes(q_BWHK, 1, 2), *cache, visible_BWX[:, None], bias, scale)
+        q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, turn), 1, 2)
+        o_BHWK = cached_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
         x_BWD = x_BWD + self.attention.project(jnp.swapaxes(o_BHWK, 1, 2))
         q_BHWK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BWD), None), 1, 2)
         o_BHWK = cached_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
