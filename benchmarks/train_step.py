@@ -13,9 +13,10 @@ peer's in random batches padded to their longest pair (as DataCollatorForSeq2Seq
 loop without Trainer's own overhead, with as many pairs in a batch as make the same number of real tokens a step. Pairs
 too long for our rows are left out on both sides, and making the batches is a part of the step on both.
 
-Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the rate of
-large square float32 products in the same rounds. Model FLOPs are 3 times those of the forward pass (the backward pass
-has two products for each), a multiply-add counts 2, and attention counts in full though half of it may be masked:
+Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the best
+rate of large square float32 products in the same rounds. Model FLOPs are 3 times those of the forward pass (the
+backward pass has two products for each), a multiply-add counts 2, and attention counts in full though half of it may
+be masked:
 
     encoder, each source token and layer   2 (4 D H K + 3 D F) + 4 S H K
     decoder, each target token and layer   2 (6 D H K + 3 D F) + 4 (T + S) H K
@@ -192,9 +193,9 @@ def share_of_peak(
     step: Sequence[_rounds.Turn], peak: Sequence[_rounds.Turn], steps: int, flops_of_step: float
 ) -> dict[str, float]:
     """Our step against the machine's own products."""
-    machine = median(turn.rate for turn in peak)
+    machine = max(turn.rate for turn in peak)
     reached = median(flops_of_step * steps / turn.seconds for turn in step)
-    share = median(flops_of_step * steps / a.seconds / b.rate for a, b in zip(step, peak, strict=True))
+    share = reached / machine
     console.say(
         f"{flops_of_step / 1e9:.1f} GFLOP a step: {reached / 1e9:.0f} GFLOP/s, {share:.0%} of the"
         f" {machine / 1e9:.0f} GFLOP/s that large float32 products reach here"

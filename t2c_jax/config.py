@@ -166,7 +166,7 @@ class DecodeConfig:
     """Search."""
 
     beam_size: int = knob(4, "Hypotheses kept; 1 is greedy.")
-    length_penalty: float = knob(0.6, "alpha in log p / length**alpha; 0 ranks by log-probability alone.")
+    length_penalty: float = knob(1.0, "alpha in log p / length**alpha; 0 ranks by log-probability alone.")
     max_tokens: int = knob(256, "Tokens generated at most.")
     batch_size: int = knob(16, "Prompts decoded together.")
 

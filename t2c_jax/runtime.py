@@ -20,8 +20,8 @@ def environment() -> dict[str, str]:
     """The variables that ``t2c`` sets for itself and that must stand before the process starts.
 
     XLA's CPU client takes a train step's temporaries, gigabytes, anew from malloc at each step, and the kernel hands
-    them out in pages of 4 KiB. Asking glibc for transparent huge pages saves a quarter of a small model's step
-    (README, Results). Where the C library is another one, or the user has set the tunable, there is nothing to set.
+    them out in pages of 4 KiB. Asking glibc for transparent huge pages saves the time to touch each of them. Where the
+    C library is another one, or the user has set the tunable, there is nothing to set.
     """
     tunables = os.environ.get(_TUNABLES, "")
     if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc" or _HUGE_PAGES in tunables:
