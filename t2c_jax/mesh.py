@@ -30,6 +30,11 @@ RULES: Mapping[str, tuple[str, ...] | None] = {
     "mlp": ("tensor",),
     "vocab": ("tensor",),
     "relative_buckets": None,
+    "pointer": None,
+    "recurrent": ("tensor",),  # hidden units of a recurrent layer, its gates side by side
+    "state": None,  # the hidden units that a recurrent layer reads
+    "positions": None,
+    "token_types": None,
     "layers": None,
     "norm": None,
     "activation": None,  # the width of an activation: its rows are split already

@@ -44,19 +44,21 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
     """The corpus to a tokenizer, with its lossless proof."""
     from t2c_jax.data.tokenizer import build_tokenizer
 
-    return build_tokenizer(experiment.tokenizer, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    return build_tokenizer(experiment, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
 
 
 @_once
 def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
+    from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, build_tokens
     from t2c_jax.data.report import show_fits
-    from t2c_jax.data.tokenizer import Tokenizer
+    from t2c_jax.data.tokenizer import Tokenizers
 
-    counts = build_tokens(workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
-    prefix = Tokenizer.load(workdir.tokenizer).encode(experiment.data.prefix)
-    fits = show_fits(Tokens.open(workdir.tokens, "train"), experiment.data, experiment.seed, len(prefix))
+    data = experiment.data
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    objective = translate(Tokenizers.load(workdir.tokenizer, data.direction), data)
+    fits = show_fits(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
@@ -160,17 +162,20 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.data.tokenizer import Tokenizer
-    from t2c_jax.decode.generate import Generator
+    from t2c_jax.data.inputs import TokenInputs
+    from t2c_jax.data.objectives import translate
+    from t2c_jax.data.prepare import Tokens, inverse_frequency
+    from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.decode.generate import Generator, Member
     from t2c_jax.models.functional import Definition
     from t2c_jax.train.checkpoint import Checkpoints
     from t2c_jax.train.loop import about
 
-    pieces = Tokenizer.load(workdir.tokenizer)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     mesh = meshes.make_mesh(experiment)
-    definition = Definition(experiment.model, pieces.vocab_size)
+    definition = Definition(experiment.model, tokenizers.target.vocab_size)
     if params is None:
-        checkpoints = Checkpoints(workdir.checkpoints, about(experiment, pieces), read_only=True)
+        checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
         steps = checkpoints.steps()
         step = checkpoints.best() if step is None else step
         if step is None or step not in steps:
@@ -183,7 +188,13 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
         )
         params = checkpoints.restore_params(step, abstract)
         checkpoints.close()
-    return step or 0, Generator(definition, params, pieces, experiment.data, experiment.decode, mesh)
+    bonus = None
+    if experiment.decode.idf_weight:
+        bonus = experiment.decode.idf_weight * inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
+    objective = translate(tokenizers, experiment.data, copy=experiment.model.copy)
+    inputs = TokenInputs(tokenizers, objective, experiment.data)
+    members = [Member(definition, params)]
+    return step or 0, Generator(members, inputs, tokenizers.target, experiment.decode, mesh, bonus)
 
 
 def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
@@ -198,7 +209,7 @@ def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequen
     def sample(params: Any) -> list[Mapping[str, str]]:
         if not made:
             made.append(_generator(experiment, workdir, None, params)[1])
-        made[0].params = params
+        made[0].params = [params]
         answers = made[0].generate([pair.text for pair in pairs])
         return [
             {"text": pair.text, "reference": pair.code, "prediction": answer.code}

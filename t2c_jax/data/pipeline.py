@@ -17,13 +17,13 @@ of S = 6 and T = 6 (1 is eos, 0 is pad):
     decoder_loss_weights    1 1 1 1 1 0
 
 All are int32 of shape (B, S) or (B, T), the weights float32. Segment ids and positions are there also where every
-row holds one pair.
+row holds one pair. Where the model copies and sources and targets have tokenizers of their own,
+``encoder_copy_tokens`` (B, S) says what each source token is as a target, 0 for nothing.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +31,7 @@ import numpy as np
 
 from t2c_jax import runtime
 from t2c_jax.config import DataConfig
-from t2c_jax.data.objectives import translate, translate_lengths
+from t2c_jax.data.objectives import Translate
 from t2c_jax.data.packing import Plan, Rows, plan
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.errors import UserError
@@ -65,9 +65,9 @@ class Batches:
         tokens: Tokens,
         data: DataConfig,
         seed: int,
+        objective: Translate | None = None,
         *,
         repeat: bool = True,
-        prefix: Sequence[int] = (),
         process_index: int = 0,
         process_count: int = 1,
     ) -> None:
@@ -77,25 +77,23 @@ class Batches:
           tokens: a split.
           data: lengths, batch size, packing.
           seed: of the order.
+          objective: makes sources and targets of pairs; by default text to code.
           repeat: epochs without end, or one pass.
-          prefix: the ids of ``data.prefix``.
           process_index, process_count: this host among those that share a global batch.
 
         Raises:
           UserError: the hosts cannot share the batch evenly, or no pair fits a row.
         """
-        if bool(data.prefix) != bool(len(prefix)):
-            raise ValueError("prefix must be the ids of data.prefix")
         if data.batch_size % process_count:
             raise UserError(
                 f"config.data.batch_size={data.batch_size} is not divisible by the number of hosts, {process_count}"
             )
         self._tokens, self._data, self._repeat = tokens, data, repeat
         self._seed = seed if repeat else 0
-        self._prefix = np.array(prefix, np.int32)
+        self._objective = objective or Translate()
         self._process_index = process_index
         self._local_size = data.batch_size // process_count
-        lengths = translate_lengths(tokens.text_lengths, tokens.code_lengths, len(prefix))
+        lengths = self._objective.lengths(tokens.text_lengths, tokens.code_lengths)
         pool = data.packing_pool if data.pack else 0
         self.plan: Plan = plan(*lengths, data.encoder_length, data.decoder_length, pool, self._seed)
         self._epochs: dict[int, Rows] = {}
@@ -142,26 +140,34 @@ class Batches:
 
     def _assembled(self, rows: Rows) -> Batch:
         tokens, data = self._tokens, self._data
-        examples = [translate(tokens.text(i), tokens.code(i), self._prefix) for i in rows.pairs.tolist()]
+        objective = self._objective
+        examples = [objective.example(tokens.text(i), tokens.code(i)) for i in rows.pairs.tolist()]
         encoder = _laid_out([source for source, _ in examples], rows.starts, data.encoder_length)
         decoder = _laid_out([target for _, target in examples], rows.starts, data.decoder_length)
-        return {
+        weights_BT = (decoder.segments_BL > 0).astype(np.float32)
+        if self._repeat and objective.weights is not None:
+            weights_BT *= objective.weights[decoder.tokens_BL]
+        batch = {
             "encoder_input_tokens": encoder.tokens_BL,
             "encoder_segment_ids": encoder.segments_BL,
             "encoder_positions": encoder.positions_BL,
             "decoder_target_tokens": decoder.tokens_BL,
-            "decoder_input_tokens": decoder.shifted_right(),
+            "decoder_input_tokens": decoder.shifted_right(objective.start),
             "decoder_segment_ids": decoder.segments_BL,
             "decoder_positions": decoder.positions_BL,
-            "decoder_loss_weights": (decoder.segments_BL > 0).astype(np.float32),
+            "decoder_loss_weights": weights_BT,
         }
+        if objective.copy_table is not None:
+            batch["encoder_copy_tokens"] = objective.copy_table[encoder.tokens_BL]
+        return batch
 
     def shapes(self) -> dict[str, tuple[tuple[int, int], np.dtype]]:
         """Shape and dtype of each array of this host's batches."""
         lengths = {"encoder": self._data.encoder_length, "decoder": self._data.decoder_length}
+        keys = KEYS if self._objective.copy_table is None else (*KEYS, "encoder_copy_tokens")
         return {
             key: ((self._local_size, lengths[key[:7]]), np.dtype(np.float32 if key.endswith("weights") else np.int32))
-            for key in KEYS
+            for key in keys
         }
 
     def dataset(self, start_step: int, stop_step: int) -> tf.data.Dataset:
@@ -171,11 +177,11 @@ class Batches:
 
         def compute(step: np.ndarray) -> list[np.ndarray]:
             batch = self.batch(int(step))
-            return [batch[key] for key in KEYS]
+            return [batch[key] for key in shapes]
 
         def graph(step: Any) -> dict[str, Any]:
-            arrays = tf.numpy_function(compute, [step], [shapes[key][1] for key in KEYS], stateful=False)
-            return {key: tf.ensure_shape(array, shapes[key][0]) for key, array in zip(KEYS, arrays, strict=True)}
+            arrays = tf.numpy_function(compute, [step], [dtype for _, dtype in shapes.values()], stateful=False)
+            return {key: tf.ensure_shape(array, shapes[key][0]) for key, array in zip(shapes, arrays, strict=True)}
 
         options = tf.data.Options()
         options.deterministic = True
@@ -186,42 +192,6 @@ class Batches:
         return steps.map(graph, num_parallel_calls=2).prefetch(4).with_options(options)
 
 
-def train_batches(
-    tokens: Tokens,
-    data: DataConfig,
-    seed: int,
-    start_step: int,
-    stop_step: int,
-    *,
-    prefix: Sequence[int] = (),
-    process_index: int = 0,
-    process_count: int = 1,
-) -> tf.data.Dataset:
-    """This host's rows of the batches of steps ``start_step`` to ``stop_step - 1``; see ``Batches``."""
-    batches = Batches(tokens, data, seed, prefix=prefix, process_index=process_index, process_count=process_count)
-    return batches.dataset(start_step, stop_step)
-
-
-def eval_batches(
-    tokens: Tokens,
-    data: DataConfig,
-    *,
-    max_batches: int | None = None,
-    prefix: Sequence[int] = (),
-    process_index: int = 0,
-    process_count: int = 1,
-) -> tf.data.Dataset:
-    """Each pair once, in an order drawn once and for all; every host gets the same number of batches.
-
-    The last batch is filled up with empty rows, whose weights are 0. ``max_batches`` takes the first of them, an
-    even sample of the pairs.
-    """
-    batches = Batches(
-        tokens, data, 0, repeat=False, prefix=prefix, process_index=process_index, process_count=process_count
-    )
-    return batches.dataset(0, batches.per_pass if max_batches is None else min(batches.per_pass, max_batches))
-
-
 @dataclass(frozen=True)
 class _Side:
     """One side's rows: tokens, segment ids (from 1; 0 is padding) and positions within the segment."""
@@ -230,10 +200,10 @@ class _Side:
     segments_BL: np.ndarray
     positions_BL: np.ndarray
 
-    def shifted_right(self) -> np.ndarray:
-        """Teacher forcing's input: each segment's tokens one later, after pad as the start token."""
-        shifted_BL = np.roll(self.tokens_BL, 1, axis=1)
-        return np.where((self.segments_BL > 0) & (self.positions_BL > 0), shifted_BL, 0)
+    def shifted_right(self, start: int) -> np.ndarray:
+        """Teacher forcing's input: each segment's tokens one later, after the start token."""
+        shifted_BL = np.where(self.positions_BL > 0, np.roll(self.tokens_BL, 1, axis=1), start)
+        return np.where(self.segments_BL > 0, shifted_BL, 0).astype(np.int32)
 
 
 def _laid_out(sequences: list[np.ndarray], starts: np.ndarray, length: int) -> _Side:

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from t2c_jax import console
-from t2c_jax.data.tokenizer import SPLITS, Tokenizer, advancing, in_batches
+from t2c_jax.config import DataConfig
+from t2c_jax.data.tokenizer import SPLITS, Tokenizers, advancing, in_batches
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import StageResult, Workdir, digest
 
@@ -141,33 +142,35 @@ def _offsets(lengths: Sequence[int]) -> np.ndarray:
     return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])
 
 
-def build_tokens(workdir: Workdir, pairs: Callable[[str], Iterable[Pair]]) -> StageResult:
-    """The tokens stage. It reads no part of the config: the corpus and the tokenizer decide it.
+def build_tokens(data: DataConfig, workdir: Workdir, pairs: Callable[[str], Iterable[Pair]]) -> StageResult:
+    """The tokens stage. The corpus and the tokenizers decide it.
 
     Args:
+      data: says which side an encoder's own tokenizer reads.
       workdir: holds the finished corpus and tokenizer; gets ``tokens/``.
       pairs: a split's pairs, in an order that is always the same.
 
     Raises:
       UserError: the corpus or the tokenizer is missing.
     """
-    tokenizer = Tokenizer.load(workdir.tokenizer)
+    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
 
     def build(directory: Path) -> dict[str, Any]:
         with console.progress("tokens", None, "pairs") as bar:
             splits = {
-                split: write_split(directory / split, tokenizer, advancing(bar, pairs(split))) for split in SPLITS
+                split: write_split(directory / split, tokenizers, advancing(bar, pairs(split))) for split in SPLITS
             }
         files = sorted(path for path in directory.rglob("*.npy"))
         return {"splits": splits, "files": {str(path.relative_to(directory)): digest(path) for path in files}}
 
-    return workdir.stage("tokens", {}, {"corpus": workdir.digest("corpus"), "tokenizer": tokenizer.digest}, build)
+    return workdir.stage("tokens", {}, {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}, build)
 
 
-def write_split(directory: Path, tokenizer: Tokenizer, pairs: Iterable[Pair]) -> dict[str, int]:
+def write_split(directory: Path, tokenizers: Tokenizers, pairs: Iterable[Pair]) -> dict[str, int]:
     """Writes one split's columns; returns its counts of pairs and of tokens on both sides."""
     directory.mkdir()
-    token = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
+    text, code = tokenizers.text, tokenizers.code
+    token = np.uint16 if max(text.vocab_size, code.vocab_size) <= 2**16 else np.uint32
     counts = {"pairs": 0, "text_tokens": 0, "code_tokens": 0}
     with (
         ColumnWriter(directory, "text", token) as text_column,
@@ -175,8 +178,8 @@ def write_split(directory: Path, tokenizer: Tokenizer, pairs: Iterable[Pair]) ->
         ColumnWriter(directory, "id", np.uint8) as id_column,
     ):
         for batch in in_batches(pairs):
-            texts = tokenizer.encode_batch([pair.text for pair in batch])
-            codes = tokenizer.encode_batch([pair.code for pair in batch])
+            texts = text.encode_batch([pair.text for pair in batch])
+            codes = code.encode_batch([pair.code for pair in batch])
             text_column.extend(texts)
             code_column.extend(codes)
             id_column.extend(np.frombuffer(pair.id.encode("utf-8"), np.uint8) for pair in batch)
@@ -184,3 +187,12 @@ def write_split(directory: Path, tokenizer: Tokenizer, pairs: Iterable[Pair]) ->
             counts["text_tokens"] += sum(map(len, texts))
             counts["code_tokens"] += sum(map(len, codes))
     return counts
+
+
+def inverse_frequency(tokens: Tokens, tokenizers: Tokenizers) -> np.ndarray:
+    """log(N / n) for each target id, n of N targets having it (Gu et al. 2016, equation 7); 0 for those in none."""
+    targets = tokens.code if tokenizers.direction == "text_to_code" else tokens.text
+    found = np.zeros(tokenizers.target.vocab_size, np.int64)
+    for i in range(len(tokens)):
+        found[np.unique(targets(i))] += 1
+    return np.where(found > 0, np.log(len(tokens) / np.maximum(found, 1)), 0.0).astype(np.float32)

@@ -8,7 +8,7 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig
-from t2c_jax.data.objectives import translate_lengths
+from t2c_jax.data.objectives import Translate
 from t2c_jax.data.order import permutation
 from t2c_jax.data.packing import plan
 from t2c_jax.data.prepare import Tokens
@@ -32,14 +32,14 @@ class Fit:
     left_out_share: float
 
 
-def fits(tokens: Tokens, data: DataConfig, seed: int = 0, prefix_length: int = 0) -> list[Fit]:
+def fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) -> list[Fit]:
     """The config's own encoder length first, then others by how they pack.
 
     Rows fill up on both sides when S : T is the ratio of the tokens on both sides; the candidates lie around it.
     Where there are many pairs a sample of them is planned; else the figures are those of a run with this seed.
     """
     sample = np.sort(permutation(len(tokens), seed)[:_SAMPLE])
-    source, target = translate_lengths(tokens.text_lengths[sample], tokens.code_lengths[sample], prefix_length)
+    source, target = objective.lengths(tokens.text_lengths[sample], tokens.code_lengths[sample])
     fitting = target <= data.decoder_length
     ideal = data.decoder_length * source[fitting].sum() / max(target[fitting].sum(), 1)
     candidates = {max(round(ideal * share / _MULTIPLE), 1) * _MULTIPLE for share in (0.7, 0.8, 0.9, 1.0, 1.1)}
@@ -53,12 +53,13 @@ def fits(tokens: Tokens, data: DataConfig, seed: int = 0, prefix_length: int = 0
     return [fit(data.encoder_length), *sorted(others, key=lambda fit: -fit.real_token_share)]
 
 
-def show_fits(tokens: Tokens, data: DataConfig, seed: int = 0, prefix_length: int = 0) -> list[Fit]:
+def show_fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) -> list[Fit]:
     """``fits``, as a table for people; warns where another encoder length would pack clearly tighter."""
-    found = fits(tokens, data, seed, prefix_length)
-    ratio = float(np.sum(tokens.text_lengths) / max(np.sum(tokens.code_lengths), 1))
+    found = fits(tokens, data, objective, seed)
+    source, target = objective.lengths(tokens.text_lengths, tokens.code_lengths)
+    ratio = float(np.sum(source) / max(np.sum(target), 1))
     console.table(
-        f"Packing at decoder_length={data.decoder_length} ({ratio:.2f} text tokens a code token)",
+        f"Packing at decoder_length={data.decoder_length} ({ratio:.2f} source tokens a target token)",
         ("encoder_length", "real tokens", "pairs left out"),
         [
             (

@@ -5,7 +5,7 @@ Letters: B batch, S source, W beams, T steps.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,10 +14,10 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import DataConfig, DecodeConfig
-from t2c_jax.data.objectives import source
+from t2c_jax.config import DecodeConfig
+from t2c_jax.data.inputs import Inputs, Source
 from t2c_jax.data.tokenizer import Tokenizer
-from t2c_jax.decode.search import Hypotheses, beam_search, greedy_search
+from t2c_jax.decode.search import Hypotheses, Rules, beam_search, ensemble, greedy_search
 from t2c_jax.models.functional import Definition
 from t2c_jax.workdir import digest
 
@@ -32,42 +32,60 @@ class Answer:
     prompt_truncated: bool  # True where the text was longer than config.data.encoder_length
 
 
-class Generator:
-    """Answers prompts with one set of parameters.
+@dataclass(frozen=True)
+class Member:
+    """A model with its parameters."""
 
-    Prompts are sorted by length and padded to the next power of two, and a batch is either full or a single prompt;
-    so a handful of shapes is compiled, however many prompts there are.
+    definition: Definition
+    params: Any
+
+
+class Generator:
+    """Answers prompts with one set of parameters, or with the average of several.
+
+    Prompts are sorted by length and padded to a handful of shapes, and a batch is either full or a single prompt; so a
+    handful of programs is compiled, however many prompts there are.
     """
 
     def __init__(
         self,
-        definition: Definition,
-        params: Any,
+        members: Sequence[Member],
+        inputs: Inputs,
         tokenizer: Tokenizer,
-        data: DataConfig,
         decode: DecodeConfig,
         mesh: Mesh,
+        bonus_V: np.ndarray | None = None,
     ) -> None:
-        self.params, self.tokenizer, self.data, self.decode, self.mesh = params, tokenizer, data, decode, mesh
-        self._prefix = np.array(tokenizer.encode(data.prefix), np.int32)
+        """Compiles nothing yet.
+
+        Args:
+          members: models over the same tokenizers; several make an ensemble.
+          inputs: reads prompts.
+          tokenizer: writes answers.
+          decode: the search.
+          mesh: what the parameters lie on.
+          bonus_V: added to each token's log-probability.
+        """
+        self.params = [member.params for member in members]
+        self.inputs, self.tokenizer, self.decode, self.mesh = inputs, tokenizer, decode, mesh
+        search = _search_function([member.definition for member in members], tokenizer, decode, bonus_V)
         # Every process gets all answers.
-        self._search = jax.jit(_search_function(definition, decode), out_shardings=meshes.replicated(mesh))
+        self._search = jax.jit(search, out_shardings=meshes.replicated(mesh))
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
 
-    def generate(self, texts: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> list[Answer]:
-        """An answer for each text, in their order; ``advance`` is told how many more are done."""
-        room = self.data.encoder_length - 1 - len(self._prefix)
-        encoded = self.tokenizer.encode_batch(texts)
-        answers: list[Answer | None] = [None] * len(texts)
-        for rows in self._batches([min(len(tokens), room) for tokens in encoded]):
-            found = self._run([source(encoded[row][:room], self._prefix) for row in rows])
+    def generate(self, sources: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> list[Answer]:
+        """An answer for each source, in their order; ``advance`` is told how many more are done."""
+        read = self.inputs.read(sources)
+        answers: list[Answer | None] = [None] * len(sources)
+        for rows in self._batches([source.size for source in read]):
+            found = self._run([read[row] for row in rows])
             for position, row in enumerate(rows):
                 tokens = found.tokens[position, 0]
                 answers[row] = Answer(
                     code=self.tokenizer.decode(tokens.tolist()),
                     score=float(found.scores[position, 0]),
                     finished=bool(found.finished[position, 0]),
-                    prompt_truncated=len(encoded[row]) > room,
+                    prompt_truncated=read[row].truncated,
                 )
             advance(len(rows))
         return [answer for answer in answers if answer is not None]
@@ -82,31 +100,29 @@ class Generator:
         for start in range(0, len(order), self.decode.batch_size):
             yield order[start : start + self.decode.batch_size]
 
-    def _run(self, prompts: Sequence[np.ndarray]) -> Hypotheses:
+    def _run(self, prompts: Sequence[Source]) -> Hypotheses:
         rows = 1 if len(prompts) == 1 else self.decode.batch_size
         rows = -(-rows // self._unit) * self._unit
-        longest = max(len(prompt) for prompt in prompts)
-        length = min(self.data.encoder_length, max(16, 1 << (longest - 1).bit_length()))
-        tokens = np.zeros((rows, length), np.int32)
-        lengths = np.ones((rows,), np.int32)  # rows that only fill the shape are prompts of a single pad
-        for row, prompt in enumerate(prompts):
-            tokens[row, : len(prompt)] = prompt
-            lengths[row] = len(prompt)
+        batch = self.inputs.batch(prompts, rows)
         local = rows // jax.process_count()
         mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
         with jax.set_mesh(self.mesh):
-            batch = meshes.global_batch({"tokens": tokens[mine], "lengths": lengths[mine]}, self.mesh)
-            return jax.device_get(self._search(self.params, batch["tokens"], batch["lengths"]))
+            here = meshes.global_batch({name: values[mine] for name, values in batch.items()}, self.mesh)
+            return jax.device_get(self._search(self.params, here))
 
 
-def _search_function(definition: Definition, decode: DecodeConfig) -> Callable[..., Hypotheses]:
-    def search(params: Any, tokens_BS: jax.Array, lengths_B: jax.Array) -> Hypotheses:
-        model = definition.bind(params)
-        batch, steps = tokens_BS.shape[0], decode.max_tokens
-        step, cache = model.start(tokens_BS, lengths_B, beams=decode.beam_size, steps=steps)
+def _search_function(
+    definitions: Sequence[Definition], tokenizer: Tokenizer, decode: DecodeConfig, bonus_V: np.ndarray | None
+) -> Callable[..., Hypotheses]:
+    rules = Rules(tokenizer.start, tokenizer.eos, bonus_V)
+
+    def search(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
+        models = [definition.bind(one) for definition, one in zip(definitions, params, strict=True)]
+        rows, steps = next(iter(batch.values())).shape[0], decode.max_tokens
+        step, cache = ensemble([model.start(batch, beams=decode.beam_size, steps=steps) for model in models])
         if decode.beam_size == 1:
-            return greedy_search(step, cache, batch, steps)
+            return greedy_search(step, cache, rows, steps, rules)
         penalty = decode.length_penalty
-        return beam_search(step, cache, batch, steps, beams=decode.beam_size, length_penalty=penalty)
+        return beam_search(step, cache, rows, steps, rules, beams=decode.beam_size, length_penalty=penalty)
 
     return search

@@ -9,13 +9,16 @@ through it. Reordering the cache instead would move all of it at every token.
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-PAD, EOS = 0, 1
+PAD = 0  # what follows the end of a sequence
 _WORST = -1e9  # finite, so that differences of two of them stay numbers
 
 
@@ -37,7 +40,45 @@ class Hypotheses(NamedTuple):
     finished: Bool[Array, "B W"]  # False where the steps ran out before eos
 
 
-def greedy_search(step: Step, cache: Any, batch: int, steps: int) -> Hypotheses:
+class Rules(NamedTuple):
+    """What a search knows of the vocabulary.
+
+    Attributes:
+      start, eos: the tokens that a sequence begins and ends with.
+      bonus_V: added to each token's log-probability; None for nothing.
+    """
+
+    start: int = 0
+    eos: int = 1
+    bonus_V: np.ndarray | None = None
+
+    def log_p(self, logits_BWV: Float[Array, "B W V"]) -> tuple[Float[Array, "B W V"], Float[Array, "B W"]]:
+        """Logits to rank by, and what to take off them: together the log-probability, and the bonus."""
+        log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
+        return logits_BWV if self.bonus_V is None else logits_BWV + jnp.asarray(self.bonus_V)[None, None], log_z_BW
+
+
+_PLAIN = Rules()
+
+
+def ensemble(members: Sequence[tuple[Step, Any]]) -> tuple[Step, list[Any]]:
+    """Several decoders over one vocabulary as one: the logarithm of their mean probability (Sutskever et al. 2014)."""
+    steps = [step for step, _ in members]
+
+    def together(
+        tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        results = [one(tokens_BW, step, part, visible_BWX) for one, part in zip(steps, cache, strict=True)]
+        logits_BWV = results[0][0]
+        if len(results) > 1:
+            log_p_MBWV = jnp.stack([jax.nn.log_softmax(logits, axis=-1) for logits, _ in results])
+            logits_BWV = jax.nn.logsumexp(log_p_MBWV, axis=0) - math.log(len(results))
+        return logits_BWV, [part for _, part in results]
+
+    return together, [cache for _, cache in members]
+
+
+def greedy_search(step: Step, cache: Any, batch: int, steps: int, rules: Rules = _PLAIN) -> Hypotheses:
     """The most likely token at every step, until every prompt has ended."""
     slots_T = jnp.arange(steps)
 
@@ -49,16 +90,17 @@ def greedy_search(step: Step, cache: Any, batch: int, steps: int) -> Hypotheses:
         t, last_B, tokens_BT, scores_B, done_B, cache = state
         visible_BWX = jnp.broadcast_to(slots_T <= t, (batch, 1, steps))
         logits_BWV, cache = step(last_B[:, None], t, cache, visible_BWX)
+        logits_BWV, log_z_BW = rules.log_p(logits_BWV)
         logits_BV = logits_BWV[:, 0]
         token_B = jnp.where(done_B, PAD, jnp.argmax(logits_BV, axis=-1))
-        log_p_B = jnp.max(logits_BV, axis=-1) - jax.nn.logsumexp(logits_BV, axis=-1)
+        log_p_B = jnp.max(logits_BV, axis=-1) - log_z_BW[:, 0]
         scores_B = jnp.where(done_B, scores_B, scores_B + log_p_B)
         tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, token_B[:, None], (0, t))
-        return t + 1, token_B, tokens_BT, scores_B, done_B | (token_B == EOS), cache
+        return t + 1, token_B, tokens_BT, scores_B, done_B | (token_B == rules.eos), cache
 
     start = (
         jnp.zeros((), jnp.int32),
-        jnp.full((batch,), PAD, jnp.int32),
+        jnp.full((batch,), rules.start, jnp.int32),
         jnp.full((batch, steps), PAD, jnp.int32),
         jnp.zeros((batch,), jnp.float32),
         jnp.zeros((batch,), bool),
@@ -100,10 +142,12 @@ class _Beams(NamedTuple):
     cache: Any
 
 
-def beam_search(step: Step, cache: Any, batch: int, steps: int, *, beams: int, length_penalty: float) -> Hypotheses:
+def beam_search(
+    step: Step, cache: Any, batch: int, steps: int, rules: Rules = _PLAIN, *, beams: int, length_penalty: float
+) -> Hypotheses:
     """Beam search; finished hypotheses are ranked by ``log p / length**length_penalty``, eos counted.
 
-    Each step looks at the 2W best continuations, so that W live ones are left whatever ends. One ends a hypothesis if
+    Each step looks at the 2W best continuations, so that W live ones are left whatever rules. One ends a hypothesis if
     it is eos and among the best W. The search stops where the best live hypothesis, were all that is to come certain
     and as long as it may be, could not replace the worst finished one; so the bound is exact and nothing is cut off.
     Where fewer than W have finished when the steps run out, live ones fill the places behind them.
@@ -131,15 +175,15 @@ def beam_search(step: Step, cache: Any, batch: int, steps: int, *, beams: int, l
 
         # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
         top = min(candidates, logits_BWV.shape[-1])
+        logits_BWV, log_z_BW = rules.log_p(logits_BWV)
         best_BWC, token_BWC = top_k(logits_BWV, top)
-        log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
         total_BWC = (state.scores - log_z_BW)[..., None] + best_BWC
         scores_BC, flat_BC = jax.lax.top_k(total_BWC.reshape(batch, beams * top), candidates)
         token_BC = pick(token_BWC.reshape(batch, beams * top), flat_BC)
         parent_BC = flat_BC // top
         grown_BCT = jnp.where(here_T[None, None], token_BC[..., None], pick(state.tokens, parent_BC))
 
-        ended_BC = token_BC == EOS
+        ended_BC = token_BC == rules.eos
         # A continuation of a beam that is not there, while there are fewer than W, ends nothing.
         counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None] & (scores_BC > _WORST / 2)
         ended_scores_BC = jnp.where(counts_BC, normalised(scores_BC, t + 1), _WORST)
@@ -162,7 +206,7 @@ def beam_search(step: Step, cache: Any, batch: int, steps: int, *, beams: int, l
     first_W = jnp.where(own_W == 0, 0.0, _WORST)  # all beams start equal: one of them is enough
     start = _Beams(
         step=jnp.zeros((), jnp.int32),
-        last=jnp.full((batch, beams), PAD, jnp.int32),
+        last=jnp.full((batch, beams), rules.start, jnp.int32),
         tokens=blank,
         scores=jnp.broadcast_to(first_W, (batch, beams)),
         ancestors=blank,

@@ -135,14 +135,16 @@ def _weighted(
 class Attention(nnx.Module):
     """Multi-head projections; what lies between them is ``attend`` or a cached step."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, source_width: int | None = None, *, rngs: nnx.Rngs) -> None:
+        """Keys and values are of states ``source_width`` wide, where those are others than the queries'."""
         shape = (config.width, config.heads, config.head_width)
+        source = config.width if source_width is None else source_width
         names = ("embed", "heads", "head_width")
         # Unscaled scores want the scale in the query's initialisation (Raffel et al. 2020, T5's choice).
         query_fan = config.width if config.scale_attention else config.width * config.head_width
         self.query = parameter(rngs, shape, names, fan_in(query_fan))
-        self.key = parameter(rngs, shape, names, fan_in(config.width))
-        self.value = parameter(rngs, shape, names, fan_in(config.width))
+        self.key = parameter(rngs, (source, *shape[1:]), names, fan_in(source))
+        self.value = parameter(rngs, (source, *shape[1:]), names, fan_in(source))
         self.output = parameter(rngs, shape, names, fan_in(config.heads * config.head_width))
 
     def _split(self, x_BLD: Float[Array, "B L D"], kernel_DHK: Float[Array, "D H K"]) -> Float[Array, "B L H K"]:

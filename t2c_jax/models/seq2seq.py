@@ -1,12 +1,12 @@
-"""The sequence-to-sequence model: an encoder, a decoder, their embedding and the output table.
+"""The sequence-to-sequence model: any encoder, any decoder, their embedding, the output table and the copying head.
 
-Letters: B batch, S source, T target, D model, V vocabulary, W beams, X cache slots.
+Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, W beams, X cache slots.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from typing import Any
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,73 +15,78 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
+from t2c_jax.models.interface import Batch, Encoded, decoder_class, encoder_class
 from t2c_jax.models.layers import Embedding, parameter
-from t2c_jax.models.transformer import Decoder, Encoder
+from t2c_jax.models.pointer import Copying, Pointer
 
-Batch = Mapping[str, jax.Array]
+
+class Prediction(NamedTuple):
+    """What the loss is made of; never all logits.
+
+    Attributes:
+      states_BTD: decoder states, whose products with the rows of ``table_VD`` are the logits.
+      table_VD: the output table.
+      copying: the copying head's part of the mixture, where the model has one.
+    """
+
+    states_BTD: Float[Array, "B T D"]
+    table_VD: Float[Array, "V D"]
+    copying: Copying | None
 
 
 class Seq2Seq(nnx.Module):
-    """Encoder-decoder over the batch contract; returns decoder states, because the loss never wants all logits."""
+    """Encoder-decoder over the batch contract."""
 
     def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.embedding = Embedding(config, vocab_size, rngs=rngs)
-        self.encoder = Encoder(config, rngs=rngs)
-        self.decoder = Decoder(config, rngs=rngs)
+        self.encoder = encoder_class(config)(config, rngs=rngs)
+        widths = self.encoder.width, self.encoder.summary_width
+        self.decoder = decoder_class(config)(config, *widths, rngs=rngs)
         shape, initializer = (vocab_size, config.width), nnx.initializers.normal(config.width**-0.5)
         self.output = None if config.tied_embeddings else parameter(rngs, shape, ("vocab", "embed"), initializer)
+        self.pointer = Pointer(config, self.encoder.width, rngs=rngs) if config.copy else None
 
-    def encode(
-        self,
-        tokens_BS: Int[Array, "B S"],
-        segments_BS: Int[Array, "B S"],
-        positions_BS: Int[Array, "B S"],
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "B S D"]:
-        """Encoded states of (packed) source rows."""
-        x_BSD = constrain(self.embedding(tokens_BS), "batch", "length", "activation")
-        return self.encoder(x_BSD, segments_BS, positions_BS, key)
+    def encode(self, batch: Batch, key: Key[Array, ""] | None = None) -> Encoded:
+        """Encoded states of (packed) source rows; ``key`` turns dropout on."""
+        encoded: Encoded = self.encoder(batch, self.embedding, key)
+        return encoded
 
-    def states(self, batch: Batch, key: Key[Array, ""] | None = None) -> Float[Array, "B T D"]:
-        """Decoder states under teacher forcing, ready for ``output_table``; ``key`` turns dropout on."""
+    def predict(self, batch: Batch, key: Key[Array, ""] | None = None) -> Prediction:
+        """Predictions of every target under teacher forcing; ``key`` turns dropout on."""
         keys = (None, None) if key is None else jax.random.split(key)
-        encoded_BSD = self.encode(
-            batch["encoder_input_tokens"], batch["encoder_segment_ids"], batch["encoder_positions"], keys[0]
-        )
-        x_BTD = constrain(self.embedding(batch["decoder_input_tokens"]), "batch", "length", "activation")
-        x_BTD = self.decoder(
-            x_BTD,
-            batch["decoder_segment_ids"],
-            batch["decoder_positions"],
-            encoded_BSD,
-            batch["encoder_segment_ids"],
-            keys[1],
-        )
-        return self.scale_output(x_BTD)
+        encoded = self.encode(batch, keys[0])
+        inputs_BTD = constrain(self.embedding(batch["decoder_input_tokens"]), "batch", "length", "activation")
+        segments_BT = batch["decoder_segment_ids"]
+        states_BTD = self.decoder(inputs_BTD, segments_BT, batch["decoder_positions"], encoded, keys[1])
+        copying = None
+        if self.pointer is not None:
+            copying = self.pointer(states_BTD, inputs_BTD, segments_BT, encoded, copied_tokens(batch))
+        return Prediction(self.scale_output(states_BTD), self.output_table(), copying)
 
-    def start(
-        self, tokens_BS: Int[Array, "B S"], lengths_B: Int[Array, " B"], *, beams: int, steps: int
-    ) -> tuple[Callable[..., Any], Any]:
+    def start(self, batch: Batch, *, beams: int, steps: int) -> tuple[Callable[..., Any], Any]:
         """A decoder step over a cache (``decode.search.Step``), and the cache before the first step.
 
-        The source is encoded here and each block's cross-attention keys and values are made, once for all beams.
+        The source, the encoder's part of a batch with one pair a row, is encoded here, and what the steps need of it
+        is made, once for all beams.
         """
-        index_S = jnp.arange(tokens_BS.shape[1])
-        source_BS = index_S[None] < lengths_B[:, None]
-        positions_BS = jnp.broadcast_to(index_S[None], tokens_BS.shape)
-        encoded_BSD = self.encode(tokens_BS, source_BS.astype(jnp.int32), positions_BS)
-        blocks = self.decoder.unrolled()
-        memories, caches = self.decoder.start(blocks, encoded_BSD, beams, steps)
+        encoded = self.encode(batch)
+        shared, cache = self.decoder.start(encoded, beams, steps)
+        keys_BSD = None if self.pointer is None else self.pointer.keys(encoded)
 
         def step(
-            tokens_BW: Int[Array, "B W"], step: Int[Array, ""], caches: Any, visible_BWX: Bool[Array, "B W X"]
+            tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
         ) -> tuple[Float[Array, "B W V"], Any]:
-            x_BWD = self.embedding(tokens_BW)
-            x_BWD, caches = self.decoder.step(blocks, x_BWD, step, caches, memories, visible_BWX, source_BS)
-            return self.logits(self.scale_output(x_BWD)), caches
+            inputs_BWD = self.embedding(tokens_BW)
+            states_BWD, cache = self.decoder.step(shared, inputs_BWD, step, cache, visible_BWX)
+            logits_BWV = self.logits(self.scale_output(states_BWD))
+            if self.pointer is not None:
+                logits_BWV = self.pointer.step(
+                    states_BWD, inputs_BWD, logits_BWV, encoded, keys_BSD, copied_tokens(batch)
+                )
+            return logits_BWV, cache
 
-        return step, caches
+        return step, cache
 
     def scale_output(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Decoder states at the scale that the output table expects."""
@@ -96,3 +101,12 @@ class Seq2Seq(nnx.Module):
         """Logits of scaled decoder states, in float32."""
         table_VD = self.output_table().astype(x_BTD.dtype)
         return jnp.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jnp.float32)
+
+
+def copied_tokens(batch: Batch) -> Int[Array, "B S"]:
+    """What each source position would be as a target token; 0 where nothing can be copied.
+
+    Where the encoder has a tokenizer of its own, the batch brings them along as ``encoder_copy_tokens``.
+    """
+    tokens_BS = batch.get("encoder_copy_tokens", batch["encoder_input_tokens"])
+    return jnp.where(batch["encoder_segment_ids"] > 0, tokens_BS, 0)

@@ -1,11 +1,12 @@
 """Transformer encoder and decoder: pre-norm blocks, stacked on a leading layer axis, scanned or unrolled.
 
-Letters: B batch, S source, T target, L either, D model, H heads, K head width, W beams, X cache slots (T x W).
+Letters: B batch, S source, T target, L either, D model, E encoder's width, H heads, K head width, W beams,
+X cache slots (T x W).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
@@ -16,6 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.attention import Attention, Visibility, attend, cached_attention
+from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
 
@@ -75,19 +77,19 @@ class EncoderBlock(nnx.Module):
 class DecoderBlock(nnx.Module):
     """Causal self-attention, cross-attention and feed-forward."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.attention_norm = RMSNorm(config, rngs=rngs)
         self.attention = Attention(config, rngs=rngs)
         self.cross_norm = RMSNorm(config, rngs=rngs)
-        self.cross_attention = Attention(config, rngs=rngs)
+        self.cross_attention = Attention(config, encoder_width, rngs=rngs)
         self.feed_forward_norm = RMSNorm(config, rngs=rngs)
         self.feed_forward = FeedForward(config, rngs=rngs)
 
     def __call__(
         self,
         x_BTD: Float[Array, "B T D"],
-        encoded_BSD: Float[Array, "B S D"],
+        states_BSE: Float[Array, "B S E"],
         visibility: Visibility,
         cross_visibility: Visibility,
         turn: Rotation | None,
@@ -102,16 +104,16 @@ class DecoderBlock(nnx.Module):
         o = attend(self.attention.queries(y_BTD, turn), k, v, visibility, bias=bias, config=self.config)
         x_BTD = constrain(x_BTD + dropout(self.attention.project(o), rate, keys[0]), "batch", "length", "activation")
         q = self.cross_attention.queries(self.cross_norm(x_BTD), None)
-        k, v = self.cross_attention.keys_values(encoded_BSD, None)
+        k, v = self.cross_attention.keys_values(states_BSE, None)
         o = attend(q, k, v, cross_visibility, bias=None, config=self.config)
         y_BTD = dropout(self.cross_attention.project(o), rate, keys[1])
         x_BTD = constrain(x_BTD + y_BTD, "batch", "length", "activation")
         y_BTD = self.feed_forward(self.feed_forward_norm(x_BTD), keys[2])
         return constrain(x_BTD + dropout(y_BTD, rate, keys[3]), "batch", "length", "activation")
 
-    def memory(self, encoded_BSD: Float[Array, "B S D"]) -> Memory:
+    def memory(self, states_BSE: Float[Array, "B S E"]) -> Memory:
         """This block's cross-attention keys and values."""
-        k_BSHK, v_BSHK = self.cross_attention.keys_values(encoded_BSD, None)
+        k_BSHK, v_BSHK = self.cross_attention.keys_values(states_BSE, None)
         return Memory(jnp.transpose(k_BSHK, (0, 2, 3, 1)), jnp.swapaxes(v_BSHK, 1, 2))
 
     def step(
@@ -143,9 +145,9 @@ class DecoderBlock(nnx.Module):
         return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD), None), cache
 
 
-def stack(block: Callable[..., nnx.Module], layers: int, config: ModelConfig, rngs: nnx.Rngs) -> nnx.Module:
+def stack(block: Callable[[nnx.Rngs], nnx.Module], layers: int, rngs: nnx.Rngs) -> nnx.Module:
     """``layers`` blocks as one, every parameter with a leading layer axis."""
-    return jax.vmap(lambda key: block(config, rngs=nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
+    return jax.vmap(lambda key: block(nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
 
 
 def unstack(blocks: Any, layers: int) -> list[Any]:
@@ -179,27 +181,23 @@ def run(
     return x_BLD
 
 
-class Encoder(nnx.Module):
-    """Token vectors to encoded states."""
+class TransformerEncoder(nnx.Module):
+    """Pre-norm self-attention over tokens (Vaswani et al. 2017, with the norm's place of Xiong et al. 2020)."""
 
     def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.blocks = stack(EncoderBlock, config.encoder_layers, config, rngs)
+        self.width = self.summary_width = config.width
+        self.blocks = stack(lambda rngs: EncoderBlock(config, rngs=rngs), config.encoder_layers, rngs)
         self.norm = RMSNorm(config, rngs=rngs)
         self.bias = RelativeBias(config, bidirectional=True, rngs=rngs) if config.position == "t5" else None
 
-    def __call__(
-        self,
-        x_BSD: Float[Array, "B S D"],
-        segments_BS: Int[Array, "B S"],
-        positions_BS: Int[Array, "B S"],
-        key: Key[Array, ""] | None = None,
-    ) -> Float[Array, "B S D"]:
-        """Encoded states, normalised; segments never see each other."""
-        config = self.config
+    def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
+        """Encoded states, normalised; segments never see each other. Their mean is the summary."""
+        config, segments_BS = self.config, batch["encoder_segment_ids"]
+        x_BSD = constrain(embed(batch["encoder_input_tokens"]), "batch", "length", "activation")
         keys = _split(key, config.encoder_layers + 2)
         visibility = Visibility(segments_BS, segments_BS)
-        turn = rotation(positions_BS, config) if config.position == "rope" else None
+        turn = rotation(batch["encoder_positions"], config) if config.position == "rope" else None
         index_S = jnp.arange(x_BSD.shape[1])
         bias = None if self.bias is None else self.bias(index_S, index_S)
         x_BSD = run(
@@ -210,15 +208,25 @@ class Encoder(nnx.Module):
             config,
             lambda block, x, k: block(x, visibility, turn, bias, k),
         )
-        return dropout(self.norm(x_BSD), config.dropout, keys[1])
+        states_BSD = dropout(self.norm(x_BSD), config.dropout, keys[1])
+        return Encoded(states_BSD, segments_BS, (Summary("mean", states_BSD),))
 
 
-class Decoder(nnx.Module):
-    """Token vectors and encoded states to decoder states; all positions at once, or a cached step."""
+class _Shared(NamedTuple):
+    """What all steps of a search share: the single blocks (a scan would copy every block's cache in and out at each
+    token), their cross-attention memories, and which source positions there are."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    blocks: list[DecoderBlock]
+    memories: list[Memory]
+    source_BS: Bool[Array, "B S"]
+
+
+class TransformerDecoder(nnx.Module):
+    """Causal self-attention and cross-attention; all positions at once, or a cached step."""
+
+    def __init__(self, config: ModelConfig, encoder_width: int, summary_width: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.blocks = stack(DecoderBlock, config.decoder_layers, config, rngs)
+        self.blocks = stack(lambda rngs: DecoderBlock(config, encoder_width, rngs=rngs), config.decoder_layers, rngs)
         self.norm = RMSNorm(config, rngs=rngs)
         self.bias = RelativeBias(config, bidirectional=False, rngs=rngs) if config.position == "t5" else None
 
@@ -227,15 +235,14 @@ class Decoder(nnx.Module):
         x_BTD: Float[Array, "B T D"],
         segments_BT: Int[Array, "B T"],
         positions_BT: Int[Array, "B T"],
-        encoded_BSD: Float[Array, "B S D"],
-        encoder_segments_BS: Int[Array, "B S"],
+        encoded: Encoded,
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B T D"]:
         """Decoder states under teacher forcing, normalised."""
         config = self.config
         keys = _split(key, config.decoder_layers + 2)
         visibility = Visibility(segments_BT, segments_BT, causal=True)
-        cross_visibility = Visibility(segments_BT, encoder_segments_BS)
+        cross_visibility = Visibility(segments_BT, encoded.segments_BS)
         turn = rotation(positions_BT, config) if config.position == "rope" else None
         index_T = jnp.arange(x_BTD.shape[1])
         bias = None if self.bias is None else self.bias(index_T, index_T)
@@ -245,35 +252,29 @@ class Decoder(nnx.Module):
             None if key is None else keys[2:],
             config.decoder_layers,
             config,
-            lambda block, x, k: block(x, encoded_BSD, visibility, cross_visibility, turn, bias, k),
+            lambda block, x, k: block(x, encoded.states_BSE, visibility, cross_visibility, turn, bias, k),
         )
         return dropout(self.norm(x_BTD), config.dropout, keys[1])
 
-    def unrolled(self) -> list[DecoderBlock]:
-        """The single blocks, for ``step``: a scan would copy every block's cache in and out at each token."""
-        return unstack(self.blocks, self.config.decoder_layers)
-
-    def start(
-        self, blocks: Sequence[DecoderBlock], encoded_BSD: Float[Array, "B S D"], beams: int, steps: int
-    ) -> tuple[list[Memory], list[Cache]]:
-        """Cross-attention memory and an empty cache of ``steps x beams`` slots, a pair for each block."""
+    def start(self, encoded: Encoded, beams: int, steps: int) -> tuple[_Shared, list[Cache]]:
+        """Cross-attention memories, and an empty cache of ``steps x beams`` slots for each block."""
         config = self.config
-        batch, slots = encoded_BSD.shape[0], steps * beams
+        batch, slots = encoded.states_BSE.shape[0], steps * beams
         empty = Cache(
-            jnp.zeros((batch, config.heads, config.head_width, slots), encoded_BSD.dtype),
-            jnp.zeros((batch, config.heads, slots, config.head_width), encoded_BSD.dtype),
+            jnp.zeros((batch, config.heads, config.head_width, slots), encoded.states_BSE.dtype),
+            jnp.zeros((batch, config.heads, slots, config.head_width), encoded.states_BSE.dtype),
         )
-        return [block.memory(encoded_BSD) for block in blocks], [empty for _ in blocks]
+        blocks = unstack(self.blocks, config.decoder_layers)
+        memories = [block.memory(encoded.states_BSE) for block in blocks]
+        return _Shared(blocks, memories, encoded.segments_BS > 0), [empty for _ in blocks]
 
     def step(
         self,
-        blocks: Sequence[DecoderBlock],
+        shared: _Shared,
         x_BWD: Float[Array, "B W D"],
         step: Int[Array, ""],
-        caches: Sequence[Cache],
-        memories: Sequence[Memory],
+        cache: list[Cache],
         visible_BWX: Bool[Array, "B W X"],
-        source_BS: Bool[Array, "B S"],
     ) -> tuple[Float[Array, "B W D"], list[Cache]]:
         """Normalised states of one new token for each beam, and the caches with it written."""
         slots, beams = visible_BWX.shape[-1], x_BWD.shape[1]
@@ -286,7 +287,7 @@ class Decoder(nnx.Module):
             slot_step_X = jnp.arange(slots) // beams
             bias = self.bias(step[None], slot_step_X)
         fresh = []
-        for block, cache, memory in zip(blocks, caches, memories, strict=True):
-            x_BWD, cache = block.step(x_BWD, step, cache, memory, visible_BWX, source_BS, turn, bias)
-            fresh.append(cache)
+        for block, written, memory in zip(shared.blocks, cache, shared.memories, strict=True):
+            x_BWD, written = block.step(x_BWD, step, written, memory, visible_BWX, shared.source_BS, turn, bias)
+            fresh.append(written)
         return self.norm(x_BWD), fresh

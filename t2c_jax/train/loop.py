@@ -21,9 +21,10 @@ from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
+from t2c_jax.data.objectives import translate
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tokenizer import Tokenizer
+from t2c_jax.data.prepare import Tokens, inverse_frequency
+from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import count
 from t2c_jax.train.checkpoint import Checkpoints
@@ -60,10 +61,10 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     """
     config = experiment.train
     mesh = meshes.make_mesh(experiment)
-    tokenizer = Tokenizer.load(workdir.tokenizer)
-    data = open_data(experiment, workdir, tokenizer)
-    compiled = Compiled(experiment, tokenizer.vocab_size, mesh)
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizer), keep=config.keep)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    data = open_data(experiment, workdir, tokenizers)
+    compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
 
     restored = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
     start, state = restored or (0, compiled.init())
@@ -141,32 +142,35 @@ class Data:
     dev: Batches
 
 
-def open_data(experiment: Experiment, workdir: Workdir, tokenizer: Tokenizer) -> Data:
+def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) -> Data:
     """This process's part of the batches.
 
     Raises:
       UserError: the tokens were made by another tokenizer, or are missing or damaged.
     """
-    prefix = tokenizer.encode(experiment.data.prefix)
-    shared = {"prefix": prefix, "process_index": jax.process_index(), "process_count": jax.process_count()}
     splits = {split: Tokens.open(workdir.tokens, split) for split in ("train", "dev")}
     for tokens in splits.values():
-        if tokens.tokenizer_digest != tokenizer.digest:
+        if tokens.tokenizer_digest != tokenizers.digest:
             raise UserError(
                 f"'{workdir.tokens}' was made by another tokenizer than '{workdir.tokenizer}'; run t2c prepare"
             )
+    weights = None
+    if experiment.train.idf_weight:
+        weights = 1 + experiment.train.idf_weight * inverse_frequency(splits["train"], tokenizers)
+    objective = translate(tokenizers, experiment.data, copy=experiment.model.copy, weights=weights)
+    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     return Data(
-        train=Batches(splits["train"], experiment.data, experiment.seed, **shared),
-        dev=Batches(splits["dev"], experiment.data, experiment.seed, repeat=False, **shared),
+        train=Batches(splits["train"], experiment.data, experiment.seed, objective, **host),
+        dev=Batches(splits["dev"], experiment.data, experiment.seed, objective, repeat=False, **host),
     )
 
 
-def about(experiment: Experiment, tokenizer: Tokenizer) -> dict[str, Any]:
+def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:
     """What a checkpoint and a run must agree on; execution (kernels, scan, remat, dtype, dropout) may differ."""
     model = configs.to_dict(experiment.model)
     for name in ("attention", "scan", "remat", "dtype", "dropout"):
         del model[name]
-    return {"model": model, "tokenizer": tokenizer.digest}
+    return {"model": model, "tokenizer": tokenizers.digest}
 
 
 def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.Mesh) -> Iterator[dict[str, jax.Array]]:
@@ -244,7 +248,7 @@ class Meter:
     def add(self, values: dict[str, float]) -> None:
         """One step's sums, on their arrival."""
         now = time.perf_counter()
-        tokens = values["weight"] + values["source_tokens"]
+        tokens = values["target_tokens"] + values["source_tokens"]
         if self._warm:
             self.seconds += now - self._since
             self._window_seconds += now - self._since

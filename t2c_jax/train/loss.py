@@ -1,30 +1,53 @@
 """Cross-entropy between predicted and true code tokens, without the whole of the logits.
 
-Letters: B batch, T target, C positions in a chunk, D model, V vocabulary.
+Letters: B batch, S source, T target, C positions in a chunk, D model, V vocabulary.
 """
 
 from __future__ import annotations
 
 import functools
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from t2c_jax.models.seq2seq import Prediction
+
 Sums = dict[str, Float[Array, ""]]
+
+
+class CopiedTargets(NamedTuple):
+    """The copying head's part of the mixture, of some positions.
+
+    Attributes:
+      log_generate_BT: log-probability of writing.
+      log_copied_BT: of copying the target.
+      log_copied_BTS: of copying the token at each source position; carries no gradient.
+      tokens_BS: those tokens.
+    """
+
+    log_generate_BT: Float[Array, "B T"]
+    log_copied_BT: Float[Array, "B T"]
+    log_copied_BTS: Float[Array, "B T S"]
+    tokens_BS: Int[Array, "B S"]
 
 
 def token_sums(
     logits_BTV: Float[Array, "B T V"],
     targets_BT: Int[Array, "B T"],
     weights_BT: Float[Array, "B T"],
+    copied: CopiedTargets | None = None,
     *,
     label_smoothing: float,
     z_loss: float,
 ) -> Sums:
     """Sums over tokens, to be divided by ``weight`` once, after microbatches and hosts.
+
+    With ``copied`` the likelihood is the mixture's (See et al. 2017, equation 9); smoothing and z-loss are of the
+    vocabulary's part.
 
     Returns:
       ``loss``: what is minimised, ``(1 - e) * nll + e * mean_v(-log p_v) + z_loss * log(Z)^2``: label smoothing
@@ -34,17 +57,25 @@ def token_sums(
       ``weight``: the tokens' weights.
     """
     nll_BT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
-    loss_BT = nll_BT
-    if label_smoothing or z_loss:
+    log_z_BT = None
+    if label_smoothing or z_loss or copied is not None:
         log_z_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
+    if copied is not None:
+        nll_BT = -jnp.logaddexp(copied.log_generate_BT - nll_BT, copied.log_copied_BT)
+    loss_BT = nll_BT
+    if log_z_BT is not None:
         if label_smoothing:
             uniform_BT = log_z_BT - jnp.mean(logits_BTV, axis=-1)
             loss_BT = (1 - label_smoothing) * nll_BT + label_smoothing * uniform_BT
         if z_loss:
             loss_BT = loss_BT + z_loss * jnp.square(log_z_BT)
-    # The largest logit is at hand; where it stands (argmax) would be another pass over them all.
-    target_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)[..., 0]
-    correct_BT = target_BT >= jnp.max(logits_BTV, axis=-1)
+    if copied is None:
+        # The largest logit is at hand; where it stands (argmax) would be another pass over them all.
+        target_BT = jnp.take_along_axis(logits_BTV, targets_BT[..., None], axis=-1)[..., 0]
+        correct_BT = target_BT >= jnp.max(logits_BTV, axis=-1)
+    else:
+        assert log_z_BT is not None
+        correct_BT = -nll_BT >= _largest_of_mixture(logits_BTV, log_z_BT, copied) - 1e-5  # the two are summed apart
     return {
         "loss": jnp.sum(loss_BT * weights_BT),
         "nll": jnp.sum(nll_BT * weights_BT),
@@ -54,9 +85,23 @@ def token_sums(
     }
 
 
+def _largest_of_mixture(
+    logits_BTV: Float[Array, "B T V"], log_z_BT: Float[Array, "B T"], copied: CopiedTargets
+) -> Float[Array, "B T"]:
+    """The largest log-probability of the mixture, without the mixture.
+
+    A token that the source does not hold has its written part alone, at most the largest of those; one that it holds
+    is looked at, at the position where it stands.
+    """
+    log_write_BT = copied.log_generate_BT - log_z_BT
+    index_BTS = jnp.broadcast_to(copied.tokens_BS[:, None], copied.log_copied_BTS.shape)
+    written_BTS = jnp.take_along_axis(logits_BTV, index_BTS, axis=-1) + log_write_BT[..., None]
+    held_BT = jnp.max(jnp.logaddexp(written_BTS, copied.log_copied_BTS), axis=-1)
+    return jnp.maximum(jnp.max(logits_BTV, axis=-1) + log_write_BT, held_BT)
+
+
 def chunked_sums(
-    states_BTD: Float[Array, "B T D"],
-    table_VD: Float[Array, "V D"],
+    prediction: Prediction,
     targets_BT: Int[Array, "B T"],
     weights_BT: Float[Array, "B T"],
     *,
@@ -64,7 +109,7 @@ def chunked_sums(
     label_smoothing: float,
     z_loss: float,
 ) -> Sums:
-    """``token_sums`` of ``states @ table.T``, with the logits of ``chunk`` positions of each row at a time.
+    """``token_sums`` of a prediction, with the logits of ``chunk`` positions of each row at a time.
 
     The gradient is taken chunk by chunk in the forward pass, while the chunk's logits exist, so that neither they nor
     their recomputation is paid twice: the backward pass only scales. Chunks cut the length and not the batch, so a
@@ -77,23 +122,49 @@ def chunked_sums(
     def cut(x: Array) -> Array:
         return jnp.moveaxis(x.reshape(x.shape[0], length // chunk, chunk, *x.shape[2:]), 1, 0)
 
-    return _chunked(sums, cut(states_BTD), table_VD, cut(targets_BT), cut(weights_BT))
+    states = (cut(prediction.states_BTD),)
+    held: tuple[Array, ...] = ()
+    tokens_BS = None
+    if (copying := prediction.copying) is not None:
+        states += cut(copying.log_generate_BT), cut(copying.log_copied(targets_BT))
+        held = (cut(jax.lax.stop_gradient(copying.log_copied_source())),)
+        tokens_BS = copying.tokens_BS
+    return _chunked(sums, states, prediction.table_VD, (cut(targets_BT), cut(weights_BT), *held), tokens_BS)
 
 
 def _logits(states_BCD: Float[Array, "B C D"], table_VD: Float[Array, "V D"]) -> Float[Array, "B C V"]:
     return jnp.einsum("bcd,vd->bcv", states_BCD, table_VD, preferred_element_type=jnp.float32)
 
 
+def _sums_of_chunk(
+    sums: Callable[..., Sums],
+    logits_BCV: Array,
+    mixed: tuple[Array, ...],
+    given: tuple[Array, ...],
+    tokens_BS: Array | None,
+) -> Sums:
+    targets_BC, weights_BC, *held = given
+    copied = None if tokens_BS is None else CopiedTargets(*mixed, *held, tokens_BS)
+    return sums(logits_BCV, targets_BC, weights_BC, copied)
+
+
+Chunks = tuple[Array, ...]
+
+
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _chunked(sums: Callable[..., Sums], states: Array, table: Array, targets: Array, weights: Array) -> Sums:
-    """The sums alone, for evaluation, where no gradient is asked for."""
-    table_VD = table.astype(states.dtype)
+def _chunked(sums: Callable[..., Sums], states: Chunks, table: Array, given: Chunks, tokens: Array | None) -> Sums:
+    """The sums alone, for evaluation, where no gradient is asked for.
 
-    def body(total: Sums, chunk: tuple[Array, ...]) -> tuple[Sums, None]:
-        states_BCD, targets_BC, weights_BC = chunk
-        return jax.tree.map(jnp.add, total, sums(_logits(states_BCD, table_VD), targets_BC, weights_BC)), None
+    ``states`` is what carries a gradient: decoder states and, with copying, two log-probabilities a position.
+    """
+    table_VD = table.astype(states[0].dtype)
 
-    return jax.lax.scan(body, _zero_sums(), (states, targets, weights))[0]
+    def body(total: Sums, chunk: tuple[Chunks, Chunks]) -> tuple[Sums, None]:
+        (states_BCD, *mixed), given_here = chunk
+        result = _sums_of_chunk(sums, _logits(states_BCD, table_VD), tuple(mixed), given_here, tokens)
+        return jax.tree.map(jnp.add, total, result), None
+
+    return jax.lax.scan(body, _zero_sums(), (states, given))[0]
 
 
 def _zero_sums() -> Sums:
@@ -101,35 +172,38 @@ def _zero_sums() -> Sums:
 
 
 def _chunked_forward(
-    sums: Callable[..., Sums], states: Array, table: Array, targets: Array, weights: Array
-) -> tuple[Sums, tuple[Array, Array]]:
-    table_VD = table.astype(states.dtype)
+    sums: Callable[..., Sums], states: Chunks, table: Array, given: Chunks, tokens: Array | None
+) -> tuple[Sums, tuple[Chunks, Array]]:
+    dtype = states[0].dtype
+    table_VD = table.astype(dtype)
 
-    def objective(logits_BCV: Array, targets_BC: Array, weights_BC: Array) -> tuple[Array, Sums]:
-        result = sums(logits_BCV, targets_BC, weights_BC)
+    def objective(logits_BCV: Array, mixed: Chunks, given_here: Chunks) -> tuple[Array, Sums]:
+        result = _sums_of_chunk(sums, logits_BCV, mixed, given_here, tokens)
         return result["loss"], result
 
-    def body(carry: tuple[Sums, Array], chunk: tuple[Array, ...]) -> tuple[tuple[Sums, Array], Array]:
+    def body(carry: tuple[Sums, Array], chunk: tuple[Chunks, Chunks]) -> tuple[tuple[Sums, Array], Chunks]:
         total, d_table_DV = carry
-        states_BCD, targets_BC, weights_BC = chunk
-        d_logits_BCV, result = jax.grad(objective, has_aux=True)(_logits(states_BCD, table_VD), targets_BC, weights_BC)
-        d_logits_BCV = d_logits_BCV.astype(states.dtype)
+        (states_BCD, *mixed), given_here = chunk
+        (d_logits_BCV, d_mixed), result = jax.grad(objective, argnums=(0, 1), has_aux=True)(
+            _logits(states_BCD, table_VD), tuple(mixed), given_here
+        )
+        d_logits_BCV = d_logits_BCV.astype(dtype)
         d_states_BCD = jnp.einsum("bcv,vd->bcd", d_logits_BCV, table_VD)
-        # Width first, so that the operand to transpose is the narrow one (see ``layers.narrowing``).
+        # Width first, so that the operand to transpose is the narrow one (see ``models.products``).
         d_table_DV += jnp.einsum("bcd,bcv->dv", states_BCD, d_logits_BCV, preferred_element_type=jnp.float32)
-        return (jax.tree.map(jnp.add, total, result), d_table_DV), d_states_BCD
+        return (jax.tree.map(jnp.add, total, result), d_table_DV), (d_states_BCD, *d_mixed)
 
     start = (_zero_sums(), jnp.zeros(table.shape[::-1], jnp.float32))
-    (total, d_table_DV), d_states = jax.lax.scan(body, start, (states, targets, weights))
+    (total, d_table_DV), d_states = jax.lax.scan(body, start, (states, given))
     return total, (d_states, d_table_DV.T)
 
 
 def _chunked_backward(
-    sums: Callable[..., Sums], residuals: tuple[Array, Array], cotangent: Sums
-) -> tuple[Array, Array, None, None]:
+    sums: Callable[..., Sums], residuals: tuple[Chunks, Array], cotangent: Sums
+) -> tuple[Chunks, Array, None, None]:
     d_states, d_table = residuals
     scale = cotangent["loss"]
-    return d_states * scale.astype(d_states.dtype), d_table * scale, None, None
+    return tuple(d * scale.astype(d.dtype) for d in d_states), d_table * scale, None, None
 
 
 _chunked.defvjp(_chunked_forward, _chunked_backward)

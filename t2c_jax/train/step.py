@@ -28,13 +28,12 @@ def loss_sums(
 ) -> Sums:
     """Sums of the objective over a batch; dropout with ``key``, smoothing and z-loss when training."""
     model = definition.bind(params)
-    states_BTD = model.states(batch, key)
+    targets_BT = batch["decoder_target_tokens"]
     return chunked_sums(
-        states_BTD,
-        model.output_table(),
-        batch["decoder_target_tokens"],
+        model.predict(batch, key),
+        targets_BT,
         batch["decoder_loss_weights"],
-        chunk=max(1, config.loss_chunk_tokens // rows_per_device(states_BTD.shape[0])),
+        chunk=max(1, config.loss_chunk_tokens // rows_per_device(targets_BT.shape[0])),
         label_smoothing=config.label_smoothing if training else 0.0,
         z_loss=config.z_loss if training else 0.0,
     )
@@ -116,6 +115,7 @@ def make_train_step(
             "update_norm": optax.tree.norm(updates),
             "learning_rate": jnp.asarray(rate(state["step"]), jnp.float32),
             "source_tokens": jnp.sum(batch["encoder_segment_ids"] > 0).astype(jnp.float32),
+            "target_tokens": jnp.sum(batch["decoder_segment_ids"] > 0).astype(jnp.float32),
         }
         new = {"step": state["step"] + 1, "params": params, "opt_state": opt_state}
         if config.ema_decay:

@@ -1,0 +1,171 @@
+"""Combinations of values that cannot work, refused before any device is touched."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from t2c_jax.config.schema import DECODERS, ENCODERS, PRETRAINED, RECURRENT, Experiment
+from t2c_jax.errors import UserError, nearest
+
+
+_AT_LEAST: dict[int, tuple[str, ...]] = {
+    1: (
+        *(f"corpus.{key}" for key in ("max_file_bytes", "max_text_chars", "max_code_chars", "max_line_chars")),
+        "tokenizer.max_sentences",
+        *(f"data.{key}" for key in ("encoder_length", "decoder_length", "batch_size", "packing_pool")),
+        *(f"data.paths.{key}" for key in ("sampled", "stored", "max_length", "max_width", "terminal_tokens")),
+        *(f"model.{key}" for key in ("width", "encoder_layers", "decoder_layers", "heads", "head_width")),
+        *(f"model.{key}" for key in ("feed_forward", "recurrent.width")),
+        *(f"model.pretrained.{key}" for key in ("vocab_size", "width", "layers", "heads", "feed_forward", "positions")),
+        "optimizer.decay_every",
+        *(f"train.{key}" for key in ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches")),
+        *(f"train.{key}" for key in ("save_every", "keep")),
+        *(f"decode.{key}" for key in ("beam_size", "max_tokens", "batch_size")),
+        "evaluate.bootstrap_samples",
+    ),
+    0: (
+        "seed",
+        *(f"corpus.{key}" for key in ("min_text_chars", "min_code_chars")),
+        "tokenizer.sentinels",
+        *(f"model.{key}" for key in ("uniform_init", "pretrained.first_position", "pretrained.token_types")),
+        *(f"optimizer.{key}" for key in ("warmup_steps", "weight_decay", "clip_norm", "decay_start")),
+        *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples")),
+        *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
+        "evaluate.max_examples",
+    ),
+}
+_ABOVE_ZERO = (
+    *(f"model.{key}" for key in ("rope_theta", "norm_epsilon", "pretrained.norm_epsilon")),
+    *(f"optimizer.{key}" for key in ("epsilon", "learning_rate", "decay_factor")),
+)
+_SHARES = (
+    "model.dropout",
+    "optimizer.beta1",
+    "optimizer.beta2",
+    "train.label_smoothing",
+    "train.ema_decay",
+    *(f"corpus.{key}" for key in ("dev_share", "test_share", "max_malformed_share", "min_alphanumeric_share")),
+)
+
+
+def check(experiment: Experiment) -> None:
+    """Combinations that cannot work, whatever the machine; what depends on the devices is ``mesh.check``.
+
+    Raises:
+      UserError: naming the keys and what would mend them.
+    """
+    model, data, train, mesh = experiment.model, experiment.data, experiment.train, experiment.mesh
+    corpus, optimizer = experiment.corpus, experiment.optimizer
+    for minimum, keys in _AT_LEAST.items():
+        for key in keys:
+            if _value(experiment, key) < minimum:
+                raise UserError(f"config.{key} must be at least {minimum}")
+    for key in _ABOVE_ZERO:
+        if _value(experiment, key) <= 0:
+            raise UserError(f"config.{key} must be above 0")
+    for key in _SHARES:
+        if not 0 <= _value(experiment, key) < 1:
+            raise UserError(f"config.{key}={_value(experiment, key)} must lie in [0, 1)")
+    if not 0 <= optimizer.end_share <= 1:
+        raise UserError(f"config.optimizer.end_share={optimizer.end_share} must lie in [0, 1]")
+    for what in ("text", "code"):
+        least, most = getattr(corpus, f"min_{what}_chars"), getattr(corpus, f"max_{what}_chars")
+        if least > most:
+            raise UserError(f"config.corpus.min_{what}_chars={least} exceeds max_{what}_chars={most}")
+    _check_pattern(optimizer.decay_mask, "config.optimizer.decay_mask")
+    for item in optimizer.rates:
+        pattern, separator, factor = item.rpartition("=")
+        if not separator or not re.fullmatch(r"\d+(\.\d*)?|\.\d+", factor):
+            raise UserError(f"config.optimizer.rates: {item!r} must be PATTERN=FACTOR, such as '^encoder=0.1'")
+        _check_pattern(pattern, "config.optimizer.rates")
+    if corpus.dev_share + corpus.test_share >= 1:
+        raise UserError("config.corpus.dev_share + test_share leave nothing to train on; lower them")
+    if not corpus.sources:
+        raise UserError("config.corpus.sources is empty; name a directory, a .jsonl file, tfds:NAME or python:stdlib")
+    _check_model(experiment)
+    if model.position == "rope" and model.head_width % 2:
+        raise UserError(f"config.model.head_width={model.head_width} must be even under rope; or set position=t5")
+    if data.batch_size % train.microbatches:
+        raise UserError(
+            f"config.data.batch_size={data.batch_size} is not divisible by"
+            f" config.train.microbatches={train.microbatches}"
+        )
+    if optimizer.warmup_steps > train.steps:
+        raise UserError(
+            f"config.optimizer.warmup_steps={optimizer.warmup_steps} must lie between 0 and train.steps={train.steps}"
+        )
+    axes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
+    if sum(size == -1 for size in axes.values()) > 1 or any(size < 1 and size != -1 for size in axes.values()):
+        raise UserError(f"config.mesh {axes}: sizes are at least 1, and at most one axis is -1")
+    if mesh.tensor > 1:
+        for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
+            if size % mesh.tensor:
+                raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.tensor={mesh.tensor}")
+    reserved = 256 + 8 + experiment.tokenizer.sentinels
+    if experiment.tokenizer.vocab_size <= reserved:
+        raise UserError(
+            f"config.tokenizer.vocab_size={experiment.tokenizer.vocab_size} must exceed {reserved}: "
+            "bytes, specials and sentinels need that many"
+        )
+
+
+def _check_model(experiment: Experiment) -> None:
+    """The encoder, the decoder, and whether the two go together."""
+    model, data = experiment.model, experiment.data
+    for key, name, known in (("encoder", model.encoder, ENCODERS), ("decoder", model.decoder, DECODERS)):
+        if name not in known:
+            raise UserError(f"config.model.{key}={name!r} must be one of {', '.join(known)}{nearest(name, known)}")
+    recurrent = model.recurrent
+    if model.decoder in RECURRENT and recurrent.bridge == "copy":
+        same = model.encoder == model.decoder and model.encoder_layers == model.decoder_layers
+        if not same or recurrent.bidirectional:
+            raise UserError(
+                "config.model.recurrent.bridge=copy wants an encoder of the decoder's kind, with as many layers, reading"
+                " one way (bidirectional=False); or set bridge=dense"
+            )
+    if model.decoder in RECURRENT and recurrent.attention == "none" and recurrent.input_feeding:
+        raise UserError("config.model.recurrent.input_feeding wants attention; set input_feeding=False")
+    if model.encoder == "paths":
+        for key, value, wanted in (
+            ("data.pack", data.pack, False),
+            ("model.copy", model.copy, False),
+            ("data.direction", data.direction, "code_to_text"),
+            ("data.prefix", data.prefix, ""),
+            ("data.reverse_source", data.reverse_source, False),
+        ):
+            if value != wanted:
+                raise UserError(f"config.model.encoder=paths reads syntax trees, not tokens: set config.{key}={wanted!r}")
+    if model.encoder in PRETRAINED:
+        if not experiment.init_from:
+            raise UserError(
+                f"config.model.encoder={model.encoder} wants config.init_from, the workdir of t2c import, for its tokenizer"
+                " and its parameters"
+            )
+        pretrained = model.pretrained
+        if pretrained.width % pretrained.heads:
+            raise UserError(
+                f"config.model.pretrained.width={pretrained.width} is not divisible by its heads={pretrained.heads}"
+            )
+        room = pretrained.positions - pretrained.first_position
+        if data.encoder_length > room:
+            raise UserError(
+                f"config.data.encoder_length={data.encoder_length} exceeds the {room} positions of the pretrained encoder"
+            )
+    plain_weights = model.encoder in RECURRENT and model.decoder in RECURRENT
+    if model.uniform_init and not plain_weights:
+        raise UserError("config.model.uniform_init is for recurrent encoders and decoders; norms start from 1")
+
+
+def _check_pattern(pattern: str, key: str) -> None:
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        raise UserError(f"{key}={pattern!r} is no regular expression: {error}") from None
+
+
+def _value(experiment: Experiment, key: str) -> Any:
+    value: Any = experiment
+    for name in key.split("."):
+        value = getattr(value, name)
+    return value

@@ -1,0 +1,75 @@
+"""Strings to the encoder's part of a batch, for generation: one source a row.
+
+Letters: B batch, S source.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple, Protocol
+
+import numpy as np
+
+from t2c_jax.config import DataConfig
+from t2c_jax.data.objectives import Translate
+from t2c_jax.data.tokenizer import Tokenizers
+
+
+class Source(NamedTuple):
+    """A read source.
+
+    Attributes:
+      value: what ``Inputs.batch`` lays out.
+      size: what it costs, for putting sources of like sizes together.
+      truncated: it was longer than fits, and was cut.
+    """
+
+    value: np.ndarray
+    size: int
+    truncated: bool
+
+
+class Inputs(Protocol):
+    """How an encoder's sources are read."""
+
+    def read(self, sources: Sequence[str]) -> list[Source]:
+        """Each source as the encoder will read it."""
+        ...
+
+    def batch(self, sources: Sequence[Source], rows: int) -> dict[str, np.ndarray]:
+        """The encoder's part of a batch: a row for each source, then empty ones; of a handful of shapes."""
+        ...
+
+
+class TokenInputs:
+    """Sources as token ids: ``encoder_input_tokens``, ``encoder_segment_ids``, ``encoder_positions``, each (B, S)."""
+
+    def __init__(self, tokenizers: Tokenizers, objective: Translate, data: DataConfig) -> None:
+        self._tokenizer, self._objective, self._length = tokenizers.source, objective, data.encoder_length
+
+    def read(self, sources: Sequence[str]) -> list[Source]:
+        """Tokens with what belongs around them; the source's own are cut to fit config.data.encoder_length."""
+        room = self._length - len(self._objective.before) - len(self._objective.after)
+        encoded = self._tokenizer.encode_batch(sources)
+        made = [self._objective.source(ids[:room]) for ids in encoded]
+        return [Source(value, len(value), len(ids) > room) for value, ids in zip(made, encoded, strict=True)]
+
+    def batch(self, sources: Sequence[Source], rows: int) -> dict[str, np.ndarray]:
+        """Rows as long as the next power of two; empty ones hold a single pad, which is read as a token."""
+        longest = max(source.size for source in sources)
+        length = min(self._length, max(16, 1 << (longest - 1).bit_length()))
+        tokens_BS = np.zeros((rows, length), np.int32)
+        segments_BS = np.zeros((rows, length), np.int32)
+        segments_BS[:, 0] = 1
+        for row, source in enumerate(sources):
+            tokens_BS[row, : source.size] = source.value
+            segments_BS[row, : source.size] = 1
+        positions_BS = np.broadcast_to(np.arange(length, dtype=np.int32), tokens_BS.shape)
+        batch = {
+            "encoder_input_tokens": tokens_BS,
+            "encoder_segment_ids": segments_BS,
+            "encoder_positions": positions_BS,
+        }
+        if self._objective.copy_table is not None:
+            batch["encoder_copy_tokens"] = self._objective.copy_table[tokens_BS]
+        return batch

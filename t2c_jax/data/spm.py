@@ -1,0 +1,153 @@
+"""SentencePiece that loses nothing: ``decode(encode(text)) == text`` for every Unicode text.
+
+What makes it so:
+
+- identity normalisation, no dummy prefix, no whitespace removed, and byte fallback for rare characters;
+- newlines, tabs and indentation are pieces of their own, given to the trainer as user-defined symbols;
+- eos, pad and the sentinels are control pieces, which no text can spell: ``"</s>"`` in a text is four characters;
+- SentencePiece writes a space as U+2581, so that a U+2581 in the text would come back as a space. Here it is
+  encoded as its three bytes, as a rare character would be; other texts get exactly SentencePiece's own ids,
+  and any SentencePiece runtime that reads ``spm.model`` gives the same.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+
+import numpy as np
+import sentencepiece
+
+from t2c_jax.config import TokenizerConfig
+from t2c_jax.errors import UserError
+from t2c_jax.workdir import digest
+
+PAD, EOS, UNK = 0, 1, 2
+MODEL = "spm.model"
+
+_SPACE = "\u2581"  # SentencePiece's spelling of a space
+_UNTRAINABLE = re.compile("[\0\u2581\u2585]")  # SentencePiece's trainer skips a whole text that holds one of these
+_WHITESPACE = [
+    "\n",
+    *("\n" + _SPACE * width for width in (2, 4, 6, 8, 12, 16, 20, 24)),
+    *("\n" + "\t" * depth for depth in (1, 2, 3, 4)),
+    *(_SPACE * width for width in range(2, 17)),
+    *("\t" * depth for depth in (1, 2, 4)),
+]
+
+
+class SentencePieceTokenizer:
+    """A ``Tokenizer`` over SentencePiece. Ids: 0 pad, 1 eos, 2 unk; there is no bos."""
+
+    eos, start, unk = EOS, PAD, UNK
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = (EOS,)
+
+    def __init__(self, model: bytes) -> None:
+        """Reads a serialised SentencePiece model.
+
+        Raises:
+          ValueError: it is not one, or has other special ids.
+        """
+        try:
+            self._model = sentencepiece.SentencePieceProcessor(model_proto=model)
+        except RuntimeError as error:
+            raise ValueError("not a SentencePiece model") from error
+        if (self._model.pad_id(), self._model.eos_id(), self._model.unk_id()) != (PAD, EOS, UNK):
+            raise ValueError("its special ids are not 0 pad, 1 eos, 2 unk")
+        ids = range(self._model.get_piece_size())
+        self.vocab_size = len(ids)
+        self.digest = digest(model)
+        self.sentinels = [i for i in ids if self._model.is_control(i) and i not in (PAD, EOS)]
+        self.is_byte = np.array([self._model.is_byte(i) for i in ids])
+        bytes_from = int(np.argmax(self.is_byte))
+        self._space_bytes = [bytes_from + byte for byte in _SPACE.encode("utf-8")]
+        self.surfaces = [self._surface(i) for i in ids]
+
+    def _surface(self, i: int) -> bytes:
+        piece = self._model.id_to_piece(i)
+        if self._model.is_byte(i):
+            return bytes([int(piece[1:-1], 16)])
+        if self._model.is_control(i):
+            return b""
+        return piece.replace(_SPACE, " ").encode("utf-8")
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Int32 ids of each text, without eos; on all cores.
+
+        Raises:
+          UserError: a text holds a lone surrogate, which Unicode does not let anything write down.
+        """
+        space = _SPACE.encode("utf-8")
+        try:
+            parts = [text.encode("utf-8").split(space) for text in texts]
+        except UnicodeEncodeError as error:
+            place = error.object[max(error.start - 20, 0) : error.start + 20]
+            raise UserError(f"a text is not valid Unicode: lone surrogate in {place!a}; re-encode the input") from None
+        encoded = iter(self._model.encode(list(chain.from_iterable(parts)), num_threads=os.cpu_count() or 1))
+        return [self._join(list(islice(encoded, len(of_text)))) for of_text in parts]
+
+    def _join(self, parts: list[list[int]]) -> np.ndarray:
+        ids = parts[0]
+        for part in parts[1:]:
+            ids = ids + self._space_bytes + part
+        return np.array(ids, np.int32)
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ``ids`` up to eos; pad and sentinels are silent, bytes that are not UTF-8 become U+FFFD."""
+        surfaces = []
+        for i in ids:
+            if i == EOS:
+                break
+            surfaces.append(self.surfaces[i])
+        return b"".join(surfaces).decode("utf-8", "replace")
+
+
+def train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
+    """A serialised SentencePiece model, the same bytes for the same config and texts.
+
+    The vocabulary has exactly ``config.vocab_size`` pieces: the model's shapes follow from the config alone.
+
+    Raises:
+      UserError: the texts are too few for so large a vocabulary, or their characters too many for so small a one.
+    """
+    model = io.BytesIO()
+    try:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=(_UNTRAINABLE.sub("\n", text) for text in texts),
+            model_writer=model,
+            model_type=config.model_type,
+            vocab_size=config.vocab_size,
+            normalization_rule_name="identity",
+            remove_extra_whitespaces=False,
+            add_dummy_prefix=False,
+            byte_fallback=True,
+            pad_id=PAD,
+            eos_id=EOS,
+            unk_id=UNK,
+            bos_id=-1,
+            control_symbols=[f"<extra_id_{k}>" for k in range(config.sentinels)],
+            user_defined_symbols=_WHITESPACE,
+            max_sentence_length=2**30,  # bytes; the default leaves out whatever is longer than 4192
+            input_sentence_size=0,
+            num_threads=8,  # unigram's sums depend on the number of threads, so it is not the machine's
+            minloglevel=2,
+        )
+    except RuntimeError as error:
+        raise _explained(config, error) from None
+    return model.getvalue()
+
+
+def _explained(config: TokenizerConfig, error: RuntimeError) -> Exception:
+    message = str(error)
+    asked = f"config.tokenizer.vocab_size={config.vocab_size}"
+    if found := re.search(r"size too high .* value <= (\d+)", message):
+        return UserError(f"{asked} is more than the corpus can fill; set it to {found[1]} at most, or add sources")
+    if found := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
+        return UserError(f"{asked} has no room for the corpus's characters; set it to {found[1]} at least")
+    if "sentences_.empty()" in message:
+        return UserError("the train split has no text to train a tokenizer on; add sources or relax config.corpus")
+    return error

@@ -1,0 +1,125 @@
+"""The copying head: a mixture of writing a token and pointing at one in the source (See et al. 2017, section 2.2).
+
+    P(y) = g P_vocabulary(y) + (1 - g) sum of a_s over source positions s that hold y
+
+It stands on any decoder over any encoder of tokens: its attention a is its own, scaled dot products of decoder states
+with encoder states, so that it asks nothing of the attention within either. The source's tokens are pieces of the
+vocabulary that falls back to bytes, so nothing is out of vocabulary and the mixture has the vocabulary's size.
+
+Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, W beams.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Bool, Float, Int
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.attention import MASKED
+from t2c_jax.models.interface import Encoded
+from t2c_jax.models.layers import fan_in, parameter
+
+_TINY = 1e-30  # a copy of what the source does not hold: log of it is finite, and outweighed by anything
+
+
+class Copying(NamedTuple):
+    """The copying head's part of the mixture, in float32.
+
+    Attributes:
+      log_generate_BT: log g.
+      log_point_BT: log(1 - g).
+      attention_BTS: a, a distribution over the source positions of the target's segment.
+      tokens_BS: what each source position would be as a target token; 0 for none.
+    """
+
+    log_generate_BT: Float[Array, "B T"]
+    log_point_BT: Float[Array, "B T"]
+    attention_BTS: Float[Array, "B T S"]
+    tokens_BS: Int[Array, "B S"]
+
+    def log_copied(self, targets_BT: Int[Array, "B T"]) -> Float[Array, "B T"]:
+        """Log-probability of copying each target, from wherever the source holds it."""
+        holds_BTS = self.tokens_BS[:, None, :] == targets_BT[:, :, None]
+        return self.log_point_BT + jnp.log(jnp.sum(self.attention_BTS * holds_BTS, axis=-1) + _TINY)
+
+    def log_copied_source(self) -> Float[Array, "B T S"]:
+        """Log-probability of copying the token at each source position, from wherever the source holds it."""
+        same_BSS = self.tokens_BS[:, :, None] == self.tokens_BS[:, None, :]
+        held_BTS = jnp.einsum("bts,bsr->btr", self.attention_BTS, same_BSS.astype(jnp.float32))
+        return self.log_point_BT[..., None] + jnp.log(held_BTS + _TINY)
+
+
+class Pointer(nnx.Module):
+    """Attention over the source's positions, and the gate between writing and pointing."""
+
+    def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
+        width = config.width
+        self.query = parameter(rngs, (width, width), ("embed", "pointer"), fan_in(width))
+        self.key = parameter(rngs, (encoder_width, width), ("embed", "pointer"), fan_in(encoder_width))
+        self.gate_state = parameter(rngs, (width,), ("embed",), fan_in(width))
+        self.gate_input = parameter(rngs, (width,), ("embed",), fan_in(width))
+        self.gate_context = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
+        self.gate_bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros)
+
+    def keys(self, encoded: Encoded) -> Float[Array, "B S D"]:
+        """What the states are compared with: computed once a prompt."""
+        return jnp.einsum("bse,ed->bsd", encoded.states_BSE, self.key[...].astype(encoded.states_BSE.dtype))
+
+    def __call__(
+        self,
+        states_BTD: Float[Array, "B T D"],
+        inputs_BTD: Float[Array, "B T D"],
+        segments_BT: Int[Array, "B T"],
+        encoded: Encoded,
+        tokens_BS: Int[Array, "B S"],
+    ) -> Copying:
+        """The mixture's part at every position under teacher forcing."""
+        visible_BTS = segments_BT[:, :, None] == encoded.segments_BS[:, None, :]
+        return self._mix(states_BTD, inputs_BTD, visible_BTS, encoded, self.keys(encoded), tokens_BS)
+
+    def step(
+        self,
+        states_BWD: Float[Array, "B W D"],
+        inputs_BWD: Float[Array, "B W D"],
+        logits_BWV: Float[Array, "B W V"],
+        encoded: Encoded,
+        keys_BSD: Float[Array, "B S D"],
+        tokens_BS: Int[Array, "B S"],
+    ) -> Float[Array, "B W V"]:
+        """Log-probabilities of the mixture over the whole vocabulary, one token for each beam."""
+        visible_BWS = jnp.broadcast_to((encoded.segments_BS > 0)[:, None], (*states_BWD.shape[:2], keys_BSD.shape[1]))
+        copying = self._mix(states_BWD, inputs_BWD, visible_BWS, encoded, keys_BSD, tokens_BS)
+        pointed_BWS = jnp.exp(copying.log_point_BT)[..., None] * copying.attention_BTS
+        written_BWV = jnp.exp(jax.nn.log_softmax(logits_BWV, axis=-1) + copying.log_generate_BT[..., None])
+        rows_B = jnp.arange(tokens_BS.shape[0])
+        # One scatter a prompt: its source tokens are the same for all of its beams.
+        added_BVW = jnp.swapaxes(written_BWV, 1, 2).at[rows_B[:, None], tokens_BS].add(jnp.swapaxes(pointed_BWS, 1, 2))
+        return jnp.log(jnp.swapaxes(added_BVW, 1, 2) + _TINY)
+
+    def _mix(
+        self,
+        states_BTD: Float[Array, "B T D"],
+        inputs_BTD: Float[Array, "B T D"],
+        visible_BTS: Bool[Array, "B T S"],
+        encoded: Encoded,
+        keys_BSD: Float[Array, "B S D"],
+        tokens_BS: Int[Array, "B S"],
+    ) -> Copying:
+        dtype, width = states_BTD.dtype, states_BTD.shape[-1]
+        q_BTD = jnp.einsum("btd,df->btf", states_BTD, self.query[...].astype(dtype)) * width**-0.5
+        scores_BTS = jnp.einsum("btd,bsd->bts", q_BTD, keys_BSD, preferred_element_type=jnp.float32)
+        attention_BTS = jax.nn.softmax(jnp.where(visible_BTS, scores_BTS, MASKED), axis=-1)
+        context_BTE = jnp.einsum("bts,bse->bte", attention_BTS.astype(dtype), encoded.states_BSE)
+        gate_BT = self.gate_bias[...][None] + sum(
+            jnp.einsum("btd,d->bt", x, kernel[...].astype(dtype), preferred_element_type=jnp.float32)
+            for x, kernel in (
+                (states_BTD, self.gate_state),
+                (inputs_BTD, self.gate_input),
+                (context_BTE, self.gate_context),
+            )
+        )
+        return Copying(jax.nn.log_sigmoid(gate_BT), jax.nn.log_sigmoid(-gate_BT), attention_BTS, tokens_BS)
