@@ -39,7 +39,8 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax
     import jax.numpy as jnp
 
-    from t2c_jax.decode.search import EOS, beam_search, greedy_search
+    from t2c_jax.data.spm import EOS
+    from t2c_jax.decode.search import beam_search, greedy_search
     from t2c_jax.models.functional import Definition
 
     definition = Definition(*shape(tiny=options.tiny))
@@ -49,8 +50,12 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
 
     def search(beams: int) -> Any:
         def run(params: Any, tokens_BS: jax.Array) -> Any:
-            lengths_B = jnp.full(tokens_BS.shape[:1], tokens_BS.shape[1])
-            step, cache = definition.bind(params).start(tokens_BS, lengths_B, beams=beams, steps=new)
+            batch = {
+                "encoder_input_tokens": tokens_BS,
+                "encoder_segment_ids": jnp.ones_like(tokens_BS),
+                "encoder_positions": jnp.broadcast_to(jnp.arange(tokens_BS.shape[1])[None], tokens_BS.shape),
+            }
+            step, cache = definition.bind(params).start(batch, beams=beams, steps=new)
             if beams == 1:
                 return greedy_search(step, cache, len(source), new)
             return beam_search(step, cache, len(source), new, beams=beams, length_penalty=LENGTH_PENALTY)

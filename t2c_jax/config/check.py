@@ -8,7 +8,6 @@ from typing import Any
 from t2c_jax.config.schema import DECODERS, ENCODERS, PRETRAINED, RECURRENT, Experiment
 from t2c_jax.errors import UserError, nearest
 
-
 _AT_LEAST: dict[int, tuple[str, ...]] = {
     1: (
         *(f"corpus.{key}" for key in ("max_file_bytes", "max_text_chars", "max_code_chars", "max_line_chars")),
@@ -121,8 +120,8 @@ def _check_model(experiment: Experiment) -> None:
         same = model.encoder == model.decoder and model.encoder_layers == model.decoder_layers
         if not same or recurrent.bidirectional:
             raise UserError(
-                "config.model.recurrent.bridge=copy wants an encoder of the decoder's kind, with as many layers, reading"
-                " one way (bidirectional=False); or set bridge=dense"
+                "config.model.recurrent.bridge=copy wants an encoder of the decoder's kind, with as many layers,"
+                " reading one way (bidirectional=False); or set bridge=dense"
             )
     if model.decoder in RECURRENT and recurrent.attention == "none" and recurrent.input_feeding:
         raise UserError("config.model.recurrent.input_feeding wants attention; set input_feeding=False")
@@ -135,12 +134,12 @@ def _check_model(experiment: Experiment) -> None:
             ("data.reverse_source", data.reverse_source, False),
         ):
             if value != wanted:
-                raise UserError(f"config.model.encoder=paths reads syntax trees, not tokens: set config.{key}={wanted!r}")
+                raise UserError(f"config.model.encoder=paths reads syntax trees: set config.{key}={wanted!r}")
     if model.encoder in PRETRAINED:
         if not experiment.init_from:
             raise UserError(
-                f"config.model.encoder={model.encoder} wants config.init_from, the workdir of t2c import, for its tokenizer"
-                " and its parameters"
+                f"config.model.encoder={model.encoder} wants config.init_from, the workdir of t2c import, for its"
+                " tokenizer and its parameters"
             )
         pretrained = model.pretrained
         if pretrained.width % pretrained.heads:
@@ -150,7 +149,7 @@ def _check_model(experiment: Experiment) -> None:
         room = pretrained.positions - pretrained.first_position
         if data.encoder_length > room:
             raise UserError(
-                f"config.data.encoder_length={data.encoder_length} exceeds the {room} positions of the pretrained encoder"
+                f"config.data.encoder_length={data.encoder_length} exceeds the pretrained encoder's {room} positions"
             )
     plain_weights = model.encoder in RECURRENT and model.decoder in RECURRENT
     if model.uniform_init and not plain_weights:

@@ -8,7 +8,6 @@ example), never from a generator that remembers.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 
@@ -16,9 +15,7 @@ from t2c_jax.config import DataConfig
 from t2c_jax.data.spm import EOS, PAD
 from t2c_jax.data.tokenizer import Tokenizers
 
-
-def _ids(*values: int) -> Any:
-    return field(default_factory=lambda: np.array(values, np.int32))
+_NOTHING, _EOS = np.zeros(0, np.int32), np.array([EOS], np.int32)
 
 
 @dataclass(frozen=True)
@@ -38,10 +35,10 @@ class Translate:
       weights: for each target id the weight of its cost in training; None for 1.
     """
 
-    before: np.ndarray = _ids()
-    after: np.ndarray = _ids(EOS)
-    target_before: np.ndarray = _ids()
-    target_after: np.ndarray = _ids(EOS)
+    before: np.ndarray = field(default_factory=_NOTHING.copy)
+    after: np.ndarray = field(default_factory=_EOS.copy)
+    target_before: np.ndarray = field(default_factory=_NOTHING.copy)
+    target_after: np.ndarray = field(default_factory=_EOS.copy)
     start: int = PAD
     to_text: bool = False
     reverse: bool = False

@@ -240,8 +240,8 @@ def build_tokenizer(experiment: Experiment, workdir: Workdir, pairs: Callable[[s
                 )
             if failures:
                 console.warn(
-                    f"the tokenizer of {side}s is not lossless: {len(failures):,} of {sum(sizes.values()):,} do not come"
-                    f" back as they were; '{CHECK}' names them"
+                    f"the tokenizer of {side}s is not lossless: {len(failures):,} of {sum(sizes.values()):,} do not"
+                    f" come back as they were; '{CHECK}' names them"
                 )
         write_json(directory / CHECK, report)
         return {"vocab_size": tokenizers.target.vocab_size, "digest": tokenizers.digest, "check": report}

@@ -92,7 +92,12 @@ class Decoder(Protocol):
         ...
 
     def step(
-        self, shared: Any, x_BWD: Float[Array, "B W D"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
+        self,
+        shared: Any,
+        x_BWD: Float[Array, "B W D"],
+        step: Int[Array, ""],
+        cache: Any,
+        visible_BWX: Bool[Array, "B W X"],
     ) -> tuple[Float[Array, "B W D"], Any]:
         """States of one new token for each beam, and the cache with it.
 
@@ -120,7 +125,7 @@ def _load(path: str) -> type[Any]:
 def summarise(encoded: Encoded, segments_BT: Int[Array, "B T"]) -> Float[Array, "B T C"]:
     """The summaries of the source segment that each target position belongs to; zeros where there is none.
 
-    A product with weights that pick or average positions: its gradient is a product too, where a gather's would scatter.
+    A product with weights that pick or average positions: so is its gradient, where a gather's would scatter.
     """
     own_BTS = (segments_BT[:, :, None] == encoded.segments_BS[:, None, :]) & (segments_BT > 0)[:, :, None]
     parts = []

@@ -72,7 +72,8 @@ class Seq2Seq(nnx.Module):
         """
         encoded = self.encode(batch)
         shared, cache = self.decoder.start(encoded, beams, steps)
-        keys_BSD = None if self.pointer is None else self.pointer.keys(encoded)
+        pointer = self.pointer
+        pointed = None if pointer is None else (pointer.keys(encoded), copied_tokens(batch))
 
         def step(
             tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
@@ -80,10 +81,8 @@ class Seq2Seq(nnx.Module):
             inputs_BWD = self.embedding(tokens_BW)
             states_BWD, cache = self.decoder.step(shared, inputs_BWD, step, cache, visible_BWX)
             logits_BWV = self.logits(self.scale_output(states_BWD))
-            if self.pointer is not None:
-                logits_BWV = self.pointer.step(
-                    states_BWD, inputs_BWD, logits_BWV, encoded, keys_BSD, copied_tokens(batch)
-                )
+            if pointer is not None and pointed is not None:
+                logits_BWV = pointer.step(states_BWD, inputs_BWD, logits_BWV, encoded, *pointed)
             return logits_BWV, cache
 
         return step, cache

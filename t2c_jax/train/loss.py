@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from t2c_jax.models.seq2seq import Prediction
 
 Sums = dict[str, Float[Array, ""]]
+Chunks = tuple[Array, ...]
 
 
 class CopiedTargets(NamedTuple):
@@ -122,7 +123,7 @@ def chunked_sums(
     def cut(x: Array) -> Array:
         return jnp.moveaxis(x.reshape(x.shape[0], length // chunk, chunk, *x.shape[2:]), 1, 0)
 
-    states = (cut(prediction.states_BTD),)
+    states: Chunks = (cut(prediction.states_BTD),)
     held: tuple[Array, ...] = ()
     tokens_BS = None
     if (copying := prediction.copying) is not None:
@@ -144,11 +145,11 @@ def _sums_of_chunk(
     tokens_BS: Array | None,
 ) -> Sums:
     targets_BC, weights_BC, *held = given
-    copied = None if tokens_BS is None else CopiedTargets(*mixed, *held, tokens_BS)
+    copied = None
+    if tokens_BS is not None:
+        (log_generate_BC, log_copied_BC), (log_copied_BCS,) = mixed, held
+        copied = CopiedTargets(log_generate_BC, log_copied_BC, log_copied_BCS, tokens_BS)
     return sums(logits_BCV, targets_BC, weights_BC, copied)
-
-
-Chunks = tuple[Array, ...]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
