@@ -167,5 +167,3 @@ def _integer(value: Any) -> int:
     if type(value) is not int:
         raise TypeError(f"{value!r} is not an id")
     return value
-
-

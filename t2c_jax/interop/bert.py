@@ -5,7 +5,7 @@ Letters: E encoder's width, F feed-forward, H heads, K head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -17,7 +17,8 @@ from t2c_jax.interop.weights import Tensors
 
 # Heads for the tasks it was trained on, and buffers that hold nothing learned.
 IGNORED = (
-    r"^((bert|roberta)\.)?(pooler\..*|embeddings\.(position_ids|token_type_ids))$|^(cls|lm_head|classifier|qa_outputs)\."
+    r"^((bert|roberta)\.)?(pooler\..*|embeddings\.(position_ids|token_type_ids))$"
+    r"|^(cls|lm_head|classifier|qa_outputs)\."
 )
 ACTIVATIONS = {
     "gelu": "gelu",
@@ -29,8 +30,8 @@ ACTIVATIONS = {
 _WORDS = "embeddings.word_embeddings.weight"
 
 
-def config_from_huggingface(values: Mapping[str, Any]) -> ModelConfig:
-    """The model section that has this encoder.
+def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+    """The model section that has this encoder; config.json tells it whatever the ``names`` of the tensors are.
 
     Raises:
       UserError: a value is missing or wrong, or asks for a variant that ``models.bert`` is not.

@@ -5,7 +5,7 @@ Letters: E encoder's width, F feed-forward, H heads, K head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -21,8 +21,8 @@ IGNORED = r"^lm_head\.weight$|^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$
 _WORDS = "wte.weight"
 
 
-def config_from_huggingface(values: Mapping[str, Any]) -> ModelConfig:
-    """The model section that has this encoder.
+def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+    """The model section that has this encoder; config.json tells it whatever the ``names`` of the tensors are.
 
     Raises:
       UserError: a value is missing or wrong, or asks for a variant that ``models.gpt2`` is not.

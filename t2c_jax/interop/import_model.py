@@ -33,6 +33,7 @@ from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
 # config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.
 FAMILIES: Mapping[str, str] = {
     "t5": "t2c_jax.interop.t5",
+    "mt5": "t2c_jax.interop.t5",
     "bert": "t2c_jax.interop.bert",
     "roberta": "t2c_jax.interop.bert",
     "gpt2": "t2c_jax.interop.gpt2",
@@ -55,8 +56,8 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     """
     values = _config(source)
     family = importlib.import_module(FAMILIES[values["model_type"]])
-    model: ModelConfig = family.config_from_huggingface(values)
     weights = Weights(source)
+    model: ModelConfig = family.config_from_huggingface(values, weights.files.keys())
     origin = _digest(source, weights)
     if _stands(workdir, origin):
         console.say(f"'{workdir.path}' holds this model already")
@@ -96,7 +97,9 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
 
 def _config(source: Path) -> dict[str, Any]:
     if not source.is_dir():
-        raise UserError(f"'{source}' is no directory; --from wants a model that is downloaded already, nothing is fetched")
+        raise UserError(
+            f"'{source}' is no directory; --from wants a model that is downloaded already, nothing is fetched"
+        )
     values = read_json(source / "config.json", required=True)
     kind = values.get("model_type")
     if not isinstance(kind, str) or kind not in FAMILIES:
@@ -138,6 +141,8 @@ def _params(family: Any, model: ModelConfig, weights: Weights) -> tuple[dict[str
         params: dict[str, Any] = family.params_from_huggingface(model, read, names)
     except (ValueError, IndexError) as error:
         raise UserError(f"tensor '{latest}' does not have the shape that config.json gives it: {error}") from None
+    except MemoryError:
+        raise UserError("a model as large as config.json says does not fit into memory") from None
     ignored = getattr(family, "IGNORED", None)
     left_out = sorted(name for name in names if ignored and re.search(ignored, name))
     if unexplained := sorted(names.difference(left_out)):

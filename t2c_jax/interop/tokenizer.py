@@ -6,6 +6,7 @@ It comes from ``tokenizer.json`` or, where a directory has only the files of old
 
 from __future__ import annotations
 
+import importlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
@@ -46,8 +47,13 @@ class _Source:
         self.settings = read_json(directory / "tokenizer_config.json")
         self._map = read_json(directory / "special_tokens_map.json")
         name = str(self.settings.get("tokenizer_class") or "").removesuffix("Fast")
-        by_class = {"RobertaTokenizer": _ROBERTA, "BertTokenizer": _WORDPIECE, "GPT2Tokenizer": _GPT2, "T5Tokenizer": _T5}
-        by_type = {"bert": _WORDPIECE, "roberta": _ROBERTA, "gpt2": _GPT2, "t5": _T5}
+        by_class = {
+            "RobertaTokenizer": _ROBERTA,
+            "BertTokenizer": _WORDPIECE,
+            "GPT2Tokenizer": _GPT2,
+            "T5Tokenizer": _T5,
+        }
+        by_type = {"bert": _WORDPIECE, "roberta": _ROBERTA, "gpt2": _GPT2, "t5": _T5, "mt5": _T5}
         wordpiece = (directory / "vocab.txt").exists()
         merges = values["model_type"] == "t5" and (directory / "merges.txt").exists()  # CodeT5's, which is RoBERTa's
         guess = _WORDPIECE if wordpiece else _ROBERTA if merges else by_type[values["model_type"]]
@@ -159,10 +165,9 @@ def _byte_level(found: _Source) -> Tokenizer:
 
 def _unigram(found: _Source) -> Tokenizer:
     """T5's SentencePiece (Raffel et al. 2020, section 2.2.1), its sentinels after the model's own pieces."""
-    from sentencepiece import sentencepiece_model_pb2
-
     path = found.directory / "spiece.model"
-    proto = sentencepiece_model_pb2.ModelProto.FromString(path.read_bytes())
+    format_: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")  # wants protobuf: late
+    proto = format_.ModelProto.FromString(path.read_bytes())
     pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise UserError(f"'{path}' is no Unigram model; save the tokenizer as tokenizer.json with transformers")
@@ -200,7 +205,9 @@ def _specials(found: _Source, tokenizer: Tokenizer) -> dict[str, Any]:
     before, after = _around(tokenizer)
     eos = first(named("eos_token_id"), of("eos_token"), of("sep_token"))
     if eos is None:
-        raise UserError(f"'{found.directory}' names no end of a text: neither eos_token_id, nor eos_token, nor sep_token")
+        raise UserError(
+            f"'{found.directory}' names no end of a text: neither eos_token_id, nor eos_token, nor sep_token"
+        )
     pad = first(named("pad_token_id"), of("pad_token"), eos)
     start = first(named("decoder_start_token_id"), named("bos_token_id"), of("cls_token"), pad)
     unk = -1 if all(letter in vocab for letter in byte_alphabet()) else first(of("unk_token"), -1)

@@ -127,9 +127,9 @@ class Tensors:
                     stacked = np.empty((layers, *array.shape), np.float32)
                 stacked[layer] = array
             except ValueError as error:
-                raise UserError(f"tensor '{self._prefix}{full}' does not fit the shape in config.json: {error}") from None
-            except MemoryError:
-                raise UserError(f"config.json's {layers} layers do not fit into memory") from None
+                raise UserError(
+                    f"tensor '{self._prefix}{full}' does not fit the shape in config.json: {error}"
+                ) from None
         assert stacked is not None
         return stacked
 

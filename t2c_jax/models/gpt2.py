@@ -68,7 +68,9 @@ class GPT2Encoder(nnx.Module):
         visibility = Visibility(segments_BS, segments_BS, causal=True)
         states_BSE = through(
             self.blocks,
-            constrain(dropout(x_BSE, config.dropout, None if keys is None else keys[0]), "batch", "length", "activation"),
+            constrain(
+                dropout(x_BSE, config.dropout, None if keys is None else keys[0]), "batch", "length", "activation"
+            ),
             None if keys is None else keys[1:],
             config,
             self.mix,

@@ -166,9 +166,9 @@ def run(
     config: ModelConfig,
     call: Callable[[Any, Stream, Key[Array, ""] | None], Stream],
 ) -> Stream:
-    """The residual stream, or a tree that goes along with it, through all blocks.
+    """The residual stream, or a tree that holds it, through all blocks: scanned or unrolled, with the config's remat.
 
-    Scanned or unrolled, rematerialised as the config says; both ways hold the same parameters and give the same numbers.
+    Both ways hold the same parameters and give the same numbers.
     """
     if config.remat != "none":
         policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if config.remat == "dots" else None
