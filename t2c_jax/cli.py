@@ -127,6 +127,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     workdir = Workdir(parsed.workdir)
     if parsed.verb == "import":
         return _import(parsed, workdir, overrides)
+    _check_import(parsed.verb, workdir)
     experiment = _experiment(parsed, workdir, overrides)
     if parsed.verb == "generate":
         return _generate(parsed, experiment, workdir)
@@ -152,6 +153,20 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         return 0
     command = f"t2c {parsed.verb} --workdir {parsed.workdir}"
     return _fail(f"saved at step {trained['steps']}; go on with: {command}", 128 + stopped)
+
+
+def _check_import(verb: str, workdir: Workdir) -> None:
+    """An imported model stays as it came: runs of it have workdirs of their own, and an encoder cannot answer alone."""
+    try:
+        whole = workdir.manifest("tokenizer")["counts"].get("whole_model")
+    except UserError:  # no tokenizer, so no import
+        return
+    if whole is False or (whole and verb in ("run", *STAGES)):
+        what = "model" if whole else "encoder without a decoder"
+        raise UserError(
+            f"'{workdir.path}' holds an imported {what}; start a run from it in another --workdir, with"
+            f" --config.init_from={workdir.path}"
+        )
 
 
 def _import(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[str]) -> int:

@@ -175,7 +175,7 @@ def _check_filled(model: ModelConfig, rows: int, params: Mapping[str, Any], whol
 
 def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
     left_out: list[str] = counts["tensors_left_out"]
-    around = [f"{name} {counts['specials'][name]}" for name in ("eos", "start", "unk", "pad", "before", "after")]
+    specials = [f"{name} {_ids(ids)}" for name, ids in counts["specials"].items() if ids not in ((), [], -1)]
     rows = [
         ("from", str(source)),
         ("model type", counts["model_type"]),
@@ -183,7 +183,7 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
         ("tensors", f"{counts['tensors']:,} ({', '.join(counts['dtypes'])})"),
         ("left out", ", ".join(left_out) or "-"),
         ("pieces", f"{counts['vocab_size']:,}"),
-        ("special ids", ", ".join(around)),
+        ("special ids", ", ".join(specials)),
     ]
     console.table(f"t2c import: {workdir.path}", ("", "value"), rows)
     console.say("next:")
@@ -193,3 +193,7 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
     else:
         config = Path(f"configs/pretrained_encoder.py:{counts['encoder']}")
     console.say(f"  t2c run --config {config} --config.init_from={workdir.path} --workdir runs/NEW")
+
+
+def _ids(value: Any) -> str:
+    return str(value) if isinstance(value, int) else " ".join(map(str, value))

@@ -169,9 +169,9 @@ def test_gpt2_never_looks_ahead_and_bert_does():
         config, encoder = ours(theirs(kind, 4.0))
         batch, _ = sources((12,))
         other = {**batch, "encoder_input_tokens": batch["encoder_input_tokens"].at[0, -1].set(5)}
-        difference = np.abs(
-            encoded(config, encoder, batch).states_BSE - encoded(config, encoder, other).states_BSE
-        )[0, :-1].max()
+        difference = np.abs(encoded(config, encoder, batch).states_BSE - encoded(config, encoder, other).states_BSE)[
+            0, :-1
+        ].max()
         assert (difference > 1e-3) == changes, kind
 
 
