@@ -35,19 +35,19 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config.model.width = 256
     config.model.encoder_layers = 1
     config.model.decoder_layers = 1
-    config.model.recurrent.width = 384
+    config.model.recurrent.width = 256
     config.model.dropout = 0.3
 
-    config.data.encoder_length = 128
-    config.data.decoder_length = 96
-    config.data.batch_size = 32
+    config.data.encoder_length = 96
+    config.data.decoder_length = 72
+    config.data.batch_size = 40
 
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
-    config.train.steps = 4000
+    config.train.steps = 3000
     config.train.label_smoothing = 0.1
     config.train.z_loss = 0.0
-    config.train.ema_decay = 0.999
+    config.train.ema_decay = 0.998
     config.train.eval_every = 500
     config.train.save_every = 500
     config.train.eval_batches = 100
