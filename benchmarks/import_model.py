@@ -114,7 +114,9 @@ def rounds(options: argparse.Namespace, base: Path) -> tuple[list[dict[str, Any]
 def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.set_defaults(rounds=3, steps=1)
-    parser.add_argument("--dtype", choices=list(DTYPES), default="float32", help="of the weights (default: %(default)s)")
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="of the weights (default: %(default)s)"
+    )
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
