@@ -1,13 +1,14 @@
 """Django's pseudo-code to Python, line by line: a recurrent pointer-generator, with copying or without.
 
 Oda et al. 2015, "Learning to Generate Pseudo-Code from Source Code Using Statistical Machine Translation": 16,000 lines
-to train on, 1,000 dev, 1,805 test. The model is See et al. 2017's on Luong et al. 2015's encoder-decoder. Published exact
-match on test: attention without copying 45.1 (Ling et al. 2016), LPN 62.3 (the same), TranX 73.7 (Yin & Neubig 2018).
+to train on, 1,000 dev, 1,805 test. The model is See et al. 2017's on Luong et al. 2015's encoder-decoder. Published
+exact match on test: attention without copying 45.1 and LPN 62.3 (Ling et al. 2016), TranX 73.7 (Yin & Neubig 2018).
 
-t2c run --config configs/django.py:copy --workdir runs/django --config.corpus.sources=data/django/train.jsonl,data/django/dev.jsonl
-t2c run --config configs/django.py:plain --workdir runs/django_plain --config.corpus.sources=...
+t2c run --config configs/django.py:copy --workdir runs/django
+t2c run --config configs/django.py:plain --workdir runs/django_plain
 
-The files hold a JSON object {"text", "code"} a line. What it reaches on dev stands in README's results.
+It reads data/django/train.jsonl and dev.jsonl, a JSON object {"text", "code"} a line; for files elsewhere set
+--config.corpus.sources=TRAIN,DEV. What it reaches on dev stands in README's results.
 """
 
 from ml_collections import ConfigDict
