@@ -35,7 +35,7 @@ class Canned(Generator):
 def test_finished_hypotheses_best_first_and_each_text_once():
     (answer,) = Canned([True, True, True, False]).generate(["x"])
     assert (answer.code, answer.finished, answer.score) == ("b", True, -0.5)
-    assert answer.candidates == ("b", "a")
+    assert answer.candidates == ("b", "aa")
 
 
 def test_without_a_finished_hypothesis_the_best_one_is_the_answer():
