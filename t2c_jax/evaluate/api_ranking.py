@@ -1,4 +1,4 @@
-"""Ranked sequences of API calls against the sequence that people wrote (Gu et al. 2016, section 5.1).
+"""Ranked sequences of API calls against the sequence that people wrote (Gu et al. 2016, section 5).
 
 In the paper, people judged which answers are relevant. Here an answer is relevant if it makes at least half of the
 calls that the reference makes, counting each call once and in any order; so figures compare between runs, not with the
@@ -52,7 +52,7 @@ class ApiPrecision(Metric):
 
 
 class Relevancy(Metric):
-    """Relevancy ratio: of the k best answers, or as many as there are, the share that is relevant (section 5.1)."""
+    """Relevancy ratio: of the k best answers, or as many as there are, the share that is relevant."""
 
     name = "relevancy"
     title = f"Relevancy, {ANSWERS} best"
@@ -74,10 +74,10 @@ class Relevancy(Metric):
 
 
 class FRank(Metric):
-    """Mean rank of the first relevant answer, k + 1 where none of the k best is; lower is better (section 5.1)."""
+    """Mean rank of the first relevant answer, k + 1 where none of the k best is; lower is better."""
 
     name = "frank"
-    title = f"FRank (1 to {ANSWERS + 1}, lower is better)"
+    title = "FRank (lower is better)"
     phrase = "FRank"
     signature = f"mean rank of the first relevant answer, {ANSWERS + 1} without one; {_RELEVANT}"
     candidates = ANSWERS

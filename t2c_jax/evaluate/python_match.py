@@ -66,7 +66,7 @@ def _printed(code: str) -> str | None:
 
 
 class PythonMatch(Metric):
-    """Exact match of Python after parsing and printing (Yin & Neubig 2017, section 5.2), so spacing does not count.
+    """Exact match of Python after parsing and printing (Yin & Neubig 2017, section 5.1), so spacing does not count.
 
     Of the 17,000 references in Django's train and dev splits all parse that way. The language of a pair is not
     asked: a file of pairs seldom names it.

@@ -62,5 +62,5 @@ def test_less_of_a_rank_is_better():
     assert "on the precision of calls, relevancy and FRank, and loses" in summary(METRICS, scores["verdict"])
     columns, rows = score_table(METRICS, scores)
     assert columns[0] == "score"
-    assert rows[-1] == ("FRank (1 to 6, lower is better)", "1.0 ± 0.0", "3.0 ± 0.0", "better")
+    assert rows[-1] == ("FRank (lower is better)", "1.0 ± 0.0", "3.0 ± 0.0", "better")
     assert verdict({"value": np.float64(1.0), "standard_error": 0.1}, lower_is_better=True) == "worse"
