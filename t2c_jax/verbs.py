@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
+from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, disk_errors, write_json
@@ -74,6 +75,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline."""
     from t2c_jax.evaluate.comparison import score_table
     from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
+    from t2c_jax.evaluate.metrics import metrics_named
 
     settings = experiment.evaluate
     step, generator = _generator(experiment, workdir, step)
@@ -82,14 +84,14 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
     if stands is None:
-        pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
+        pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
         def build(directory: Path) -> Result:
-            predictions = [answer.code for answer in answers]
-            train_pairs = read_pairs(workdir, "train")
-            evaluation = evaluate_predictions(pairs, predictions, train_pairs, settings, experiment.seed)
+            candidates = [answer.candidates for answer in answers]
+            train_pairs = _posed(experiment, workdir, "train")
+            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed)
             counts = {
                 "step": step,
                 "examples": len(pairs),
@@ -104,7 +106,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
             return {}
         stands = workdir.stage(name, read, inputs, build)
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
-    columns, rows = score_table(scores)
+    columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
     console.say(scores["summary"])
     console.say(f"every answer: {stands.path / 'report.html'}")
@@ -197,13 +199,19 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     return step or 0, Generator(members, inputs, tokenizers.target, experiment.decode, mesh, bonus)
 
 
+def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
+    """A split's pairs with what the model is asked as their text, and what it should answer as their code."""
+    pairs = read_pairs(workdir, split)
+    return map(Pair.reverse, pairs) if experiment.data.direction == "code_to_text" else pairs
+
+
 def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
     from t2c_jax.evaluate.evaluator import select_pairs
 
     wanted = experiment.train.samples
     if not wanted or not count_pairs(workdir, "dev"):
         return None
-    pairs = select_pairs(read_pairs(workdir, "dev"), wanted)
+    pairs = select_pairs(_posed(experiment, workdir, "dev"), wanted)
     made: list[Any] = []  # once, so that every call finds the search compiled
 
     def sample(params: Any) -> list[Mapping[str, str]]:
@@ -228,7 +236,7 @@ def _show_answers(workdir: Workdir, scores: Result) -> None:
 
 
 def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> None:
-    from t2c_jax.evaluate.metrics import METRICS
+    from t2c_jax.evaluate.metrics import metrics_named
 
     splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
@@ -243,7 +251,11 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
         ),
         ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
     ]
-    rows += [(f"{experiment.evaluate.split} {metric.title}", _score(scores, metric.name)) for metric in METRICS]
+    split = experiment.evaluate.split
+    rows += [
+        (f"{split} {metric.title}", _score(scores, metric.name))
+        for metric in metrics_named(experiment.evaluate.metrics)
+    ]
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
     signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
