@@ -5,9 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
@@ -15,6 +15,9 @@ from t2c_jax.config import Experiment
 from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, disk_errors, write_json
+
+if TYPE_CHECKING:
+    from t2c_jax.corpus.pairs import Pair
 
 Result = dict[str, Any]
 
@@ -52,13 +55,15 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, build_tokens
-    from t2c_jax.data.report import show_fits
+    from t2c_jax.data.report import show_fits, show_paths
     from t2c_jax.data.tokenizer import Tokenizers
 
     data = experiment.data
-    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    paths = experiment.model.encoder == "paths"
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
     objective = translate(Tokenizers.load(workdir.tokenizer, data.direction), data)
-    fits = show_fits(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
+    show = show_paths if paths else show_fits
+    fits = show(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
@@ -82,13 +87,13 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
     if stands is None:
-        pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
+        pairs = select_pairs(_facing(experiment, read_pairs(workdir, settings.split)), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
         def build(directory: Path) -> Result:
             predictions = [answer.code for answer in answers]
-            train_pairs = read_pairs(workdir, "train")
+            train_pairs = _facing(experiment, read_pairs(workdir, "train"))
             evaluation = evaluate_predictions(pairs, predictions, train_pairs, settings, experiment.seed)
             counts = {
                 "step": step,
@@ -162,7 +167,7 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.data.inputs import TokenInputs
+    from t2c_jax.data.inputs import inputs
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, inverse_frequency
     from t2c_jax.data.tokenizer import Tokenizers
@@ -192,9 +197,16 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     if experiment.decode.idf_weight:
         bonus = experiment.decode.idf_weight * inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
     objective = translate(tokenizers, experiment.data, copy=experiment.model.copy)
-    inputs = TokenInputs(tokenizers, objective, experiment.data)
-    members = [Member(definition, params)]
-    return step or 0, Generator(members, inputs, tokenizers.target, experiment.decode, mesh, bonus)
+    members, read = [Member(definition, params)], inputs(experiment, tokenizers, objective)
+    return step or 0, Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus)
+
+
+def _facing(experiment: Experiment, pairs: Iterable[Pair]) -> Iterator[Pair]:
+    """Pairs whose ``text`` is what the model reads and whose ``code`` is what it should write."""
+    for pair in pairs:
+        if experiment.data.direction == "code_to_text":
+            pair = dataclasses.replace(pair, text=pair.code, code=pair.text, language="text")
+        yield pair
 
 
 def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
@@ -203,7 +215,7 @@ def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequen
     wanted = experiment.train.samples
     if not wanted or not count_pairs(workdir, "dev"):
         return None
-    pairs = select_pairs(read_pairs(workdir, "dev"), wanted)
+    pairs = select_pairs(_facing(experiment, read_pairs(workdir, "dev")), wanted)
     made: list[Any] = []  # once, so that every call finds the search compiled
 
     def sample(params: Any) -> list[Mapping[str, str]]:
@@ -247,7 +259,10 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
     signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
-    console.say(f"  t2c generate --workdir {workdir.path} $'{signature}Return True if the name is valid.'")
+    prompt = f"{signature}Return True if the name is valid."
+    if experiment.data.direction == "code_to_text":
+        prompt = "def f(name):\\n    return name.isidentifier()"
+    console.say(f"  t2c generate --workdir {workdir.path} $'{prompt}'")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 
