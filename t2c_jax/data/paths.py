@@ -19,7 +19,6 @@ Letters: L leaves, P paths, M nodes of a path, R leaves at a time.
 from __future__ import annotations
 
 import ast
-import functools
 import re
 import warnings
 from typing import Any, NamedTuple
@@ -32,7 +31,7 @@ from t2c_jax.data.order import permutation
 _CLASSES = """
 AnnAssign Assert Assign AsyncFor AsyncFunctionDef AsyncWith Attribute AugAssign Await BinOp BoolOp Call ClassDef Compare
 Constant Delete Dict DictComp ExceptHandler Expr For FormattedValue FunctionDef GeneratorExp Global If IfExp Import
-ImportFrom Interpolation JoinedStr Lambda List ListComp MatchAs MatchClass MatchMapping MatchOr MatchSequence
+ImportFrom Interpolation JoinedStr Lambda List ListComp Match MatchAs MatchClass MatchMapping MatchOr MatchSequence
 MatchSingleton MatchStar MatchValue Module Name NamedExpr Nonlocal ParamSpec Raise Return Set SetComp Slice Starred
 Subscript TemplateStr Try TryStar Tuple TypeAlias TypeVar TypeVarTuple UnaryOp While With Yield YieldFrom alias arg
 arguments comprehension keyword match_case withitem
@@ -87,9 +86,8 @@ def extract(code: str, config: PathsConfig) -> Paths | None:
             return None
     tree = _flatten(root)
     pairs = _pairs(tree, config)
-    first_P, second_P, top_P = (part[permutation(len(part), 0)[: config.stored]] for part in pairs)
-    order_P = np.lexsort((second_P, first_P))
-    first_P, second_P, top_P = first_P[order_P], second_P[order_P], top_P[order_P]
+    chosen_P = np.sort(permutation(len(pairs[0]), 0)[: config.stored])
+    first_P, second_P, top_P = (part[chosen_P] for part in pairs)
     used, ends = np.unique(np.stack([first_P, second_P], axis=1), return_inverse=True)
     terminals: dict[str, int] = {}
     numbers = [terminals.setdefault(subtokens(tree.leaves[leaf]), len(terminals)) for leaf in used.tolist()]
@@ -154,8 +152,12 @@ def _flatten(root: ast.AST) -> _Tree:
         child.append(place)
         children = _children(item)
         stack.extend((children[i], number, i) for i in range(len(children) - 1, -1, -1))
-    columns = (kind, parent, depth, child, holder, leaf_child, turn)
-    return _Tree(*(np.array(values, np.int32) for values in columns), leaves=leaves)
+    nodes = (_array(kind), _array(parent), _array(depth), _array(child))
+    return _Tree(*nodes, _array(holder), _array(leaf_child), _array(turn), leaves)
+
+
+def _array(values: list[int]) -> np.ndarray:
+    return np.array(values, np.int32)
 
 
 def _type(node: ast.AST) -> int:
@@ -169,11 +171,6 @@ def _type(node: ast.AST) -> int:
     return _TYPES.get(name, 0)
 
 
-@functools.cache
-def _fields(kind: type[Any]) -> tuple[str, ...]:
-    return tuple(name for name in kind._fields if name not in _SILENT)
-
-
 def _children(node: ast.AST) -> list[ast.AST | str]:
     """In the order of the fields, but for a dict's keys, each of which comes before its value."""
     if isinstance(node, ast.Constant | ast.MatchSingleton):
@@ -184,8 +181,8 @@ def _children(node: ast.AST) -> list[ast.AST | str]:
     elif isinstance(node, ast.MatchMapping):
         found = [item for pair in zip(node.keys, node.patterns, strict=True) for item in pair] + [node.rest]
     else:
-        for name in _fields(type(node)):
-            value = getattr(node, name, None)
+        for name in node._fields:
+            value = None if name in _SILENT else getattr(node, name, None)
             if isinstance(value, list):
                 found += value
             else:
