@@ -1,10 +1,12 @@
 """code2seq's encoder: each path of a syntax tree to a vector (Alon et al. 2019, section 3.2).
 
 Letters: B batch, K paths (what other encoders call S), M nodes of a path, N tokens of a terminal, D model, E encoder's
-width, U hidden units in one direction, G gates (4 U), V node ids.
+width, H hidden units in one direction, G gates, V node ids, I two vectors side by side.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 import jax
 import jax.numpy as jnp
@@ -14,8 +16,12 @@ from jaxtyping import Array, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.data.paths import NODE_IDS
 from t2c_jax.mesh import constrain
+from t2c_jax.models.hoisted import Apply, hoisted_scan
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, fan_in, parameter
+from t2c_jax.models.recurrent import LSTM, Layer, State
+
+_RECURRENCE = "bph,hgk->bpgk"
 
 
 class PathEncoder(nnx.Module):
@@ -30,8 +36,7 @@ class PathEncoder(nnx.Module):
         self.width = self.summary_width = config.width
         width, units = config.width, config.recurrent.width
         self.nodes = parameter(rngs, (NODE_IDS, width), ("path_nodes", "embed"), nnx.initializers.normal(1.0))
-        self.forward = PathLSTM(width, units, reverse=False, rngs=rngs)
-        self.backward = PathLSTM(width, units, reverse=True, rngs=rngs)
+        self.forward, self.backward = (Layer(LSTM, width, units, rngs=rngs) for _ in range(2))
         joined = 2 * units + 2 * width
         self.path_kernel = parameter(rngs, (2 * units, width), ("state", "embed"), fan_in(joined))
         self.terminal_kernel = parameter(rngs, (2 * width, width), ("state", "embed"), fan_in(joined))
@@ -47,12 +52,16 @@ class PathEncoder(nnx.Module):
         nodes_BKM = batch["path_nodes"]
         ends = [_terminal(batch[f"path_{end}_tokens"], embed) for end in ("start", "end")]
         dtype = ends[0].dtype
-        path_BKU = [lstm(self.nodes[...].astype(dtype), nodes_BKM) for lstm in (self.forward, self.backward)]
+        nodes_VD = self.nodes[...].astype(dtype)
+        ways = [
+            _last_state(self.forward, nodes_VD, nodes_BKM, reverse=False),
+            _last_state(self.backward, nodes_VD, nodes_BKM, reverse=True),
+        ]
         keys = (None, None) if key is None else jax.random.split(key)
-        x_BKU = dropout(jnp.concatenate(path_BKU, axis=-1), self.config.dropout, keys[0])
-        x_BKD = dropout(jnp.concatenate(ends, axis=-1), self.config.dropout, keys[1])
-        z_BKE = jnp.einsum("bku,ue->bke", x_BKU, self.path_kernel[...].astype(dtype))
-        z_BKE += jnp.einsum("bkd,de->bke", x_BKD, self.terminal_kernel[...].astype(dtype))
+        path_BKI = dropout(jnp.concatenate(ways, axis=-1), self.config.dropout, keys[0])
+        ends_BKI = dropout(jnp.concatenate(ends, axis=-1), self.config.dropout, keys[1])
+        z_BKE = jnp.einsum("bki,ie->bke", path_BKI, self.path_kernel[...].astype(dtype))
+        z_BKE += jnp.einsum("bki,ie->bke", ends_BKI, self.terminal_kernel[...].astype(dtype))
         states_BKE = constrain(jnp.tanh(z_BKE), "batch", "length", "activation")
         return Encoded(states_BKE, batch["encoder_segment_ids"], (Summary("mean", states_BKE),))
 
@@ -62,43 +71,31 @@ def _terminal(tokens_BKN: Int[Array, "B K N"], embed: Embed) -> Float[Array, "B 
     return jnp.sum(jnp.where(tokens_BKN[..., None] > 0, vectors_BKND, 0), axis=2)
 
 
-class PathLSTM(nnx.Module):
-    """The last state of an LSTM (Gers et al. 2000) over each path's nodes, in one direction.
+def _last_state(
+    layer: Layer, nodes_VD: Float[Array, "V D"], nodes_BKM: Int[Array, "B K M"], *, reverse: bool
+) -> Float[Array, "B K H"]:
+    """Where an LSTM ends that reads each path's nodes in one direction.
 
-    There are a few hundred nodes and thousands of places where they stand, so the input's projection is made once for
-    each node, and looked up.
+    Nodes are a few hundred, and the places where they stand thousands in each batch: the input's projection is made
+    once a node, and looked up.
     """
-
-    def __init__(self, width: int, units: int, *, reverse: bool, rngs: nnx.Rngs) -> None:
-        self.units, self.reverse = units, reverse
-        self.input = parameter(rngs, (width, 4 * units), ("embed", "recurrent"), fan_in(width))
-        self.recurrent = parameter(rngs, (units, 4 * units), ("state", "recurrent"), nnx.initializers.orthogonal())
-        self.bias = parameter(rngs, (4 * units,), ("recurrent",), _open_forget_gates)
-
-    def __call__(self, nodes_VD: Float[Array, "V D"], nodes_BKM: Int[Array, "B K M"]) -> Float[Array, "B K U"]:
-        """Padding (0) leaves the state as it is: that of a path without nodes is zero."""
-        dtype = nodes_VD.dtype
-        gates_VG = nodes_VD @ self.input[...].astype(dtype) + self.bias[...].astype(dtype)[None]
-        recurrent_UG = self.recurrent[...].astype(dtype)
-
-        def step(carry: tuple[Array, Array], nodes_BK: Array) -> tuple[tuple[Array, Array], None]:
-            hidden_BKU, cell_BKU = carry
-            gates_BKG = jnp.take(gates_VG, nodes_BK, axis=0) + jnp.einsum("bku,ug->bkg", hidden_BKU, recurrent_UG)
-            write, forget, read, value = jnp.split(gates_BKG, 4, axis=-1)
-            cell = jax.nn.sigmoid(forget) * cell_BKU + jax.nn.sigmoid(write) * jnp.tanh(value)
-            hidden = jax.nn.sigmoid(read) * jnp.tanh(cell)
-            there = nodes_BK[..., None] > 0
-            return (jnp.where(there, hidden, hidden_BKU), jnp.where(there, cell, cell_BKU)), None
-
-        zero_BKU = jnp.zeros((*nodes_BKM.shape[:2], self.units), dtype)
-        zero_BKU = constrain(zero_BKU, "batch", "length", "activation")
-        (hidden_BKU, _), _ = jax.lax.scan(
-            step, (zero_BKU, zero_BKU), jnp.moveaxis(nodes_BKM, -1, 0), reverse=self.reverse
-        )
-        return hidden_BKU
+    gates_VGH = layer.project(nodes_VD[None])[0]
+    nodes_MBK = jnp.moveaxis(nodes_BKM, -1, 0)
+    there_MBK1 = (nodes_MBK[..., None] > 0).astype(jnp.float32)
+    zero_BKH = constrain(jnp.zeros((*nodes_BKM.shape[:2], layer.hidden)), "batch", "length", "activation")
+    xs = (jnp.take(gates_VGH, nodes_MBK, axis=0), there_MBK1)
+    weights, step = {"state": layer.state[...]}, _MaskedStep(nodes_VD.dtype.name)
+    (h_BKH, _), _ = hoisted_scan(step, {"state": _RECURRENCE}, weights, None, (zero_BKH,) * 2, xs, reverse=reverse)
+    return h_BKH.astype(nodes_VD.dtype)
 
 
-def _open_forget_gates(key: Key[Array, ""], shape: tuple[int, ...], dtype: jnp.dtype) -> Float[Array, " G"]:
-    """Forget gates start open (Jozefowicz et al. 2015, section 5): their bias is 1, the others' 0."""
-    units = shape[0] // 4
-    return jnp.zeros(shape, dtype).at[units : 2 * units].set(1.0)
+@dataclass(frozen=True)
+class _MaskedStep:
+    """A step of an LSTM that padding leaves as it is."""
+
+    dtype: str
+
+    def __call__(self, apply: Apply, shared: None, carry: State, x: tuple[Array, Array]) -> tuple[State, None]:
+        gates_BKGH, there_BK1 = x
+        after = LSTM.next(gates_BKGH, apply("state", carry[0].astype(self.dtype)), carry)
+        return tuple(jnp.where(there_BK1 > 0, new, old) for new, old in zip(after, carry, strict=True)), None
