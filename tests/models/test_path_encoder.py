@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, drawn, experiment, one_device
+from tiny import MODEL, assert_close, drawn, experiment, on_device, one_device
 
 from t2c_jax.config import DECODERS, DataConfig, PathsConfig, RecurrentConfig, check
 from t2c_jax.data.objectives import Translate
@@ -15,6 +15,7 @@ from t2c_jax.data.paths import NODE_IDS
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.source_side import PathSource
+from t2c_jax.mesh import global_batch, make_mesh
 from t2c_jax.train.step import Compiled
 
 VOCABULARY = 64
@@ -140,39 +141,57 @@ class Letters:
         return [np.array([3 + ord(letter) % 60 for letter in text], np.int32) for text in texts]
 
 
-@pytest.mark.parametrize("decoder", DECODERS)
-def test_a_handful_of_functions_is_learnt_by_heart(decoder):
-    """Each of eight bodies to a target of its own, from other draws of its paths each time."""
-    bodies = ["a + b", "a - b", "a.b", "b.a", "a[b]", "not a", "f(a, b)", "[a for a in b]"]
-    codes = [f"def x(a, b, c):\n    c = {body}\n    return c\n" for body in bodies]
-    paths = PathsConfig(sampled=24, max_length=7, terminal_tokens=2)
-    data = DataConfig(decoder_length=5, batch_size=8, pack=False, direction="code_to_text", paths=paths)
+BODIES = ["a + b", "a - b", "a.b", "b.a", "a[b]", "not a", "f(a, b)", "[a for a in b]"]
+PATHS = PathsConfig(sampled=24, max_length=7, terminal_tokens=2)
+DATA = DataConfig(decoder_length=5, batch_size=8, pack=False, direction="code_to_text", paths=PATHS)
+
+
+def functions_to_learn():
+    """Batches of eight functions, each body with a target of its own."""
+    codes = [f"def x(a, b, c):\n    c = {body}\n    return c\n" for body in BODIES]
+    targets = [[3 + i, 3 + (3 * i) % 8, 11] for i in range(8)]
+    tokens = Tokens.of(targets, [[1]] * 8, map(str, range(8)), StoredPaths.of(codes, Letters(), PATHS))
+    return Batches(tokens, DATA, 0, Translate(to_text=True), PathSource(tokens.paths, DATA))
+
+
+def run_config(decoder):
+    recurrent = RecurrentConfig(width=16)
     config = experiment(
-        model={
-            "encoder": "paths",
-            "decoder": decoder,
-            "recurrent": RecurrentConfig(width=16),
-            "width": 32,
-            "decoder_layers": 1,
-        },
+        model={"encoder": "paths", "decoder": decoder, "recurrent": recurrent, "width": 32, "decoder_layers": 1},
         optimizer={"learning_rate": 2e-2, "warmup_steps": 5},
         train={"steps": STEPS, "microbatches": 2, "z_loss": 0.0},
     )
-    config = replace(config, data=data)
+    config = replace(config, data=DATA)
     check(config)
-    tokens = Tokens.of(
-        [[3 + i, 3 + (3 * i) % 8, 11] for i in range(8)],
-        [[1]] * 8,
-        map(str, range(8)),
-        StoredPaths.of(codes, Letters(), paths),
-    )
-    batches = Batches(tokens, data, 0, Translate(to_text=True), PathSource(tokens.paths, data))
+    return config
+
+
+@pytest.mark.parametrize("decoder", DECODERS)
+def test_a_handful_of_functions_is_learnt_by_heart(decoder):
+    """From other draws of their paths at each step."""
+    config, batches, losses = run_config(decoder), functions_to_learn(), []
     compiled = Compiled(config, VOCABULARY, one_device(config))
-    state, losses = compiled.init(), []
+    state = compiled.init()
     for step in range(STEPS):
-        values = {name: jnp.asarray(value) for name, value in batches.batch(step).items()}
-        state, metrics = compiled.train_step(state, values)
+        values = batches.batch(step)
+        state, metrics = compiled.train_step(state, on_device(values))
         losses.append(float(metrics["loss"] / metrics["weight"]))
     assert losses[0] > 3
     assert losses[-1] < 0.05
     assert float(metrics["source_tokens"]) == (values["encoder_segment_ids"] > 0).sum()
+
+
+def test_eight_devices_are_one_device():
+    """States and their gradient, with rows, parameters and hidden units split."""
+    definition, params = drawn(CONFIG, vocabulary=VOCABULARY)
+    values, found = random_paths(rows=4), []
+
+    def objective(params, values):
+        return jnp.sum(jnp.square(definition.bind(params).encode(values).states_BSE))
+
+    for on in (one_device(), make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))):
+        with jax.set_mesh(on):
+            placed = jax.device_put(params, definition.shardings(on))
+            found.append(jax.jit(jax.value_and_grad(objective))(placed, global_batch(values, on)))
+    # Sums of a few hundred float32 terms in another order.
+    assert_close(found[1], found[0], tolerance=1e-5)
