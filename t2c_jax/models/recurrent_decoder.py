@@ -36,7 +36,7 @@ from t2c_jax.models.recurrent import (
     begun,
 )
 
-_SEGMENTS_SHARE = 8  # rows of T targets rarely hold more than T / 8 pairs
+_SEGMENTS_SHARE = 3  # rows of T targets rarely hold more than T / 3 pairs
 
 
 class _Token(NamedTuple):
