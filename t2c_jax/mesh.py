@@ -36,6 +36,7 @@ RULES: Mapping[str, tuple[str, ...] | None] = {
     "state": None,  # the hidden units that a recurrent layer reads
     "positions": None,
     "token_types": None,
+    "path_nodes": None,
     "layers": None,
     "norm": None,
     "activation": None,  # the width of an activation: its rows are split already

@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
@@ -16,6 +16,9 @@ from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, disk_errors, write_json
+
+if TYPE_CHECKING:
+    from t2c_jax.corpus.pairs import Pair
 
 Result = dict[str, Any]
 
@@ -53,13 +56,15 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, build_tokens
-    from t2c_jax.data.report import show_fits
+    from t2c_jax.data.report import show_fits, show_paths
     from t2c_jax.data.tokenizer import Tokenizers
 
     data = experiment.data
-    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    paths = experiment.model.encoder == "paths"
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
     objective = translate(Tokenizers.load(workdir.tokenizer, data.direction), data)
-    fits = show_fits(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
+    show = show_paths if paths else show_fits
+    fits = show(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
@@ -164,7 +169,7 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.data.inputs import TokenInputs
+    from t2c_jax.data.inputs import inputs
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, inverse_frequency
     from t2c_jax.data.tokenizer import Tokenizers
@@ -194,9 +199,8 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     if experiment.decode.idf_weight:
         bonus = experiment.decode.idf_weight * inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
     objective = translate(tokenizers, experiment.data, copy=experiment.model.copy)
-    inputs = TokenInputs(tokenizers, objective, experiment.data)
-    members = [Member(definition, params)]
-    return step or 0, Generator(members, inputs, tokenizers.target, experiment.decode, mesh, bonus)
+    members, read = [Member(definition, params)], inputs(experiment, tokenizers, objective)
+    return step or 0, Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus)
 
 
 def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
@@ -259,7 +263,10 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
     signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
-    console.say(f"  t2c generate --workdir {workdir.path} $'{signature}Return True if the name is valid.'")
+    prompt = f"{signature}Return True if the name is valid."
+    if experiment.data.direction == "code_to_text":
+        prompt = "def f(name):\\n    return name.isidentifier()"
+    console.say(f"  t2c generate --workdir {workdir.path} $'{prompt}'")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 
