@@ -135,8 +135,18 @@ def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], ste
     ]
 
 
+def import_model(source: Path, workdir: Workdir) -> Result:
+    """A Hugging Face model directory to a workdir."""
+    from t2c_jax.interop.import_model import import_model as run_import
+
+    return run_import(source, workdir)
+
+
 def run(experiment: Experiment, workdir: Workdir) -> Result:
     """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
+    from t2c_jax.train.initial import check_origin
+
+    check_origin(experiment)  # a run that could not start from there should not mine first
     results: Result = {}
     stages: tuple[tuple[str, Callable[[Experiment, Workdir], Result]], ...] = (
         ("mine", mine),

@@ -29,6 +29,7 @@ from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import count
 from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.initial import initial_state
 from t2c_jax.train.metrics import MetricsWriter, NoMetrics
 from t2c_jax.train.signals import StopRequest
 from t2c_jax.train.step import Compiled
@@ -68,7 +69,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
 
     restored = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
-    start, state = restored or (0, compiled.init())
+    start, state = restored or (0, initial_state(experiment, compiled))
     parameters = count(state["params"])
     if start:
         console.say(f"going on from the checkpoint of step {start}")

@@ -1,0 +1,1 @@
+"""Models in others' formats: in from Hugging Face, out to Hugging Face and CTranslate2."""

@@ -1,0 +1,263 @@
+"""T5 under its two names: ``transformers``' state dict and config, and our parameters and ``ModelConfig``.
+
+One table says which tensor is which, for both directions. T5 v1.0, v1.1, FLAN-T5, mT5, CodeT5 and CodeT5+ (up to 770M)
+are all of this form: they differ in the feed-forward, and in whether the output table is the embedding.
+
+Letters: D model, H heads, K head width, F feed-forward, V vocabulary, R relative buckets.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.errors import UserError
+from t2c_jax.models.functional import Definition, Params
+
+# What transformers calls "gelu" is the exact one; ours, and T5's "gated-gelu", is the tanh form, its "gelu_new".
+ACTIVATIONS = {"relu": "relu", "gelu_new": "gelu", "gated-gelu": "gated_gelu", "gated-silu": "gated_silu"}
+_SPELLINGS = {**ACTIVATIONS, "gated-gelu_new": "gated_gelu", "gated-swish": "gated_silu", "gelu_pytorch_tanh": "gelu"}
+_TABLE, _OUTPUT = "shared.weight", "lm_head.weight"
+_TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+# In the first T5's files; neither its authors' code nor transformers ever reads it.
+_UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+
+
+class Tensor(NamedTuple):
+    """One of their tensors.
+
+    Attributes:
+      name: theirs.
+      path: ours.
+      layer: its row of our stack of blocks; None where there is no stack.
+      transposed: theirs is (F, D), ours (D, F) with F perhaps cut into heads.
+    """
+
+    name: str
+    path: tuple[str, ...]
+    layer: int | None = None
+    transposed: bool = False
+
+
+def tensors(config: ModelConfig) -> Iterator[Tensor]:
+    """Every tensor of the model, the embedding's copies aside."""
+    yield Tensor(_TABLE, ("embedding", "embedding"))
+    gated = config.activation.startswith("gated")
+    for side, layers in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
+        first = f"{side}.block.0.layer.0.SelfAttention"
+        yield Tensor(f"{first}.relative_attention_bias.weight", (side, "bias", "table"))
+        yield Tensor(f"{side}.final_layer_norm.weight", (side, "norm", "scale"))
+        for i in range(layers):
+            block, prefix = (side, "blocks"), f"{side}.block.{i}.layer"
+            parts = [("attention_norm", "attention", "SelfAttention")]
+            if side == "decoder":
+                parts.append(("cross_norm", "cross_attention", "EncDecAttention"))
+            for number, (norm, attention, theirs) in enumerate(parts):
+                yield Tensor(f"{prefix}.{number}.layer_norm.weight", (*block, norm, "scale"), i)
+                for short, ours in (("q", "query"), ("k", "key"), ("v", "value"), ("o", "output")):
+                    name = f"{prefix}.{number}.{theirs}.{short}.weight"
+                    yield Tensor(name, (*block, attention, ours), i, transposed=short != "o")
+            prefix = f"{prefix}.{len(parts)}"
+            yield Tensor(f"{prefix}.layer_norm.weight", (*block, "feed_forward_norm", "scale"), i)
+            inputs = {"wi_0": "gate", "wi_1": "up"} if gated else {"wi": "gate"}
+            for short, ours in {**inputs, "wo": "down"}.items():
+                name = f"{prefix}.DenseReluDense.{short}.weight"
+                yield Tensor(name, (*block, "feed_forward", ours), i, transposed=short != "wo")
+    if not config.tied_embeddings:
+        yield Tensor(_OUTPUT, ("output",))
+
+
+def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+    """A ``config.json`` as a ``ModelConfig``.
+
+    Args:
+      values: the file's content; what it leaves out has the value that ``transformers`` gives it.
+      names: the checkpoint's tensors. A config written by ``transformers`` 5 says ``tie_word_embeddings`` of every T5;
+        an output table in the file of a model that does not scale its decoder's states is what tells v1.1 then.
+
+    Raises:
+      UserError: naming the key and the value that is not T5's or not known here.
+    """
+
+    def number(key: str, default: float | None, kind: type = int) -> Any:
+        value = values.get(key, default)
+        fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
+        if not fits or value < 0 or (kind is int and value < 1):
+            raise UserError(f"config.json: {key}={value!r} must be a positive number")
+        return kind(value)
+
+    family = values.get("model_type", "t5")
+    if family not in ("t5", "mt5"):
+        raise UserError(f"config.json: model_type={family!r} is no T5; those of type t5 and mt5 are")
+    if values.get("quantization_config"):
+        raise UserError("config.json: quantization_config is set; import the model in float32 or bfloat16")
+    if not values.get("is_encoder_decoder", True):
+        raise UserError("config.json: is_encoder_decoder=False; a T5 with a decoder is wanted")
+    activation = values.get("feed_forward_proj", "gated-gelu" if family == "mt5" else "relu")
+    if activation not in _SPELLINGS:
+        known = ", ".join(_SPELLINGS)
+        raise UserError(f"config.json: feed_forward_proj={activation!r} is not known; it may be {known}")
+    for key in ("tie_word_embeddings", "scale_decoder_outputs"):
+        if not isinstance(values.get(key, True), bool):
+            raise UserError(f"config.json: {key}={values[key]!r} must be true or false")
+    tied = values.get("tie_word_embeddings", family == "t5")
+    scaled = values.get("scale_decoder_outputs", tied)
+    if tied and not scaled and _OUTPUT in names:
+        tied = False
+    if scaled and not tied:
+        raise UserError(
+            "config.json: scale_decoder_outputs=true beside tie_word_embeddings=false; T5 scales with tied tables only"
+        )
+    layers = number("num_layers", 6)
+    decoder_layers = values.get("num_decoder_layers")
+    return ModelConfig(
+        position="t5",
+        scale_attention=False,
+        width=number("d_model", 512),
+        encoder_layers=layers,
+        decoder_layers=layers if decoder_layers is None else number("num_decoder_layers", None),
+        heads=number("num_heads", 8),
+        head_width=number("d_kv", 64),
+        feed_forward=number("d_ff", 2048),
+        activation=_SPELLINGS[activation],  # type: ignore[arg-type]
+        relative_buckets=number("relative_attention_num_buckets", 32),
+        relative_max_distance=number("relative_attention_max_distance", 128),
+        tied_embeddings=tied,
+        scale_tied_output=scaled or not tied,
+        dropout=number("dropout_rate", 0.1, float),
+        norm_epsilon=number("layer_norm_epsilon", 1e-6, float),
+    )
+
+
+def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]) -> Params:
+    """Their tensors as our parameters: float32, filled tensor by tensor, so that no second copy exists.
+
+    Args:
+      config: what ``config_from_huggingface`` made.
+      read: a tensor by its name, of any floating dtype.
+      names: the checkpoint's tensors; those that were used, or are copies of used ones, are taken out.
+
+    Raises:
+      UserError: a tensor is missing or has another shape than the config says, or a tied output table is none.
+    """
+    table = next((name for name in (_TABLE, *_TABLE_COPIES) if name in names), _TABLE)
+    if table not in names:
+        raise UserError(f"the checkpoint has no tensor '{_TABLE}'; is it a T5 with a decoder?")
+    vocabulary = read(table).shape[0]
+    params = _empty(Definition(config, vocabulary).abstract_params())
+    for tensor in tensors(config):
+        name = table if tensor.name == _TABLE else tensor.name
+        if name not in names:
+            raise UserError(f"the checkpoint has no tensor '{name}', which its config.json asks for")
+        leaf = _at(params, tensor.path)
+        place = leaf if tensor.layer is None else leaf[tensor.layer]
+        flat, found = place.reshape(place.shape[0], -1) if place.ndim > 1 else place, read(name)
+        wanted = flat.shape[::-1] if tensor.transposed else flat.shape
+        if found.shape != wanted:
+            raise UserError(f"tensor '{name}' is {found.shape}; its config.json makes it {wanted}")
+        flat[...] = found.T if tensor.transposed else found
+        names.discard(name)
+    if config.tied_embeddings and _OUTPUT in names:
+        if not np.array_equal(np.asarray(read(_OUTPUT), np.float32), params["embedding"]["embedding"]):
+            raise UserError(
+                f"config.json: tie_word_embeddings=true, yet '{_OUTPUT}' differs from '{table}'; set it to false"
+            )
+        names.discard(_OUTPUT)
+    names.difference_update((*_TABLE_COPIES, _UNUSED))
+    return params
+
+
+def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:
+    """Our parameters as their tensors: float32, contiguous.
+
+    Scaled attention is folded into the queries' kernels. A tied table whose output is not scaled is written twice:
+    T5 scales every tied output.
+
+    Raises:
+      UserError: T5 cannot hold the model.
+    """
+    if (reason := why_not_t5(config)) is not None:
+        raise UserError(reason)
+    scale = np.float32(config.head_width**-0.5) if config.scale_attention else None
+    found = {}
+    for tensor in tensors(config):
+        leaf = np.asarray(_at(params, tensor.path), np.float32)
+        value = leaf if tensor.layer is None else leaf[tensor.layer]
+        if value.ndim > 1:
+            value = value.reshape(value.shape[0], -1)
+        if scale is not None and tensor.path[-1] == "query":
+            value = value * scale
+        found[tensor.name] = np.ascontiguousarray(value.T if tensor.transposed else value)
+    if config.tied_embeddings and not config.scale_tied_output:
+        found[_OUTPUT] = found[_TABLE].copy()
+    return found
+
+
+def config_to_huggingface(
+    config: ModelConfig, vocab_size: int, *, pad: int = 0, eos: int = 1, start: int = 0
+) -> dict[str, Any]:
+    """A ``config.json`` that every ``transformers`` since 4.0 reads as this model.
+
+    Args:
+      config: of a model that T5 can hold.
+      vocab_size: rows of the embedding.
+      pad, eos, start: ids of padding, of the end, and of what the decoder is fed first.
+
+    Raises:
+      UserError: T5 cannot hold the model.
+    """
+    if (reason := why_not_t5(config)) is not None:
+        raise UserError(reason)
+    scaled = config.tied_embeddings and config.scale_tied_output
+    spelling = {ours: theirs for theirs, ours in ACTIVATIONS.items()}[config.activation]
+    return {
+        "architectures": ["T5ForConditionalGeneration"],
+        "model_type": "t5",
+        "is_encoder_decoder": True,
+        "vocab_size": vocab_size,
+        "d_model": config.width,
+        "d_kv": config.head_width,
+        "d_ff": config.feed_forward,
+        "num_layers": config.encoder_layers,
+        "num_decoder_layers": config.decoder_layers,
+        "num_heads": config.heads,
+        "relative_attention_num_buckets": config.relative_buckets,
+        "relative_attention_max_distance": config.relative_max_distance,
+        "feed_forward_proj": spelling,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "dropout_rate": config.dropout,
+        "tie_word_embeddings": scaled,
+        "pad_token_id": pad,
+        "eos_token_id": eos,
+        "decoder_start_token_id": start,
+        "torch_dtype": "float32",
+    }
+
+
+def why_not_t5(config: ModelConfig) -> str | None:
+    """One line on what T5 cannot hold of this model and what would mend it, or None."""
+    for key, value, wanted in (
+        ("encoder", config.encoder, "transformer"),
+        ("decoder", config.decoder, "transformer"),
+        ("copy", config.copy, False),
+        ("position", config.position, "t5"),
+    ):
+        if value != wanted:
+            return f"config.model.{key}={value} is not in T5's format; train with config.model.{key}={wanted}"
+    return None
+
+
+def _empty(abstract: Any) -> Any:
+    if isinstance(abstract, Mapping):
+        return {name: _empty(value) for name, value in abstract.items()}
+    return np.empty(abstract.shape, np.float32)
+
+
+def _at(params: Params, path: tuple[str, ...]) -> Any:
+    node: Any = params
+    for name in path:
+        node = node[name]
+    return node
