@@ -7,7 +7,7 @@ import functools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
@@ -16,9 +16,6 @@ from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, disk_errors, write_json
-
-if TYPE_CHECKING:
-    from t2c_jax.corpus.pairs import Pair
 
 Result = dict[str, Any]
 
