@@ -31,7 +31,8 @@ RULES: Mapping[str, tuple[str, ...] | None] = {
     "vocab": ("tensor",),
     "relative_buckets": None,
     "pointer": None,
-    "recurrent": ("tensor",),  # hidden units of a recurrent layer, its gates side by side
+    "recurrent": ("tensor",),  # hidden units of a recurrent layer
+    "gates": None,
     "state": None,  # the hidden units that a recurrent layer reads
     "positions": None,
     "token_types": None,

@@ -63,6 +63,9 @@ class CorpusConfig:
     min_alphanumeric_share: float = knob(0.25, "Share of letters and digits in the code; below it lies data.")
     dev_share: float = knob(0.05, "Share of groups in the dev split, where the lines name no split.")
     test_share: float = knob(0.05, "Share of groups in the test split, where the lines name no split.")
+    deduplicate: bool = knob(
+        True, "Keep one of pairs that are the same; off, a published set's splits stay as they are, repeats included."
+    )
     max_malformed_share: float = knob(0.01, "Share of unreadable lines past which a source fails the stage.")
 
 

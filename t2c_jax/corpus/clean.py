@@ -115,7 +115,9 @@ def clean(candidates: Iterable[Candidate], config: CorpusConfig, scratch: Path) 
             else:
                 survey.add(candidate)
                 pickle.dump(candidate.pair, file, protocol=5)
-    drawn = survey.without_repeats(survey.splits(config))
+    drawn = survey.splits(config)
+    if config.deduplicate:
+        drawn = survey.without_repeats(drawn)
     counts = {name: int((drawn == index).sum()) for index, name in enumerate(SPLITS) if (drawn == index).any()}
     id_hashes = np.sort(_view(survey.id_hashes, np.uint64))
     return Cleaned(scratch, drawn, survey.repeated_ids(drawn), id_hashes, drops, counts)

@@ -3,6 +3,7 @@
 A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and if it likes ``id`` (text or
 whole number), ``split`` (train, dev or test; validation, valid and val mean dev), ``language``, and ``group`` (pairs
 of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so are blank lines.
+A file that is itself named train, dev or test (or as above) is of that split, where a line does not name another.
 """
 
 from __future__ import annotations
@@ -43,13 +44,15 @@ def read_file(
     Raises:
       UserError: too large a share of the lines is malformed, or the file is damaged.
     """
-    first = ""
+    first, stem = "", file.path.name.partition(".")[0]
+    split = stem if stem in _SPLIT_NAMES else ""
     for number, raw in _lines(file):
         if not raw.strip():
             continue
         report.lines += 1
         try:
-            candidate = _candidate(_parse(raw, number), file.path.absolute().parent.name, file.path.name, number)
+            values = {"split": split, **_parse(raw, number)}
+            candidate = _candidate(values, file.path.absolute().parent.name, file.path.name, number)
         except Malformed as reason:
             report.malformed += 1
             report.left_out.add(f"malformed line: {reason}", f"{file.name}:{number}")

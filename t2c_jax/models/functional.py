@@ -39,7 +39,14 @@ class Definition:
 
     def init(self, key: Key[Array, ""]) -> Params:
         """Freshly drawn parameters, float32, as a plain nested dict. Trace it under ``jax.jit``."""
-        return nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param)[1])
+        params = nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param)[1])
+        if self.config.uniform_init:
+            leaves, structure = jax.tree.flatten(params)
+            keys = jax.random.split(key, len(leaves))
+            bound = self.config.uniform_init
+            drawn = [jax.random.uniform(k, x.shape, x.dtype, -bound, bound) for k, x in zip(keys, leaves, strict=True)]
+            params = jax.tree.unflatten(structure, drawn)
+        return params
 
     def abstract_params(self) -> Params:
         """Shapes and dtypes of ``init``'s result, without computing it."""

@@ -5,6 +5,7 @@ The state is a plain nested dict: ``step`` (steps taken), ``params``, ``opt_stat
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -17,7 +18,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.models.functional import Definition, names
 from t2c_jax.train.loss import Sums, chunked_sums
-from t2c_jax.train.optimizer import learning_rate, make_optimizer
+from t2c_jax.train.optimizer import learning_rate, make_optimizer, trained, with_frozen
 
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -45,13 +46,12 @@ def rows_per_device(rows: int) -> int:
     return rows if mesh.empty else max(1, rows // (mesh.shape["data"] * mesh.shape["fsdp"]))
 
 
-def init_state(
-    definition: Definition, optimizer: optax.GradientTransformation, seed: int, config: TrainConfig
-) -> State:
+def init_state(definition: Definition, optimizer: optax.GradientTransformation, experiment: Experiment) -> State:
     """The state before the first step. Trace it under ``jax.jit`` with the shardings of ``state_shardings``."""
-    params = definition.init(jax.random.key(seed))
-    state = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": optimizer.init(params)}
-    if config.ema_decay:
+    params = definition.init(jax.random.key(experiment.seed))
+    opt_state = optimizer.init(trained(params, experiment.optimizer))
+    state = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": opt_state}
+    if experiment.train.ema_decay:
         state["ema"] = jax.tree.map(jnp.copy, params)
     return state
 
@@ -84,21 +84,20 @@ def make_train_step(
     config = experiment.train
     rate = learning_rate(experiment.optimizer, config.steps)
 
-    def objective(params: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-        sums = loss_sums(definition, params, batch, key, config, training=True)
-        return sums["loss"], sums
-
     def accumulate(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Sums]:
-        gradient = jax.grad(objective, has_aux=True)
+        def objective(moving: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+            sums = loss_sums(definition, with_frozen(moving, params), batch, key, config, training=True)
+            return sums["loss"], sums
+
+        moving = trained(params, experiment.optimizer)
+        gradient = functools.partial(jax.grad(objective, has_aux=True), moving)
         if config.microbatches == 1:
-            return gradient(params, batch, jax.random.fold_in(key, 0))
-        zero = jax.tree.map(
-            lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient, params, batch, key)
-        )
+            return gradient(batch, jax.random.fold_in(key, 0))
+        zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient, batch, key))
 
         def body(total: Any, item: tuple[Batch, jax.Array]) -> tuple[Any, None]:
             part, index = item
-            return jax.tree.map(jnp.add, total, gradient(params, part, jax.random.fold_in(key, index))), None
+            return jax.tree.map(jnp.add, total, gradient(part, jax.random.fold_in(key, index))), None
 
         return jax.lax.scan(body, zero, (split_rows(batch, config.microbatches), jnp.arange(config.microbatches)))[0]
 
@@ -107,8 +106,9 @@ def make_train_step(
         gradients, sums = accumulate(state["params"], batch, key)
         weight = jnp.maximum(sums["weight"], 1.0)
         gradients = jax.tree.map(lambda gradient: gradient / weight, gradients)
-        updates, opt_state = optimizer.update(gradients, state["opt_state"], state["params"])
-        params = optax.apply_updates(state["params"], updates)
+        moving = trained(state["params"], experiment.optimizer)
+        updates, opt_state = optimizer.update(gradients, state["opt_state"], moving)
+        params = with_frozen(optax.apply_updates(moving, updates), state["params"])
         metrics = {
             **sums,
             "gradient_norm": optax.tree.norm(gradients),
@@ -152,7 +152,7 @@ class Compiled:
         self.optimizer = make_optimizer(experiment.optimizer, experiment.train.steps)
 
         def init() -> State:
-            return init_state(self.definition, self.optimizer, experiment.seed, experiment.train)
+            return init_state(self.definition, self.optimizer, experiment)
 
         self.abstract_state = jax.eval_shape(init)
         self.shardings = state_shardings(self.definition, self.abstract_state, mesh)

@@ -1,0 +1,210 @@
+"""Every encoder with every decoder: cached steps are the full forward, packed rows are single ones, all can learn."""
+
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, on_device, pairs
+
+from t2c_jax.config import DECODERS, ENCODERS, PretrainedConfig, RecurrentConfig, TrainConfig
+from t2c_jax.data.pipeline import Batches
+from t2c_jax.train.step import loss_sums
+
+# Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
+ROUNDING = 2e-5
+PLAIN = RecurrentConfig(width=12, attention="multiplicative", input_feeding=True, bidirectional=True)
+PRETRAINED = PretrainedConfig(
+    vocab_size=VOCABULARY, width=16, layers=2, heads=2, feed_forward=24, positions=64, norm_epsilon=1e-5
+)
+BASE = replace(MODEL, recurrent=PLAIN, pretrained=PRETRAINED)
+
+
+def model(encoder, decoder, copy=False, layers=2, **recurrent):
+    return replace(
+        BASE,
+        encoder=encoder,
+        decoder=decoder,
+        copy=copy,
+        encoder_layers=layers,
+        decoder_layers=layers,
+        recurrent=replace(PLAIN, **recurrent),
+    )
+
+
+# Each encoder meets each decoder; each way of attention, feeding, bridging and copying is met with both cells.
+MODELS = {
+    "transformer-transformer": model("transformer", "transformer"),
+    "transformer-transformer t5": replace(model("transformer", "transformer"), position="t5", tied_embeddings=False),
+    "transformer-transformer copy": model("transformer", "transformer", copy=True),
+    "transformer-lstm fed": model("transformer", "lstm"),
+    "transformer-gru additive copy": model("transformer", "gru", copy=True, attention="additive", input_feeding=False),
+    "lstm-transformer": model("lstm", "transformer"),
+    "lstm-lstm copied state": model(
+        "lstm", "lstm", attention="none", input_feeding=False, bridge="copy", bidirectional=False
+    ),
+    "lstm-lstm no attention": model("lstm", "lstm", attention="none", input_feeding=False),
+    "lstm-lstm fed copy": model("lstm", "lstm", copy=True),
+    "lstm-lstm additive fed": model("lstm", "lstm", attention="additive"),
+    "lstm-gru": model("lstm", "gru", input_feeding=False, bidirectional=False),
+    "gru-transformer copy": model("gru", "transformer", copy=True, bidirectional=False),
+    "gru-lstm additive": model("gru", "lstm", layers=1, attention="additive", input_feeding=False),
+    "gru-gru copied state": model(
+        "gru", "gru", attention="multiplicative", bridge="copy", bidirectional=False, input_feeding=True
+    ),
+    "gru-gru additive fed copy": model("gru", "gru", copy=True, attention="additive"),
+    "gru-gru no attention copy": model("gru", "gru", copy=True, attention="none", input_feeding=False),
+}
+each_model = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
+STEPS, BATCH, SOURCE, BEAMS = 5, 3, 10, 3
+
+
+def test_the_table_meets_every_encoder_and_decoder():
+    met = {(config.encoder, config.decoder) for config in MODELS.values()}
+    token_encoders = set(ENCODERS) - {"paths"}
+    assert met == {(encoder, decoder) for encoder in token_encoders for decoder in DECODERS}
+
+
+def prompts():
+    draw = np.random.default_rng(0)
+    lengths = np.array([10, 4, 7], np.int32)
+    segments = (np.arange(SOURCE) < lengths[:, None]).astype(np.int32)
+    # From few tokens, so that sources hold some more than once: copies add up.
+    tokens = draw.integers(3, 9, (BATCH, SOURCE)).astype(np.int32) * segments
+    positions = np.broadcast_to(np.arange(SOURCE, dtype=np.int32), tokens.shape)
+    return {"encoder_input_tokens": tokens, "encoder_segment_ids": segments, "encoder_positions": positions}
+
+
+def mixture(prediction, logits):
+    """The log-probabilities of a prediction over the whole vocabulary, written out."""
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    copying = prediction.copying
+    if copying is None:
+        return log_p
+    held = jax.nn.one_hot(copying.tokens_BS, logits.shape[-1])
+    copied = jnp.exp(copying.log_point_BT)[..., None] * jnp.einsum("bts,bsv->btv", copying.attention_BTS, held)
+    return jnp.log(jnp.exp(log_p + copying.log_generate_BT[..., None]) + copied)
+
+
+@each_model
+def test_cached_steps_are_the_full_forward(config):
+    """Beams descend from each other at random; each must go on from its own ancestors and no others."""
+    definition, params = drawn(config)
+    source, draw = prompts(), np.random.default_rng(1)
+
+    @jax.jit
+    def search(params, tokens_KBW, visible_KBWX):
+        step, cache = definition.bind(params).start(source, beams=BEAMS, steps=STEPS)
+        found = []
+        for t in range(STEPS):
+            logits, cache = step(tokens_KBW[t], jnp.int32(t), cache, visible_KBWX[t])
+            found.append(jax.nn.log_softmax(logits, axis=-1))
+        return jnp.stack(found)
+
+    @jax.jit
+    def full(params, history):
+        bound = definition.bind(params)
+        batch = {
+            **source,
+            "decoder_input_tokens": history,
+            "decoder_segment_ids": jnp.ones_like(history),
+            "decoder_positions": jnp.broadcast_to(jnp.arange(STEPS)[None], history.shape),
+        }
+        prediction = bound.predict(batch)
+        return mixture(prediction, bound.logits(prediction.states_BTD))
+
+    ancestors, histories = np.zeros((BATCH, BEAMS, 0), int), np.zeros((BATCH, BEAMS, 0), np.int32)
+    tokens, visible, seen = [], [], []
+    for t in range(STEPS):
+        parents = draw.integers(0, BEAMS, (BATCH, BEAMS)) if t else np.tile(np.arange(BEAMS), (BATCH, 1))
+        ancestors = np.take_along_axis(ancestors, parents[..., None], axis=1)
+        histories = np.take_along_axis(histories, parents[..., None], axis=1)
+        ancestors = np.concatenate([ancestors, np.tile(np.arange(BEAMS)[None, :, None], (BATCH, 1, 1))], axis=2)
+        fed = draw.integers(3, VOCABULARY, (BATCH, BEAMS)).astype(np.int32) * (t > 0)
+        histories = np.concatenate([histories, fed[..., None]], axis=2)
+        slots = np.zeros((BATCH, BEAMS, STEPS, BEAMS), bool)
+        for row, beam, past in np.ndindex(BATCH, BEAMS, t + 1):
+            slots[row, beam, past, ancestors[row, beam, past]] = True
+        tokens.append(fed)
+        visible.append(slots.reshape(BATCH, BEAMS, STEPS * BEAMS))
+        seen.append(histories)
+    found = np.asarray(search(params, np.stack(tokens), np.stack(visible)))
+    for t, beam in np.ndindex(STEPS, BEAMS):
+        history = np.pad(seen[t][:, beam], ((0, 0), (0, STEPS - 1 - t)))
+        expected = np.asarray(full(params, history))[:, t]
+        np.testing.assert_allclose(found[t][:, beam], expected, rtol=0, atol=ROUNDING)
+
+
+@each_model
+def test_padding_of_the_source_is_not_seen(config):
+    """Logits do not change with the bucket that a prompt is padded to, nor with what stands in the padding."""
+    definition, params = drawn(config)
+
+    @jax.jit
+    def first(source):
+        step, cache = definition.bind(params).start(source, beams=1, steps=1)
+        return step(jnp.zeros((BATCH, 1), jnp.int32), jnp.int32(0), cache, jnp.ones((BATCH, 1, 1), bool))[0]
+
+    source = prompts()
+    dirty = {
+        **source,
+        "encoder_input_tokens": np.where(source["encoder_segment_ids"] > 0, source["encoder_input_tokens"], 9),
+    }
+    wide = {name: np.pad(values, ((0, 0), (0, 6))) for name, values in source.items()}
+    wide["encoder_positions"] = np.broadcast_to(np.arange(SOURCE + 6, dtype=np.int32), (BATCH, SOURCE + 6))
+    np.testing.assert_array_equal(first(source), first(dirty))
+    np.testing.assert_allclose(first(source), first(wide), rtol=0, atol=ROUNDING)
+
+
+TRAIN = TrainConfig(loss_chunk_tokens=32, z_loss=1e-3, label_smoothing=0.1)
+
+
+@each_model
+def test_packed_rows_are_single_ones(config):
+    """Loss and gradients of a batch of several segments a row are those of its pairs, each alone in a row."""
+    definition, params = drawn(config)
+    tokens = pairs(24, vocabulary=12)
+
+    @jax.jit
+    def gradient(params, values):
+        def objective(params):
+            sums = loss_sums(definition, params, values, None, TRAIN, training=True)
+            return sums["loss"], sums
+
+        return jax.grad(objective, has_aux=True)(params)
+
+    packed = Batches(tokens, replace(DATA, encoder_length=24, decoder_length=40, batch_size=8), 0, repeat=False)
+    alone = Batches(tokens, replace(DATA, pack=False, batch_size=24), 0, repeat=False)
+    assert packed.per_pass == 1, "all pairs must be in the first batch"
+    assert packed.batch(0)["decoder_segment_ids"].max() >= 3, "rows must hold several pairs"
+    one, other = (gradient(params, on_device(batches.batch(0))) for batches in (packed, alone))
+    assert_close(one, other, tolerance=ROUNDING)
+
+
+@each_model
+def test_it_learns_a_handful_of_pairs(config):
+    definition, params = drawn(config)
+    values = on_device(Batches(pairs(6, seed=3, vocabulary=12), replace(DATA, batch_size=4), 0).batch(0))
+    optimizer = optax.adam(2e-2)
+
+    @jax.jit
+    def train(params):
+        def body(carry, _):
+            params, state = carry
+
+            def objective(params):
+                sums = loss_sums(definition, params, values, None, replace(TRAIN, z_loss=0.0), training=False)
+                return sums["loss"] / sums["weight"], sums["correct"] / sums["weight"]
+
+            (loss, accuracy), gradients = jax.value_and_grad(objective, has_aux=True)(params)
+            updates, state = optimizer.update(gradients, state)
+            return (optax.apply_updates(params, updates), state), (loss, accuracy)
+
+        return jax.lax.scan(body, (params, optimizer.init(params)), None, length=200)[1]
+
+    losses, accuracies = train(params)
+    assert losses[0] > 1.5
+    assert losses[-1] < 0.05
+    assert accuracies[-1] == 1.0
