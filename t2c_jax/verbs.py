@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -126,6 +127,32 @@ def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], ste
         {"text": text, "code": answer.code, "score": answer.score, "finished": answer.finished}
         for text, answer in zip(texts, answers, strict=True)
     ]
+
+
+def export(
+    experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
+) -> Result:
+    """A checkpoint, the best one by default, as a model directory of another library."""
+    import jax
+
+    from t2c_jax.data.objectives import translate
+    from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.interop.export import check_request, export_model
+    from t2c_jax.interop.trained import Trained
+
+    check_request(experiment, to, output, quantization)
+    plain = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, idf_weight=0.0))
+    step, generator = _generator(plain, workdir, step)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    objective = translate(tokenizers, experiment.data)
+    params = jax.device_get(generator.params[0])
+    pairs: list[tuple[str, str]] = []
+    if (workdir.corpus / "manifest.json").is_file():
+        dev = itertools.islice(read_pairs(workdir, "dev"), 256)
+        pairs = [(pair.code, pair.text) if objective.to_text else (pair.text, pair.code) for pair in dev]
+    return export_model(
+        Trained(experiment, workdir, step, params, tokenizers, objective), to, output, quantization, pairs
+    )
 
 
 def run(experiment: Experiment, workdir: Workdir) -> Result:

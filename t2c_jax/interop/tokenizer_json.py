@@ -18,13 +18,38 @@ probability may fall either way. ``differences`` finds the texts that do not com
 
 from __future__ import annotations
 
+import json
+import shutil
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import sentencepiece
+import tokenizers
 
-from t2c_jax.data.spm import EOS, PAD, UNK, WHITESPACE
+from t2c_jax import console
+from t2c_jax.data import spm
+from t2c_jax.data.spm import EOS, UNK, WHITESPACE
 from t2c_jax.data.tokenizer import Tokenizer
+from t2c_jax.interop.trained import Trained
+from t2c_jax.workdir import write_json
+
+STRINGS = (
+    "",
+    " ",
+    "   x",
+    " " * 33,
+    "\n",
+    "\n\n    return x\n\t\tif y:\r\n",
+    "\t\t\t",
+    "a\u2581b \u2581",
+    "</s><pad><unk><extra_id_0><0x0A>",
+    "na\u00efve caf\u00e9 e\u0301 \u65e5\u672c\u8a9e \u0000 \ufffd",
+    "\U0001f642\U0001f469\u200d\U0001f469",
+    "=" * 37 + "-" * 61 + "#" * 79,
+    "_" * 9 + "(((((" + "0" * 13,
+)
+"""Where tokenizers disagree: whitespace, characters without a piece, spelt specials, runs of one character."""
 
 _SPACE = "\u2581"  # SentencePiece's spelling of a space
 _GIVEN = -0.1  # a log-probability: what SentencePiece's search counts a user-defined piece
@@ -62,50 +87,76 @@ def tokenizer_json(model: bytes, before: Sequence[int] = (), after: Sequence[int
     }
 
 
-def tokenizer_config(vocab_size: int, names: Sequence[str]) -> dict[str, Any]:
-    """The content of ``tokenizer_config.json``, which ``transformers`` reads beside ``tokenizer.json``.
+def differences(content: str, tokenizer: Tokenizer, texts: Sequence[str]) -> list[str]:
+    """The texts that ``tokenizers`` reads as other ids than ours.
 
     Args:
-      vocab_size: pieces.
-      names: of all pieces, to find the special ones.
+      content: of ``tokenizer.json``.
+      tokenizer: the one it was made of.
+      texts: what to try.
     """
+    theirs = tokenizers.Tokenizer.from_str(content)
+    theirs.encode_special_tokens = True
+    found = theirs.encode_batch(list(texts), add_special_tokens=False)
+    expected = tokenizer.encode_batch(texts)
+    return [text for text, other, ids in zip(texts, found, expected, strict=True) if other.ids != ids.tolist()]
+
+
+def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
+    """Writes ``tokenizer.json``, ``tokenizer_config.json`` and, where the run has one, ``spm.model``.
+
+    An imported tokenizer is written as it came; a task's prefix is put before every text either way.
+
+    Args:
+      model: whose tokenizer.
+      directory: gets the files.
+      texts: what to compare ids on, beside ``STRINGS``.
+
+    Returns:
+      How many texts were compared and how many differ, and the name of each id.
+    """
+    own, tokenizer = model.workdir.tokenizer, model.tokenizer
+    before, after = model.objective.before.tolist(), model.objective.after.tolist()
+    if (own / spm.MODEL).exists():
+        layout = tokenizer_json((own / spm.MODEL).read_bytes(), before, after)
+        shutil.copyfile(own / spm.MODEL, directory / spm.MODEL)
+    else:
+        layout = json.loads((own / "tokenizer.json").read_text("utf-8"))
+    vocabulary = tokenizers.Tokenizer.from_str(json.dumps(layout)).get_vocab(with_added_tokens=True)
+    names = [f"<unused_{i}>" for i in range(tokenizer.vocab_size)]  # rows that round a table up have no piece
+    for name, i in vocabulary.items():
+        names[i] = name
+    if before != list(tokenizer.before):
+        layout["post_processor"] = _around(names, before, after)
+    content = json.dumps(layout, ensure_ascii=False)
+    (directory / "tokenizer.json").write_text(content, "utf-8")
+    write_json(directory / "tokenizer_config.json", _settings(tokenizer, names))
+    tried = [*STRINGS, *texts]
+    wrong = differences(content, tokenizer, tried)
+    if wrong:
+        console.warn(
+            f"tokenizer.json reads {len(wrong):,} of {len(tried):,} texts as other ids than the run's tokenizer, the"
+            f" first of them {wrong[0][:40]!r}; '{spm.MODEL}' beside it is exact"
+        )
+    return {"texts": len(tried), "different": len(wrong)}, names
+
+
+def pad_of(tokenizer: Tokenizer) -> int:
+    """The id of padding; of a tokenizer trained here, which has no other, what decoders start from."""
+    return getattr(tokenizer, "pad", tokenizer.start)
+
+
+def _settings(tokenizer: Tokenizer, names: Sequence[str]) -> dict[str, Any]:
+    specials = {"pad_token": pad_of(tokenizer), "eos_token": tokenizer.eos, "unk_token": tokenizer.unk}
     return {
         "tokenizer_class": "PreTrainedTokenizerFast",
-        "pad_token": names[PAD],
-        "eos_token": names[EOS],
-        "unk_token": names[UNK],
+        **{role: names[i] for role, i in specials.items() if i >= 0},
         "split_special_tokens": True,  # "</s>" in a text is four characters, here as in training
         "clean_up_tokenization_spaces": False,
         "padding_side": "right",
         "model_input_names": ["input_ids", "attention_mask"],
         "model_max_length": int(1e30),  # relative positions have no end
     }
-
-
-def differences(content: str, tokenizer: Tokenizer, texts: Sequence[str]) -> list[str] | None:
-    """The texts that ``tokenizers`` reads as other ids than ours, or that it does not give back.
-
-    Args:
-      content: of ``tokenizer.json``.
-      tokenizer: the one it was made of.
-      texts: what to try.
-
-    Returns:
-      None where ``tokenizers`` is not installed.
-    """
-    try:
-        from tokenizers import Tokenizer as Theirs
-    except ImportError:
-        return None
-    theirs = Theirs.from_str(content)
-    theirs.encode_special_tokens = True
-    found = theirs.encode_batch(list(texts), add_special_tokens=False)
-    expected = tokenizer.encode_batch(texts)
-    return [
-        text
-        for text, other, ids in zip(texts, found, expected, strict=True)
-        if other.ids != ids.tolist() or theirs.decode(other.ids) != text
-    ]
 
 
 def _spelt(piece: str) -> str:
