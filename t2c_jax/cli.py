@@ -27,6 +27,7 @@ VERBS = {
     "train": "tokens to checkpoints; goes on from the last one",
     "evaluate": "scores of a checkpoint on held-out pairs",
     "generate": "code for texts from the command line, a file or standard input",
+    "import": "a Hugging Face model directory to a workdir to generate with or to start from",
     "export": "a checkpoint as a Hugging Face or CTranslate2 model directory, proven to be the same model",
 }
 STAGES = ("mine", "tokenizer", "prepare", "train")
@@ -70,9 +71,11 @@ def _parser() -> argparse.ArgumentParser:
     verbs = parser.add_subparsers(dest="verb", metavar="VERB", required=True)
     for name, summary in VERBS.items():
         verb = verbs.add_parser(name, help=summary, description=summary, allow_abbrev=False, epilog=parser.epilog)
-        verb.add_argument(
-            "--config", metavar="FILE", help="configs/x.py, configs/x.py:ARGUMENT, or by default the workdir's own"
-        )
+        if name == "import":
+            verb.add_argument("--from", dest="source", metavar="DIR", required=True, help="where the model lies")
+        else:
+            help_ = "configs/x.py, configs/x.py:ARGUMENT, or by default the workdir's own"
+            verb.add_argument("--config", metavar="FILE", help=help_)
         verb.add_argument("--workdir", metavar="DIR", required=True, help="everything of one run lies here")
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
         if name in ("evaluate", "generate", "export"):
@@ -129,6 +132,9 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     from t2c_jax.workdir import Workdir
 
     workdir = Workdir(parsed.workdir)
+    if parsed.verb == "import":
+        return _import(parsed, workdir, overrides)
+    _check_import(parsed.verb, workdir)
     experiment = _experiment(parsed, workdir, overrides)
     if parsed.verb == "generate":
         return _generate(parsed, experiment, workdir)
@@ -156,6 +162,32 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         return 0
     command = f"t2c {parsed.verb} --workdir {parsed.workdir}"
     return _fail(f"saved at step {trained['steps']}; go on with: {command}", 128 + stopped)
+
+
+def _check_import(verb: str, workdir: Workdir) -> None:
+    """An imported model stays as it came: runs of it have workdirs of their own, and an encoder cannot answer alone."""
+    try:
+        whole = workdir.manifest("tokenizer")["counts"].get("whole_model")
+    except UserError:  # no tokenizer, so no import
+        return
+    if whole is False or (whole and verb in ("run", *STAGES)):
+        what = "model" if whole else "encoder without a decoder"
+        raise UserError(
+            f"'{workdir.path}' holds an imported {what}; start a run from it in another --workdir, with"
+            f" --config.init_from={workdir.path}"
+        )
+
+
+def _import(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[str]) -> int:
+    if overrides:
+        raise UserError("t2c import takes no --config: the model's shape is its own; set it for the run that uses it")
+    from t2c_jax import verbs
+
+    with workdir.locked():
+        result = verbs.import_model(Path(parsed.source), workdir)
+    if parsed.json:
+        print(json.dumps(result, ensure_ascii=False))
+    return 0
 
 
 def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:

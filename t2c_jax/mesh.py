@@ -15,7 +15,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from t2c_jax.config import Experiment, MeshConfig
+from t2c_jax.config import PRETRAINED, Experiment, MeshConfig
 from t2c_jax.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
@@ -34,8 +34,10 @@ RULES: Mapping[str, tuple[str, ...] | None] = {
     "recurrent": ("tensor",),  # hidden units of a recurrent layer
     "gates": None,
     "state": None,  # the hidden units that a recurrent layer reads
+    "source_vocab": None,  # a pre-trained encoder's own pieces: seldom a number that divides
     "positions": None,
     "token_types": None,
+    "path_nodes": None,
     "layers": None,
     "norm": None,
     "activation": None,  # the width of an activation: its rows are split already
@@ -77,6 +79,14 @@ def check(experiment: Experiment, devices: int) -> dict[str, int]:
         size = getattr(model, key)
         if size % sizes[axis]:
             raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.{axis}={sizes[axis]}")
+    if model.encoder in PRETRAINED:
+        for key, axis in (("heads", "tensor"), ("feed_forward", "tensor"), ("width", "fsdp")):
+            size = getattr(model.pretrained, key)
+            if size % sizes[axis]:
+                raise UserError(
+                    f"config.model.pretrained.{key}={size}, as '{experiment.init_from}' has it, is not divisible by"
+                    f" config.mesh.{axis}={sizes[axis]}"
+                )
     if experiment.tokenizer.vocab_size % sizes["tensor"]:
         raise UserError(
             f"config.tokenizer.vocab_size={experiment.tokenizer.vocab_size} is not divisible by"

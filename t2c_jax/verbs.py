@@ -6,13 +6,14 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
+from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, disk_errors, write_json
@@ -53,13 +54,15 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, build_tokens
-    from t2c_jax.data.report import show_fits
+    from t2c_jax.data.report import show_fits, show_paths
     from t2c_jax.data.tokenizer import Tokenizers
 
     data = experiment.data
-    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    paths = experiment.model.encoder == "paths"
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
     objective = translate(Tokenizers.load(workdir.tokenizer, data.direction), data)
-    fits = show_fits(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
+    show = show_paths if paths else show_fits
+    fits = show(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
@@ -75,6 +78,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline."""
     from t2c_jax.evaluate.comparison import score_table
     from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
+    from t2c_jax.evaluate.metrics import metrics_named
 
     settings = experiment.evaluate
     step, generator = _generator(experiment, workdir, step)
@@ -83,14 +87,14 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
     if stands is None:
-        pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
+        pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
         def build(directory: Path) -> Result:
-            predictions = [answer.code for answer in answers]
-            train_pairs = read_pairs(workdir, "train")
-            evaluation = evaluate_predictions(pairs, predictions, train_pairs, settings, experiment.seed)
+            candidates = [answer.candidates for answer in answers]
+            train_pairs = _posed(experiment, workdir, "train")
+            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed)
             counts = {
                 "step": step,
                 "examples": len(pairs),
@@ -105,7 +109,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
             return {}
         stands = workdir.stage(name, read, inputs, build)
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
-    columns, rows = score_table(scores)
+    columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
     console.say(scores["summary"])
     console.say(f"every answer: {stands.path / 'report.html'}")
@@ -129,6 +133,13 @@ def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], ste
     ]
 
 
+def import_model(source: Path, workdir: Workdir) -> Result:
+    """A Hugging Face model directory to a workdir."""
+    from t2c_jax.interop.import_model import import_model as run_import
+
+    return run_import(source, workdir)
+
+
 def export(
     experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
 ) -> Result:
@@ -148,8 +159,8 @@ def export(
     params = jax.device_get(generator.params[0])
     pairs: list[tuple[str, str]] = []
     if (workdir.corpus / "manifest.json").is_file():
-        dev = itertools.islice(read_pairs(workdir, "dev"), 256)
-        pairs = [(pair.code, pair.text) if objective.to_text else (pair.text, pair.code) for pair in dev]
+        dev = itertools.islice(_posed(experiment, workdir, "dev"), 256)
+        pairs = [(pair.text, pair.code) for pair in dev]
     return export_model(
         Trained(experiment, workdir, step, params, tokenizers, objective), to, output, quantization, pairs
     )
@@ -157,6 +168,9 @@ def export(
 
 def run(experiment: Experiment, workdir: Workdir) -> Result:
     """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
+    from t2c_jax.train.initial import check_origin
+
+    check_origin(experiment)  # a run that could not start from there should not mine first
     results: Result = {}
     stages: tuple[tuple[str, Callable[[Experiment, Workdir], Result]], ...] = (
         ("mine", mine),
@@ -189,7 +203,7 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.data.inputs import TokenInputs
+    from t2c_jax.data.inputs import inputs
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, inverse_frequency
     from t2c_jax.data.tokenizer import Tokenizers
@@ -219,9 +233,14 @@ def _generator(experiment: Experiment, workdir: Workdir, step: int | None, param
     if experiment.decode.idf_weight:
         bonus = experiment.decode.idf_weight * inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
     objective = translate(tokenizers, experiment.data, copy=experiment.model.copy)
-    inputs = TokenInputs(tokenizers, objective, experiment.data)
-    members = [Member(definition, params)]
-    return step or 0, Generator(members, inputs, tokenizers.target, experiment.decode, mesh, bonus)
+    members, read = [Member(definition, params)], inputs(experiment, tokenizers, objective)
+    return step or 0, Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus)
+
+
+def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
+    """A split's pairs with what the model is asked as their text, and what it should answer as their code."""
+    pairs = read_pairs(workdir, split)
+    return map(Pair.reverse, pairs) if experiment.data.direction == "code_to_text" else pairs
 
 
 def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
@@ -230,7 +249,7 @@ def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequen
     wanted = experiment.train.samples
     if not wanted or not count_pairs(workdir, "dev"):
         return None
-    pairs = select_pairs(read_pairs(workdir, "dev"), wanted)
+    pairs = select_pairs(_posed(experiment, workdir, "dev"), wanted)
     made: list[Any] = []  # once, so that every call finds the search compiled
 
     def sample(params: Any) -> list[Mapping[str, str]]:
@@ -255,7 +274,7 @@ def _show_answers(workdir: Workdir, scores: Result) -> None:
 
 
 def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> None:
-    from t2c_jax.evaluate.metrics import METRICS
+    from t2c_jax.evaluate.metrics import metrics_named
 
     splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
@@ -270,11 +289,18 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
         ),
         ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
     ]
-    rows += [(f"{experiment.evaluate.split} {metric.title}", _score(scores, metric.name)) for metric in METRICS]
+    split = experiment.evaluate.split
+    rows += [
+        (f"{split} {metric.title}", _score(scores, metric.name))
+        for metric in metrics_named(experiment.evaluate.metrics)
+    ]
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
     signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
-    console.say(f"  t2c generate --workdir {workdir.path} $'{signature}Return True if the name is valid.'")
+    prompt = f"{signature}Return True if the name is valid."
+    if experiment.data.direction == "code_to_text":
+        prompt = "def f(name):\\n    return name.isidentifier()"
+    console.say(f"  t2c generate --workdir {workdir.path} $'{prompt}'")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from t2c_jax.config.check import check
-from t2c_jax.config.schema import Experiment
+from t2c_jax.config.schema import PRETRAINED, Experiment
 from t2c_jax.errors import UserError, nearest
 
 if TYPE_CHECKING:
@@ -70,7 +70,32 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
         values = _get_config(file, argument)
     for item in overrides:
         _override(values, item)
+    _take_encoder_shape(values)
     return from_dict(values)
+
+
+def _take_encoder_shape(values: dict[str, Any]) -> None:
+    """Where init_from has the pre-trained encoder that the model names, the encoder's shape is the one it has there.
+
+    How its layers are used is this run's own. A workdir that is missing or has another encoder changes nothing here:
+    the run says so before it starts.
+    """
+    origin, model = values.get("init_from"), values.get("model")
+    if (
+        not isinstance(origin, str)
+        or not origin
+        or not isinstance(model, dict)
+        or model.get("encoder") not in PRETRAINED
+    ):
+        return
+    try:
+        theirs = json.loads((Path(origin) / "config.json").read_text("utf-8"))["model"]
+        shape = dict(theirs["pretrained"]) if theirs["encoder"] == model["encoder"] else {}
+    except (OSError, ValueError, KeyError, TypeError):
+        return
+    own = model.get("pretrained")
+    shape.pop("mix_layers", None)
+    model["pretrained"] = {**own, **shape} if isinstance(own, dict) else shape
 
 
 def _get_config(file: str, argument: str) -> dict[str, Any]:

@@ -215,14 +215,16 @@ def build_tokenizer(experiment: Experiment, workdir: Workdir, pairs: Callable[[s
     config, direction = experiment.tokenizer, experiment.data.direction
     origin = Workdir(experiment.init_from) if experiment.init_from else None
     own_encoder = experiment.model.encoder in PRETRAINED
+    # An import has the encoder's tokenizer alone; a run that started from one has both.
+    half = own_encoder and origin is not None and not (origin.tokenizer / ENCODER).is_dir()
 
     def build(directory: Path) -> dict[str, Any]:
         sizes = {split: sum(1 for _ in pairs(split)) for split in SPLITS}
         if origin is not None:
-            place = directory / ENCODER if own_encoder else directory
+            place = directory / ENCODER if half else directory
             ignored = shutil.ignore_patterns("manifest.json", CHECK)
             shutil.copytree(origin.tokenizer, place, ignore=ignored, dirs_exist_ok=True)
-        if origin is None or own_encoder:
+        if origin is None or half:
             console.say(f"tokenizer: training {config.vocab_size:,} {config.model_type} pieces")
             model = spm.train(config, drawn_evenly(pairs("train"), sizes["train"], config.max_sentences))
             (directory / spm.MODEL).write_bytes(model)

@@ -9,6 +9,7 @@ from typing import Any
 
 import t2c_jax
 from t2c_jax.evaluate.comparison import score_table
+from t2c_jax.evaluate.metrics import metrics_named
 from t2c_jax.interop.parity import PROMPTS
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.functional import count
@@ -91,7 +92,7 @@ def _scores(model: Trained) -> list[str]:
     scores = _read(model.workdir.evaluations / str(model.step) / "scores.json")
     if scores is None:
         return ["## Scores", "", "None were measured.", ""]
-    columns, rows = score_table(scores)
+    columns, rows = score_table(metrics_named(tuple(scores["model"])), scores)
     return [
         "## Scores",
         "",

@@ -64,17 +64,20 @@ def attend(
     *,
     bias: Float[Array, "1 H T S"] | None,
     config: ModelConfig,
+    scaled: bool | None = None,
 ) -> Float[Array, "B T H K"]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) by the kernel that suits the platform.
 
     ``auto`` takes cuDNN on a GPU where it can (half precision, head width a multiple of 8 up to 128) and XLA elsewhere.
+    ``scaled`` divides the scores by sqrt(K) or does not, whatever config.scale_attention says.
     """
+    head_width = q_BTHK.shape[-1]
     kernel = config.attention
     if kernel == "auto":
         half = q_BTHK.dtype in (jnp.bfloat16, jnp.float16)
-        fits = half and config.head_width % 8 == 0 and config.head_width <= 128
+        fits = half and head_width % 8 == 0 and head_width <= 128
         kernel = "cudnn" if jax.default_backend() == "gpu" and fits else "xla"
-    scale = config.head_width**-0.5 if config.scale_attention else 1.0
+    scale = head_width**-0.5 if (config.scale_attention if scaled is None else scaled) else 1.0
     if kernel == "cudnn":
         return jax.nn.dot_product_attention(
             q_BTHK, k_BSHK, v_BSHK, bias=bias, mask=visibility.mask(), scale=scale, implementation="cudnn"

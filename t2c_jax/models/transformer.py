@@ -7,7 +7,7 @@ X cache slots (T x W).
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
 
 Keys = Key[Array, " n"] | None
+Stream = TypeVar("Stream")
 
 
 class Memory(NamedTuple):
@@ -159,13 +160,13 @@ def unstack(blocks: Any, layers: int) -> list[Any]:
 
 def run(
     blocks: Any,
-    x_BLD: Float[Array, "B L D"],
+    stream: Stream,
     keys: Keys,
     layers: int,
     config: ModelConfig,
-    call: Callable[[Any, Float[Array, "B L D"], Key[Array, ""] | None], Float[Array, "B L D"]],
-) -> Float[Array, "B L D"]:
-    """The residual stream through all blocks: scanned or unrolled, rematerialised as the config says.
+    call: Callable[[Any, Stream, Key[Array, ""] | None], Stream],
+) -> Stream:
+    """The residual stream, or a tree that holds it, through all blocks: scanned or unrolled, with the config's remat.
 
     Both ways hold the same parameters and give the same numbers.
     """
@@ -174,11 +175,11 @@ def run(
         # A scan's body is its own computation, so common subexpressions cannot undo its rematerialisation.
         call = jax.checkpoint(call, policy=policy, prevent_cse=not config.scan)
     if config.scan:
-        x_BLD, _ = jax.lax.scan(lambda x, layer: (call(layer[0], x, layer[1]), None), x_BLD, (blocks, keys))
-        return x_BLD
+        stream, _ = jax.lax.scan(lambda x, layer: (call(layer[0], x, layer[1]), None), stream, (blocks, keys))
+        return stream
     for block, key in zip(unstack(blocks, layers), [None] * layers if keys is None else keys, strict=True):
-        x_BLD = call(block, x_BLD, key)
-    return x_BLD
+        stream = call(block, stream, key)
+    return stream
 
 
 class TransformerEncoder(nnx.Module):

@@ -195,11 +195,39 @@ class Checkpoints:
                 f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)}); choose another with --step"
             ) from error
 
+    def params_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
+        """The shape of each parameter by dotted path, of whatever model.
+
+        Raises:
+          UserError: the checkpoint cannot be read.
+        """
+        try:
+            stored = flat(self._manager.item_metadata(step)["state"].tree[self._averaged(step)])
+        except Exception as error:  # whatever Orbax meets in a damaged directory
+            raise UserError(f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)})") from error
+        return {path: tuple(leaf.shape) for path, leaf in stored.items()}
+
+    def foreign_params(self, step: int, abstract_params: Any) -> Any:
+        """``restore_params`` whatever model and tokenizer the checkpoint is of: the shapes alone must agree.
+
+        Raises:
+          UserError: the checkpoint cannot be read.
+        """
+        try:
+            return self._read_params(step, abstract_params)
+        except Exception as error:  # whatever Orbax meets in a damaged directory
+            raise UserError(f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)})") from error
+
     def _restore_params(self, step: int, abstract_params: Any) -> Any:
         found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
         self._check_about(step, found)
-        stored = self._manager.item_metadata(step)["state"]
-        name = "ema" if "ema" in stored else "params"
+        return self._read_params(step, abstract_params)
+
+    def _averaged(self, step: int) -> str:
+        return "ema" if "ema" in self._manager.item_metadata(step)["state"] else "params"
+
+    def _read_params(self, step: int, abstract_params: Any) -> Any:
+        name = self._averaged(step)
         target = to_nested({name: abstract_params})
         with ocp.PyTreeCheckpointer() as reader:
             nested = reader.restore(

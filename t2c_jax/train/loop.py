@@ -24,10 +24,12 @@ from t2c_jax.config import Experiment
 from t2c_jax.data.objectives import translate
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens, inverse_frequency
+from t2c_jax.data.source_side import source_side
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import count
 from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.initial import initial_state
 from t2c_jax.train.metrics import MetricsWriter, NoMetrics
 from t2c_jax.train.signals import StopRequest
 from t2c_jax.train.step import Compiled
@@ -67,7 +69,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
 
     restored = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
-    start, state = restored or (0, compiled.init())
+    start, state = restored or (0, initial_state(experiment, compiled))
     parameters = count(state["params"])
     if start:
         console.say(f"going on from the checkpoint of step {start}")
@@ -159,10 +161,12 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) 
         weights = 1 + experiment.train.idf_weight * inverse_frequency(splits["train"], tokenizers)
     objective = translate(tokenizers, experiment.data, copy=experiment.model.copy, weights=weights)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return Data(
-        train=Batches(splits["train"], experiment.data, experiment.seed, objective, **host),
-        dev=Batches(splits["dev"], experiment.data, experiment.seed, objective, repeat=False, **host),
-    )
+
+    def batches(split: str, repeat: bool) -> Batches:
+        source = source_side(experiment, splits[split], objective)
+        return Batches(splits[split], experiment.data, experiment.seed, objective, source, repeat=repeat, **host)
+
+    return Data(train=batches("train", True), dev=batches("dev", False))
 
 
 def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import DataConfig
+from t2c_jax.data.objectives import Translate
 from t2c_jax.data.pipeline import KEYS, Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.errors import UserError
@@ -76,7 +77,7 @@ def test_a_prefix_comes_before_every_text():
 
 
 def test_directions_reversal_and_what_stands_around():
-    """Code to text, read last to first, with a start token, a token before every target, copies and costs of their own."""
+    """Code to text, read last to first; a start token, one before every target, copies and costs of their own."""
     tokens = Tokens.of([[5, 6]], [[8, 9]], ["a"])
     data = DataConfig(encoder_length=4, decoder_length=5, batch_size=1, pack=False)
     objective = Translate(

@@ -1,0 +1,48 @@
+"""A pre-trained encoder under a fresh Transformer decoder: BERT, RoBERTa, CodeBERT, or GPT-2.
+
+The encoder brings its own tokenizer and embedding for the sources; targets get a tokenizer trained on the corpus, and
+the decoder is drawn afresh. Joining published encoders to a decoder is Rothe et al. 2020 ("Leveraging Pre-trained
+Checkpoints for Sequence Generation Tasks"); encoders are BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019),
+CodeBERT (Feng et al. 2020) and GPT-2 (Radford et al. 2019). A mix of all layers instead of the last, which suits a
+frozen encoder, is ELMo's (Peters et al. 2018, section 3.2).
+
+t2c import --from DIRECTORY_OF_BERT --workdir runs/bert
+t2c run --config configs/pretrained_encoder.py --config.init_from=runs/bert --workdir runs/on_bert
+t2c import --from DIRECTORY_OF_GPT2 --workdir runs/gpt2
+t2c run --config configs/pretrained_encoder.py:gpt2 --config.init_from=runs/gpt2 --workdir runs/on_gpt2
+
+The encoder learns at a tenth of the rate. To freeze it, and to mix its layers:
+--config.optimizer.rates='^encoder\\.mix=1,^encoder=0' --config.model.pretrained.mix_layers=True
+"""
+
+from ml_collections import ConfigDict
+
+from t2c_jax import config as schema
+
+
+def get_config(argument: str = "bert") -> ConfigDict:
+    """``bert`` is for BERT, RoBERTa and CodeBERT, ``gpt2`` for GPT-2."""
+    config = schema.default()
+    config.init_from = f"runs/{argument}"
+    config.model.encoder = argument
+
+    # The encoder's shape is read from init_from; these are the decoder's.
+    config.tokenizer.vocab_size = 4096
+    config.model.width = 256
+    config.model.decoder_layers = 3
+    config.model.heads = 4
+    config.model.head_width = 64
+    config.model.feed_forward = 1024
+    config.model.scan = False  # unrolled blocks run faster on a CPU
+
+    config.data.encoder_length = 240
+    config.data.decoder_length = 512
+    config.data.batch_size = 8
+
+    config.optimizer.learning_rate = 1e-3
+    config.optimizer.rates = (r"^encoder\.mix=1", r"^encoder\.=0.1")
+    config.optimizer.decay_mask = r"^(?!.*(\.(scale|table|weights)|bias)$)"
+    config.train.steps = 2000
+    config.decode.max_tokens = 192
+    config.evaluate.max_examples = 256
+    return config

@@ -1,0 +1,100 @@
+"""GPT-2 from Hugging Face: its config.json and its tensors as ``models.gpt2`` has them.
+
+Letters: E encoder's width, F feed-forward, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+
+from t2c_jax.config import ModelConfig, PretrainedConfig
+from t2c_jax.interop.bert import ACTIVATIONS
+from t2c_jax.interop.fields import Fields
+from t2c_jax.interop.weights import Tensors
+
+# The output table, most often the embedding again, and the causal mask that older files hold as buffers.
+IGNORED = r"^lm_head\.weight$|^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$"
+_WORDS = "wte.weight"
+
+
+def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+    """The model section that has this encoder; config.json tells it whatever the ``names`` of the tensors are.
+
+    Raises:
+      UserError: a value is missing or wrong, or asks for a variant that ``models.gpt2`` is not.
+    """
+    fields = Fields(values)
+    fields.must_be("scale_attn_weights", True)
+    fields.must_be("scale_attn_by_inverse_layer_idx", False)
+    fields.must_be("add_cross_attention", False)
+    width = fields.integer("n_embd")
+    sizes = PretrainedConfig(
+        vocab_size=fields.integer("vocab_size"),
+        width=width,
+        layers=fields.integer("n_layer"),
+        heads=fields.integer("n_head"),
+        feed_forward=fields.integer("n_inner", 4 * width),
+        positions=fields.integer("n_positions", 1024),
+        first_position=0,
+        token_types=0,
+        activation=fields.choice("activation_function", "gelu_new", ACTIVATIONS),  # type: ignore[arg-type]
+        norm_epsilon=fields.positive("layer_norm_epsilon", 1e-5),
+    )
+    return replace(ModelConfig(), encoder="gpt2", pretrained=sizes)
+
+
+def params_from_huggingface(
+    config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]
+) -> dict[str, dict[str, Any]]:
+    """The encoder's parameters, blocks stacked on a leading layer axis, float32.
+
+    Args:
+      config: as ``config_from_huggingface`` makes it.
+      read: a tensor by name.
+      names: loses each name that is read; what stays has no place in the encoder.
+
+    Raises:
+      UserError: a tensor is missing or of another shape.
+    """
+    prefix = "transformer." if f"transformer.{_WORDS}" in names else ""
+    tensors, sizes = Tensors(read, names, prefix), config.pretrained
+    heads_EHK = (sizes.width, sizes.heads, sizes.width // sizes.heads)
+
+    def stack(name: str, change: Callable[[np.ndarray], np.ndarray] = lambda array: array) -> np.ndarray:
+        return tensors.stack(f"h.{{}}.{name}", sizes.layers, change)
+
+    def third(shape: tuple[int, ...], index: int) -> Callable[[np.ndarray], np.ndarray]:
+        """Queries, keys and values are one tensor there, side by side."""
+        return lambda array: np.split(array, 3, axis=-1)[index].reshape(shape)
+
+    def norm(name: str) -> dict[str, Any]:
+        return {"scale": stack(f"{name}.weight"), "bias": stack(f"{name}.bias")}
+
+    attention: dict[str, Any] = {}
+    for index, name in enumerate(("query", "key", "value")):
+        attention[name] = stack("attn.c_attn.weight", third(heads_EHK, index))
+        attention[f"{name}_bias"] = stack("attn.c_attn.bias", third(heads_EHK[1:], index))
+    # Theirs are (inputs, outputs), so (H x K, E) and (F, E) here, which ours, leading with the width, are not.
+    attention["output"] = stack("attn.c_proj.weight", lambda kernel: kernel.T.reshape(heads_EHK))
+    attention["output_bias"] = stack("attn.c_proj.bias")
+    encoder = {
+        "tokens": tensors.one(_WORDS),
+        "positions": tensors.one("wpe.weight"),
+        "blocks": {
+            "attention_norm": norm("ln_1"),
+            "attention": attention,
+            "feed_forward_norm": norm("ln_2"),
+            "feed_forward": {
+                "up": stack("mlp.c_fc.weight"),
+                "up_bias": stack("mlp.c_fc.bias"),
+                "down": stack("mlp.c_proj.weight", np.transpose),
+                "down_bias": stack("mlp.c_proj.bias"),
+            },
+        },
+        "norm": {"scale": tensors.one("ln_f.weight"), "bias": tensors.one("ln_f.bias")},
+    }
+    return {"encoder": encoder}

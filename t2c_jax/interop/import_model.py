@@ -1,0 +1,199 @@
+"""A Hugging Face model directory to a workdir: config, tokenizer and parameters, from which runs start.
+
+T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M) become whole models, which answer at once; BERT, RoBERTa,
+CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.init_from). Nothing is dropped
+or made up in silence: each tensor finds its place, and each parameter its tensor, or the import fails.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import re
+import shutil
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from t2c_jax import console
+from t2c_jax.config import Experiment, ModelConfig, to_dict
+from t2c_jax.config import check as check_config
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.errors import UserError, nearest
+from t2c_jax.interop import tokenizer as tokenizers_in
+from t2c_jax.interop.weights import INDEX, SINGLE, Weights, read_json
+from t2c_jax.models.functional import Definition, count
+from t2c_jax.train.checkpoint import Checkpoints, flat
+from t2c_jax.train.loop import about
+from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
+
+# config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.
+FAMILIES: Mapping[str, str] = {
+    "t5": "t2c_jax.interop.t5",
+    "mt5": "t2c_jax.interop.t5",
+    "bert": "t2c_jax.interop.bert",
+    "roberta": "t2c_jax.interop.bert",
+    "gpt2": "t2c_jax.interop.gpt2",
+}
+
+
+def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
+    """Writes ``config.json``, ``tokenizer/`` and ``checkpoints/0`` of a model; does nothing where they stand already.
+
+    Args:
+      source: a model directory as ``save_pretrained`` writes it, its weights in safetensors.
+      workdir: a new directory, or the one of an earlier import of the same model.
+
+    Returns:
+      The model's type, parameters, tensors left out, tokenizer and whether it can answer on its own.
+
+    Raises:
+      UserError: ``source`` is not such a directory, damaged, or of a model that is not built here; or the workdir
+        holds something else.
+    """
+    values = _config(source)
+    family = importlib.import_module(FAMILIES[values["model_type"]])
+    weights = Weights(source)
+    model: ModelConfig = family.config_from_huggingface(values, weights.files.keys())
+    origin = _digest(source, weights)
+    if _stands(workdir, origin):
+        console.say(f"'{workdir.path}' holds this model already")
+        return dict(workdir.manifest("tokenizer")["counts"])
+    params, left_out = _params(family, model, weights)
+    rows = _rows(params)
+    whole = "decoder" in params
+    _check_filled(model, rows, params, whole)
+    experiment = replace(Experiment(), model=model)
+    if whole:
+        check_config(experiment)
+    summary = {
+        "model_type": values["model_type"],
+        "encoder": model.encoder,
+        "whole_model": whole,
+        "parameters": count(params),
+        "tensors": len(weights.files),
+        "tensors_left_out": left_out,
+        "dtypes": sorted({weights.dtypes[name] for name in weights.files}),
+    }
+
+    def build(directory: Path) -> dict[str, Any]:
+        tokenizer = tokenizers_in.write_tokenizer(source, values, rows, directory)
+        specials = {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")}
+        return {**summary, "vocab_size": rows, "specials": specials, "digest": tokenizer.digest}
+
+    shutil.rmtree(workdir.checkpoints, ignore_errors=True)  # of an import that did not come to its end
+    counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)))
+    checkpoints.save(0, {"step": np.zeros((), np.int32), "params": params}, None)
+    checkpoints.close()
+    with disk_errors(workdir.config):
+        write_json(workdir.config, to_dict(experiment))  # last: with it the import stands
+    _show(source, workdir, counts)
+    return dict(counts)
+
+
+def _config(source: Path) -> dict[str, Any]:
+    if not source.is_dir():
+        raise UserError(
+            f"'{source}' is no directory; --from wants a model that is downloaded already, nothing is fetched"
+        )
+    values = read_json(source / "config.json", required=True)
+    kind = values.get("model_type")
+    if not isinstance(kind, str) or kind not in FAMILIES:
+        hint = nearest(kind, FAMILIES) if isinstance(kind, str) else ""
+        raise UserError(
+            f"'{source / 'config.json'}': model_type={kind!r} cannot be imported; {', '.join(FAMILIES)} can{hint}"
+        )
+    return values
+
+
+def _digest(source: Path, weights: Weights) -> str:
+    names = ["config.json", SINGLE, INDEX, *tokenizers_in.FILES]
+    paths = {source / name for name in names if (source / name).is_file()} | set(weights.files.values())
+    return digest(*(part for path in sorted(paths) for part in (path.name, path)))
+
+
+def _stands(workdir: Workdir, origin: str) -> bool:
+    """Whether the workdir holds this very import; a UserError where it holds another thing."""
+    made_of: Mapping[str, str] = {}
+    with contextlib.suppress(UserError):
+        made_of = workdir.manifest("tokenizer")["inputs"]
+    occupied = workdir.config.exists() or workdir.corpus.exists() or ("huggingface" not in made_of and made_of)
+    if not occupied:
+        return False
+    if made_of.get("huggingface") != origin or workdir.corpus.exists():
+        raise UserError(f"workdir '{workdir.path}' holds another run or model; choose another --workdir")
+    return (workdir.checkpoints / "0").is_dir()
+
+
+def _params(family: Any, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+    names, latest = set(weights.files), ""
+
+    def read(name: str) -> np.ndarray:
+        nonlocal latest
+        latest = name
+        return weights.read(name)
+
+    try:
+        params: dict[str, Any] = family.params_from_huggingface(model, read, names)
+    except (ValueError, IndexError) as error:
+        raise UserError(f"tensor '{latest}' does not have the shape that config.json gives it: {error}") from None
+    except MemoryError:
+        raise UserError("a model as large as config.json says does not fit into memory") from None
+    ignored = getattr(family, "IGNORED", None)
+    left_out = sorted(name for name in names if ignored and re.search(ignored, name))
+    if unexplained := sorted(names.difference(left_out)):
+        more = f" and {len(unexplained) - 1} more" if len(unexplained) > 1 else ""
+        raise UserError(f"tensor '{unexplained[0]}'{more} has no place in a model of this config.json")
+    return params, left_out
+
+
+def _rows(params: Mapping[str, Any]) -> int:
+    table = params["embedding"]["embedding"] if "embedding" in params else params["encoder"]["tokens"]
+    return int(table.shape[0])
+
+
+def _check_filled(model: ModelConfig, rows: int, params: Mapping[str, Any], whole: bool) -> None:
+    """Every parameter of the model, or of its encoder, has its tensor, and of the right shape."""
+    expected = Definition(model, rows).abstract_params()
+    wanted = flat(expected if whole else {"encoder": expected["encoder"]})
+    found = flat(params)
+    for path in sorted(wanted.keys() | found.keys()):
+        if path not in found:
+            raise UserError(f"no tensor fills the parameter {path}")
+        if path not in wanted:
+            raise UserError(f"the model of this config.json has no parameter {path}, which the weights would fill")
+        if found[path].shape != wanted[path].shape:
+            raise UserError(
+                f"parameter {path} is {list(found[path].shape)} in the weights, and {list(wanted[path].shape)} by"
+                " config.json"
+            )
+
+
+def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
+    left_out: list[str] = counts["tensors_left_out"]
+    specials = [f"{name} {_ids(ids)}" for name, ids in counts["specials"].items() if ids not in ((), [], -1)]
+    rows = [
+        ("from", str(source)),
+        ("model type", counts["model_type"]),
+        ("parameters", f"{counts['parameters']:,}"),
+        ("tensors", f"{counts['tensors']:,} ({', '.join(counts['dtypes'])})"),
+        ("left out", ", ".join(left_out) or "-"),
+        ("pieces", f"{counts['vocab_size']:,}"),
+        ("special ids", ", ".join(specials)),
+    ]
+    console.table(f"t2c import: {workdir.path}", ("", "value"), rows)
+    console.say("next:")
+    if counts["whole_model"]:
+        console.say(f"  t2c generate --workdir {workdir.path} 'Return True if the name is valid.'")
+        config = workdir.config
+    else:
+        config = Path(f"configs/pretrained_encoder.py:{counts['encoder']}")
+    console.say(f"  t2c run --config {config} --config.init_from={workdir.path} --workdir runs/NEW")
+
+
+def _ids(value: Any) -> str:
+    return str(value) if isinstance(value, int) else " ".join(map(str, value))

@@ -1,0 +1,178 @@
+"""The weights of a Hugging Face model directory: safetensors, read tensor by tensor, widened to float32.
+
+A pickle is never loaded: it runs whatever its author wrote into it. A file is mapped into memory for one tensor at a
+time, so that what is read takes the room of a tensor and not of the file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import SafetensorError, safe_open
+
+from t2c_jax.errors import UserError
+
+SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
+_FLOATS = ("F32", "F16", "BF16")
+_PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
+
+
+def read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
+    """A JSON object from a model directory; empty where the file is missing and need not be there.
+
+    Raises:
+      UserError: it is missing, or does not hold a JSON object.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if required:
+            raise UserError(f"'{path}' does not exist; --from wants a Hugging Face model directory") from None
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"'{path}' must hold a JSON object")
+    return values
+
+
+class Weights:
+    """Tensors of a model directory by name.
+
+    Attributes:
+      files: for each tensor the file that holds it.
+      dtypes: for each tensor its dtype there, in safetensors' spelling.
+    """
+
+    def __init__(self, directory: Path) -> None:
+        """Reads the headers alone.
+
+        Raises:
+          UserError: there are no safetensors, or a file is missing or damaged.
+        """
+        self.files: dict[str, Path] = {}
+        self.dtypes: dict[str, str] = {}
+        self._shapes: dict[str, list[int]] = {}
+        paths, promised = _paths(directory)
+        for path in paths:
+            with _opened(path) as file:
+                for name in file.keys():  # noqa: SIM118 - the handle is no mapping
+                    part = file.get_slice(name)
+                    self.files[name] = path
+                    self.dtypes[name], self._shapes[name] = part.get_dtype(), part.get_shape()
+        for name, shard in promised.items():
+            if self.files.get(name) != shard:
+                raise UserError(f"'{shard}' lacks the tensor '{name}' that '{directory / INDEX}' places there")
+
+    @property
+    def size(self) -> int:
+        """Numbers in all tensors."""
+        return sum(int(np.prod(shape, dtype=object)) for shape in self._shapes.values())
+
+    def read(self, name: str) -> np.ndarray:
+        """One tensor, float32.
+
+        Raises:
+          UserError: there is none of that name; it is of another type than float32, float16 or bfloat16; or it holds
+            values that are not finite.
+        """
+        if name not in self.files:
+            raise UserError(f"the weights lack the tensor '{name}', which a model of this config.json has")
+        if self.dtypes[name] not in _FLOATS:
+            raise UserError(
+                f"tensor '{name}' in '{self.files[name]}' is of type {self.dtypes[name]}; {', '.join(_FLOATS)} can be"
+                " read, so save the model in one of these"
+            )
+        with _opened(self.files[name]) as file:
+            array = np.asarray(file.get_tensor(name), np.float32)
+        if not np.isfinite(array).all():
+            raise UserError(f"tensor '{name}' in '{self.files[name]}' holds values that are not finite")
+        return array
+
+
+class Tensors:
+    """Tensors of one model, crossed off a set of names as they are read."""
+
+    def __init__(self, read: Callable[[str], np.ndarray], names: set[str], prefix: str = "") -> None:
+        """``prefix`` comes before each name; ``names`` loses what is read."""
+        self._read, self._names, self._prefix = read, names, prefix
+
+    def one(self, name: str) -> np.ndarray:
+        """A tensor as it is."""
+        name = self._spelled(self._prefix + name)
+        array = self._read(name)
+        self._names.discard(name)
+        return array
+
+    def stack(
+        self, name: str, layers: int, change: Callable[[np.ndarray], np.ndarray] = lambda array: array
+    ) -> np.ndarray:
+        """The tensors of all layers, changed, on a leading layer axis; ``{}`` in ``name`` is the layer's number.
+
+        Raises:
+          UserError: a tensor is missing, or does not have the shape that config.json or the first layer gives it.
+        """
+        stacked: np.ndarray | None = None
+        for layer in range(layers):
+            full = name.format(layer)
+            array = self.one(full)
+            try:
+                array = change(array)
+                if stacked is None:
+                    stacked = np.empty((layers, *array.shape), np.float32)
+                stacked[layer] = array
+            except ValueError as error:
+                raise UserError(
+                    f"tensor '{self._prefix}{full}' does not fit the shape in config.json: {error}"
+                ) from None
+        assert stacked is not None
+        return stacked
+
+    def _spelled(self, name: str) -> str:
+        """BERT's oldest files, made from TensorFlow's, call a norm's weight gamma and its bias beta."""
+        stem, _, last = name.rpartition(".")
+        old = f"{stem}.{ {'weight': 'gamma', 'bias': 'beta'}.get(last, last) }"
+        return old if name not in self._names and old in self._names else name
+
+
+def _paths(directory: Path) -> tuple[list[Path], dict[str, Path]]:
+    """The files that hold the weights, and which tensor the index places where."""
+    if (directory / SINGLE).exists():
+        return [directory / SINGLE], {}
+    index = directory / INDEX
+    if not index.exists():
+        for name in _PICKLES:
+            if (directory / name).exists():
+                raise UserError(
+                    f"'{directory}' holds '{name}' and no safetensors; pickles and their like are never loaded: where"
+                    " you trust it, convert it with transformers, AutoModel.from_pretrained(DIR).save_pretrained(DIR)"
+                )
+        raise UserError(f"'{directory}' holds neither '{SINGLE}' nor '{INDEX}'; --from wants a Hugging Face model")
+    places = read_json(index).get("weight_map")
+    if not isinstance(places, Mapping) or not places or not all(_plain(place) for place in places.values()):
+        raise UserError(f"'{index}' must map tensors to files beside it, in 'weight_map'")
+    shards = {str(name): directory / str(place) for name, place in places.items()}
+    return sorted(set(shards.values())), shards
+
+
+def _plain(name: object) -> bool:
+    return isinstance(name, str) and bool(name) and Path(name).name == name and name.endswith(".safetensors")
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    try:
+        with safe_open(str(path), framework="numpy") as file:
+            yield file
+    except SafetensorError as error:
+        reason = str(error).removeprefix("Error while deserializing header: ")
+        raise UserError(f"'{path}' is damaged or cut short ({reason}); fetch it again") from None
+    except FileNotFoundError:
+        raise UserError(f"'{path}' does not exist, though the model's index names it; fetch it again") from None
+    except OSError as error:
+        raise UserError(f"'{path}' cannot be read: {error.strerror or error}") from None

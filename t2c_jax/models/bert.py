@@ -1,0 +1,81 @@
+"""BERT as an encoder (Devlin et al. 2019, section 3): post-norm blocks, learned positions, a table of its own.
+
+RoBERTa (Liu et al. 2019) and CodeBERT (Feng et al. 2020) are the same network; their positions start at row 2.
+Parameters come from ``t2c import`` through config.init_from.
+
+Letters: B batch, S source, E encoder's width.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.mesh import constrain
+from t2c_jax.models.attention import Visibility
+from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
+from t2c_jax.models.layers import dropout
+from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
+from t2c_jax.models.transformer import stack
+
+
+class BertBlock(nnx.Module):
+    """Self-attention and feed-forward, each normalised after its residual connection."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.rate = config.dropout
+        self.attention = BiasedAttention(config, rngs=rngs)
+        self.attention_norm = LayerNorm(config.pretrained, rngs=rngs)
+        self.feed_forward = BiasedFeedForward(config, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(config.pretrained, rngs=rngs)
+
+    def __call__(
+        self, x_BSE: Float[Array, "B S E"], visibility: Visibility, key: Key[Array, ""] | None
+    ) -> Float[Array, "B S E"]:
+        """States after this block."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        y_BSE = dropout(self.attention(x_BSE, visibility), self.rate, keys[0])
+        x_BSE = constrain(self.attention_norm(x_BSE + y_BSE), "batch", "length", "activation")
+        y_BSE = dropout(self.feed_forward(x_BSE), self.rate, keys[1])
+        return constrain(self.feed_forward_norm(x_BSE + y_BSE), "batch", "length", "activation")
+
+
+class BertEncoder(nnx.Module):
+    """BERT over the pieces of its own tokenizer; the first position's state, [CLS], is the summary."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config, sizes = config, config.pretrained
+        self.width = self.summary_width = sizes.width
+        self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes)
+        self.positions = table(rngs, sizes.positions, "positions", sizes)
+        self.token_types = table(rngs, sizes.token_types, "token_types", sizes) if sizes.token_types else None
+        self.norm = LayerNorm(sizes, rngs=rngs)
+        self.blocks = stack(lambda rngs: BertBlock(config, rngs=rngs), sizes.layers, rngs)
+        self.mix = layer_mix(config, rngs=rngs)
+
+    def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
+        """Encoded states; segments never see each other, and each starts at its first position.
+
+        ``embed``, the decoder's table, is left alone: the pieces are others.
+        """
+        config, segments_BS = self.config, batch["encoder_segment_ids"]
+        positions_BS = batch["encoder_positions"] + config.pretrained.first_position
+        x_BSE = jnp.take(self.tokens[...], batch["encoder_input_tokens"], axis=0)
+        x_BSE = x_BSE + jnp.take(self.positions[...], positions_BS, axis=0)
+        if self.token_types is not None:
+            x_BSE = x_BSE + self.token_types[...][None, :1]
+        keys = None if key is None else jax.random.split(key, config.pretrained.layers + 1)
+        x_BSE = dropout(self.norm(x_BSE).astype(config.dtype), config.dropout, None if keys is None else keys[0])
+        visibility = Visibility(segments_BS, segments_BS)
+        states_BSE = through(
+            self.blocks,
+            constrain(x_BSE, "batch", "length", "activation"),
+            None if keys is None else keys[1:],
+            config,
+            self.mix,
+            lambda block, x_BSE, key: block(x_BSE, visibility, key),
+        )
+        return Encoded(states_BSE, segments_BS, (Summary("first", states_BSE),))

@@ -1,0 +1,80 @@
+"""GPT-2 as an encoder (Radford et al. 2019, section 2.3): pre-norm causal blocks, learned positions, its own table.
+
+Parameters come from ``t2c import`` through config.init_from.
+
+Letters: B batch, S source, E encoder's width.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.mesh import constrain
+from t2c_jax.models.attention import Visibility
+from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
+from t2c_jax.models.layers import dropout
+from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
+from t2c_jax.models.transformer import stack
+
+
+class GPT2Block(nnx.Module):
+    """Causal self-attention and feed-forward, each normalised before."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.rate = config.dropout
+        self.attention_norm = LayerNorm(config.pretrained, rngs=rngs)
+        self.attention = BiasedAttention(config, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(config.pretrained, rngs=rngs)
+        self.feed_forward = BiasedFeedForward(config, rngs=rngs)
+
+    def __call__(
+        self, x_BSE: Float[Array, "B S E"], visibility: Visibility, key: Key[Array, ""] | None
+    ) -> Float[Array, "B S E"]:
+        """The residual stream after this block."""
+        keys = (None, None) if key is None else jax.random.split(key)
+        y_BSE = dropout(self.attention(self.attention_norm(x_BSE), visibility), self.rate, keys[0])
+        x_BSE = constrain(x_BSE + y_BSE, "batch", "length", "activation")
+        y_BSE = dropout(self.feed_forward(self.feed_forward_norm(x_BSE)), self.rate, keys[1])
+        return constrain(x_BSE + y_BSE, "batch", "length", "activation")
+
+
+class GPT2Encoder(nnx.Module):
+    """GPT-2 over the pieces of its own tokenizer; the last position's state, which saw all others, is the summary."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config, sizes = config, config.pretrained
+        self.width = self.summary_width = sizes.width
+        self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes)
+        self.positions = table(rngs, sizes.positions, "positions", sizes)
+        self.blocks = stack(lambda rngs: GPT2Block(config, rngs=rngs), sizes.layers, rngs)
+        self.norm = LayerNorm(sizes, rngs=rngs)
+        self.mix = layer_mix(config, rngs=rngs)
+
+    def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
+        """Encoded states, normalised; segments never see each other, and each starts at the first position.
+
+        ``embed``, the decoder's table, is left alone: the pieces are others. Where layers are mixed, each passes the
+        final norm first, for their scales grow with depth.
+        """
+        config, segments_BS = self.config, batch["encoder_segment_ids"]
+        positions_BS = batch["encoder_positions"] + config.pretrained.first_position
+        x_BSE = jnp.take(self.tokens[...], batch["encoder_input_tokens"], axis=0)
+        x_BSE = (x_BSE + jnp.take(self.positions[...], positions_BS, axis=0)).astype(config.dtype)
+        keys = None if key is None else jax.random.split(key, config.pretrained.layers + 1)
+        visibility = Visibility(segments_BS, segments_BS, causal=True)
+        states_BSE = through(
+            self.blocks,
+            constrain(
+                dropout(x_BSE, config.dropout, None if keys is None else keys[0]), "batch", "length", "activation"
+            ),
+            None if keys is None else keys[1:],
+            config,
+            self.mix,
+            lambda block, x_BSE, key: block(x_BSE, visibility, key),
+            finish=self.norm,
+        )
+        return Encoded(states_BSE, segments_BS, (Summary("last", states_BSE),))

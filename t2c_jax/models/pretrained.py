@@ -1,0 +1,153 @@
+"""What BERT and GPT-2 are made of: layers with biases, tables of tokens and positions, a learned mix of all layers.
+
+Sizes are those of ``config.model.pretrained``; kernels, dropout, dtype and remat are the model's own, as everywhere.
+
+Letters: B batch, S source, E encoder's width, H heads, K head width, F feed-forward, J layers and the embedding.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Key
+
+from t2c_jax.config import ModelConfig, PretrainedConfig
+from t2c_jax.models.attention import Visibility, attend
+from t2c_jax.models.layers import parameter
+from t2c_jax.models.products import narrow, widen
+from t2c_jax.models.transformer import Keys, run
+
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "relu": jax.nn.relu,
+}
+
+_normal = nnx.initializers.normal(0.02)  # Devlin et al. 2019 and Radford et al. 2019 alike; an import replaces it
+_zeros, _ones = nnx.initializers.zeros, nnx.initializers.ones
+
+
+def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedConfig) -> nnx.Param[Array]:
+    """A table of ``rows`` vectors of width E; ``axis`` is the logical name of its rows."""
+    return parameter(rngs, (rows, sizes.width), (axis, "embed"), _normal)
+
+
+class LayerNorm(nnx.Module):
+    """Layer normalisation (Ba et al. 2016), in float32 whatever the compute dtype."""
+
+    def __init__(self, sizes: PretrainedConfig, *, rngs: nnx.Rngs) -> None:
+        self.scale = parameter(rngs, (sizes.width,), ("norm",), _ones)
+        self.bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
+        self.epsilon = sizes.norm_epsilon
+
+    def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
+        """Rows of zero mean and unit variance, times the learned scale, plus the learned bias."""
+        wide = x_BSE.astype(jnp.float32)
+        wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
+        inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
+        return (wide * inverse * self.scale[None, None] + self.bias[None, None]).astype(x_BSE.dtype)
+
+
+class BiasedAttention(nnx.Module):
+    """Multi-head self-attention whose four projections have biases (Vaswani et al. 2017, section 3.2.2)."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config, sizes = config, config.pretrained
+        head_width = sizes.width // sizes.heads
+        shape, names = (sizes.width, sizes.heads, head_width), ("embed", "heads", "head_width")
+        for name in ("query", "key", "value"):
+            setattr(self, name, parameter(rngs, shape, names, _normal))
+            setattr(self, f"{name}_bias", parameter(rngs, shape[1:], names[1:], _zeros))
+        self.output = parameter(rngs, shape, names, _normal)
+        self.output_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
+
+    def _project(self, x_BSE: Float[Array, "B S E"], name: str) -> Float[Array, "B S H K"]:
+        kernel_EHK, bias_HK = getattr(self, name)[...], getattr(self, f"{name}_bias")[...]
+        width, heads, head_width = kernel_EHK.shape
+        h_BSF = widen(x_BSE, kernel_EHK.reshape(width, heads * head_width))
+        return h_BSF.reshape(*x_BSE.shape[:2], heads, head_width) + bias_HK[None, None].astype(x_BSE.dtype)
+
+    def __call__(self, x_BSE: Float[Array, "B S E"], visibility: Visibility) -> Float[Array, "B S E"]:
+        """The block's update to the residual stream."""
+        q, k, v = (self._project(x_BSE, name) for name in ("query", "key", "value"))
+        o_BSHK = attend(q, k, v, visibility, bias=None, config=self.config, scaled=True)
+        joined = o_BSHK.shape[2] * o_BSHK.shape[3]
+        y_BSE = narrow(o_BSHK.reshape(*o_BSHK.shape[:2], joined), self.output[...].reshape(-1, joined))
+        return y_BSE + self.output_bias[None, None].astype(y_BSE.dtype)
+
+
+class BiasedFeedForward(nnx.Module):
+    """Two projections with biases (Vaswani et al. 2017, equation 2), with the config's activation between them."""
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        sizes = config.pretrained
+        shape, names = (sizes.width, sizes.feed_forward), ("embed", "mlp")
+        self.up = parameter(rngs, shape, names, _normal)
+        self.up_bias = parameter(rngs, shape[1:], names[1:], _zeros)
+        self.down = parameter(rngs, shape, names, _normal)
+        self.down_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
+        self.activation = sizes.activation
+
+    def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
+        """The block's update to the residual stream."""
+        h_BSF = widen(x_BSE, self.up[...]) + self.up_bias[None, None].astype(x_BSE.dtype)
+        y_BSE = narrow(ACTIVATIONS[self.activation](h_BSF), self.down[...])
+        return y_BSE + self.down_bias[None, None].astype(y_BSE.dtype)
+
+
+class LayerMix(nnx.Module):
+    """scale x sum of s_j h_j over the embedding's output and all layers', s a softmax (Peters et al. 2018, eq. 1).
+
+    It starts as their mean.
+    """
+
+    def __init__(self, layers: int, *, rngs: nnx.Rngs) -> None:
+        self.weights = parameter(rngs, (layers + 1,), ("layers",), _zeros)
+        self.scale = parameter(rngs, (), (), _ones)
+
+    def shares(self) -> Float[Array, " J"]:
+        """What each layer counts, the scale counted in; the embedding's output comes first."""
+        return jax.nn.softmax(self.weights[...]) * self.scale[...]
+
+
+def layer_mix(config: ModelConfig, *, rngs: nnx.Rngs) -> LayerMix | None:
+    """The mix, where config.pretrained.mix_layers asks for one."""
+    return LayerMix(config.pretrained.layers, rngs=rngs) if config.pretrained.mix_layers else None
+
+
+def through(
+    blocks: Any,
+    x_BSE: Float[Array, "B S E"],
+    keys: Keys,
+    config: ModelConfig,
+    mix: LayerMix | None,
+    call: Callable[[Any, Float[Array, "B S E"], Key[Array, ""] | None], Float[Array, "B S E"]],
+    finish: Callable[[Float[Array, "B S E"]], Float[Array, "B S E"]] = lambda x_BSE: x_BSE,
+) -> Float[Array, "B S E"]:
+    """Embedded tokens through all blocks to the last one's output, or to the mix of all.
+
+    ``finish`` comes after a block's output where it leaves the stack: the final norm, where there is one.
+    """
+    layers = config.pretrained.layers
+    if mix is None:
+        return finish(run(blocks, x_BSE, keys, layers, config, call))
+    shares_J = mix.shares()
+
+    def counted(share: jax.Array, x_BSE: jax.Array) -> jax.Array:
+        return share * finish(x_BSE).astype(jnp.float32)
+
+    def mixed(
+        layer: tuple[Any, jax.Array], stream: tuple[jax.Array, jax.Array], key: Key[Array, ""] | None
+    ) -> tuple[jax.Array, jax.Array]:
+        block, share = layer
+        x_BSE = call(block, stream[0], key)
+        return x_BSE, stream[1] + counted(share, x_BSE)
+
+    start = x_BSE, counted(shares_J[0], x_BSE)
+    _, sum_BSE = run((blocks, shares_J[1:]), start, keys, layers, config, mixed)
+    return sum_BSE.astype(x_BSE.dtype)

@@ -1,0 +1,222 @@
+"""BERT, RoBERTa and GPT-2 encoders against ``transformers``' own, in float32, on the same weights."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+from tiny import MODEL, assert_close, on_device, row
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.interop import bert, gpt2
+from t2c_jax.mesh import partition_spec
+from t2c_jax.models.functional import Definition
+from t2c_jax.models.pretrained import LayerMix
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+
+VOCABULARY, LENGTH = 40, 12
+KINDS = ("bert", "roberta", "gpt2")
+# Float32 on both sides; sums run in another order. States are of size 1, for both normalise them last.
+TOLERANCE = 1e-4
+
+
+def theirs(kind, scale=1.0, **values):
+    """A tiny model with weights drawn at ``transformers``' own scale, times ``scale``; norms and biases drawn too."""
+    torch.manual_seed(0)
+    if kind == "gpt2":
+        sizes = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 20}
+        config = transformers.GPT2Config(vocab_size=VOCABULARY, **sizes, **values)
+        model = transformers.GPT2Model(config)
+    else:
+        sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
+        family = transformers.BertConfig if kind == "bert" else transformers.RobertaConfig
+        config = family(vocab_size=VOCABULARY, max_position_embeddings=20, **sizes, **values)
+        model = (transformers.BertModel if kind == "bert" else transformers.RobertaModel)(config)
+    with torch.no_grad():
+        for name, weight in model.named_parameters():
+            if weight.ndim == 1 and name.endswith("weight"):
+                weight.uniform_(0.5, 1.5)
+            elif weight.ndim == 1:
+                weight.normal_(0, 0.1)
+            else:
+                weight.mul_(scale)
+    return model.eval()
+
+
+def ours(model, **values) -> tuple[ModelConfig, dict]:
+    """Their config and weights as ours."""
+    family = gpt2 if model.config.model_type == "gpt2" else bert
+    config = family.config_from_huggingface(model.config.to_dict())
+    weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
+    names = set(weights)
+    params = family.params_from_huggingface(config, weights.__getitem__, names)
+    assert all(name.startswith("pooler") for name in names), "every tensor but the pooler's is consumed"
+    model_config = replace(MODEL, encoder=config.encoder, pretrained=replace(config.pretrained, **values))
+    return model_config, params["encoder"]
+
+
+def encoded(config: ModelConfig, encoder: dict, batch: dict, key=None):
+    """Our states and the summary's place; decoder and embedding are drawn and never looked at."""
+    definition = Definition(config, 32)
+    params = jax.jit(definition.init)(jax.random.key(0))
+    extra = {name: value for name, value in params["encoder"].items() if name == "mix"}
+    params["encoder"] = jax.tree.map(jnp.asarray, {**encoder, **extra})
+    pools = []
+
+    def encode(params, batch):
+        found = definition.bind(params).encode(batch, key)
+        pools.extend(summary.pool for summary in found.summaries)
+        return found.states_BSE, found.summaries[0].states_BSC
+
+    states, summary = jax.jit(encode)(params, batch)
+    return SimpleNamespace(states_BSE=states, summary_BSC=summary, pools=pools)
+
+
+def sources(lengths=(12, 7, 3)):
+    """Padded rows of one segment each, and their attention mask."""
+    draw = np.random.default_rng(1)
+    rows = [row([draw.integers(3, VOCABULARY, length).tolist()], LENGTH) for length in lengths]
+    tokens, segments, positions = (np.concatenate(parts) for parts in zip(*rows, strict=True))
+    names = ("encoder_input_tokens", "encoder_segment_ids", "encoder_positions")
+    return on_device(dict(zip(names, (tokens, segments, positions), strict=True))), segments > 0
+
+
+def reference(model, batch, mask, *, layers=False):
+    tokens = np.asarray(batch["encoder_input_tokens"])
+    pad = 1 if model.config.model_type == "roberta" else 0  # its positions are counted by what is not padding
+    tokens = torch.from_numpy(np.where(mask, tokens, pad)).long()
+    with torch.no_grad():
+        found = model(tokens, attention_mask=torch.from_numpy(mask).long(), output_hidden_states=True)
+    return [state.numpy() for state in found.hidden_states] if layers else found.last_hidden_state.numpy()
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unrolled"])
+@pytest.mark.parametrize("scale", [1.0, 8.0])
+@pytest.mark.parametrize("kind", KINDS)
+def test_states_are_those_of_transformers(kind, scale, scan):
+    model = theirs(kind, scale)
+    config, encoder = ours(model)
+    batch, mask = sources()
+    states = encoded(replace(config, scan=scan), encoder, batch).states_BSE
+    np.testing.assert_allclose(np.asarray(states)[mask], reference(model, batch, mask)[mask], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("bert", {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}),
+        ("bert", {"hidden_act": "relu", "type_vocab_size": 5}),
+        ("gpt2", {"activation_function": "gelu", "n_inner": 30, "layer_norm_epsilon": 1e-2}),
+    ],
+    ids=["tanh", "relu", "gpt2"],
+)
+def test_variants_of_the_config_are_kept(kind, values):
+    model = theirs(kind, 4.0, **values)
+    config, encoder = ours(model)
+    batch, mask = sources()
+    states = encoded(config, encoder, batch).states_BSE
+    np.testing.assert_allclose(np.asarray(states)[mask], reference(model, batch, mask)[mask], rtol=0, atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unrolled"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_a_fresh_mix_is_the_mean_of_the_embedding_and_all_layers(kind, scan):
+    model = theirs(kind, 4.0)
+    config, encoder = ours(model, mix_layers=True)
+    batch, mask = sources()
+    states = encoded(replace(config, scan=scan), encoder, batch).states_BSE
+    layers = reference(model, batch, mask, layers=True)
+    if kind == "gpt2":  # transformers normalises the last alone
+        with torch.no_grad():
+            layers[:-1] = [model.ln_f(torch.from_numpy(layer)).numpy() for layer in layers[:-1]]
+    assert len(layers) == 4
+    np.testing.assert_allclose(np.asarray(states)[mask], np.mean(layers, axis=0)[mask], rtol=0, atol=TOLERANCE)
+
+
+def test_a_mix_weighs_layers_by_a_softmax_and_scales_their_sum():
+    mix = LayerMix(2, rngs=nnx.Rngs(0))
+    mix.weights[...], mix.scale[...] = jnp.log(jnp.array([1.0, 2.0, 5.0])), jnp.array(4.0)
+    np.testing.assert_allclose(mix.shares(), [0.5, 1.0, 2.5], rtol=1e-6)  # 4 x (1, 2, 5) / 8; float32's last digit
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_packed_segments_are_read_as_if_alone(kind):
+    config, encoder = ours(theirs(kind, 4.0))
+    names = ("encoder_input_tokens", "encoder_segment_ids", "encoder_positions")
+    one, other = [5, 6, 7, 8, 9], [10, 6, 11, 12]
+    packed = encoded(config, encoder, on_device(dict(zip(names, row([one, other], LENGTH), strict=True)))).states_BSE
+    for sequence, place in ((one, slice(0, 5)), (other, slice(5, 9))):
+        alone = encoded(config, encoder, on_device(dict(zip(names, row([sequence], LENGTH), strict=True)))).states_BSE
+        # The same sums over other rows of one product: float32's rounding at most.
+        assert_close(packed[:, place], alone[:, : len(sequence)], tolerance=1e-5)
+
+
+@pytest.mark.parametrize(("kind", "pool"), [("bert", "first"), ("roberta", "first"), ("gpt2", "last")])
+def test_the_summary_is_where_each_network_gathers_it(kind, pool):
+    config, encoder = ours(theirs(kind))
+    found = encoded(config, encoder, sources()[0])
+    assert found.pools == [pool]
+    np.testing.assert_array_equal(found.summary_BSC, found.states_BSE)
+
+
+def test_gpt2_never_looks_ahead_and_bert_does():
+    for kind, changes in (("gpt2", False), ("bert", True)):
+        config, encoder = ours(theirs(kind, 4.0))
+        batch, _ = sources((12,))
+        other = {**batch, "encoder_input_tokens": batch["encoder_input_tokens"].at[0, -1].set(5)}
+        difference = np.abs(encoded(config, encoder, batch).states_BSE - encoded(config, encoder, other).states_BSE)[
+            0, :-1
+        ].max()
+        assert (difference > 1e-3) == changes, kind
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_dropout_needs_a_key_and_half_precision_stays_near(kind):
+    config, encoder = ours(theirs(kind, 4.0))
+    batch, mask = sources()
+    plain = np.asarray(encoded(config, encoder, batch).states_BSE)
+    dropping = replace(config, dropout=0.5)
+    np.testing.assert_array_equal(plain, encoded(dropping, encoder, batch).states_BSE)
+    assert np.abs(plain - encoded(dropping, encoder, batch, jax.random.key(1)).states_BSE).max() > 0.1
+    half = encoded(replace(config, dtype="bfloat16"), encoder, batch).states_BSE
+    assert half.dtype == jnp.bfloat16
+    # bfloat16 keeps 8 bits; three layers' errors add up on states of size 1.
+    assert np.abs(plain - np.asarray(half, np.float32))[mask].mean() < 0.03
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("remat", ["dots", "full"])
+def test_rematerialised_gradients_are_the_same(kind, remat):
+    config, encoder = ours(theirs(kind, 4.0), mix_layers=True)
+    batch, _ = sources()
+    gradients = []
+    for name in ("none", remat):
+        definition = Definition(replace(config, remat=name), 32)
+        params = jax.jit(definition.init)(jax.random.key(0))
+        params["encoder"] = {**jax.tree.map(jnp.asarray, encoder), "mix": params["encoder"]["mix"]}
+
+        def loss(params, definition=definition):
+            return jnp.sum(jnp.sin(definition.bind(params).encode(batch).states_BSE))
+
+        gradient = jax.jit(jax.grad(loss))(params)["encoder"]
+        # A constant on all keys moves all of a query's scores alike: its gradient is 0 but for rounding.
+        assert np.abs(gradient["blocks"]["attention"].pop("key_bias")).max() < 1e-5
+        gradients.append(gradient)
+    assert_close(gradients[1], gradients[0], tolerance=1e-5)  # the same products again, fused otherwise
+
+
+def test_every_parameter_is_sharded_by_a_rule():
+    for kind in ("bert", "gpt2"):
+        config, _ = ours(theirs(kind), mix_layers=True)
+        names = Definition(config, 32).axis_names()["encoder"]
+        blocks = names["blocks"]
+        assert partition_spec(blocks["attention"]["query"]) == jax.P(None, ("fsdp",), ("tensor",), None)
+        assert blocks["attention"]["query"] == ("layers", "embed", "heads", "head_width")
+        assert blocks["feed_forward"]["up_bias"] == ("layers", "mlp")
+        assert names["tokens"] == ("source_vocab", "embed")
+        assert names["mix"] == {"weights": ("layers",), "scale": ()}
