@@ -21,6 +21,7 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config = schema.default()
     config.corpus.sources = ("data/django/train.jsonl", "data/django/dev.jsonl")
     config.corpus.deduplicate = False  # the published splits, repeats across them included
+    config.corpus.dev_share = config.corpus.test_share = 0.0
     config.corpus.min_text_chars = 1
     config.corpus.min_code_chars = 1
     config.corpus.min_alphanumeric_share = 0.0

@@ -80,6 +80,14 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
         if name in ("evaluate", "generate", "export"):
             verb.add_argument("--step", type=int, metavar="N", help="checkpoint to use instead of the best")
+            verb.add_argument(
+                "--with",
+                dest="others",
+                action="append",
+                default=[],
+                metavar="DIR[@N]",
+                help="average with another run's checkpoint, or @N of this one; may be given several times",
+            )
         if name == "generate":
             verb.add_argument("--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text'; - is stdin")
             verb.add_argument("text", nargs="*", help="prompts")
@@ -151,7 +159,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         if parsed.verb != "evaluate":
             verbs.save_config(experiment, workdir)
         if parsed.verb == "evaluate":
-            result: Any = verbs.evaluate(experiment, workdir, parsed.step)
+            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others)
         else:
             result = getattr(verbs, parsed.verb)(experiment, workdir)
     if parsed.json and runtime.is_primary():
@@ -194,7 +202,7 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
     from t2c_jax import verbs
 
     texts = _prompts(parsed)
-    answers = verbs.generate(experiment, workdir, texts, parsed.step)
+    answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others)
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
     elif sys.stdout.isatty():

@@ -15,8 +15,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
-from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir, disk_errors, write_json
+from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
 
 Result = dict[str, Any]
 
@@ -74,15 +73,20 @@ def train(experiment: Experiment, workdir: Workdir) -> Result:
     return dataclasses.asdict(result)
 
 
-def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) -> Result:
-    """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline."""
+def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = ()) -> Result:
+    """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline.
+
+    ``others`` names checkpoints to average with (``decode.load``).
+    """
+    from t2c_jax.decode.load import load_generator
     from t2c_jax.evaluate.comparison import score_table
     from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
     from t2c_jax.evaluate.metrics import metrics_named
 
     settings = experiment.evaluate
-    step, generator = _generator(experiment, workdir, step)
-    name = f"evaluations/{step}"
+    members, generator = load_generator(experiment, workdir, step, others)
+    step = int(members[0])
+    name = f"evaluations/{step}" if not others else f"evaluations/{step}-with-{digest(*members)[:8]}"
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
@@ -97,6 +101,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
             evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed)
             counts = {
                 "step": step,
+                "members": members,
                 "examples": len(pairs),
                 "unfinished": sum(not answer.finished for answer in answers),
                 "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
@@ -116,9 +121,17 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
     return scores
 
 
-def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], step: int | None = None) -> list[Result]:
-    """Code for each text, by a checkpoint, the best one by default."""
-    _, generator = _generator(experiment, workdir, step)
+def generate(
+    experiment: Experiment,
+    workdir: Workdir,
+    texts: Sequence[str],
+    step: int | None = None,
+    others: Sequence[str] = (),
+) -> list[Result]:
+    """Code for each text, by a checkpoint, the best one by default, averaged with ``others`` (``decode.load``)."""
+    from t2c_jax.decode.load import load_generator
+
+    _, generator = load_generator(experiment, workdir, step, others)
     with console.progress("generate", len(texts), "prompts") as bar:
         answers = generator.generate(texts, bar.advance)
     truncated = [number + 1 for number, answer in enumerate(answers) if answer.prompt_truncated]
@@ -198,45 +211,6 @@ def save_config(experiment: Experiment, workdir: Workdir) -> None:
             write_json(workdir.config, configs.to_dict(experiment))
 
 
-def _generator(experiment: Experiment, workdir: Workdir, step: int | None, params: Any = None) -> tuple[int, Any]:
-    """A generator with a checkpoint's parameters, or with the given ones."""
-    import jax
-
-    from t2c_jax import mesh as meshes
-    from t2c_jax.data.inputs import inputs
-    from t2c_jax.data.objectives import translate
-    from t2c_jax.data.prepare import Tokens, inverse_frequency
-    from t2c_jax.data.tokenizer import Tokenizers
-    from t2c_jax.decode.generate import Generator, Member
-    from t2c_jax.models.functional import Definition
-    from t2c_jax.train.checkpoint import Checkpoints
-    from t2c_jax.train.loop import about
-
-    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    mesh = meshes.make_mesh(experiment)
-    definition = Definition(experiment.model, tokenizers.target.vocab_size)
-    if params is None:
-        checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
-        steps = checkpoints.steps()
-        step = checkpoints.best() if step is None else step
-        if step is None or step not in steps:
-            have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
-            raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
-        abstract = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            definition.abstract_params(),
-            definition.shardings(mesh),
-        )
-        params = checkpoints.restore_params(step, abstract)
-        checkpoints.close()
-    bonus = None
-    if experiment.decode.idf_weight:
-        bonus = experiment.decode.idf_weight * inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
-    objective = translate(tokenizers, experiment.data, copy=experiment.model.copy)
-    members, read = [Member(definition, params)], inputs(experiment, tokenizers, objective)
-    return step or 0, Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus)
-
-
 def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
     """A split's pairs with what the model is asked as their text, and what it should answer as their code."""
     pairs = read_pairs(workdir, split)
@@ -244,7 +218,12 @@ def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pai
 
 
 def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
+    from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.decode.generate import Member
+    from t2c_jax.decode.load import make_generator
     from t2c_jax.evaluate.evaluator import select_pairs
+    from t2c_jax.mesh import make_mesh
+    from t2c_jax.models.functional import Definition
 
     wanted = experiment.train.samples
     if not wanted or not count_pairs(workdir, "dev"):
@@ -254,7 +233,9 @@ def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequen
 
     def sample(params: Any) -> list[Mapping[str, str]]:
         if not made:
-            made.append(_generator(experiment, workdir, None, params)[1])
+            tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+            member = Member(Definition(experiment.model, tokenizers.target.vocab_size), params)
+            made.append(make_generator(experiment, workdir, tokenizers, [member], make_mesh(experiment)))
         made[0].params = [params]
         answers = made[0].generate([pair.text for pair in pairs])
         return [
