@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -150,6 +151,32 @@ def import_model(source: Path, workdir: Workdir) -> Result:
     from t2c_jax.interop.import_model import import_model as run_import
 
     return run_import(source, workdir)
+
+
+def export(
+    experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
+) -> Result:
+    """A checkpoint, the best one by default, as a model directory of another library."""
+    import jax
+
+    from t2c_jax.data.objectives import translate
+    from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.interop.export import check_request, export_model
+    from t2c_jax.interop.trained import Trained
+
+    check_request(experiment, to, output, quantization)
+    plain = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, idf_weight=0.0))
+    step, generator = _generator(plain, workdir, step)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    objective = translate(tokenizers, experiment.data)
+    params = jax.device_get(generator.params[0])
+    pairs: list[tuple[str, str]] = []
+    if (workdir.corpus / "manifest.json").is_file():
+        dev = itertools.islice(_posed(experiment, workdir, "dev"), 256)
+        pairs = [(pair.text, pair.code) for pair in dev]
+    return export_model(
+        Trained(experiment, workdir, step, params, tokenizers, objective), to, output, quantization, pairs
+    )
 
 
 def run(experiment: Experiment, workdir: Workdir) -> Result:
