@@ -161,12 +161,14 @@ def export(
 
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.decode.load import load_generator
     from t2c_jax.interop.export import check_request, export_model
     from t2c_jax.interop.trained import Trained
 
     check_request(experiment, to, output, quantization)
     plain = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, idf_weight=0.0))
-    step, generator = _generator(plain, workdir, step)
+    members, generator = load_generator(plain, workdir, step)
+    step = int(members[0])
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     objective = translate(tokenizers, experiment.data)
     params = jax.device_get(generator.params[0])
