@@ -28,6 +28,7 @@ VERBS = {
     "evaluate": "scores of a checkpoint on held-out pairs",
     "generate": "code for texts from the command line, a file or standard input",
     "import": "a Hugging Face model directory to a workdir to generate with or to start from",
+    "export": "a checkpoint as a Hugging Face or CTranslate2 model directory, proven to be the same model",
 }
 STAGES = ("mine", "tokenizer", "prepare", "train")
 
@@ -77,11 +78,25 @@ def _parser() -> argparse.ArgumentParser:
             verb.add_argument("--config", metavar="FILE", help=help_)
         verb.add_argument("--workdir", metavar="DIR", required=True, help="everything of one run lies here")
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
-        if name in ("evaluate", "generate"):
+        if name in ("evaluate", "generate", "export"):
             verb.add_argument("--step", type=int, metavar="N", help="checkpoint to use instead of the best")
+            verb.add_argument(
+                "--with",
+                dest="others",
+                action="append",
+                default=[],
+                metavar="DIR[@N]",
+                help="average with another run's checkpoint, or @N of this one; may be given several times",
+            )
         if name == "generate":
             verb.add_argument("--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text'; - is stdin")
             verb.add_argument("text", nargs="*", help="prompts")
+        if name == "export":
+            verb.add_argument("--to", choices=("huggingface", "ctranslate2"), required=True, help="the format")
+            verb.add_argument(
+                "--output", metavar="DIR", required=True, help="a directory that is not there yet, or empty"
+            )
+            verb.add_argument("--quantization", choices=("float32", "int8"), default="float32", help="of the weights")
     return parser
 
 
@@ -131,6 +146,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     experiment = _experiment(parsed, workdir, overrides)
     if parsed.verb == "generate":
         return _generate(parsed, experiment, workdir)
+    if parsed.verb == "export":
+        return _export(parsed, experiment, workdir)
 
     from t2c_jax import console, verbs
 
@@ -142,7 +159,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         if parsed.verb != "evaluate":
             verbs.save_config(experiment, workdir)
         if parsed.verb == "evaluate":
-            result: Any = verbs.evaluate(experiment, workdir, parsed.step)
+            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others)
         else:
             result = getattr(verbs, parsed.verb)(experiment, workdir)
     if parsed.json and runtime.is_primary():
@@ -186,7 +203,7 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
     from t2c_jax import verbs
 
     texts = _prompts(parsed)
-    answers = verbs.generate(experiment, workdir, texts, parsed.step)
+    answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others)
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -200,6 +217,16 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
             print(json.dumps(answer, ensure_ascii=False))
     else:
         print(answers[0]["code"])
+    return 0
+
+
+def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
+    from t2c_jax import verbs
+
+    output = Path(parsed.output)
+    result = verbs.export(experiment, workdir, parsed.to, output, parsed.quantization, parsed.step)
+    if parsed.json:
+        print(json.dumps(result, ensure_ascii=False))
     return 0
 
 

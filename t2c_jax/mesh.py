@@ -37,6 +37,7 @@ RULES: Mapping[str, tuple[str, ...] | None] = {
     "source_vocab": None,  # a pre-trained encoder's own pieces: seldom a number that divides
     "positions": None,
     "token_types": None,
+    "path_nodes": None,
     "layers": None,
     "norm": None,
     "activation": None,  # the width of an activation: its rows are split already

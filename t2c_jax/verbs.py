@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import itertools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
+from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
-from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir, disk_errors, write_json
+from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
 
 Result = dict[str, Any]
 
@@ -52,13 +53,15 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
     from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, build_tokens
-    from t2c_jax.data.report import show_fits
+    from t2c_jax.data.report import show_fits, show_paths
     from t2c_jax.data.tokenizer import Tokenizers
 
     data = experiment.data
-    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    paths = experiment.model.encoder == "paths"
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
     objective = translate(Tokenizers.load(workdir.tokenizer, data.direction), data)
-    fits = show_fits(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
+    show = show_paths if paths else show_fits
+    fits = show(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
@@ -70,28 +73,35 @@ def train(experiment: Experiment, workdir: Workdir) -> Result:
     return dataclasses.asdict(result)
 
 
-def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) -> Result:
-    """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline."""
+def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = ()) -> Result:
+    """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline.
+
+    ``others`` names checkpoints to average with (``decode.load``).
+    """
+    from t2c_jax.decode.load import load_generator
     from t2c_jax.evaluate.comparison import score_table
     from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
+    from t2c_jax.evaluate.metrics import metrics_named
 
     settings = experiment.evaluate
-    step, generator = _generator(experiment, workdir, step)
-    name = f"evaluations/{step}"
+    members, generator = load_generator(experiment, workdir, step, others)
+    step = int(members[0])
+    name = f"evaluations/{step}" if not others else f"evaluations/{step}-with-{digest(*members)[:8]}"
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
     if stands is None:
-        pairs = select_pairs(read_pairs(workdir, settings.split), settings.max_examples)
+        pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
         def build(directory: Path) -> Result:
-            predictions = [answer.code for answer in answers]
-            train_pairs = read_pairs(workdir, "train")
-            evaluation = evaluate_predictions(pairs, predictions, train_pairs, settings, experiment.seed)
+            candidates = [answer.candidates for answer in answers]
+            train_pairs = _posed(experiment, workdir, "train")
+            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed)
             counts = {
                 "step": step,
+                "members": members,
                 "examples": len(pairs),
                 "unfinished": sum(not answer.finished for answer in answers),
                 "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
@@ -104,16 +114,24 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None) 
             return {}
         stands = workdir.stage(name, read, inputs, build)
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
-    columns, rows = score_table(scores)
+    columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
     console.say(scores["summary"])
     console.say(f"every answer: {stands.path / 'report.html'}")
     return scores
 
 
-def generate(experiment: Experiment, workdir: Workdir, texts: Sequence[str], step: int | None = None) -> list[Result]:
-    """Code for each text, by a checkpoint, the best one by default."""
-    _, generator = _generator(experiment, workdir, step)
+def generate(
+    experiment: Experiment,
+    workdir: Workdir,
+    texts: Sequence[str],
+    step: int | None = None,
+    others: Sequence[str] = (),
+) -> list[Result]:
+    """Code for each text, by a checkpoint, the best one by default, averaged with ``others`` (``decode.load``)."""
+    from t2c_jax.decode.load import load_generator
+
+    _, generator = load_generator(experiment, workdir, step, others)
     with console.progress("generate", len(texts), "prompts") as bar:
         answers = generator.generate(texts, bar.advance)
     truncated = [number + 1 for number, answer in enumerate(answers) if answer.prompt_truncated]
@@ -133,6 +151,34 @@ def import_model(source: Path, workdir: Workdir) -> Result:
     from t2c_jax.interop.import_model import import_model as run_import
 
     return run_import(source, workdir)
+
+
+def export(
+    experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
+) -> Result:
+    """A checkpoint, the best one by default, as a model directory of another library."""
+    import jax
+
+    from t2c_jax.data.objectives import translate
+    from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.decode.load import load_generator
+    from t2c_jax.interop.export import check_request, export_model
+    from t2c_jax.interop.trained import Trained
+
+    check_request(experiment, to, output, quantization)
+    plain = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, idf_weight=0.0))
+    members, generator = load_generator(plain, workdir, step)
+    step = int(members[0])
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    objective = translate(tokenizers, experiment.data)
+    params = jax.device_get(generator.params[0])
+    pairs: list[tuple[str, str]] = []
+    if (workdir.corpus / "manifest.json").is_file():
+        dev = itertools.islice(_posed(experiment, workdir, "dev"), 256)
+        pairs = [(pair.text, pair.code) for pair in dev]
+    return export_model(
+        Trained(experiment, workdir, step, params, tokenizers, objective), to, output, quantization, pairs
+    )
 
 
 def run(experiment: Experiment, workdir: Workdir) -> Result:
@@ -167,58 +213,31 @@ def save_config(experiment: Experiment, workdir: Workdir) -> None:
             write_json(workdir.config, configs.to_dict(experiment))
 
 
-def _generator(experiment: Experiment, workdir: Workdir, step: int | None, params: Any = None) -> tuple[int, Any]:
-    """A generator with a checkpoint's parameters, or with the given ones."""
-    import jax
-
-    from t2c_jax import mesh as meshes
-    from t2c_jax.data.inputs import TokenInputs
-    from t2c_jax.data.objectives import translate
-    from t2c_jax.data.prepare import Tokens, inverse_frequency
-    from t2c_jax.data.tokenizer import Tokenizers
-    from t2c_jax.decode.generate import Generator, Member
-    from t2c_jax.models.functional import Definition
-    from t2c_jax.train.checkpoint import Checkpoints
-    from t2c_jax.train.loop import about
-
-    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    mesh = meshes.make_mesh(experiment)
-    definition = Definition(experiment.model, tokenizers.target.vocab_size)
-    if params is None:
-        checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
-        steps = checkpoints.steps()
-        step = checkpoints.best() if step is None else step
-        if step is None or step not in steps:
-            have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
-            raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
-        abstract = jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            definition.abstract_params(),
-            definition.shardings(mesh),
-        )
-        params = checkpoints.restore_params(step, abstract)
-        checkpoints.close()
-    bonus = None
-    if experiment.decode.idf_weight:
-        bonus = experiment.decode.idf_weight * inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
-    objective = translate(tokenizers, experiment.data, copy=experiment.model.copy)
-    inputs = TokenInputs(tokenizers, objective, experiment.data)
-    members = [Member(definition, params)]
-    return step or 0, Generator(members, inputs, tokenizers.target, experiment.decode, mesh, bonus)
+def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
+    """A split's pairs with what the model is asked as their text, and what it should answer as their code."""
+    pairs = read_pairs(workdir, split)
+    return map(Pair.reverse, pairs) if experiment.data.direction == "code_to_text" else pairs
 
 
 def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
+    from t2c_jax.data.tokenizer import Tokenizers
+    from t2c_jax.decode.generate import Member
+    from t2c_jax.decode.load import make_generator
     from t2c_jax.evaluate.evaluator import select_pairs
+    from t2c_jax.mesh import make_mesh
+    from t2c_jax.models.functional import Definition
 
     wanted = experiment.train.samples
     if not wanted or not count_pairs(workdir, "dev"):
         return None
-    pairs = select_pairs(read_pairs(workdir, "dev"), wanted)
+    pairs = select_pairs(_posed(experiment, workdir, "dev"), wanted)
     made: list[Any] = []  # once, so that every call finds the search compiled
 
     def sample(params: Any) -> list[Mapping[str, str]]:
         if not made:
-            made.append(_generator(experiment, workdir, None, params)[1])
+            tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+            member = Member(Definition(experiment.model, tokenizers.target.vocab_size), params)
+            made.append(make_generator(experiment, workdir, tokenizers, [member], make_mesh(experiment)))
         made[0].params = [params]
         answers = made[0].generate([pair.text for pair in pairs])
         return [
@@ -238,7 +257,7 @@ def _show_answers(workdir: Workdir, scores: Result) -> None:
 
 
 def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> None:
-    from t2c_jax.evaluate.metrics import METRICS
+    from t2c_jax.evaluate.metrics import metrics_named
 
     splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
@@ -253,11 +272,18 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
         ),
         ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
     ]
-    rows += [(f"{experiment.evaluate.split} {metric.title}", _score(scores, metric.name)) for metric in METRICS]
+    split = experiment.evaluate.split
+    rows += [
+        (f"{split} {metric.title}", _score(scores, metric.name))
+        for metric in metrics_named(experiment.evaluate.metrics)
+    ]
     console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
     console.say("next:")
     signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
-    console.say(f"  t2c generate --workdir {workdir.path} $'{signature}Return True if the name is valid.'")
+    prompt = f"{signature}Return True if the name is valid."
+    if experiment.data.direction == "code_to_text":
+        prompt = "def f(name):\\n    return name.isidentifier()"
+    console.say(f"  t2c generate --workdir {workdir.path} $'{prompt}'")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 

@@ -142,6 +142,13 @@ def test_get_config_may_take_an_argument(tmp_path: Path):
         (["mesh.tensor=0"], "sizes are at least 1, and at most one axis is -1"),
         (["mesh.tensor=3"], "config.model.heads=8 is not divisible by config.mesh.tensor=3"),
         (["tokenizer.vocab_size=300"], "config.tokenizer.vocab_size=300 must exceed 364"),
+        (
+            ["evaluate.metrics=blue"],
+            "config.evaluate.metrics: 'blue' is unknown; did you mean 'bleu'?; known are exact",
+        ),
+        (["evaluate.metrics=bleu,bleu"], "config.evaluate.metrics names 'bleu' twice"),
+        (["evaluate.metrics="], "config.evaluate.metrics is empty; name some of exact_match, bleu,"),
+        (["corpus.code=apis", "corpus.text=name"], "set config.corpus.text=summary"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )

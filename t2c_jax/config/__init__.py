@@ -13,6 +13,7 @@ from t2c_jax.config.load import to_config_dict as to_config_dict
 from t2c_jax.config.load import to_dict as to_dict
 from t2c_jax.config.schema import DECODERS as DECODERS
 from t2c_jax.config.schema import ENCODERS as ENCODERS
+from t2c_jax.config.schema import METRICS as METRICS
 from t2c_jax.config.schema import PRETRAINED as PRETRAINED
 from t2c_jax.config.schema import RECURRENT as RECURRENT
 from t2c_jax.config.schema import CorpusConfig as CorpusConfig

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from typing import Any
 
-from t2c_jax.config.schema import DECODERS, ENCODERS, PRETRAINED, RECURRENT, Experiment
+from t2c_jax.config.schema import DECODERS, ENCODERS, METRICS, PRETRAINED, RECURRENT, Experiment
 from t2c_jax.errors import UserError, nearest
 
 _AT_LEAST: dict[int, tuple[str, ...]] = {
@@ -82,6 +83,11 @@ def check(experiment: Experiment) -> None:
         raise UserError("config.corpus.dev_share + test_share leave nothing to train on; lower them")
     if not corpus.sources:
         raise UserError("config.corpus.sources is empty; name a directory, a .jsonl file, tfds:NAME or python:stdlib")
+    if corpus.code == "apis" and corpus.text == "name":
+        raise UserError(
+            "config.corpus.code=apis reads what documentation says, not names; set config.corpus.text=summary"
+        )
+    _check_metrics(experiment.evaluate.metrics)
     _check_model(experiment)
     if model.position == "rope" and model.head_width % 2:
         raise UserError(f"config.model.head_width={model.head_width} must be even under rope; or set position=t5")
@@ -107,6 +113,17 @@ def check(experiment: Experiment) -> None:
             f"config.tokenizer.vocab_size={experiment.tokenizer.vocab_size} must exceed {reserved}: "
             "bytes, specials and sentinels need that many"
         )
+
+
+def _check_metrics(names: Sequence[str]) -> None:
+    if not names:
+        raise UserError(f"config.evaluate.metrics is empty; name some of {', '.join(METRICS)}")
+    for position, name in enumerate(names):
+        if name not in METRICS:
+            known = ", ".join(METRICS)
+            raise UserError(f"config.evaluate.metrics: {name!r} is unknown{nearest(name, METRICS)}; known are {known}")
+        if name in names[:position]:
+            raise UserError(f"config.evaluate.metrics names {name!r} twice")
 
 
 def _check_model(experiment: Experiment) -> None:

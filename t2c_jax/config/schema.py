@@ -22,6 +22,20 @@ DECODERS: Mapping[str, str] = {
     "lstm": "t2c_jax.models.recurrent_decoder.LSTMDecoder",
     "gru": "t2c_jax.models.recurrent_decoder.GRUDecoder",
 }
+# What config.evaluate.metrics may name, and the class behind each, in the same way.
+METRICS: Mapping[str, str] = {
+    "exact_match": "t2c_jax.evaluate.metrics.ExactMatch",
+    "bleu": "t2c_jax.evaluate.metrics.CodeBleu4",
+    "chrf": "t2c_jax.evaluate.metrics.ChrF",
+    "parses": "t2c_jax.evaluate.metrics.Parses",
+    "python_match": "t2c_jax.evaluate.python_match.PythonMatch",
+    "logic_match": "t2c_jax.evaluate.logic_match.LogicMatch",
+    "conala_bleu": "t2c_jax.evaluate.conala_bleu.ConalaBleu4",
+    "subtoken_f1": "t2c_jax.evaluate.subtoken_f1.SubtokenF1",
+    "api_precision": "t2c_jax.evaluate.api_ranking.ApiPrecision",
+    "relevancy": "t2c_jax.evaluate.api_ranking.Relevancy",
+    "frank": "t2c_jax.evaluate.api_ranking.FRank",
+}
 PRETRAINED = ("bert", "gpt2")  # encoders with a tokenizer and an embedding of their own, both from config.init_from
 RECURRENT = ("lstm", "gru")
 
@@ -75,6 +89,9 @@ class TokenizerConfig:
 
     vocab_size: int = knob(8192, "Pieces, specials and sentinels counted in.")
     model_type: Literal["unigram", "bpe"] = knob("bpe", "SentencePiece's algorithm; bpe trains faster on code.")
+    split_spaces: bool = knob(
+        False, "A single space is a piece of its own and no word begins with one: longer, but copied words match."
+    )
     sentinels: int = knob(100, "Sentinel pieces reserved for span corruption.")
     max_sentences: int = knob(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.")
 

@@ -86,7 +86,7 @@ _MARKDOWN = MarkdownIt("commonmark").enable("table")
 def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
     """The introduced code blocks of a Markdown file; see the module's docstring."""
     found = Extraction()
-    if "markdown" not in config.kinds:
+    if "markdown" not in config.kinds or config.text == "name" or config.code == "apis":
         return found
     try:
         source = data.decode("utf-8-sig")

@@ -47,8 +47,10 @@ class Pair:
     Attributes:
       id: digest of its origin, or the id that its file names; unique within a corpus.
       text: natural language, perhaps under a signature.
-      code: byte for byte as in the source, save what the text was made of and the common indentation.
-      language: of the code, in lower case, e.g. ``python``; empty where a file of pairs does not say.
+      code: byte for byte as in the source, save what the text was made of and the common indentation; or the names of
+        API calls, separated by spaces.
+      language: of the code, in lower case, e.g. ``python``, ``apis`` for names of calls; empty where a file of pairs
+        does not say.
       kind: how the two were paired: one of ``MINED_KINDS``, or ``FILE_KIND``.
       source: its origin.
       split: one of ``SPLITS``, or empty before the split is drawn.
@@ -65,6 +67,10 @@ class Pair:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, nested as in the TFDS features, and ``split``."""
         return dataclasses.asdict(self)
+
+    def reverse(self) -> Pair:
+        """The pair of a model that describes code: the code asks, the text answers, and its language is ``text``."""
+        return dataclasses.replace(self, text=self.code, code=self.text, language="text")
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pair:

@@ -3,7 +3,7 @@
 A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and if it likes ``id`` (text or
 whole number), ``split`` (train, dev or test; validation, valid and val mean dev), ``language``, and ``group`` (pairs
 of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so are blank lines.
-A file that is itself named train, dev or test (or as above) is of that split, where a line does not name another.
+A file that is itself named dev or test (or as above) is of that split, where a line does not name another.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def read_file(
       UserError: too large a share of the lines is malformed, or the file is damaged.
     """
     first, stem = "", file.path.name.partition(".")[0]
-    split = stem if stem in _SPLIT_NAMES else ""
+    split = stem if stem in _SPLIT_NAMES and stem != "train" else ""  # of what is to train on, some may be held out
     for number, raw in _lines(file):
         if not raw.strip():
             continue

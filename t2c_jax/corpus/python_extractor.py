@@ -1,4 +1,4 @@
-"""Functions, methods and classes with docstrings, from Python source.
+"""Functions, methods and classes, with docstrings unless their name is asked for, from Python source.
 
 ``code`` is the definition from its first decorator to its last line (with the comments that trail its body)
 without its docstring and its own indentation, and otherwise byte for byte as in the file: line ends, tabs, form
@@ -10,11 +10,18 @@ not parse to the very tree of the definition without its docstring is left out a
 belong to what the author said the code does. ``summary`` is its first paragraph. With a signature, the first
 line is the definition's header on one line, without decorators, default spelling of ``ast.unparse``, without the
 colon: ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``; the prose follows on the next line.
+
+``name`` is the definition's name in sub-tokens (``names.subtokens``), whether or not it has a docstring, and the code
+has ``_`` wherever the definition names itself: in its header, and as a variable inside. Double-underscored names of
+Python's own, and names without a letter, are left out and counted.
+
+With config.corpus.code=apis, ``code`` is the calls that a documented function or method makes (``api_calls``).
 """
 
 from __future__ import annotations
 
 import ast
+import contextlib
 import copy
 import inspect
 import io
@@ -25,9 +32,9 @@ import warnings
 from collections.abc import Iterator
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.api_calls import ApiCalls
 from t2c_jax.corpus.extract import Extract, Extraction
-
-Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+from t2c_jax.corpus.names import Definition, Mentions, is_dunder, subtokens
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
@@ -62,15 +69,21 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
         except (RecursionError, MemoryError):
             found.left_out.append(("nested too deeply", 0))
             return found
+        calls = ApiCalls(tree) if config.code == "apis" else None
         for node, kind in _definitions(tree):
             docstring = _docstring(node)
-            if docstring is None or kind not in config.kinds:
+            if kind not in config.kinds or (docstring is None and config.text != "name"):
+                continue
+            if calls is not None and isinstance(node, ast.ClassDef):
                 continue
             line = _first_line(node, lines)
             try:
                 text = _text(node, docstring, config.text)
-                code, end_line = _code(node, lines, line)
                 text.encode("utf-8")
+                if calls is not None and not isinstance(node, ast.ClassDef):
+                    code, end_line = _apis(node, calls), node.end_lineno or line
+                else:
+                    code, end_line = _code(node, lines, line, config.text == "name")
             except _LeftOut as reason:
                 found.left_out.append((str(reason), line))
             except UnicodeEncodeError:
@@ -78,12 +91,13 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
             except RecursionError:
                 found.left_out.append(("nested too deeply", line))
             else:
-                found.extracts.append(Extract(text, code, "python", kind, line, end_line))
+                language = "python" if calls is None else "apis"
+                found.extracts.append(Extract(text, code, language, kind, line, end_line))
     return found
 
 
 class _LeftOut(Exception):
-    """Why a documented definition makes no pair."""
+    """Why a definition makes no pair."""
 
 
 def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str]]:
@@ -120,8 +134,10 @@ def _docstring(node: Definition) -> str | None:
     return None
 
 
-def _text(node: Definition, docstring: str, form: str) -> str:
-    prose = inspect.cleandoc(docstring).strip()
+def _text(node: Definition, docstring: str | None, form: str) -> str:
+    if form == "name":
+        return _name(node.name)
+    prose = inspect.cleandoc(docstring or "").strip()
     if not prose:
         raise _LeftOut("empty docstring")
     if form.endswith("summary"):
@@ -133,18 +149,52 @@ def _text(node: Definition, docstring: str, form: str) -> str:
     return f"{ast.unparse(header).strip().removesuffix(':')}\n{prose}"
 
 
-def _code(node: Definition, lines: list[bytes], start: int) -> tuple[str, int]:
+def _name(name: str) -> str:
+    if is_dunder(name):
+        raise _LeftOut("name of Python's own")
+    parts = subtokens(name)
+    if not any(part.isalpha() for part in parts):
+        raise _LeftOut("name without a letter")
+    return " ".join(parts)
+
+
+def _apis(node: ast.FunctionDef | ast.AsyncFunctionDef, calls: ApiCalls) -> str:
+    names = calls.of(node)
+    if not names:
+        raise _LeftOut("no API calls")
+    return " ".join(names)
+
+
+def _code(node: Definition, lines: list[bytes], start: int, without_name: bool) -> tuple[str, int]:
     """The code and its last line in the file."""
-    if len(node.body) == 1:
+    documented = _docstring(node) is not None
+    if documented and len(node.body) == 1:
         raise _LeftOut("nothing but a docstring")
     end = node.end_lineno or start
     first = lines[start - 1]
     margin = first[: len(first) - len(first.lstrip(_BLANK))]
     indent = margin.rpartition(b"\f")[2]  # a form feed sets the column back to 0
     end = _with_trailing_comments(lines, end, indent)
-    block = _without_docstring(lines[start - 1 : end], node.body[0], start)
+    block = lines[start - 1 : end]
+    mentions = Mentions(node) if without_name else None
+    if mentions is not None:
+        blanked = None if mentions.elsewhere else mentions.blank(block, start)
+        if blanked is None:
+            raise _LeftOut("names itself in a way that cannot be taken out")
+        block = blanked
+    if documented:
+        block = _without_docstring(block, node.body[0], start)
+    if mentions is not None:
+        block = [line.replace(b"\0", b"") for line in block]
     block[0] = block[0][len(margin) - len(indent) :]
     block[-1] = _LINE_END.sub(b"", block[-1])
+    with mentions.renamed() if mentions is not None else contextlib.nullcontext():
+        code = _dedented(block, indent, node)
+    return code, end
+
+
+def _dedented(block: list[bytes], indent: bytes, node: Definition) -> str:
+    """The lines without the indentation, proven to be the definition without its docstring."""
     code = b"".join(_dedent(line, indent) for line in block).decode("utf-8")
     if not _is_definition(code, node):
         if not indent:
@@ -153,7 +203,7 @@ def _code(node: Definition, lines: list[bytes], start: int) -> tuple[str, int]:
         code = b"".join(line if i in inside else _dedent(line, indent) for i, line in enumerate(block)).decode("utf-8")
         if not _is_definition(code, node):
             raise _LeftOut("not reproducible")
-    return code, end
+    return code
 
 
 def _with_trailing_comments(lines: list[bytes], end: int, indent: bytes) -> int:
@@ -189,7 +239,7 @@ def _dedent(line: bytes, indent: bytes) -> bytes:
 
 
 def _is_definition(code: str, node: Definition) -> bool:
-    """Whether the code parses to the definition without its docstring, and nothing beside."""
+    """Whether the code parses to the definition without its docstring if it has one, and nothing beside."""
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError):
@@ -197,7 +247,7 @@ def _is_definition(code: str, node: Definition) -> bool:
     if len(body) != 1 or type(body[0]) is not type(node):
         return False
     bare = copy.copy(node)
-    bare.body = node.body[1:]
+    bare.body = node.body if _docstring(node) is None else node.body[1:]
     return _same_tree(body[0], bare)
 
 

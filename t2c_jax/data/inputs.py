@@ -6,12 +6,14 @@ Letters: B batch, S source.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
-from t2c_jax.config import DataConfig
+from t2c_jax import console
+from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.data.objectives import Translate
+from t2c_jax.data.path_columns import encode, lay_out
 from t2c_jax.data.tokenizer import Tokenizers
 
 
@@ -24,7 +26,7 @@ class Source(NamedTuple):
       truncated: it was longer than fits, and was cut.
     """
 
-    value: np.ndarray
+    value: Any
     size: int
     truncated: bool
 
@@ -73,3 +75,37 @@ class TokenInputs:
         if self._objective.copy_table is not None:
             batch["encoder_copy_tokens"] = self._objective.copy_table[tokens_BS]
         return batch
+
+
+class PathInputs:
+    """Code as paths of its syntax tree: the arrays of ``path_columns.lay_out``, with K paths a row."""
+
+    def __init__(self, tokenizers: Tokenizers, data: DataConfig) -> None:
+        self._tokenizer, self._config = tokenizers.source, data.paths
+
+    def read(self, sources: Sequence[str]) -> list[Source]:
+        """``paths.sampled`` of each code's paths, drawn by nothing but their number; warns of code that has none."""
+        encoded, unparsable = encode(sources, self._tokenizer, self._config)
+        empty = sum(len(one.ends_P2) == 0 for one in encoded)
+        if empty:
+            console.warn(
+                f"{empty} of {len(sources)} sources have no paths ({unparsable} of them are not this Python's syntax):"
+                " their answers are guesses"
+            )
+        drawn = [one.take(self._config.sampled, 0) for one in encoded]
+        return [Source(one, len(one.ends_P2), truncated=False) for one in drawn]
+
+    def batch(self, sources: Sequence[Source], rows: int) -> dict[str, np.ndarray]:
+        """As many paths a row as the next power of two; rows without any hold a single empty path, which is read."""
+        longest = max(source.size for source in sources)
+        paths = min(self._config.sampled, max(16, 1 << max(longest - 1, 0).bit_length()))
+        batch = lay_out([source.value for source in sources], rows, paths, self._config)
+        batch["encoder_segment_ids"][:, 0] = 1
+        return batch
+
+
+def inputs(experiment: Experiment, tokenizers: Tokenizers, objective: Translate) -> Inputs:
+    """How config.model.encoder's sources are read."""
+    if experiment.model.encoder == "paths":
+        return PathInputs(tokenizers, experiment.data)
+    return TokenInputs(tokenizers, objective, experiment.data)

@@ -57,7 +57,7 @@ class Plan:
 
     @property
     def left_out(self) -> int:
-        """Pairs longer than a row on either side; never cut."""
+        """Pairs longer than a row on either side, never cut, and those without anything to read."""
         return len(self.source_lengths) - len(self.rows.pairs)
 
     @property

@@ -19,37 +19,45 @@ of S = 6 and T = 6 (1 is eos, 0 is pad):
 All are int32 of shape (B, S) or (B, T), the weights float32. Segment ids and positions are there also where every
 row holds one pair. Where the model copies and sources and targets have tokenizers of their own,
 ``encoder_copy_tokens`` (B, S) says what each source token is as a target, 0 for nothing.
+
+An encoder that reads paths of a syntax tree gets other keys in the place of ``encoder_*``, one pair a row. Of
+``x = y_1``, drawn into K = 2 paths of M = 4 nodes and terminals of N = 3 tokens (x is 7, y is 5 6; node ids are
+``paths``'s):
+
+    path_start_tokens       7 0 0   0 0 0        (B, K, N)
+    path_nodes              a b c 0 0 0 0 0      (B, K, M)  Name:Store^ Assign Namev
+    path_end_tokens         5 6 0   0 0 0        (B, K, N)
+    encoder_segment_ids     1       0            (B, K)     1 where a path is
 """
 
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from t2c_jax import runtime
 from t2c_jax.config import DataConfig
+from t2c_jax.data.layout import laid_out
 from t2c_jax.data.objectives import Translate
 from t2c_jax.data.packing import Plan, Rows, plan
 from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.source_side import TOKEN_KEYS, SourceSide, TokenSource
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
     import tensorflow as tf
 
 Batch = dict[str, np.ndarray]
-KEYS = (
-    "encoder_input_tokens",
-    "encoder_segment_ids",
-    "encoder_positions",
+DECODER_KEYS = (
     "decoder_target_tokens",
     "decoder_input_tokens",
     "decoder_segment_ids",
     "decoder_positions",
     "decoder_loss_weights",
 )
+KEYS = (*TOKEN_KEYS, *DECODER_KEYS)
 
 
 class Batches:
@@ -66,6 +74,7 @@ class Batches:
         data: DataConfig,
         seed: int,
         objective: Translate | None = None,
+        source: SourceSide | None = None,
         *,
         repeat: bool = True,
         process_index: int = 0,
@@ -78,6 +87,7 @@ class Batches:
           data: lengths, batch size, packing.
           seed: of the order.
           objective: makes sources and targets of pairs; by default text to code.
+          source: lays out what the encoder reads; by default the objective's tokens.
           repeat: epochs without end, or one pass.
           process_index, process_count: this host among those that share a global batch.
 
@@ -93,14 +103,16 @@ class Batches:
         self._objective = objective or Translate()
         self._process_index = process_index
         self._local_size = data.batch_size // process_count
-        lengths = self._objective.lengths(tokens.text_lengths, tokens.code_lengths)
+        self._source = source or TokenSource(data, self._objective)
+        source_N, target_N = self._objective.lengths(tokens.text_lengths, tokens.code_lengths)
+        lengths = self._source.lengths(source_N), target_N
         pool = data.packing_pool if data.pack else 0
-        self.plan: Plan = plan(*lengths, data.encoder_length, data.decoder_length, pool, self._seed)
+        self.plan: Plan = plan(*lengths, self._source.length, data.decoder_length, pool, self._seed)
         self._epochs: dict[int, Rows] = {}
         self._lock = threading.Lock()
         if repeat and not len(self.plan.rows):
             raise UserError(
-                f"none of the {len(tokens)} pairs fits config.data.encoder_length={data.encoder_length} and"
+                f"none of the {len(tokens)} pairs fits config.data.{self._source.what}={self._source.length} and"
                 f" decoder_length={data.decoder_length}; raise them"
             )
 
@@ -111,25 +123,26 @@ class Batches:
 
     def batch(self, step: int) -> Batch:
         """This host's rows of the global batch of ``step``: a pure function of it."""
-        first = step * self._data.batch_size + self._process_index * self._local_size
-        return self._assembled(self._rows(np.arange(first, first + self._local_size)))
+        return self._assembled(*self._rows(step))
 
     def pair_ids(self, step: int) -> list[str]:
         """The ids of the pairs in this host's rows of the global batch of ``step``."""
-        first = step * self._data.batch_size + self._process_index * self._local_size
-        rows = self._rows(np.arange(first, first + self._local_size))
-        return [self._tokens.ids[i] for i in rows.pairs.tolist()]
+        return [self._tokens.ids[i] for i in self._rows(step)[0].pairs.tolist()]
 
-    def _rows(self, numbers: np.ndarray) -> Rows:
-        size = len(self.plan.rows)
+    def _rows(self, step: int) -> tuple[Rows, np.ndarray]:
+        """This host's rows, and the epoch of each of their pairs."""
+        first = step * self._data.batch_size + self._process_index * self._local_size
+        numbers, size = np.arange(first, first + self._local_size), len(self.plan.rows)
         if not self._repeat:
             present = numbers[numbers < size]
             rows = self._epoch(0).take(present)
-            return Rows(rows.pairs, np.pad(rows.starts, (0, len(numbers) - len(present)), mode="edge"))
+            starts = np.pad(rows.starts, (0, len(numbers) - len(present)), mode="edge")
+            return Rows(rows.pairs, starts), np.zeros(len(rows.pairs), np.int64)
         epochs = numbers // size
         parts = [self._epoch(epoch).take(numbers[epochs == epoch] % size) for epoch in np.unique(epochs).tolist()]
         counts = np.concatenate([np.diff(part.starts) for part in parts])
-        return Rows(np.concatenate([part.pairs for part in parts]), np.concatenate([[0], np.cumsum(counts)]))
+        starts = np.concatenate([[0], np.cumsum(counts)])
+        return Rows(np.concatenate([part.pairs for part in parts]), starts), np.repeat(epochs, counts)
 
     def _epoch(self, epoch: int) -> Rows:
         with self._lock:  # tf.data asks from several threads
@@ -138,36 +151,28 @@ class Batches:
                 self._epochs[epoch] = self.plan.epoch(self._seed, epoch)
             return self._epochs[epoch]
 
-    def _assembled(self, rows: Rows) -> Batch:
-        tokens, data = self._tokens, self._data
-        objective = self._objective
+    def _assembled(self, rows: Rows, epochs: np.ndarray) -> Batch:
+        tokens, objective = self._tokens, self._objective
         examples = [objective.example(tokens.text(i), tokens.code(i)) for i in rows.pairs.tolist()]
-        encoder = _laid_out([source for source, _ in examples], rows.starts, data.encoder_length)
-        decoder = _laid_out([target for _, target in examples], rows.starts, data.decoder_length)
+        decoder = laid_out([target for _, target in examples], rows.starts, self._data.decoder_length)
         weights_BT = (decoder.segments_BL > 0).astype(np.float32)
         if self._repeat and objective.weights is not None:
             weights_BT *= objective.weights[decoder.tokens_BL]
-        batch = {
-            "encoder_input_tokens": encoder.tokens_BL,
-            "encoder_segment_ids": encoder.segments_BL,
-            "encoder_positions": encoder.positions_BL,
+        return {
+            **self._source.arrays([source for source, _ in examples], rows, epochs, self._seed),
             "decoder_target_tokens": decoder.tokens_BL,
             "decoder_input_tokens": decoder.shifted_right(objective.start),
             "decoder_segment_ids": decoder.segments_BL,
             "decoder_positions": decoder.positions_BL,
             "decoder_loss_weights": weights_BT,
         }
-        if objective.copy_table is not None:
-            batch["encoder_copy_tokens"] = objective.copy_table[encoder.tokens_BL]
-        return batch
 
-    def shapes(self) -> dict[str, tuple[tuple[int, int], np.dtype]]:
+    def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of each array of this host's batches."""
-        lengths = {"encoder": self._data.encoder_length, "decoder": self._data.decoder_length}
-        keys = KEYS if self._objective.copy_table is None else (*KEYS, "encoder_copy_tokens")
+        rows = {**self._source.shapes(), **dict.fromkeys(DECODER_KEYS, (self._data.decoder_length,))}
         return {
-            key: ((self._local_size, lengths[key[:7]]), np.dtype(np.float32 if key.endswith("weights") else np.int32))
-            for key in keys
+            key: ((self._local_size, *row), np.dtype(np.float32 if key.endswith("weights") else np.int32))
+            for key, row in rows.items()
         }
 
     def dataset(self, start_step: int, stop_step: int) -> tf.data.Dataset:
@@ -190,35 +195,3 @@ class Batches:
         options.threading.max_intra_op_parallelism = 1
         steps = tf.data.Dataset.range(start_step, stop_step)
         return steps.map(graph, num_parallel_calls=2).prefetch(4).with_options(options)
-
-
-@dataclass(frozen=True)
-class _Side:
-    """One side's rows: tokens, segment ids (from 1; 0 is padding) and positions within the segment."""
-
-    tokens_BL: np.ndarray
-    segments_BL: np.ndarray
-    positions_BL: np.ndarray
-
-    def shifted_right(self, start: int) -> np.ndarray:
-        """Teacher forcing's input: each segment's tokens one later, after the start token."""
-        shifted_BL = np.where(self.positions_BL > 0, np.roll(self.tokens_BL, 1, axis=1), start)
-        return np.where(self.segments_BL > 0, shifted_BL, 0).astype(np.int32)
-
-
-def _laid_out(sequences: list[np.ndarray], starts: np.ndarray, length: int) -> _Side:
-    """Lays sequences end to end in rows of ``length``; row r holds those from ``starts[r]`` to ``starts[r + 1]``."""
-    shape = (len(starts) - 1, length)
-    tokens_BL, segments_BL, positions_BL = (np.zeros(shape, np.int32) for _ in range(3))
-    if sequences:
-        counts = np.diff(starts)
-        lengths = np.array([len(sequence) for sequence in sequences])
-        begins = np.cumsum(lengths) - lengths  # of each sequence, were all rows one
-        row = np.repeat(np.arange(len(counts)), counts)
-        begins_in_row = begins - begins[starts[row]]
-        positions = np.arange(lengths.sum()) - np.repeat(begins, lengths)
-        places = np.repeat(row * length + begins_in_row, lengths) + positions
-        tokens_BL.flat[places] = np.concatenate(sequences)
-        segments_BL.flat[places] = np.repeat(np.arange(len(sequences)) - starts[row] + 1, lengths)
-        positions_BL.flat[places] = positions
-    return _Side(tokens_BL, segments_BL, positions_BL)

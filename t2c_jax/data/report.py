@@ -12,6 +12,7 @@ from t2c_jax.data.objectives import Translate
 from t2c_jax.data.order import permutation
 from t2c_jax.data.packing import plan
 from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.source_side import PathSource
 
 _SAMPLE = 20_000  # pairs planned for each candidate, where there are more
 _MULTIPLE = 16  # of tokens: what candidates are rounded to, for the accelerators' tiles
@@ -22,7 +23,7 @@ class Fit:
     """One encoder length at the config's decoder length.
 
     Attributes:
-      encoder_length: S.
+      encoder_length: S, or the paths in a row.
       real_token_share: share of the S + T positions that hold a token.
       left_out_share: share of the pairs that are longer than a row on either side.
     """
@@ -76,3 +77,24 @@ def show_fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int 
             f" {found[1].real_token_share:.1%} instead of {found[0].real_token_share:.1%}"
         )
     return found
+
+
+def show_paths(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) -> list[Fit]:
+    """How a paths encoder's rows are filled, as a table for people: one ``Fit``, of ``paths.sampled`` paths."""
+    assert tokens.paths is not None
+    source = PathSource(tokens.paths, data)
+    _, target = objective.lengths(tokens.text_lengths, tokens.code_lengths)
+    made = plan(source.lengths(tokens.code_lengths), target, source.length, data.decoder_length, 0, seed)
+    counts = tokens.paths.counts
+    console.table(
+        f"Paths at paths.sampled={source.length}, stored={data.paths.stored}",
+        ("", "value"),
+        [
+            ("paths of a pair, mean", f"{counts.mean():,.1f}" if len(counts) else "-"),
+            ("pairs with more than are sampled", f"{(counts > source.length).sum():,}"),
+            ("pairs without a path, left out", f"{(counts == 0).sum():,}"),
+            ("pairs left out in all", f"{made.left_out:,} of {len(counts):,}"),
+            ("real paths and tokens", f"{made.real_token_share:.1%}"),
+        ],
+    )
+    return [Fit(source.length, made.real_token_share, made.left_out / max(len(counts), 1))]

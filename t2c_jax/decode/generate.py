@@ -24,12 +24,22 @@ from t2c_jax.workdir import digest
 
 @dataclass(frozen=True)
 class Answer:
-    """The best hypothesis for one prompt."""
+    """What the search found for one prompt.
+
+    Attributes:
+      code: the best hypothesis.
+      score: its log-probability over length**alpha.
+      finished: False where config.decode.max_tokens ran out first.
+      prompt_truncated: True where the text was longer than config.data.encoder_length.
+      candidates: the distinct texts of all finished hypotheses, best first; ``code`` is the first of them, finished or
+        not.
+    """
 
     code: str
-    score: float  # log-probability over length**alpha
-    finished: bool  # False where config.decode.max_tokens ran out first
-    prompt_truncated: bool  # True where the text was longer than config.data.encoder_length
+    score: float
+    finished: bool
+    prompt_truncated: bool
+    candidates: tuple[str, ...]
 
 
 @dataclass(frozen=True)
@@ -80,12 +90,15 @@ class Generator:
         for rows in self._batches([source.size for source in read]):
             found = self._run([read[row] for row in rows])
             for position, row in enumerate(rows):
-                tokens = found.tokens[position, 0]
+                # Hypotheses come best first, finished ones before others.
+                kept = max(1, int(found.finished[position].sum()))
+                codes = [self.tokenizer.decode(tokens.tolist()) for tokens in found.tokens[position, :kept]]
                 answers[row] = Answer(
-                    code=self.tokenizer.decode(tokens.tolist()),
+                    code=codes[0],
                     score=float(found.scores[position, 0]),
                     finished=bool(found.finished[position, 0]),
                     prompt_truncated=read[row].truncated,
+                    candidates=tuple(dict.fromkeys(codes)),
                 )
             advance(len(rows))
         return [answer for answer in answers if answer is not None]

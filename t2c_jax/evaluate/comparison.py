@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from t2c_jax.evaluate.metrics import METRICS, Metric
+from t2c_jax.evaluate.metrics import Metric
 
 Verdict = Literal["better", "worse", "no clear difference", "not applicable"]
 
@@ -33,11 +33,16 @@ def bootstrap_sums(statistics: np.ndarray, samples: int, seed: int) -> np.ndarra
 
 
 def compare(
-    model: Mapping[str, np.ndarray], baseline: Mapping[str, np.ndarray], samples: int, seed: int
+    metrics: Sequence[Metric],
+    model: Mapping[str, np.ndarray],
+    baseline: Mapping[str, np.ndarray],
+    samples: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Scores two systems on the same examples.
 
     Args:
+      metrics: what to score by.
       model: each metric's statistics ``(examples, columns)``, by the metric's name.
       baseline: the same of the baseline.
       samples: bootstrap resamples.
@@ -45,18 +50,18 @@ def compare(
 
     Returns:
       ``examples``; ``model``, ``retrieval`` and ``difference``, for each metric a ``{"value", "standard_error"}`` in
-      percent, None where it does not apply or cannot be known; and ``verdict`` by metric.
+      the metric's unit, None where it does not apply or cannot be known; and ``verdict`` by metric.
     """
     systems = {"model": model, "retrieval": baseline}
-    widths = [side[metric.name].shape[1] for side in systems.values() for metric in METRICS]
-    statistics = np.concatenate([side[metric.name] for side in systems.values() for metric in METRICS], axis=1)
+    widths = [side[metric.name].shape[1] for side in systems.values() for metric in metrics]
+    statistics = np.concatenate([side[metric.name] for side in systems.values() for metric in metrics], axis=1)
     whole = iter(np.split(statistics.sum(axis=0, keepdims=True), np.cumsum(widths)[:-1], axis=1))
     resampled = iter(np.split(bootstrap_sums(statistics, samples, seed), np.cumsum(widths)[:-1], axis=1))
     values: dict[str, dict[str, float]] = {}
     spreads: dict[str, dict[str, np.ndarray]] = {}
     for system in systems:
-        values[system] = {metric.name: _scores(metric, next(whole))[0] for metric in METRICS}
-        spreads[system] = {metric.name: _scores(metric, next(resampled)) for metric in METRICS}
+        values[system] = {metric.name: _scores(metric, next(whole))[0] for metric in metrics}
+        spreads[system] = {metric.name: _scores(metric, next(resampled)) for metric in metrics}
     values["difference"] = {name: value - values["retrieval"][name] for name, value in values["model"].items()}
     spreads["difference"] = {name: value - spreads["retrieval"][name] for name, value in spreads["model"].items()}
     scores: dict[str, Any] = {
@@ -66,24 +71,27 @@ def compare(
         }
         for system, by_name in values.items()
     }
-    verdicts = {name: verdict(score) for name, score in scores["difference"].items()}
+    verdicts = {
+        metric.name: verdict(scores["difference"][metric.name], lower_is_better=metric.lower_is_better)
+        for metric in metrics
+    }
     return {"examples": len(statistics), **scores, "verdict": verdicts}
 
 
-def verdict(difference: Mapping[str, float | None]) -> Verdict:
+def verdict(difference: Mapping[str, float | None], *, lower_is_better: bool = False) -> Verdict:
     """What a paired difference says about the model: ``CLEAR`` standard errors make a difference."""
     value, error = difference["value"], difference["standard_error"]
     if value is None:
         return "not applicable"
     if error is None or value == 0 or abs(value) < CLEAR * error:
         return "no clear difference"
-    return "better" if value > 0 else "worse"
+    return "better" if (value < 0) == lower_is_better else "worse"
 
 
-def summary(verdicts: Mapping[str, Verdict]) -> str:
+def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
     """Whether the model earns its keep, in a sentence or two."""
     named = {
-        said: [metric.phrase for metric in METRICS if verdicts[metric.name] == said]
+        said: [metric.phrase for metric in metrics if verdicts[metric.name] == said]
         for said in ("better", "worse", "no clear difference")
     }
     better, worse, level = named.values()
@@ -101,7 +109,7 @@ def summary(verdicts: Mapping[str, Verdict]) -> str:
     return f"{text} No clear difference on {_listed(level)}." if level else text
 
 
-def score_table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+def score_table(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
     """Columns and rows of the table that people see: each metric, model beside retrieval."""
     rows: list[tuple[str, ...]] = [
         (
@@ -110,9 +118,10 @@ def score_table(scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[
             format_score(scores["retrieval"][metric.name]),
             scores["verdict"][metric.name],
         )
-        for metric in METRICS
+        for metric in metrics
     ]
-    return ("score, %", "model", "retrieval", "model against retrieval"), rows
+    unit = ", %" if all(metric.percent for metric in metrics) else ""
+    return (f"score{unit}", "model", "retrieval", "model against retrieval"), rows
 
 
 def format_score(score: Mapping[str, float | None]) -> str:

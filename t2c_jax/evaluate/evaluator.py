@@ -16,7 +16,7 @@ import numpy as np
 from t2c_jax.config import EvaluateConfig
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import compare, summary
-from t2c_jax.evaluate.metrics import METRICS, code_tokens, exact_match, parses_as_python
+from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.evaluate.retrieval import retrieve
 from t2c_jax.workdir import write_json
@@ -29,8 +29,15 @@ LENGTH_GROUPS = 4
 
 @dataclass(frozen=True)
 class Evaluation:
-    """``scores`` is what scores.json holds, ``examples`` the lines of predictions.jsonl; JSON values both."""
+    """What was found of the predictions.
 
+    Attributes:
+      metrics: behind the scores.
+      scores: what scores.json holds, JSON values.
+      examples: the lines of predictions.jsonl, JSON values.
+    """
+
+    metrics: tuple[Metric, ...]
     scores: dict[str, Any]
     examples: list[dict[str, Any]]
 
@@ -48,7 +55,7 @@ def select_pairs(pairs: Iterable[Pair], maximum: int) -> list[Pair]:
 
 def evaluate_predictions(
     pairs: Sequence[Pair],
-    predictions: Sequence[str],
+    candidates: Sequence[Sequence[str]],
     train_pairs: Iterable[Pair],
     config: EvaluateConfig,
     seed: int,
@@ -57,9 +64,10 @@ def evaluate_predictions(
 
     Args:
       pairs: the held-out pairs.
-      predictions: the model's answer to each pair's text, in the same order.
+      candidates: the model's answers to each pair's text, best first, in the pairs' order; the first is the
+        prediction, and those behind it are for metrics that look at several.
       train_pairs: what the baseline may copy from.
-      config: says how many bootstrap resamples; its split is noted.
+      config: names the metrics and says how many bootstrap resamples; its split is noted.
       seed: of the bootstrap.
 
     Returns:
@@ -72,46 +80,54 @@ def evaluate_predictions(
     if not pairs:
         raise UserError(f"the {config.split} split is empty; raise config.corpus.{config.split}_share or add sources")
     train = list(train_pairs)
-    retrieved = retrieve(train, [pair.text for pair in pairs])
-    model = {metric.name: metric.statistics(pairs, predictions) for metric in METRICS}
-    copied = [near.pair.code for near in retrieved]
-    baseline = {metric.name: metric.statistics(pairs, copied) for metric in METRICS}
+    metrics = metrics_named(config.metrics)
+    ranked = max(metric.candidates for metric in metrics)
+    retrieved = retrieve(train, [pair.text for pair in pairs], ranked)
+    copied = [near.codes for near in retrieved]
+    model = {metric.name: metric.statistics(pairs, candidates) for metric in metrics}
+    baseline = {metric.name: metric.statistics(pairs, copied) for metric in metrics}
 
     def scores_of(rows: np.ndarray) -> dict[str, Any]:
         ours, copying = ({name: columns[rows] for name, columns in side.items()} for side in (model, baseline))
-        return compare(ours, copying, config.bootstrap_samples, seed)
+        return compare(metrics, ours, copying, config.bootstrap_samples, seed)
 
     overall = scores_of(np.arange(len(pairs)))
     reference_parses = [parses_as_python(pair.code) for pair in pairs if pair.language == "python"]
     scores = {
         "split": config.split,
         **overall,
-        "summary": summary(overall["verdict"]),
+        "summary": summary(metrics, overall["verdict"]),
         "references": {"parses": round(100 * float(np.mean(reference_parses)), 4) if reference_parses else None},
         "by_length": [{"code_tokens": span, **scores_of(rows)} for span, rows in _by_length(pairs)],
         "by_kind": [{"kind": kind, **scores_of(rows)} for kind, rows in _by_kind(pairs)],
         "train_pairs": len(train),
         "bootstrap_samples": config.bootstrap_samples,
         "seed": seed,
-        "signatures": {metric.name: metric.signature for metric in METRICS},
+        "signatures": {metric.name: metric.signature for metric in metrics},
         "python": platform.python_version(),
     }
-    (chrf,) = (metric for metric in METRICS if metric.name == "chrf")
+    # Examples are ranked by chrF, the finest of the metrics on a single one, whichever metrics are asked for.
+    (chrf,) = metrics_named(("chrf",))
+    our_chrf, copied_chrf = (
+        [round(chrf.score(row), 2) for row in chrf.statistics(pairs, answers).tolist()]
+        for answers in (candidates, copied)
+    )
     examples = [
         {
             **pair.to_dict(),
-            "prediction": prediction,
-            "exact": exact_match(prediction, pair.code),
-            "parses": parses_as_python(prediction) if pair.language == "python" else None,
-            "chrf": round(chrf.score(model["chrf"][row].tolist()), 2),
+            "prediction": ours[0],
+            **({"candidates": list(ours[:ranked])} if ranked > 1 else {}),
+            "exact": exact_match(ours[0], pair.code),
+            "parses": parses_as_python(ours[0]) if pair.language == "python" else None,
+            "chrf": our_chrf[row],
             "retrieved": near.pair.code,
             "retrieved_id": near.pair.id,
             "retrieved_similarity": round(near.similarity, 4),
-            "retrieved_chrf": round(chrf.score(baseline["chrf"][row].tolist()), 2),
+            "retrieved_chrf": copied_chrf[row],
         }
-        for row, (pair, prediction, near) in enumerate(zip(pairs, predictions, retrieved, strict=True))
+        for row, (pair, ours, near) in enumerate(zip(pairs, candidates, retrieved, strict=True))
     ]
-    return Evaluation(scores, examples)
+    return Evaluation(metrics, scores, examples)
 
 
 def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
@@ -121,7 +137,7 @@ def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
     with (directory / "predictions.jsonl").open("w", encoding="utf-8", errors="backslashreplace") as file:
         for example in evaluation.examples:
             file.write(json.dumps(example, ensure_ascii=False) + "\n")
-    write_report(directory / "report.html", evaluation.scores, evaluation.examples)
+    write_report(directory / "report.html", evaluation.metrics, evaluation.scores, evaluation.examples)
 
 
 def _by_length(pairs: Sequence[Pair]) -> Iterator[tuple[list[int], np.ndarray]]:

@@ -1,22 +1,27 @@
 """Scores of generated code against its reference, each a function of sums over examples.
 
-A metric turns every (prediction, reference) into a row of sufficient statistics; the corpus score is a
+A metric turns every (ranked candidates, reference) into a row of sufficient statistics; the corpus score is a
 function of the rows' sum. So one pass over the text serves the score, every breakdown of it, and as many
-bootstrap resamples as one likes. All scores are percentages.
+bootstrap resamples as one likes. Scores are percentages, more being better, unless the metric says otherwise.
+To add one, write its class and name it in ``config.METRICS``.
 """
 
 from __future__ import annotations
 
 import ast
+import functools
+import importlib
 import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
+
+from t2c_jax.config import METRICS
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
@@ -53,20 +58,43 @@ def parses_as_python(code: str) -> bool:
 
 
 class Metric(ABC):
-    """A score that is a function of per-example sums."""
+    """A score that is a function of per-example sums.
+
+    Attributes:
+      name: in the config, in scores.json.
+      title: in tables.
+      phrase: within a sentence.
+      signature: all that it takes to compute the score again.
+      candidates: how many of an example's candidates it looks at.
+      lower_is_better: less of it is better.
+      percent: it lies between 0 and 100.
+    """
 
     name: str
     title: str
     phrase: str
     signature: str
+    candidates: int = 1
+    lower_is_better: bool = False
+    percent: bool = True
 
     @abstractmethod
-    def statistics(self, pairs: Sequence[Pair], predictions: Sequence[str]) -> np.ndarray:
-        """Sufficient statistics, one row an example: float64 ``(examples, columns)``."""
+    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
+        """Sufficient statistics, one row an example: float64 ``(examples, columns)``.
+
+        Args:
+          pairs: their ``code`` is the reference.
+          candidates: for each pair one answer or more, best first; ``candidates[i][0]`` is the answer.
+        """
 
     @abstractmethod
     def score(self, sums: Sequence[float]) -> float:
-        """The corpus score, in percent, of the rows' sum; NaN where the metric does not apply."""
+        """The corpus score of the rows' sum; NaN where the metric does not apply."""
+
+
+def best(candidates: Sequence[Sequence[str]]) -> list[str]:
+    """Each example's answer: the first of its candidates."""
+    return [ranked[0] for ranked in candidates]
 
 
 class ExactMatch(Metric):
@@ -77,13 +105,14 @@ class ExactMatch(Metric):
     phrase = "exact match"
     signature = "equal after stripping surrounding whitespace"
 
-    def statistics(self, pairs: Sequence[Pair], predictions: Sequence[str]) -> np.ndarray:
+    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
         """Columns: hit, example."""
-        return np.array([(exact_match(p, pair.code), 1) for pair, p in zip(pairs, predictions, strict=True)], float)
+        rows = [(exact_match(answer, pair.code), 1) for pair, answer in zip(pairs, best(candidates), strict=True)]
+        return np.array(rows, float)
 
     def score(self, sums: Sequence[float]) -> float:
         """Hits in a hundred."""
-        return _percent(sums)
+        return percentage(sums)
 
 
 class Parses(Metric):
@@ -94,46 +123,69 @@ class Parses(Metric):
     phrase = "the share that parses"
     signature = "ast.parse accepts it and finds a statement; Python pairs only"
 
-    def statistics(self, pairs: Sequence[Pair], predictions: Sequence[str]) -> np.ndarray:
+    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
         """Columns: parsed, Python example."""
         rows = [
             (parses_as_python(prediction), 1) if pair.language == "python" else (0, 0)
-            for pair, prediction in zip(pairs, predictions, strict=True)
+            for pair, prediction in zip(pairs, best(candidates), strict=True)
         ]
         return np.array(rows, float)
 
     def score(self, sums: Sequence[float]) -> float:
         """Parsed predictions in a hundred; NaN without any Python."""
-        return _percent(sums)
+        return percentage(sums)
 
 
-class CodeBleu4(Metric):
-    """Corpus BLEU-4 (Papineni et al. 2002) as sacrebleu counts it, over ``code_tokens``."""
+class CorpusBleu(Metric):
+    """Corpus BLEU-4 (Papineni et al. 2002) as sacrebleu counts it, over tokens and with a smoothing to be named."""
 
-    name = "bleu"
-    title = "BLEU"
-    phrase = "BLEU"
+    smoothing: str
 
     def __init__(self) -> None:
         self._bleu = BLEU(tokenize="none", force=True, effective_order=True)
         # effective_order only silences a notice on single sentences; corpus scores below are the ordinary ones.
-        corpus = BLEU(tokenize="none", force=True)
+        corpus = BLEU(tokenize="none", force=True, smooth_method=self.smoothing)
         corpus.corpus_score([""], [[""]])
-        self.signature = f"tokens:{_TOKEN.pattern} joined by spaces; sacrebleu {corpus.get_signature()}"
+        self.signature = f"tokens:{self.tokens_signature()} joined by spaces; sacrebleu {corpus.get_signature()}"
 
-    def statistics(self, pairs: Sequence[Pair], predictions: Sequence[str]) -> np.ndarray:
+    @abstractmethod
+    def tokens(self, text: str) -> list[str]:
+        """What n-grams are made of; none holds white space."""
+
+    @abstractmethod
+    def tokens_signature(self) -> str:
+        """How ``tokens`` splits."""
+
+    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
         """Columns: prediction's length, reference's length, matched 1- to 4-grams, the prediction's 1- to 4-grams."""
         rows = []
-        for pair, prediction in zip(pairs, predictions, strict=True):
-            hypothesis, reference = (" ".join(code_tokens(text)) for text in (prediction, pair.code))
+        for pair, prediction in zip(pairs, best(candidates), strict=True):
+            hypothesis, reference = (" ".join(self.tokens(text)) for text in (prediction, pair.code))
             sentence = self._bleu.sentence_score(hypothesis, [reference])
             rows.append([sentence.sys_len, sentence.ref_len, *sentence.counts, *sentence.totals])
         return np.array(rows, float)
 
     def score(self, sums: Sequence[float]) -> float:
-        """BLEU with sacrebleu's exponential smoothing of empty orders."""
+        """BLEU, in percent."""
         length, reference, *counts = (round(value) for value in sums)
-        return BLEU.compute_bleu(counts[:4], counts[4:], length, reference, smooth_method="exp").score
+        return BLEU.compute_bleu(counts[:4], counts[4:], length, reference, smooth_method=self.smoothing).score
+
+
+class CodeBleu4(CorpusBleu):
+    """Corpus BLEU-4 over ``code_tokens``, with sacrebleu's exponential smoothing of empty orders."""
+
+    name = "bleu"
+    title = "BLEU"
+    phrase = "BLEU"
+    smoothing = "exp"
+
+    def tokens(self, text: str) -> list[str]:
+        """``code_tokens``."""
+        return code_tokens(text)
+
+    def tokens_signature(self) -> str:
+        """Their pattern."""
+        return _TOKEN.pattern
 
 
 class _CountingChrf(CHRF):
@@ -158,9 +210,11 @@ class ChrF(Metric):
         self._chrf.corpus_score([""], [[""]])
         self.signature = f"sacrebleu {self._chrf.get_signature()}"
 
-    def statistics(self, pairs: Sequence[Pair], predictions: Sequence[str]) -> np.ndarray:
+    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
         """Columns: for each order the n-grams of the prediction, of the reference, and in both."""
-        rows = [self._chrf.counts(prediction, pair.code) for pair, prediction in zip(pairs, predictions, strict=True)]
+        rows = [
+            self._chrf.counts(prediction, pair.code) for pair, prediction in zip(pairs, best(candidates), strict=True)
+        ]
         return np.array(rows, float)
 
     def score(self, sums: Sequence[float]) -> float:
@@ -168,10 +222,19 @@ class ChrF(Metric):
         return self._chrf.of_counts([round(value) for value in sums])
 
 
-def _percent(sums: Sequence[float]) -> float:
+def percentage(sums: Sequence[float]) -> float:
+    """The first of two sums in a hundred of the second; NaN where that is 0."""
     hits, examples = sums
     return 100 * hits / examples if examples else float("nan")
 
 
-METRICS: tuple[Metric, ...] = (ExactMatch(), CodeBleu4(), ChrF(), Parses())
-"""Every metric, in the order people see them."""
+@functools.cache
+def _metric(name: str) -> Metric:
+    module, _, class_name = METRICS[name].rpartition(".")
+    found: Any = getattr(importlib.import_module(module), class_name)
+    return found()
+
+
+def metrics_named(names: Sequence[str]) -> tuple[Metric, ...]:
+    """The metrics that config.evaluate.metrics names, in its order; ``config.check`` has seen that they exist."""
+    return tuple(map(_metric, names))

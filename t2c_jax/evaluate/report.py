@@ -16,7 +16,7 @@ from pygments.lexers.special import TextLexer
 from pygments.util import ClassNotFound
 
 from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
-from t2c_jax.evaluate.metrics import METRICS
+from t2c_jax.evaluate.metrics import Metric
 
 SHOWN = 12
 """Examples shown of each sort: drawn at random, best, worst."""
@@ -24,13 +24,15 @@ SHOWN = 12
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 
 
-def write_report(path: Path, scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> None:
-    """Writes the page; ``scores`` and ``examples`` are those of an ``evaluator.Evaluation``."""
+def write_report(
+    path: Path, metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]
+) -> None:
+    """Writes the page; what it shows is that of an ``evaluator.Evaluation``."""
     # A lone surrogate in what a model wrote cannot be UTF-8; it becomes a question mark.
-    path.write_text(render(scores, examples), encoding="utf-8", errors="replace")
+    path.write_text(render(metrics, scores, examples), encoding="utf-8", errors="replace")
 
 
-def render(scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
+def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
     """The page as HTML."""
     title = f"Evaluation on {scores['examples']:,} {scores['split']} pairs"
     by_chrf = sorted(examples, key=lambda example: (example["chrf"], example["id"]))
@@ -43,9 +45,9 @@ def render(scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> 
     body = [
         f"<h1>{_escape(title)}</h1>",
         f'<p class="lead">{_escape(scores["summary"])}</p>',
-        _scores(scores),
-        _groups("By length", "code tokens", scores["by_length"], lambda group: "{}-{}".format(*group["code_tokens"])),
-        _groups("By kind", "kind", scores["by_kind"], lambda group: group["kind"]),
+        _scores(metrics, scores),
+        _groups("By length", "code tokens", metrics, scores["by_length"], _span),
+        _groups("By kind", "kind", metrics, scores["by_kind"], lambda group: group["kind"]),
         "<h2>Examples</h2><nav>",
         *(f'<a href="#{anchor}">{name}</a>' for anchor, name, _, _ in sections),
         '</nav><p class="faint">Every pair is in predictions.jsonl.</p>',
@@ -53,7 +55,7 @@ def render(scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> 
             f'<h2 id="{anchor}">{name}</h2><p class="faint">{note}</p>' + "".join(map(_example, shown))
             for anchor, name, note, shown in sections
         ),
-        _method(scores),
+        _method(metrics, scores),
     ]
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
@@ -62,11 +64,11 @@ def render(scores: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> 
     )
 
 
-def _scores(scores: Mapping[str, Any]) -> str:
-    columns, rows = score_table(scores)
+def _scores(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
+    columns, rows = score_table(metrics, scores)
     *head, last = (_escape(column) for column in columns)
     lines = []
-    for metric, row in zip(METRICS, rows, strict=True):
+    for metric, row in zip(metrics, rows, strict=True):
         *cells, verdict = (_escape(cell) for cell in row)
         difference = scores["difference"][metric.name]
         by = (
@@ -77,7 +79,7 @@ def _scores(scores: Mapping[str, Any]) -> str:
         lines.append(
             f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}"
             f'<td class="words {verdict.split()[0]}">{verdict}{by}</td>'
-            f'<td class="plot">{_plot(scores, metric.name)}</td></tr>'
+            f'<td class="plot">{_plot(scores, metric.name) if metric.percent else ""}</td></tr>'
         )
     references = scores["references"]["parses"]
     note = (
@@ -108,10 +110,18 @@ def _plot(scores: Mapping[str, Any], name: str) -> str:
     return f'<svg viewBox="-6 0 212 28" aria-hidden="true">{axis}{"".join(marks)}</svg>'
 
 
+def _span(group: Mapping[str, Any]) -> str:
+    return "{}-{}".format(*group["code_tokens"])
+
+
 def _groups(
-    title: str, column: str, groups: Sequence[Mapping[str, Any]], label: Callable[[Mapping[str, Any]], str]
+    title: str,
+    column: str,
+    metrics: Sequence[Metric],
+    groups: Sequence[Mapping[str, Any]],
+    label: Callable[[Mapping[str, Any]], str],
 ) -> str:
-    shown = [metric for metric in METRICS if any(group["model"][metric.name]["value"] is not None for group in groups)]
+    shown = [metric for metric in metrics if any(group["model"][metric.name]["value"] is not None for group in groups)]
     head = "".join(f"<th>{_escape(metric.title)}</th><th>retrieval</th>" for metric in shown)
     rows = []
     for group in groups:
@@ -151,9 +161,9 @@ def _example(example: Mapping[str, Any]) -> str:
     )
 
 
-def _method(scores: Mapping[str, Any]) -> str:
+def _method(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
     signatures = "".join(
-        f"<li>{_escape(metric.title)}: {_escape(scores['signatures'][metric.name])}</li>" for metric in METRICS
+        f"<li>{_escape(metric.title)}: {_escape(scores['signatures'][metric.name])}</li>" for metric in metrics
     )
     return (
         f'<h2>How it was measured</h2><ul class="faint">{signatures}'

@@ -23,10 +23,17 @@ _BLOCK_CELLS = 4_000_000  # similarities held at a time: at most some 50 MB
 
 @dataclass(frozen=True)
 class Retrieved:
-    """The training pair nearest to a text, and the cosine between the two texts."""
+    """What is nearest to a text.
+
+    Attributes:
+      pair: the training pair with the nearest text.
+      similarity: the cosine between the two texts.
+      codes: distinct codes of the nearest pairs, nearest first, as many as were asked for and exist.
+    """
 
     pair: Pair
     similarity: float
+    codes: tuple[str, ...]
 
 
 def terms(text: str) -> list[str]:
@@ -40,8 +47,8 @@ def terms(text: str) -> list[str]:
     return found
 
 
-def retrieve(train_pairs: Iterable[Pair], texts: Sequence[str]) -> list[Retrieved]:
-    """For each text the training pair with the nearest text by TF-IDF cosine.
+def retrieve(train_pairs: Iterable[Pair], texts: Sequence[str], count: int = 1) -> list[Retrieved]:
+    """For each text the training pair with the nearest text by TF-IDF cosine, and the ``count`` nearest codes.
 
     Weights are ``(1 + ln tf) * (ln((1 + N) / (1 + df)) + 1)``; terms that no training text has are ignored.
     Among equals the smallest id wins, and a text that shares no term with any gets the smallest of all, so the
@@ -64,11 +71,19 @@ def retrieve(train_pairs: Iterable[Pair], texts: Sequence[str]) -> list[Retrieve
     for start in range(0, len(texts), rows):
         similarity = (queries[start : start + rows] @ train_by_term).toarray()
         best = similarity.argmax(axis=1)  # the first of equals, hence the smallest id
-        nearest += [
-            Retrieved(train[column], float(cosine))
-            for column, cosine in zip(best, similarity[np.arange(len(best)), best], strict=True)
-        ]
+        for row, column in zip(similarity, best.tolist(), strict=True):
+            codes = (train[column].code,) if count == 1 else _nearest_codes(train, row, count)
+            nearest.append(Retrieved(train[column], float(row[column]), codes))
     return nearest
+
+
+def _nearest_codes(train: Sequence[Pair], similarity: np.ndarray, count: int) -> tuple[str, ...]:
+    found: dict[str, None] = {}
+    for column in np.argsort(-similarity, kind="stable"):  # among equals the smallest id
+        found[train[column].code] = None
+        if len(found) == count:
+            break
+    return tuple(found)
 
 
 def _count(texts: Iterable[str], vocabulary: dict[str, int], grow: bool) -> csr_array:

@@ -24,6 +24,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.data.objectives import translate
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens, inverse_frequency
+from t2c_jax.data.source_side import source_side
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import count
@@ -160,10 +161,12 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) 
         weights = 1 + experiment.train.idf_weight * inverse_frequency(splits["train"], tokenizers)
     objective = translate(tokenizers, experiment.data, copy=experiment.model.copy, weights=weights)
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-    return Data(
-        train=Batches(splits["train"], experiment.data, experiment.seed, objective, **host),
-        dev=Batches(splits["dev"], experiment.data, experiment.seed, objective, repeat=False, **host),
-    )
+
+    def batches(split: str, repeat: bool) -> Batches:
+        source = source_side(experiment, splits[split], objective)
+        return Batches(splits[split], experiment.data, experiment.seed, objective, source, repeat=repeat, **host)
+
+    return Data(train=batches("train", True), dev=batches("dev", False))
 
 
 def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:

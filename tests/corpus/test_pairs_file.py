@@ -8,6 +8,7 @@ import pytest
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import pairs_file
 from t2c_jax.corpus.mine import SourceReport
+from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.corpus.pairs_file import read_file
 from t2c_jax.corpus.sources import resolve
 from t2c_jax.errors import UserError
@@ -106,3 +107,10 @@ def test_a_line_too_long_for_memory_is_malformed(tmp_path, monkeypatch):
     assert [candidate.pair.source.start_line for candidate in candidates] == [2]
     assert report.left_out.counts == {"malformed line: longer than 100 bytes": 1}
     assert len(aside[0]["text"]) == 100
+
+
+def test_a_reversed_pair_asks_with_its_code():
+    pair = Pair("a", "the text", "code()", "python", "function", Source("r", "", "p.py", 1, 2, "MIT"), "dev")
+    other = pair.reverse()
+    assert (other.text, other.code, other.language) == ("code()", "the text", "text")
+    assert (other.id, other.kind, other.source, other.split) == (pair.id, pair.kind, pair.source, "dev")

@@ -6,11 +6,16 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import DataConfig
-from t2c_jax.data.pipeline import KEYS, Batches, eval_batches, train_batches
+from t2c_jax.data.objectives import Translate
+from t2c_jax.data.pipeline import KEYS, Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.errors import UserError
 
 DATA = DataConfig(encoder_length=24, decoder_length=40, batch_size=8, packing_pool=32)
+
+
+def one_pass(batches):
+    return list(batches.dataset(0, batches.per_pass).as_numpy_iterator())
 
 
 def store(size, seed=0):
@@ -65,11 +70,34 @@ def test_worked_example():
 
 def test_a_prefix_comes_before_every_text():
     tokens = Tokens.of([[7], [5, 6]], [[8, 9], [4]], ["a", "b"])
-    data = DataConfig(encoder_length=12, decoder_length=6, batch_size=1, packing_pool=2, prefix="x")
-    row = Batches(tokens, data, 0, prefix=[20, 21]).batch(0)["encoder_input_tokens"][0].tolist()
+    data = DataConfig(encoder_length=12, decoder_length=6, batch_size=1, packing_pool=2)
+    objective = Translate(before=np.array([20, 21], np.int32))
+    row = Batches(tokens, data, 0, objective).batch(0)["encoder_input_tokens"][0].tolist()
     assert row in ([20, 21, 7, 1, 20, 21, 5, 6, 1, 0, 0, 0], [20, 21, 5, 6, 1, 20, 21, 7, 1, 0, 0, 0])
-    with pytest.raises(ValueError, match=r"ids of data\.prefix"):
-        Batches(tokens, data, 0)
+
+
+def test_directions_reversal_and_what_stands_around():
+    """Code to text, read last to first; a start token, one before every target, copies and costs of their own."""
+    tokens = Tokens.of([[5, 6]], [[8, 9]], ["a"])
+    data = DataConfig(encoder_length=4, decoder_length=5, batch_size=1, pack=False)
+    objective = Translate(
+        before=np.array([3], np.int32),
+        target_before=np.array([4], np.int32),
+        target_after=np.array([2], np.int32),
+        start=7,
+        to_text=True,
+        reverse=True,
+        copy_table=np.arange(20, 0, -1, np.int32),
+        weights=np.arange(10, dtype=np.float32),
+    )
+    made = Batches(tokens, data, 0, objective).batch(0)
+    assert made["encoder_input_tokens"].tolist() == [[3, 9, 8, 1]]
+    assert made["encoder_copy_tokens"].tolist() == [[17, 11, 12, 19]]
+    assert made["decoder_target_tokens"].tolist() == [[4, 5, 6, 2, 0]]
+    assert made["decoder_input_tokens"].tolist() == [[7, 4, 5, 6, 0]]
+    assert made["decoder_loss_weights"].tolist() == [[4, 5, 6, 2, 0]]
+    plain = Batches(tokens, data, 0, objective, repeat=False).batch(0)
+    assert plain["decoder_loss_weights"].tolist() == [[1, 1, 1, 1, 0]], "held-out losses weigh every token alike"
 
 
 @pytest.mark.parametrize("pack", [True, False])
@@ -126,7 +154,7 @@ def test_any_step_is_the_same_from_any_start():
     tokens = store(300)
     whole = [Batches(tokens, DATA, 0).batch(step) for step in range(30)]
     for start in (0, 7, 29):
-        resumed = train_batches(tokens, DATA, 0, start, 30)
+        resumed = Batches(tokens, DATA, 0).dataset(start, 30)
         for step, batch in zip(range(start, 30), resumed.as_numpy_iterator(), strict=True):
             assert_equal(batch, whole[step])
     assert_equal(Batches(tokens, DATA, 0).batch(100_000), Batches(tokens, DATA, 0).batch(100_000))
@@ -148,7 +176,7 @@ def test_hosts_share_one_global_batch(hosts):
 def test_evaluation_covers_every_pair_once(hosts, pack, size):
     tokens, data = store(size), replace(DATA, pack=pack)
     shares = [
-        list(eval_batches(tokens, data, process_index=host, process_count=hosts).as_numpy_iterator())
+        one_pass(Batches(tokens, data, 0, repeat=False, process_index=host, process_count=hosts))
         for host in range(hosts)
     ]
     assert len({len(share) for share in shares}) == 1
@@ -162,16 +190,6 @@ def test_evaluation_covers_every_pair_once(hosts, pack, size):
         assert len(batches) == -(-size // 8)
 
 
-def test_evaluation_of_some_batches_is_the_first_of_all():
-    tokens = store(300)
-    whole = list(eval_batches(tokens, DATA).as_numpy_iterator())
-    some = list(eval_batches(tokens, DATA, max_batches=3).as_numpy_iterator())
-    assert len(some) == 3 < len(whole)
-    for one, other in zip(some, whole, strict=False):
-        assert_equal(one, other)
-    assert len(list(eval_batches(tokens, DATA, max_batches=1000).as_numpy_iterator())) == len(whole)
-
-
 def test_pairs_too_long_are_left_out_never_cut():
     tokens = Tokens.of([[5] * 23, [5] * 24, [5]], [[6], [6], [6] * 40], ["fits", "long text", "long code"])
     batches = Batches(tokens, DATA, 0, repeat=False)
@@ -181,7 +199,7 @@ def test_pairs_too_long_are_left_out_never_cut():
 
 def test_shapes_are_static_and_on_no_accelerator():
     tf = pytest.importorskip("tensorflow")
-    spec = train_batches(store(50), DATA, 0, 0, 1, process_count=2).element_spec
+    spec = Batches(store(50), DATA, 0, process_count=2).dataset(0, 1).element_spec
     assert {key: (tuple(value.shape), value.dtype.name) for key, value in spec.items()} == {
         key: ((4, 24 if key.startswith("encoder") else 40), "float32" if key.endswith("weights") else "int32")
         for key in KEYS

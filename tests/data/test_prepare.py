@@ -5,10 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from t2c_jax.config import TokenizerConfig
+from t2c_jax.config import DataConfig, Experiment, TokenizerConfig
 from t2c_jax.data import prepare
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tokenizer import Tokenizer, build_tokenizer
+from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, write_json
 
@@ -32,20 +32,24 @@ def workdir(tmp_path_factory):
     workdir = Workdir(tmp_path_factory.mktemp("run"))
     workdir.corpus.mkdir()
     write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
-    build_tokenizer(TokenizerConfig(vocab_size=420, sentinels=10), workdir, SPLITS.__getitem__)
-    assert prepare.build_tokens(workdir, SPLITS.__getitem__).ran
+    build_tokenizer(Experiment(tokenizer=TokenizerConfig(vocab_size=420, sentinels=10)), workdir, SPLITS.__getitem__)
+    assert prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
     return workdir
 
 
 @pytest.mark.parametrize("split", SPLITS)
 def test_what_goes_in_comes_out(workdir, split):
-    pairs, tokens, tokenizer = SPLITS[split], Tokens.open(workdir.tokens, split), Tokenizer.load(workdir.tokenizer)
+    pairs, tokens, tokenizer = (
+        SPLITS[split],
+        Tokens.open(workdir.tokens, split),
+        Tokenizers.load(workdir.tokenizer).code,
+    )
     assert len(tokens) == len(pairs)
     assert tokens.ids == [pair.id for pair in pairs]
     assert tokens.tokenizer_digest == tokenizer.digest
     for i, pair in enumerate(pairs):
         assert tokenizer.decode(tokens.text(i)) == pair.text
-        assert tokens.code(i).tolist() == tokenizer.encode(pair.code)
+        assert tokens.code(i).tolist() == tokenizer.encode_batch([pair.code])[0].tolist()
         assert tokens.code(i).dtype == np.int32
         assert (tokens.text_lengths[i], tokens.code_lengths[i]) == (len(tokens.text(i)), len(tokens.code(i)))
 
@@ -62,10 +66,10 @@ def test_counts(workdir):
 
 
 def test_stands_until_the_tokenizer_changes(workdir):
-    assert not prepare.build_tokens(workdir, SPLITS.__getitem__).ran
-    build_tokenizer(TokenizerConfig(vocab_size=430, sentinels=10), workdir, SPLITS.__getitem__)
-    assert prepare.build_tokens(workdir, SPLITS.__getitem__).ran
-    assert not prepare.build_tokens(workdir, SPLITS.__getitem__).ran
+    assert not prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
+    build_tokenizer(Experiment(tokenizer=TokenizerConfig(vocab_size=430, sentinels=10)), workdir, SPLITS.__getitem__)
+    assert prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
+    assert not prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
 
 
 @pytest.mark.parametrize("name", ["text.npy", "code.offsets.npy", "id.npy"])

@@ -8,10 +8,13 @@ from tiny import experiment, one_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig, TokenizerConfig
+from t2c_jax.data.inputs import TokenInputs
+from t2c_jax.data.objectives import translate
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tokenizer import Tokenizer, train
-from t2c_jax.decode.generate import Generator
+from t2c_jax.data.spm import SentencePieceTokenizer, train
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.decode.generate import Generator, Member
 from t2c_jax.train.step import Compiled
 
 PAIRS = {
@@ -33,7 +36,7 @@ CONFIG = experiment(
 def tokenizer():
     """Barely more pieces than bytes and whitespace take."""
     texts = [*PAIRS, *PAIRS.values()] * 4
-    return Tokenizer(train(TokenizerConfig(vocab_size=352, sentinels=4), texts))
+    return SentencePieceTokenizer(train(TokenizerConfig(vocab_size=352, sentinels=4), texts))
 
 
 @pytest.fixture(scope="module")
@@ -57,7 +60,9 @@ def generator(params, tokenizer, compiled, mesh=None, **decode):
     settings = DecodeConfig(**{"max_tokens": 48, "batch_size": 4, **decode})
     mesh = mesh or compiled.mesh
     placed = jax.device_put(params, compiled.definition.shardings(mesh))
-    return Generator(compiled.definition, placed, tokenizer, CONFIG.data, settings, mesh)
+    both = Tokenizers(tokenizer, tokenizer, CONFIG.data.direction)
+    inputs = TokenInputs(both, translate(both, CONFIG.data), CONFIG.data)
+    return Generator([Member(compiled.definition, placed)], inputs, tokenizer, settings, mesh)
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from t2c_jax.decode.search import EOS, PAD, beam_search, greedy_search
+from t2c_jax.data.spm import EOS
+from t2c_jax.decode.search import PAD, beam_search, greedy_search
 
 
 class Toy:

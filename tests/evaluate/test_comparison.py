@@ -5,16 +5,20 @@ import numpy as np
 import pytest
 from evaluate_examples import pair
 
+from t2c_jax.config import EvaluateConfig
 from t2c_jax.evaluate.comparison import bootstrap_sums, compare, format_score, score_table, summary, verdict
-from t2c_jax.evaluate.metrics import METRICS
+from t2c_jax.evaluate.metrics import metrics_named
 
+METRICS = metrics_named(EvaluateConfig().metrics)
 CODES = [f"def f{n}(a):\n    return a + {n}" for n in range(40)]
 PAIRS = [pair(str(n), "t", code) for n, code in enumerate(CODES)]
 
 
 def scored(predictions: list[str], copies: list[str], pairs: Any = PAIRS, samples: int = 200) -> dict[str, Any]:
-    sides = ({m.name: m.statistics(pairs, codes) for m in METRICS} for codes in (predictions, copies))
-    return compare(*sides, samples=samples, seed=0)
+    sides = (
+        {m.name: m.statistics(pairs, [[code] for code in codes]) for m in METRICS} for codes in (predictions, copies)
+    )
+    return compare(METRICS, *sides, samples=samples, seed=0)
 
 
 def test_bootstrap_of_a_share_has_the_binomial_standard_error():
@@ -64,7 +68,7 @@ def test_verdicts_of_a_good_and_a_bad_model():
     }
     worse = scored(wrong, CODES)
     assert worse["verdict"]["bleu"] == "worse"
-    assert summary(worse["verdict"]).startswith(
+    assert summary(METRICS, worse["verdict"]).startswith(
         "The model does not beat copying the nearest training pair: it is worse"
     )
 
@@ -74,7 +78,7 @@ def test_copying_makes_no_difference():
     scores = scored(copies, copies)
     assert set(scores["verdict"].values()) == {"no clear difference"}
     assert all(score == {"value": 0.0, "standard_error": 0.0} for score in scores["difference"].values())
-    assert summary(scores["verdict"]) == (
+    assert summary(METRICS, scores["verdict"]) == (
         "The model does not beat copying the nearest training pair."
         " No clear difference on exact match, BLEU, chrF and the share that parses."
     )
@@ -91,8 +95,8 @@ def test_what_does_not_apply_is_none():
     scores = scored(["ls"] * 5, ["pwd"] * 5, shell)
     assert scores["model"]["parses"] == {"value": None, "standard_error": None}
     assert scores["verdict"]["parses"] == "not applicable"
-    assert "parses" not in summary(scores["verdict"])
-    columns, rows = score_table(scores)
+    assert "parses" not in summary(METRICS, scores["verdict"])
+    columns, rows = score_table(METRICS, scores)
     assert [len(row) for row in rows] == [len(columns)] * len(METRICS)
     assert rows[-1][1:] == ("-", "-", "not applicable")
 
@@ -114,7 +118,7 @@ def test_verdict(value: float | None, error: float | None, said: str):
 
 def test_summary_tells_wins_and_losses():
     verdicts: dict[str, Any] = {"exact_match": "better", "bleu": "better", "chrf": "worse", "parses": "worse"}
-    assert summary(verdicts) == (
+    assert summary(METRICS, verdicts) == (
         "The model beats copying the nearest training pair on exact match and BLEU,"
         " but is worse than copying on chrF and the share that parses."
     )

@@ -26,8 +26,8 @@ HOSTILE = "<script>alert('&')</script>\x00\x1b[31m\ud800\n</pre>"
 
 @pytest.fixture(scope="module")
 def evaluation() -> Evaluation:
-    predictions = [p.code if n % 2 else HOSTILE for n, p in enumerate(TEST)]
-    return evaluate_predictions(TEST, predictions, TRAIN, EvaluateConfig(bootstrap_samples=100), seed=0)
+    candidates = [[p.code if n % 2 else HOSTILE] for n, p in enumerate(TEST)]
+    return evaluate_predictions(TEST, candidates, TRAIN, EvaluateConfig(bootstrap_samples=100), seed=0)
 
 
 def test_scores(evaluation: Evaluation):
@@ -57,13 +57,13 @@ def test_groups_cover_every_pair_once(evaluation: Evaluation):
 
 def test_pairs_of_one_length_are_one_group():
     same = TEST[:1] * 6
-    scores = evaluate_predictions(same, ["x"] * 6, TRAIN, EvaluateConfig(bootstrap_samples=10), seed=0).scores
+    scores = evaluate_predictions(same, [["x"]] * 6, TRAIN, EvaluateConfig(bootstrap_samples=10), seed=0).scores
     assert [group["examples"] for group in scores["by_length"]] == [6]
 
 
 def test_the_same_call_gives_the_same_scores(evaluation: Evaluation):
-    predictions = [example["prediction"] for example in evaluation.examples]
-    again = evaluate_predictions(TEST, predictions, TRAIN[::-1], EvaluateConfig(bootstrap_samples=100), seed=0)
+    candidates = [[example["prediction"]] for example in evaluation.examples]
+    again = evaluate_predictions(TEST, candidates, TRAIN[::-1], EvaluateConfig(bootstrap_samples=100), seed=0)
     assert again == evaluation
 
 
@@ -124,7 +124,7 @@ def test_report_is_one_closed_page_that_escapes_what_the_model_wrote(evaluation:
 
 def test_report_of_another_language(tmp_path: Path):
     train = [pair("a", "list files", "ls", language="shell"), pair("b", "count lines", "wc -l", language="no such")]
-    write_evaluation(tmp_path, evaluate_predictions(train, ["ls", "wc"], train, EvaluateConfig(), seed=0))
+    write_evaluation(tmp_path, evaluate_predictions(train, [["ls"], ["wc"]], train, EvaluateConfig(), seed=0))
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "not applicable" in text
     assert json.loads((tmp_path / "scores.json").read_text())["references"]["parses"] is None
@@ -147,6 +147,32 @@ def test_mistakes():
     with pytest.raises(UserError, match="test split is empty"):
         evaluate_predictions([], [], TRAIN, EvaluateConfig(), seed=0)
     with pytest.raises(UserError, match="train split is empty"):
-        evaluate_predictions(TEST[:1], ["x"], [], EvaluateConfig(), seed=0)
+        evaluate_predictions(TEST[:1], [["x"]], [], EvaluateConfig(), seed=0)
     with pytest.raises(ValueError, match="zip"):
-        evaluate_predictions(TEST, ["x"], TRAIN, EvaluateConfig(), seed=0)
+        evaluate_predictions(TEST, [["x"]], TRAIN, EvaluateConfig(), seed=0)
+
+
+def test_metrics_that_rank_see_several_candidates_on_both_sides(tmp_path: Path):
+    """Retrieval's nearest code is that of add 1, its second nearest that of add 1 to 7: three of three calls."""
+    train = [
+        pair("a", "add 1", "int.add", language="apis"),
+        pair("b", "add 1 to 7", "open json.load len", language="apis"),
+        pair("c", "else", "print", language="apis"),
+    ]
+    test = [pair("d", "add 1 then", "open json.load len", language="apis")]
+    config = EvaluateConfig(metrics=("frank", "bleu"), bootstrap_samples=10)
+    evaluation = evaluate_predictions(test, [("print", "open", "len open")], train, config, seed=0)
+    assert list(evaluation.scores["signatures"]) == ["frank", "bleu"]
+    assert evaluation.scores["model"]["frank"]["value"] == 3
+    assert evaluation.scores["retrieval"]["frank"]["value"] == 2
+    (example,) = evaluation.examples
+    assert example["prediction"] == "print"
+    assert example["candidates"] == ["print", "open", "len open"]
+    assert (example["retrieved"], example["parses"], example["exact"]) == ("int.add", None, False)
+    assert 0 < example["retrieved_chrf"] < 100
+    write_evaluation(tmp_path, evaluation)
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "FRank (lower is better)" in text
+    assert "chrF2" not in text
+    plain = evaluate_predictions(test, [("print", "open")], train, EvaluateConfig(bootstrap_samples=10), seed=0)
+    assert "candidates" not in plain.examples[0]

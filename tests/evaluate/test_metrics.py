@@ -6,8 +6,10 @@ from evaluate_examples import pair
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from t2c_jax.evaluate.metrics import METRICS, Metric, code_tokens, exact_match, parses_as_python
+from t2c_jax.config import METRICS as KNOWN
+from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
 
+METRICS = metrics_named(tuple(KNOWN))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 CODES = [
@@ -24,6 +26,7 @@ PREDICTIONS = [
     "",
     "größe = café_1 != 0",
 ]
+CANDIDATES = [[prediction] for prediction in PREDICTIONS]
 PAIRS = [pair(str(index), "text", code) for index, code in enumerate(CODES)]
 
 
@@ -72,7 +75,7 @@ def test_what_nests_beyond_the_parsers_stack_does_not_parse(code: str):
 
 def test_bleu_of_summed_statistics_is_sacrebleus_corpus_score():
     metric = BY_NAME["bleu"]
-    ours = metric.score(metric.statistics(PAIRS, PREDICTIONS).sum(axis=0).tolist())
+    ours = metric.score(metric.statistics(PAIRS, CANDIDATES).sum(axis=0).tolist())
     tokens = [[" ".join(code_tokens(code)) for code in codes] for codes in (PREDICTIONS, CODES)]
     theirs = BLEU(tokenize="none", force=True).corpus_score(tokens[0], [tokens[1]])
     assert ours == pytest.approx(theirs.score, abs=1e-9)
@@ -81,28 +84,41 @@ def test_bleu_of_summed_statistics_is_sacrebleus_corpus_score():
 
 def test_chrf_of_summed_statistics_is_sacrebleus_corpus_score():
     metric = BY_NAME["chrf"]
-    ours = metric.score(metric.statistics(PAIRS, PREDICTIONS).sum(axis=0).tolist())
+    ours = metric.score(metric.statistics(PAIRS, CANDIDATES).sum(axis=0).tolist())
     assert ours == pytest.approx(CHRF().corpus_score(PREDICTIONS, [CODES]).score, abs=1e-9)
     assert 20 < ours < 90
 
 
-def test_the_references_themselves_score_a_hundred_and_blanks_nothing():
-    for metric in METRICS:
-        assert metric.score(metric.statistics(PAIRS, CODES).sum(axis=0).tolist()) == pytest.approx(100)
-        assert metric.score(metric.statistics(PAIRS, [""] * len(PAIRS)).sum(axis=0).tolist()) == 0
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_the_references_themselves_score_best_and_blanks_worst(metric: Metric):
+    best, worst = (1, 6) if metric.name == "frank" else (100, 0)
+    own = metric.statistics(PAIRS, [[code] for code in CODES])
+    assert metric.score(own.sum(axis=0).tolist()) == pytest.approx(best)
+    assert metric.score(metric.statistics(PAIRS, [[""]] * len(PAIRS)).sum(axis=0).tolist()) == worst
+
+
+def test_every_metric_goes_by_its_name():
+    assert list(BY_NAME) == list(KNOWN)
+    assert metrics_named(("chrf", "bleu")) == (BY_NAME["chrf"], BY_NAME["bleu"])
+
+
+@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+def test_candidates_behind_the_first_count_only_where_several_are_asked_for(metric: Metric):
+    alone, ranked = (metric.statistics(PAIRS[:1], [["x", *more]]) for more in ([], CODES[:1]))
+    assert np.array_equal(alone, ranked) == (metric.candidates == 1)
 
 
 def test_parses_counts_python_alone():
     metric = BY_NAME["parses"]
     pairs = [pair("0", "t", "ls -l", language="shell"), pair("1", "t", "x = 1")]
-    np.testing.assert_array_equal(metric.statistics(pairs, ["x = 1", "x ="]), [[0, 0], [0, 1]])
+    np.testing.assert_array_equal(metric.statistics(pairs, [["x = 1"], ["x ="]]), [[0, 0], [0, 1]])
     assert np.isnan(metric.score([0, 0]))
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
 def test_predictions_without_a_pair_are_refused(metric: Metric):
     with pytest.raises(ValueError, match="zip"):
-        metric.statistics(PAIRS, PREDICTIONS[:-1])
+        metric.statistics(PAIRS, CANDIDATES[:-1])
 
 
 def test_signatures_name_sacrebleu_and_its_settings():

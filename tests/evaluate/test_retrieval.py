@@ -82,3 +82,18 @@ def test_texts_without_words_and_no_queries():
 def test_nothing_to_copy_from():
     with pytest.raises(UserError, match="train split is empty"):
         retrieve([], ["x"])
+
+
+def test_the_nearest_distinct_codes():
+    train = [
+        pair("a", "sum of a list", "sum(x)"),
+        pair("b", "sum of the list", "sum(x)"),
+        pair("c", "sum of a tree", "tree.sum()"),
+        pair("d", "nothing shared", "pass"),
+        pair("e", "neither here", "pass # e"),
+    ]
+    (near,) = retrieve(train, ["sum of a list"], 3)
+    assert near.codes == ("sum(x)", "tree.sum()", "pass")
+    (few,) = retrieve(train[:2], ["sum of a list"], 3)
+    assert few.codes == ("sum(x)",)
+    assert retrieve(train, ["sum of a list"])[0].codes == ("sum(x)",)

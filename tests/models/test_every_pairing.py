@@ -36,6 +36,8 @@ def model(encoder, decoder, copy=False, layers=2, **recurrent):
 
 # Each encoder meets each decoder; each way of attention, feeding, bridging and copying is met with both cells.
 MODELS = {
+    "transformer-transformer": model("transformer", "transformer"),
+    "transformer-transformer t5": replace(model("transformer", "transformer"), position="t5", tied_embeddings=False),
     "transformer-transformer copy": model("transformer", "transformer", copy=True),
     "transformer-lstm fed": model("transformer", "lstm"),
     "transformer-gru additive copy": model("transformer", "gru", copy=True, attention="additive", input_feeding=False),
@@ -133,6 +135,27 @@ def test_cached_steps_are_the_full_forward(config):
         history = np.pad(seen[t][:, beam], ((0, 0), (0, STEPS - 1 - t)))
         expected = np.asarray(full(params, history))[:, t]
         np.testing.assert_allclose(found[t][:, beam], expected, rtol=0, atol=ROUNDING)
+
+
+@each_model
+def test_padding_of_the_source_is_not_seen(config):
+    """Logits do not change with the bucket that a prompt is padded to, nor with what stands in the padding."""
+    definition, params = drawn(config)
+
+    @jax.jit
+    def first(source):
+        step, cache = definition.bind(params).start(source, beams=1, steps=1)
+        return step(jnp.zeros((BATCH, 1), jnp.int32), jnp.int32(0), cache, jnp.ones((BATCH, 1, 1), bool))[0]
+
+    source = prompts()
+    dirty = {
+        **source,
+        "encoder_input_tokens": np.where(source["encoder_segment_ids"] > 0, source["encoder_input_tokens"], 9),
+    }
+    wide = {name: np.pad(values, ((0, 0), (0, 6))) for name, values in source.items()}
+    wide["encoder_positions"] = np.broadcast_to(np.arange(SOURCE + 6, dtype=np.int32), (BATCH, SOURCE + 6))
+    np.testing.assert_array_equal(first(source), first(dirty))
+    np.testing.assert_allclose(first(source), first(wide), rtol=0, atol=ROUNDING)
 
 
 TRAIN = TrainConfig(loss_chunk_tokens=32, z_loss=1e-3, label_smoothing=0.1)

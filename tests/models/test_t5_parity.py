@@ -161,11 +161,9 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
     @jax.jit
     def forward(params, values):
         bound = definition.bind(params)
-        encoded = bound.encode(
-            values["encoder_input_tokens"], values["encoder_segment_ids"], values["encoder_positions"]
-        )
+        encoded = bound.encode(values).states_BSE
         sums = loss_sums(definition, params, values, None, TrainConfig(z_loss=0.0), training=True)
-        return encoded, bound.logits(bound.states(values)), sums["loss"] / sums["weight"]
+        return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
 
     encoded, logits, loss = forward(params, on_device(values))
     real_source, real_target = values["encoder_segment_ids"] > 0, values["decoder_segment_ids"] > 0

@@ -58,7 +58,7 @@ def test_a_segment_sees_nothing_of_its_neighbours(position):
     other = {name: value.copy() for name, value in values.items()}
     for side, key in (("encoder", "encoder_input_tokens"), ("decoder", "decoder_input_tokens")):
         other[key][values[f"{side}_segment_ids"] == 2] = 17
-    states = jax.jit(lambda batch: definition.bind(params).states(batch))
+    states = jax.jit(lambda batch: definition.bind(params).predict(batch).states_BTD)
     before, after = np.asarray(states(on_device(values))), np.asarray(states(on_device(other)))
     second = values["decoder_segment_ids"] == 2
     third = values["decoder_segment_ids"] == 3
@@ -75,7 +75,7 @@ def test_a_target_position_sees_nothing_after_it():
     values = batch(replace(DATA, pack=False))
     other = {name: value.copy() for name, value in values.items()}
     other["decoder_input_tokens"][:, 2:] = 9
-    states = jax.jit(lambda batch: definition.bind(params).states(batch))
+    states = jax.jit(lambda batch: definition.bind(params).predict(batch).states_BTD)
     before, after = np.asarray(states(on_device(values))), np.asarray(states(on_device(other)))
     np.testing.assert_array_equal(before[:, :2], after[:, :2])
     assert (before[:, 2] != after[:, 2]).any()
@@ -108,7 +108,7 @@ def test_every_activation_has_the_parameters_it_needs(activation):
     definition, params = drawn(config)
     feed_forward = params["encoder"]["blocks"]["feed_forward"]
     assert set(feed_forward) == ({"gate", "up", "down"} if activation.startswith("gated") else {"gate", "down"})
-    states = jax.jit(lambda values: definition.bind(params).states(values))(on_device(batch()))
+    states = jax.jit(lambda values: definition.bind(params).predict(values).states_BTD)(on_device(batch()))
     assert states.shape == (DATA.batch_size, DATA.decoder_length, MODEL.width)
     assert bool(jnp.isfinite(states).all())
 
@@ -132,7 +132,7 @@ def test_fresh_logits_have_about_unit_variance(tied, scaled):
     config = replace(MODEL, width=64, heads=4, head_width=16, tied_embeddings=tied, scale_tied_output=scaled)
     definition, params = drawn(config)
     model = definition.bind(params)
-    logits = model.logits(model.states(on_device(batch())))
+    logits = model.logits(model.predict(on_device(batch())).states_BTD)
     assert 0.5 < float(jnp.std(logits)) < 2.0
 
 
@@ -141,12 +141,12 @@ def test_bfloat16_computes_in_half_precision_with_float32_parameters():
     definition, params = drawn(config)
     assert {leaf.dtype for leaf in jax.tree.leaves(params)} == {jnp.dtype(jnp.float32)}
     model = definition.bind(params)
-    states = model.states(on_device(batch()))
+    states = model.predict(on_device(batch())).states_BTD
     assert states.dtype == jnp.bfloat16
     assert model.logits(states).dtype == jnp.float32
     exact, _ = drawn()
     # bfloat16 keeps 8 bits: 0.4 % a rounding, some ten of them on the way.
-    assert_close(states.astype(jnp.float32), exact.bind(params).states(on_device(batch())), tolerance=0.05)
+    assert_close(states.astype(jnp.float32), exact.bind(params).predict(on_device(batch())).states_BTD, tolerance=0.05)
 
 
 def test_dropout_draws_by_key_and_layer():
@@ -155,10 +155,10 @@ def test_dropout_draws_by_key_and_layer():
     definition, params = drawn(config)
     values = on_device(batch())
     model = definition.bind(params)
-    one, again, other = (model.states(values, jax.random.key(seed)) for seed in (0, 0, 1))
+    one, again, other = (model.predict(values, jax.random.key(seed)).states_BTD for seed in (0, 0, 1))
     np.testing.assert_array_equal(one, again)
     assert bool((one != other).any())
-    np.testing.assert_array_equal(model.states(values), drawn()[0].bind(params).states(values))
+    np.testing.assert_array_equal(model.predict(values).states_BTD, drawn()[0].bind(params).predict(values).states_BTD)
 
 
 @pytest.mark.parametrize("scan", [True, False])
@@ -178,11 +178,6 @@ def test_each_layer_drops_other_elements(scan):
             kept[part] = {**same[part], kernel: same[part][kernel] * (jnp.arange(2) == layer).reshape(shape)}
         encoder = {**params["encoder"], "blocks": kept}
         model = definition.bind({**params, "encoder": encoder})
-        return model.encode(
-            values["encoder_input_tokens"],
-            values["encoder_segment_ids"],
-            values["encoder_positions"],
-            jax.random.key(3),
-        )
+        return model.encode(values, jax.random.key(3)).states_BSE
 
     assert bool((only(0) != only(1)).any())

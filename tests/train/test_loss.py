@@ -9,6 +9,8 @@ import pytest
 from tiny import DATA, assert_close, batch, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
+from t2c_jax.models.pointer import Copying
+from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.loss import chunked_sums, token_sums
 from t2c_jax.train.step import loss_sums
 
@@ -22,6 +24,10 @@ def inputs(dtype=jnp.float32):
     targets = jnp.asarray(draw.integers(0, V, (B, T)), jnp.int32)
     weights = jnp.asarray(draw.integers(0, 2, (B, T)) * draw.uniform(0.5, 2, (B, T)), jnp.float32)
     return states, table, targets, weights
+
+
+def chunked(states, table, targets, weights, **options):
+    return chunked_sums(Prediction(states, table, None), targets, weights, **options)
 
 
 def whole(states, table, targets, weights, **options):
@@ -45,9 +51,9 @@ def test_chunked_is_whole(chunk, label_smoothing, z_loss):
     options = {"label_smoothing": label_smoothing, "z_loss": z_loss}
     arguments = inputs()
     expected = gradients(functools.partial(whole, **options), *arguments)
-    found = gradients(functools.partial(chunked_sums, chunk=chunk, **options), *arguments)
+    found = gradients(functools.partial(chunked, chunk=chunk, **options), *arguments)
     assert_close(found, expected, tolerance=1e-5)  # the same float32 terms, summed in another order
-    without_gradient = jax.jit(functools.partial(chunked_sums, chunk=chunk, **options))(*arguments)
+    without_gradient = jax.jit(functools.partial(chunked, chunk=chunk, **options))(*arguments)
     assert_close(without_gradient, expected[1], tolerance=1e-5)
 
 
@@ -55,7 +61,7 @@ def test_chunked_is_whole_in_bfloat16():
     """Products in half precision, sums and the table's gradient in float32."""
     options = {"label_smoothing": 0.1, "z_loss": 1e-3}
     arguments = inputs(jnp.bfloat16)
-    (d_states, d_table), sums = gradients(functools.partial(chunked_sums, chunk=4, **options), *arguments)
+    (d_states, d_table), sums = gradients(functools.partial(chunked, chunk=4, **options), *arguments)
     assert (d_states.dtype, d_table.dtype) == (jnp.bfloat16, jnp.float32)
     (exact_states, exact_table), exact = gradients(functools.partial(whole, **options), *arguments)
     assert_close(sums, exact, tolerance=1e-5)
@@ -89,8 +95,8 @@ def test_tokens_without_weight_count_for_nothing():
     options = {"chunk": 4, "label_smoothing": 0.1, "z_loss": 1e-2}
     other = jnp.where(weights > 0, targets, (targets + 1) % V)
     assert_close(
-        gradients(functools.partial(chunked_sums, **options), states, table, targets, weights),
-        gradients(functools.partial(chunked_sums, **options), states, table, other, weights),
+        gradients(functools.partial(chunked, **options), states, table, targets, weights),
+        gradients(functools.partial(chunked, **options), states, table, other, weights),
         tolerance=0,
     )
 
@@ -126,7 +132,50 @@ def test_logits_exist_a_chunk_at_a_time():
     targets, weights = jax.ShapeDtypeStruct((B, 96), jnp.int32), jax.ShapeDtypeStruct((B, 96), jnp.float32)
 
     def objective(states, table, targets, weights):
-        return chunked_sums(states, table, targets, weights, chunk=4, label_smoothing=0.1, z_loss=1e-3)["loss"]
+        return chunked(states, table, targets, weights, chunk=4, label_smoothing=0.1, z_loss=1e-3)["loss"]
 
     program = jax.jit(jax.grad(objective, argnums=(0, 1))).lower(states, table, targets, weights).compile()
     assert program.memory_analysis().temp_size_in_bytes < B * 96 * V * 4
+
+
+S = 7
+
+
+def copying(gate, scores, tokens):
+    return Copying(jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate), jax.nn.softmax(scores, axis=-1), tokens)
+
+
+@pytest.mark.parametrize("chunk", [1, 4, 12])
+def test_the_mixture_is_its_formula(chunk):
+    """Loss, accuracy and every gradient of the chunked mixture are those of the whole distribution, written out."""
+    states, table, targets, weights = inputs()
+    draw = np.random.default_rng(1)
+    gate = jnp.asarray(draw.normal(0, 2, (B, T)), jnp.float32)
+    scores = jnp.asarray(draw.normal(0, 2, (B, T, S)), jnp.float32)
+    tokens = jnp.asarray(draw.integers(0, 9, (B, S)), jnp.int32)
+    targets = jnp.where(targets < V // 2, targets % 9, targets)  # half of them among the source's tokens
+    options = {"label_smoothing": 0.1, "z_loss": 1e-2}
+
+    def written_out(states, table, gate, scores):
+        logits = jnp.einsum("btd,vd->btv", states, table)
+        held = jax.nn.one_hot(tokens, V)
+        pointed = jnp.einsum("bts,bsv->btv", jax.nn.softmax(scores, axis=-1), held)
+        share = jax.nn.sigmoid(gate)[..., None]
+        p = share * jax.nn.softmax(logits, axis=-1) + (1 - share) * pointed
+        nll = -jnp.log(jnp.take_along_axis(p, targets[..., None], axis=-1)[..., 0])
+        log_z = jax.nn.logsumexp(logits, axis=-1)
+        loss = 0.9 * nll + 0.1 * (log_z - logits.mean(-1)) + 1e-2 * log_z**2
+        return (loss * weights).sum(), ((nll * weights).sum(), ((p.argmax(-1) == targets) * weights).sum())
+
+    def ours(states, table, gate, scores):
+        prediction = Prediction(states, table, copying(gate, scores, tokens))
+        sums = chunked_sums(prediction, targets, weights, chunk=chunk, **options)
+        return sums["loss"], (sums["nll"], sums["correct"])
+
+    arguments = (states, table, gate, scores)
+    expected, found = (
+        jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2, 3), has_aux=True))(*arguments) for f in (written_out, ours)
+    )
+    assert float(expected[0][1][1]) > 0, "some are right"
+    assert_close(found, expected, tolerance=2e-5)  # the same float32 terms, summed in another order
+    assert_close(jax.jit(ours)(*arguments), expected[0], tolerance=2e-5)

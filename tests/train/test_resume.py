@@ -14,7 +14,7 @@ from tiny import assert_same
 
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
-from t2c_jax.data.tokenizer import Tokenizer
+from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.loop import about
 from t2c_jax.train.step import Compiled
@@ -32,9 +32,9 @@ def state_of(path):
     """The last state of a run, on one device."""
     workdir = Workdir(path)
     experiment = replace(configs.load(str(workdir.config)), mesh=configs.MeshConfig(1, 1, 1))
-    tokenizer = Tokenizer.load(workdir.tokenizer)
-    compiled = Compiled(experiment, tokenizer.vocab_size, meshes.make_mesh(experiment, jax.devices()[:1]))
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizer), read_only=True)
+    tokenizers = Tokenizers.load(workdir.tokenizer)
+    compiled = Compiled(experiment, tokenizers.target.vocab_size, meshes.make_mesh(experiment, jax.devices()[:1]))
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
     assert checkpoints.steps()[-1] == STEPS
     state = checkpoints.restore(STEPS, compiled.abstract_state_on_mesh())
     losses = {step: checkpoints.loss(step) for step in checkpoints.steps()}

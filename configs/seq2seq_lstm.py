@@ -1,0 +1,62 @@
+"""Deep LSTMs without attention: Sutskever, Vinyals, Le 2014, "Sequence to Sequence Learning with Neural Networks".
+
+t2c run --config configs/seq2seq_lstm.py --workdir runs/seq2seq_lstm
+t2c run --config configs/seq2seq_lstm.py --workdir runs/seq2seq_lstm_1 --config.seed=1
+t2c evaluate --workdir runs/seq2seq_lstm --with runs/seq2seq_lstm_1
+
+Section 3: a deep unidirectional LSTM reads the source last word first (3.3) and hands its states to another, which
+writes the target; weights from U(-0.08, 0.08), gradient descent at 0.7 without momentum, halved every half epoch after
+the fifth of 7.5 epochs, gradients of norm over 5 scaled down, batches of 128 (3.4); beam search, and ensembles that
+average the members' probabilities (3.6). The paper's effects on WMT'14 English to French, BLEU: reversal 26.2 to 30.6,
+five members 30.6 to 34.8; its four layers of 1000 units on eight GPUs for ten days are two of 256 for an hour of a CPU
+here. Clipping is of the mean over tokens here, of the mean over pairs there, hence the norm of 0.5 for some ten times
+as many. Without attention or copying expect the form of Python, not the names in the text.
+"""
+
+from ml_collections import ConfigDict
+
+from t2c_jax import config as schema
+
+EPOCH = 66  # batches in a pass over the standard library's pairs
+
+
+def get_config() -> ConfigDict:
+    """On the standard library of the Python at hand."""
+    config = schema.default()
+    config.tokenizer.vocab_size = 4096
+
+    config.model.encoder = "lstm"
+    config.model.decoder = "lstm"
+    config.model.width = 256
+    config.model.encoder_layers = 2
+    config.model.decoder_layers = 2
+    config.model.tied_embeddings = False
+    config.model.uniform_init = 0.08
+    config.model.dropout = 0.0
+    config.model.recurrent.width = 256
+    config.model.recurrent.bidirectional = False
+    config.model.recurrent.bridge = "copy"
+    config.model.recurrent.attention = "none"
+    config.model.recurrent.input_feeding = False
+
+    config.data.reverse_source = True
+    config.data.pack = False
+    config.data.encoder_length = 96
+    config.data.decoder_length = 128
+    config.data.batch_size = 128
+
+    config.optimizer.name = "sgd"
+    config.optimizer.learning_rate = 0.7
+    config.optimizer.weight_decay = 0.0
+    config.optimizer.clip_norm = 0.5
+    config.optimizer.warmup_steps = 0
+    config.optimizer.schedule = "step_decay"
+    config.optimizer.decay_start = 5 * EPOCH
+    config.optimizer.decay_every = EPOCH // 2
+    config.optimizer.decay_factor = 0.5
+    config.train.steps = 15 * EPOCH // 2
+    config.train.z_loss = 0.0
+    config.decode.beam_size = 12
+    config.decode.max_tokens = 128
+    config.evaluate.max_examples = 256
+    return config

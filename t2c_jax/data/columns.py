@@ -1,0 +1,71 @@
+"""Ragged arrays on disk: ``NAME.npy`` holds all values end to end, ``NAME.offsets.npy`` where each item begins."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+
+
+class Column:
+    """A ragged array: item i is ``values[offsets[i]:offsets[i + 1]]``."""
+
+    def __init__(self, values: np.ndarray, offsets: np.ndarray) -> None:
+        self.values, self.offsets = values, offsets
+
+    def __len__(self) -> int:
+        return len(self.offsets) - 1
+
+    def __getitem__(self, i: int) -> np.ndarray:
+        return self.values[self.offsets[i] : self.offsets[i + 1]]
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Length of each item, int64."""
+        return np.diff(self.offsets)
+
+    @classmethod
+    def of(cls, items: Iterable[Sequence[int]], dtype: type[np.unsignedinteger]) -> Column:
+        """A column in memory."""
+        arrays = [np.asarray(item, dtype) for item in items]
+        return cls(np.concatenate([np.zeros(0, dtype), *arrays]), _offsets([len(array) for array in arrays]))
+
+    @classmethod
+    def open(cls, directory: Path, name: str) -> Column:
+        """Maps ``directory/name.npy``; its offsets are read."""
+        values = np.load(directory / f"{name}.npy", mmap_mode="r")
+        return cls(values, np.load(directory / f"{name}.offsets.npy"))
+
+
+class ColumnWriter:
+    """Writes a column as it comes, in memory that does not grow with its values."""
+
+    def __init__(self, directory: Path, name: str, dtype: type[np.unsignedinteger]) -> None:
+        self._offsets_path = directory / f"{name}.offsets.npy"
+        self._file = (directory / f"{name}.npy").open("wb")
+        self._dtype, self._lengths = np.dtype(dtype), list[int]()
+        self._write_header()
+
+    def _write_header(self) -> None:  # numpy pads it, so that it keeps its size as the first axis grows
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": (sum(self._lengths),)}
+        np.lib.format.write_array_header_1_0(self._file, header)
+
+    def extend(self, items: Iterable[np.ndarray]) -> None:
+        """Appends items."""
+        for item in items:
+            self._file.write(item.astype(self._dtype).tobytes())
+            self._lengths.append(len(item))
+
+    def __enter__(self) -> ColumnWriter:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._file:
+            self._file.seek(0)
+            self._write_header()
+        np.save(self._offsets_path, _offsets(self._lengths))
+
+
+def _offsets(lengths: Sequence[int]) -> np.ndarray:
+    return np.concatenate([np.zeros(1, np.int64), np.cumsum(lengths, dtype=np.int64)])

@@ -1,0 +1,99 @@
+"""Checkpoints to a generator: one of a run, or several of it and of others as an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jax
+from jax.sharding import Mesh
+
+from t2c_jax import config as configs
+from t2c_jax import mesh as meshes
+from t2c_jax.config import Experiment
+from t2c_jax.data.inputs import inputs
+from t2c_jax.data.objectives import translate
+from t2c_jax.data.prepare import Tokens, inverse_frequency
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.decode.generate import Generator, Member
+from t2c_jax.errors import UserError
+from t2c_jax.models.functional import Definition
+from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.loop import about
+from t2c_jax.workdir import Workdir
+
+
+def load_generator(
+    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = ()
+) -> tuple[list[str], Generator]:
+    """A generator over a checkpoint, the best one by default, averaged with others where they are named.
+
+    Args:
+      experiment: of the run in ``workdir``.
+      workdir: holds tokenizer and checkpoints.
+      step: the checkpoint.
+      others: ``DIR``, ``DIR@STEP`` or ``@STEP``: of another run the best or a given checkpoint, or another of this one.
+
+    Returns:
+      The members' names, this run's step first, and the generator.
+
+    Raises:
+      UserError: no such run or checkpoint, or one over another tokenizer or with another kind of input.
+    """
+    mesh = meshes.make_mesh(experiment)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    chosen, member = _member(experiment, workdir, tokenizers, mesh, step)
+    named, members = [str(chosen)], [member]
+    for other in others:
+        directory, _, at = other.rpartition("@") if "@" in other else (other, "", "")
+        if at and not at.isdigit():
+            raise UserError(f"--with {other}: '{at}' is no step; write DIR, DIR@STEP or @STEP")
+        run = Workdir(Path(directory)) if directory else workdir
+        if not run.config.is_file():
+            raise UserError(f"--with {other}: '{run.path}' holds no run")
+        settings = configs.load(str(run.config)) if directory else experiment
+        theirs = Tokenizers.load(run.tokenizer, settings.data.direction)
+        kinds = [(e.data.direction, e.data.prefix, e.data.reverse_source) for e in (settings, experiment)]
+        if theirs.digest != tokenizers.digest or kinds[0] != kinds[1]:
+            raise UserError(
+                f"--with {other}: its tokenizer, config.data.direction, prefix or reverse_source is another than this"
+                " run's; members of an ensemble share them"
+            )
+        chosen, member = _member(settings, run, theirs, mesh, int(at) if at else None)
+        named.append(f"{directory}@{chosen}")
+        members.append(member)
+    return named, make_generator(experiment, workdir, tokenizers, members, mesh)
+
+
+def make_generator(
+    experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, members: Sequence[Member], mesh: Mesh
+) -> Generator:
+    """A generator over given parameters, as the config of the run in ``workdir`` says."""
+    bonus_V = None
+    if experiment.decode.idf_weight:
+        frequencies = inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
+        bonus_V = experiment.decode.idf_weight * frequencies
+    objective = translate(tokenizers, experiment.data, copy=any(member.definition.config.copy for member in members))
+    read = inputs(experiment, tokenizers, objective)
+    return Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus_V)
+
+
+def _member(
+    experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh, step: int | None
+) -> tuple[int, Member]:
+    definition = Definition(experiment.model, tokenizers.target.vocab_size)
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+    steps = checkpoints.steps()
+    step = checkpoints.best() if step is None else step
+    if step is None or step not in steps:
+        have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
+        raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
+    abstract: Any = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        definition.abstract_params(),
+        definition.shardings(mesh),
+    )
+    params = checkpoints.restore_params(step, abstract)
+    checkpoints.close()
+    return step, Member(definition, params)

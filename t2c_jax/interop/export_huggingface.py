@@ -1,0 +1,140 @@
+"""A run as a Hugging Face model directory, which ``T5ForConditionalGeneration`` and ``AutoTokenizer`` load as it is."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from safetensors import safe_open
+from safetensors.numpy import save_file
+
+from t2c_jax import console
+from t2c_jax.config import Experiment
+from t2c_jax.errors import UserError
+from t2c_jax.interop import t5
+from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
+from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
+from t2c_jax.interop.trained import Trained
+from t2c_jax.workdir import write_json
+
+WEIGHTS = "model.safetensors"
+QUANTIZATIONS = ("float32",)
+LIBRARY = "transformers"
+
+
+def why_not(experiment: Experiment) -> str | None:
+    """One line on what the format cannot hold of this run, or None."""
+    return t5.why_not_t5(experiment.model)
+
+
+def write(model: Trained, directory: Path, texts: Sequence[str], quantization: str) -> dict[str, Any]:
+    """Writes weights, configs and tokenizer; returns what there is to say of them.
+
+    Args:
+      model: what to write.
+      directory: an empty one.
+      texts: to compare the tokenizers on.
+      quantization: float32.
+    """
+    tokenizer = model.tokenizer
+    tensors = t5.params_to_huggingface(model.config, model.params)
+    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    ids = {"pad": pad_of(tokenizer), "eos": tokenizer.eos, "start": tokenizer.start}
+    write_json(directory / "config.json", t5.config_to_huggingface(model.config, tokenizer.vocab_size, **ids))
+    write_json(directory / "generation_config.json", _generation(model, **ids))
+    compared, _ = write_tokenizer(model, directory, texts)
+    return {"tensors": len(tensors), "tokenizer": compared}
+
+
+def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, Any]:
+    """The run's search in their words.
+
+    Their scores are divided by length**length_penalty as ours are, and ``early_stopping="never"`` is our exact bound.
+    What they do otherwise: an answer that max_new_tokens cuts competes with those that ended; ours come behind them.
+    """
+    decode, config = model.experiment.decode, model.config
+    values: dict[str, Any] = {
+        "do_sample": False,
+        "num_beams": decode.beam_size,
+        "max_new_tokens": decode.max_tokens,
+        "pad_token_id": pad,
+        "eos_token_id": eos,
+        "decoder_start_token_id": start,
+    }
+    if decode.beam_size > 1:
+        values |= {"length_penalty": decode.length_penalty, "early_stopping": "never"}
+    if config.decoder_layers > config.encoder_layers:
+        values["use_cache"] = False
+        console.warn(
+            "transformers 5 makes a cache of as many layers as the encoder has, and fails with a deeper decoder; so"
+            " generation_config.json says use_cache=false, which is slow"
+        )
+    if decode.idf_weight:
+        console.warn("config.decode.idf_weight is no part of the export: transformers knows no such bonus")
+    return values
+
+
+def check(model: Trained, directory: Path, expected: Reference, quantization: str) -> dict[str, Any]:
+    """Compares the written directory with the run's model.
+
+    With ``transformers`` and ``torch`` installed they do what a user would do: load, tokenize, score, generate.
+    Without, the weights are read back under their names and run by our model, which proves the file, not the loading.
+
+    Raises:
+      UserError: they are not the same.
+    """
+    if all(importlib.util.find_spec(name) for name in ("transformers", "torch")):
+        found, by = _by_transformers(model, directory, expected), "transformers"
+    else:
+        found, by = _read_back(model, directory, expected), "reading the weights back"
+    demand(found, by)
+    return {"by": by, **found}
+
+
+def _by_transformers(model: Trained, directory: Path, expected: Reference) -> dict[str, Any]:
+    import torch
+    import transformers
+
+    transformers.utils.logging.disable_progress_bar()
+    theirs: Any = transformers.T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).eval()
+    log_p: list[np.ndarray] = []
+    eos, start, pad = model.tokenizer.eos, model.tokenizer.start, pad_of(model.tokenizer)
+    source_NS, there_NS = padded(expected.sources, pad)
+    read = {"input_ids": torch.from_numpy(source_NS).long(), "attention_mask": torch.from_numpy(there_NS).long()}
+    with torch.no_grad():
+        for part in (expected.targets[: expected.prompts], expected.greedy):
+            fed_NT, _ = padded(shifted(part, start), pad)
+            logits = theirs(**read, decoder_input_ids=torch.from_numpy(fed_NT).long()).logits
+            log_p_NTV = torch.log_softmax(logits.float(), dim=-1).numpy()
+            log_p += [row[: len(target)] for row, target in zip(log_p_NTV, part, strict=True)]
+        answers = theirs.generate(**read, num_beams=1, max_new_tokens=STEPS, length_penalty=None, early_stopping=None)
+    greedy = [upto(row[1:], eos) for row in answers.numpy()]
+    return {**compare(expected, log_p, greedy), "version": transformers.__version__}
+
+
+def _read_back(model: Trained, directory: Path, expected: Reference) -> dict[str, Any]:
+    values = json.loads((directory / "config.json").read_text("utf-8"))
+    with safe_open(directory / WEIGHTS, "numpy") as file:
+        names = set(file.keys())
+        config = t5.config_from_huggingface(values, names)
+        params = t5.params_from_huggingface(config, file.get_tensor, names)
+    if names:
+        raise UserError(f"the written weights hold a tensor that nothing reads: {min(names)}; please report it")
+    return compare(expected, *repeated(config, params, model.tokenizer, expected))
+
+
+def usage(model: Trained) -> str:
+    """Python that loads the directory and answers ``text``."""
+    return """
+from transformers import AutoTokenizer, T5ForConditionalGeneration
+
+directory = "."  # where this file lies
+tokenizer = AutoTokenizer.from_pretrained(directory)
+model = T5ForConditionalGeneration.from_pretrained(directory)
+answer = model.generate(**tokenizer(text, return_tensors="pt"))
+print(tokenizer.decode(answer[0], skip_special_tokens=True))
+"""

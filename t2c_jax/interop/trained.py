@@ -1,0 +1,55 @@
+"""A trained model with all that goes with it into another format."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from t2c_jax.config import Experiment, ModelConfig
+from t2c_jax.data.objectives import Translate
+from t2c_jax.data.tokenizer import Tokenizer, Tokenizers
+from t2c_jax.models.functional import Params
+from t2c_jax.workdir import Workdir
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A checkpoint of a run.
+
+    Attributes:
+      experiment: the run's config.
+      workdir: where it lies.
+      step: of the checkpoint.
+      params: float32 arrays on the host.
+      tokenizers: the run's.
+      objective: what surrounds its sources and targets.
+    """
+
+    experiment: Experiment
+    workdir: Workdir
+    step: int
+    params: Params
+    tokenizers: Tokenizers
+    objective: Translate
+
+    @property
+    def config(self) -> ModelConfig:
+        """The model's section."""
+        return self.experiment.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The one for both sides; ``why_not`` of the formats refuses models with two."""
+        return self.tokenizers.target
+
+
+def why_not(experiment: Experiment) -> str | None:
+    """One line on what no format here can hold of this run, or None."""
+    model = experiment.model
+    for side in ("encoder", "decoder"):
+        if getattr(model, side) != "transformer":
+            return f"config.model.{side}={getattr(model, side)} cannot be exported; transformer can"
+    if model.copy:
+        return "config.model.copy=True cannot be exported: other engines have no copying head; train with copy=False"
+    if experiment.data.reverse_source:
+        return "config.data.reverse_source=True cannot be exported: other tokenizers read forwards only"
+    return None

@@ -1,0 +1,44 @@
+"""What of a beam becomes a prompt's candidates."""
+
+import numpy as np
+
+from t2c_jax.config import DecodeConfig
+from t2c_jax.data.inputs import Source
+from t2c_jax.decode.generate import Generator
+from t2c_jax.decode.search import Hypotheses
+
+LETTERS = " .abc"  # ids 0 and 1 are silent
+
+
+class Letters:
+    def decode(self, ids: list[int]) -> str:
+        return "".join(LETTERS[i] for i in ids if i > 1)
+
+
+class Reader:
+    def read(self, sources: list[str]) -> list[Source]:
+        return [Source(np.array([2]), 1, False) for _ in sources]
+
+
+class Canned(Generator):
+    """Answers every prompt with the same four hypotheses."""
+
+    def __init__(self, finished: list[bool]) -> None:
+        self.inputs, self.tokenizer, self.decode = Reader(), Letters(), DecodeConfig()
+        tokens = np.array([[3, 1, 0], [3, 0, 1], [2, 2, 1], [4, 4, 4]])
+        self._found = Hypotheses(tokens[None], np.array([[-0.5, -0.6, -0.7, -0.8]]), np.array([finished]))
+
+    def _run(self, prompts: object) -> Hypotheses:
+        return self._found
+
+
+def test_finished_hypotheses_best_first_and_each_text_once():
+    (answer,) = Canned([True, True, True, False]).generate(["x"])
+    assert (answer.code, answer.finished, answer.score) == ("b", True, -0.5)
+    assert answer.candidates == ("b", "aa")
+
+
+def test_without_a_finished_hypothesis_the_best_one_is_the_answer():
+    (answer,) = Canned([False] * 4).generate(["x"])
+    assert (answer.code, answer.finished) == ("b", False)
+    assert answer.candidates == ("b",)

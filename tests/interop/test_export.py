@@ -1,0 +1,205 @@
+"""``t2c export``: directories that other libraries load, the proof that they are the model, and what is refused."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_run import main, prepared  # noqa: F401
+
+from t2c_jax import config as configs
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.interop import export_huggingface, t5
+from t2c_jax.interop.tokenizer_json import STRINGS
+from t2c_jax.models.functional import Definition
+from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.loop import about
+from t2c_jax.workdir import Workdir, write_json
+
+STEP = 7
+
+
+def checkpoint(workdir: Path, **model):
+    """Gives a prepared workdir a checkpoint with parameters as drawn, of a model with some values changed."""
+    run = Workdir(workdir)
+    experiment = configs.load(str(run.config), [])
+    experiment = replace(experiment, model=replace(experiment.model, **model))
+    write_json(run.config, configs.to_dict(experiment))
+    tokenizers = Tokenizers.load(run.tokenizer)
+    params = jax.jit(Definition(experiment.model, tokenizers.target.vocab_size).init)(jax.random.key(0))
+    checkpoints = Checkpoints(run.checkpoints, about(experiment, tokenizers))
+    checkpoints.save(STEP, {"step": np.zeros((), np.int32), "params": params}, None)
+    checkpoints.close()
+    return experiment, tokenizers.target
+
+
+@pytest.fixture
+def run(prepared):  # noqa: F811
+    return prepared[1]
+
+
+def exported(capsys, workdir, output, *arguments):
+    capsys.readouterr()
+    assert main("export", "--workdir", workdir, "--output", output, "--json", *arguments) == 0
+    return json.loads(capsys.readouterr().out)
+
+
+def refused(capsys, workdir, output, *arguments):
+    capsys.readouterr()
+    assert main("export", "--workdir", workdir, "--output", output, *arguments) == 2
+    return capsys.readouterr().err.splitlines()[-1]
+
+
+def test_hugging_face_loads_it_and_answers_the_same(run, tmp_path, capsys):
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    experiment, tokenizer = checkpoint(run, position="t5", encoder_layers=2)
+    result = exported(capsys, run, tmp_path / "out", "--to", "huggingface")
+    found = result["parity"]
+    assert found["by"] == "transformers"
+    assert found["largest_log_prob_difference"] < 1e-5  # two shallow float32 programs
+    assert found["greedy_identical"] == found["prompts"] == 8
+    assert result["step"] == STEP
+    assert result["tokenizer"] == {"texts": len(STRINGS) + 2 * 12, "different": 0}
+    assert set(result["files"]) == {
+        "README.md",
+        "config.json",
+        "generation_config.json",
+        "model.safetensors",
+        "spm.model",
+        "tokenizer.json",
+        "tokenizer_config.json",
+    }
+    model = transformers.T5ForConditionalGeneration.from_pretrained(tmp_path / "out")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    text = "def f(x)\n    \tReturn </s> of \u2581 <pad> the \U0001f642."
+    ids = tokenizer.encode_batch([text])[0].tolist()
+    assert theirs(text).input_ids == [*ids, tokenizer.eos]
+    assert theirs.decode([*ids, tokenizer.eos], skip_special_tokens=True) == text
+    assert (theirs.pad_token_id, theirs.eos_token_id, theirs.unk_token_id) == (0, 1, 2)
+    settings = model.generation_config
+    assert (settings.num_beams, settings.length_penalty, settings.early_stopping) == (2, 1.0, "never")
+    assert settings.max_new_tokens == experiment.decode.max_tokens
+    batch = theirs([text, "Return."], return_tensors="pt", padding=True)
+    with torch.no_grad():
+        assert model.generate(**batch).shape[0] == 2
+
+
+def test_without_transformers_the_weights_are_read_back(run, tmp_path, capsys, monkeypatch):
+    checkpoint(run, position="t5", activation="relu", tied_embeddings=False)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    result = exported(capsys, run, tmp_path / "out", "--to", "huggingface")
+    assert result["parity"]["by"] == "reading the weights back"
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"]
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "by reading the weights back" in card
+
+
+def test_the_card_says_what_it_is_made_of(run, tmp_path, capsys):
+    checkpoint(run, position="t5")
+    shutil.rmtree(run / "evaluations", ignore_errors=True)
+    exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "corpus.jsonl" in card
+    assert "96 train, 12 dev, 12 test" in card
+    assert "None were measured." in card
+    assert "the prefix 'Write: '" in card
+
+
+def test_the_prefix_is_the_tokenizers_to_add(run, tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    _, tokenizer = checkpoint(run, position="t5")
+    exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
+    prefix, text = (ids.tolist() for ids in tokenizer.encode_batch(["Write: ", "the sum"]))
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
+    assert theirs("the sum").input_ids == [*prefix, *text, tokenizer.eos]
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        {"position": "t5", "scale_attention": False},
+        {"position": "t5", "activation": "relu", "tied_embeddings": False, "head_width": 6},
+        {"position": "rope", "scale_tied_output": False, "activation": "gelu", "norm_epsilon": 1e-3},
+        {"position": "rope", "activation": "gated_silu", "rope_theta": 500.0},
+    ],
+    ids=str,
+)
+def test_ctranslate2_loads_it_and_answers_the_same(model, run, tmp_path, capsys):
+    pytest.importorskip("ctranslate2")
+    checkpoint(run, **model)
+    result = exported(capsys, run, tmp_path / "out", "--to", "ctranslate2")
+    assert result["parity"]["largest_log_prob_difference"] < 1e-4
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"]
+    assert {"model.bin", "config.json", "shared_vocabulary.json", "tokenizer.json", "README.md"} <= set(result["files"])
+
+
+def test_the_cards_own_words_work(run, tmp_path, capsys):
+    pytest.importorskip("ctranslate2")
+    checkpoint(run)
+    exported(capsys, run, tmp_path / "out", "--to", "ctranslate2")
+    card = (tmp_path / "out" / "README.md").read_text()
+    program = (
+        card.split("```python")[1].split("```")[0].replace('directory = "."', f"directory = {str(tmp_path / 'out')!r}")
+    )
+    assert len(program.splitlines()) > 8
+    exec(compile(program, "README.md", "exec"), {})
+
+
+def test_int8_is_measured_and_smaller(run, tmp_path, capsys):
+    pytest.importorskip("ctranslate2")
+    checkpoint(run, width=64)
+    whole = exported(capsys, run, tmp_path / "float32", "--to", "ctranslate2")
+    small = exported(capsys, run, tmp_path / "int8", "--to", "ctranslate2", "--quantization", "int8")
+    assert 1e-5 < small["parity"]["largest_log_prob_difference"] < 1.0
+    assert small["files"]["model.bin"] < whole["files"]["model.bin"] / 2
+    assert "(int8)" in (tmp_path / "int8" / "README.md").read_text()
+
+
+@pytest.mark.parametrize(
+    ("to", "arguments", "message"),
+    [
+        ("huggingface", [], "config.model.position=rope is not in T5's format; train with config.model.position=t5"),
+        ("huggingface", ["--quantization", "int8"], "--quantization int8 is not for --to huggingface"),
+        ("ctranslate2", ["--config.data.reverse_source=True"], "reverse_source=True cannot be exported"),
+        ("ctranslate2", ["--config.model.copy=True"], "copy=True cannot be exported"),
+        ("ctranslate2", ["--config.model.decoder=lstm"], "config.model.decoder=lstm cannot be exported"),
+        ("ctranslate2", ["--step", "3"], "has no checkpoint 3; it has 7"),
+    ],
+)
+def test_what_cannot_be_is_refused(to, arguments, message, run, tmp_path, capsys):
+    checkpoint(run)
+    assert message in refused(capsys, run, tmp_path / "out", "--to", to, *arguments)
+    assert not list(tmp_path.glob("*out*"))
+
+
+def test_a_directory_with_something_in_it_is_left_alone(run, tmp_path, capsys):
+    checkpoint(run)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "kept").write_text("mine")
+    assert "exists and is not empty" in refused(capsys, run, tmp_path / "out", "--to", "ctranslate2")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
+    assert "exists and is not empty" in refused(capsys, run, tmp_path / "out" / "kept", "--to", "ctranslate2")
+
+
+def test_without_ctranslate2_one_line_says_what_to_install(run, tmp_path, capsys, monkeypatch):
+    checkpoint(run)
+    monkeypatch.setitem(__import__("sys").modules, "ctranslate2.specs", None)
+    assert "pip install 't2c-jax[export]'" in refused(capsys, run, tmp_path / "out", "--to", "ctranslate2")
+
+
+def test_an_export_that_is_not_the_model_leaves_nothing(run, tmp_path, capsys, monkeypatch):
+    checkpoint(run, position="t5")
+    honest = t5.params_to_huggingface
+
+    def wrong(config, params):
+        tensors = honest(config, params)
+        tensors["decoder.final_layer_norm.weight"] = tensors["decoder.final_layer_norm.weight"] * np.float32(1.01)
+        return tensors
+
+    monkeypatch.setattr(export_huggingface.t5, "params_to_huggingface", wrong)
+    said = refused(capsys, run, tmp_path / "out", "--to", "huggingface")
+    assert "the exported model is not the same by" in said
+    assert not list(tmp_path.glob("*out*"))
