@@ -27,7 +27,7 @@ from t2c_jax.errors import UserError, nearest
 from t2c_jax.interop import tokenizer as tokenizers_in
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights, read_json
 from t2c_jax.models.functional import Definition, count
-from t2c_jax.train.checkpoint import Checkpoints, flat
+from t2c_jax.train.checkpoint import flat, save_params
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
 
@@ -87,9 +87,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
 
     shutil.rmtree(workdir.checkpoints, ignore_errors=True)  # of an import that did not come to its end
     counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)))
-    checkpoints.save_params(0, _moved(params))
-    checkpoints.close()
+    save_params(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)), _moved(params))
     with disk_errors(workdir.config):
         write_json(workdir.config, to_dict(experiment))  # last: with it the import stands
     _show(source, workdir, counts)

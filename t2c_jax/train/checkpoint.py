@@ -66,9 +66,9 @@ class Checkpoints:
         )
         self._manager = self._open()
 
-    def _open(self, state_handler: Any = None) -> ocp.CheckpointManager:
+    def _open(self) -> ocp.CheckpointManager:
         handlers = {
-            "state": state_handler or ocp.StandardCheckpointHandler(),
+            "state": ocp.StandardCheckpointHandler(),
             "about": ocp.JsonCheckpointHandler(),
             "window": ocp.JsonCheckpointHandler(),
         }
@@ -130,38 +130,6 @@ class Checkpoints:
                 metrics=None if loss is None else {"loss": loss},
                 force=True,
             )
-
-    def save_params(self, step: int, params: Any) -> None:
-        """Writes parameters without a state around them, and waits.
-
-        Arrays are written one after the other, in chunks of 16 MB, into files of 32 MB: a chunk is compressed in
-        memory, and a file kept there until it is full. All at once, that takes the parameters' room over again.
-
-        Args:
-          step: names the checkpoint.
-          params: nested dicts of arrays of ``jax``; those of NumPy would be copied first.
-
-        Raises:
-          UserError: the write hit a full or forbidden disk.
-        """
-        limit = max(leaf.nbytes for leaf in jax.tree.leaves(params)) + 2**20
-        # The step is an array of jax too: NumPy's have another writer, and the two lose each other's files.
-        state = {"step": jax.device_put(np.full((), step, np.int32)), "params": params}
-        chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=2**24), to_nested(state))
-        self._manager.close()
-        self._manager = self._open(ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9))
-        with _disk_errors(self.directory):
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.PyTreeSave(to_nested(state), chunks, ocdbt_target_data_file_size=2**25),
-                    about=ocp.args.JsonSave(self._about),
-                    window=ocp.args.JsonSave({"steps": []}),
-                ),
-                force=True,
-            )
-            self._manager.close()
-        self._manager = self._open()
 
     def wait(self) -> None:
         """Until everything is on disk.
@@ -322,6 +290,43 @@ class Checkpoints:
         """
         with _disk_errors(self.directory):
             self._manager.close()
+
+
+def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
+    """Writes checkpoint 0 of parameters without a state around them, as ``Checkpoints`` reads it, and waits.
+
+    Arrays are written one after the other, in chunks of 16 MB, into files of 32 MB: a chunk is compressed in memory,
+    and a file kept there until it is full. All at once, that takes the parameters' room over again.
+
+    Args:
+      directory: ``WORKDIR/checkpoints``, without a checkpoint 0.
+      about: what must agree between the checkpoint and who reads it, as plain JSON values.
+      params: nested dicts of arrays of ``jax``; those of NumPy would be copied first.
+
+    Raises:
+      UserError: the write hit a full or forbidden disk.
+    """
+    # The step is an array of jax too: NumPy's have another writer, and the two lose each other's files.
+    state = {"step": jax.device_put(np.zeros((), np.int32)), "params": params}
+    limit = max(leaf.nbytes for leaf in jax.tree.leaves(params)) + 2**20
+    handlers = {
+        "state": ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9),
+        "about": ocp.JsonCheckpointHandler(),
+        "window": ocp.JsonCheckpointHandler(),
+    }
+    items = ocp.args.Composite(
+        state=ocp.args.PyTreeSave(
+            state,
+            jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=2**24), state),
+            ocdbt_target_data_file_size=2**25,
+        ),
+        about=ocp.args.JsonSave(dict(about)),
+        window=ocp.args.JsonSave({"steps": []}),
+    )
+    # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
+    with _disk_errors(directory), ocp.CheckpointManager(directory.absolute(), item_handlers=handlers) as manager:
+        manager.save(0, args=items)
+        manager.wait_until_finished()
 
 
 @contextlib.contextmanager
