@@ -52,7 +52,7 @@ def test_to_dict_is_plain_json():
     assert values["corpus"]["sources"] == ["python:stdlib"]
 
 
-def sections(section: object = Experiment()) -> Iterator[object]:  # noqa: B008 - frozen
+def sections(section: object = Experiment()) -> Iterator[object]:
     """A section and all that are in it, however deep."""
     yield section
     for field in dataclasses.fields(section):
