@@ -83,12 +83,13 @@ def test_a_beam_as_wide_as_the_tree_is_brute_force(alpha, seed):
         np.testing.assert_allclose(found.scores[row, :40], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
 
 
-def plain_beam(toy, row, beams, alpha):
+def plain_beam(toy, row, beams, alpha, bonus_V=None):
     """Beam search as one would write it down, to the last step: no cache, no early end."""
+    bonus_V = np.zeros(toy.vocabulary) if bonus_V is None else bonus_V
     live, done = [(0.0, ())], []
     for _ in range(toy.steps):
         grown = [
-            (toy.log_p(row, (*tokens, token)), (*tokens, token))
+            (toy.log_p(row, (*tokens, token)) + bonus_V[[*tokens, token]].sum(), (*tokens, token))
             for _, tokens in live
             for token in range(toy.vocabulary)
         ]
@@ -239,7 +240,7 @@ def test_an_ensemble_of_one_is_that_one():
     np.testing.assert_array_equal(step(*arguments, cache, visible)[0], toy.step(*arguments, toy.cache(1), visible)[0])
 
 
-BONUS = np.array([0.0, -2.0, 1.5, 0.0, 3.0], np.float32)
+BONUS = np.array([0.0, 0.5, 1.5, 0.0, 1.0], np.float32)
 
 
 def test_a_bonus_changes_what_greedy_chooses():
@@ -258,24 +259,20 @@ def test_a_bonus_changes_what_greedy_chooses():
         np.testing.assert_allclose(found.scores[row, 0], total, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("alpha", [0.0, 1.0])
-def test_a_beam_ranks_by_the_bonus_too(alpha):
-    """A penalty, so that the early end's bound, which takes what is to come for certain, still holds."""
-    toy = Toy(vocabulary=4, steps=4, batch=3, seed=0)
-    bonus = np.array([-0.5, 0.0, -2.0, -0.1], np.float32)
-    found = jax.device_get(
-        jax.jit(
-            lambda: beam_search(toy.step, toy.cache(108), 3, 4, Rules(bonus_V=bonus), beams=108, length_penalty=alpha)
-        )()
-    )
-    for row in range(3):
-        with_bonus = [
-            (score + sum(bonus[token] for token in sequence) / len(sequence) ** alpha, sequence)
-            for score, sequence in toy.ranked(row, alpha)
-        ]
-        expected = sorted(with_bonus, reverse=True)
-        assert found.tokens[row, :40].tolist() == [padded(sequence, 4) for _, sequence in expected]
-        np.testing.assert_allclose(found.scores[row, :40], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("beams", [1, 2, 4])
+def test_a_beam_ranks_by_the_bonus_too(alpha, beams):
+    """A bonus lets a hypothesis rise as it grows: the early end must wait for those that may."""
+    toy = Toy(vocabulary=5, steps=6, batch=6, seed=7, sharpness=0.7)
+    rules = Rules(bonus_V=BONUS)
+    search = jax.jit(lambda: beam_search(toy.step, toy.cache(beams), 6, 6, rules, beams=beams, length_penalty=alpha))
+    found = jax.device_get(search())
+    for row in range(6):
+        done, live = plain_beam(toy, row, beams, alpha, BONUS)
+        expected = (done + live)[:beams]
+        assert found.finished[row].tolist() == [index < len(done) for index in range(beams)]
+        assert found.tokens[row].tolist() == [padded(tokens, 6) for _, tokens in expected]
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
 
 
 @pytest.mark.parametrize("beams", [1, 3])
