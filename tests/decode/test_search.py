@@ -240,7 +240,7 @@ def test_an_ensemble_of_one_is_that_one():
     np.testing.assert_array_equal(step(*arguments, cache, visible)[0], toy.step(*arguments, toy.cache(1), visible)[0])
 
 
-BONUS = np.array([0.0, 0.5, 1.5, 0.0, 1.0], np.float32)
+BONUS = np.array([0.0, 2.0, 1.5, 0.0, 1.0], np.float32)
 
 
 def test_a_bonus_changes_what_greedy_chooses():
