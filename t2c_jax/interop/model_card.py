@@ -28,7 +28,7 @@ def model_card(
     Args:
       model: what was exported.
       library: that loads it.
-      usage: Python that answers ``text``.
+      usage: Python that answers ``TEXT``, for which an example is put.
       quantization: of the weights.
       tokenizer: how many texts tokenizer.json was tried on, and how many it reads otherwise than the run did.
       parity: what the export's own check found.
@@ -50,8 +50,7 @@ def model_card(
         "## Use",
         "",
         "```python",
-        f"text = {_example(model)!r}",
-        usage.strip(),
+        usage.strip().replace("TEXT", repr(_example(model))),
         "```",
         "",
         f"Sources were at most {data.encoder_length:,} tokens long in training; the run's own search kept"
@@ -81,6 +80,7 @@ def _data(model: Trained) -> list[str]:
     pairs = ", ".join(f"{count:,} {split}" for split, count in card["splits"].items())
     columns = ("name", "repository", "commit", "licence", "pairs")
     rows = [tuple(source.get(column) or "-" for column in columns) for source in card["sources"]]
+    rows = [(Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows]  # cards are published
     lines = [*title, f"Pairs of text and code: {pairs}.", "", *_table(columns, rows)]
     if model.experiment.init_from:
         lines += [

@@ -105,7 +105,7 @@ def test_the_card_says_what_it_is_made_of_and_the_tokenizer_adds_the_prefix(run,
     _, tokenizer = checkpoint(run, position="t5")
     exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "corpus.jsonl" in card
+    assert "| corpus.jsonl |" in card, "where it lay is nobody's business"
     assert "96 train, 12 dev, 12 test" in card
     assert "None were measured." in card
     assert "the prefix 'Write: '" in card
