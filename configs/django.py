@@ -28,7 +28,8 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config.corpus.max_text_chars = 100_000
     config.corpus.max_code_chars = 100_000
     config.corpus.max_line_chars = 100_000
-    config.tokenizer.vocab_size = 4096
+    config.tokenizer.vocab_size = 2048
+    config.tokenizer.split_spaces = True  # "self.name" in a text is "self . name" in the code
     config.tokenizer.sentinels = 0
 
     config.model.encoder = "lstm"
@@ -38,11 +39,11 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config.model.encoder_layers = 1
     config.model.decoder_layers = 1
     config.model.recurrent.width = 256
-    config.model.dropout = 0.3
+    config.model.dropout = 0.25
 
-    config.data.encoder_length = 96
-    config.data.decoder_length = 72
-    config.data.batch_size = 40
+    config.data.encoder_length = 144
+    config.data.decoder_length = 128
+    config.data.batch_size = 16
 
     config.optimizer.learning_rate = 2e-3
     config.optimizer.weight_decay = 0.01
@@ -53,9 +54,11 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config.train.eval_every = 500
     config.train.save_every = 500
     config.train.eval_batches = 100
+    config.train.samples = 0
     config.train.loss_chunk_tokens = 1024
     config.decode.beam_size = 5
-    config.decode.max_tokens = 96
+    config.decode.max_tokens = 160
     config.decode.batch_size = 32
     config.evaluate.split = "dev"
+    config.evaluate.metrics = ("python_match", "exact_match", "bleu")
     return config

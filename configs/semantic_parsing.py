@@ -4,12 +4,12 @@ Attention", sections 3.1 (sequence to sequence), 3.3 (attention) and 4.2 (settin
 t2c run --config configs/semantic_parsing.py:jobs --workdir runs/jobs
 t2c run --config configs/semantic_parsing.py:jobs_plain --workdir runs/jobs_plain
 
-Likewise geo and geo_plain. They read data/jobs/train.jsonl or data/geo/train.jsonl, a JSON object {"text", "code"} a line
-with entities anonymised; for files elsewhere set --config.corpus.sources. The paper's test accuracy with attention and
-without: JOBS 87.1 and 77.9, GEO 84.6 and 72.9. A sixth of the pairs is held out as dev here, and scored.
+Likewise geo and geo_plain. They read data/jobs/train.jsonl or data/geo/train.jsonl, a JSON object {"text", "code"} a
+line with entities anonymised; for files elsewhere set --config.corpus.sources. The paper's test accuracy with attention
+and without: JOBS 87.1 and 77.9, GEO 84.6 and 72.9. A sixth of the pairs is held out as dev here, and scored.
 
-The paper's settings: one LSTM layer of 200 over a reversed question, U(-0.08, 0.08), RMSProp at 0.01 with smoothing 0.95,
-decayed by 0.98 an epoch after the fifth, dropout 0.4, gradients clipped at 5, batches of 20, greedy search.
+The paper's settings: one LSTM layer of 200 over a reversed question, U(-0.08, 0.08), RMSProp at 0.01 with smoothing
+0.95, decayed by 0.98 an epoch after the fifth, dropout 0.4, gradients clipped at 5, batches of 20, greedy search.
 """
 
 from ml_collections import ConfigDict

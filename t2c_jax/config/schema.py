@@ -89,6 +89,9 @@ class TokenizerConfig:
 
     vocab_size: int = knob(8192, "Pieces, specials and sentinels counted in.")
     model_type: Literal["unigram", "bpe"] = knob("bpe", "SentencePiece's algorithm; bpe trains faster on code.")
+    split_spaces: bool = knob(
+        False, "A single space is a piece of its own and no word begins with one: longer, but copied words match."
+    )
     sentinels: int = knob(100, "Sentinel pieces reserved for span corruption.")
     max_sentences: int = knob(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.")
 

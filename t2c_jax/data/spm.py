@@ -130,7 +130,7 @@ def train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
             unk_id=UNK,
             bos_id=-1,
             control_symbols=[f"<extra_id_{k}>" for k in range(config.sentinels)],
-            user_defined_symbols=WHITESPACE,
+            user_defined_symbols=[*WHITESPACE, *([_SPACE] if config.split_spaces else [])],
             max_sentence_length=2**30,  # bytes; the default leaves out whatever is longer than 4192
             input_sentence_size=0,
             num_threads=8,  # unigram's sums depend on the number of threads, so it is not the machine's

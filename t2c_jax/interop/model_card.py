@@ -80,7 +80,9 @@ def _data(model: Trained) -> list[str]:
     pairs = ", ".join(f"{count:,} {split}" for split, count in card["splits"].items())
     columns = ("name", "repository", "commit", "licence", "pairs")
     rows = [tuple(source.get(column) or "-" for column in columns) for source in card["sources"]]
-    rows = [(Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows]  # cards are published
+    rows = [
+        (Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows
+    ]  # cards are published
     lines = [*title, f"Pairs of text and code: {pairs}.", "", *_table(columns, rows)]
     if model.experiment.init_from:
         lines += [

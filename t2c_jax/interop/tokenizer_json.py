@@ -69,7 +69,9 @@ def tokenizer_json(model: bytes, before: Sequence[int] = (), after: Sequence[int
     ids = range(pieces.get_piece_size())
     whitespace = set(WHITESPACE)
     special = [i for i in ids if pieces.is_control(i) or pieces.is_unknown(i)]
-    added = [i for i in ids if pieces.id_to_piece(i) in whitespace]
+    # A space alone is one of them where config.tokenizer.split_spaces made it so: of rank 0, as no character is.
+    space = [i for i in ids if pieces.id_to_piece(i) == "\u2581" and pieces.get_score(i) == 0]
+    added = [i for i in ids if pieces.id_to_piece(i) in whitespace or i in space]
     names = [_spelt(pieces.id_to_piece(i)) for i in ids]
     normal = {names[i]: pieces.get_score(i) for i in ids if not pieces.is_byte(i) and i not in {*special, *added}}
     bpe = all(score == int(score) for score in normal.values())  # ranks, where unigram has log-probabilities

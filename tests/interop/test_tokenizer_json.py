@@ -16,9 +16,9 @@ SOURCES = [path.read_text("utf-8") for path in sorted(Path(t2c_jax.__file__).par
 LETTERS = ["a", "b", "=", "-", " ", "  ", "\n", "\t", "_", "def ", "return", "\u00e9", "\U0001f642", "(", "\u2581", "0"]
 
 
-@pytest.fixture(scope="module")
-def model():
-    return spm.train(TokenizerConfig(vocab_size=900, sentinels=4), SOURCES[:20])
+@pytest.fixture(scope="module", params=[False, True], ids=["spaces joined", "spaces split"])
+def model(request):
+    return spm.train(TokenizerConfig(vocab_size=900, sentinels=4, split_spaces=request.param), SOURCES[:20])
 
 
 def texts():
