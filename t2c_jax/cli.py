@@ -82,6 +82,7 @@ def _parser() -> argparse.ArgumentParser:
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
         if name in ("evaluate", "generate", "export"):
             verb.add_argument("--step", type=int, metavar="N", help="checkpoint to use instead of the best")
+        if name in ("evaluate", "generate"):
             verb.add_argument(
                 "--with",
                 dest="others",
