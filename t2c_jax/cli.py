@@ -196,6 +196,7 @@ def _check_import(verb: str, workdir: Workdir) -> None:
 def _import(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[str]) -> int:
     if overrides:
         raise UserError("t2c import takes no --config: the model's shape is its own; set it for the run that uses it")
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # it computes nothing: accelerators are left to others
     from t2c_jax import verbs
 
     with workdir.locked():

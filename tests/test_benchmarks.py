@@ -16,6 +16,7 @@ COMMANDS = {
     "recurrent.py": ("torch",),
     "decode.py": ("torch", "transformers", "ctranslate2"),
     "pipeline.py": (),
+    "import_model.py": (),
 }
 
 
@@ -37,6 +38,11 @@ def test_benchmark(command, repository):
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["machine"]["versions"]["jax"]
+    if command == "import_model.py":
+        assert result["parameters"] > 0
+        assert result["seconds"] > 0
+        assert result["peak_bytes"] > result["peak_bytes_beyond_libraries"] > 0
+        return
     tables = [result["sides"]] if "sides" in result else [result["beam"], result["greedy"]]
     for sides in tables:
         assert len(sides) >= 2

@@ -4,7 +4,8 @@ Its directory holds two files. ``tokenizer.json`` is the library's own format. `
 files tell in many places: the ids ``eos, start, unk, pad``, the ids ``before`` and ``after`` every text, and
 ``vocab_size``, the rows of the model's embedding, of which the last may stand for nothing.
 
-Special pieces are never read out of a text: ``"[SEP]"`` in one is five characters. What does not come back through
+Special pieces are never read out of a text: ``"[SEP]"`` in one is five characters, and where a Unigram model finds a
+special among its pieces all the same, that is unknown. What does not come back through
 ``decode(encode(x))``, letter case and runs of spaces with many of these models, is lost; nothing is cleaned up beyond.
 """
 
@@ -57,6 +58,7 @@ class PretrainedTokenizer:
         self.digest = digest(model, specials)
         self._silent = {self.eos, self.start, self.pad, *self.before, *self.after}
         self._silent |= {i for i, added in self._tokenizer.get_added_tokens_decoder().items() if added.special}
+        self._forbidden = np.isin(np.arange(self.vocab_size), list(self._silent - {self.unk}))
         self.is_byte = np.zeros(self.vocab_size, bool)
         self.surfaces = [b""] * self.vocab_size
         self._fill(layout, pieces)
@@ -104,7 +106,13 @@ class PretrainedTokenizer:
                     f"a text is not valid Unicode: lone surrogate in {place!a}; re-encode the input"
                 ) from None
         encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [np.array(one.ids, np.int32) for one in encoded]
+        return [self._without_specials(np.array(one.ids, np.int32)) for one in encoded]
+
+    def _without_specials(self, ids: np.ndarray) -> np.ndarray:
+        special = self._forbidden[ids]
+        if not special.any():
+            return ids
+        return np.where(special, self.unk, ids).astype(np.int32) if self.unk >= 0 else ids[~special]
 
     def decode(self, ids: Iterable[int]) -> str:
         """The text of ``ids`` up to eos; specials are silent, bytes that are not UTF-8 become U+FFFD."""

@@ -25,7 +25,7 @@ class Fields:
         value = self._values.get(name)
         value = default if value is None else value
         if type(value) is not int or not least <= value <= _LARGEST:
-            raise UserError(f"config.json: {name}={value!r} must be a whole number, {least} or more")
+            raise UserError(f"config.json: {name}={value!r} must be a whole number from {least} to {_LARGEST}")
         return value
 
     def positive(self, name: str, default: float) -> float:

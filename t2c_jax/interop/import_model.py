@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import jax
 import numpy as np
 
 from t2c_jax import console
@@ -87,7 +88,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     shutil.rmtree(workdir.checkpoints, ignore_errors=True)  # of an import that did not come to its end
     counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)))
-    checkpoints.save(0, {"step": np.zeros((), np.int32), "params": params}, None)
+    checkpoints.save_params(0, _moved(params))
     checkpoints.close()
     with disk_errors(workdir.config):
         write_json(workdir.config, to_dict(experiment))  # last: with it the import stands
@@ -171,6 +172,16 @@ def _check_filled(model: ModelConfig, rows: int, params: Mapping[str, Any], whol
                 f"parameter {path} is {list(found[path].shape)} in the weights, and {list(wanted[path].shape)} by"
                 " config.json"
             )
+
+
+def _moved(params: Any) -> Any:
+    """The parameters as arrays of ``jax``, one moved at a time: ``params`` is emptied, so that none exists twice."""
+    moved = {}
+    for name in list(params):
+        value = params.pop(name)
+        moved[name] = _moved(value) if isinstance(value, dict) else jax.block_until_ready(jax.device_put(value))
+        del value
+    return moved
 
 
 def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:

@@ -1,0 +1,157 @@
+"""Import of a 220M-parameter T5: seconds, and peak memory against the size of its weights.
+
+    python benchmarks/import_model.py
+
+A directory as ``save_pretrained`` writes it, of the shape of T5 v1.0 base (222,903,552 parameters, float32 or
+``--dtype``), is made on the spot with random weights. ``t2c import`` then runs in a process of its own, round after
+round, each into a fresh workdir. Its peak memory is told as the kernel keeps it (VmHWM), as a whole and beyond what the
+same process holds once everything that an import uses is loaded. The files were written a moment before, so they are
+read from the page cache: the disk's share of the time is that of writing the checkpoint.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import _rounds
+import ml_dtypes
+import numpy as np
+from safetensors.numpy import save_file
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
+
+from t2c_jax import console
+from t2c_jax.config import ModelConfig
+from t2c_jax.interop.t5 import config_to_huggingface, tensors
+from t2c_jax.models.functional import Definition
+
+DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
+
+
+def shape(*, tiny: bool) -> tuple[ModelConfig, int]:
+    """T5 base and its rows, or a toy."""
+    sizes: dict[str, Any] = {"width": 768, "encoder_layers": 12, "decoder_layers": 12, "heads": 12, "head_width": 64}
+    rows, feed_forward = 32128, 3072
+    if tiny:
+        sizes = {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "head_width": 16}
+        rows, feed_forward = 384, 64
+    config = ModelConfig(**sizes, feed_forward=feed_forward, activation="relu", position="t5", scale_attention=False)
+    return config, rows
+
+
+def write_model(directory: Path, config: ModelConfig, rows: int, dtype: str) -> int:
+    """A model directory with random weights; returns the bytes of its weights."""
+    abstract = Definition(config, rows).abstract_params()
+    draw, arrays = np.random.default_rng(0), {}
+    for tensor in tensors(config):
+        leaf: Any = abstract
+        for name in tensor.path:
+            leaf = leaf[name]
+        size = leaf.shape if tensor.layer is None else leaf.shape[1:]
+        matrix = (size[0], int(np.prod(size[1:]))) if len(size) > 1 else size
+        array = draw.standard_normal(matrix[::-1] if tensor.transposed else matrix, np.float32) * 0.02
+        arrays[tensor.name] = array.astype(DTYPES[dtype])
+    save_file(arrays, directory / "model.safetensors")
+    (directory / "config.json").write_text(json.dumps(config_to_huggingface(config, rows)))
+    pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"\u2581{i}", -float(i)) for i in range(rows - 3))]
+    tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
+    tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
+    tokenizer.decoder = decoders.Metaspace()
+    tokenizer.post_processor = processors.TemplateProcessing(single=["$A", "</s>"], special_tokens=[("</s>", 1)])
+    tokenizer.save(str(directory / "tokenizer.json"))
+    return sum(array.nbytes for array in arrays.values())
+
+
+def peak_bytes() -> int:
+    """The most memory that this process has held at once, from the kernel."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def work(source: Path, workdir: Path) -> None:
+    """The measured process: loads everything, then imports."""
+    from t2c_jax import runtime
+
+    runtime.quiet()
+    import jax
+
+    from t2c_jax.interop.import_model import import_model
+    from t2c_jax.workdir import Workdir
+
+    jax.devices()
+    before, started = peak_bytes(), time.perf_counter()
+    result = import_model(source, Workdir(workdir))
+    seconds = time.perf_counter() - started
+    answer = {"seconds": seconds, "before": before, "peak": peak_bytes(), "parameters": result["parameters"]}
+    print(json.dumps(answer))
+
+
+def rounds(options: argparse.Namespace, base: Path) -> tuple[list[dict[str, Any]], int]:
+    """What each round measured, and the bytes of the weights."""
+    source = base / "model"
+    source.mkdir()
+    config, rows = shape(tiny=options.tiny)
+    weights = write_model(source, config, rows, options.dtype)
+    found = []
+    with console.progress("rounds", options.rounds) as bar:
+        for index in range(options.rounds):
+            command = [sys.executable, __file__, "--worker", str(source), "--into", str(base / f"run_{index}")]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=False)
+            if done.returncode:
+                raise SystemExit(f"the import ended with status {done.returncode}; its output is above")
+            found.append(json.loads(done.stdout.splitlines()[-1]))
+            bar.advance()
+    return found, weights
+
+
+def main() -> None:
+    parser = _rounds.parser(__doc__)
+    parser.set_defaults(rounds=3, steps=1)
+    parser.add_argument(
+        "--dtype", choices=list(DTYPES), default="float32", help="of the weights (default: %(default)s)"
+    )
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        work(Path(options.worker), options.into)
+        return
+    about = _rounds.machine()
+    with tempfile.TemporaryDirectory() as base:
+        found, weights = rounds(options, Path(base))
+    loaded = found[0]["parameters"] * 4
+    seconds = statistics.median(one["seconds"] for one in found)
+    peak = max(one["peak"] for one in found)
+    beyond = max(one["peak"] - one["before"] for one in found)
+    results = {
+        "parameters": found[0]["parameters"],
+        "file_bytes": weights,
+        "float32_bytes": loaded,
+        "seconds": seconds,
+        "peak_bytes": peak,
+        "peak_bytes_beyond_libraries": beyond,
+        "ratio_to_float32": beyond / loaded,
+    }
+    console.table(
+        f"t2c import of {results['parameters']:,} parameters, {options.dtype}",
+        ("", "value"),
+        [
+            ("seconds, median", f"{seconds:.1f}"),
+            ("weights in the file", f"{weights / 1e6:,.0f} MB"),
+            ("weights as float32", f"{loaded / 1e6:,.0f} MB"),
+            ("peak memory of the process", f"{peak / 1e6:,.0f} MB"),
+            ("peak beyond the loaded libraries", f"{beyond / 1e6:,.0f} MB"),
+            ("that against the float32 weights", f"{beyond / loaded:.2f} x"),
+        ],
+    )
+    _rounds.report(options, about, results)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,102 @@
+"""Tiny model directories as ``transformers`` writes them, with tokenizers trained on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+
+TEXTS = [
+    "Return the first value of the list, or None where it is empty.",
+    "def first(values):\n    return values[0] if values else None\n",
+    "naïve café  résumé it's a test_case 你好",
+    "{'a': 1}; <tag> 3.14 != x",
+] * 4
+ROWS = {"bert": 200, "roberta": 320, "gpt2": 320, "t5": 300}
+
+
+def wordpiece(directory: Path) -> None:
+    """BERT's ``vocab.txt``."""
+    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer()
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    specials = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]
+    tokenizer.train_from_iterator(
+        TEXTS, trainers.WordPieceTrainer(vocab_size=150, special_tokens=specials, show_progress=False)
+    )
+    tokenizer.model.save(str(directory))
+
+
+def byte_level(directory: Path, specials: list[str]) -> None:
+    """``vocab.json`` and ``merges.txt`` of a byte-level BPE, its specials first."""
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=specials, initial_alphabet=alphabet, show_progress=False
+    )
+    tokenizer.train_from_iterator(TEXTS, trainer)
+    tokenizer.model.save(str(directory))
+
+
+def sentencepiece_unigram(directory: Path) -> None:
+    """T5's ``spiece.model``."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter(TEXTS),
+        model_prefix=str(directory / "spiece"),
+        vocab_size=64,
+        model_type="unigram",
+        pad_id=0,
+        eos_id=1,
+        unk_id=2,
+        bos_id=-1,
+        minloglevel=2,
+    )
+
+
+ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+CODET5 = ["<pad>", "<s>", "</s>", "<unk>", "<mask>", "<extra_id_1>", "<extra_id_0>"]
+GPT2 = ["<|endoftext|>"]
+
+
+def model(kind: str, head: bool = False, **values: Any) -> Any:
+    """A tiny model, randomly drawn: the bare one, or with the head of its pre-training."""
+    import torch
+    import transformers as t
+
+    torch.manual_seed(0)
+    rows = ROWS[kind]
+    if kind == "gpt2":
+        sizes = {"n_embd": 24, "n_layer": 2, "n_head": 4, "n_positions": 64, "bos_token_id": 0, "eos_token_id": 0}
+        return (t.GPT2LMHeadModel if head else t.GPT2Model)(t.GPT2Config(**{"vocab_size": rows, **sizes, **values}))
+    if kind == "t5":
+        sizes = {"d_model": 24, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
+        return t.T5ForConditionalGeneration(t.T5Config(**{"vocab_size": rows, **sizes, **values}))
+    sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    if kind == "bert":
+        config = t.BertConfig(**{"vocab_size": rows, "max_position_embeddings": 64, **sizes, **values})
+        return (t.BertForMaskedLM if head else t.BertModel)(config)
+    config = t.RobertaConfig(**{"vocab_size": rows, "max_position_embeddings": 66, **sizes, **values})
+    return (t.RobertaForMaskedLM if head else t.RobertaModel)(config)
+
+
+def tokenizer_files(kind: str, directory: Path) -> None:
+    """The tokenizer's files as they were in the days before ``tokenizer.json``."""
+    if kind == "bert":
+        wordpiece(directory)
+    elif kind == "t5":
+        sentencepiece_unigram(directory)
+    else:
+        byte_level(directory, GPT2 if kind == "gpt2" else ROBERTA)
+
+
+def write(kind: str, directory: Path, head: bool = False, **values: Any) -> Any:
+    """A whole model directory; returns the model, ready to evaluate."""
+    directory.mkdir(parents=True, exist_ok=True)
+    made = model(kind, head, **values).eval()
+    made.save_pretrained(str(directory))
+    tokenizer_files(kind, directory)
+    return made
