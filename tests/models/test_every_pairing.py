@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, on_device, pairs
+from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs
 
 from t2c_jax.config import DECODERS, ENCODERS, PretrainedConfig, RecurrentConfig, TrainConfig
 from t2c_jax.data.pipeline import Batches
@@ -194,6 +194,8 @@ def test_packed_rows_are_single_ones(config):
     assert packed.per_pass == alone.per_pass == 1, "all pairs must be in the first batch"
     assert packed.batch(0)["decoder_segment_ids"].max() >= 3, "rows must hold several pairs"
     one, other = (gradient(config)(params, on_device(batches.batch(0))) for batches in (packed, alone))
+    # A bias on all keys moves all scores alike, so its gradient is zero but for rounding, which has no size to meet.
+    one, other = ({k: v for k, v in flat(side).items() if not k.endswith("key_bias")} for side in (one, other))
     assert_close(one, other, tolerance=ROUNDING)
 
 
@@ -209,7 +211,7 @@ def test_it_learns_a_handful_of_pairs(config):
         return optax.apply_updates(params, updates), state
 
     state, losses = optimizer.init(params), []
-    for _ in range(200):
+    while len(losses) < 500 and (not losses or losses[-1] > 0.04):
         gradients, sums = gradient(config)(params, values)
         params, state = update(params, state, gradients, sums["weight"])
         losses.append(float(sums["nll"] / sums["weight"]))
