@@ -148,7 +148,7 @@ class Checkpoints:
         state = {"step": np.full((), step, np.int32), "params": params}
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=2**24), to_nested(state))
         self._manager.close()
-        self._manager = self._open(ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9))  # type: ignore[arg-type]
+        self._manager = self._open(ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9))
         with _disk_errors(self.directory):
             self._manager.save(
                 step,
