@@ -145,7 +145,8 @@ class Checkpoints:
           UserError: the write hit a full or forbidden disk.
         """
         limit = max(leaf.nbytes for leaf in jax.tree.leaves(params)) + 2**20
-        state = {"step": np.full((), step, np.int32), "params": params}
+        # The step is an array of jax too: NumPy's have another writer, and the two lose each other's files.
+        state = {"step": jax.device_put(np.full((), step, np.int32)), "params": params}
         chunks = jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=2**24), to_nested(state))
         self._manager.close()
         self._manager = self._open(ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9))

@@ -228,3 +228,20 @@ def test_a_source_without_a_checkpoint_or_with_a_damaged_config_is_told(imported
     (origin / "config.json").write_text("[]")
     with pytest.raises(UserError, match=r"config.json' is damaged"):
         check_origin(experiment)
+
+
+@pytest.mark.parametrize("argument", ["bert", "gpt2"])
+def test_the_config_for_pretrained_encoders_takes_either(argument, repository):
+    experiment = configs.load(f"{repository / 'configs' / 'pretrained_encoder.py'}:{argument}")
+    assert (experiment.model.encoder, experiment.init_from) == (argument, f"runs/{argument}")
+
+
+def test_a_mesh_that_does_not_divide_the_encoder_is_refused(imported, tmp_path):
+    experiment = experiment_from(imported, tmp_path)
+    sizes = replace(experiment.model.pretrained, heads=3)
+    uneven = replace(experiment, model=replace(experiment.model, pretrained=sizes))
+    uneven = replace(uneven, mesh=configs.MeshConfig(tensor=2))
+    with pytest.raises(
+        UserError, match=r"pretrained.heads=3, as '.*' has it, is not divisible by config.mesh.tensor=2"
+    ):
+        make_mesh(uneven)
