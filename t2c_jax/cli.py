@@ -27,6 +27,7 @@ VERBS = {
     "train": "tokens to checkpoints; goes on from the last one",
     "evaluate": "scores of a checkpoint on held-out pairs",
     "generate": "code for texts from the command line, a file or standard input",
+    "inspect": "the parameters of the model that a config describes, and a workdir's checkpoints",
     "import": "a Hugging Face model directory to a workdir to generate with or to start from",
     "export": "a checkpoint as a Hugging Face or CTranslate2 model directory, proven to be the same model",
 }
@@ -76,10 +77,12 @@ def _parser() -> argparse.ArgumentParser:
         else:
             help_ = "configs/x.py, configs/x.py:ARGUMENT, or by default the workdir's own"
             verb.add_argument("--config", metavar="FILE", help=help_)
-        verb.add_argument("--workdir", metavar="DIR", required=True, help="everything of one run lies here")
+        alone = name == "inspect"  # a config says enough
+        verb.add_argument("--workdir", metavar="DIR", required=not alone, help="everything of one run lies here")
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
         if name in ("evaluate", "generate", "export"):
             verb.add_argument("--step", type=int, metavar="N", help="checkpoint to use instead of the best")
+        if name in ("evaluate", "generate"):
             verb.add_argument(
                 "--with",
                 dest="others",
@@ -122,11 +125,13 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return _parser().parse_args(rest), overrides
 
 
-def _experiment(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[str]) -> Experiment:
+def _experiment(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> Experiment:
     from t2c_jax import config
 
     if parsed.config:
         return config.load(parsed.config, overrides)
+    if workdir is None:
+        raise UserError(f"t2c {parsed.verb} wants --workdir DIR or --config FILE")
     if not workdir.config.is_file():
         raise UserError(f"'{workdir.path}' holds no run yet; say --config FILE (see configs/)")
     return config.load(str(workdir.config), overrides)
@@ -139,6 +144,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     from t2c_jax.workdir import Workdir
 
+    if parsed.verb == "inspect":
+        return _inspect(parsed, None if parsed.workdir is None else Workdir(parsed.workdir), overrides)
     workdir = Workdir(parsed.workdir)
     if parsed.verb == "import":
         return _import(parsed, workdir, overrides)
@@ -194,6 +201,16 @@ def _import(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[st
 
     with workdir.locked():
         result = verbs.import_model(Path(parsed.source), workdir)
+    if parsed.json:
+        print(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
+def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> int:
+    experiment = _experiment(parsed, workdir, overrides)
+    from t2c_jax import summary
+
+    result = summary.inspect(experiment, workdir)
     if parsed.json:
         print(json.dumps(result, ensure_ascii=False))
     return 0

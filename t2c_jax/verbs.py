@@ -15,7 +15,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import count_pairs, read_pairs
-from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
+from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
 
 Result = dict[str, Any]
 
@@ -157,28 +157,14 @@ def export(
     experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
 ) -> Result:
     """A checkpoint, the best one by default, as a model directory of another library."""
-    import jax
-
-    from t2c_jax.data.objectives import translate
-    from t2c_jax.data.tokenizer import Tokenizers
-    from t2c_jax.decode.load import load_generator
     from t2c_jax.interop.export import check_request, export_model
-    from t2c_jax.interop.trained import Trained
+    from t2c_jax.interop.trained import load_trained
 
     check_request(experiment, to, output, quantization)
-    plain = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, idf_weight=0.0))
-    members, generator = load_generator(plain, workdir, step)
-    step = int(members[0])
-    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    objective = translate(tokenizers, experiment.data)
-    params = jax.device_get(generator.params[0])
     pairs: list[tuple[str, str]] = []
-    if (workdir.corpus / "manifest.json").is_file():
-        dev = itertools.islice(_posed(experiment, workdir, "dev"), 256)
-        pairs = [(pair.text, pair.code) for pair in dev]
-    return export_model(
-        Trained(experiment, workdir, step, params, tokenizers, objective), to, output, quantization, pairs
-    )
+    if (workdir.corpus / MANIFEST).is_file():
+        pairs = [(pair.text, pair.code) for pair in itertools.islice(_posed(experiment, workdir, "dev"), 256)]
+    return export_model(load_trained(experiment, workdir, step), to, output, quantization, pairs)
 
 
 def run(experiment: Experiment, workdir: Workdir) -> Result:

@@ -19,7 +19,7 @@ LAYERS = (
     {"corpus", "data", "models"},
     {"train", "decode"},
     {"evaluate", "interop"},
-    {"cli", "verbs"},
+    {"cli", "verbs", "summary"},
 )
 LEVEL = {component: level for level, components in enumerate(LAYERS) for component in components}
 MAX_LINES = 450

@@ -13,6 +13,7 @@ from t2c_jax import runtime
 COMMANDS = {
     "train_step.py": ("torch", "transformers"),
     "train_step.py --padded": ("torch", "transformers"),
+    "recurrent.py": ("torch",),
     "decode.py": ("torch", "transformers", "ctranslate2"),
     "pipeline.py": (),
     "import_model.py": (),

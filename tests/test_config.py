@@ -1,6 +1,6 @@
 import dataclasses
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -52,15 +52,23 @@ def test_to_dict_is_plain_json():
     assert values["corpus"]["sources"] == ["python:stdlib"]
 
 
+def sections(section: object = Experiment()) -> Iterator[object]:
+    """A section and all that are in it, however deep."""
+    yield section
+    for field in dataclasses.fields(section):
+        value = getattr(section, field.name)
+        if dataclasses.is_dataclass(value):
+            yield from sections(value)
+
+
 def test_every_knob_says_what_it_is():
-    sections = [Experiment, *(type(getattr(Experiment(), field.name)) for field in dataclasses.fields(Experiment))]
-    for section in sections:
-        if not dataclasses.is_dataclass(section):
-            continue
+    found = [type(section).__name__ for section in sections()]
+    assert {"Experiment", "DataConfig", "PathsConfig", "RecurrentConfig", "PretrainedConfig"} <= set(found)
+    for section in sections():
         assert section.__doc__
         for field in dataclasses.fields(section):
-            nested = dataclasses.is_dataclass(getattr(Experiment(), field.name, None))
-            assert nested or field.metadata["doc"].endswith("."), f"{section.__name__}.{field.name}"
+            nested = dataclasses.is_dataclass(getattr(section, field.name))
+            assert nested or field.metadata["doc"].endswith("."), f"{type(section).__name__}.{field.name}"
 
 
 @pytest.mark.parametrize(

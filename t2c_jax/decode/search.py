@@ -148,12 +148,13 @@ def beam_search(
     """Beam search; finished hypotheses are ranked by ``log p / length**length_penalty``, eos counted.
 
     Each step looks at the 2W best continuations, so that W live ones are left whatever rules. One ends a hypothesis if
-    it is eos and among the best W. The search stops where the best live hypothesis, were all that is to come certain
-    and as long as it may be, could not replace the worst finished one; so the bound is exact and nothing is cut off.
+    it is eos and among the best W. The search stops where the best live hypothesis, were all that is to come certain,
+    of the largest bonus and as long as serves it, could not replace the worst finished one; so nothing is cut off.
     Where fewer than W have finished when the steps run out, live ones fill the places behind them.
     """
     candidates = 2 * beams
     slots_T, own_W = jnp.arange(steps), jnp.arange(beams)
+    most = 0.0 if rules.bonus_V is None else max(0.0, float(np.max(rules.bonus_V)))
 
     def normalised(scores: Array, length: Array | int) -> Array:
         return scores / jnp.asarray(length, jnp.float32) ** length_penalty
@@ -163,6 +164,9 @@ def beam_search(
 
     def go_on(state: _Beams) -> Bool[Array, ""]:
         best_possible_B = normalised(state.scores[:, 0], steps)
+        if most:
+            reach_B = state.scores[:, 0] + (steps - state.step) * most
+            best_possible_B = normalised(reach_B, jnp.where(reach_B > 0, state.step + 1, steps))
         return (state.step < steps) & jnp.any(best_possible_B > jnp.min(state.done_scores, axis=1))
 
     def advance(state: _Beams) -> _Beams:

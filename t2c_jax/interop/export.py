@@ -72,7 +72,7 @@ def export_model(
         try:
             written = module.write(model, aside, [text for pair in pairs for text in pair], quantization)
             parity = module.check(model, aside, expected, quantization)
-            card = model_card(model, module.LIBRARY, module.usage(model), quantization, parity)
+            card = model_card(model, module.LIBRARY, module.usage(model), quantization, written["tokenizer"], parity)
             (aside / "README.md").write_text(card, "utf-8")
             files = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
             aside.rename(output)

@@ -178,7 +178,7 @@ def _vocabulary(directory: Path) -> list[str]:
 
 
 def usage(model: Trained) -> str:
-    """Python that loads the directory and answers ``text``."""
+    """Python that loads the directory and answers ``TEXT``."""
     decode = model.experiment.decode
     return f"""
 import ctranslate2
@@ -188,6 +188,7 @@ directory = "."  # where this file lies
 tokenizer = Tokenizer.from_file(f"{{directory}}/tokenizer.json")
 tokenizer.encode_special_tokens = True  # "</s>" in a text is four characters
 translator = ctranslate2.Translator(directory)
+text = TEXT
 found = translator.translate_batch(
     [tokenizer.encode(text).tokens],
     beam_size={decode.beam_size},

@@ -128,13 +128,14 @@ def _read_back(model: Trained, directory: Path, expected: Reference) -> dict[str
 
 
 def usage(model: Trained) -> str:
-    """Python that loads the directory and answers ``text``."""
+    """Python that loads the directory and answers ``TEXT``."""
     return """
 from transformers import AutoTokenizer, T5ForConditionalGeneration
 
 directory = "."  # where this file lies
 tokenizer = AutoTokenizer.from_pretrained(directory)
 model = T5ForConditionalGeneration.from_pretrained(directory)
+text = TEXT
 answer = model.generate(**tokenizer(text, return_tensors="pt"))
 print(tokenizer.decode(answer[0], skip_special_tokens=True))
 """

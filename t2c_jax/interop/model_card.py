@@ -15,14 +15,22 @@ from t2c_jax.interop.trained import Trained
 from t2c_jax.models.functional import count
 
 
-def model_card(model: Trained, library: str, usage: str, quantization: str, parity: Mapping[str, Any]) -> str:
+def model_card(
+    model: Trained,
+    library: str,
+    usage: str,
+    quantization: str,
+    tokenizer: Mapping[str, int],
+    parity: Mapping[str, Any],
+) -> str:
     """The card as Markdown, with the header that the Hugging Face hub reads.
 
     Args:
       model: what was exported.
       library: that loads it.
-      usage: Python that answers ``text``.
+      usage: Python that answers ``TEXT``, for which an example is put.
       quantization: of the weights.
+      tokenizer: how many texts tokenizer.json was tried on, and how many it reads otherwise than the run did.
       parity: what the export's own check found.
     """
     data, decode = model.experiment.data, model.experiment.decode
@@ -42,8 +50,7 @@ def model_card(model: Trained, library: str, usage: str, quantization: str, pari
         "## Use",
         "",
         "```python",
-        f"text = {_example(model)!r}",
-        usage.strip(),
+        usage.strip().replace("TEXT", repr(_example(model))),
         "```",
         "",
         f"Sources were at most {data.encoder_length:,} tokens long in training; the run's own search kept"
@@ -52,7 +59,7 @@ def model_card(model: Trained, library: str, usage: str, quantization: str, pari
     ]
     if data.prefix:
         lines += ["", f"The tokenizer puts the prefix {data.prefix!r} before every text, as in training."]
-    lines += ["", *_data(model), *_scores(model), *_parity(parity)]
+    lines += ["", *_data(model), *_scores(model), *_parity(tokenizer, parity)]
     return "\n".join(lines)
 
 
@@ -73,6 +80,9 @@ def _data(model: Trained) -> list[str]:
     pairs = ", ".join(f"{count:,} {split}" for split, count in card["splits"].items())
     columns = ("name", "repository", "commit", "licence", "pairs")
     rows = [tuple(source.get(column) or "-" for column in columns) for source in card["sources"]]
+    rows = [
+        (Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows
+    ]  # cards are published
     lines = [*title, f"Pairs of text and code: {pairs}.", "", *_table(columns, rows)]
     if model.experiment.init_from:
         lines += [
@@ -105,14 +115,20 @@ def _scores(model: Trained) -> list[str]:
     ]
 
 
-def _parity(found: Mapping[str, Any]) -> list[str]:
+def _parity(tokenizer: Mapping[str, int], found: Mapping[str, Any]) -> list[str]:
+    texts = f"`tokenizer.json` gives {tokenizer['texts']:,} texts the ids that the run's tokenizer gives them"
+    if tokenizer["different"]:
+        texts = (
+            f"`tokenizer.json` reads {tokenizer['different']:,} of {tokenizer['texts']:,} texts as other ids than the"
+            " run's tokenizer, which is `spm.model`"
+        )
     return [
         "## Parity",
         "",
         f"Checked at export against the run's own model, by {found['by']}: over {found['tokens']:,} tokens of"
         f" {found['prompts']} prompts the largest difference of a log-probability is"
         f" {found['largest_log_prob_difference']:.1g}; {found['greedy_identical']} of {found['prompts']} greedy answers"
-        " are the same token for token.",
+        f" are the same token for token. {texts}.",
         "",
     ]
 

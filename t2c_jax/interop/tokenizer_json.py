@@ -4,16 +4,18 @@ How the one's rules are said in the other's:
 
 - pieces are spelt with spaces where SentencePiece writes U+2581, so that nothing normalises and a U+2581 in a text is
   what it is to us: a character without a piece, hence three bytes;
-- newlines, tabs and indentation are added tokens, which both find first, leftmost and longest, and never merge; under
-  ``unigram`` they are pieces, at the price that SentencePiece's search gives them;
+- newlines, tabs and indentation are added tokens, which both find first, leftmost and longest, and never merge;
 - SentencePiece merges any two neighbours whose concatenation is a piece, best score first: every split of every piece
   is a merge, in the order of the pieces' scores;
 - eos, padding and sentinels are special tokens, which ``split_special_tokens`` keeps from being read out of a text.
 
 One thing has no counterpart: of several places where one piece may arise, SentencePiece takes the leftmost, while
 ``tokenizers`` prefers one split of the piece to another. Only text that repeats itself can tell, as a run of ``=``;
-the split with the longest left part is the one that such a run meets. Under ``unigram``, two paths of nearly the same
-probability may fall either way. ``differences`` finds the texts that do not come out alike.
+the split with the longest left part is the one that such a run meets.
+
+All this is for ``bpe``. Under ``unigram`` the two libraries weigh whitespace against other pieces by rules of their own
+and settle ties otherwise, so that some indented texts come out in other pieces. ``differences`` finds them, the export
+says how many, and ``spm.model`` lies beside.
 """
 
 from __future__ import annotations
@@ -52,7 +54,7 @@ STRINGS = (
 """Where tokenizers disagree: whitespace, characters without a piece, spelt specials, runs of one character."""
 
 _SPACE = "\u2581"  # SentencePiece's spelling of a space
-_GIVEN = -0.1  # a log-probability: what SentencePiece's search counts a user-defined piece
+_GIVEN = -0.1  # a log-probability: nearly what SentencePiece's search counts a user-defined piece
 _NEVER = -1e6  # a log-probability, so low that no piece which a text must not spell is on its best path
 
 

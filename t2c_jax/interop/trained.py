@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import jax
 
 from t2c_jax.config import Experiment, ModelConfig
-from t2c_jax.data.objectives import Translate
+from t2c_jax.data.objectives import Translate, translate
 from t2c_jax.data.tokenizer import Tokenizer, Tokenizers
+from t2c_jax.decode.load import load_generator
 from t2c_jax.models.functional import Params
 from t2c_jax.workdir import Workdir
 
@@ -40,6 +43,20 @@ class Trained:
     def tokenizer(self) -> Tokenizer:
         """The one for both sides; ``why_not`` of the formats refuses models with two."""
         return self.tokenizers.target
+
+
+def load_trained(experiment: Experiment, workdir: Workdir, step: int | None = None) -> Trained:
+    """A checkpoint, the best one by default, on the host.
+
+    Raises:
+      UserError: there is no such checkpoint, or it is of another model or tokenizer.
+    """
+    plain = replace(experiment, decode=replace(experiment.decode, idf_weight=0.0))  # whose counts are not needed
+    named, generator = load_generator(plain, workdir, step)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    objective = translate(tokenizers, experiment.data)
+    params = jax.device_get(generator.params[0])
+    return Trained(experiment, workdir, int(named[0]), params, tokenizers, objective)
 
 
 def why_not(experiment: Experiment) -> str | None:

@@ -212,3 +212,16 @@ def test_what_cannot_work():
         Batches(Tokens.of([[5] * 24], [[6]], ["a"]), DATA, 0)
     with pytest.raises(UserError, match=r"batch_size=8 is not divisible by the number of hosts, 3"):
         Batches(store(5), DATA, 0, process_count=3)
+
+
+@pytest.mark.parametrize("pack", [True, False])
+def test_weights_by_target_token_are_trainings_alone(pack):
+    """Each real target costs what its id weighs, eos included; padding and the held-out loss know nothing of it."""
+    data = replace(DATA, batch_size=1, pack=pack)
+    weights = np.arange(10, dtype=np.float32) / 4 + 1
+    objective = Translate(weights=weights)
+    batches = Batches(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective=objective)
+    weighed = batches.batch(0)["decoder_loss_weights"][0]
+    np.testing.assert_array_equal(weighed[:5], [3.0, 3.25, 3.0, 1.25, 0.0])  # of 8 9 8 and eos, which is 1
+    held_out = Batches(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective=objective, repeat=False)
+    np.testing.assert_array_equal(held_out.batch(0)["decoder_loss_weights"][0][:5], [1, 1, 1, 1, 0])

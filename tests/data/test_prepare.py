@@ -98,3 +98,20 @@ def test_large_vocabularies_take_wider_integers(tmp_path):
         column.extend([np.array([70_000, 2**31 - 1], np.int32), np.array([], np.int32)])
     column = prepare.Column.open(tmp_path, "text")
     assert [item.tolist() for item in (column[0], column[1])] == [[70_000, 2**31 - 1], []]
+
+
+@dataclass
+class Target:
+    vocab_size: int = 8
+
+
+@pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])
+def test_inverse_frequency_counts_targets_not_tokens(direction):
+    """log(N / n) by hand: id 3 is in all four targets, 4 in two of them, however often, 5 in one and 6 in none."""
+    targets, sources = [[3, 4, 4, 4], [3], [4, 3, 3], [5, 3]], [[6, 6]] * 4
+    texts, codes = (sources, targets) if direction == "text_to_code" else (targets, sources)
+    tokens = Tokens.of(texts, codes, ["a", "b", "c", "d"])
+    found = prepare.inverse_frequency(tokens, Tokenizers(Target(), Target(), direction))
+    assert found.dtype == np.float32
+    # 0 for ids in no target: specials and sentinels should not come out as the rarest words of all.
+    np.testing.assert_allclose(found, [0, 0, 0, 0, np.log(2), np.log(4), 0, 0], rtol=1e-6)

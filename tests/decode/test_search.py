@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from t2c_jax.data.spm import EOS
-from t2c_jax.decode.search import PAD, beam_search, greedy_search
+from t2c_jax.decode.search import PAD, Rules, beam_search, ensemble, greedy_search
 
 
 class Toy:
@@ -83,12 +83,13 @@ def test_a_beam_as_wide_as_the_tree_is_brute_force(alpha, seed):
         np.testing.assert_allclose(found.scores[row, :40], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
 
 
-def plain_beam(toy, row, beams, alpha):
+def plain_beam(toy, row, beams, alpha, bonus_V=None):
     """Beam search as one would write it down, to the last step: no cache, no early end."""
+    bonus_V = np.zeros(toy.vocabulary) if bonus_V is None else bonus_V
     live, done = [(0.0, ())], []
     for _ in range(toy.steps):
         grown = [
-            (toy.log_p(row, (*tokens, token)), (*tokens, token))
+            (toy.log_p(row, (*tokens, token)) + bonus_V[[*tokens, token]].sum(), (*tokens, token))
             for _, tokens in live
             for token in range(toy.vocabulary)
         ]
@@ -195,3 +196,110 @@ def test_a_single_step():
     for found in (greedy(toy), beam(toy, 2, 0.6)):
         assert found.tokens.shape[2] == 1
         assert np.isfinite(found.scores).all()
+
+
+def test_an_ensemble_is_its_members_mean_probability():
+    members = [Toy(vocabulary=4, steps=3, batch=2, seed=seed) for seed in (0, 1)]
+    step, cache = ensemble([(toy.step, toy.cache(1)) for toy in members])
+    fed = jnp.array([[PAD], [PAD]])
+    visible = jnp.array([True, False, False])[None, None] & jnp.ones((2, 1, 3), bool)
+    logits, after = step(fed, jnp.asarray(0), cache, visible)
+    for row in range(2):
+        for token in range(4):
+            mean = sum(np.exp(toy.log_p(row, (token,))) for toy in members) / 2
+            np.testing.assert_allclose(np.exp(logits[row, 0, token]), mean, rtol=1e-5)
+    assert len(after) == 2
+    assert all((part[:, 0] == PAD).all() and (part[:, 1:] == -1).all() for part in after)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_searching_an_ensemble_is_searching_the_mean(seed):
+    """Greedy, token by token, by the members' written-out probabilities given what was chosen before."""
+    members = [Toy(vocabulary=5, steps=5, batch=3, seed=10 * seed + number, sharpness=1.5) for number in range(3)]
+    step, cache = ensemble([(toy.step, toy.cache(1)) for toy in members])
+    found = jax.device_get(jax.jit(lambda: greedy_search(step, cache, 3, 5))())
+    for row in range(3):
+        chosen, total = [], 0.0
+        while len(chosen) < 5 and EOS not in chosen:
+            logs = np.array(
+                [[toy.log_p(row, (*chosen, v)) - toy.log_p(row, chosen) for v in range(5)] for toy in members]
+            )
+            mean = np.exp(logs).mean(0)
+            chosen.append(int(mean.argmax()))
+            total += np.log(mean.max())
+        assert found.tokens[row, 0].tolist() == padded(chosen, 5)
+        np.testing.assert_allclose(found.scores[row, 0], total, rtol=1e-5)
+
+
+def test_an_ensemble_of_one_is_that_one():
+    """Its logits pass through as they are, not as log-probabilities."""
+    toy = Toy(vocabulary=4, steps=3, batch=2, seed=0)
+    step, cache = ensemble([(toy.step, toy.cache(1))])
+    arguments = jnp.zeros((2, 1), jnp.int32), jnp.asarray(0)
+    visible = jnp.broadcast_to(jnp.arange(3) == 0, (2, 1, 3))
+    np.testing.assert_array_equal(step(*arguments, cache, visible)[0], toy.step(*arguments, toy.cache(1), visible)[0])
+
+
+BONUS = np.array([0.0, 2.0, 1.5, 0.0, 1.0], np.float32)
+
+
+def test_a_bonus_changes_what_greedy_chooses():
+    """Gu et al. (2016, equation 8): the best log p + bonus at each step, whose sum is the score."""
+    toy = Toy(vocabulary=5, steps=6, batch=6, seed=2)
+    rules = Rules(bonus_V=BONUS)
+    found = jax.device_get(jax.jit(lambda: greedy_search(toy.step, toy.cache(1), 6, 6, rules))())
+    assert (found.tokens != greedy(toy).tokens).any()
+    for row in range(6):
+        chosen, total = [], 0.0
+        while len(chosen) < 6 and EOS not in chosen:
+            values = [toy.log_p(row, (*chosen, v)) - toy.log_p(row, chosen) + BONUS[v] for v in range(5)]
+            chosen.append(int(np.argmax(values)))
+            total += max(values)
+        assert found.tokens[row, 0].tolist() == padded(chosen, 6)
+        np.testing.assert_allclose(found.scores[row, 0], total, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+@pytest.mark.parametrize("beams", [1, 2, 4])
+def test_a_beam_ranks_by_the_bonus_too(alpha, beams):
+    """A bonus lets a hypothesis rise as it grows: the early end must wait for those that may."""
+    toy = Toy(vocabulary=5, steps=6, batch=6, seed=7, sharpness=0.7)
+    rules = Rules(bonus_V=BONUS)
+    search = jax.jit(lambda: beam_search(toy.step, toy.cache(beams), 6, 6, rules, beams=beams, length_penalty=alpha))
+    found = jax.device_get(search())
+    for row in range(6):
+        done, live = plain_beam(toy, row, beams, alpha, BONUS)
+        expected = (done + live)[:beams]
+        assert found.finished[row].tolist() == [index < len(done) for index in range(beams)]
+        assert found.tokens[row].tolist() == [padded(tokens, 6) for _, tokens in expected]
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_other_tokens_may_begin_and_end_a_sequence(beams):
+    """Renaming tokens renames the answer: with start 4 and eos 3, it is the plain one, its 0 and 4, 1 and 3 swapped."""
+    plain = Toy(vocabulary=5, steps=5, batch=4, seed=1)
+    swap = np.array([4, 3, 2, 1, 0])
+    renamed = Toy(vocabulary=5, steps=5, batch=4, seed=1)
+    renamed.weights_BTVV = plain.weights_BTVV[:, :, swap][..., swap]
+    renamed.bias_BTV = plain.bias_BTV[..., swap]
+    rules = Rules(start=4, eos=3)
+
+    def search(toy, rules):
+        if beams == 1:
+            return greedy_search(toy.step, toy.cache(1), 4, 5, rules)
+        return beam_search(toy.step, toy.cache(beams), 4, 5, rules, beams=beams, length_penalty=0.6)
+
+    one, other = (
+        jax.device_get(jax.jit(search, static_argnums=(0, 1))(*a)) for a in ((plain, Rules()), (renamed, rules))
+    )
+    ended = 0
+    for row, beam_ in itertools.product(range(4), range(beams)):
+        tokens = one.tokens[row, beam_].tolist()
+        length = tokens.index(EOS) + 1 if EOS in tokens else 5
+        ended += EOS in tokens
+        expected = [int(swap[token]) for token in tokens[:length]]
+        assert other.tokens[row, beam_].tolist() == padded(expected, 5)
+    assert ended
+    np.testing.assert_array_equal(one.finished, other.finished)
+    np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)

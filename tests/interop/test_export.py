@@ -1,14 +1,15 @@
 """``t2c export``: directories that other libraries load, the proof that they are the model, and what is refused."""
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
+from safetensors.numpy import load_file
 from small_run import main, prepared  # noqa: F401
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from t2c_jax import config as configs
 from t2c_jax.data.tokenizer import Tokenizers
@@ -30,6 +31,9 @@ def checkpoint(workdir: Path, **model):
     write_json(run.config, configs.to_dict(experiment))
     tokenizers = Tokenizers.load(run.tokenizer)
     params = jax.jit(Definition(experiment.model, tokenizers.target.vocab_size).init)(jax.random.key(0))
+    # As drawn, all norms are 1, and it would not show which is whose.
+    draw = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: np.asarray(leaf) * draw.uniform(0.7, 1.4, leaf.shape).astype("f"), params)
     checkpoints = Checkpoints(run.checkpoints, about(experiment, tokenizers))
     checkpoints.save(STEP, {"step": np.zeros((), np.int32), "params": params}, None)
     checkpoints.close()
@@ -97,24 +101,74 @@ def test_without_transformers_the_weights_are_read_back(run, tmp_path, capsys, m
     assert "by reading the weights back" in card
 
 
-def test_the_card_says_what_it_is_made_of(run, tmp_path, capsys):
-    checkpoint(run, position="t5")
-    shutil.rmtree(run / "evaluations", ignore_errors=True)
+def test_the_card_says_what_it_is_made_of_and_the_tokenizer_adds_the_prefix(run, tmp_path, capsys):
+    _, tokenizer = checkpoint(run, position="t5")
     exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
     card = (tmp_path / "out" / "README.md").read_text()
-    assert "corpus.jsonl" in card
+    assert "| corpus.jsonl |" in card, "where it lay is nobody's business"
     assert "96 train, 12 dev, 12 test" in card
     assert "None were measured." in card
     assert "the prefix 'Write: '" in card
-
-
-def test_the_prefix_is_the_tokenizers_to_add(run, tmp_path, capsys):
-    transformers = pytest.importorskip("transformers")
-    _, tokenizer = checkpoint(run, position="t5")
-    exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
     prefix, text = (ids.tolist() for ids in tokenizer.encode_batch(["Write: ", "the sum"]))
-    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "out")
-    assert theirs("the sum").input_ids == [*prefix, *text, tokenizer.eos]
+    theirs = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    assert theirs.encode("the sum").ids == [*prefix, *text, tokenizer.eos]
+
+
+def test_the_card_has_the_scores_of_its_checkpoint(run, tmp_path, capsys):
+    checkpoint(run, position="t5")
+    score = {"value": 12.34, "standard_error": 0.56}
+    by_metric = {"bleu": score, "chrf": {"value": None, "standard_error": None}}
+    verdicts = {"bleu": "better", "chrf": "not applicable"}
+    scores = {"model": by_metric, "retrieval": by_metric, "verdict": verdicts, "examples": 12, "summary": "It is fair."}
+    (run / "evaluations" / str(STEP)).mkdir(parents=True)
+    (run / "evaluations" / str(STEP) / "scores.json").write_text(json.dumps(scores))
+    exported(capsys, run, tmp_path / "out", "--to", "huggingface")
+    card = (tmp_path / "out" / "README.md").read_text()
+    assert "12.3 ± 0.6 | 12.3 ± 0.6 | better" in card
+    assert "It is fair." in card
+
+
+def code_t5(directory):
+    """A checkpoint like CodeT5's: byte-level pieces, <s> and </s> around a text, a table of more rows than pieces."""
+    transformers = pytest.importorskip("transformers")
+    pieces = Tokenizer(models.BPE())
+    pieces.pre_tokenizer, pieces.decoder = pre_tokenizers.ByteLevel(add_prefix_space=False), decoders.ByteLevel()
+    specials = ["<pad>", "<s>", "</s>", "<unk>"]
+    letters = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=specials, initial_alphabet=letters, show_progress=False
+    )
+    trainer.show_progress = False
+    pieces.train_from_iterator(["def add(a, b):\n    return a + b\n"] * 9, trainer)
+    pieces.post_processor = processors.RobertaProcessing(("</s>", 2), ("<s>", 1), True, False)
+    directory.mkdir()
+    pieces.save(str(directory / "tokenizer.json"))
+    roles = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    (directory / "tokenizer_config.json").write_text(json.dumps({"tokenizer_class": "RobertaTokenizer", **roles}))
+    shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 2, "num_heads": 2}
+    ids = {"pad_token_id": 0, "eos_token_id": 2, "decoder_start_token_id": 0}
+    config = transformers.T5Config(vocab_size=320, **shape, **ids)
+    transformers.T5ForConditionalGeneration(config).save_pretrained(directory)
+    return pieces
+
+
+@pytest.mark.parametrize("to", ["huggingface", "ctranslate2"])
+def test_an_imported_model_goes_out_as_it_came(to, tmp_path, capsys):
+    pytest.importorskip(to.replace("huggingface", "transformers"))
+    pieces = code_t5(tmp_path / "in")
+    assert main("import", "--from", tmp_path / "in", "--workdir", tmp_path / "run") == 0
+    result = exported(capsys, tmp_path / "run", tmp_path / "out", "--to", to)
+    assert result["parity"]["texts"] == "built-in prompts"
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"] == 4
+    assert result["tokenizer"]["different"] == 0
+    theirs = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
+    assert theirs.to_str() == pieces.to_str()
+    assert "holds no corpus" in (tmp_path / "out" / "README.md").read_text()
+    if to == "huggingface":
+        came, went = (load_file(tmp_path / name / "model.safetensors") for name in ("in", "out"))
+        assert came.keys() == went.keys()
+        for name, value in came.items():
+            np.testing.assert_array_equal(went[name], value, err_msg=name)
 
 
 @pytest.mark.parametrize(

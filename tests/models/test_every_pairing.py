@@ -1,5 +1,6 @@
 """Every encoder with every decoder: cached steps are the full forward, packed rows are single ones, all can learn."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -7,10 +8,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, on_device, pairs
+from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs
 
 from t2c_jax.config import DECODERS, ENCODERS, PretrainedConfig, RecurrentConfig, TrainConfig
 from t2c_jax.data.pipeline import Batches
+from t2c_jax.models.functional import Definition
 from t2c_jax.train.step import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
@@ -22,7 +24,7 @@ PRETRAINED = PretrainedConfig(
 BASE = replace(MODEL, recurrent=PLAIN, pretrained=PRETRAINED)
 
 
-def model(encoder, decoder, copy=False, layers=2, **recurrent):
+def model(encoder, decoder, copy=False, layers=1, **recurrent):
     return replace(
         BASE,
         encoder=encoder,
@@ -39,23 +41,31 @@ MODELS = {
     "transformer-transformer": model("transformer", "transformer"),
     "transformer-transformer t5": replace(model("transformer", "transformer"), position="t5", tied_embeddings=False),
     "transformer-transformer copy": model("transformer", "transformer", copy=True),
-    "transformer-lstm fed": model("transformer", "lstm"),
+    "transformer-lstm fed": model("transformer", "lstm", layers=2),
     "transformer-gru additive copy": model("transformer", "gru", copy=True, attention="additive", input_feeding=False),
     "lstm-transformer": model("lstm", "transformer"),
     "lstm-lstm copied state": model(
-        "lstm", "lstm", attention="none", input_feeding=False, bridge="copy", bidirectional=False
+        "lstm", "lstm", layers=2, attention="none", input_feeding=False, bridge="copy", bidirectional=False
     ),
     "lstm-lstm no attention": model("lstm", "lstm", attention="none", input_feeding=False),
     "lstm-lstm fed copy": model("lstm", "lstm", copy=True),
     "lstm-lstm additive fed": model("lstm", "lstm", attention="additive"),
     "lstm-gru": model("lstm", "gru", input_feeding=False, bidirectional=False),
     "gru-transformer copy": model("gru", "transformer", copy=True, bidirectional=False),
-    "gru-lstm additive": model("gru", "lstm", layers=1, attention="additive", input_feeding=False),
+    "gru-lstm additive": model("gru", "lstm", attention="additive", input_feeding=False),
     "gru-gru copied state": model(
         "gru", "gru", attention="multiplicative", bridge="copy", bidirectional=False, input_feeding=True
     ),
-    "gru-gru additive fed copy": model("gru", "gru", copy=True, attention="additive"),
+    "gru-gru additive fed copy": model("gru", "gru", layers=2, copy=True, attention="additive"),
     "gru-gru no attention copy": model("gru", "gru", copy=True, attention="none", input_feeding=False),
+}
+MODELS |= {
+    "bert-transformer": model("bert", "transformer"),
+    "bert-lstm mixed layers": replace(model("bert", "lstm"), pretrained=replace(PRETRAINED, mix_layers=True)),
+    "bert-gru copy": model("bert", "gru", copy=True, input_feeding=False),
+    "gpt2-transformer copy": model("gpt2", "transformer", copy=True),
+    "gpt2-lstm": model("gpt2", "lstm", attention="none", input_feeding=False),
+    "gpt2-gru": model("gpt2", "gru", attention="additive"),
 }
 each_model = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 STEPS, BATCH, SOURCE, BEAMS = 5, 3, 10, 3
@@ -158,53 +168,54 @@ def test_padding_of_the_source_is_not_seen(config):
     np.testing.assert_allclose(first(source), first(wide), rtol=0, atol=ROUNDING)
 
 
-TRAIN = TrainConfig(loss_chunk_tokens=32, z_loss=1e-3, label_smoothing=0.1)
+TRAIN = TrainConfig(loss_chunk_tokens=64, z_loss=1e-4)
+ROWS = replace(DATA, encoder_length=24, decoder_length=40, batch_size=24)
+
+
+@functools.cache
+def gradient(config):
+    """Compiled once for both tests below, whose batches have one shape."""
+    definition = Definition(config, VOCABULARY)
+
+    def objective(params, values):
+        sums = loss_sums(definition, params, values, None, TRAIN, training=True)
+        return sums["loss"], sums
+
+    return jax.jit(jax.grad(objective, has_aux=True))
 
 
 @each_model
 def test_packed_rows_are_single_ones(config):
     """Loss and gradients of a batch of several segments a row are those of its pairs, each alone in a row."""
-    definition, params = drawn(config)
+    _, params = drawn(config)
     tokens = pairs(24, vocabulary=12)
-
-    @jax.jit
-    def gradient(params, values):
-        def objective(params):
-            sums = loss_sums(definition, params, values, None, TRAIN, training=True)
-            return sums["loss"], sums
-
-        return jax.grad(objective, has_aux=True)(params)
-
-    packed = Batches(tokens, replace(DATA, encoder_length=24, decoder_length=40, batch_size=8), 0, repeat=False)
-    alone = Batches(tokens, replace(DATA, pack=False, batch_size=24), 0, repeat=False)
-    assert packed.per_pass == 1, "all pairs must be in the first batch"
+    packed = Batches(tokens, ROWS, 0, repeat=False)
+    alone = Batches(tokens, replace(ROWS, pack=False), 0, repeat=False)
+    assert packed.per_pass == alone.per_pass == 1, "all pairs must be in the first batch"
     assert packed.batch(0)["decoder_segment_ids"].max() >= 3, "rows must hold several pairs"
-    one, other = (gradient(params, on_device(batches.batch(0))) for batches in (packed, alone))
+    one, other = (gradient(config)(params, on_device(batches.batch(0))) for batches in (packed, alone))
+    # A bias on all keys moves all scores alike, so its gradient is zero but for rounding, which has no size to meet.
+    one, other = ({k: v for k, v in flat(side).items() if not k.endswith("key_bias")} for side in (one, other))
     assert_close(one, other, tolerance=ROUNDING)
 
 
 @each_model
 def test_it_learns_a_handful_of_pairs(config):
-    definition, params = drawn(config)
-    values = on_device(Batches(pairs(6, seed=3, vocabulary=12), replace(DATA, batch_size=4), 0).batch(0))
+    _, params = drawn(config)
+    values = on_device(Batches(pairs(6, seed=3, vocabulary=12), ROWS, 0, repeat=False).batch(0))
     optimizer = optax.adam(2e-2)
 
     @jax.jit
-    def train(params):
-        def body(carry, _):
-            params, state = carry
+    def update(params, state, gradients, weight):
+        updates, state = optimizer.update(jax.tree.map(lambda leaf: leaf / weight, gradients), state)
+        return optax.apply_updates(params, updates), state
 
-            def objective(params):
-                sums = loss_sums(definition, params, values, None, replace(TRAIN, z_loss=0.0), training=False)
-                return sums["loss"] / sums["weight"], sums["correct"] / sums["weight"]
-
-            (loss, accuracy), gradients = jax.value_and_grad(objective, has_aux=True)(params)
-            updates, state = optimizer.update(gradients, state)
-            return (optax.apply_updates(params, updates), state), (loss, accuracy)
-
-        return jax.lax.scan(body, (params, optimizer.init(params)), None, length=200)[1]
-
-    losses, accuracies = train(params)
+    state, losses, right = optimizer.init(params), [], False
+    while len(losses) < 500 and not (right and losses[-1] < 0.04):
+        gradients, sums = gradient(config)(params, values)
+        params, state = update(params, state, gradients, sums["weight"])
+        losses.append(float(sums["nll"] / sums["weight"]))
+        right = float(sums["correct"]) == float(sums["weight"])
     assert losses[0] > 1.5
     assert losses[-1] < 0.05
-    assert accuracies[-1] == 1.0
+    assert right, "every target is the likeliest token"

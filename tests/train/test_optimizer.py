@@ -7,12 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import MODEL, VOCABULARY, batch, drawn, experiment, flat, on_device, one_device
+from tiny import MODEL, VOCABULARY, assert_close, assert_same, batch, drawn, experiment, flat, on_device, one_device
 
-from t2c_jax.config import OptimizerConfig
+from t2c_jax.config import OptimizerConfig, check
+from t2c_jax.errors import UserError
 from t2c_jax.models.functional import Definition
-from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer
-from t2c_jax.train.step import Compiled
+from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors
+from t2c_jax.train.step import Compiled, loss_sums
 
 
 @pytest.mark.parametrize(
@@ -33,6 +34,24 @@ def test_schedules_at_their_corners(schedule, warmup, expected):
     rate = learning_rate(config, 100)
     for step, share in expected.items():
         np.testing.assert_allclose(rate(jnp.asarray(step)), 2e-3 * share, rtol=1e-5, err_msg=f"step {step}")
+
+
+@pytest.mark.parametrize(
+    ("warmup", "expected"),
+    [
+        (0, {0: 1, 4: 1, 5: 1 / 2, 7: 1 / 2, 8: 1 / 4, 10: 1 / 4, 11: 1 / 8, 50: 2.0**-16}),
+        (4, {0: 1 / 4, 3: 1, 4: 1, 5: 1 / 2, 8: 1 / 4}),  # steps count from the run's first, the warm-up's included
+        (7, {6: 1, 7: 1 / 2, 8: 1 / 4}),
+    ],
+)
+def test_step_decay_halves_at_its_start_and_every_so_often(warmup, expected):
+    """Sutskever et al. (2014, section 3.4) halve every half epoch from epoch 5 on; here every 3 steps from step 5."""
+    config = OptimizerConfig(
+        learning_rate=0.7, schedule="step_decay", warmup_steps=warmup, decay_start=5, decay_every=3, decay_factor=0.5
+    )
+    rate = learning_rate(config, 100)
+    for step, share in expected.items():
+        np.testing.assert_allclose(rate(jnp.asarray(step)), 0.7 * share, rtol=1e-6, err_msg=f"step {step}")
 
 
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "inverse_sqrt"])
@@ -96,3 +115,104 @@ def test_drawn_parameters_are_what_the_state_starts_from():
     config = experiment()
     compiled = Compiled(config, VOCABULARY, one_device(config))
     assert flat(compiled.init()["params"]).keys() == flat(drawn()[1]).keys()
+
+
+PLAIN = {"schedule": "constant", "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": 0.0}
+
+
+def updated(config, params, gradients):
+    optimizer = make_optimizer(config, 10)
+    return optax.apply_updates(params, optimizer.update(gradients, optimizer.init(params), params)[0])
+
+
+def test_gradient_descent_by_its_formula():
+    found = updated(
+        OptimizerConfig(name="sgd", learning_rate=0.1, **PLAIN), jnp.array([1.0, 2.0]), jnp.array([3.0, -4])
+    )
+    np.testing.assert_allclose(found, [1 - 0.1 * 3, 2 + 0.1 * 4], rtol=1e-6)
+
+
+def test_rmsprop_by_its_formula():
+    """From a mean square of zero; epsilon large enough to show."""
+    config = OptimizerConfig(name="rmsprop", learning_rate=0.1, beta2=0.75, epsilon=0.25, **PLAIN)
+    found = updated(config, jnp.array([1.0, 2.0]), jnp.array([3.0, -4.0]))
+    # The mean squares are 9/4 and 16/4. Inside or outside of the root: optax.scale_by_rms adds epsilon inside.
+    expected = [1 - 0.1 * 3 / (9 / 4 + 0.25) ** 0.5, 2 + 0.1 * 4 / (16 / 4 + 0.25) ** 0.5]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_the_first_rate_that_finds_a_parameter_multiplies_its_update():
+    config = OptimizerConfig(name="sgd", learning_rate=0.1, rates=("encoder.norm=3", "^encoder=.5", "norm=0"), **PLAIN)
+    params = {
+        "encoder": {"norm": jnp.ones(1), "up": jnp.ones(1), "decoder": jnp.ones(1)},
+        "decoder": {"norm": jnp.ones(1), "encoder": jnp.ones(1)},
+    }
+    factors = {"encoder": {"norm": 3, "up": 0.5, "decoder": 0.5}, "decoder": {"norm": 0, "encoder": 1}}
+    assert rate_factors(params, config) == factors
+    found = updated(config, params, jax.tree.map(jnp.ones_like, params))
+    expected = jax.tree.map(lambda factor: jnp.array([1 - 0.1 * factor], jnp.float32), factors)
+    assert_close(found, expected, tolerance=1e-6)
+
+
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_a_frozen_parameter_stays_as_it_is(microbatches):
+    """Not a bit of it moves, nothing is kept for it, and the gradient's norm is that of the others."""
+    config = experiment(
+        optimizer={"rates": ("^encoder=0",), "weight_decay": 0.1}, train={"microbatches": microbatches, "z_loss": 0.0}
+    )
+    mesh = one_device(config)
+    compiled = Compiled(config, VOCABULARY, mesh)
+    state, values = compiled.init(), on_device(batch())
+    start = jax.device_get(state["params"])
+    frozen = {path for path in flat(start) if path.startswith("encoder.")}
+    kept = flat(state["opt_state"])
+    assert frozen
+    assert any("mu.decoder." in path for path in kept)
+    assert not [path for path in kept if ".encoder." in path]
+    norms = []
+    for _ in range(3):
+        state, metrics = compiled.train_step(state, values)
+        norms.append(float(metrics["gradient_norm"]))
+    assert_same(state["params"]["encoder"], start["encoder"])
+    for path, value in flat({name: state["params"][name] for name in ("decoder", "embedding")}).items():
+        assert (value != flat(start)[path]).any(), path
+
+    def mean_loss(params):
+        sums = loss_sums(compiled.definition, params, values, None, config.train, training=True)
+        return sums["loss"] / sums["weight"]
+
+    with jax.set_mesh(mesh):
+        gradients = flat(jax.jit(jax.grad(mean_loss))(jax.device_put(start)))
+    others = sum(
+        float((value.astype(np.float64) ** 2).sum()) for path, value in gradients.items() if path not in frozen
+    )
+    assert any(gradients[path].any() for path in frozen), "they would have moved"
+    assert norms[0] == pytest.approx(others**0.5, rel=1e-4)  # summed in another order, in halves
+
+
+def test_everything_frozen_is_a_mistake():
+    config = experiment(optimizer={"rates": ("coder=0", "embedding=0")})
+    with pytest.raises(UserError, match=r"config\.optimizer\.rates freezes every parameter; leave one to train"):
+        Compiled(config, VOCABULARY, one_device(config))
+
+
+@pytest.mark.parametrize(
+    ("item", "message"),
+    [
+        ("encoder", "'encoder' must be PATTERN=FACTOR"),
+        ("encoder=", "must be PATTERN=FACTOR"),
+        ("encoder=-1", "must be PATTERN=FACTOR"),
+        ("encoder=nan", "must be PATTERN=FACTOR"),
+        ("encoder=1e-2", "must be PATTERN=FACTOR"),
+        ("(=1", "config.optimizer.rates='(' is no regular expression"),
+    ],
+)
+def test_rates_that_cannot_be(item, message):
+    with pytest.raises(UserError) as caught:
+        check(experiment(optimizer={"rates": (item,)}))
+    assert message in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_pattern_may_hold_an_equals_sign():
+    check(experiment(optimizer={"rates": ("(?=encoder)=0.5", "^embedding=2.", "x=.5")}))

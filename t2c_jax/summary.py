@@ -1,0 +1,142 @@
+"""A model's parameters without the model: how many there are, where, in what shapes, and which of them train.
+
+Everything is read off shapes, so a model too large for the machine can be looked at before anyone pays for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+
+from t2c_jax import console
+from t2c_jax.config import Experiment
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.models.functional import Definition, names
+from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.loop import about
+from t2c_jax.train.optimizer import rate_factors, trained
+from t2c_jax.workdir import Workdir
+
+LEVELS = 3  # names of a parameter's path that make its block: encoder.blocks.attention
+
+
+@dataclass(frozen=True)
+class Block:
+    """A table's row.
+
+    Attributes:
+      name: what the paths of its parameters begin with.
+      copies: how many equal blocks are stacked in each array; 1 where none are.
+      shapes: of each array by the rest of its path, one copy's alone.
+      parameters: numbers in all copies.
+      trained: those of them that config.optimizer.rates leaves to train.
+    """
+
+    name: str
+    copies: int
+    shapes: dict[str, tuple[int, ...]]
+    parameters: int
+    trained: int
+
+
+def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str, Any]:
+    """Shows the model that the config describes, and which checkpoints the workdir has; allocates no parameter.
+
+    Args:
+      experiment: describes the model.
+      workdir: its tokenizer gives the vocabulary, where there is one; else config.tokenizer.vocab_size does.
+
+    Returns:
+      ``vocabulary``, ``parameters``, ``trained``, ``frozen``, ``blocks`` (``Block`` each, with ``share``) and, in a
+      workdir, ``checkpoints``: ``steps`` and the ``best`` of them.
+
+    Raises:
+      UserError: the tokenizer or a checkpoint is damaged, or config.optimizer.rates freezes everything.
+    """
+    tokenizers = None
+    if workdir is not None and workdir.tokenizer.is_dir():
+        tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    vocabulary = experiment.tokenizer.vocab_size if tokenizers is None else tokenizers.target.vocab_size
+    blocks = list(_blocks(experiment, Definition(experiment.model, vocabulary)))
+    total, moving = sum(block.parameters for block in blocks), sum(block.trained for block in blocks)
+    result: dict[str, Any] = {
+        "vocabulary": vocabulary,
+        "parameters": total,
+        "trained": moving,
+        "frozen": total - moving,
+        "blocks": [{**dataclasses.asdict(block), "share": block.parameters / total} for block in blocks],
+    }
+    if workdir is not None:
+        result["checkpoints"] = {"steps": [], "best": None}
+        if workdir.checkpoints.is_dir() and tokenizers is not None:
+            checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+            result["checkpoints"] = {"steps": checkpoints.steps(), "best": checkpoints.best()}
+            checkpoints.close()
+    _show(experiment, blocks, result)
+    return result
+
+
+def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
+    params = definition.abstract_params()
+    trained(params, experiment.optimizer)  # refuses rates that leave nothing to train
+    factors = dict(_flat(rate_factors(params, experiment.optimizer)))
+    axes = dict(_flat(definition.axis_names(), is_leaf=lambda node: isinstance(node, tuple)))
+    groups: dict[tuple[tuple[str, ...], int], list[tuple[tuple[str, ...], Any]]] = {}
+    for path, leaf in _flat(params):
+        copies = leaf.shape[0] if axes[path][0] == "layers" else 1
+        head = path[: min(LEVELS, len(path) - 1)] or path
+        groups.setdefault((head, copies), []).append((path, leaf))
+    for (head, copies), leaves in groups.items():
+        yield Block(
+            name=".".join(head),
+            copies=copies,
+            shapes={
+                ".".join(path[len(head) :]) or path[-1]: leaf.shape[axes[path].count("layers") :]
+                for path, leaf in leaves
+            },
+            parameters=sum(leaf.size for _, leaf in leaves),
+            trained=sum(leaf.size for path, leaf in leaves if factors[path]),
+        )
+
+
+def _flat(tree: Any, **options: Any) -> Iterator[tuple[tuple[str, ...], Any]]:
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree, **options):
+        yield names(path), leaf
+
+
+def _show(experiment: Experiment, blocks: list[Block], result: dict[str, Any]) -> None:
+    total, model = result["parameters"], experiment.model
+    rows = [
+        (
+            f"{block.name} x {block.copies}" if block.copies > 1 else block.name,
+            _shapes(block.shapes),
+            f"{block.parameters:,}",
+            f"{block.parameters / total:.1%}",
+            _trained(block.trained, block.parameters),
+        )
+        for block in blocks
+    ]
+    rows.append(("total", "", f"{total:,}", "100.0%", _trained(result["trained"], total)))
+    title = f"{model.encoder} to {model.decoder}, vocabulary {result['vocabulary']:,}"
+    console.table(title, ("", "shapes", "parameters", "share", "trained"), rows)
+    if result["frozen"]:
+        console.say(f"{result['trained']:,} trained, {result['frozen']:,} frozen by config.optimizer.rates")
+    if "checkpoints" in result:
+        steps, best = result["checkpoints"]["steps"], result["checkpoints"]["best"]
+        told = ", ".join(f"{step} (best)" if step == best else str(step) for step in steps)
+        console.say(f"checkpoints: {told or 'none'}")
+
+
+def _trained(moving: int, total: int) -> str:
+    return "all" if moving == total else "frozen" if not moving else f"{moving:,}"
+
+
+def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:
+    alike: dict[tuple[int, ...], list[str]] = {}
+    for name, shape in shapes.items():
+        alike.setdefault(shape, []).append(name)
+    return "\n".join(f"{', '.join(group)} {'x'.join(map(str, shape))}" for shape, group in alike.items())
