@@ -147,7 +147,9 @@ def test_a_batch_that_does_not_fit_the_devices_is_refused_before_any_work(prepar
 
 def test_the_meter_divides_sums_once():
     meter = Meter([{"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "source_tokens": 5.0, **NORMS}])
-    meter.add({"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "source_tokens": 5.0, **NORMS})
+    meter.add(
+        {"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "source_tokens": 5.0, "target_tokens": 8.0, **NORMS}
+    )
     values = meter.take()
     assert (values["loss"], values["nll"], values["accuracy"]) == (1.0, 0.5, 0.2)
     assert meter.take() == {}
