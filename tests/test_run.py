@@ -68,7 +68,8 @@ def test_every_artefact_is_there_and_readable(run):
     card = json.loads((workdir / "corpus" / "card.json").read_text())
     assert card
     assert (workdir / "corpus" / "card.md").read_text()
-    assert json.loads((workdir / "tokenizer" / "check.json").read_text())["train"]["failures"] == []
+    check = json.loads((workdir / "tokenizer" / "check.json").read_text())["train"]
+    assert check["text"]["failures"] == check["code"]["failures"] == []
     assert json.loads((workdir / "config.json").read_text())["model"]["width"] == 32
 
     lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

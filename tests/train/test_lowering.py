@@ -17,7 +17,7 @@ def test_train_step_lowers_for(platform, position):
     config = experiment(model={"position": position, "dtype": "bfloat16", "dropout": 0.1}, train={"microbatches": 2})
     definition = Definition(config.model, VOCABULARY)
     optimizer = make_optimizer(config.optimizer, config.train.steps)
-    state = jax.eval_shape(lambda: init_state(definition, optimizer, 0, config.train))
+    state = jax.eval_shape(lambda: init_state(definition, optimizer, config))
     arrays = {name: jax.ShapeDtypeStruct(rows.shape, rows.dtype) for name, rows in batch().items()}
 
     lowered = export.export(jax.jit(make_train_step(definition, optimizer, config)), platforms=[platform])(
