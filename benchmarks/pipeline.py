@@ -26,7 +26,7 @@ READ_AT_ONCE = 20  # batches in a step of the pipeline's side, far more than tf.
 def delivers(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
     """Packed batches through tf.data."""
     experiment = workdir_experiment(options)
-    packed = Batches(workdir_pairs(options), experiment.data, experiment.seed)
+    packed = Batches.of(workdir_pairs(options), experiment.data, experiment.seed)
     batches = packed.dataset(0, 1_000_000).as_numpy_iterator()
 
     def step() -> float:
@@ -39,7 +39,7 @@ def delivers(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict
 def consumes(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
     """The train step on packed batches that lie ready."""
     experiment = workdir_experiment(options)
-    packed = Batches(workdir_pairs(options), experiment.data, experiment.seed)
+    packed = Batches.of(workdir_pairs(options), experiment.data, experiment.seed)
     ready = itertools.cycle([packed.batch(step) for step in range(8)])
     vocab_size = shape(tiny=True)[1] if options.tiny else experiment.tokenizer.vocab_size
     return {"step": step_task(experiment, vocab_size, ready)}, {}

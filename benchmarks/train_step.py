@@ -97,7 +97,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     )
     batches: Batches
     if options.padded:
-        packed = pipeline.Batches(workdir_pairs(options), data, seed=0)
+        packed = pipeline.Batches.of(workdir_pairs(options), data, seed=0)
         batches = (packed.batch(step) for step in itertools.count())
     else:
         batches = itertools.repeat(unpacked(*full_batch(data, vocab_size)))
@@ -156,7 +156,7 @@ def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
 
 def padded_batches(tokens: Tokens, data: DataConfig, facts: dict[str, Any]) -> Iterator[tuple[np.ndarray, ...]]:
     """Random batches of the pairs that our rows hold, padded to the longest; as many real tokens a step as ours."""
-    plan = pipeline.Batches(tokens, data, seed=0).plan
+    plan = pipeline.Batches.of(tokens, data, seed=0).plan
     pairs, eos = plan.rows.pairs, np.ones(1, np.int32)
     size = round(len(pairs) / len(plan.rows) * data.batch_size)
     facts |= {"pairs": len(pairs), "left_out": plan.left_out, "pairs_per_batch": size}

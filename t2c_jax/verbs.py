@@ -51,17 +51,22 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
 @_once
 def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
-    from t2c_jax.data.objectives import translate
     from t2c_jax.data.prepare import Tokens, build_tokens
-    from t2c_jax.data.report import show_fits, show_paths
+    from t2c_jax.data.report import show_fits, show_paths, show_tasks
+    from t2c_jax.data.streams import open_streams, task_shares
+    from t2c_jax.data.tasks import translate
     from t2c_jax.data.tokenizer import Tokenizers
 
     data = experiment.data
     paths = experiment.model.encoder == "paths"
     counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
-    objective = translate(Tokenizers.load(workdir.tokenizer, data.direction), data)
-    show = show_paths if paths else show_fits
-    fits = show(Tokens.open(workdir.tokens, "train"), data, objective, experiment.seed)
+    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
+    if data.tasks:
+        streams = open_streams(experiment, workdir, tokenizers, "train")
+        fits = show_tasks(streams, task_shares(experiment, streams).tolist())
+    else:
+        show = show_paths if paths else show_fits
+        fits = show(Tokens.open(workdir.tokens, "train"), data, translate(tokenizers, data), experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 

@@ -56,7 +56,7 @@ def pairs(count: int = 40, seed: int = 0, text: int = 6, code: int = 9, vocabula
 
 def batch(data: DataConfig = DATA, step: int = 0, tokens: Tokens | None = None) -> dict[str, np.ndarray]:
     """A batch of random pairs."""
-    return Batches(pairs() if tokens is None else tokens, data, 0).batch(step)
+    return Batches.of(pairs() if tokens is None else tokens, data, 0).batch(step)
 
 
 def drawn(config: ModelConfig = MODEL, seed: int = 0, vocabulary: int = VOCABULARY) -> tuple[Definition, Any]:

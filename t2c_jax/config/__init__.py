@@ -14,6 +14,7 @@ from t2c_jax.config.load import to_dict as to_dict
 from t2c_jax.config.schema import DECODERS as DECODERS
 from t2c_jax.config.schema import ENCODERS as ENCODERS
 from t2c_jax.config.schema import METRICS as METRICS
+from t2c_jax.config.schema import OBJECTIVES as OBJECTIVES
 from t2c_jax.config.schema import PRETRAINED as PRETRAINED
 from t2c_jax.config.schema import RECURRENT as RECURRENT
 from t2c_jax.config.schema import CorpusConfig as CorpusConfig
@@ -27,5 +28,6 @@ from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig
 from t2c_jax.config.schema import PathsConfig as PathsConfig
 from t2c_jax.config.schema import PretrainedConfig as PretrainedConfig
 from t2c_jax.config.schema import RecurrentConfig as RecurrentConfig
+from t2c_jax.config.schema import TaskConfig as TaskConfig
 from t2c_jax.config.schema import TokenizerConfig as TokenizerConfig
 from t2c_jax.config.schema import TrainConfig as TrainConfig

@@ -6,17 +6,17 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
-from t2c_jax.config.schema import DECODERS, ENCODERS, METRICS, PRETRAINED, RECURRENT, Experiment
+from t2c_jax.config.schema import DECODERS, ENCODERS, METRICS, OBJECTIVES, PRETRAINED, RECURRENT, Experiment
 from t2c_jax.errors import UserError, nearest
 
 _AT_LEAST: dict[int, tuple[str, ...]] = {
     1: (
         *(f"corpus.{key}" for key in ("max_file_bytes", "max_text_chars", "max_code_chars", "max_line_chars")),
         "tokenizer.max_sentences",
-        *(f"data.{key}" for key in ("encoder_length", "decoder_length", "batch_size", "packing_pool")),
+        *(f"data.{key}" for key in ("encoder_length", "decoder_length", "batch_size", "packing_pool", "pairs_in_row")),
         *(f"data.paths.{key}" for key in ("sampled", "stored", "max_length", "max_width", "terminal_tokens")),
         *(f"model.{key}" for key in ("width", "encoder_layers", "decoder_layers", "heads", "head_width")),
-        *(f"model.{key}" for key in ("feed_forward", "recurrent.width")),
+        *(f"model.{key}" for key in ("feed_forward", "recurrent.width", "embedding_width")),
         *(f"model.pretrained.{key}" for key in ("vocab_size", "width", "layers", "heads", "feed_forward", "positions")),
         "optimizer.decay_every",
         *(f"train.{key}" for key in ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches")),
@@ -30,7 +30,9 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         "tokenizer.sentinels",
         *(f"model.{key}" for key in ("uniform_init", "pretrained.first_position", "pretrained.token_types")),
         *(f"optimizer.{key}" for key in ("warmup_steps", "weight_decay", "clip_norm", "decay_start")),
+        "data.temperature",
         *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples")),
+        *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight")),
         *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
         "evaluate.max_examples",
     ),
@@ -89,6 +91,7 @@ def check(experiment: Experiment) -> None:
         )
     _check_metrics(experiment.evaluate.metrics)
     _check_model(experiment)
+    _check_tasks(experiment)
     if model.position == "rope" and model.head_width % 2:
         raise UserError(f"config.model.head_width={model.head_width} must be even under rope; or set position=t5")
     if data.batch_size % train.microbatches:
@@ -171,6 +174,37 @@ def _check_model(experiment: Experiment) -> None:
     plain_weights = model.encoder in RECURRENT and model.decoder in RECURRENT
     if model.uniform_init and not plain_weights:
         raise UserError("config.model.uniform_init is for recurrent encoders and decoders; norms start from 1")
+
+
+HEADS = {"identifier_tagging": "tagging", "contrastive": "embedding"}  # what a task wants of the model
+
+
+def _check_tasks(experiment: Experiment) -> None:
+    """The mixture, task by task, and the heads that it wants."""
+    model, tasks = experiment.model, experiment.data.tasks
+    for name in model.encoder_heads:
+        if name not in HEADS.values():
+            known = ", ".join(HEADS.values())
+            raise UserError(
+                f"config.model.encoder_heads: {name!r} must be one of {known}{nearest(name, HEADS.values())}"
+            )
+    for name, task in tasks.items():
+        key = f"config.data.tasks.{name}"
+        if task.objective not in OBJECTIVES:
+            known = f"{', '.join(OBJECTIVES)}{nearest(task.objective, OBJECTIVES)}"
+            raise UserError(f"{key}.objective={task.objective!r} must be one of {known}")
+        if task.weight <= 0:
+            raise UserError(f"{key}.weight={task.weight} must be above 0; leave the task out instead")
+        if not 0 < task.noise_density < 1 or task.mean_span < 1:
+            raise UserError(f"{key}: noise_density must lie in (0, 1), mean_span must be at least 1")
+        if (head := HEADS.get(task.objective)) and head not in model.encoder_heads:
+            raise UserError(f"{key} wants a head: add {head!r} to config.model.encoder_heads")
+        if model.encoder in (*PRETRAINED, "paths"):
+            raise UserError(f"{key}: config.model.encoder={model.encoder} reads texts or trees alone; leave tasks out")
+    if tasks and all(task.workdir for task in tasks.values()):
+        raise UserError("config.data.tasks: every task reads another workdir; leave one to this run's own corpus")
+    if tasks and all(task.objective in HEADS for task in tasks.values()):
+        raise UserError("config.data.tasks teaches the decoder nothing; add a task that writes")
 
 
 def _check_pattern(pattern: str, key: str) -> None:

@@ -68,10 +68,33 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
             raise UserError(f"config file '{file}' must hold a JSON object, as a workdir's config.json does")
     else:
         values = _get_config(file, argument)
+    if not file.endswith(".json"):  # a resolved config has taken over what it wanted
+        _inherit(values, overrides)
     for item in overrides:
         _override(values, item)
     _take_encoder_shape(values)
     return from_dict(values)
+
+
+_OWN = ("copy", "dropout", "encoder_heads", "attention", "scan", "remat", "dtype")
+
+
+def _inherit(values: dict[str, Any], overrides: Sequence[str]) -> None:
+    """Where the config says so, the model's shape and the prefix are those of the run it starts from."""
+    named = {key: value for key, _, value in (item.partition("=") for item in overrides)}
+    inherits = _parse(named["inherit"], bool) if "inherit" in named else values.get("inherit")
+    origin = named.get("init_from", values.get("init_from"))
+    if inherits is not True or not origin or not isinstance(origin, str):
+        return
+    path = Path(origin.partition("@")[0]) / "config.json"
+    try:
+        theirs = json.loads(path.read_text("utf-8"))
+        shape = {key: value for key, value in theirs["model"].items() if key not in _OWN}
+        prefix = theirs["data"]["prefix"]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"config.init_from: '{path}' is missing or damaged; config.inherit takes its model") from None
+    values["model"] = {**values.get("model", {}), **shape}
+    values["data"] = {**values.get("data", {}), "prefix": prefix}
 
 
 def _take_encoder_shape(values: dict[str, Any]) -> None:
@@ -124,18 +147,25 @@ def _override(values: dict[str, Any], item: str) -> None:
     *parents, name = key.split(".")
     schema: Any = Experiment
     for depth, parent in enumerate(parents):
+        if element := _element(schema):
+            if not parent.isidentifier():
+                raise UserError(f"'{parent}' in config.{'.'.join(parents[:depth])} is no name")
+            schema, values = element, values.setdefault(parent, {})
+            continue
         fields = _fields(schema)
-        if parent not in fields or not dataclasses.is_dataclass(fields[parent]):
-            sections = [name for name, kind in fields.items() if dataclasses.is_dataclass(kind)]
+        if parent not in fields or not _is_section(fields[parent]):
+            sections = [name for name, kind in fields.items() if _is_section(kind)]
             where = ".".join(["config", *parents[:depth]])
             raise UserError(f"unknown key '{parent}' in {where}{nearest(parent, sections)}")
         schema, values = fields[parent], values.setdefault(parent, {})
         if not isinstance(values, dict):
             raise UserError(f"{'.'.join(['config', *parents[: depth + 1]])} is a section, not {values!r}")
+    if element := _element(schema):
+        raise UserError(f"config.{key} is a section; set one of its keys: {', '.join(_fields(element))}")
     fields = _fields(schema)
     if name not in fields:
         raise UserError(f"unknown key '{name}' in {'.'.join(['config', *parents])}{nearest(name, fields)}")
-    if dataclasses.is_dataclass(fields[name]):
+    if _is_section(fields[name]):
         raise UserError(f"config.{key} is a section; set one of its keys: {', '.join(_fields(fields[name]))}")
     values[name] = _parse(text, fields[name])
 
@@ -156,17 +186,31 @@ def _parse(text: str, kind: Any) -> Any:
 
 
 def _fields(schema: Any) -> dict[str, Any]:
-    return typing.get_type_hints(schema)
+    return {} if _element(schema) else typing.get_type_hints(schema)
+
+
+def _element(kind: Any) -> Any:
+    """The dataclass of each value, where ``kind`` is a section whose keys are names that the user gives."""
+    return typing.get_args(kind)[1] if typing.get_origin(kind) is Mapping else None
+
+
+def _is_section(kind: Any) -> bool:
+    return dataclasses.is_dataclass(kind) or _element(kind) is not None
 
 
 def _build(schema: Any, values: Mapping[str, Any], where: str) -> Any:
+    if element := _element(schema):
+        for name, value in values.items():
+            if not isinstance(value, Mapping):
+                raise UserError(f"{where}.{name} is a section, not {value!r}")
+        return {str(name): _build(element, value, f"{where}.{name}") for name, value in values.items()}
     fields = _fields(schema)
     arguments = {}
     for key, value in values.items():
         if key not in fields:
             raise UserError(f"unknown key '{key}' in {where}{nearest(key, fields)}")
         kind = fields[key]
-        if dataclasses.is_dataclass(kind):
+        if _is_section(kind):
             if not isinstance(value, Mapping):
                 raise UserError(f"{where}.{key} is a section, not {value!r}")
             arguments[key] = _build(kind, value, f"{where}.{key}")

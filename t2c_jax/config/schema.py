@@ -36,6 +36,18 @@ METRICS: Mapping[str, str] = {
     "relevancy": "t2c_jax.evaluate.api_ranking.Relevancy",
     "frank": "t2c_jax.evaluate.api_ranking.FRank",
 }
+# What a task of config.data.tasks may make of the corpus (``data.mixture``).
+OBJECTIVES = (
+    "text_to_code",
+    "code_to_text",
+    "span_corruption",
+    "masked_identifiers",
+    "identifier_tagging",
+    "causal_lm",
+    "prefix_lm",
+    "fill_in_the_middle",
+    "contrastive",
+)
 PRETRAINED = ("bert", "gpt2")  # encoders with a tokenizer and an embedding of their own, both from config.init_from
 RECURRENT = ("lstm", "gru")
 
@@ -108,6 +120,21 @@ class PathsConfig:
 
 
 @dataclass(frozen=True)
+class TaskConfig:
+    """One task of a mixture."""
+
+    objective: str = knob("text_to_code", "What is made of the corpus: one of OBJECTIVES.")
+    weight: float = knob(1.0, "Share of the rows, relative to the other tasks' weights.")
+    workdir: str = knob(
+        "", "A workdir whose tokens the task reads, of the same tokenizer, to replay what came before; empty for own."
+    )
+    prefix: str = knob("", "Before every source; tells the task from others, e.g. 'Describe: '.")
+    noise_density: float = knob(0.15, "Span corruption: share of tokens that are noise (Raffel et al. 2020).")
+    mean_span: float = knob(3.0, "Span corruption: tokens of a span on average.")
+    whole_words: bool = knob(True, "Span corruption: spans begin and end where words do (Wang et al. 2021).")
+
+
+@dataclass(frozen=True)
 class DataConfig:
     """Tokenised pairs to packed batches."""
 
@@ -121,6 +148,17 @@ class DataConfig:
         "text_to_code", "Which side of a pair is the source; code_to_text writes names or docstrings."
     )
     reverse_source: bool = knob(False, "Feed the source's tokens last to first (Sutskever et al. 2014, section 3.3).")
+    tasks: Mapping[str, TaskConfig] = dataclasses.field(
+        default_factory=dict,
+        metadata={
+            "doc": "What to train on, by name, in place of translating in data.direction; what is generated and scored "
+            "stays that translation."
+        },
+    )
+    temperature: float = knob(
+        0.0, "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone."
+    )
+    pairs_in_row: int = knob(8, "Contrastive pairs that share a row, at most.")
     paths: PathsConfig = dataclasses.field(default_factory=PathsConfig)
 
 
@@ -194,6 +232,10 @@ class ModelConfig:
     uniform_init: float = knob(
         0.0, "Draw every weight from U(-a, a) (Sutskever et al. 2014, section 3.4); 0 draws normals by their fan-in."
     )
+    encoder_heads: tuple[str, ...] = knob(
+        (), "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code)."
+    )
+    embedding_width: int = knob(256, "Width of the embedding head's vectors.")
     recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
     pretrained: PretrainedConfig = dataclasses.field(default_factory=PretrainedConfig)
 
@@ -236,6 +278,8 @@ class TrainConfig:
     idf_weight: float = knob(
         0.0, "lambda: weigh a target token's cost by 1 + lambda log(N / n), n of N targets having it (Gu et al. 2016)."
     )
+    tagging_weight: float = knob(1.0, "Weight of a tagged token's cost beside a target token's.")
+    contrastive_weight: float = knob(16.0, "Weight of a contrastive pair's cost: as that many target tokens.")
     z_loss: float = knob(1e-4, "Weight of log(Z)^2 (Chowdhery et al. 2022, section 5).")
     loss_chunk_tokens: int = knob(512, "Tokens whose logits exist at a time, per device.")
     ema_decay: float = knob(0.0, "Decay of the averaged parameters used for evaluation; 0 keeps none.")
@@ -288,6 +332,11 @@ class Experiment:
     seed: int = knob(0, "Of everything drawn: splits excepted, which hash names alone.")
     init_from: str = knob(
         "", "A workdir, of t2c import or of a run, whose tokenizer and parameters this run starts from; empty for none."
+    )
+    inherit: bool = knob(
+        False,
+        "Take config.model's shape and config.data.prefix from config.init_from's own config, and change them by "
+        "overrides alone; copy, dropout, heads and how the model is run stay this config's.",
     )
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)

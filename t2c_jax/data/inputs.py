@@ -12,8 +12,8 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig, Experiment
-from t2c_jax.data.objectives import Translate
 from t2c_jax.data.path_columns import encode, lay_out
+from t2c_jax.data.tasks import Translate
 from t2c_jax.data.tokenizer import Tokenizers
 
 

@@ -1,90 +1,207 @@
-"""What a pair asks of the model: token arrays in, a source and a target out.
+"""What an example asks of the model: pure functions of token arrays, and of a key where something is drawn.
 
-An objective gives the lengths of source and target from the lengths of text and code alone, so that rows are planned
-without touching a token, and makes the tokens. One that draws at random draws by ``order.mix`` of (seed, epoch,
-example), never from a generator that remembers.
+A key is (seed, epoch, example); draws are ``order.permutation``'s, so an example is the same on every machine and under
+every version of NumPy. Where lengths matter to the plan of rows they follow from lengths alone, never from a draw that
+changes with the epoch.
+
+Examples below write sentinels as <0>, <1>, ... and leave out the eos that ends sources and targets (``tasks`` puts it
+there, with the task's prefix).
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import numpy as np
 
-from t2c_jax.config import DataConfig
-from t2c_jax.data.spm import EOS, PAD
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.data.order import permutation
 
-_NOTHING, _EOS = np.zeros(0, np.int32), np.array([EOS], np.int32)
+_NOTHING = np.zeros(0, np.int32)
+_NOISE, _CLEAN = 3, 4  # tell these draws from those that ``packing`` and ``path_columns`` make with the same key
 
 
-@dataclass(frozen=True)
-class Translate:
-    """One side of a pair to the other.
-
-    With ids 1 for eos and 7 for a prefix, text [5, 6] and code [8, 9] give the source 7 5 6 1 and the target 8 9 1;
-    with ``reverse`` the source is 7 6 5 1 (Sutskever et al. 2014, section 3.3); ``to_text`` swaps the sides.
+class Example(NamedTuple):
+    """What a row holds of one example.
 
     Attributes:
-      before, after: ids around every source, the task's prefix counted in.
-      target_before, target_after: ids around every target.
-      start: what the decoder is fed before the first target.
-      to_text: code is the source.
-      reverse: the source's tokens come last to first, what is around them stays.
-      copy_table: for each source id the target id that stands for the same text; None where ids are the same.
-      weights: for each target id the weight of its cost in training; None for 1.
+      sources: what the encoder reads; more than one is as many segments.
+      target: what the decoder writes; may be empty.
+      tags: for each token of the only source 1 for an identifier, 0 for none, -1 where nothing is asked.
     """
 
-    before: np.ndarray = field(default_factory=_NOTHING.copy)
-    after: np.ndarray = field(default_factory=_EOS.copy)
-    target_before: np.ndarray = field(default_factory=_NOTHING.copy)
-    target_after: np.ndarray = field(default_factory=_EOS.copy)
-    start: int = PAD
-    to_text: bool = False
-    reverse: bool = False
-    copy_table: np.ndarray | None = None
-    weights: np.ndarray | None = None
-
-    def source(self, ids: np.ndarray) -> np.ndarray:
-        """The encoder's tokens, int32, in training and in generation alike."""
-        return np.concatenate([self.before, ids[::-1] if self.reverse else ids, self.after], dtype=np.int32)
-
-    def target(self, ids: np.ndarray) -> np.ndarray:
-        """The decoder's targets, int32."""
-        return np.concatenate([self.target_before, ids, self.target_after], dtype=np.int32)
-
-    def example(self, text: np.ndarray, code: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Source and target of a pair."""
-        return (self.source(code), self.target(text)) if self.to_text else (self.source(text), self.target(code))
-
-    def lengths(self, text_lengths_N: np.ndarray, code_lengths_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Lengths of what ``example`` returns."""
-        source_N, target_N = (code_lengths_N, text_lengths_N) if self.to_text else (text_lengths_N, code_lengths_N)
-        around = len(self.before) + len(self.after), len(self.target_before) + len(self.target_after)
-        return source_N + around[0], target_N + around[1]
+    sources: tuple[np.ndarray, ...]
+    target: np.ndarray
+    tags: np.ndarray | None = None
 
 
-def translate(
-    tokenizers: Tokenizers, data: DataConfig, *, copy: bool = False, weights: np.ndarray | None = None
-) -> Translate:
-    """The objective that a config and a run's tokenizers make.
+def noise_counts(lengths_N: np.ndarray, density: float, mean_span: float) -> tuple[np.ndarray, np.ndarray]:
+    """How many tokens of a sequence are noise, and in how many spans (Raffel et al. 2020, section 3.1.4).
+
+    Of 20 tokens at a density of 0.15 and a mean span of 3 there are 3, in 1 span; of 100, 15 in 5. Both are at least 1,
+    and something is left before each span. Lengths are at least 2.
+    """
+    noise_N = np.clip(np.rint(lengths_N * density), 1, lengths_N - 1).astype(np.int64)
+    spans_N = np.clip(np.rint(noise_N / mean_span), 1, np.minimum(noise_N, lengths_N - noise_N)).astype(np.int64)
+    return noise_N, spans_N
+
+
+def noise_spans(length: int, noise: int, spans: int, *key: int) -> np.ndarray:
+    """(spans, 2) begins and ends of spans that are drawn by ``key``: each apart from the next, none at the start.
+
+    Noise and the rest are each cut into ``spans`` parts, any cut as likely as any other, and laid alternately, the
+    rest first.
+    """
+    parts = [
+        np.diff(np.concatenate([[0], np.sort(permutation(size - 1, *key, which)[: spans - 1]) + 1, [size]]))
+        for size, which in ((length - noise, _CLEAN), (noise, _NOISE))
+    ]
+    ends_K = np.cumsum(parts[0] + parts[1])
+    return np.stack([ends_K - parts[1], ends_K], axis=1)
+
+
+def whole_words(spans_K2: np.ndarray, length: int, boundaries: np.ndarray) -> np.ndarray:
+    """Spans that begin and end where words do, as many of them and with as much noise in all.
+
+    Each span goes to the nearest word's start, and ends at the word's end that is nearest to its length; what it takes
+    too much or too little, the next one makes up for. The last one takes what is left, and so may end inside a word,
+    as does one that lies in a word longer than there is room. With words that begin at 0, 3, 4, 6 and 9, the
+    spans [2, 4) and [6, 8) of 10 tokens become [3, 6) and [9, 10).
 
     Args:
-      tokenizers: give the ids around sources and targets.
-      data: direction, prefix, reversal.
-      copy: whether the model copies, and so wants to know what sources are as targets.
-      weights: for each target id the weight of its cost.
+      spans_K2: begins and ends.
+      length: tokens in all.
+      boundaries: where words begin, in order, ``length`` counted in.
     """
-    source, target = tokenizers.source, tokenizers.target
-    prefix = source.encode_batch([data.prefix])[0]
-    return Translate(
-        before=np.concatenate([source.before, prefix], dtype=np.int32, casting="unsafe"),
-        after=np.array(source.after, np.int32),
-        target_before=np.array(target.before, np.int32),
-        target_after=np.array(target.after, np.int32),
-        start=target.start,
-        to_text=data.direction == "code_to_text",
-        reverse=data.reverse_source,
-        copy_table=tokenizers.copy_table() if copy else None,
-        weights=weights,
-    )
+    lengths_K = spans_K2[:, 1] - spans_K2[:, 0]
+    left, owed, last_end = int(lengths_K.sum()), 0, 0
+    moved = np.empty_like(spans_K2)
+    for k, (begin, wanted) in enumerate(zip(spans_K2[:, 0].tolist(), lengths_K.tolist(), strict=True)):
+        later = len(spans_K2) - k - 1  # each wants a token, and one before it
+        start = _nearest(boundaries, begin, last_end + 1, length - left - later)
+        end = start + left
+        if later:
+            wanted += owed
+            end = _nearest(boundaries, start + wanted, start + 1, start + left - later)
+            owed = wanted - (end - start)
+        moved[k], left, last_end = (start, end), left - (end - start), end
+    return moved
+
+
+def _nearest(boundaries: np.ndarray, wanted: int, least: int, most: int) -> int:
+    """The boundary nearest to ``wanted`` from ``least`` to ``most``; where there is none, what lies nearest to it."""
+    first, last = np.searchsorted(boundaries, least), np.searchsorted(boundaries, most, "right")
+    if first == last:
+        return min(max(wanted, least), most)
+    place = min(max(int(np.searchsorted(boundaries, wanted)), int(first)), int(last) - 1)
+    before, here = int(boundaries[max(place - 1, int(first))]), int(boundaries[place])
+    return before if wanted - before < here - wanted else here
+
+
+def span_corruption(tokens_N: np.ndarray, spans_K2: np.ndarray, sentinels: Sequence[int]) -> Example:
+    """Spans give way to sentinels, and are what is asked for (Raffel et al. 2020, section 3.1.4 and figure 2).
+
+    Of a b c d e f with the spans [1, 3) and [4, 5): the source is a <0> d <1> f and the target <0> b c <1> e.
+    """
+    begins_K, ends_K = spans_K2[:, 0], spans_K2[:, 1]
+    steps = np.zeros(len(tokens_N) + 1, np.int64)
+    steps[begins_K] += 1
+    steps[ends_K] -= 1
+    is_noise_N = np.cumsum(steps)[:-1] > 0
+    names_K = np.asarray(sentinels, np.int32)[: len(spans_K2)]
+    source_N = tokens_N.astype(np.int32)
+    source_N[begins_K] = names_K
+    keeps_N = ~is_noise_N
+    keeps_N[begins_K] = True
+    lengths_K = ends_K - begins_K
+    target = np.insert(tokens_N[is_noise_N].astype(np.int32), np.cumsum(lengths_K) - lengths_K, names_K)
+    return Example((source_N[keeps_N],), target)
+
+
+def masked_identifiers(tokens_N: np.ndarray, names_N: np.ndarray, sentinels: Sequence[int], room: int) -> Example:
+    """Each distinct identifier gives way to a sentinel of its own wherever it stands; their names are asked for.
+
+    Wang et al. 2021, "CodeT5", section 3.2 ("masked identifier prediction"). Of f ( x , y ) x with f, x and y as
+    identifiers: the source is <0> ( <1> , <2> ) <1>, the target <0> f <1> x <2> y. Names that no sentinel or no room
+    is left for stay in the source. A name's tokens are those of its first occurrence.
+
+    Args:
+      tokens_N: code.
+      names_N: ``occurrence_codes`` of its tokens; 0 for what is no identifier.
+      sentinels: ids.
+      room: tokens of the target at most.
+    """
+    begins_O, ends_O, names_O = occurrences(names_N)
+    _, first_M, number_O = np.unique(names_O, return_index=True, return_inverse=True)
+    order_M = np.argsort(first_M)
+    first_M = first_M[order_M]
+    rank_M = np.empty_like(order_M)
+    rank_M[order_M] = np.arange(len(order_M))
+    costs_M = np.cumsum(ends_O[first_M] - begins_O[first_M] + 1)
+    kept = min(int(np.searchsorted(costs_M, room, "right")), len(sentinels))
+    number_O = rank_M[number_O]
+    masked_O = number_O < kept
+    ids = np.asarray(sentinels, np.int32)
+    source_N, keeps_N = tokens_N.astype(np.int32), np.ones(len(tokens_N), bool)
+    for begin, end, number in zip(begins_O[masked_O], ends_O[masked_O], number_O[masked_O], strict=True):
+        keeps_N[begin:end] = False
+        source_N[begin], keeps_N[begin] = ids[number], True
+    target = [
+        part
+        for number, occurrence in enumerate(first_M[:kept])
+        for part in (ids[number : number + 1], tokens_N[begins_O[occurrence] : ends_O[occurrence]].astype(np.int32))
+    ]
+    return Example((source_N[keeps_N],), np.concatenate([_NOTHING, *target]))
+
+
+def occurrence_codes(occurrences_N: np.ndarray, names_O: Sequence[int]) -> np.ndarray:
+    """What is kept of each token: 0 for no identifier, else 1 + 2 name + the parity of its occurrence.
+
+    The parity tells an occurrence from the next one of the same name where they touch. With tokens of occurrences
+    0 1 1 2 (0 for none) of the names 0 and 0: 0 1 1 2.
+
+    Args:
+      occurrences_N: 1 + the occurrence that each token belongs to, 0 for none.
+      names_O: the name of each occurrence, numbered.
+    """
+    names = np.concatenate([[0], np.asarray(names_O, np.int64)])
+    number_N = names[occurrences_N]
+    return np.where(occurrences_N > 0, 1 + 2 * number_N + (occurrences_N + 1) % 2, 0)
+
+
+def occurrences(codes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Begins, ends and names of the occurrences that ``occurrence_codes`` tells of."""
+    edges = np.flatnonzero(np.diff(codes_N.astype(np.int64), prepend=0, append=0))
+    begins = edges[:-1][codes_N[edges[:-1]] > 0] if len(edges) else edges
+    ends = edges[np.searchsorted(edges, begins, "right")] if len(edges) else edges
+    return begins, ends, (codes_N[begins].astype(np.int64) - 1) // 2
+
+
+def identifier_tags(codes_N: np.ndarray) -> np.ndarray:
+    """1 for tokens of identifiers, 0 for others (Wang et al. 2021, section 3.2, "identifier tagging").
+
+    Of f ( x ) with the occurrence codes 1 0 4 0: 1 0 1 0.
+    """
+    return (codes_N > 0).astype(np.int32)
+
+
+def prefix_lm(tokens_N: np.ndarray, pivot: int) -> Example:
+    """What comes before the pivot is read, the rest is asked for (Raffel et al. 2020, section 3.2.1; Wang et al. 2023,
+    "CodeT5+", section 3.1, "sequence-to-sequence causal LM").
+
+    Of a b c d with the pivot 3: the source is a b c, the target d. With the pivot 0 it is causal language modelling:
+    nothing is read.
+    """
+    return Example((tokens_N[:pivot].astype(np.int32),), tokens_N[pivot:].astype(np.int32))
+
+
+def fill_in_the_middle(tokens_N: np.ndarray, begin: int, end: int, sentinel: int) -> Example:
+    """Prefix and suffix are read, with a sentinel between them, the middle is asked for (Bavarian et al. 2022,
+    "Efficient Training of Language Models to Fill in the Middle", section 3).
+
+    The paper's decoder reads prefix, suffix, middle in a row; here the encoder reads the first two. Of a b c d e with
+    the middle [1, 3): the source is a <0> d e, the target b c.
+    """
+    middle = np.array([sentinel], np.int32)
+    source = np.concatenate([tokens_N[:begin], middle, tokens_N[end:]], dtype=np.int32, casting="unsafe")
+    return Example((source,), tokens_N[begin:end].astype(np.int32))

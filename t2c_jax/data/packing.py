@@ -88,14 +88,16 @@ def plan(
     decoder_length: int,
     pool: int = 1,
     seed: int = 0,
+    most: int = 0,
 ) -> Plan:
     """Puts every pair that fits into a row.
 
     Args:
-      source_lengths, target_lengths: tokens of each pair as the model sees them, at least 1.
+      source_lengths, target_lengths: tokens of each pair as the model sees them.
       encoder_length, decoder_length: S and T.
       pool: pairs packed among themselves at a time; more pack tighter. 0 puts one pair in a row.
       seed: of the order in which pairs come into the pools.
+      most: pairs in a row at most; 0 for as many as fit.
     """
     source_lengths, target_lengths = source_lengths.astype(np.int64), target_lengths.astype(np.int64)
     fitting = np.flatnonzero((source_lengths <= encoder_length) & (target_lengths <= decoder_length))
@@ -104,6 +106,10 @@ def plan(
         rows = Rows(stream, np.arange(len(stream) + 1))
     else:
         rows = _packed(stream, source_lengths, target_lengths, encoder_length, decoder_length, pool)
+    if most:
+        counts = np.diff(rows.starts)
+        extra = [np.arange(0, count, most) + start for count, start in zip(counts, rows.starts[:-1], strict=True)]
+        rows = Rows(rows.pairs, np.concatenate([*extra, rows.starts[-1:]]))
     return Plan(rows, source_lengths, target_lengths, encoder_length, decoder_length)
 
 

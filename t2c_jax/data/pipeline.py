@@ -1,7 +1,8 @@
 """Tokens to batches: step k's batch is computed from (seed, k), and tf.data computes ahead.
 
 The data has no state but the step. Rows are numbered through the epochs; with R rows in an epoch and B in a batch,
-step k takes rows kB to (k + 1)B - 1, and row g is row g mod R of epoch g div R (``packing``). A run that resumes at
+step k takes rows kB to (k + 1)B - 1, and row g is row g mod R of epoch g div R (``packing``). Where several tasks are
+mixed, rows take turns (``mixture.Schedule``), and a task's rows are numbered among themselves. A run that resumes at
 step k, or goes on with other hosts, computes the same global batches; nothing is replayed.
 
 The batch contract is T5X's. Two pairs, text [7] with code [8, 9] and text [5, 6] with code [4], packed in one row
@@ -20,6 +21,10 @@ All are int32 of shape (B, S) or (B, T), the weights float32. Segment ids and po
 row holds one pair. Where the model copies and sources and targets have tokenizers of their own,
 ``encoder_copy_tokens`` (B, S) says what each source token is as a target, 0 for nothing.
 
+In a mixture ``task`` (B) is the number of each row's task. With a contrastive task ``contrastive_pairs`` (B) tells how
+many pairs of two sources each row holds, text and code of pair i in the segments 2i + 1 and 2i + 2; with one that tags
+identifiers, ``encoder_tags`` (B, S) holds 1 for one, 0 for none, -1 where nothing is asked.
+
 An encoder that reads paths of a syntax tree gets other keys in the place of ``encoder_*``, one pair a row. Of
 ``x = y_1``, drawn into K = 2 paths of M = 4 nodes and terminals of N = 3 tokens (x is 7, y is 5 6; node ids are
 ``paths``'s):
@@ -33,17 +38,20 @@ An encoder that reads paths of a syntax tree gets other keys in the place of ``e
 from __future__ import annotations
 
 import threading
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from t2c_jax import runtime
 from t2c_jax.config import DataConfig
 from t2c_jax.data.layout import laid_out
-from t2c_jax.data.objectives import Translate
+from t2c_jax.data.mixture import Schedule
+from t2c_jax.data.objectives import Example
 from t2c_jax.data.packing import Plan, Rows, plan
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.source_side import TOKEN_KEYS, SourceSide, TokenSource
+from t2c_jax.data.tasks import Task, Translate
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -58,88 +66,66 @@ DECODER_KEYS = (
     "decoder_loss_weights",
 )
 KEYS = (*TOKEN_KEYS, *DECODER_KEYS)
+EXTRAS = ("task", "contrastive_pairs", "encoder_tags")
 
 
-class Batches:
-    """One host's part of every batch, by step.
+class _Row(NamedTuple):
+    """A row's stream, and its parts with the epoch of each."""
 
-    With ``repeat`` the epochs follow each other without end (training). Without it there is one pass in a fixed
-    order that no seed changes, its last batch filled up with empty rows (evaluation). ``plan`` is the packing: rows
-    in an epoch, share of real tokens, pairs left out.
+    stream: int
+    parts: list[int]
+    epochs: list[int]
+
+
+def _ints(values: Sequence[int]) -> np.ndarray:
+    return np.array(values, np.int64)
+
+
+def _starts(counts: Sequence[int]) -> np.ndarray:
+    return np.concatenate([[0], np.cumsum(_ints(counts))])
+
+
+class Stream:
+    """A task's rows by number, epoch after epoch: a function of (seed, number).
+
+    ``plan`` is the packing: rows in an epoch, share of real tokens, parts left out.
     """
 
     def __init__(
-        self,
-        tokens: Tokens,
-        data: DataConfig,
-        seed: int,
-        objective: Translate | None = None,
-        source: SourceSide | None = None,
-        *,
-        repeat: bool = True,
-        process_index: int = 0,
-        process_count: int = 1,
+        self, tokens: Tokens, data: DataConfig, seed: int, task: Task | None = None, source: SourceSide | None = None
     ) -> None:
-        """Makes the plan; O(pairs), seconds for a million.
+        """Makes the plan; O(parts), seconds for a million.
 
         Args:
           tokens: a split.
-          data: lengths, batch size, packing.
+          data: lengths and packing.
           seed: of the order.
-          objective: makes sources and targets of pairs; by default text to code.
-          source: lays out what the encoder reads; by default the objective's tokens.
-          repeat: epochs without end, or one pass.
-          process_index, process_count: this host among those that share a global batch.
-
-        Raises:
-          UserError: the hosts cannot share the batch evenly, or no pair fits a row.
+          task: what is made of the tokens; by default text to code.
+          source: lays out what the encoder reads; by default tokens.
         """
-        if data.batch_size % process_count:
-            raise UserError(
-                f"config.data.batch_size={data.batch_size} is not divisible by the number of hosts, {process_count}"
-            )
-        self._tokens, self._data, self._repeat = tokens, data, repeat
-        self._seed = seed if repeat else 0
-        self._objective = objective or Translate()
-        self._process_index = process_index
-        self._local_size = data.batch_size // process_count
-        self._source = source or TokenSource(data, self._objective)
-        source_N, target_N = self._objective.lengths(tokens.text_lengths, tokens.code_lengths)
-        lengths = self._source.lengths(source_N), target_N
+        self.tokens, self.task, self.seed = tokens, task or Translate(), seed
+        self.source = source or TokenSource(data, self.task.copy_table)
+        self.parts = self.task.parts(tokens, seed)
+        source_N = self.source.lengths(self.parts.records_N, self.parts.source_N)
         pool = data.packing_pool if data.pack else 0
-        self.plan: Plan = plan(*lengths, self._source.length, data.decoder_length, pool, self._seed)
+        lengths = source_N, self.parts.target_N, self.source.length, data.decoder_length
+        self.plan: Plan = plan(*lengths, pool, seed, self.task.most_in_row)
         self._epochs: dict[int, Rows] = {}
         self._lock = threading.Lock()
-        if repeat and not len(self.plan.rows):
-            raise UserError(
-                f"none of the {len(tokens)} pairs fits config.data.{self._source.what}={self._source.length} and"
-                f" decoder_length={data.decoder_length}; raise them"
-            )
 
-    @property
-    def per_pass(self) -> int:
-        """Batches in one pass over the pairs, the last one perhaps not full."""
-        return -(-len(self.plan.rows) // self._data.batch_size)
+    def one_pass(self, numbers: np.ndarray) -> Rows:
+        """These of the plan's rows, in its own order; empty ones past the last."""
+        present = numbers[numbers < len(self.plan.rows)]
+        rows = self._epoch(0).take(present)
+        return Rows(rows.pairs, np.pad(rows.starts, (0, len(numbers) - len(present)), mode="edge"))
 
-    def batch(self, step: int) -> Batch:
-        """This host's rows of the global batch of ``step``: a pure function of it."""
-        return self._assembled(*self._rows(step))
-
-    def pair_ids(self, step: int) -> list[str]:
-        """The ids of the pairs in this host's rows of the global batch of ``step``."""
-        return [self._tokens.ids[i] for i in self._rows(step)[0].pairs.tolist()]
-
-    def _rows(self, step: int) -> tuple[Rows, np.ndarray]:
-        """This host's rows, and the epoch of each of their pairs."""
-        first = step * self._data.batch_size + self._process_index * self._local_size
-        numbers, size = np.arange(first, first + self._local_size), len(self.plan.rows)
-        if not self._repeat:
-            present = numbers[numbers < size]
-            rows = self._epoch(0).take(present)
-            starts = np.pad(rows.starts, (0, len(numbers) - len(present)), mode="edge")
-            return Rows(rows.pairs, starts), np.zeros(len(rows.pairs), np.int64)
-        epochs = numbers // size
-        parts = [self._epoch(epoch).take(numbers[epochs == epoch] % size) for epoch in np.unique(epochs).tolist()]
+    def endless(self, numbers: np.ndarray) -> tuple[Rows, np.ndarray]:
+        """The rows of these numbers, and the epoch of each part in them."""
+        epochs = numbers // len(self.plan.rows)
+        parts = [
+            self._epoch(epoch).take(numbers[epochs == epoch] % len(self.plan.rows))
+            for epoch in np.unique(epochs).tolist()
+        ]
         counts = np.concatenate([np.diff(part.starts) for part in parts])
         starts = np.concatenate([[0], np.cumsum(counts)])
         return Rows(np.concatenate([part.pairs for part in parts]), starts), np.repeat(epochs, counts)
@@ -148,28 +134,170 @@ class Batches:
         with self._lock:  # tf.data asks from several threads
             if epoch not in self._epochs:
                 self._epochs = {e: rows for e, rows in self._epochs.items() if e == epoch - 1}
-                self._epochs[epoch] = self.plan.epoch(self._seed, epoch)
+                self._epochs[epoch] = self.plan.epoch(self.seed, epoch)
             return self._epochs[epoch]
 
-    def _assembled(self, rows: Rows, epochs: np.ndarray) -> Batch:
-        tokens, objective = self._tokens, self._objective
-        examples = [objective.example(tokens.text(i), tokens.code(i)) for i in rows.pairs.tolist()]
-        decoder = laid_out([target for _, target in examples], rows.starts, self._data.decoder_length)
+    def example(self, part: int, epoch: int) -> Example:
+        """What the task makes of a part in an epoch."""
+        records_N, begins_N, ends_N = self.parts[:3]
+        record, begin, end = int(records_N[part]), int(begins_N[part]), int(ends_N[part])
+        return self.task.example(self.tokens, record, begin, end, self.seed, epoch, part)
+
+
+class Batches:
+    """One host's part of every batch, by step.
+
+    With ``repeat`` the epochs follow each other without end (training), and streams take turns by row. Without it there
+    is one pass over one stream in a fixed order that no seed changes, its last batch filled up with empty rows
+    (evaluation).
+    """
+
+    def __init__(
+        self,
+        streams: Sequence[Stream],
+        data: DataConfig,
+        schedule: Schedule | None = None,
+        *,
+        repeat: bool = True,
+        process_index: int = 0,
+        process_count: int = 1,
+        first_task: int | None = None,
+        extras: Sequence[str] = (),
+    ) -> None:
+        """Checks that there is something to read.
+
+        Args:
+          streams: tasks over tokens.
+          data: lengths and batch size.
+          schedule: whose turn a row is.
+          repeat: epochs without end, or one pass.
+          process_index, process_count: this host among those that share a global batch.
+          first_task: number of the first stream's task among the run's.
+          extras: which of ``EXTRAS`` to bring along.
+
+        Raises:
+          UserError: the hosts cannot share the batch evenly, or no part fits a row.
+        """
+        if data.batch_size % process_count:
+            raise UserError(
+                f"config.data.batch_size={data.batch_size} is not divisible by the number of hosts, {process_count}"
+            )
+        self.streams, self._data, self._repeat, self._extras = list(streams), data, repeat, tuple(extras)
+        self._schedule = schedule or Schedule.of(np.ones(1))
+        self._process_index, self._first_task = process_index, first_task or 0
+        self._local_size = data.batch_size // process_count
+        for stream in self.streams if repeat else ():
+            if not len(stream.plan.rows):
+                raise UserError(
+                    f"none of the {len(stream.tokens)} pairs fits config.data.{stream.source.what}="
+                    f"{stream.source.length} and decoder_length={data.decoder_length}; raise them"
+                )
+
+    @classmethod
+    def of(
+        cls,
+        tokens: Tokens,
+        data: DataConfig,
+        seed: int,
+        task: Task | None = None,
+        source: SourceSide | None = None,
+        *,
+        repeat: bool = True,
+        **options: Any,
+    ) -> Batches:
+        """Of one task, text to code by default; for one pass no seed matters."""
+        return cls([Stream(tokens, data, seed if repeat else 0, task, source)], data, repeat=repeat, **options)
+
+    @property
+    def plan(self) -> Plan:
+        """The first stream's."""
+        return self.streams[0].plan
+
+    @property
+    def per_pass(self) -> int:
+        """Batches in one pass over the first stream, the last one perhaps not full."""
+        return -(-len(self.plan.rows) // self._data.batch_size)
+
+    def batch(self, step: int) -> Batch:
+        """This host's rows of the global batch of ``step``: a pure function of it."""
+        return self._assembled(self._rows(step))
+
+    def pair_ids(self, step: int) -> list[str]:
+        """The ids of the pairs in this host's rows of the global batch of ``step``."""
+        return [
+            self.streams[row.stream].tokens.ids[self.streams[row.stream].parts.records_N[part]]
+            for row in self._rows(step)
+            for part in row.parts
+        ]
+
+    def _rows(self, step: int) -> list[_Row]:
+        """This host's rows."""
+        first = step * self._data.batch_size + self._process_index * self._local_size
+        numbers = np.arange(first, first + self._local_size)
+        tasks_N, numbers_N = self._schedule.turns(numbers)
+        found: list[_Row | None] = [None] * len(numbers)
+        for k in np.unique(tasks_N).tolist():
+            places = np.flatnonzero(tasks_N == k)
+            if self._repeat:
+                rows, epochs = self.streams[k].endless(numbers_N[places])
+            else:
+                rows = self.streams[k].one_pass(numbers_N[places])
+                epochs = np.zeros(len(rows.pairs), np.int64)
+            for place, start, end in zip(places.tolist(), rows.starts[:-1], rows.starts[1:], strict=True):
+                found[place] = _Row(k, rows.pairs[start:end].tolist(), epochs[start:end].tolist())
+        return [row for row in found if row is not None]
+
+    def _assembled(self, rows: Sequence[_Row]) -> Batch:
+        seed = self.streams[0].seed
+        length, source = self._data.decoder_length, self.streams[0].source
+        examples = [
+            [self.streams[row.stream].example(part, epoch) for part, epoch in zip(row.parts, row.epochs, strict=True)]
+            for row in rows
+        ]
+        flat = [example for row in examples for example in row]
+        decoder = laid_out([example.target for example in flat], _starts([len(row) for row in examples]), length)
         weights_BT = (decoder.segments_BL > 0).astype(np.float32)
-        if self._repeat and objective.weights is not None:
-            weights_BT *= objective.weights[decoder.tokens_BL]
+        task = self.streams[0].task  # what is around targets and what they weigh is the run's, whatever the task
+        if self._repeat and task.weights is not None:
+            weights_BT *= task.weights[decoder.tokens_BL]
+        counts = [len(example.sources) for example in flat]
+        starts = _starts([sum(len(example.sources) for example in row) for row in examples])
+        records = [self.streams[row.stream].parts.records_N[part] for row in rows for part in row.parts]
+        epochs = [epoch for row in rows for epoch in row.epochs]
+        sources = [tokens for example in flat for tokens in example.sources]
         return {
-            **self._source.arrays([source for source, _ in examples], rows, epochs, self._seed),
+            **source.arrays(sources, starts, np.repeat(_ints(records), counts), np.repeat(_ints(epochs), counts), seed),
             "decoder_target_tokens": decoder.tokens_BL,
-            "decoder_input_tokens": decoder.shifted_right(objective.start),
+            "decoder_input_tokens": decoder.shifted_right(task.start),
             "decoder_segment_ids": decoder.segments_BL,
             "decoder_positions": decoder.positions_BL,
             "decoder_loss_weights": weights_BT,
+            **self._extra_arrays(rows, examples, starts),
         }
+
+    def _extra_arrays(self, rows: Sequence[_Row], examples: Sequence[Sequence[Example]], starts: np.ndarray) -> Batch:
+        made: Batch = {}
+        if "task" in self._extras:
+            made["task"] = np.array([self._first_task + row.stream for row in rows], np.int32)
+        if "contrastive_pairs" in self._extras:
+            pairs = [sum(len(example.sources) == 2 for example in row) for row in examples]
+            made["contrastive_pairs"] = np.array(pairs, np.int32)
+        if "encoder_tags" in self._extras:
+            flat = [example for row in examples for example in row]
+            tags = [
+                tokens * 0 - 1 if example.tags is None else example.tags
+                for example in flat
+                for tokens in example.sources
+            ]
+            side = laid_out(tags, starts, self._data.encoder_length)
+            made["encoder_tags"] = np.where(side.segments_BL > 0, side.tokens_BL, -1)
+        return made
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of each array of this host's batches."""
-        rows = {**self._source.shapes(), **dict.fromkeys(DECODER_KEYS, (self._data.decoder_length,))}
+        rows = {**self.streams[0].source.shapes(), **dict.fromkeys(DECODER_KEYS, (self._data.decoder_length,))}
+        extras: dict[str, tuple[int, ...]] = {"encoder_tags": (self._data.encoder_length,)}
+        rows |= {key: extras.get(key, ()) for key in EXTRAS if key in self._extras}
         return {
             key: ((self._local_size, *row), np.dtype(np.float32 if key.endswith("weights") else np.int32))
             for key, row in rows.items()

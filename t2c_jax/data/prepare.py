@@ -3,8 +3,9 @@
 ``tokens/SPLIT/`` holds three ragged columns, text, code and id, each as ``NAME.npy`` (all values end to end) and
 ``NAME.offsets.npy`` (item i is ``values[offsets[i]:offsets[i + 1]]``). Token ids are uint16 where the vocabulary
 allows, else uint32; pair ids are UTF-8 bytes. Every pair is kept: which ones fit a row is the batch's affair, so
-that other lengths, another prefix or another objective need no new tokens. Where the encoder reads paths, they are
-columns more (``path_columns``). The manifest holds every file's digest; opening compares them, so that a flipped byte
+that other lengths, another prefix or another task need no new tokens. Where the encoder reads paths, they are columns
+more (``path_columns``); where a task asks for identifiers, a column tells which tokens of code belong to which
+(``objectives.occurrence_codes``). The manifest holds every file's digest; opening compares them, so that a flipped byte
 never reaches training.
 """
 
@@ -21,8 +22,11 @@ import numpy as np
 from t2c_jax import console
 from t2c_jax.config import DataConfig, PathsConfig
 from t2c_jax.data.columns import Column, ColumnWriter
+from t2c_jax.data.identifiers import aligned, distinct
+from t2c_jax.data.identifiers import identifiers as identifiers_of
+from t2c_jax.data.objectives import occurrence_codes
 from t2c_jax.data.path_columns import PathWriter, StoredPaths, stored_part
-from t2c_jax.data.tokenizer import SPLITS, Tokenizers, advancing, in_batches
+from t2c_jax.data.tokenizer import SPLITS, Tokenizer, Tokenizers, advancing, in_batches
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import StageResult, Workdir, digest
 
@@ -30,6 +34,9 @@ if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
 
 COLUMNS = ("text", "code", "id")
+IDENTIFIERS = "identifiers"
+_OF_IDENTIFIERS = ("masked_identifiers", "identifier_tagging")
+_MOST_NAMES = 2**15 - 1  # that a uint16 has room for; further ones of a module count as none
 
 
 class Tokens:
@@ -42,9 +49,15 @@ class Tokens:
     """
 
     def __init__(
-        self, text: Column, code: Column, id_: Column, tokenizer_digest: str = "", paths: StoredPaths | None = None
+        self,
+        text: Column,
+        code: Column,
+        id_: Column,
+        tokenizer_digest: str = "",
+        paths: StoredPaths | None = None,
+        identifiers: Column | None = None,
     ) -> None:
-        self._text, self._code, self._id = text, code, id_
+        self._text, self._code, self._id, self._identifiers = text, code, id_, identifiers
         self.paths = paths
         self.text_lengths, self.code_lengths = text.lengths, code.lengths
         self.tokenizer_digest = tokenizer_digest
@@ -64,7 +77,8 @@ class Tokens:
         text, code, id_ = (Column.open(directory / split, name) for name in COLUMNS)
         settings = manifest["config"].get("paths")
         paths = None if settings is None else StoredPaths.open(directory / split, settings)
-        return cls(text, code, id_, manifest["inputs"]["tokenizer"], paths)
+        identifiers = Column.open(directory / split, IDENTIFIERS) if manifest["config"].get(IDENTIFIERS) else None
+        return cls(text, code, id_, manifest["inputs"]["tokenizer"], paths, identifiers)
 
     @classmethod
     def of(
@@ -73,10 +87,12 @@ class Tokens:
         codes: Sequence[Sequence[int]],
         ids: Sequence[str],
         paths: StoredPaths | None = None,
+        identifiers: Sequence[Sequence[int]] | None = None,
     ) -> Tokens:
         """Tokens in memory, from lists of ids."""
         names = Column.of([list(id_.encode("utf-8")) for id_ in ids], np.uint8)
-        return cls(Column.of(texts, np.uint32), Column.of(codes, np.uint32), names, paths=paths)
+        column = None if identifiers is None else Column.of(identifiers, np.uint16)
+        return cls(Column.of(texts, np.uint32), Column.of(codes, np.uint32), names, paths=paths, identifiers=column)
 
     def __len__(self) -> int:
         return len(self._text)
@@ -89,6 +105,16 @@ class Tokens:
         """Int32 tokens of pair i's code, without eos."""
         return self._code[i].astype(np.int32)
 
+    def identifiers(self, i: int) -> np.ndarray:
+        """Int32 ``objectives.occurrence_codes`` of pair i's code.
+
+        Raises:
+          UserError: the stage was not asked for them.
+        """
+        if self._identifiers is None:
+            raise UserError("the tokens hold no identifiers, which a task of config.data.tasks wants; run t2c prepare")
+        return self._identifiers[i].astype(np.int32)
+
     @cached_property
     def ids(self) -> list[str]:
         """The pairs' ids."""
@@ -98,10 +124,10 @@ class Tokens:
 def build_tokens(
     data: DataConfig, workdir: Workdir, pairs: Callable[[str], Iterable[Pair]], *, paths: bool = False
 ) -> StageResult:
-    """The tokens stage. The corpus and the tokenizers decide it, and with paths their settings.
+    """The tokens stage. The corpus and the tokenizers decide it, and what the encoder and the tasks want beside tokens.
 
     Args:
-      data: says which side an encoder's own tokenizer reads, and which paths to keep.
+      data: says which side an encoder's own tokenizer reads, which paths to keep, and the tasks.
       workdir: holds the finished corpus and tokenizer; gets ``tokens/``.
       pairs: a split's pairs, in an order that is always the same.
       paths: whether the encoder reads the paths of code.
@@ -111,22 +137,32 @@ def build_tokens(
     """
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
     wanted = data.paths if paths else None
+    identifiers = any(task.objective in _OF_IDENTIFIERS for task in data.tasks.values())
 
     def build(directory: Path) -> dict[str, Any]:
         with console.progress("tokens", None, "pairs") as bar:
             splits = {
-                split: write_split(directory / split, tokenizers, advancing(bar, pairs(split)), wanted)
+                split: write_split(
+                    directory / split, tokenizers, advancing(bar, pairs(split)), wanted, identifiers=identifiers
+                )
                 for split in SPLITS
             }
         files = sorted(path for path in directory.rglob("*.npy"))
         return {"splits": splits, "files": {str(path.relative_to(directory)): digest(path) for path in files}}
 
-    read = {} if wanted is None else {"paths": stored_part(wanted)}
+    read: dict[str, Any] = {} if wanted is None else {"paths": stored_part(wanted)}
+    if identifiers:
+        read[IDENTIFIERS] = True
     return workdir.stage("tokens", read, {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}, build)
 
 
 def write_split(
-    directory: Path, tokenizers: Tokenizers, pairs: Iterable[Pair], paths: PathsConfig | None = None
+    directory: Path,
+    tokenizers: Tokenizers,
+    pairs: Iterable[Pair],
+    paths: PathsConfig | None = None,
+    *,
+    identifiers: bool = False,
 ) -> dict[str, int]:
     """Writes one split's columns; returns its counts of pairs, of tokens on both sides, and of paths if wanted."""
     directory.mkdir()
@@ -138,6 +174,7 @@ def write_split(
         ColumnWriter(directory, "code", token) as code_column,
         ColumnWriter(directory, "id", np.uint8) as id_column,
         contextlib.nullcontext() if paths is None else PathWriter(directory, code, paths) as path_columns,
+        ColumnWriter(directory, IDENTIFIERS, np.uint16) if identifiers else contextlib.nullcontext() as names,
     ):
         for batch in in_batches(pairs):
             texts = text.encode_batch([pair.text for pair in batch])
@@ -150,7 +187,21 @@ def write_split(
             counts["code_tokens"] += sum(map(len, codes))
             if path_columns is not None:
                 path_columns.extend([pair.code for pair in batch])
+            if names is not None:
+                names.extend(identifier_codes(batch, codes, code))
     return counts if path_columns is None else {**counts, **path_columns.counts}
+
+
+def identifier_codes(pairs: Sequence[Pair], codes: Sequence[np.ndarray], tokenizer: Tokenizer) -> list[np.ndarray]:
+    """``objectives.occurrence_codes`` of each pair's code; zeros where its tokens are not its bytes, or no lexer is."""
+    sizes = np.array([len(surface) for surface in tokenizer.surfaces])
+    made = []
+    for pair, ids in zip(pairs, codes, strict=True):
+        spans = identifiers_of(pair.code, pair.language)
+        names = distinct(pair.code, spans)
+        kept = occurrence_codes(aligned(pair.code, spans, sizes[ids].tolist()), names)
+        made.append(np.where(kept <= 2 * _MOST_NAMES, kept, 0))
+    return made
 
 
 def inverse_frequency(tokens: Tokens, tokenizers: Tokenizers) -> np.ndarray:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig
-from t2c_jax.data.objectives import Translate
 from t2c_jax.data.order import permutation
 from t2c_jax.data.packing import plan
+from t2c_jax.data.pipeline import Stream
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.source_side import PathSource
+from t2c_jax.data.tasks import Translate
 
 _SAMPLE = 20_000  # pairs planned for each candidate, where there are more
 _MULTIPLE = 16  # of tokens: what candidates are rounded to, for the accelerators' tiles
@@ -33,14 +35,15 @@ class Fit:
     left_out_share: float
 
 
-def fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) -> list[Fit]:
+def fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> list[Fit]:
     """The config's own encoder length first, then others by how they pack.
 
     Rows fill up on both sides when S : T is the ratio of the tokens on both sides; the candidates lie around it.
     Where there are many pairs a sample of them is planned; else the figures are those of a run with this seed.
     """
-    sample = np.sort(permutation(len(tokens), seed)[:_SAMPLE])
-    source, target = objective.lengths(tokens.text_lengths[sample], tokens.code_lengths[sample])
+    parts = task.parts(tokens, seed)
+    sample = np.sort(permutation(len(parts), seed)[:_SAMPLE])
+    source, target = parts.source_N[sample], parts.target_N[sample]
     fitting = target <= data.decoder_length
     ideal = data.decoder_length * source[fitting].sum() / max(target[fitting].sum(), 1)
     candidates = {max(round(ideal * share / _MULTIPLE), 1) * _MULTIPLE for share in (0.7, 0.8, 0.9, 1.0, 1.1)}
@@ -54,10 +57,10 @@ def fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) 
     return [fit(data.encoder_length), *sorted(others, key=lambda fit: -fit.real_token_share)]
 
 
-def show_fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) -> list[Fit]:
+def show_fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> list[Fit]:
     """``fits``, as a table for people; warns where another encoder length would pack clearly tighter."""
-    found = fits(tokens, data, objective, seed)
-    source, target = objective.lengths(tokens.text_lengths, tokens.code_lengths)
+    found = fits(tokens, data, task, seed)
+    _, _, _, source, target = task.parts(tokens, seed)
     ratio = float(np.sum(source) / max(np.sum(target), 1))
     console.table(
         f"Packing at decoder_length={data.decoder_length} ({ratio:.2f} source tokens a target token)",
@@ -79,12 +82,13 @@ def show_fits(tokens: Tokens, data: DataConfig, objective: Translate, seed: int 
     return found
 
 
-def show_paths(tokens: Tokens, data: DataConfig, objective: Translate, seed: int = 0) -> list[Fit]:
+def show_paths(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> list[Fit]:
     """How a paths encoder's rows are filled, as a table for people: one ``Fit``, of ``paths.sampled`` paths."""
     assert tokens.paths is not None
     source = PathSource(tokens.paths, data)
-    _, target = objective.lengths(tokens.text_lengths, tokens.code_lengths)
-    made = plan(source.lengths(tokens.code_lengths), target, source.length, data.decoder_length, 0, seed)
+    parts = task.parts(tokens, seed)
+    lengths = source.lengths(parts.records_N, parts.source_N)
+    made = plan(lengths, parts.target_N, source.length, data.decoder_length, 0, seed)
     counts = tokens.paths.counts
     console.table(
         f"Paths at paths.sampled={source.length}, stored={data.paths.stored}",
@@ -98,3 +102,24 @@ def show_paths(tokens: Tokens, data: DataConfig, objective: Translate, seed: int
         ],
     )
     return [Fit(source.length, made.real_token_share, made.left_out / max(len(counts), 1))]
+
+
+def show_tasks(streams: Mapping[str, Stream], shares: Sequence[float]) -> list[Fit]:
+    """How a mixture's tasks fill their rows, and whose rows come how often, as a table for people."""
+    fits = [
+        Fit(stream.source.length, stream.plan.real_token_share, stream.plan.left_out / max(len(stream.parts), 1))
+        for stream in streams.values()
+    ]
+    rows = [
+        (
+            name,
+            f"{share:.1%}",
+            f"{len(stream.parts):,}",
+            f"{len(stream.plan.rows):,}",
+            f"{fit.real_token_share:.1%}",
+            f"{fit.left_out_share:.1%}",
+        )
+        for (name, stream), share, fit in zip(streams.items(), shares, fits, strict=True)
+    ]
+    console.table("Tasks", ("task", "rows", "examples", "rows an epoch", "real tokens", "left out"), rows)
+    return fits

@@ -13,8 +13,6 @@ import numpy as np
 
 from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.data.layout import laid_out
-from t2c_jax.data.objectives import Translate
-from t2c_jax.data.packing import Rows
 from t2c_jax.data.path_columns import StoredPaths, lay_out, shapes, stored_part
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.errors import UserError
@@ -33,21 +31,25 @@ class SourceSide(Protocol):
     length: int
     what: str
 
-    def lengths(self, tokens_N: np.ndarray) -> np.ndarray:
-        """Positions that each pair takes, given its source's tokens; more than ``length`` leaves it out."""
+    def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
+        """Positions that each example takes, given its record and its source's tokens; more than ``length`` leaves it
+        out."""
         ...
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """Shape of a row of each array; all are int32."""
         ...
 
-    def arrays(self, sources: Sequence[np.ndarray], rows: Rows, epochs: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def arrays(
+        self, sources: Sequence[np.ndarray], starts: np.ndarray, records: np.ndarray, epochs: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray]:
         """The arrays of some rows.
 
         Args:
-          sources: the tokens of each pair's source, as the objective makes them.
-          rows: the pairs.
-          epochs: the epoch that each pair is read in; with ``seed`` it keys whatever is drawn.
+          sources: tokens of each source, as the task makes them.
+          starts: row r holds the sources from ``starts[r]`` to ``starts[r + 1]``.
+          records: each source's record.
+          epochs: the epoch that each is read in; with ``seed`` it keys whatever is drawn.
           seed: of the run, 0 in evaluation.
         """
         ...
@@ -58,10 +60,10 @@ class TokenSource:
 
     what = "encoder_length"
 
-    def __init__(self, data: DataConfig, objective: Translate) -> None:
-        self.length, self._copy_table = data.encoder_length, objective.copy_table
+    def __init__(self, data: DataConfig, copy_table: np.ndarray | None = None) -> None:
+        self.length, self._copy_table = data.encoder_length, copy_table
 
-    def lengths(self, tokens_N: np.ndarray) -> np.ndarray:
+    def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
         """The tokens themselves."""
         return tokens_N
 
@@ -70,9 +72,11 @@ class TokenSource:
         keys = TOKEN_KEYS if self._copy_table is None else (*TOKEN_KEYS, "encoder_copy_tokens")
         return dict.fromkeys(keys, (self.length,))
 
-    def arrays(self, sources: Sequence[np.ndarray], rows: Rows, epochs: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def arrays(
+        self, sources: Sequence[np.ndarray], starts: np.ndarray, records: np.ndarray, epochs: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray]:
         """Sources end to end; nothing is drawn."""
-        side = laid_out(sources, rows.starts, self.length)
+        side = laid_out(sources, starts, self.length)
         batch = dict(zip(TOKEN_KEYS, (side.tokens_BL, side.segments_BL, side.positions_BL), strict=True))
         if self._copy_table is not None:
             batch["encoder_copy_tokens"] = self._copy_table[side.tokens_BL]
@@ -87,23 +91,25 @@ class PathSource:
     def __init__(self, stored: StoredPaths, data: DataConfig) -> None:
         self._stored, self._config, self.length = stored, data.paths, data.paths.sampled
 
-    def lengths(self, tokens_N: np.ndarray) -> np.ndarray:
+    def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
         """Paths in a row; a pair without any has no place."""
-        counts_N = self._stored.counts
+        counts_N = self._stored.counts[records_N]
         return np.where(counts_N > 0, np.minimum(counts_N, self.length), self.length + 1)
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """``path_columns.shapes`` of K paths."""
         return shapes(self._config, self.length)
 
-    def arrays(self, sources: Sequence[np.ndarray], rows: Rows, epochs: np.ndarray, seed: int) -> dict[str, np.ndarray]:
+    def arrays(
+        self, sources: Sequence[np.ndarray], starts: np.ndarray, records: np.ndarray, epochs: np.ndarray, seed: int
+    ) -> dict[str, np.ndarray]:
         """Each pair's draw is keyed by (seed, epoch, pair) alone."""
-        pairs = zip(rows.pairs.tolist(), epochs.tolist(), strict=True)
+        pairs = zip(records.tolist(), epochs.tolist(), strict=True)
         drawn = (self._stored[i].take(self.length, seed, epoch, i) for i, epoch in pairs)
-        return lay_out(drawn, len(rows), self.length, self._config)
+        return lay_out(drawn, len(starts) - 1, self.length, self._config)
 
 
-def source_side(experiment: Experiment, tokens: Tokens, objective: Translate) -> SourceSide:
+def source_side(experiment: Experiment, tokens: Tokens, copy_table: np.ndarray | None) -> SourceSide:
     """What config.model.encoder reads.
 
     Raises:
@@ -111,7 +117,7 @@ def source_side(experiment: Experiment, tokens: Tokens, objective: Translate) ->
     """
     data = experiment.data
     if experiment.model.encoder != "paths":
-        return TokenSource(data, objective)
+        return TokenSource(data, copy_table)
     if tokens.paths is None or tokens.paths.settings != stored_part(data.paths):
         raise UserError("the tokens hold no paths as config.data.paths wants them; run t2c prepare")
     return PathSource(tokens.paths, data)

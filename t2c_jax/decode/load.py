@@ -13,8 +13,8 @@ from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
 from t2c_jax.data.inputs import inputs
-from t2c_jax.data.objectives import translate
 from t2c_jax.data.prepare import Tokens, inverse_frequency
+from t2c_jax.data.tasks import translate
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.decode.generate import Generator, Member
 from t2c_jax.errors import UserError

@@ -15,6 +15,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
+from t2c_jax.models.heads import Heads
 from t2c_jax.models.interface import Batch, Encoded, decoder_class, encoder_class
 from t2c_jax.models.layers import Embedding, parameter
 from t2c_jax.models.pointer import Copying, Pointer
@@ -27,11 +28,13 @@ class Prediction(NamedTuple):
       states_BTD: decoder states, whose products with the rows of ``table_VD`` are the logits.
       table_VD: the output table.
       copying: the copying head's part of the mixture, where the model has one.
+      encoded: what the encoder made of the source, for the heads over it.
     """
 
     states_BTD: Float[Array, "B T D"]
     table_VD: Float[Array, "V D"]
-    copying: Copying | None
+    copying: Copying | None = None
+    encoded: Any = None
 
 
 class Seq2Seq(nnx.Module):
@@ -46,6 +49,7 @@ class Seq2Seq(nnx.Module):
         shape, initializer = (vocab_size, config.width), nnx.initializers.normal(config.width**-0.5)
         self.output = None if config.tied_embeddings else parameter(rngs, shape, ("vocab", "embed"), initializer)
         self.pointer = Pointer(config, self.encoder.width, rngs=rngs) if config.copy else None
+        self.heads: Any = Heads(config, self.encoder.width, rngs=rngs) if config.encoder_heads else None
 
     def encode(self, batch: Batch, key: Key[Array, ""] | None = None) -> Encoded:
         """Encoded states of (packed) source rows; ``key`` turns dropout on."""
@@ -62,7 +66,7 @@ class Seq2Seq(nnx.Module):
         copying = None
         if self.pointer is not None:
             copying = self.pointer(states_BTD, inputs_BTD, segments_BT, encoded, copied_tokens(batch))
-        return Prediction(self.scale_output(states_BTD), self.output_table(), copying)
+        return Prediction(self.scale_output(states_BTD), self.output_table(), copying, encoded)
 
     def start(self, batch: Batch, *, beams: int, steps: int) -> tuple[Callable[..., Any], Any]:
         """A decoder step over a cache (``decode.search.Step``), and the cache before the first step.
@@ -86,6 +90,11 @@ class Seq2Seq(nnx.Module):
             return logits_BWV, cache
 
         return step, cache
+
+    def embed(self, batch: Batch, segments: int = 1) -> Float[Array, "B M P"]:
+        """Unit vectors of each row's first ``segments`` sources; the model has the embedding head."""
+        vectors: Float[Array, "B M P"] = self.heads.embedding(self.encode(batch), segments)
+        return vectors
 
     def scale_output(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Decoder states at the scale that the output table expects."""

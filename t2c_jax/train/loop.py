@@ -21,10 +21,9 @@ from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
-from t2c_jax.data.objectives import translate
+from t2c_jax.data.mixture import Schedule
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.prepare import Tokens, inverse_frequency
-from t2c_jax.data.source_side import source_side
+from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import count
@@ -64,7 +63,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     config = experiment.train
     mesh = meshes.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    data = open_data(experiment, workdir, tokenizers)
+    data, tasks = open_data(experiment, workdir, tokenizers), list(experiment.data.tasks)
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
 
@@ -87,7 +86,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
         for step in range(start + 1, config.steps + 1):
             state, metrics = compiled.train_step(state, next(batches))
             if pending is not None:
-                meter.add(fetch(*pending, data.train, workdir))
+                meter.add(fetch(*pending, data.train, workdir, tasks))
             pending = (step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
@@ -97,7 +96,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
             if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
-                meter.add(fetch(*pending, data.train, workdir))
+                meter.add(fetch(*pending, data.train, workdir, tasks))
                 pending = None
             loss_here: float | None = None
             if logs and (values := meter.take()):
@@ -106,7 +105,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
             if measures:
                 with meter.paused():
                     averaged = state.get("ema", state["params"])
-                    held_out = measure(compiled, averaged, data.dev, config.eval_batches)
+                    held_out = measure_tasks(compiled, averaged, data, config.eval_batches)
                     if held_out:
                         writer.write(step, "dev", held_out)
                         if not math.isfinite(held_out["nll"]):
@@ -138,10 +137,17 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
 
 @dataclass(frozen=True)
 class Data:
-    """Batches by step: without end to train on, one pass of the dev split to measure on."""
+    """Batches by step: without end to train on, and by task one pass of the dev split to measure on.
+
+    Attributes:
+      train: of all tasks.
+      dev: of each task; the one of a run without tasks is named by the empty string.
+      shares: of the rows, by task; 0 for tasks that replay another corpus, whose dev loss chooses nothing.
+    """
 
     train: Batches
-    dev: Batches
+    dev: Mapping[str, Batches]
+    shares: Mapping[str, float]
 
 
 def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) -> Data:
@@ -150,23 +156,28 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) 
     Raises:
       UserError: the tokens were made by another tokenizer, or are missing or damaged.
     """
-    splits = {split: Tokens.open(workdir.tokens, split) for split in ("train", "dev")}
-    for tokens in splits.values():
-        if tokens.tokenizer_digest != tokenizers.digest:
-            raise UserError(
-                f"'{workdir.tokens}' was made by another tokenizer than '{workdir.tokenizer}'; run t2c prepare"
-            )
-    weights = None
-    if experiment.train.idf_weight:
-        weights = 1 + experiment.train.idf_weight * inverse_frequency(splits["train"], tokenizers)
-    objective = translate(tokenizers, experiment.data, copy=experiment.model.copy, weights=weights)
+    data, tasks = experiment.data, experiment.data.tasks
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
-
-    def batches(split: str, repeat: bool) -> Batches:
-        source = source_side(experiment, splits[split], objective)
-        return Batches(splits[split], experiment.data, experiment.seed, objective, source, repeat=repeat, **host)
-
-    return Data(train=batches("train", True), dev=batches("dev", False))
+    train, dev = (open_streams(experiment, workdir, tokenizers, split) for split in ("train", "dev"))
+    objectives = {task.objective for task in tasks.values()}
+    wanted = {
+        "task": bool(tasks),
+        "contrastive_pairs": "contrastive" in objectives,
+        "encoder_tags": "identifier_tagging" in objectives,
+    }
+    extras = [name for name, is_wanted in wanted.items() if is_wanted]
+    shares = task_shares(experiment, train)
+    return Data(
+        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, **host),
+        {
+            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, **host)
+            for number, (name, stream) in enumerate(dev.items())
+        },
+        {
+            name: 0.0 if name and tasks[name].workdir else float(share)
+            for name, share in zip(train, shares, strict=True)
+        },
+    )
 
 
 def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:
@@ -188,13 +199,15 @@ def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.M
         yield ahead
 
 
-def fetch(step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir: Workdir) -> dict[str, float]:
+def fetch(
+    step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir: Workdir, tasks: Sequence[str]
+) -> dict[str, float]:
     """A step's metrics as floats.
 
     Raises:
       UserError: the loss, the gradient or the update is not finite; the batch is written beside for a look.
     """
-    values = {name: float(value) for name, value in jax.device_get(metrics).items()}
+    values = flattened(jax.device_get(metrics), tasks)
     if all(math.isfinite(values[name]) for name in ("loss", "gradient_norm", "update_norm")):
         return values
     part = "" if jax.process_count() == 1 else f".process_{jax.process_index()}"
@@ -210,6 +223,53 @@ def fetch(step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir
     )
 
 
+def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]:
+    """Sums as floats, those by task under ``NAME/TASK``."""
+    values: dict[str, float] = {}
+    for name, value in sums.items():
+        if np.ndim(value):
+            values |= {f"{name}/{task}": float(one) for task, one in zip(tasks, value, strict=True)}
+        else:
+            values[name] = float(value)
+    return values
+
+
+def means(sums: Mapping[str, float]) -> dict[str, float]:
+    """The means of what ``loss_sums`` adds up beside the decoder's tokens: by task, and of the heads."""
+    found = {}
+    for name, weight in sums.items():
+        kind, separator, task = name.partition("_weight")
+        if separator and weight > 0 and kind in ("task", "tagging", "contrastive"):
+            found[f"nll{task}" if task else f"{kind}_nll"] = sums[f"{kind}_nll{task}"] / weight
+            if not task:
+                found[f"{kind}_accuracy"] = sums[f"{kind}_correct"] / weight
+    return found
+
+
+def measure_tasks(compiled: Compiled, params: Any, data: Data, limit: int) -> dict[str, float]:
+    """``measure`` of each task, together: means over tasks by their shares, and each task's own.
+
+    Tasks that write nothing, or that replay another corpus, are told and not counted in.
+    """
+    found = {name: measure(compiled, params, batches, -(-limit // len(data.dev))) for name, batches in data.dev.items()}
+    if "" in found:
+        return found[""]
+    together = {name: one for name, one in found.items() if "nll" in one and data.shares[name]}
+    total = sum(data.shares[name] for name in together)
+    if not total:
+        return {}
+    mixed = {
+        key: sum(data.shares[name] / total * one[key] for name, one in together.items()) for key in ("nll", "accuracy")
+    }
+    variance = sum((data.shares[name] / total * one["nll_standard_error"]) ** 2 for name, one in together.items())
+    mixed["nll_standard_error"] = math.sqrt(variance)
+    mixed["tokens"] = sum(one["tokens"] for one in together.values())
+    for name, one in found.items():
+        mixed |= {f"{key}/{name}": value for key, value in one.items() if key in ("nll", "accuracy")}
+        mixed |= {key: value for key, value in one.items() if key.startswith(("tagging", "contrastive"))}
+    return mixed
+
+
 def measure(compiled: Compiled, params: Any, batches: Batches, limit: int) -> dict[str, float]:
     """Held-out loss in nats per token with its standard error, and accuracy; empty without dev pairs.
 
@@ -217,10 +277,11 @@ def measure(compiled: Compiled, params: Any, batches: Batches, limit: int) -> di
     """
     dataset = batches.dataset(0, min(limit, batches.per_pass)).as_numpy_iterator()
     parts = jax.device_get([compiled.eval_step(params, meshes.global_batch(batch, compiled.mesh)) for batch in dataset])
-    sums = {name: math.fsum(float(part[name]) for part in parts) for name in parts[0]} if parts else {}
+    flat = [{name: float(value) for name, value in part.items() if not np.ndim(value)} for part in parts]
+    sums = {name: math.fsum(part[name] for part in flat) for name in flat[0]} if flat else {}
     weight = sums.get("weight", 0.0)
     if not weight:
-        return {}
+        return means(sums)
     mean = sums["nll"] / weight
     variance = max(sums["nll_squared"] / weight - mean * mean, 0.0)
     return {
@@ -262,17 +323,18 @@ class Meter:
         self.window.append(values)
 
     def take(self) -> dict[str, float]:
-        """Means since the last call, per target token; the norms and the rate are the last step's."""
+        """Means since the last call, per target token, pair or tag; the norms and the rate are the last step's."""
         window, self.window = self.window, []
         if not window:
             return {}
-        weight = max(math.fsum(values["weight"] for values in window), 1.0)
-        means = {name: math.fsum(values[name] for values in window) / weight for name in ("loss", "nll")}
-        means["accuracy"] = math.fsum(values["correct"] for values in window) / weight
+        sums = {name: math.fsum(values[name] for values in window) for name in window[0]}
+        weight = max(sums["weight"], 1.0)
+        mean = {"loss": sums["loss"] / max(sums["denominator"], 1.0), "nll": sums["nll"] / weight}
+        mean |= {"accuracy": sums["correct"] / weight, **means(sums)}
         last = {name: window[-1][name] for name in ("gradient_norm", "update_norm", "learning_rate")}
         rate = self._window_tokens / self._window_seconds if self._window_seconds else 0.0
         self._window_tokens = self._window_seconds = 0.0
-        return {**means, **last, "tokens_per_second": rate}
+        return {**mean, **last, "tokens_per_second": rate}
 
     @property
     def tokens_per_second(self) -> float:

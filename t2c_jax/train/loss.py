@@ -55,7 +55,7 @@ def token_sums(
         e as in Szegedy et al. 2016, section 7; the z-loss of Chowdhery et al. 2022, section 5.
       ``nll``: negative log-likelihood in nats, ``nll_squared``: its squares, for a standard error.
       ``correct``: targets that are the most likely token.
-      ``weight``: the tokens' weights.
+      ``weight``: the tokens' weights; ``weight_B`` and ``nll_B``: those two by row.
     """
     nll_BT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
     log_z_BT = None
@@ -83,6 +83,8 @@ def token_sums(
         "nll_squared": jnp.sum(jnp.square(nll_BT) * weights_BT),
         "correct": jnp.sum(correct_BT * weights_BT),
         "weight": jnp.sum(weights_BT),
+        "nll_B": jnp.sum(nll_BT * weights_BT, axis=-1),
+        "weight_B": jnp.sum(weights_BT, axis=-1),
     }
 
 
@@ -165,11 +167,12 @@ def _chunked(sums: Callable[..., Sums], states: Chunks, table: Array, given: Chu
         result = _sums_of_chunk(sums, _logits(states_BCD, table_VD), tuple(mixed), given_here, tokens)
         return jax.tree.map(jnp.add, total, result), None
 
-    return jax.lax.scan(body, _zero_sums(), (states, given))[0]
+    return jax.lax.scan(body, _zero_sums(states[0].shape[1]), (states, given))[0]
 
 
-def _zero_sums() -> Sums:
-    return {name: jnp.zeros(()) for name in ("loss", "nll", "nll_squared", "correct", "weight")}
+def _zero_sums(rows: int) -> Sums:
+    zeros = {name: jnp.zeros(()) for name in ("loss", "nll", "nll_squared", "correct", "weight")}
+    return {**zeros, "nll_B": jnp.zeros(rows), "weight_B": jnp.zeros(rows)}
 
 
 def _chunked_forward(
@@ -194,7 +197,7 @@ def _chunked_forward(
         d_table_DV += jnp.einsum("bcd,bcv->dv", states_BCD, d_logits_BCV, preferred_element_type=jnp.float32)
         return (jax.tree.map(jnp.add, total, result), d_table_DV), (d_states_BCD, *d_mixed)
 
-    start = (_zero_sums(), jnp.zeros(table.shape[::-1], jnp.float32))
+    start = (_zero_sums(states[0].shape[1]), jnp.zeros(table.shape[::-1], jnp.float32))
     (total, d_table_DV), d_states = jax.lax.scan(body, start, (states, given))
     return total, (d_states, d_table_DV.T)
 

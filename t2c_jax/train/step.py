@@ -15,8 +15,9 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import Experiment, TrainConfig
+from t2c_jax.config import Experiment
 from t2c_jax.models.functional import Definition, names
+from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer, trained, with_frozen
 
@@ -25,19 +26,41 @@ Batch = Mapping[str, jax.Array]
 
 
 def loss_sums(
-    definition: Definition, params: Any, batch: Batch, key: jax.Array | None, config: TrainConfig, *, training: bool
+    definition: Definition, params: Any, batch: Batch, key: jax.Array | None, experiment: Experiment, *, training: bool
 ) -> Sums:
-    """Sums of the objective over a batch; dropout with ``key``, smoothing and z-loss when training."""
+    """Sums of all objectives over a batch; dropout with ``key``, smoothing and z-loss when training.
+
+    ``loss`` is what is minimised, the decoder's and the heads' together, to be divided by ``denominator``: target
+    tokens by their weights, tagged tokens and contrastive pairs by config.train's. In a mixture ``task_nll`` and
+    ``task_weight`` are the decoder's by task.
+    """
+    config, tasks = experiment.train, len(experiment.data.tasks)
     model = definition.bind(params)
+    prediction, heads = model.predict(batch, key), model.heads
     targets_BT = batch["decoder_target_tokens"]
-    return chunked_sums(
-        model.predict(batch, key),
+    sums = chunked_sums(
+        prediction,
         targets_BT,
         batch["decoder_loss_weights"],
         chunk=max(1, config.loss_chunk_tokens // rows_per_device(targets_BT.shape[0])),
         label_smoothing=config.label_smoothing if training else 0.0,
         z_loss=config.z_loss if training else 0.0,
     )
+    nll_B, weight_B = sums.pop("nll_B"), sums.pop("weight_B")
+    sums["denominator"] = sums["weight"]
+    if "task" in batch:
+        is_task_KB = (batch["task"][None] == jnp.arange(tasks)[:, None]).astype(jnp.float32)
+        sums["task_nll"], sums["task_weight"] = is_task_KB @ nll_B, is_task_KB @ weight_B
+    if "encoder_tags" in batch:
+        sums |= tagging_sums(heads.tagging(prediction.encoded.states_BSE), batch["encoder_tags"])
+        sums["loss"] += config.tagging_weight * sums["tagging_nll"]
+        sums["denominator"] += config.tagging_weight * sums["tagging_weight"]
+    if "contrastive_pairs" in batch:
+        vectors_BMP = heads.embedding(prediction.encoded, 2 * experiment.data.pairs_in_row)
+        sums |= contrastive_sums(vectors_BMP, batch["contrastive_pairs"], heads.embedding.temperature())
+        sums["loss"] += config.contrastive_weight * sums["contrastive_nll"]
+        sums["denominator"] += config.contrastive_weight * sums["contrastive_weight"]
+    return sums
 
 
 def rows_per_device(rows: int) -> int:
@@ -86,7 +109,7 @@ def make_train_step(
 
     def accumulate(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Sums]:
         def objective(moving: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = loss_sums(definition, with_frozen(moving, params), batch, key, config, training=True)
+            sums = loss_sums(definition, with_frozen(moving, params), batch, key, experiment, training=True)
             return sums["loss"], sums
 
         moving = trained(params, experiment.optimizer)
@@ -104,7 +127,7 @@ def make_train_step(
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(experiment.seed + 1), state["step"])
         gradients, sums = accumulate(state["params"], batch, key)
-        weight = jnp.maximum(sums["weight"], 1.0)
+        weight = jnp.maximum(sums["denominator"], 1.0)
         gradients = jax.tree.map(lambda gradient: gradient / weight, gradients)
         moving = trained(state["params"], experiment.optimizer)
         updates, opt_state = optimizer.update(gradients, state["opt_state"], moving)
@@ -134,11 +157,11 @@ def split_rows(batch: Batch, parts: int) -> dict[str, jax.Array]:
     return {name: meshes.constrain(split(x), None, "batch", *(None,) * (x.ndim - 1)) for name, x in batch.items()}
 
 
-def make_eval_step(definition: Definition, config: TrainConfig) -> Callable[[Any, Batch], dict[str, jax.Array]]:
+def make_eval_step(definition: Definition, experiment: Experiment) -> Callable[[Any, Batch], dict[str, jax.Array]]:
     """Sums over one held-out batch: no dropout, no smoothing, no z-loss."""
 
     def eval_step(params: Any, batch: Batch) -> dict[str, jax.Array]:
-        return loss_sums(definition, params, batch, None, config, training=False)
+        return loss_sums(definition, params, batch, None, experiment, training=False)
 
     return eval_step
 
@@ -163,7 +186,7 @@ class Compiled:
             out_shardings=(self.shardings, everywhere),
             donate_argnums=0,
         )
-        self._eval = jax.jit(make_eval_step(self.definition, experiment.train), out_shardings=everywhere)
+        self._eval = jax.jit(make_eval_step(self.definition, experiment), out_shardings=everywhere)
 
     def abstract_state_on_mesh(self) -> State:
         """Shape, dtype and sharding of each array of the state: what a checkpoint is restored into."""

@@ -8,13 +8,13 @@ import pytest
 from t2c_jax.config import DataConfig, Experiment, ModelConfig, PathsConfig, TokenizerConfig
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.data.inputs import PathInputs
-from t2c_jax.data.objectives import Translate
 from t2c_jax.data.path_columns import StoredPaths
 from t2c_jax.data.paths import extract
 from t2c_jax.data.pipeline import DECODER_KEYS, Batches
 from t2c_jax.data.prepare import Tokens, build_tokens
 from t2c_jax.data.report import show_paths
 from t2c_jax.data.source_side import PathSource, TokenSource, source_side
+from t2c_jax.data.tasks import Translate
 from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, write_json
@@ -44,7 +44,7 @@ def store(codes, paths=PATHS):
 
 
 def batches(tokens, data=DATA, seed=0, **options):
-    return Batches(tokens, data, seed, OBJECTIVE, PathSource(tokens.paths, data), **options)
+    return Batches.of(tokens, data, seed, OBJECTIVE, PathSource(tokens.paths, data), **options)
 
 
 def drawn(batch):

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import DataConfig
-from t2c_jax.data.objectives import Translate
 from t2c_jax.data.pipeline import KEYS, Batches
 from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tasks import Translate
 from t2c_jax.errors import UserError
 
 DATA = DataConfig(encoder_length=24, decoder_length=40, batch_size=8, packing_pool=32)
@@ -21,7 +21,7 @@ def one_pass(batches):
 def store(size, seed=0):
     """Pair i's tokens all are i + 3, so that a batch tells which pairs it holds."""
     draw = np.random.Generator(np.random.PCG64(seed))
-    text, code = draw.integers(0, 12, size), draw.integers(0, 20, size)
+    text, code = draw.integers(1, 12, size), draw.integers(0, 20, size)
     return Tokens.of(
         [[i + 3] * n for i, n in enumerate(text)],
         [[i + 3] * (n + 1) for i, n in enumerate(code)],
@@ -60,7 +60,7 @@ def test_worked_example():
         "decoder_positions": ([0, 1, 2, 0, 1, 0], [0, 1, 0, 1, 2, 0]),
         "decoder_loss_weights": ([1, 1, 1, 1, 1, 0], [1, 1, 1, 1, 1, 0]),
     }
-    batch = Batches(tokens, data, 0).batch(0)
+    batch = Batches.of(tokens, data, 0).batch(0)
     first = 0 if batch["encoder_input_tokens"][0, 0] == 7 else 1
     assert {key: value.tolist() for key, value in batch.items()} == {k: [v[first]] for k, v in expected.items()}
     assert {key: value.dtype for key, value in batch.items()} == {
@@ -72,7 +72,7 @@ def test_a_prefix_comes_before_every_text():
     tokens = Tokens.of([[7], [5, 6]], [[8, 9], [4]], ["a", "b"])
     data = DataConfig(encoder_length=12, decoder_length=6, batch_size=1, packing_pool=2)
     objective = Translate(before=np.array([20, 21], np.int32))
-    row = Batches(tokens, data, 0, objective).batch(0)["encoder_input_tokens"][0].tolist()
+    row = Batches.of(tokens, data, 0, objective).batch(0)["encoder_input_tokens"][0].tolist()
     assert row in ([20, 21, 7, 1, 20, 21, 5, 6, 1, 0, 0, 0], [20, 21, 5, 6, 1, 20, 21, 7, 1, 0, 0, 0])
 
 
@@ -90,20 +90,20 @@ def test_directions_reversal_and_what_stands_around():
         copy_table=np.arange(20, 0, -1, np.int32),
         weights=np.arange(10, dtype=np.float32),
     )
-    made = Batches(tokens, data, 0, objective).batch(0)
+    made = Batches.of(tokens, data, 0, objective).batch(0)
     assert made["encoder_input_tokens"].tolist() == [[3, 9, 8, 1]]
     assert made["encoder_copy_tokens"].tolist() == [[17, 11, 12, 19]]
     assert made["decoder_target_tokens"].tolist() == [[4, 5, 6, 2, 0]]
     assert made["decoder_input_tokens"].tolist() == [[7, 4, 5, 6, 0]]
     assert made["decoder_loss_weights"].tolist() == [[4, 5, 6, 2, 0]]
-    plain = Batches(tokens, data, 0, objective, repeat=False).batch(0)
+    plain = Batches.of(tokens, data, 0, objective, repeat=False).batch(0)
     assert plain["decoder_loss_weights"].tolist() == [[1, 1, 1, 1, 0]], "held-out losses weigh every token alike"
 
 
 @pytest.mark.parametrize("pack", [True, False])
 def test_segments_hold_together(pack):
     tokens = store(300)
-    batches = Batches(tokens, replace(DATA, pack=pack), 0)
+    batches = Batches.of(tokens, replace(DATA, pack=pack), 0)
     for step in range(5):
         batch = batches.batch(step)
         for row in range(DATA.batch_size):
@@ -127,7 +127,7 @@ def test_segments_hold_together(pack):
 
 
 def test_text_and_code_of_a_segment_are_one_pair():
-    batch = Batches(store(300), DATA, 0).batch(3)
+    batch = Batches.of(store(300), DATA, 0).batch(3)
     for row in range(DATA.batch_size):
         for segment in range(1, batch["decoder_segment_ids"][row].max() + 1):
             text = batch["encoder_input_tokens"][row][batch["encoder_segment_ids"][row] == segment][:-1]
@@ -137,7 +137,7 @@ def test_text_and_code_of_a_segment_are_one_pair():
 
 @pytest.mark.parametrize(("pack", "size"), [(True, 300), (False, 300), (True, 5)])  # 5: a batch of several epochs
 def test_each_epoch_holds_every_pair_once_and_epochs_run_on(pack, size):
-    batches = Batches(store(size), replace(DATA, pack=pack), 0)
+    batches = Batches.of(store(size), replace(DATA, pack=pack), 0)
     rows = len(batches.plan.rows)
     epochs = 3
     steps = -(-rows * epochs // DATA.batch_size)
@@ -152,20 +152,20 @@ def test_each_epoch_holds_every_pair_once_and_epochs_run_on(pack, size):
 
 def test_any_step_is_the_same_from_any_start():
     tokens = store(300)
-    whole = [Batches(tokens, DATA, 0).batch(step) for step in range(30)]
+    whole = [Batches.of(tokens, DATA, 0).batch(step) for step in range(30)]
     for start in (0, 7, 29):
-        resumed = Batches(tokens, DATA, 0).dataset(start, 30)
+        resumed = Batches.of(tokens, DATA, 0).dataset(start, 30)
         for step, batch in zip(range(start, 30), resumed.as_numpy_iterator(), strict=True):
             assert_equal(batch, whole[step])
-    assert_equal(Batches(tokens, DATA, 0).batch(100_000), Batches(tokens, DATA, 0).batch(100_000))
-    assert pairs_in(Batches(tokens, DATA, 1).batch(0)) != pairs_in(whole[0])
+    assert_equal(Batches.of(tokens, DATA, 0).batch(100_000), Batches.of(tokens, DATA, 0).batch(100_000))
+    assert pairs_in(Batches.of(tokens, DATA, 1).batch(0)) != pairs_in(whole[0])
 
 
 @pytest.mark.parametrize("hosts", [2, 4])
 def test_hosts_share_one_global_batch(hosts):
     tokens = store(300)
-    whole = Batches(tokens, DATA, 0)
-    shares = [Batches(tokens, DATA, 0, process_index=host, process_count=hosts) for host in range(hosts)]
+    whole = Batches.of(tokens, DATA, 0)
+    shares = [Batches.of(tokens, DATA, 0, process_index=host, process_count=hosts) for host in range(hosts)]
     for step in (0, 5, 23):
         assert_equal(stacked([share.batch(step) for share in shares]), whole.batch(step))
 
@@ -176,7 +176,7 @@ def test_hosts_share_one_global_batch(hosts):
 def test_evaluation_covers_every_pair_once(hosts, pack, size):
     tokens, data = store(size), replace(DATA, pack=pack)
     shares = [
-        one_pass(Batches(tokens, data, 0, repeat=False, process_index=host, process_count=hosts))
+        one_pass(Batches.of(tokens, data, 0, repeat=False, process_index=host, process_count=hosts))
         for host in range(hosts)
     ]
     assert len({len(share) for share in shares}) == 1
@@ -192,14 +192,14 @@ def test_evaluation_covers_every_pair_once(hosts, pack, size):
 
 def test_pairs_too_long_are_left_out_never_cut():
     tokens = Tokens.of([[5] * 23, [5] * 24, [5]], [[6], [6], [6] * 40], ["fits", "long text", "long code"])
-    batches = Batches(tokens, DATA, 0, repeat=False)
+    batches = Batches.of(tokens, DATA, 0, repeat=False)
     assert batches.plan.left_out == 2
     assert int(batches.batch(0)["decoder_loss_weights"].sum()) == 2
 
 
 def test_shapes_are_static_and_on_no_accelerator():
     tf = pytest.importorskip("tensorflow")
-    spec = Batches(store(50), DATA, 0, process_count=2).dataset(0, 1).element_spec
+    spec = Batches.of(store(50), DATA, 0, process_count=2).dataset(0, 1).element_spec
     assert {key: (tuple(value.shape), value.dtype.name) for key, value in spec.items()} == {
         key: ((4, 24 if key.startswith("encoder") else 40), "float32" if key.endswith("weights") else "int32")
         for key in KEYS
@@ -209,9 +209,9 @@ def test_shapes_are_static_and_on_no_accelerator():
 
 def test_what_cannot_work():
     with pytest.raises(UserError, match="none of the 1 pairs fits"):
-        Batches(Tokens.of([[5] * 24], [[6]], ["a"]), DATA, 0)
+        Batches.of(Tokens.of([[5] * 24], [[6]], ["a"]), DATA, 0)
     with pytest.raises(UserError, match=r"batch_size=8 is not divisible by the number of hosts, 3"):
-        Batches(store(5), DATA, 0, process_count=3)
+        Batches.of(store(5), DATA, 0, process_count=3)
 
 
 @pytest.mark.parametrize("pack", [True, False])
@@ -220,8 +220,8 @@ def test_weights_by_target_token_are_trainings_alone(pack):
     data = replace(DATA, batch_size=1, pack=pack)
     weights = np.arange(10, dtype=np.float32) / 4 + 1
     objective = Translate(weights=weights)
-    batches = Batches(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective=objective)
+    batches = Batches.of(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective)
     weighed = batches.batch(0)["decoder_loss_weights"][0]
     np.testing.assert_array_equal(weighed[:5], [3.0, 3.25, 3.0, 1.25, 0.0])  # of 8 9 8 and eos, which is 1
-    held_out = Batches(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective=objective, repeat=False)
+    held_out = Batches.of(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective, repeat=False)
     np.testing.assert_array_equal(held_out.batch(0)["decoder_loss_weights"][0][:5], [1, 1, 1, 1, 0])

@@ -3,10 +3,10 @@
 import numpy as np
 
 from t2c_jax.config import DataConfig
-from t2c_jax.data.objectives import Translate
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.report import fits, show_fits
+from t2c_jax.data.tasks import Translate
 
 
 def store(size):
@@ -41,5 +41,5 @@ def test_the_figures_are_those_of_a_run():
     tokens, data = store(2000), DataConfig(encoder_length=256, decoder_length=512, packing_pool=64)
     assert (
         fits(tokens, data, Translate(), seed=5)[0].real_token_share
-        == Batches(tokens, data, seed=5).plan.real_token_share
+        == Batches.of(tokens, data, seed=5).plan.real_token_share
     )

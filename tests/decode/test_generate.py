@@ -9,10 +9,10 @@ from tiny import experiment, one_device
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig, TokenizerConfig
 from t2c_jax.data.inputs import TokenInputs
-from t2c_jax.data.objectives import translate
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.spm import SentencePieceTokenizer, train
+from t2c_jax.data.tasks import translate
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.decode.generate import Generator, Member
 from t2c_jax.train.step import Compiled
@@ -49,7 +49,7 @@ def params(tokenizer, compiled):
     """After some 100 steps on the pairs."""
     encoded = [tokenizer.encode_batch(list(side)) for side in (PAIRS, PAIRS.values())]
     tokens = Tokens.of(*encoded, [str(i) for i in range(len(PAIRS))])
-    batches, state = Batches(tokens, CONFIG.data, 0), compiled.init()
+    batches, state = Batches.of(tokens, CONFIG.data, 0), compiled.init()
     assert not batches.plan.left_out
     for step in range(120):
         state, _ = compiled.train_step(state, meshes.global_batch(batches.batch(step), compiled.mesh))

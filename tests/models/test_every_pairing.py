@@ -10,7 +10,7 @@ import optax
 import pytest
 from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs
 
-from t2c_jax.config import DECODERS, ENCODERS, PretrainedConfig, RecurrentConfig, TrainConfig
+from t2c_jax.config import DECODERS, ENCODERS, Experiment, PretrainedConfig, RecurrentConfig, TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.step import loss_sums
@@ -168,7 +168,7 @@ def test_padding_of_the_source_is_not_seen(config):
     np.testing.assert_allclose(first(source), first(wide), rtol=0, atol=ROUNDING)
 
 
-TRAIN = TrainConfig(loss_chunk_tokens=64, z_loss=1e-4)
+TRAIN = Experiment(train=TrainConfig(loss_chunk_tokens=64, z_loss=1e-4))
 ROWS = replace(DATA, encoder_length=24, decoder_length=40, batch_size=24)
 
 
@@ -189,8 +189,8 @@ def test_packed_rows_are_single_ones(config):
     """Loss and gradients of a batch of several segments a row are those of its pairs, each alone in a row."""
     _, params = drawn(config)
     tokens = pairs(24, vocabulary=12)
-    packed = Batches(tokens, ROWS, 0, repeat=False)
-    alone = Batches(tokens, replace(ROWS, pack=False), 0, repeat=False)
+    packed = Batches.of(tokens, ROWS, 0, repeat=False)
+    alone = Batches.of(tokens, replace(ROWS, pack=False), 0, repeat=False)
     assert packed.per_pass == alone.per_pass == 1, "all pairs must be in the first batch"
     assert packed.batch(0)["decoder_segment_ids"].max() >= 3, "rows must hold several pairs"
     one, other = (gradient(config)(params, on_device(batches.batch(0))) for batches in (packed, alone))
@@ -202,7 +202,7 @@ def test_packed_rows_are_single_ones(config):
 @each_model
 def test_it_learns_a_handful_of_pairs(config):
     _, params = drawn(config)
-    values = on_device(Batches(pairs(6, seed=3, vocabulary=12), ROWS, 0, repeat=False).batch(0))
+    values = on_device(Batches.of(pairs(6, seed=3, vocabulary=12), ROWS, 0, repeat=False).batch(0))
     optimizer = optax.adam(2e-2)
 
     @jax.jit

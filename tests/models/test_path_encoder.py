@@ -9,12 +9,12 @@ import pytest
 from tiny import MODEL, assert_close, drawn, experiment, on_device, one_device
 
 from t2c_jax.config import DECODERS, DataConfig, PathsConfig, RecurrentConfig, check
-from t2c_jax.data.objectives import Translate
 from t2c_jax.data.path_columns import StoredPaths
 from t2c_jax.data.paths import NODE_IDS
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.source_side import PathSource
+from t2c_jax.data.tasks import Translate
 from t2c_jax.mesh import global_batch, make_mesh
 from t2c_jax.train.step import Compiled
 
@@ -151,7 +151,7 @@ def functions_to_learn():
     codes = [f"def x(a, b, c):\n    c = {body}\n    return c\n" for body in BODIES]
     targets = [[3 + i, 3 + (3 * i) % 8, 11] for i in range(8)]
     tokens = Tokens.of(targets, [[1]] * 8, map(str, range(8)), StoredPaths.of(codes, Letters(), PATHS))
-    return Batches(tokens, DATA, 0, Translate(to_text=True), PathSource(tokens.paths, DATA))
+    return Batches.of(tokens, DATA, 0, Translate(to_text=True), PathSource(tokens.paths, DATA))
 
 
 def run_config(decoder):

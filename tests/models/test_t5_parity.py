@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from tiny import MODEL, on_device
 
-from t2c_jax.config import TrainConfig
+from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.step import loss_sums
 
@@ -162,7 +162,7 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
     def forward(params, values):
         bound = definition.bind(params)
         encoded = bound.encode(values).states_BSE
-        sums = loss_sums(definition, params, values, None, TrainConfig(z_loss=0.0), training=True)
+        sums = loss_sums(definition, params, values, None, Experiment(train=TrainConfig(z_loss=0.0)), training=True)
         return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
 
     encoded, logits, loss = forward(params, on_device(values))

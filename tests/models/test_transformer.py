@@ -9,14 +9,14 @@ import numpy as np
 import pytest
 from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, drawn, on_device, pairs
 
-from t2c_jax.config import TrainConfig
+from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.step import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
 ROUNDING = 1e-5
-TRAIN = TrainConfig(loss_chunk_tokens=32, z_loss=1e-3, label_smoothing=0.1)
+TRAIN = Experiment(train=TrainConfig(loss_chunk_tokens=32, z_loss=1e-3, label_smoothing=0.1))
 
 
 def loss_and_gradient(config, params, values, key=None):
@@ -41,8 +41,8 @@ def test_packed_rows_are_the_same_as_single_ones(position):
     config = replace(MODEL, position=position)
     _, params = drawn(config)
     tokens = pairs(24)
-    packed = Batches(tokens, replace(DATA, encoder_length=24, decoder_length=40, batch_size=8), 0, repeat=False)
-    alone = Batches(tokens, replace(DATA, pack=False, batch_size=24), 0, repeat=False)
+    packed = Batches.of(tokens, replace(DATA, encoder_length=24, decoder_length=40, batch_size=8), 0, repeat=False)
+    alone = Batches.of(tokens, replace(DATA, pack=False, batch_size=24), 0, repeat=False)
     assert packed.per_pass == 1, "all pairs must be in the first batch"
     assert packed.batch(0)["decoder_segment_ids"].max() >= 3, "rows must hold several pairs"
     one, other = (loss_and_gradient(config, params, batches.batch(0)) for batches in (packed, alone))

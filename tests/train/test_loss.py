@@ -112,7 +112,7 @@ def test_the_loss_of_a_split_batch_is_the_quotient_of_sums():
 
     @jax.jit
     def sums(params, values):
-        return loss_sums(definition, params, values, None, config.train, training=True)
+        return loss_sums(definition, params, values, None, config, training=True)
 
     with jax.set_mesh(mesh):
         split = sums(params, meshes.global_batch(values, mesh))

@@ -178,7 +178,7 @@ def test_a_frozen_parameter_stays_as_it_is(microbatches):
         assert (value != flat(start)[path]).any(), path
 
     def mean_loss(params):
-        sums = loss_sums(compiled.definition, params, values, None, config.train, training=True)
+        sums = loss_sums(compiled.definition, params, values, None, config, training=True)
         return sums["loss"] / sums["weight"]
 
     with jax.set_mesh(mesh):

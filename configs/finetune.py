@@ -1,0 +1,51 @@
+"""Fine-tuning: a pre-trained model on pairs of your own.
+
+t2c run --config configs/finetune.py --workdir runs/mine \
+  --config.init_from=runs/pretrained --config.corpus.sources=pairs.jsonl
+
+It takes the shape, the tokenizer and the prefix of the run that it starts from, and everything trains, at a lower rate
+and with a copying head. What else there is, each an override:
+
+- a part at its own rate, or frozen: --config.optimizer.rates="^encoder=0.1" or "^encoder=0"
+- LoRA (Hu et al. 2021): --config.lora.rank=8
+- to remember what came before: --config.data.tasks.before.workdir=runs/pretrained with a weight, beside
+  --config.data.tasks.mine.objective=text_to_code
+- from scratch, for comparison: --config.init_from=
+"""
+
+from ml_collections import ConfigDict
+
+from t2c_jax import config as schema
+
+
+def get_config() -> ConfigDict:
+    """What suits some thousands of pairs."""
+    config = schema.default()
+    config.inherit = True
+    config.init_from = "runs/pretrained"
+    config.corpus.sources = ("pairs.jsonl",)
+    config.corpus.min_text_chars = 1
+    config.corpus.min_code_chars = 1
+    config.corpus.min_alphanumeric_share = 0.0
+
+    config.data.encoder_length = 256
+    config.data.decoder_length = 256
+    config.data.batch_size = 16
+
+    config.model.copy = True
+    config.model.scan = False
+    config.model.dropout = 0.1
+
+    config.optimizer.learning_rate = 5e-4
+    config.optimizer.warmup_steps = 100
+    config.train.steps = 2000
+    config.train.label_smoothing = 0.1
+    config.train.z_loss = 0.0
+    config.train.ema_decay = 0.998
+    config.train.eval_every = 250
+    config.train.save_every = 250
+    config.train.eval_batches = 100
+    config.decode.max_tokens = 160
+    config.decode.batch_size = 32
+    config.evaluate.split = "dev"
+    return config

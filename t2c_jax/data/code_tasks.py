@@ -1,0 +1,249 @@
+"""Tasks over code alone, which pre-training takes, and over pairs of sources. Code that is longer than a task has room
+for is cut into windows of nearly the same length that cover it.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from t2c_jax.data import objectives
+from t2c_jax.data.objectives import Example
+from t2c_jax.data.order import mix
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tasks import Parts, Task
+
+_NOTHING = np.zeros(0, np.int32)
+
+
+def windows(lengths_N: np.ndarray, most: int, least: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cuts sequences into the fewest windows of at most ``most`` tokens, of nearly the same length.
+
+    Of lengths 5 and 3 and 4 at most: [0, 2) and [2, 5) of the first, [0, 3) of the second. Sequences under ``least``
+    tokens are passed over.
+
+    Returns:
+      the sequence, begin and end of each window.
+    """
+    kept_K = np.flatnonzero(lengths_N >= least)
+    counts_K = -(-lengths_N[kept_K] // most)
+    sequences = np.repeat(kept_K, counts_K)
+    number = np.arange(len(sequences)) - np.repeat(np.cumsum(counts_K) - counts_K, counts_K)
+    lengths, counts = lengths_N[sequences], np.repeat(counts_K, counts_K)
+    return sequences, lengths * number // counts, lengths * (number + 1) // counts
+
+
+@dataclass(frozen=True)
+class SpanCorruption(Task):
+    """Code with spans to be restored, drawn afresh each epoch (``objectives.span_corruption``).
+
+    Attributes:
+      sentinels: ids.
+      density, mean_span: share of noise, and tokens of a span.
+      length: tokens of a window at most.
+      begins_word, ends_word: for each id whether it can go on from, and into, another piece of a word; None for spans
+        anywhere.
+    """
+
+    sentinels: tuple[int, ...] = ()
+    density: float = 0.15
+    mean_span: float = 3.0
+    length: int = 0
+    begins_word: np.ndarray | None = None
+    ends_word: np.ndarray | None = None
+
+    def parts(self, tokens: Tokens, seed: int) -> Parts:
+        """Windows of all code of at least two tokens."""
+        records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length, least=2)
+        lengths_N = ends_N - begins_N
+        noise_N, spans_N = objectives.noise_counts(lengths_N, self.density, self.mean_span)
+        return Parts(
+            records_N,
+            begins_N,
+            ends_N,
+            lengths_N - noise_N + spans_N + self.around_source,
+            noise_N + spans_N + self.around_target,
+        )
+
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+        """A window with spans drawn by ``key``."""
+        window = tokens.code(record)[begin:end]
+        noise, spans = objectives.noise_counts(np.array([len(window)]), self.density, self.mean_span)
+        spans_K2 = objectives.noise_spans(len(window), int(noise[0]), int(spans[0]), *key)
+        if self.begins_word is not None and self.ends_word is not None:
+            inside = self.ends_word[window[:-1]] & self.begins_word[window[1:]]
+            boundaries = np.concatenate([[0], np.flatnonzero(~inside) + 1, [len(window)]])
+            spans_K2 = objectives.whole_words(spans_K2, len(window), boundaries)
+        return self.framed(objectives.span_corruption(window, spans_K2, self.sentinels))
+
+
+@dataclass(frozen=True)
+class MaskedIdentifiers(Task):
+    """Code whose identifiers are to be named (``objectives.masked_identifiers``).
+
+    Attributes:
+      sentinels: ids.
+      length: tokens of a window at most.
+      room: tokens of a target at most, what is around it not counted.
+    """
+
+    sentinels: tuple[int, ...] = ()
+    length: int = 0
+    room: int = 0
+
+    def parts(self, tokens: Tokens, seed: int) -> Parts:
+        """Windows that hold an identifier."""
+        records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length)
+        lengths = np.zeros((len(records_N), 2), np.int64)
+        for n, window in enumerate(np.stack([records_N, begins_N, ends_N], axis=1).tolist()):
+            made = self._masked(tokens, *window)
+            lengths[n] = len(made.sources[0]), len(made.target)
+        kept = lengths[:, 1] > 0
+        lengths = lengths[kept] + np.array([[self.around_source, self.around_target]])
+        return Parts(records_N[kept], begins_N[kept], ends_N[kept], lengths[:, 0], lengths[:, 1])
+
+    def _masked(self, tokens: Tokens, record: int, begin: int, end: int) -> Example:
+        names = whole_occurrences(tokens.identifiers(record), begin, end)
+        return objectives.masked_identifiers(tokens.code(record)[begin:end], names, self.sentinels, self.room)
+
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+        """A window; nothing is drawn."""
+        return self.framed(self._masked(tokens, record, begin, end))
+
+
+def whole_occurrences(codes_N: np.ndarray, begin: int, end: int) -> np.ndarray:
+    """The window's occurrence codes, 0 for an identifier that the window cuts."""
+    window = codes_N[begin:end].copy()
+    if begin and len(window) and codes_N[begin - 1] == window[0]:
+        window[: int(np.argmax(np.append(window != window[0], True)))] = 0
+    if end < len(codes_N) and len(window) and codes_N[end] == window[-1]:
+        window[len(window) - int(np.argmax(np.append(window[::-1] != window[-1], True))) :] = 0
+    return window
+
+
+@dataclass(frozen=True)
+class IdentifierTagging(Task):
+    """Code whose tokens are told to be identifiers or not, by the encoder's head; nothing is written.
+
+    Attributes:
+      length: tokens of a window at most.
+    """
+
+    length: int = 0
+
+    def parts(self, tokens: Tokens, seed: int) -> Parts:
+        """Windows of all code."""
+        records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length)
+        return Parts(records_N, begins_N, ends_N, ends_N - begins_N + self.around_source, np.zeros_like(records_N))
+
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+        """A window and its tags; nothing is asked of what is around it."""
+        tags = objectives.identifier_tags(tokens.identifiers(record)[begin:end])
+        around = (np.full(len(ids), -1, np.int32) for ids in (self.before, self.after))
+        source = self.source(tokens.code(record)[begin:end])
+        return Example((source,), _NOTHING, np.concatenate([next(around), tags, next(around)]))
+
+
+@dataclass(frozen=True)
+class LanguageModel(Task):
+    """Code to go on with: from nothing (causal) or from a prefix whose length is drawn once.
+
+    Attributes:
+      length: tokens of a window at most.
+      least, most: bounds of the prefix's share of a window; both 0 for none.
+    """
+
+    length: int = 0
+    least: float = 0.0
+    most: float = 0.0
+
+    def parts(self, tokens: Tokens, seed: int) -> Parts:
+        """Windows of all code of at least two tokens."""
+        records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length, least=2)
+        pivots_N = self._pivots(records_N, begins_N, ends_N)
+        return Parts(
+            records_N,
+            begins_N,
+            ends_N,
+            pivots_N + self.around_source,
+            ends_N - begins_N - pivots_N + self.around_target,
+        )
+
+    def _pivots(self, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray) -> np.ndarray:
+        lengths_N = ends_N - begins_N
+        share_N = self.least + (self.most - self.least) * _uniform(records_N, begins_N, 0)
+        return np.minimum(np.rint(share_N * lengths_N).astype(np.int64), lengths_N - 1)
+
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+        """A window, cut at its pivot, which is the same in every epoch so that rows can be planned."""
+        pivot = self._pivots(*(np.array([value]) for value in (record, begin, end)))[0]
+        return self.framed(objectives.prefix_lm(tokens.code(record)[begin:end], int(pivot)))
+
+
+@dataclass(frozen=True)
+class FillInTheMiddle(Task):
+    """Code with a middle to be written (``objectives.fill_in_the_middle``); where it lies is drawn once.
+
+    Attributes:
+      sentinel: stands where the middle was.
+      length: tokens of a window at most.
+    """
+
+    sentinel: int = 0
+    length: int = 0
+
+    def parts(self, tokens: Tokens, seed: int) -> Parts:
+        """Windows of all code of at least two tokens."""
+        records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length, least=2)
+        first_N, last_N = self._middles(records_N, begins_N, ends_N)
+        middle_N = last_N - first_N
+        source_N = ends_N - begins_N - middle_N + 1 + self.around_source
+        return Parts(records_N, begins_N, ends_N, source_N, middle_N + self.around_target)
+
+    def _middles(
+        self, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Two cuts, uniform over the window (the paper's section 3), at least a token apart."""
+        lengths_N = ends_N - begins_N
+        cuts = [np.floor(_uniform(records_N, begins_N, which) * (lengths_N + 1)).astype(np.int64) for which in (1, 2)]
+        first_N = np.minimum(np.minimum(*cuts), lengths_N - 1)
+        return first_N, np.maximum(np.maximum(*cuts), first_N + 1)
+
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+        """A window without its middle."""
+        first, last = self._middles(*(np.array([value]) for value in (record, begin, end)))
+        window = tokens.code(record)[begin:end]
+        return self.framed(objectives.fill_in_the_middle(window, int(first[0]), int(last[0]), self.sentinel))
+
+
+def _uniform(records_N: np.ndarray, begins_N: np.ndarray, which: int) -> np.ndarray:
+    """Numbers in [0, 1) for each window."""
+    keys_N = mix(records_N.astype(np.uint64) * np.uint64(4) + np.uint64(which))
+    return (mix(keys_N ^ begins_N.astype(np.uint64)) >> np.uint64(11)) * 2.0**-53
+
+
+@dataclass(frozen=True)
+class Contrast(Task):
+    """Text and code of a pair as two sources, to be told to belong together (Wang et al. 2023, "CodeT5+", section 3.2).
+
+    Nothing is written. Code that does not fit beside its text is cut at its end: an embedding is of a beginning too.
+
+    Attributes:
+      length: tokens that both sources have room for.
+    """
+
+    length: int = 0
+
+    def parts(self, tokens: Tokens, seed: int) -> Parts:
+        """Every pair whose text leaves room for code."""
+        room_N = self.length - tokens.text_lengths - 2 * self.around_source
+        records_N = np.flatnonzero((tokens.text_lengths > 0) & (tokens.code_lengths > 0) & (room_N > 0))
+        ends_N = np.minimum(tokens.code_lengths[records_N], room_N[records_N])
+        source_N = tokens.text_lengths[records_N] + ends_N + 2 * self.around_source
+        nothing_N = np.zeros_like(records_N)
+        return Parts(records_N, nothing_N, ends_N, source_N, nothing_N)
+
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+        """Text, and code."""
+        return Example((self.source(tokens.text(record)), self.source(tokens.code(record)[:end])), _NOTHING)

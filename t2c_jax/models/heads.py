@@ -1,0 +1,68 @@
+"""Heads over an encoder's states: which tokens are identifiers, and a vector for each segment.
+
+Letters: B batch, S source, E encoder's width, M segments of a row, P width of an embedding.
+"""
+
+from __future__ import annotations
+
+import math
+
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Float, Int
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.interface import Encoded
+from t2c_jax.models.layers import fan_in, parameter
+
+_TEMPERATURE = 0.07  # Li et al. 2021, "Align before Fuse", section 3.2, which CodeT5+ follows
+_LEAST_LOG_TEMPERATURE = math.log(0.01)  # Radford et al. 2021, section 2.5: scores are never scaled by more than 100
+
+
+class Tagging(nnx.Module):
+    """A logit for each token that it belongs to an identifier (Wang et al. 2021, "CodeT5", section 3.2)."""
+
+    def __init__(self, encoder_width: int, *, rngs: nnx.Rngs) -> None:
+        self.kernel = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
+        self.bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros)
+
+    def __call__(self, states_BSE: Float[Array, "B S E"]) -> Float[Array, "B S"]:
+        """The logits, float32."""
+        kernel_E = self.kernel[...].astype(states_BSE.dtype)
+        logits_BS = jnp.einsum("bse,e->bs", states_BSE, kernel_E, preferred_element_type=jnp.float32)
+        return logits_BS + self.bias[...][None]
+
+
+class Embedding(nnx.Module):
+    """Mean states of segments, projected to unit vectors, and a temperature (Wang et al. 2023, "CodeT5+", section 3.2).
+
+    The paper takes the state of a [CLS] token; a mean needs none, and trains with whatever encoder.
+    """
+
+    def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
+        shape = (encoder_width, config.embedding_width)
+        self.kernel = parameter(rngs, shape, ("embed", "pointer"), fan_in(encoder_width))
+        initial = nnx.initializers.constant(math.log(_TEMPERATURE))
+        self.scale = parameter(rngs, (1,), ("norm",), initial)  # the logarithm of the temperature
+
+    def __call__(self, encoded: Encoded, segments: int) -> Float[Array, "B M P"]:
+        """Unit vectors of the first ``segments`` segments of each row, float32; those of absent ones mean nothing."""
+        numbers_M: Int[Array, " M"] = 1 + jnp.arange(segments)
+        own_BMS = encoded.segments_BS[:, None, :] == numbers_M[None, :, None]
+        weights_BMS = own_BMS / jnp.maximum(jnp.sum(own_BMS, axis=-1, keepdims=True), 1)
+        mean_BME = jnp.einsum("bms,bse->bme", weights_BMS, encoded.states_BSE, preferred_element_type=jnp.float32)
+        projected_BMP = jnp.einsum("bme,ep->bmp", mean_BME, self.kernel[...])
+        return projected_BMP / jnp.maximum(jnp.linalg.norm(projected_BMP, axis=-1, keepdims=True), 1e-6)
+
+    def temperature(self) -> Float[Array, ""]:
+        """What similarities are divided by."""
+        return jnp.exp(jnp.maximum(self.scale[...][0], _LEAST_LOG_TEMPERATURE))
+
+
+class Heads(nnx.Module):
+    """Those of config.model.encoder_heads."""
+
+    def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
+        named = config.encoder_heads
+        self.tagging = Tagging(encoder_width, rngs=rngs) if "tagging" in named else None
+        self.embedding = Embedding(config, encoder_width, rngs=rngs) if "embedding" in named else None

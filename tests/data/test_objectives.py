@@ -1,0 +1,139 @@
+"""Objectives by hand-worked examples, and by what must hold of every draw."""
+
+import numpy as np
+import pytest
+
+from t2c_jax.data import objectives as o
+
+A, B, C, D, E, F = range(10, 16)
+SENTINELS = (100, 101, 102, 103)
+
+
+def ints(*values):
+    return np.array(values, np.int32)
+
+
+def restored(example, sentinels):
+    """The tokens that source and target together tell of: each sentinel gives way to what the target says of it."""
+    parts, said = {}, []
+    for token in example.target.tolist():
+        if token in sentinels:
+            said = parts.setdefault(token, [])
+        else:
+            said.append(token)
+    return [piece for token in example.sources[0].tolist() for piece in parts.get(token, [token])]
+
+
+def test_spans_give_way_to_sentinels():
+    example = o.span_corruption(ints(A, B, C, D, E, F), np.array([[1, 3], [4, 5]]), SENTINELS)
+    assert example.sources[0].tolist() == [A, 100, D, 101, F]
+    assert example.target.tolist() == [100, B, C, 101, E]
+
+
+def test_noise_counts():
+    lengths = np.array([2, 20, 100, 5])
+    noise, spans = o.noise_counts(lengths, 0.15, 3.0)
+    assert noise.tolist() == [1, 3, 15, 1]
+    assert spans.tolist() == [1, 1, 5, 1]
+    noise, spans = o.noise_counts(np.array([10]), 0.9, 1.0)
+    assert (noise.tolist(), spans.tolist()) == ([9], [1])  # one token is left, before the only span
+
+
+@pytest.mark.parametrize("words", [False, True])
+@pytest.mark.parametrize(("density", "mean"), [(0.15, 3.0), (0.5, 3.0), (0.3, 1.0)])
+def test_corruption_loses_nothing_whatever_is_drawn(density, mean, words):
+    """Source and target restore the tokens, and lengths are what lengths alone say."""
+    draw = np.random.default_rng(0)
+    lengths, sentinels = [], range(1000, 1200)
+    for number in range(300):
+        tokens = draw.integers(3, 900, draw.integers(2, 200)).astype(np.int32)
+        (noise,), (spans,) = o.noise_counts(np.array([len(tokens)]), density, mean)
+        drawn = o.noise_spans(len(tokens), noise, spans, 7, 0, number)
+        if words:
+            starts = np.flatnonzero(draw.random(len(tokens)) < 0.4)
+            boundaries = np.unique(np.concatenate([[0], starts, [len(tokens)]]))
+            drawn = o.whole_words(drawn, len(tokens), boundaries)
+        assert drawn[0, 0] >= 1
+        assert (drawn[1:, 0] > drawn[:-1, 1]).all()  # apart from each other
+        example = o.span_corruption(tokens, drawn, sentinels)
+        assert restored(example, sentinels) == tokens.tolist()
+        assert len(example.sources[0]) == len(tokens) - noise + spans
+        assert len(example.target) == noise + spans
+        lengths += (drawn[:, 1] - drawn[:, 0]).tolist()
+    assert np.mean(lengths) == pytest.approx(mean, rel=0.25)  # clipping at short sequences moves the mean
+
+
+def test_spans_are_drawn_evenly_and_by_key_alone():
+    """Of 8 tokens with 2 of noise in one span, it begins at 6: the rest comes first; of two spans any cut is likely."""
+    assert o.noise_spans(8, 2, 1, 0, 0, 0).tolist() == [[6, 8]]
+    first = [int(o.noise_spans(10, 4, 2, 0, 0, key)[0, 0]) for key in range(4000)]
+    counts = np.bincount(first, minlength=7)[1:6]
+    assert counts.sum() == 4000
+    assert np.abs(counts / 4000 - 0.2).max() < 0.03  # five places of the cut; 4.7 standard errors of a share of 0.2
+    assert o.noise_spans(50, 10, 3, 1, 2, 3).tolist() == o.noise_spans(50, 10, 3, 1, 2, 3).tolist()
+    assert o.noise_spans(50, 10, 3, 1, 2, 3).tolist() != o.noise_spans(50, 10, 3, 1, 3, 3).tolist()
+
+
+def test_spans_move_to_words():
+    boundaries = np.array([0, 3, 4, 6, 9, 10])
+    assert o.whole_words(np.array([[2, 4], [6, 8]]), 10, boundaries).tolist() == [[3, 6], [9, 10]]
+    assert o.whole_words(np.array([[3, 5], [6, 9]]), 10, np.array([0, 3, 7, 10])).tolist() == [[3, 7], [9, 10]]
+    assert o.whole_words(np.array([[1, 3]]), 4, np.array([0, 4])).tolist() == [[1, 3]]  # within one word
+
+
+def test_most_ends_are_words_ends():
+    draw, inside = np.random.default_rng(1), []
+    for number in range(200):
+        boundaries = np.concatenate([[0], np.cumsum(draw.integers(1, 4, 60))])
+        length = int(boundaries[-1])
+        noise, spans = o.noise_counts(np.array([length]), 0.15, 3.0)
+        drawn = o.noise_spans(length, noise[0], spans[0], 0, 0, number)
+        moved = o.whole_words(drawn, length, boundaries)
+        assert np.isin(moved[:, 0], boundaries).all() or moved[-1, 0] not in boundaries
+        inside += np.isin(moved[:-1], boundaries).all(axis=1).tolist()
+    assert np.mean(inside) > 0.95
+
+
+def test_identifiers_give_way_to_their_sentinels():
+    """f ( x , y ) x with pieces: x is two tokens each time."""
+    tokens = ints(A, 50, B, C, 51, D, 52, B, C)
+    codes = o.occurrence_codes(np.array([1, 0, 2, 2, 0, 3, 0, 4, 4]), [0, 1, 2, 1])
+    example = o.masked_identifiers(tokens, codes, SENTINELS, room=100)
+    assert example.sources[0].tolist() == [100, 50, 101, 51, 102, 52, 101]
+    assert example.target.tolist() == [100, A, 101, B, C, 102, D]
+    assert restored(example, SENTINELS) == tokens.tolist()
+
+
+def test_names_that_find_no_room_stay():
+    tokens, codes = ints(A, 50, B, C, 51, D), o.occurrence_codes(np.array([1, 0, 2, 2, 0, 3]), [0, 1, 2])
+    example = o.masked_identifiers(tokens, codes, SENTINELS, room=5)
+    assert example.sources[0].tolist() == [100, 50, 101, 51, D]
+    assert example.target.tolist() == [100, A, 101, B, C]
+    assert o.masked_identifiers(tokens, codes, SENTINELS[:1], room=50).target.tolist() == [100, A]
+    assert o.masked_identifiers(tokens, codes * 0, SENTINELS, room=50).target.tolist() == []
+
+
+def test_sentinels_are_numbered_by_first_occurrence():
+    codes = o.occurrence_codes(np.array([1, 2, 3]), [5, 2, 5])
+    example = o.masked_identifiers(ints(A, B, A), codes, SENTINELS, room=50)
+    assert example.sources[0].tolist() == [100, 101, 100]
+    assert example.target.tolist() == [100, A, 101, B]
+
+
+def test_occurrences_that_touch_are_two():
+    codes = o.occurrence_codes(np.array([1, 2, 2, 0, 3]), [4, 4, 4])
+    begins, ends, names = o.occurrences(codes)
+    assert (begins.tolist(), ends.tolist(), names.tolist()) == ([0, 1, 4], [1, 3, 5], [4, 4, 4])
+    assert o.identifier_tags(codes).tolist() == [1, 1, 1, 0, 1]
+    assert [part.tolist() for part in o.occurrences(np.zeros(3, int))] == [[], [], []]
+
+
+def test_language_models():
+    tokens = ints(A, B, C, D)
+    assert [part.tolist() for part in (*o.prefix_lm(tokens, 3).sources, o.prefix_lm(tokens, 3).target)] == [
+        [A, B, C],
+        [D],
+    ]
+    assert o.prefix_lm(tokens, 0).sources[0].tolist() == []
+    middle = o.fill_in_the_middle(ints(A, B, C, D, E), 1, 3, 100)
+    assert (middle.sources[0].tolist(), middle.target.tolist()) == ([A, 100, D, E], [B, C])
