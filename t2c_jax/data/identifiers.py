@@ -308,7 +308,7 @@ def _patterns_end(line: Sequence[_Token]) -> int:
 _QUOTE = re.compile(r"\"\"\"|'''|\"|'")
 _STRING = re.compile(r"(\"\"\"|'''|\"|')(?:\\.|(?!\1)[^\\])*\1", re.DOTALL)
 _NAMED = re.compile(r"\\N\{[^{}]*\}?")
-_CONVERSION = re.compile(r"!\s*\w+\s*")
+_CONVERSION = re.compile(r"!\s*\w*\s*")
 
 
 def _in_fields(string: _Token) -> list[_Token]:
