@@ -14,7 +14,7 @@ from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
-from t2c_jax.corpus.reader import count_pairs, read_pairs
+from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
 
 Result = dict[str, Any]
@@ -205,8 +205,11 @@ def save_config(experiment: Experiment, workdir: Workdir) -> None:
 
 
 def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
-    """A split's pairs with what the model is asked as their text, and what it should answer as their code."""
-    pairs = read_pairs(workdir, split)
+    """A split's pairs with what the model is asked as their text, and what it should answer as their code.
+
+    Code that has no text asks nothing and is left out.
+    """
+    pairs = (pair for pair in read_pairs(workdir, split) if pair.has_text)
     return map(Pair.reverse, pairs) if experiment.data.direction == "code_to_text" else pairs
 
 
@@ -219,9 +222,9 @@ def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequen
     from t2c_jax.models.functional import Definition
 
     wanted = experiment.train.samples
-    if not wanted or not count_pairs(workdir, "dev"):
+    pairs = select_pairs(_posed(experiment, workdir, "dev"), wanted) if wanted else []
+    if not pairs:
         return None
-    pairs = select_pairs(_posed(experiment, workdir, "dev"), wanted)
     made: list[Any] = []  # once, so that every call finds the search compiled
 
     def sample(params: Any) -> list[Mapping[str, str]]:

@@ -26,7 +26,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
     ),
     0: (
         "seed",
-        *(f"corpus.{key}" for key in ("min_text_chars", "min_code_chars")),
+        *(f"corpus.{key}" for key in ("min_text_chars", "min_code_chars", "held_out_line_chars")),
         "tokenizer.sentinels",
         *(f"model.{key}" for key in ("uniform_init", "pretrained.first_position", "pretrained.token_types")),
         *(f"optimizer.{key}" for key in ("warmup_steps", "weight_decay", "clip_norm", "decay_start")),
@@ -88,6 +88,15 @@ def check(experiment: Experiment) -> None:
     if corpus.code == "apis" and corpus.text == "name":
         raise UserError(
             "config.corpus.code=apis reads what documentation says, not names; set config.corpus.text=summary"
+        )
+    if corpus.code_only and (corpus.text == "name" or corpus.code == "apis"):
+        raise UserError(
+            "config.corpus.code_only is for code as it is written: set corpus.code=source and another corpus.text than"
+            " name"
+        )
+    if both := [name for name in corpus.held_out if name in corpus.sources]:
+        raise UserError(
+            f"config.corpus.held_out names '{both[0]}', one of config.corpus.sources; nothing of it is left"
         )
     _check_metrics(experiment.evaluate.metrics)
     _check_model(experiment)

@@ -76,6 +76,16 @@ class CorpusConfig:
     kinds: tuple[str, ...] = knob(
         ("function", "method", "class", "markdown"), "Which kinds of pairs to keep from mined sources."
     )
+    code_only: tuple[str, ...] = knob(
+        (),
+        "Code kept without a text, to pre-train on: function, method and class where nothing documents them, and "
+        "module, whole files; if any is named, lines of .jsonl files may lack a text too.",
+    )
+    held_out: tuple[str, ...] = knob(
+        (),
+        "Files of pairs, .jsonl or .jsonl.gz, whose code must not be met in training: what shares a line is dropped.",
+    )
+    held_out_line_chars: int = knob(30, "Characters, space around not counted, above which a shared line tells.")
     exclude: tuple[str, ...] = knob(
         ("**/.git/**", "**/node_modules/**", "**/__pycache__/**", "**/site-packages/**", "**/.venv/**"),
         "Glob patterns, relative to each source's root, of files that are not read.",

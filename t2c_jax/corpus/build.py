@@ -13,8 +13,9 @@ from t2c_jax.console import progress, say, warn
 from t2c_jax.corpus import writer
 from t2c_jax.corpus.card import Census, write_card
 from t2c_jax.corpus.clean import Cleaned, clean
+from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut, find_held_out
 from t2c_jax.corpus.mine import Candidate, SourceReport, mine_tree
-from t2c_jax.corpus.pairs import MINED_KINDS
+from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
 from t2c_jax.corpus.pairs_file import read_dataset, read_file
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve
 from t2c_jax.corpus.tally import Tally
@@ -35,19 +36,22 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     Raises:
       UserError: a source is missing, damaged or too malformed; nothing is left to train on; the disk is full.
     """
-    for kind in config.kinds:
-        if kind not in MINED_KINDS:
-            known = ", ".join(MINED_KINDS)
-            raise UserError(f"config.corpus.kinds: '{kind}' is unknown{nearest(kind, MINED_KINDS)}; known are {known}")
+    for key, kinds, known in (("kinds", config.kinds, MINED_KINDS), ("code_only", config.code_only, CODE_ONLY_KINDS)):
+        for kind in kinds:
+            if kind not in known:
+                hint = nearest(kind, known)
+                raise UserError(f"config.corpus.{key}: '{kind}' is unknown{hint}; known are {', '.join(known)}")
     if repeated := [name for name in config.sources if config.sources.count(name) > 1]:
         raise UserError(f"config.corpus.sources names '{repeated[0]}' twice; name it once")
     sources = [resolve(name, config, skip=workdir.path) for name in config.sources]
+    held_out = find_held_out(config)
     inputs = {source.name: source.digest for source in sources}
+    inputs |= {f"held out: {file.name}": file.digest for file in held_out}
     # Which files parse, and to what, is the running Python's grammar.
     inputs["grammar"] = ".".join(platform.python_version_tuple()[:2])
 
     def build(directory: Path) -> Mapping[str, Any]:
-        return _build(config, sources, directory, workers)
+        return _build(config, sources, held_out, directory, workers)
 
     result = workdir.stage("corpus", to_dict(config), inputs, build)
     if result.ran:
@@ -55,11 +59,14 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     return result
 
 
-def _build(config: CorpusConfig, sources: list[Resolved], directory: Path, workers: int | None) -> Mapping[str, Any]:
+def _build(
+    config: CorpusConfig, sources: list[Resolved], held_out: list[PairsFile], directory: Path, workers: int | None
+) -> Mapping[str, Any]:
     reports = [_report(source) for source in sources]
     scratch, malformed = directory / ".candidates", directory / MALFORMED
     with malformed.open("w", encoding="utf-8") as aside:
-        cleaned = clean(_candidates(config, sources, reports, aside, workers), config, scratch)
+        candidates = _candidates(config, sources, reports, aside, workers)
+        cleaned = clean(candidates, config, scratch, HeldOut.read(held_out, config) if held_out else None)
     if not malformed.stat().st_size:
         malformed.unlink()
     if "train" not in cleaned.counts:
@@ -74,10 +81,12 @@ def _build(config: CorpusConfig, sources: list[Resolved], directory: Path, worke
         "pairs": sum(census.splits.values()),
         "splits": dict(census.splits),
         "kinds": dict(census.kinds),
+        "code_only": census.code_only,
         "files": sum(report.files for report in reports),
         "found": sum(report.pairs for report in reports),
         "left_out": left_out,
         "dropped": cleaned.drops.total(),
+        "held_out": cleaned.drops.counts.get(SHARES_LINE, 0),
         "malformed": sum(report.malformed for report in reports),
     }
 
@@ -122,7 +131,12 @@ def _tell(result: StageResult) -> None:
     counts = result.manifest["counts"]
     splits = counts["splits"]
     sizes = ", ".join(f"{split} {splits[split]:,}" for split in ("train", "dev", "test") if split in splits)
-    say(f"corpus: {counts['pairs']:,} pairs ({sizes}); {result.path / 'card.md'} tells what was read and left out")
+    said = [f"{counts['pairs']:,} pairs ({sizes})"]
+    if counts["code_only"]:
+        said.append(f"{counts['code_only']:,} of them are code without a text")
+    if result.manifest["config"]["held_out"]:
+        said.append(f"{counts['held_out']:,} that share a line with config.corpus.held_out were dropped")
+    say(f"corpus: {'; '.join(said)}; {result.path / 'card.md'} tells what was read and left out")
     for split in ("dev", "test"):
         if split not in splits:
             warn(f"the corpus has no {split} split: too few groups for config.corpus.{split}_share, or it is 0")

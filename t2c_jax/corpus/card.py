@@ -22,7 +22,7 @@ _PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 
 @dataclass
 class Census:
-    """What the card counts of the pairs that were kept."""
+    """What the card counts of the pairs that were kept; ``text_chars`` of those that have a text."""
 
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
@@ -31,6 +31,11 @@ class Census:
     text_chars: array[int] = field(default_factory=lambda: array("L"))
     code_chars: array[int] = field(default_factory=lambda: array("L"))
 
+    @property
+    def code_only(self) -> int:
+        """Pairs without a text."""
+        return len(self.code_chars) - len(self.text_chars)
+
     def watch(self, pairs: Iterable[Pair], advance: Callable[[], object]) -> Iterator[Pair]:
         """Passes the pairs on, counting them and calling ``advance`` for each."""
         for pair in pairs:
@@ -38,7 +43,8 @@ class Census:
             self.kinds[pair.kind] += 1
             self.languages[pair.language or "unknown"] += 1
             self.licences[pair.source.licence or "unknown"] += 1
-            self.text_chars.append(len(pair.text))
+            if pair.has_text:
+                self.text_chars.append(len(pair.text))
             self.code_chars.append(len(pair.code))
             advance()
             yield pair
@@ -57,6 +63,7 @@ def write_card(directory: Path, reports: Sequence[SourceReport], drops: Tally, r
     card = {
         "splits": {split: census.splits.get(split, 0) for split in SPLITS},
         "kinds": dict(census.kinds.most_common()),
+        "code_only": census.code_only,
         "languages": dict(census.languages.most_common()),
         "licences": dict(census.licences.most_common()),
         "characters": {"text": _percentiles(census.text_chars), "code": _percentiles(census.code_chars)},
@@ -69,14 +76,17 @@ def write_card(directory: Path, reports: Sequence[SourceReport], drops: Tally, r
 
 
 def _percentiles(values: array[int]) -> dict[str, int]:
+    if not values:
+        return dict.fromkeys((f"p{share}" for share in _PERCENTILES), 0)
     found = np.percentile(np.frombuffer(values, np.dtype(values.typecode)), _PERCENTILES, method="nearest")
     return {f"p{share}": int(value) for share, value in zip(_PERCENTILES, found, strict=True)}
 
 
 def _markdown(card: dict[str, Any]) -> str:
     total = sum(card["splits"].values())
+    alone = f", {card['code_only']:,} of code alone" if card["code_only"] else ""
     lines = [
-        f"# {total:,} pairs of text and code",
+        f"# {total - card['code_only']:,} pairs of text and code" + alone,
         "",
         "```python",
         "import tensorflow_datasets as tfds",

@@ -1,4 +1,4 @@
-"""Candidates to the corpus: limits, splits, duplicates.
+"""Candidates to the corpus: limits, held-out lines, splits, duplicates.
 
 In two passes, so that memory grows by some 40 bytes a pair and not by its text: the first applies the limits, writes
 what keeps them to a scratch file, and notes a few numbers of each; from these the splits are drawn and duplicates
@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import splits
+from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut
 from t2c_jax.corpus.mine import Candidate
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.corpus.tally import Tally
@@ -36,15 +37,19 @@ _REPEATS = {_REPEAT: "duplicate", _REPEAT_ACROSS: "duplicate of a pair in anothe
 
 
 def broken_limit(pair: Pair, config: CorpusConfig) -> str:
-    """The first of the config's limits that the pair breaks; empty if it keeps them all."""
+    """The first of the config's limits that the pair breaks; empty if it keeps them all.
+
+    Code alone has no text to measure, and may be of any length: pre-training cuts it into windows.
+    """
+    code_only = bool(config.code_only) and not pair.has_text
     text, code = len(pair.text.strip()), len(pair.code.strip())
     for size, low, high, what in (
         (text, config.min_text_chars, config.max_text_chars, "text"),
         (code, config.min_code_chars, config.max_code_chars, "code"),
     ):
-        if size < low:
+        if size < low and not (code_only and what == "text"):
             return f"{what} shorter than min_{what}_chars"
-        if size > high:
+        if size > high and not code_only:
             return f"{what} longer than max_{what}_chars"
     if max(map(len, pair.code.splitlines()), default=0) > config.max_line_chars:
         return "line longer than max_line_chars"
@@ -98,18 +103,23 @@ def _numbered(pair_id: str) -> Iterator[str]:
     return (f"{pair_id}#{number}" for number in itertools.count(2))
 
 
-def clean(candidates: Iterable[Candidate], config: CorpusConfig, scratch: Path) -> Cleaned:
-    """Applies limits, draws splits and finds duplicates.
+def clean(
+    candidates: Iterable[Candidate], config: CorpusConfig, scratch: Path, held_out: HeldOut | None = None
+) -> Cleaned:
+    """Applies limits, drops what is held out, draws splits and finds duplicates.
 
     Args:
       candidates: read once.
       config: limits and shares.
       scratch: a file to write the candidates to; the caller deletes it.
+      held_out: lines that no candidate may hold.
     """
     drops, survey = Tally(), _Survey()
     with scratch.open("wb") as file:
         for candidate in candidates:
             rule = broken_limit(candidate.pair, config)
+            if not rule and held_out is not None and held_out.shares_line(candidate.pair.code):
+                rule = SHARES_LINE
             if rule:
                 drops.add(rule, str(candidate.pair.source))
             else:

@@ -11,6 +11,8 @@ from t2c_jax.workdir import digest
 
 SPLITS = ("train", "dev", "test")
 MINED_KINDS = ("function", "method", "class", "markdown")  # what config.corpus.kinds chooses from
+MODULE_KIND = "module"  # a whole file, without a text
+CODE_ONLY_KINDS = ("function", "method", "class", MODULE_KIND)  # what config.corpus.code_only chooses from
 FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings along
 
 
@@ -42,16 +44,16 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a model learns from: ``code`` is the answer to ``text``.
+    """What a model learns from: ``code`` is the answer to ``text``, or code alone to pre-train on.
 
     Attributes:
       id: digest of its origin, or the id that its file names; unique within a corpus.
-      text: natural language, perhaps under a signature.
+      text: natural language, perhaps under a signature; empty where nothing documents the code.
       code: byte for byte as in the source, save what the text was made of and the common indentation; or the names of
         API calls, separated by spaces.
       language: of the code, in lower case, e.g. ``python``, ``apis`` for names of calls; empty where a file of pairs
         does not say.
-      kind: how the two were paired: one of ``MINED_KINDS``, or ``FILE_KIND``.
+      kind: how the two were paired: one of ``MINED_KINDS``, ``MODULE_KIND`` or ``FILE_KIND``.
       source: its origin.
       split: one of ``SPLITS``, or empty before the split is drawn.
     """
@@ -67,6 +69,11 @@ class Pair:
     def to_dict(self) -> dict[str, Any]:
         """Plain values, nested as in the TFDS features, and ``split``."""
         return dataclasses.asdict(self)
+
+    @property
+    def has_text(self) -> bool:
+        """Whether there is something to ask: code alone is for pre-training, never to be answered or retrieved."""
+        return bool(self.text)
 
     def reverse(self) -> Pair:
         """The pair of a model that describes code: the code asks, the text answers, and its language is ``text``."""

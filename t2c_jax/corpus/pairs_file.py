@@ -3,6 +3,7 @@
 A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and if it likes ``id`` (text or
 whole number), ``split`` (train, dev or test; validation, valid and val mean dev), ``language``, and ``group`` (pairs
 of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so are blank lines.
+With config.corpus.code_only, ``text`` may be empty, null or missing: the line is code to pre-train on.
 A file that is itself named dev or test (or as above) is of that split, where a line does not name another.
 """
 
@@ -36,7 +37,7 @@ def read_file(
 
     Args:
       file: what ``sources.resolve`` found.
-      config: for ``max_malformed_share``.
+      config: for ``max_malformed_share`` and ``code_only``.
       report: filled on the way.
       aside: gets a JSON line ``{file, line, reason, text}`` for each malformed line.
       advance: called when the file is done.
@@ -52,6 +53,8 @@ def read_file(
         report.lines += 1
         try:
             values = {"split": split, **_parse(raw, number)}
+            if config.code_only and values.get("text") is None:
+                values["text"] = ""
             candidate = _candidate(values, file.path.absolute().parent.name, file.path.name, number)
         except Malformed as reason:
             report.malformed += 1
@@ -69,6 +72,25 @@ def read_file(
             f"source '{file.name}': {report.malformed:,} of {report.lines:,} lines are malformed, the first at"
             f" {first}; mend them or raise config.corpus.max_malformed_share={config.max_malformed_share:g}"
         )
+
+
+def read_codes(file: PairsFile) -> Iterator[str]:
+    """The code of each line of a ``.jsonl``, whatever else the line holds or lacks.
+
+    Raises:
+      UserError: the file is damaged, or a line has no code: what cannot be read cannot be held out.
+    """
+    for number, raw in _lines(file):
+        if raw.strip():
+            try:
+                values = _parse(raw, number)
+                if not isinstance(values.get("code"), str):
+                    raise Malformed("'code' is no text" if "code" in values else "no 'code'")
+            except Malformed as reason:
+                raise UserError(
+                    f"config.corpus.held_out: {file.name}:{number}: {reason}; mend the line or take it out"
+                ) from None
+            yield values["code"]
 
 
 def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[[], object]) -> Iterator[Candidate]:

@@ -1,4 +1,4 @@
-"""Functions, methods and classes, with docstrings unless their name is asked for, from Python source.
+"""Functions, methods and classes, with docstrings unless their name is asked for, and whole modules, from Python.
 
 ``code`` is the definition from its first decorator to its last line (with the comments that trail its body)
 without its docstring and its own indentation, and otherwise byte for byte as in the file: line ends, tabs, form
@@ -14,6 +14,9 @@ colon: ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``;
 ``name`` is the definition's name in sub-tokens (``names.subtokens``), whether or not it has a docstring, and the code
 has ``_`` wherever the definition names itself: in its header, and as a variable inside. Double-underscored names of
 Python's own, and names without a letter, are left out and counted.
+
+Kinds in config.corpus.code_only come without a text: definitions that have no docstring, and ``module``, the whole file
+as it decodes, byte order mark apart.
 
 With config.corpus.code=apis, ``code`` is the calls that a documented function or method makes (``api_calls``).
 """
@@ -35,6 +38,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.api_calls import ApiCalls
 from t2c_jax.corpus.extract import Extract, Extraction
 from t2c_jax.corpus.names import Definition, Mentions, is_dunder, subtokens
+from t2c_jax.corpus.pairs import MODULE_KIND
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
@@ -47,7 +51,7 @@ _STRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") 
 
 
 def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
-    """The documented definitions of a module; see the module's docstring for what text and code are."""
+    """What a file yields, documented or code alone; see the module's docstring for what text and code are."""
     found = Extraction()
     if b"\0" in data:
         found.left_out.append(("null bytes", 0))
@@ -70,15 +74,18 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
             found.left_out.append(("nested too deeply", 0))
             return found
         calls = ApiCalls(tree) if config.code == "apis" else None
+        if MODULE_KIND in config.code_only:
+            found.extracts.append(Extract("", source, "python", MODULE_KIND, 1, max(len(lines), 1)))
         for node, kind in _definitions(tree):
             docstring = _docstring(node)
-            if kind not in config.kinds or (docstring is None and config.text != "name"):
+            has_text = docstring is not None or config.text == "name"
+            if kind not in (config.kinds if has_text else config.code_only):
                 continue
             if calls is not None and isinstance(node, ast.ClassDef):
                 continue
             line = _first_line(node, lines)
             try:
-                text = _text(node, docstring, config.text)
+                text = _text(node, docstring, config.text) if has_text else ""
                 text.encode("utf-8")
                 if calls is not None and not isinstance(node, ast.ClassDef):
                     code, end_line = _apis(node, calls), node.end_lineno or line

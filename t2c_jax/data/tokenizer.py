@@ -144,12 +144,11 @@ def load_tokenizer(directory: Path) -> Tokenizer:
 
 
 def drawn_evenly(pairs: Iterable[Pair], size: int, limit: int) -> Iterator[str]:
-    """Text and code of evenly spaced pairs, at most ``limit`` strings out of ``size`` pairs."""
+    """Text, if any, and code of evenly spaced pairs, at most ``limit`` strings out of ``size`` pairs."""
     kept = min(size, max(limit // 2, 1))
     for index, pair in enumerate(pairs):
         if index * kept // size != (index + 1) * kept // size:
-            yield pair.text
-            yield pair.code
+            yield from filter(None, (pair.text, pair.code))
 
 
 def check(tokenizers: Tokenizers, pairs: Iterable[Pair]) -> dict[str, Any]:

@@ -78,7 +78,10 @@ def evaluate_predictions(
       UserError: there is nothing to score, or nothing to retrieve from.
     """
     if not pairs:
-        raise UserError(f"the {config.split} split is empty; raise config.corpus.{config.split}_share or add sources")
+        raise UserError(
+            f"the {config.split} split is empty, code without a text not counted; raise"
+            f" config.corpus.{config.split}_share or add sources"
+        )
     train = list(train_pairs)
     metrics = metrics_named(config.metrics)
     ranked = max(metric.candidates for metric in metrics)

@@ -59,7 +59,10 @@ def retrieve(train_pairs: Iterable[Pair], texts: Sequence[str], count: int = 1) 
     """
     train = sorted(train_pairs, key=lambda pair: pair.id)
     if not train:
-        raise UserError("the train split is empty: retrieval has nothing to copy from; run t2c mine again")
+        raise UserError(
+            "the train split is empty, code without a text not counted: retrieval has nothing to copy from; add sources"
+            " with texts and run t2c mine again"
+        )
     vocabulary: dict[str, int] = {}
     train_counts = _count((pair.text for pair in train), vocabulary, grow=True)
     document_frequency = np.bincount(train_counts.indices, minlength=len(vocabulary))
