@@ -198,7 +198,7 @@ def identifier_codes(pairs: Sequence[Pair], codes: Sequence[np.ndarray], tokeniz
     made = []
     for pair, ids in zip(pairs, codes, strict=True):
         spans = identifiers_of(pair.code, pair.language)
-        names = distinct(pair.code, spans)
+        names = distinct(pair.code, spans).tolist()
         kept = occurrence_codes(aligned(pair.code, spans, sizes[ids].tolist()), names)
         made.append(np.where(kept <= 2 * _MOST_NAMES, kept, 0))
     return made

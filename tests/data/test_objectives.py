@@ -77,7 +77,7 @@ def test_spans_are_drawn_evenly_and_by_key_alone():
 def test_spans_move_to_words():
     boundaries = np.array([0, 3, 4, 6, 9, 10])
     assert o.whole_words(np.array([[2, 4], [6, 8]]), 10, boundaries).tolist() == [[3, 6], [9, 10]]
-    assert o.whole_words(np.array([[3, 5], [6, 9]]), 10, np.array([0, 3, 7, 10])).tolist() == [[3, 7], [9, 10]]
+    assert o.whole_words(np.array([[3, 5], [6, 9]]), 10, np.array([0, 3, 7, 10])).tolist() == [[3, 7], [8, 9]]
     assert o.whole_words(np.array([[1, 3]]), 4, np.array([0, 4])).tolist() == [[1, 3]]  # within one word
 
 
