@@ -219,6 +219,29 @@ def test_a_module_is_in_the_split_of_what_it_holds(built):
     assert {split for of_file in splits.values() for split in of_file} == {"train", "dev", "test"}
 
 
+def test_code_alone_moves_no_pair_to_another_split(tmp_path):
+    """Weighed with its code, lib/ would be most of the repository, and taken apart."""
+    for number in range(40):
+        directory = tmp_path / "project" / ("lib" if number < 10 else f"part_{number}")
+        directory.mkdir(parents=True, exist_ok=True)
+        source = f'def f_{number}(x):\n    """Adds {number} to x."""\n    return x + {number}\n'
+        bare = "".join(f"def g_{number}_{i}(x):\n    return x + {i}\n" for i in range(20 if number < 10 else 1))
+        (directory / f"code_{number}.py").write_text(source + bare)
+
+    def splits(name, **settings):
+        config = CorpusConfig(sources=(str(tmp_path / "project"),), dev_share=0.3, test_share=0.3, **settings)
+        workdir = Workdir(tmp_path / name)
+        build_corpus(config, workdir, workers=1)
+        return {found.code: found.split for found in everything(workdir)}
+
+    documented, everywhere = splits("documented"), splits("everything", code_only=("function", "module"))
+    assert set(documented.values()) == {"train", "dev", "test"}
+    assert documented.items() <= everywhere.items()
+    assert len(everywhere) == 40 + 40 + 10 * 20 + 30
+    alone = splits("alone", kinds=(), code_only=("function",))
+    assert len({split for code, split in alone.items() if code.startswith(tuple(f"def g_{n}_" for n in range(10)))}) > 1
+
+
 def test_without_the_knob_lines_without_a_text_are_malformed_or_too_short(built, tmp_path):
     config, _, _, _ = built
     path = tmp_path / "lines.jsonl"
