@@ -141,7 +141,8 @@ class _Survey:
         self.groups = array("Q")
         self.contents = array("Q")  # two for each
         self.id_hashes = array("Q")
-        self.paths: dict[tuple[str, str], int] = {}  # of mined pairs: how many
+        self.has_text = array("b")
+        self.paths: dict[tuple[str, str], list[int]] = {}  # of mined pairs: how many without a text, and with one
 
     def add(self, candidate: Candidate) -> None:
         pair = candidate.pair
@@ -150,8 +151,9 @@ class _Survey:
             self.groups.append(splits.hash64(f"group {candidate.group}"))
         else:
             key = (pair.source.repository, pair.source.path)
-            self.paths[key] = self.paths.get(key, 0) + 1
+            self.paths.setdefault(key, [0, 0])[pair.has_text] += 1
             self.groups.append(_path_hash(key))
+        self.has_text.append(pair.has_text)
         content = f"{pair.text.strip()}\0{pair.code.strip()}".encode()
         self.contents.frombytes(hashlib.blake2b(content, digest_size=16).digest())
         self.id_hashes.append(splits.hash64(pair.id))
@@ -159,14 +161,21 @@ class _Survey:
     def splits(self, config: CorpusConfig) -> NDArray[np.int8]:
         """The split of each candidate: the named one, or its group's."""
         drawn = _view(self.named, np.int8).copy()
-        modules = splits.mined_groups(self.paths, config.dev_share, config.test_share)
+        modules = splits.mined_groups(self._sizes(), config.dev_share, config.test_share)
         of_path = {_path_hash(key): splits.hash64(module) for key, module in modules.items()}
         found, inverse = np.unique(_view(self.groups, np.uint64), return_inverse=True)
         groups = np.array([of_path.get(value, value) for value in found.tolist()], np.uint64)[inverse]
         unnamed = drawn == _UNNAMED
-        hashes, inverse, sizes = np.unique(groups[unnamed], return_inverse=True, return_counts=True)
+        hashes, inverse, counts = np.unique(groups[unnamed], return_inverse=True, return_counts=True)
+        with_text = np.bincount(inverse, _view(self.has_text, np.int8)[unnamed], len(hashes)).astype(np.int64)
+        sizes = with_text if with_text.any() else counts
         drawn[unnamed] = splits.assign(hashes, sizes, config.dev_share, config.test_share)[inverse]
         return drawn
+
+    def _sizes(self) -> dict[tuple[str, str], int]:
+        """Pairs with a text in each (repository, path); of a repository that has none, pairs."""
+        documented = {repository for (repository, _), (_, texts) in self.paths.items() if texts}
+        return {key: texts if key[0] in documented else alone for key, (alone, texts) in self.paths.items()}
 
     def without_repeats(self, drawn: NDArray[np.int8]) -> NDArray[np.int8]:
         """The splits, with ``_REPEAT`` or ``_REPEAT_ACROSS`` for candidates that repeat one that is kept."""

@@ -6,7 +6,9 @@ A split must not hold what another one all but holds, so whole groups are drawn,
   share is at least one of them), and otherwise by module: the first component of the path, and as long as one module
   holds more than half of its repository's pairs, that one's parts (``src/`` into ``src/a/``, ``src/b.py`` …);
 - pairs of files are grouped by the group that their line names, or by their id;
-- pairs whose line names a split are in that split, whatever their group.
+- pairs whose line names a split are in that split, whatever their group;
+- code without a text goes with its group, but groups are made and measured by the pairs that have one: what a model
+  is pre-trained on leaves the pairs that it will be tested on where they are.
 
 The group's name is hashed to a number in [0, 1): below ``test_share`` it is in test, below ``test_share +
 dev_share`` in dev, otherwise in train. So a group stays where it is when others come or go. Two exceptions, for
@@ -38,7 +40,7 @@ def mined_groups(
     """The group's name for each (repository, path).
 
     Args:
-      paths: pairs in each (repository, path).
+      paths: the size of each (repository, path), in pairs.
       dev_share: of groups in dev.
       test_share: of groups in test.
     """
@@ -79,7 +81,7 @@ def assign(
 
     Args:
       hashes: ``hash64`` of the groups' names, ascending, each once.
-      sizes: pairs in each group.
+      sizes: of each group, in pairs.
       dev_share: of groups in dev.
       test_share: of groups in test.
     """

@@ -133,7 +133,8 @@ _MOST_BRACKETS, _MOST_BLOCKS = 200, 100  # open at a time, in CPython's lexer
 _NOT_PYTHON = {"$", "?", "`", "!"}
 _LEADING_ZERO = re.compile(r"0[0-9_]*[1-9][0-9_]*")
 _AFTER_NUMBER = {"and", "else", "for", "if", "in", "is", "not", "or"}  # keywords that may touch a number
-_UNSEEN = {token.NL, token.COMMENT, tokenize.ENCODING}
+_PREFIXES = {"r", "u", "b", "f", "t", "rb", "br", "rf", "fr", "rt", "tr"}  # of strings
+_UNSEEN = {token.NL, token.COMMENT, token.ENDMARKER}
 _FSTRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(token, name)}
 _FSTRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
 
@@ -155,8 +156,10 @@ class _Stand(dict[int, str]):
 
     def __missing__(self, character: int) -> str:
         itself = chr(character)
-        found = "Z" if itself.isidentifier() else "0" if f"a{itself}".isidentifier() else "$"
-        self[character] = itself if character < 128 else found
+        if character < 128:
+            self[character] = itself
+        else:
+            self[character] = "Z" if itself.isidentifier() else "0" if f"a{itself}".isidentifier() else "$"
         return self[character]
 
 
@@ -233,10 +236,8 @@ def _is_refused(item: _Token, before: _Token, text: str, in_fstring: bool) -> bo
     if item.type == token.NUMBER:
         return touches_number or _LEADING_ZERO.fullmatch(item.text) is not None
     if item.type == token.NAME:
-        opens_string = text[item.end : item.end + 1] in _QUOTES  # one that has no end, or it were no name
-        if opens_string and not keyword.iskeyword(item.text):
-            return True
-        return touches_number and item.text not in _AFTER_NUMBER
+        opens_string = text[item.end : item.end + 1] in _QUOTES and item.text.lower() in _PREFIXES
+        return opens_string or (touches_number and item.text not in _AFTER_NUMBER)  # a string that has no end
     if item.type == token.OP:
         return item.text in _NOT_PYTHON and not (in_fstring and item.text == "!")
     return item.type == token.ERRORTOKEN
@@ -254,15 +255,11 @@ def _lexed(text: str) -> Iterator[_Token]:
         starts.append(found.end())
         body = found.group().rstrip("\r\n")
         lines.append(body if found.end() - found.start() == len(body) else body + "\n")
-    starts.append(len(text))
+    starts += [len(text)] * 2  # lines that only the end of the text has
     try:
         for item in tokenize.generate_tokens(io.StringIO("".join(lines), newline="\n").readline):
             (top, left), (bottom, right) = item.start, item.end
-            if item.type != token.ENDMARKER:
-                last = len(starts) - 1
-                yield _Token(
-                    item.type, item.string, starts[min(top - 1, last)] + left, starts[min(bottom - 1, last)] + right
-                )
+            yield _Token(item.type, item.string, starts[top - 1] + left, starts[bottom - 1] + right)
     except (tokenize.TokenError, SyntaxError, ValueError):
         raise _Unreadable from None
 

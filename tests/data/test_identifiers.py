@@ -37,6 +37,7 @@ PLAIN = {
     "global a; nonlocal b": "a b",
     "1if x else y": "x y",
     "return'x'or y": "y",
+    "match'x':\n    case'x': y": "y",
     "print 'x'": "print",
     "x = 0x1for_": "x",
 }
@@ -127,7 +128,8 @@ BROKEN = {
     "a\x01b": "a",
     "[" * 150 + "a" + "]" * 150 + "b": "a b",
     "a" + "(" * 300 + "b": "a",
-    "a; ur'b' + c": "a",
+    "a; rb'b + c": "a",
+    "a; F'b": "a",
 }
 
 
