@@ -39,7 +39,7 @@ def noise_counts(lengths_N: np.ndarray, density: float, mean_span: float) -> tup
     """How many tokens of a sequence are noise, and in how many spans (Raffel et al. 2020, section 3.1.4).
 
     Of 20 tokens at a density of 0.15 and a mean span of 3 there are 3, in 1 span; of 100, 15 in 5. Both are at least 1,
-    and something is left before each span. Lengths are at least 2.
+    and something is left for each span. Lengths are at least 2.
     """
     noise_N = np.clip(np.rint(lengths_N * density), 1, lengths_N - 1).astype(np.int64)
     spans_N = np.clip(np.rint(noise_N / mean_span), 1, np.minimum(noise_N, lengths_N - noise_N)).astype(np.int64)
@@ -47,17 +47,22 @@ def noise_counts(lengths_N: np.ndarray, density: float, mean_span: float) -> tup
 
 
 def noise_spans(length: int, noise: int, spans: int, *key: int) -> np.ndarray:
-    """(spans, 2) begins and ends of spans that are drawn by ``key``: each apart from the next, none at the start.
+    """(spans, 2) begins and ends of spans that are drawn by ``key``, each apart from the next.
 
-    Noise and the rest are each cut into ``spans`` parts, any cut as likely as any other, and laid alternately, the
-    rest first.
+    Noise is cut into ``spans`` parts and the rest into one more, any cut as likely as any other; the rest's first and
+    last part may be empty. (Raffel et al.'s code has no last part, so that a sequence always ends in noise, and a short
+    one has no other.)
     """
-    parts = [
-        np.diff(np.concatenate([[0], np.sort(permutation(size - 1, *key, which)[: spans - 1]) + 1, [size]]))
-        for size, which in ((length - noise, _CLEAN), (noise, _NOISE))
-    ]
-    ends_K = np.cumsum(parts[0] + parts[1])
-    return np.stack([ends_K - parts[1], ends_K], axis=1)
+    noise_K = _cut(noise, spans, *key, _NOISE)
+    rest_K = _cut(length - noise + 2, spans + 1, *key, _CLEAN)[:-1]
+    ends_K = np.cumsum(rest_K + noise_K) - 1
+    return np.stack([ends_K - noise_K, ends_K], axis=1)
+
+
+def _cut(size: int, parts: int, *key: int) -> np.ndarray:
+    """Lengths of ``parts`` parts of at least 1."""
+    cuts = np.sort(permutation(size - 1, *key)[: parts - 1]) + 1
+    return np.diff(np.concatenate([[0], cuts, [size]]))
 
 
 def whole_words(spans_K2: np.ndarray, length: int, boundaries: np.ndarray) -> np.ndarray:
@@ -74,7 +79,7 @@ def whole_words(spans_K2: np.ndarray, length: int, boundaries: np.ndarray) -> np
       boundaries: where words begin, in order, ``length`` counted in.
     """
     lengths_K = spans_K2[:, 1] - spans_K2[:, 0]
-    left, owed, last_end = int(lengths_K.sum()), 0, 0
+    left, owed, last_end = int(lengths_K.sum()), 0, -1
     moved = np.empty_like(spans_K2)
     for k, (begin, wanted) in enumerate(zip(spans_K2[:, 0].tolist(), lengths_K.tolist(), strict=True)):
         later = len(spans_K2) - k - 1  # each wants a token, and one before it

@@ -1,0 +1,221 @@
+"""Tasks: which parts they make examples of, with lengths that hold; mixtures: whose turn a row is."""
+
+from dataclasses import replace
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from t2c_jax.config import OBJECTIVES, DataConfig, TaskConfig
+from t2c_jax.data.code_tasks import IdentifierTagging, MaskedIdentifiers, SpanCorruption, whole_occurrences, windows
+from t2c_jax.data.mixture import Schedule, make, shares
+from t2c_jax.data.objectives import occurrence_codes
+from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tasks import Translate
+from t2c_jax.errors import UserError
+
+DATA = DataConfig(encoder_length=24, decoder_length=20, batch_size=8, packing_pool=32, pairs_in_row=2)
+SENTINELS = list(range(200, 220))
+PREFIX = 50
+
+
+class Pieces:
+    """A tokenizer whose pieces are single letters, a prefix of one token and 20 sentinels."""
+
+    vocab_size, digest, start, unk, before, after, sentinels = 220, "", 0, 2, (), (1,), SENTINELS
+    surfaces = [b"", b"", b""] + [b"x"] * 100 + [b" "] * 97 + [b""] * 20
+    is_byte = np.zeros(220, bool)
+
+    def encode_batch(self, texts):
+        return [np.array([PREFIX] * bool(text), np.int32) for text in texts]
+
+
+TOKENIZERS = SimpleNamespace(source=Pieces(), target=Pieces(), copy_table=lambda: None)
+
+
+def store(size=60, seed=0):
+    """Pairs, of which every third has no text; every fourth token or so is an identifier."""
+    draw = np.random.default_rng(seed)
+    texts = [draw.integers(3, 100, (n % 3 > 0) * draw.integers(1, 8)).tolist() for n in range(size)]
+    codes = [draw.integers(3, 200, draw.integers(2, 90)).tolist() for _ in range(size)]
+    names = []
+    for code in codes:
+        is_name = draw.random(len(code)) < 0.25
+        numbers = np.where(is_name, np.cumsum(is_name), 0)
+        names.append(occurrence_codes(numbers, draw.integers(0, 4, is_name.sum()).tolist()).tolist())
+    return Tokens.of(texts, codes, [str(n) for n in range(size)], identifiers=names)
+
+
+def task(objective, **options):
+    return make(TaskConfig(objective, prefix="!", **options), "t", TOKENIZERS, DATA, copy=False, weights=None)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_examples_have_the_lengths_that_were_planned(objective):
+    tokens, made = store(), task(objective)
+    parts = made.parts(tokens, 0)
+    assert len(parts) > 20
+    fitting = (parts.source_N <= DATA.encoder_length) & (parts.target_N <= DATA.decoder_length)
+    translates = isinstance(made, Translate)
+    assert fitting.all() or translates  # pairs are never cut: those too long are left out
+    for n in range(len(parts)):
+        record, begin, end = (int(values[n]) for values in parts[:3])
+        for epoch in range(2):
+            example = made.example(tokens, record, begin, end, 0, epoch, n)
+            assert sum(map(len, example.sources)) == parts.source_N[n]
+            assert len(example.target) == parts.target_N[n]
+            assert all(source[0] == PREFIX and source[-1] == 1 for source in example.sources)
+            assert len(example.target) == 0 or example.target[-1] == 1
+            assert example.tags is None or len(example.tags) == parts.source_N[n]
+    if objective in ("text_to_code", "code_to_text", "contrastive"):
+        assert (tokens.text_lengths[parts.records_N] > 0).all()
+
+
+@pytest.mark.parametrize("objective", ["span_corruption", "identifier_tagging", "causal_lm", "prefix_lm"])
+def test_windows_cover_all_code(objective):
+    tokens = store()
+    parts = task(objective).parts(tokens, 0)
+    for record in range(len(tokens)):
+        mine = parts.records_N == record
+        begins, ends = parts.begins_N[mine], parts.ends_N[mine]
+        assert begins[0] == 0
+        assert ends[-1] == tokens.code_lengths[record]
+        np.testing.assert_array_equal(begins[1:], ends[:-1])
+        assert np.ptp(ends - begins) <= 1
+
+
+def test_windows_by_hand():
+    found = windows(np.array([5, 3, 1]), most=4, least=2)
+    assert [values.tolist() for values in found] == [[0, 0, 1], [0, 2, 0], [2, 5, 3]]
+
+
+def test_spans_change_with_the_epoch_and_not_otherwise():
+    tokens, made = store(), task("span_corruption")
+    one, same, other = (made.example(tokens, 4, 0, 20, 0, epoch, 9).sources[0].tolist() for epoch in (0, 0, 1))
+    assert one == same
+    assert one != other
+
+
+def test_a_word_is_not_cut_where_its_span_can_end_with_it():
+    """Letters are inside words, spaces are not: of words of three, spans of three are words."""
+    code = ([4, 5, 6] + [150]) * 8
+    tokens = Tokens.of([[]], [code], ["a"])
+    made = replace(task("span_corruption"), length=40)
+    assert isinstance(made, SpanCorruption)
+    begins = []
+    for epoch in range(50):
+        source = made.example(tokens, 0, 0, 32, 0, epoch, 0).sources[0]
+        places = np.flatnonzero(np.isin(source, SENTINELS))
+        begins.append(int(source[places[0] - 1]))
+    assert set(begins) <= {150, PREFIX, 6}  # never after the first or the second letter of a word
+
+
+def test_a_window_leaves_identifiers_it_cuts():
+    codes = occurrence_codes(np.array([1, 1, 0, 2, 2, 2]), [0, 1])
+    assert whole_occurrences(codes, 1, 5).tolist() == [0, 0, 0, 0]
+    assert whole_occurrences(codes, 0, 6).tolist() == codes.tolist()
+    assert whole_occurrences(codes, 2, 6).tolist() == codes[2:].tolist()
+    assert whole_occurrences(codes, 4, 5).tolist() == [0]
+
+
+def test_identifier_tasks_by_hand():
+    """f ( x ) of one token each."""
+    codes = occurrence_codes(np.array([1, 0, 2, 0]), [0, 1]).tolist()
+    tokens = Tokens.of([[]], [[10, 150, 11, 151]], ["a"], identifiers=[codes])
+    masked = task("masked_identifiers")
+    assert isinstance(masked, MaskedIdentifiers)
+    example = masked.example(tokens, 0, 0, 4, 0, 0, 0)
+    assert example.sources[0].tolist() == [PREFIX, 200, 150, 201, 151, 1]
+    assert example.target.tolist() == [200, 10, 201, 11, 1]
+    tagging = task("identifier_tagging")
+    assert isinstance(tagging, IdentifierTagging)
+    example = tagging.example(tokens, 0, 0, 4, 0, 0, 0)
+    assert example.tags.tolist() == [-1, 1, 0, 1, 0, -1]
+    assert example.target.tolist() == []
+
+
+def test_tokens_without_identifiers_say_so():
+    with pytest.raises(UserError, match="no identifiers"):
+        task("masked_identifiers").parts(Tokens.of([[]], [[5, 6]], ["a"]), 0)
+
+
+def test_a_task_without_sentinels_or_room_is_refused():
+    bare = SimpleNamespace(**{**vars(TOKENIZERS), "target": type("Bare", (Pieces,), {"sentinels": []})()})
+    config = TaskConfig("span_corruption")
+    with pytest.raises(UserError, match=r"tasks\.t: .*sentinels"):
+        make(config, "t", bare, DATA, copy=False, weights=None)
+    with pytest.raises(UserError, match="no room"):
+        make(config, "t", TOKENIZERS, replace(DATA, decoder_length=4), copy=False, weights=None)
+
+
+def test_rows_take_turns_by_their_shares():
+    schedule = Schedule.of(np.array([2.0, 1.0]))
+    tasks, numbers = schedule.turns(np.arange(6))
+    assert tasks.tolist() == [0, 1, 0, 0, 1, 0]
+    assert numbers.tolist() == [0, 0, 1, 2, 1, 3]
+    tasks, _ = Schedule.of(np.array([0.7, 0.2996, 0.0004])).turns(np.arange(1000))
+    assert np.bincount(tasks).tolist() == [700, 299, 1]  # none is left out, however small
+    in_batches = Schedule.of(np.array([5.0, 3.0, 2.0])).turns(np.arange(1000))[0].reshape(-1, 20)
+    counts = np.stack([(in_batches == k).sum(1) for k in range(3)], axis=1)
+    assert np.abs(counts - [10, 6, 4]).max() <= 1
+
+
+def test_a_tasks_rows_are_numbered_without_a_gap():
+    schedule = Schedule.of(np.array([3.0, 2.0, 0.5]))
+    tasks, numbers = schedule.turns(np.arange(5000))
+    for k in range(3):
+        np.testing.assert_array_equal(numbers[tasks == k], np.arange((tasks == k).sum()))
+    later = schedule.turns(np.arange(3210, 3250))
+    np.testing.assert_array_equal(later[0], tasks[3210:3250])
+    np.testing.assert_array_equal(later[1], numbers[3210:3250])
+
+
+def test_shares():
+    np.testing.assert_allclose(shares(np.array([1.0, 3.0]), np.array([9.0, 9.0]), 0.0), [0.25, 0.75])
+    np.testing.assert_allclose(shares(np.ones(2), np.array([4.0, 1.0]), 2.0), [2 / 3, 1 / 3])
+
+
+def mixed(hosts=1, host=0):
+    tokens = store()
+    names = ("text_to_code", "span_corruption", "identifier_tagging", "contrastive")
+    streams = [Stream(tokens, DATA, number, task(name)) for number, name in enumerate(names)]
+    schedule = Schedule.of(np.array([2.0, 1.0, 1.0, 1.0]))
+    return Batches(streams, DATA, schedule, extras=EXTRAS, process_index=host, process_count=hosts)
+
+
+@pytest.mark.parametrize("hosts", [1, 2, 4])
+def test_a_mixture_is_the_same_from_any_step_on_any_hosts(hosts):
+    whole = mixed()
+    parts = [mixed(hosts, host) for host in range(hosts)]
+    for step in (0, 5, 1234):
+        expected = whole.batch(step)
+        for key in expected:
+            found = np.concatenate([part.batch(step)[key] for part in parts])
+            np.testing.assert_array_equal(found, expected[key], err_msg=key)
+    resumed = list(mixed().dataset(5, 7).as_numpy_iterator())
+    for key, value in whole.batch(6).items():
+        np.testing.assert_array_equal(resumed[1][key], value)
+        assert resumed[1][key].dtype == value.dtype
+
+
+def test_rows_of_a_mixture_say_what_they_are():
+    batch = mixed().batch(3)
+    assert set(batch["task"].tolist()) == {0, 1, 2, 3}
+    is_tagging, is_contrast = batch["task"] == 2, batch["task"] == 3
+    assert (batch["encoder_tags"][~is_tagging] == -1).all()
+    assert (batch["encoder_tags"][is_tagging] >= 0).any(axis=1).all()
+    assert (batch["decoder_loss_weights"][is_tagging | is_contrast] == 0).all()
+    assert (batch["decoder_loss_weights"][~(is_tagging | is_contrast)].sum(1) > 0).all()
+    assert (batch["contrastive_pairs"] > 0).tolist() == is_contrast.tolist()
+    assert batch["contrastive_pairs"].max() <= DATA.pairs_in_row
+    segments = batch["encoder_segment_ids"].max(axis=1)
+    np.testing.assert_array_equal(segments[is_contrast], 2 * batch["contrastive_pairs"][is_contrast])
+
+
+def test_each_record_comes_once_an_epoch():
+    tokens = store()
+    batches = Batches.of(tokens, DATA, 0, task("identifier_tagging"))
+    rows = len(batches.plan.rows)
+    found = [i for step in range(-(-rows // DATA.batch_size)) for i in batches.pair_ids(step)]
+    assert set(found) == set(map(str, range(len(tokens))))
