@@ -255,7 +255,7 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
     rows = [
         ("pairs", " / ".join(f"{count:,} {split}" for split, count in pairs.items())),
-        ("vocabulary", f"{experiment.tokenizer.vocab_size:,} pieces"),
+        ("vocabulary", f"{results['tokenizer']['vocab_size']:,} pieces"),
         ("parameters", f"{trained['parameters']:,}"),
         ("steps", f"{trained['steps']:,}"),
         (
