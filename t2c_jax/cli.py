@@ -26,7 +26,7 @@ VERBS = {
     "prepare": "corpus and tokenizer to tokens",
     "train": "tokens to checkpoints; goes on from the last one",
     "evaluate": "scores of a checkpoint on held-out pairs",
-    "generate": "code for texts from the command line, a file or standard input",
+    "generate": "answers to prompts from the command line, a file or standard input",
     "inspect": "the parameters of the model that a config describes, and a workdir's checkpoints",
     "import": "a Hugging Face model directory to a workdir to generate with or to start from",
     "export": "a checkpoint as a Hugging Face or CTranslate2 model directory, proven to be the same model",
@@ -92,7 +92,9 @@ def _parser() -> argparse.ArgumentParser:
                 help="average with another run's checkpoint, or @N of this one; may be given several times",
             )
         if name == "generate":
-            verb.add_argument("--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text'; - is stdin")
+            verb.add_argument(
+                "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is stdin"
+            )
             verb.add_argument("text", nargs="*", help="prompts")
         if name == "export":
             verb.add_argument("--to", choices=("huggingface", "ctranslate2"), required=True, help="the format")
@@ -219,7 +221,8 @@ def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Seq
 def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
     from t2c_jax import verbs
 
-    texts = _prompts(parsed)
+    asked, answered = experiment.data.direction.split("_to_")
+    texts = _prompts(parsed, asked)
     answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others)
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
@@ -228,12 +231,13 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
         from rich.syntax import Syntax
 
         for answer in answers:
-            Console().print(Syntax(answer["code"], "python", theme="ansi_dark", background_color="default"))
-    elif parsed.input is not None or len(answers) > 1:  # a batch: code has newlines, so a JSON object a line
+            lexer = "python" if answered == "code" else "text"
+            Console().print(Syntax(answer[answered], lexer, theme="ansi_dark", background_color="default"))
+    elif parsed.input is not None or len(answers) > 1:  # a batch: answers have newlines, so a JSON object a line
         for answer in answers:
             print(json.dumps(answer, ensure_ascii=False))
     else:
-        print(answers[0]["code"])
+        print(answers[0][answered])
     return 0
 
 
@@ -247,7 +251,7 @@ def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir
     return 0
 
 
-def _prompts(parsed: argparse.Namespace) -> list[str]:
+def _prompts(parsed: argparse.Namespace, key: str) -> list[str]:
     if parsed.text and parsed.input:
         raise UserError("give prompts either on the command line or with --input, not both")
     if parsed.text:
@@ -262,7 +266,7 @@ def _prompts(parsed: argparse.Namespace) -> list[str]:
     else:
         raise UserError(f"input file '{source}' does not exist")
     if re.search(r"\.jsonl$", source):
-        texts = [_text_of(line, f"{source}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
+        texts = [_value(line, key, f"{source}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
     else:
         texts = [line for line in lines if line.strip()]
     if not texts:
@@ -270,14 +274,14 @@ def _prompts(parsed: argparse.Namespace) -> list[str]:
     return texts
 
 
-def _text_of(line: str, where: str) -> str:
+def _value(line: str, key: str, where: str) -> str:
     try:
-        text = json.loads(line)["text"]
+        value = json.loads(line)[key]
     except (ValueError, KeyError, TypeError):
-        text = None
-    if not isinstance(text, str):
-        raise UserError(f"{where}: not a JSON object with a 'text'")
-    return text
+        value = None
+    if not isinstance(value, str):
+        raise UserError(f"{where}: not a JSON object with a '{key}'")
+    return value
 
 
 if __name__ == "__main__":

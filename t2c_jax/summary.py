@@ -87,7 +87,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
     axes = dict(_flat(definition.axis_names(), is_leaf=lambda node: isinstance(node, tuple)))
     groups: dict[tuple[tuple[str, ...], int], list[tuple[tuple[str, ...], Any]]] = {}
     for path, leaf in _flat(params):
-        copies = leaf.shape[0] if axes[path][0] == "layers" else 1
+        copies = leaf.shape[0] if axes[path][:1] == ("layers",) else 1
         head = path[: min(LEVELS, len(path) - 1)] or path
         groups.setdefault((head, copies), []).append((path, leaf))
     for (head, copies), leaves in groups.items():

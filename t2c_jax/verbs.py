@@ -133,7 +133,12 @@ def generate(
     step: int | None = None,
     others: Sequence[str] = (),
 ) -> list[Result]:
-    """Code for each text, by a checkpoint, the best one by default, averaged with ``others`` (``decode.load``)."""
+    """What a checkpoint, the best one by default, answers each text; averaged with ``others`` (``decode.load``).
+
+    Returns:
+      The prompt and the answer under ``text`` and ``code``, or ``code`` and ``text``, as config.data.direction says;
+      beside them the answer's ``score`` and whether it ``finished``.
+    """
     from t2c_jax.decode.load import load_generator
 
     _, generator = load_generator(experiment, workdir, step, others)
@@ -145,8 +150,9 @@ def generate(
             f"{len(truncated)} prompt(s) are longer than config.data.encoder_length="
             f"{experiment.data.encoder_length} tokens and were cut, the first of them number {truncated[0]}"
         )
+    asked, answered = experiment.data.direction.split("_to_")
     return [
-        {"text": text, "code": answer.code, "score": answer.score, "finished": answer.finished}
+        {asked: text, answered: answer.best, "score": answer.score, "finished": answer.finished}
         for text, answer in zip(texts, answers, strict=True)
     ]
 
@@ -235,7 +241,7 @@ def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequen
         made[0].params = [params]
         answers = made[0].generate([pair.text for pair in pairs])
         return [
-            {"text": pair.text, "reference": pair.code, "prediction": answer.code}
+            {"text": pair.text, "reference": pair.code, "prediction": answer.best}
             for pair, answer in zip(pairs, answers, strict=True)
         ]
 
@@ -257,7 +263,7 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
     rows = [
         ("pairs", " / ".join(f"{count:,} {split}" for split, count in pairs.items())),
-        ("vocabulary", f"{experiment.tokenizer.vocab_size:,} pieces"),
+        ("vocabulary", f"{results['tokenizer']['vocab_size']:,} pieces"),
         ("parameters", f"{trained['parameters']:,}"),
         ("steps", f"{trained['steps']:,}"),
         (

@@ -58,11 +58,20 @@ def test_the_stage_tells_what_it_left_out(run):
     assert splits["train"]["paths"] > splits["train"]["pairs"]
 
 
-def test_code_is_answered_from_the_command_line(run, capsys):
-    assert main("generate", "--workdir", run, "--json", "def f(a):\n    return a.b\n") == 0
+def test_code_is_answered_from_the_command_line(run, tmp_path, capsys):
+    """The prompt is the ``code`` and the answer the ``text``, in what is read and in what is printed."""
+    code = "def f(a):\n    return a.b\n"
+    assert main("generate", "--workdir", run, "--json", code) == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    assert answer["text"] == "def f(a):\n    return a.b\n"
-    assert isinstance(answer["code"], str)
+    assert set(answer) == {"code", "text", "score", "finished"}
+    assert answer["code"] == code
+    assert isinstance(answer["text"], str)
+    prompts = tmp_path / "prompts.jsonl"
+    prompts.write_text(json.dumps({"code": code, "text": "what it was trained on"}) + "\n")
+    assert main("generate", "--workdir", run, "--input", prompts) == 0
+    assert json.loads(capsys.readouterr().out) == answer
+    assert main("generate", "--workdir", run, code) == 0
+    assert capsys.readouterr().out == answer["text"] + "\n"
 
 
 @pytest.mark.parametrize("argument", ["", ":names", ":docstrings"])

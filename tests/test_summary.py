@@ -5,7 +5,7 @@ import json
 import pytest
 from small_run import main, prepared, trained, write_config  # noqa: F401
 
-from t2c_jax.config import Experiment, ModelConfig, OptimizerConfig, RecurrentConfig, TokenizerConfig
+from t2c_jax.config import Experiment, ModelConfig, OptimizerConfig, PretrainedConfig, RecurrentConfig, TokenizerConfig
 from t2c_jax.errors import UserError
 from t2c_jax.summary import inspect
 
@@ -54,6 +54,13 @@ def test_counts_of_a_recurrent_model_by_hand():
         "output": 400 * 16,
     }
     assert all(block["copies"] == 1 for block in result["blocks"])
+
+
+def test_a_mix_of_layers_is_counted():
+    """One weight for each of two layers and the embedding's output, and a scale without axes."""
+    sizes = PretrainedConfig(vocab_size=100, width=8, layers=2, heads=2, feed_forward=16, positions=16, mix_layers=True)
+    blocks = inspect(experiment(encoder="bert", pretrained=sizes))["blocks"]
+    assert sum(block["parameters"] for block in blocks if block["name"] == "encoder.mix") == 3 + 1
 
 
 def test_rates_of_zero_freeze(capsys):

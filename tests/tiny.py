@@ -13,6 +13,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
+from t2c_jax.data.paths import NODE_IDS
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.mesh import make_mesh
@@ -57,6 +58,28 @@ def pairs(count: int = 40, seed: int = 0, text: int = 6, code: int = 9, vocabula
 def batch(data: DataConfig = DATA, step: int = 0, tokens: Tokens | None = None) -> dict[str, np.ndarray]:
     """A batch of random pairs."""
     return Batches.of(pairs() if tokens is None else tokens, data, 0).batch(step)
+
+
+def random_paths(
+    rows: int = 2, paths: int = 5, nodes: int = 4, tokens: int = 3, vocabulary: int = VOCABULARY
+) -> dict[str, np.ndarray]:
+    """Paths and terminals of random lengths, at least 1; the last row has one path less."""
+    draw = np.random.default_rng(0)
+
+    def ragged(top: int, length: int) -> np.ndarray:
+        values = draw.integers(1, top, (rows, paths, length))
+        lengths = draw.integers(1, length + 1, (rows, paths, 1))
+        return np.where(np.arange(length) < lengths, values, 0).astype(np.int32)
+
+    batch = {
+        "path_start_tokens": ragged(vocabulary, tokens),
+        "path_nodes": ragged(NODE_IDS, nodes),
+        "path_end_tokens": ragged(vocabulary, tokens),
+        "encoder_segment_ids": np.ones((rows, paths), np.int32),
+    }
+    for value in batch.values():
+        value[-1, -1] = 0
+    return batch
 
 
 def drawn(config: ModelConfig = MODEL, seed: int = 0, vocabulary: int = VOCABULARY) -> tuple[Definition, Any]:

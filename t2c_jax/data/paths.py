@@ -19,13 +19,13 @@ Letters: L leaves, P paths, M nodes of a path, R leaves at a time.
 from __future__ import annotations
 
 import ast
-import re
 import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from t2c_jax.config import PathsConfig
+from t2c_jax.corpus.names import subtokens
 from t2c_jax.data.order import permutation
 
 _CLASSES = """
@@ -54,7 +54,6 @@ NODE_IDS = 1 + len(DIRECTIONS) * len(NODE_TYPES)  # 0 is padding
 
 _TYPES = {name: number for number, name in enumerate(NODE_TYPES)}
 _SILENT = {"ctx", "op", "ops", "kind", "type_comment", "type_ignores"}  # part of the type, or of no meaning
-_PART = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|[^\W\d_A-Za-z]+|\d+")
 _TERMINAL_CHARACTERS = 64  # of a constant; a config's terminal_tokens cut the rest
 _BLOCK_CELLS = 1 << 18  # pairs of leaves looked at together: a few MB
 
@@ -90,18 +89,18 @@ def extract(code: str, config: PathsConfig) -> Paths | None:
     first_P, second_P, top_P = (part[chosen_P] for part in pairs)
     used, ends = np.unique(np.stack([first_P, second_P], axis=1), return_inverse=True)
     terminals: dict[str, int] = {}
-    numbers = [terminals.setdefault(subtokens(tree.leaves[leaf]), len(terminals)) for leaf in used.tolist()]
+    numbers = [terminals.setdefault(terminal(tree.leaves[leaf]), len(terminals)) for leaf in used.tolist()]
     ends_P2 = np.array(numbers, np.int32)[ends.reshape(-1, 2)]
     return Paths(_nodes(tree, first_P, second_P, top_P, config.max_length), ends_P2, list(terminals))
 
 
-def subtokens(text: str) -> str:
-    """An identifier or a constant in lower case, taken apart: ``parseHTTP_v2`` gives ``parse http v 2``.
+def terminal(text: str) -> str:
+    """An identifier or a constant in sub-tokens: ``parseHTTP_v2`` gives ``parse http v 2``.
 
     What has no letter or digit stays as it is; nothing becomes ``''``.
     """
     text = text[:_TERMINAL_CHARACTERS].encode("utf-8", "replace").decode("utf-8")  # a lone surrogate is no text
-    return " ".join(_PART.findall(text)).lower() or text or "''"
+    return " ".join(subtokens(text)) or text or "''"
 
 
 def describe(nodes_M: np.ndarray) -> str:

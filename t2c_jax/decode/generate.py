@@ -1,4 +1,4 @@
-"""Text in, code out: prompts in buckets of static shape, through a compiled search.
+"""Prompts in, answers out: in buckets of static shape, through a compiled search.
 
 Letters: B batch, S source, W beams, T steps.
 """
@@ -27,15 +27,15 @@ class Answer:
     """What the search found for one prompt.
 
     Attributes:
-      code: the best hypothesis.
+      best: the text of the best hypothesis.
       score: its log-probability over length**alpha.
       finished: False where config.decode.max_tokens ran out first.
       prompt_truncated: True where the text was longer than config.data.encoder_length.
-      candidates: the distinct texts of all finished hypotheses, best first; ``code`` is the first of them, finished or
+      candidates: the distinct texts of all finished hypotheses, best first; ``best`` is the first of them, finished or
         not.
     """
 
-    code: str
+    best: str
     score: float
     finished: bool
     prompt_truncated: bool
@@ -92,13 +92,13 @@ class Generator:
             for position, row in enumerate(rows):
                 # Hypotheses come best first, finished ones before others.
                 kept = max(1, int(found.finished[position].sum()))
-                codes = [self.tokenizer.decode(tokens.tolist()) for tokens in found.tokens[position, :kept]]
+                texts = [self.tokenizer.decode(tokens.tolist()) for tokens in found.tokens[position, :kept]]
                 answers[row] = Answer(
-                    code=codes[0],
+                    best=texts[0],
                     score=float(found.scores[position, 0]),
                     finished=bool(found.finished[position, 0]),
                     prompt_truncated=read[row].truncated,
-                    candidates=tuple(dict.fromkeys(codes)),
+                    candidates=tuple(dict.fromkeys(texts)),
                 )
             advance(len(rows))
         return [answer for answer in answers if answer is not None]

@@ -13,7 +13,7 @@ import numpy as np
 
 from t2c_jax.config import ModelConfig, PretrainedConfig
 from t2c_jax.interop.fields import Fields
-from t2c_jax.interop.weights import Tensors
+from t2c_jax.interop.weights import Blocks, Tensors
 
 # Heads for the tasks it was trained on, and buffers that hold nothing learned.
 IGNORED = (
@@ -72,38 +72,28 @@ def params_from_huggingface(
     prefix = next((head for head in ("bert.", "roberta.") if head + _WORDS in names), "")
     tensors, sizes = Tensors(read, names, prefix), config.pretrained
     heads_EHK = (sizes.width, sizes.heads, sizes.width // sizes.heads)
-    block = "encoder.layer.{}."
-
-    def linear(name: str, change: Callable[[np.ndarray], np.ndarray], bias_shape: tuple[int, ...]) -> Any:
-        kernel = tensors.stack(f"{block}{name}.weight", sizes.layers, change)
-        return kernel, tensors.stack(f"{block}{name}.bias", sizes.layers, lambda bias: bias.reshape(bias_shape))
-
-    def norm(name: str) -> dict[str, Any]:
-        scale = tensors.stack(f"{block}{name}.weight", sizes.layers)
-        return {"scale": scale, "bias": tensors.stack(f"{block}{name}.bias", sizes.layers)}
-
+    blocks = Blocks(tensors, "encoder.layer.{}.", sizes.layers)
     attention: dict[str, Any] = {}
     for name in ("query", "key", "value"):  # theirs is (H x K, E)
-        attention[name], attention[f"{name}_bias"] = linear(
-            f"attention.self.{name}", lambda kernel: kernel.T.reshape(heads_EHK), heads_EHK[1:]
-        )
-    attention["output"], attention["output_bias"] = linear(
-        "attention.output.dense", lambda kernel: kernel.reshape(heads_EHK), (sizes.width,)
-    )
-    up, up_bias = linear("intermediate.dense", np.transpose, (sizes.feed_forward,))
-    down, down_bias = linear("output.dense", lambda kernel: kernel, (sizes.width,))
+        theirs = f"attention.self.{name}"
+        attention[name] = blocks.stack(f"{theirs}.weight", lambda kernel: kernel.T.reshape(heads_EHK))
+        attention[f"{name}_bias"] = blocks.stack(f"{theirs}.bias", lambda bias: bias.reshape(heads_EHK[1:]))
+    attention["output"] = blocks.stack("attention.output.dense.weight", lambda kernel: kernel.reshape(heads_EHK))
+    attention["output_bias"] = blocks.stack("attention.output.dense.bias")
     encoder: dict[str, Any] = {
         "tokens": tensors.one(_WORDS),
         "positions": tensors.one("embeddings.position_embeddings.weight"),
-        "norm": {
-            "scale": tensors.one("embeddings.LayerNorm.weight"),
-            "bias": tensors.one("embeddings.LayerNorm.bias"),
-        },
+        "norm": tensors.norm("embeddings.LayerNorm"),
         "blocks": {
             "attention": attention,
-            "attention_norm": norm("attention.output.LayerNorm"),
-            "feed_forward": {"up": up, "up_bias": up_bias, "down": down, "down_bias": down_bias},
-            "feed_forward_norm": norm("output.LayerNorm"),
+            "attention_norm": blocks.norm("attention.output.LayerNorm"),
+            "feed_forward": {
+                "up": blocks.stack("intermediate.dense.weight", np.transpose),
+                "up_bias": blocks.stack("intermediate.dense.bias"),
+                "down": blocks.stack("output.dense.weight"),
+                "down_bias": blocks.stack("output.dense.bias"),
+            },
+            "feed_forward_norm": blocks.norm("output.LayerNorm"),
         },
     }
     if sizes.token_types:

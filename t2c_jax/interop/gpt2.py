@@ -14,7 +14,7 @@ import numpy as np
 from t2c_jax.config import ModelConfig, PretrainedConfig
 from t2c_jax.interop.bert import ACTIVATIONS
 from t2c_jax.interop.fields import Fields
-from t2c_jax.interop.weights import Tensors
+from t2c_jax.interop.weights import Blocks, Tensors
 
 # The output table, most often the embedding again, and the causal mask that older files hold as buffers.
 IGNORED = r"^lm_head\.weight$|^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$"
@@ -62,39 +62,34 @@ def params_from_huggingface(
     """
     prefix = "transformer." if f"transformer.{_WORDS}" in names else ""
     tensors, sizes = Tensors(read, names, prefix), config.pretrained
+    blocks = Blocks(tensors, "h.{}.", sizes.layers)
     heads_EHK = (sizes.width, sizes.heads, sizes.width // sizes.heads)
-
-    def stack(name: str, change: Callable[[np.ndarray], np.ndarray] = lambda array: array) -> np.ndarray:
-        return tensors.stack(f"h.{{}}.{name}", sizes.layers, change)
 
     def third(shape: tuple[int, ...], index: int) -> Callable[[np.ndarray], np.ndarray]:
         """Queries, keys and values are one tensor there, side by side."""
         return lambda array: np.split(array, 3, axis=-1)[index].reshape(shape)
 
-    def norm(name: str) -> dict[str, Any]:
-        return {"scale": stack(f"{name}.weight"), "bias": stack(f"{name}.bias")}
-
     attention: dict[str, Any] = {}
     for index, name in enumerate(("query", "key", "value")):
-        attention[name] = stack("attn.c_attn.weight", third(heads_EHK, index))
-        attention[f"{name}_bias"] = stack("attn.c_attn.bias", third(heads_EHK[1:], index))
+        attention[name] = blocks.stack("attn.c_attn.weight", third(heads_EHK, index))
+        attention[f"{name}_bias"] = blocks.stack("attn.c_attn.bias", third(heads_EHK[1:], index))
     # Theirs are (inputs, outputs), so (H x K, E) and (F, E) here, which ours, leading with the width, are not.
-    attention["output"] = stack("attn.c_proj.weight", lambda kernel: kernel.T.reshape(heads_EHK))
-    attention["output_bias"] = stack("attn.c_proj.bias")
+    attention["output"] = blocks.stack("attn.c_proj.weight", lambda kernel: kernel.T.reshape(heads_EHK))
+    attention["output_bias"] = blocks.stack("attn.c_proj.bias")
     encoder = {
         "tokens": tensors.one(_WORDS),
         "positions": tensors.one("wpe.weight"),
         "blocks": {
-            "attention_norm": norm("ln_1"),
+            "attention_norm": blocks.norm("ln_1"),
             "attention": attention,
-            "feed_forward_norm": norm("ln_2"),
+            "feed_forward_norm": blocks.norm("ln_2"),
             "feed_forward": {
-                "up": stack("mlp.c_fc.weight"),
-                "up_bias": stack("mlp.c_fc.bias"),
-                "down": stack("mlp.c_proj.weight", np.transpose),
-                "down_bias": stack("mlp.c_proj.bias"),
+                "up": blocks.stack("mlp.c_fc.weight"),
+                "up_bias": blocks.stack("mlp.c_fc.bias"),
+                "down": blocks.stack("mlp.c_proj.weight", np.transpose),
+                "down_bias": blocks.stack("mlp.c_proj.bias"),
             },
         },
-        "norm": {"scale": tensors.one("ln_f.weight"), "bias": tensors.one("ln_f.bias")},
+        "norm": tensors.norm("ln_f"),
     }
     return {"encoder": encoder}

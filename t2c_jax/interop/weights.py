@@ -96,48 +96,66 @@ class Weights:
 
 
 class Tensors:
-    """Tensors of one model, crossed off a set of names as they are read."""
+    """Tensors of one model, crossed off a set of names as they are read.
+
+    Attributes:
+      prefix: comes before each name.
+    """
 
     def __init__(self, read: Callable[[str], np.ndarray], names: set[str], prefix: str = "") -> None:
-        """``prefix`` comes before each name; ``names`` loses what is read."""
-        self._read, self._names, self._prefix = read, names, prefix
+        """``names`` loses what is read."""
+        self._read, self._names, self.prefix = read, names, prefix
 
     def one(self, name: str) -> np.ndarray:
         """A tensor as it is."""
-        name = self._spelled(self._prefix + name)
+        name = self._spelled(self.prefix + name)
         array = self._read(name)
         self._names.discard(name)
         return array
 
-    def stack(
-        self, name: str, layers: int, change: Callable[[np.ndarray], np.ndarray] = lambda array: array
-    ) -> np.ndarray:
-        """The tensors of all layers, changed, on a leading layer axis; ``{}`` in ``name`` is the layer's number.
-
-        Raises:
-          UserError: a tensor is missing, or does not have the shape that config.json or the first layer gives it.
-        """
-        stacked: np.ndarray | None = None
-        for layer in range(layers):
-            full = name.format(layer)
-            array = self.one(full)
-            try:
-                array = change(array)
-                if stacked is None:
-                    stacked = np.empty((layers, *array.shape), np.float32)
-                stacked[layer] = array
-            except ValueError as error:
-                raise UserError(
-                    f"tensor '{self._prefix}{full}' does not fit the shape in config.json: {error}"
-                ) from None
-        assert stacked is not None
-        return stacked
+    def norm(self, name: str) -> dict[str, np.ndarray]:
+        """A norm's weight and bias, under the names that they have here."""
+        return {"scale": self.one(f"{name}.weight"), "bias": self.one(f"{name}.bias")}
 
     def _spelled(self, name: str) -> str:
         """BERT's oldest files, made from TensorFlow's, call a norm's weight gamma and its bias beta."""
         stem, _, last = name.rpartition(".")
         old = f"{stem}.{ {'weight': 'gamma', 'bias': 'beta'}.get(last, last) }"
         return old if name not in self._names and old in self._names else name
+
+
+class Blocks:
+    """Tensors of a model's equal blocks, those of one name stacked on a leading layer axis."""
+
+    def __init__(self, tensors: Tensors, block: str, layers: int) -> None:
+        """``block`` is how each name starts, ``{}`` in it the layer's number."""
+        self._tensors, self._block, self._layers = tensors, block, layers
+
+    def stack(self, name: str, change: Callable[[np.ndarray], np.ndarray] = lambda array: array) -> np.ndarray:
+        """The tensors of all layers, changed.
+
+        Raises:
+          UserError: a tensor is missing, or does not have the shape that config.json or the first layer gives it.
+        """
+        stacked: np.ndarray | None = None
+        for layer in range(self._layers):
+            full = self._block.format(layer) + name
+            array = self._tensors.one(full)
+            try:
+                array = change(array)
+                if stacked is None:
+                    stacked = np.empty((self._layers, *array.shape), np.float32)
+                stacked[layer] = array
+            except ValueError as error:
+                raise UserError(
+                    f"tensor '{self._tensors.prefix}{full}' does not fit the shape in config.json: {error}"
+                ) from None
+        assert stacked is not None
+        return stacked
+
+    def norm(self, name: str) -> dict[str, np.ndarray]:
+        """A norm's weights and biases, under the names that they have here."""
+        return {"scale": self.stack(f"{name}.weight"), "bias": self.stack(f"{name}.bias")}
 
 
 def _paths(directory: Path) -> tuple[list[Path], dict[str, Path]]:

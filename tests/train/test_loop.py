@@ -1,14 +1,19 @@
 """The loop's edges: losses that are not finite, nothing to do, another config, what is logged and kept."""
 
 import json
+import math
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 import pytest
 from small_run import main, prepared, records, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import experiment
 
-from t2c_jax.train.loop import Meter
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.train.loop import Meter, open_data
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
@@ -143,6 +148,43 @@ def test_a_batch_that_does_not_fit_the_devices_is_refused_before_any_work(prepar
     assert main("train", "--workdir", workdir, "--config.data.batch_size=12") == 2
     assert "config.data.batch_size=12 is not divisible by" in failed(capsys)
     assert not Workdir(workdir).checkpoints.exists()
+
+
+@dataclass
+class Ids:
+    """A tokenizer of ids alone."""
+
+    vocab_size: int = 8
+    start: int = 0
+    before: tuple[int, ...] = ()
+    after: tuple[int, ...] = (1,)
+    digest: str = ""
+
+    def encode_batch(self, texts):
+        return [np.zeros(0, np.int32) for _ in texts]
+
+
+def test_rare_targets_weigh_more_in_training_alone(tmp_path, monkeypatch):
+    """1 + lambda log(N / n) by hand: of two targets, 3 is in both and 4 and 5 in one."""
+    splits = {"train": [[3, 4, 4], [3, 5]], "dev": [[4, 3, 6]]}
+    monkeypatch.setattr(
+        Tokens, "open", lambda _, split: Tokens.of([[7]] * len(splits[split]), splits[split], ["a", "b"])
+    )
+    config = experiment(data={"batch_size": 2, "pack": False, "decoder_length": 5}, train={"idf_weight": 0.5})
+    tokenizer = Ids()
+    data = open_data(config, Workdir(tmp_path), Tokenizers(tokenizer, tokenizer, "text_to_code"))
+    batch, rare = data.train.batch(0), 1 + 0.5 * math.log(2)
+    found = {tuple(row): weights for row, weights in zip(*rows_of(batch), strict=True)}
+    assert found.keys() == {(3, 4, 4, 1, 0), (3, 5, 1, 0, 0)}
+    # float32
+    assert found[3, 4, 4, 1, 0] == pytest.approx([1, rare, rare, 1, 0], rel=1e-6)
+    assert found[3, 5, 1, 0, 0] == pytest.approx([1, rare, 1, 0, 0], rel=1e-6)
+    targets, weights = rows_of(data.dev.batch(0))
+    assert (targets[0], weights[0]) == ([4, 3, 6, 1, 0], [1, 1, 1, 1, 0])
+
+
+def rows_of(batch):
+    return batch["decoder_target_tokens"].tolist(), batch["decoder_loss_weights"].tolist()
 
 
 def test_the_meter_divides_sums_once():
