@@ -12,7 +12,7 @@ from tiny import MODEL, VOCABULARY, assert_close, assert_same, batch, drawn, exp
 from t2c_jax.config import OptimizerConfig, check
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import Definition
-from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors
+from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors, scaled
 from t2c_jax.train.step import Compiled, loss_sums
 
 
@@ -122,7 +122,8 @@ PLAIN = {"schedule": "constant", "warmup_steps": 0, "weight_decay": 0.0, "clip_n
 
 def updated(config, params, gradients):
     optimizer = make_optimizer(config, 10)
-    return optax.apply_updates(params, optimizer.update(gradients, optimizer.init(params), params)[0])
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return optax.apply_updates(params, scaled(updates, params, config))
 
 
 def test_gradient_descent_by_its_formula():
