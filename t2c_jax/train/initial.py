@@ -10,7 +10,6 @@ since no checkpoint of the run holds it.
 
 from __future__ import annotations
 
-import functools
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -257,11 +256,15 @@ def restore_params(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, layout
     )
     adapters = read(step, wanted)
-    state = {"params": base_params(experiment, abstract_params), "adapters": adapters}
-    merge = functools.partial(model_params, definition=definition, config=experiment.lora)
+
+    def merged(params: Params, adapters: Params) -> Params:
+        return model_params({"params": params, "adapters": adapters}, definition, experiment.lora)
+
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
     with jax.set_mesh(mesh):
-        return jax.jit(merge, out_shardings=layout, donate_argnums=0)(state)
+        return jax.jit(merged, out_shardings=layout, donate_argnums=0)(
+            base_params(experiment, abstract_params), adapters
+        )
 
 
 def _where(origin: Workdir, step: int) -> str:

@@ -308,7 +308,7 @@ def test_moments_of_some_layers_lie_as_their_parameters_do():
     config = experiment(optimizer={"rates": ("^encoder[:-1]=0",)}, mesh={"data": 2, "fsdp": 2, "tensor": 2})
     compiled = Compiled(config, VOCABULARY, make_mesh(config))
     query = compiled.shardings["params"]["encoder"]["blocks"]["attention"]["query"]
-    assert query.spec[1] == ("fsdp",)
+    assert query.spec[1] == "fsdp"
     assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query
 
 
