@@ -195,8 +195,8 @@ def _check_whole(experiment: Experiment, found: Plan) -> None:
 def about_adapters(experiment: Experiment) -> dict[str, Any]:
     """What a checkpoint of adapters and a run must agree on beside the model; empty for a run without.
 
-    The base is told by the files of its best checkpoint: their names, which Orbax draws at random, and sizes, with
-    what the checkpoint says it is of. So a copy of the base is the same base, and one trained anew is another.
+    The base is told by the names of its best checkpoint's data files, which are drawn at random as they are written,
+    with what the checkpoint says it is of. So a copy of the base is the same base, and one trained anew is another.
 
     Raises:
       UserError: config.init_from is missing or has no checkpoint.
@@ -207,12 +207,10 @@ def about_adapters(experiment: Experiment) -> dict[str, Any]:
     source, step = _source(origin)
     source.close()
     directory = origin.checkpoints / str(step)
-    files = sorted(path for part in ("state", "about") for path in (directory / part).rglob("*") if path.is_file())
-    identity = [f"{path.relative_to(directory)} {path.stat().st_size}" for path in files]
-    about = [path.read_bytes() for path in files if path.parent.name == "about"]
+    data = sorted(path.name for path in (directory / "state").rglob("*") if path.parent.name == "d")
     settings = configs.to_dict(experiment.lora)
     del settings["dropout"]
-    return {"lora": settings, "base": digest(*identity, *about)}
+    return {"lora": settings, "base": digest(*data, *(directory / "about").glob("metadata"))}
 
 
 def base_params(experiment: Experiment, abstract_params: Any) -> Params:

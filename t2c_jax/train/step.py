@@ -155,7 +155,7 @@ def make_train_step(
         moving = trained(state[name], experiment.optimizer)
         updates, opt_state = optimizer.update(gradients, state["opt_state"], moving)
         updates = scaled(updates, state[name], experiment.optimizer)
-        moved = with_frozen(optax.apply_updates(moving, updates), state[name], experiment.optimizer)
+        moved = optax.apply_updates(moving, updates)
         metrics = {
             **sums,
             "gradient_norm": optax.tree.norm(gradients),
@@ -164,9 +164,12 @@ def make_train_step(
             "source_tokens": jnp.sum(batch["encoder_segment_ids"] > 0).astype(jnp.float32),
             "target_tokens": jnp.sum(batch["decoder_segment_ids"] > 0).astype(jnp.float32),
         }
-        new = {**state, "step": state["step"] + 1, name: moved, "opt_state": opt_state}
-        if config.ema_decay:
-            new["ema"] = optax.incremental_update(moved, state["ema"], 1 - config.ema_decay)
+        whole = with_frozen(moved, state[name], experiment.optimizer)
+        new = {**state, "step": state["step"] + 1, name: whole, "opt_state": opt_state}
+        if config.ema_decay:  # of what moves alone: an average of equal numbers is not always that number
+            before = trained(state["ema"], experiment.optimizer)
+            averaged = optax.incremental_update(moved, before, 1 - config.ema_decay)
+            new["ema"] = with_frozen(averaged, state["ema"], experiment.optimizer)
         return new, metrics
 
     return train_step

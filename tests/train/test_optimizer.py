@@ -286,8 +286,11 @@ def test_a_slice_reaches_layers_of_a_stack_alone(rates, factors):
 
 
 def test_frozen_layers_of_a_stack_stay_as_they_are():
-    """Not a bit of them moves, decayed or not; the optimizer holds the last layer's moments alone."""
-    config = experiment(optimizer={"rates": (r"^encoder\.blocks[:-1]=0", "^embedding=0"), "weight_decay": 0.5})
+    """Not a bit of them moves, decayed or averaged; the optimizer holds the last layer's moments alone."""
+    config = experiment(
+        optimizer={"rates": (r"^encoder\.blocks[:-1]=0", "^embedding=0"), "weight_decay": 0.5},
+        train={"ema_decay": 0.9},
+    )
     compiled = Compiled(config, VOCABULARY, one_device(config))
     state, values = compiled.init(), on_device(batch())
     start = jax.device_get(state["params"])
@@ -295,9 +298,11 @@ def test_frozen_layers_of_a_stack_stay_as_they_are():
         assert leaf.shape[0] == 1, path
     for _ in range(2):
         state, _ = compiled.train_step(state, values)
-    blocks, before = flat(state["params"]["encoder"]["blocks"]), flat(start["encoder"]["blocks"])
+    trees = (state["params"], state["ema"], start)
+    blocks, averages, before = (flat(tree["encoder"]["blocks"]) for tree in trees)
     for path, leaf in blocks.items():
-        np.testing.assert_array_equal(leaf[0], before[path][0], err_msg=path)
+        for tree in (blocks, averages):
+            np.testing.assert_array_equal(tree[path][0], before[path][0], err_msg=path)
         assert (leaf[1] != before[path][1]).any(), path
     assert (np.asarray(state["params"]["decoder"]["norm"]["scale"]) != start["decoder"]["norm"]["scale"]).any()
     frozen = start["embedding"]["embedding"].size + sum(leaf[0].size for leaf in before.values())
