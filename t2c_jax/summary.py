@@ -15,10 +15,10 @@ import jax
 from t2c_jax import console
 from t2c_jax.config import Experiment
 from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, names
 from t2c_jax.train.checkpoint import Checkpoints
-from t2c_jax.train.loop import about
-from t2c_jax.train.optimizer import rate_factors, trained
+from t2c_jax.train.optimizer import trained
 from t2c_jax.workdir import Workdir
 
 LEVELS = 3  # names of a parameter's path that make its block: encoder.blocks.attention
@@ -33,7 +33,7 @@ class Block:
       copies: how many equal blocks are stacked in each array; 1 where none are.
       shapes: of each array by the rest of its path, one copy's alone.
       parameters: numbers in all copies.
-      trained: those of them that config.optimizer.rates leaves to train.
+      trained: those of them that config.optimizer.rates, or config.lora, leaves to train.
     """
 
     name: str
@@ -73,7 +73,7 @@ def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str,
     if workdir is not None:
         result["checkpoints"] = {"steps": [], "best": None}
         if workdir.checkpoints.is_dir() and tokenizers is not None:
-            checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+            checkpoints = Checkpoints(workdir.checkpoints, {}, read_only=True)
             result["checkpoints"] = {"steps": checkpoints.steps(), "best": checkpoints.best()}
             checkpoints.close()
     _show(experiment, blocks, result)
@@ -81,10 +81,17 @@ def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str,
 
 
 def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
-    params = definition.abstract_params()
-    trained(params, experiment.optimizer)  # refuses rates that leave nothing to train
-    factors = dict(_flat(rate_factors(params, experiment.optimizer)))
-    axes = dict(_flat(definition.axis_names(), is_leaf=lambda node: isinstance(node, tuple)))
+    params, prefix = definition.abstract_params(), tuple[str, ...]()
+    names_of_axes = definition.axis_names()
+    subject = params
+    if experiment.lora.rank:
+        config = experiment.lora
+        subject = jax.eval_shape(lambda: lora.init(jax.random.key(0), params, names_of_axes, config))
+        names_of_axes = {**names_of_axes, "adapters": lora.axis_names(names_of_axes, config)}
+        params, prefix = {**params, "adapters": subject}, ("adapters",)
+    moving = jax.eval_shape(lambda tree: trained(tree, experiment.optimizer), subject)
+    sizes = {(*prefix, *path): leaf.size for path, leaf in _flat(moving)}
+    axes = dict(_flat(names_of_axes, is_leaf=lambda node: isinstance(node, tuple)))
     groups: dict[tuple[tuple[str, ...], int], list[tuple[tuple[str, ...], Any]]] = {}
     for path, leaf in _flat(params):
         copies = leaf.shape[0] if axes[path][:1] == ("layers",) else 1
@@ -99,7 +106,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
                 for path, leaf in leaves
             },
             parameters=sum(leaf.size for _, leaf in leaves),
-            trained=sum(leaf.size for path, leaf in leaves if factors[path]),
+            trained=sum(sizes.get(path, 0) for path, _ in leaves),
         )
 
 
@@ -124,7 +131,8 @@ def _show(experiment: Experiment, blocks: list[Block], result: dict[str, Any]) -
     title = f"{model.encoder} to {model.decoder}, vocabulary {result['vocabulary']:,}"
     console.table(title, ("", "shapes", "parameters", "share", "trained"), rows)
     if result["frozen"]:
-        console.say(f"{result['trained']:,} trained, {result['frozen']:,} frozen by config.optimizer.rates")
+        frozen_by = "config.lora" if experiment.lora.rank else "config.optimizer.rates"
+        console.say(f"{result['trained']:,} trained, {result['frozen']:,} frozen by {frozen_by}")
     if "checkpoints" in result:
         steps, best = result["checkpoints"]["steps"], result["checkpoints"]["best"]
         told = ", ".join(f"{step} (best)" if step == best else str(step) for step in steps)

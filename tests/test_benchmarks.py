@@ -15,6 +15,7 @@ COMMANDS = {
     "train_step.py --padded": ("torch", "transformers"),
     "recurrent.py": ("torch",),
     "decode.py": ("torch", "transformers", "ctranslate2"),
+    "lora.py": (),
     "pipeline.py": (),
     "import_model.py": (),
 }

@@ -11,6 +11,7 @@ from t2c_jax.config.load import from_dict as from_dict
 from t2c_jax.config.load import load as load
 from t2c_jax.config.load import to_config_dict as to_config_dict
 from t2c_jax.config.load import to_dict as to_dict
+from t2c_jax.config.rates import parse_rates as parse_rates
 from t2c_jax.config.schema import DECODERS as DECODERS
 from t2c_jax.config.schema import ENCODERS as ENCODERS
 from t2c_jax.config.schema import METRICS as METRICS
@@ -22,6 +23,7 @@ from t2c_jax.config.schema import DataConfig as DataConfig
 from t2c_jax.config.schema import DecodeConfig as DecodeConfig
 from t2c_jax.config.schema import EvaluateConfig as EvaluateConfig
 from t2c_jax.config.schema import Experiment as Experiment
+from t2c_jax.config.schema import LoraConfig as LoraConfig
 from t2c_jax.config.schema import MeshConfig as MeshConfig
 from t2c_jax.config.schema import ModelConfig as ModelConfig
 from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from typing import Any
 
+from t2c_jax.config.rates import check_pattern, parse_rates
 from t2c_jax.config.schema import DECODERS, ENCODERS, METRICS, OBJECTIVES, PRETRAINED, RECURRENT, Experiment
 from t2c_jax.errors import UserError, nearest
 
@@ -31,6 +31,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         *(f"model.{key}" for key in ("uniform_init", "pretrained.first_position", "pretrained.token_types")),
         *(f"optimizer.{key}" for key in ("warmup_steps", "weight_decay", "clip_norm", "decay_start")),
         "data.temperature",
+        "lora.rank",
         *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples")),
         *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight")),
         *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
@@ -39,12 +40,14 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
 }
 _ABOVE_ZERO = (
     *(f"model.{key}" for key in ("rope_theta", "norm_epsilon", "pretrained.norm_epsilon")),
-    *(f"optimizer.{key}" for key in ("epsilon", "learning_rate", "decay_factor")),
+    *(f"optimizer.{key}" for key in ("epsilon", "learning_rate", "decay_factor", "layer_decay")),
+    "lora.alpha",
 )
 _SHARES = (
     "model.dropout",
     "optimizer.beta1",
     "optimizer.beta2",
+    "lora.dropout",
     "train.label_smoothing",
     "train.ema_decay",
     *(f"corpus.{key}" for key in ("dev_share", "test_share", "max_malformed_share", "min_alphanumeric_share")),
@@ -75,12 +78,15 @@ def check(experiment: Experiment) -> None:
         least, most = getattr(corpus, f"min_{what}_chars"), getattr(corpus, f"max_{what}_chars")
         if least > most:
             raise UserError(f"config.corpus.min_{what}_chars={least} exceeds max_{what}_chars={most}")
-    _check_pattern(optimizer.decay_mask, "config.optimizer.decay_mask")
-    for item in optimizer.rates:
-        pattern, separator, factor = item.rpartition("=")
-        if not separator or not re.fullmatch(r"\d+(\.\d*)?|\.\d+", factor):
-            raise UserError(f"config.optimizer.rates: {item!r} must be PATTERN=FACTOR, such as '^encoder=0.1'")
-        _check_pattern(pattern, "config.optimizer.rates")
+    check_pattern(optimizer.decay_mask, "config.optimizer.decay_mask")
+    parse_rates(optimizer.rates)
+    if optimizer.layer_decay > 1:
+        raise UserError(f"config.optimizer.layer_decay={optimizer.layer_decay} must lie in (0, 1]")
+    check_pattern(experiment.lora.targets, "config.lora.targets")
+    if experiment.lora.rank and not experiment.init_from:
+        raise UserError(
+            f"config.lora.rank={experiment.lora.rank} wants config.init_from, the workdir whose parameters are adapted"
+        )
     if corpus.dev_share + corpus.test_share >= 1:
         raise UserError("config.corpus.dev_share + test_share leave nothing to train on; lower them")
     if not corpus.sources:
@@ -214,13 +220,6 @@ def _check_tasks(experiment: Experiment) -> None:
         raise UserError("config.data.tasks: every task reads another workdir; leave one to this run's own corpus")
     if tasks and all(task.objective in HEADS for task in tasks.values()):
         raise UserError("config.data.tasks teaches the decoder nothing; add a task that writes")
-
-
-def _check_pattern(pattern: str, key: str) -> None:
-    try:
-        re.compile(pattern)
-    except re.error as error:
-        raise UserError(f"{key}={pattern!r} is no regular expression: {error}") from None
 
 
 def _value(experiment: Experiment, key: str) -> Any:

@@ -80,7 +80,10 @@ _OWN = ("copy", "dropout", "encoder_heads", "attention", "scan", "remat", "dtype
 
 
 def _inherit(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Where the config says so, the model's shape and the prefix are those of the run it starts from."""
+    """Where the config says so, the model's shape and the prefix are those of the run it starts from.
+
+    One that is missing changes nothing here: the run says so before it starts.
+    """
     named = {key: value for key, _, value in (item.partition("=") for item in overrides)}
     inherits = _parse(named["inherit"], bool) if "inherit" in named else values.get("inherit")
     origin = named.get("init_from", values.get("init_from"))
@@ -91,8 +94,10 @@ def _inherit(values: dict[str, Any], overrides: Sequence[str]) -> None:
         theirs = json.loads(path.read_text("utf-8"))
         shape = {key: value for key, value in theirs["model"].items() if key not in _OWN}
         prefix = theirs["data"]["prefix"]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"config.init_from: '{path}' is missing or damaged; config.inherit takes its model") from None
+    except OSError:
+        return
+    except (ValueError, KeyError, TypeError, AttributeError):
+        raise UserError(f"config.init_from: '{path}' is damaged; config.inherit takes its model") from None
     values["model"] = {**values.get("model", {}), **shape}
     values["data"] = {**values.get("data", {}), "prefix": prefix}
 

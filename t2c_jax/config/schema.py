@@ -259,7 +259,13 @@ class OptimizerConfig:
     rates: tuple[str, ...] = knob(
         (),
         "PATTERN=FACTOR items: the first regular expression found in a parameter's path multiplies its learning rate; "
-        "a factor of 0 freezes it.",
+        "a factor of 0 freezes it. PATTERN[START:STOP]=FACTOR reaches those layers of a stack: '^encoder[:-2]=0' "
+        "freezes all of the encoder's layers but the last two.",
+    )
+    layer_decay: float = knob(
+        1.0,
+        "Multiplies the learning rate once for each layer above a parameter's own in its stack, once more for "
+        "embeddings (Howard & Ruder 2018, section 3.2; Clark et al. 2020, appendix B).",
     )
     schedule: Literal["constant", "cosine", "inverse_sqrt", "step_decay"] = knob("cosine", "After the warm-up.")
     warmup_steps: int = knob(100, "Steps of linear warm-up from zero.")
@@ -276,6 +282,19 @@ class OptimizerConfig:
         "Regular expression over the parameter paths that decay: all but norm scales and relative biases.",
     )
     clip_norm: float = knob(1.0, "Global gradient norm; 0 turns clipping off.")
+
+
+@dataclass(frozen=True)
+class LoraConfig:
+    """Low-rank adapters over frozen parameters (Hu et al. 2021, section 4.1)."""
+
+    rank: int = knob(0, "r: rank of the adapters, which alone train, over config.init_from's parameters; 0 for none.")
+    alpha: float = knob(16.0, "The adapters' product is scaled by alpha / rank.")
+    dropout: float = knob(0.0, "Share of the adapters' inputs dropped during training.")
+    targets: str = knob(
+        r"\.(query|key|value|output|input|state)$",
+        "Regular expression over the parameter paths that get adapters: attention's projections and recurrent kernels.",
+    )
 
 
 @dataclass(frozen=True)
@@ -353,6 +372,7 @@ class Experiment:
     data: DataConfig = dataclasses.field(default_factory=DataConfig)
     model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
     optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
+    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
     train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
     mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
     decode: DecodeConfig = dataclasses.field(default_factory=DecodeConfig)

@@ -20,6 +20,7 @@ from t2c_jax.decode.generate import Generator, Member
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.initial import restore_params
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir
 
@@ -94,6 +95,6 @@ def _member(
         definition.abstract_params(),
         definition.shardings(mesh),
     )
-    params = checkpoints.restore_params(step, abstract)
+    params = restore_params(experiment, definition, checkpoints.restore_params, step, abstract)
     checkpoints.close()
     return step, Member(definition, params)

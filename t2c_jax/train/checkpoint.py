@@ -1,9 +1,9 @@
 """Checkpoints: plain nested dicts on disk through Orbax, written in the background, restored onto any mesh.
 
-A checkpoint holds ``state`` (step, params, opt_state, ema: nested dicts of arrays, one per array a person could name),
-``about`` (the config's model section, the tokenizer's digest) and ``window`` (the metrics of the steps that the next
-logged line is to cover). Restoring goes through an abstract state with the target's shardings, and every array must be
-there: a parameter without a source is an error.
+A checkpoint holds ``state`` (step, params or adapters, opt_state, ema: nested dicts of arrays, one per array a person
+could name), ``about`` (the config's model section, the tokenizer's digest, of adapters what they go with) and
+``window`` (the metrics of the steps that the next logged line is to cover). Restoring goes through an abstract state
+with the target's shardings, and every array must be there: a parameter without a source is an error.
 """
 
 from __future__ import annotations
@@ -27,6 +27,10 @@ from t2c_jax.models.functional import names
 from t2c_jax.workdir import disk_errors
 
 DAMAGED = "damaged"
+_FOREIGN = {
+    "tokenizer": "the tokenizer is another than the checkpoint's",
+    "base": "the best checkpoint in config.init_from is another than the one its adapters were trained over",
+}
 
 
 class Checkpoints:
@@ -182,7 +186,7 @@ class Checkpoints:
         return from_nested(abstract, nested)
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
-        """The parameters alone; their moving average where the run kept one.
+        """What trained, parameters or adapters, alone; its moving average where the run kept one.
 
         Raises:
           UserError: of another model or tokenizer, or the checkpoint cannot be read.
@@ -209,13 +213,18 @@ class Checkpoints:
         return {path: tuple(leaf.shape) for path, leaf in stored.items()}
 
     def foreign_params(self, step: int, abstract_params: Any) -> Any:
-        """``restore_params`` whatever model and tokenizer the checkpoint is of: the shapes alone must agree.
+        """``restore_params`` whatever the checkpoint is of, but for what this was opened with: shapes must agree.
 
         Raises:
-          UserError: the checkpoint cannot be read.
+          UserError: the checkpoint cannot be read, or is of another base.
         """
         try:
+            if self._about:
+                found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
+                self._check_about(step, {name: found.get(name) for name in self._about})
             return self._read_params(step, abstract_params)
+        except UserError:
+            raise
         except Exception as error:  # whatever Orbax meets in a damaged directory
             raise UserError(f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)})") from error
 
@@ -225,7 +234,8 @@ class Checkpoints:
         return self._read_params(step, abstract_params)
 
     def _averaged(self, step: int) -> str:
-        return "ema" if "ema" in self._manager.item_metadata(step)["state"] else "params"
+        state = self._manager.item_metadata(step)["state"]
+        return next(name for name in ("ema", "adapters", "params") if name in state)
 
     def _read_params(self, step: int, abstract_params: Any) -> Any:
         name = self._averaged(step)
@@ -243,11 +253,7 @@ class Checkpoints:
 
     def _check_about(self, step: int, found: Mapping[str, Any]) -> None:
         for path, ours, theirs in _differences(self._about, found):
-            what = (
-                "the tokenizer is another than the checkpoint's"
-                if path == "tokenizer"
-                else f"config.{path} is {ours!r}, the checkpoint's {theirs!r}"
-            )
+            what = _FOREIGN.get(path, f"config.{path} is {ours!r}, the checkpoint's {theirs!r}")
             raise UserError(
                 f"checkpoint {step} in '{self.directory}' does not fit this run: {what};"
                 " go back to its config, or choose another --workdir"

@@ -26,12 +26,11 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
-from t2c_jax.models.functional import count
 from t2c_jax.train.checkpoint import Checkpoints
-from t2c_jax.train.initial import initial_state
+from t2c_jax.train.initial import about_adapters, base_params, initial_state
 from t2c_jax.train.metrics import MetricsWriter, NoMetrics
 from t2c_jax.train.signals import StopRequest
-from t2c_jax.train.step import Compiled
+from t2c_jax.train.step import Compiled, stored
 from t2c_jax.workdir import Workdir
 
 Sampler = Callable[[Any], Sequence[Mapping[str, str]]]
@@ -43,6 +42,7 @@ class TrainResult:
 
     steps: int
     parameters: int
+    trained: int  # of the parameters, those that move
     tokens_per_second: float  # source and target tokens, padding not counted, over the steps of this process
     seconds: float
     dev_loss: float | None  # nats per target token at the last measurement
@@ -67,11 +67,14 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
 
-    restored = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
+    abstract = compiled.abstract_state_on_mesh()
+    restored = checkpoints.restore_latest(stored(abstract))
     start, state = restored or (0, initial_state(experiment, compiled))
-    parameters = count(state["params"])
+    if "params" not in state:
+        state["params"] = base_params(experiment, abstract["params"])
     if start:
         console.say(f"going on from the checkpoint of step {start}")
+    console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
     meter = Meter(checkpoints.window(start) if start else ())
     dev_loss = checkpoints.loss(start) if start else None
     stopped_by: int | None = None
@@ -104,7 +107,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                 bar.note(f"loss {values['loss']:.3f}  {values['tokens_per_second']:,.0f} tokens/s")
             if measures:
                 with meter.paused():
-                    averaged = state.get("ema", state["params"])
+                    averaged = compiled.averaged(state)
                     held_out = measure_tasks(compiled, averaged, data, config.eval_batches)
                     if held_out:
                         writer.write(step, "dev", held_out)
@@ -119,7 +122,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                         writer.samples(step, sampler(averaged))
             if saves:
                 with meter.paused():
-                    checkpoints.save(step, state, loss_here, meter.window)
+                    checkpoints.save(step, stored(state), loss_here, meter.window)
             bar.advance()
             if stopped_by is not None:
                 break
@@ -127,7 +130,8 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
         checkpoints.close()
     return TrainResult(
         steps=int(state["step"]),
-        parameters=parameters,
+        parameters=compiled.parameters,
+        trained=compiled.trained,
         tokens_per_second=meter.tokens_per_second,
         seconds=meter.seconds,
         dev_loss=dev_loss,
@@ -185,7 +189,7 @@ def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:
     model = configs.to_dict(experiment.model)
     for name in ("attention", "scan", "remat", "dtype", "dropout"):
         del model[name]
-    return {"model": model, "tokenizer": tokenizers.digest}
+    return {"model": model, "tokenizer": tokenizers.digest, **about_adapters(experiment)}
 
 
 def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.Mesh) -> Iterator[dict[str, jax.Array]]:

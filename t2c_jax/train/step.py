@@ -1,6 +1,8 @@
 """The train state, and the one compiled step that moves it.
 
-The state is a plain nested dict: ``step`` (steps taken), ``params``, ``opt_state`` and, where it is asked for, ``ema``.
+The state is a plain nested dict: ``step`` (steps taken), ``params``, ``opt_state`` and, where they are asked for,
+``adapters`` and ``ema``. Where there are adapters they are what trains, and is averaged; ``params`` then stay as they
+came, and are no part of a checkpoint.
 """
 
 from __future__ import annotations
@@ -15,11 +17,12 @@ import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import Experiment
-from t2c_jax.models.functional import Definition, names
+from t2c_jax.config import Experiment, LoraConfig, OptimizerConfig
+from t2c_jax.models import lora
+from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.loss import Sums, chunked_sums
-from t2c_jax.train.optimizer import learning_rate, make_optimizer, trained, with_frozen
+from t2c_jax.train.optimizer import learning_rate, make_optimizer, scaled, trained, with_frozen
 
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -69,27 +72,64 @@ def rows_per_device(rows: int) -> int:
     return rows if mesh.empty else max(1, rows // (mesh.shape["data"] * mesh.shape["fsdp"]))
 
 
+def subject(state: State) -> str:
+    """The key of what trains."""
+    return "adapters" if "adapters" in state else "params"
+
+
+def stored(state: State) -> State:
+    """What a checkpoint holds of a state: not the parameters under adapters, which are another workdir's."""
+    return {name: part for name, part in state.items() if name != "params" or subject(state) == "params"}
+
+
+def model_params(
+    state: State, definition: Definition, config: LoraConfig, key: jax.Array | None = None
+) -> dict[str, Any]:
+    """The parameters to bind: the state's, its adapters merged in where it has any; ``key`` is of their dropout."""
+    if "adapters" not in state:
+        return state["params"]
+    return lora.merged(state["params"], state["adapters"], definition.axis_names(), config, key)
+
+
 def init_state(definition: Definition, optimizer: optax.GradientTransformation, experiment: Experiment) -> State:
     """The state before the first step. Trace it under ``jax.jit`` with the shardings of ``state_shardings``."""
     params = definition.init(jax.random.key(experiment.seed))
-    opt_state = optimizer.init(trained(params, experiment.optimizer))
-    state = {"step": jnp.zeros((), jnp.int32), "params": params, "opt_state": opt_state}
+    state = {"step": jnp.zeros((), jnp.int32), "params": params}
+    if experiment.lora.rank:
+        key = jax.random.key(experiment.seed + 2)
+        state["adapters"] = lora.init(key, params, definition.axis_names(), experiment.lora)
+    training = state[subject(state)]
+    state["opt_state"] = optimizer.init(trained(training, experiment.optimizer))
     if experiment.train.ema_decay:
-        state["ema"] = jax.tree.map(jnp.copy, params)
+        state["ema"] = jax.tree.map(jnp.copy, training)
     return state
 
 
-def state_shardings(definition: Definition, abstract: State, mesh: Mesh) -> State:
+def state_shardings(definition: Definition, abstract: State, mesh: Mesh, config: LoraConfig) -> State:
     """Shardings of a whole state: optimizer moments lie as their parameters do, all else on every device."""
-    params = definition.shardings(mesh)
-    by_path = {names(path): sharding for path, sharding in jax.tree_util.tree_leaves_with_path(params)}
-    shapes = {names(path): leaf.shape for path, leaf in jax.tree_util.tree_leaves_with_path(abstract["params"])}
+    by_path: dict[tuple[str, ...], NamedSharding] = {}
+    shapes: dict[tuple[str, ...], tuple[int, ...]] = {}
+
+    def add(key: str, shardings: Any) -> None:
+        for (path, sharding), leaf in zip(
+            jax.tree_util.tree_leaves_with_path(shardings), jax.tree.leaves(abstract[key]), strict=True
+        ):
+            by_path[names(path)], shapes[names(path)] = sharding, leaf.shape
+
+    add("params", definition.shardings(mesh))
+    if "adapters" in abstract:
+        add("adapters", meshes.shardings(lora.axis_names(definition.axis_names(), config), mesh))
+
+    def alike(shape: tuple[int, ...], tail: tuple[str, ...]) -> bool:
+        whole = shapes[tail]  # moments of a stack frozen in part have fewer layers, and no layer axis is ever split
+        some_layers = len(shape) == len(whole) > 1 and by_path[tail].spec[0] is None and shape[0] <= whole[0]
+        return shape == whole or (some_layers and shape[1:] == whole[1:])
 
     def place(path: tuple[Any, ...], leaf: Any) -> NamedSharding:
         whole = names(path)
         for start in range(len(whole)):
             tail = whole[start:]
-            if tail in by_path and shapes[tail] == leaf.shape:
+            if tail in by_path and alike(leaf.shape, tail):
                 return by_path[tail]
         return NamedSharding(mesh, PartitionSpec())
 
@@ -107,12 +147,17 @@ def make_train_step(
     config = experiment.train
     rate = learning_rate(experiment.optimizer, config.steps)
 
-    def accumulate(params: Any, batch: Batch, key: jax.Array) -> tuple[Any, Sums]:
+    def accumulate(state: State, batch: Batch, key: jax.Array) -> tuple[Any, Sums]:
+        name = subject(state)
+
         def objective(moving: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
-            sums = loss_sums(definition, with_frozen(moving, params), batch, key, experiment, training=True)
+            whole = {**state, name: with_frozen(moving, state[name], experiment.optimizer)}
+            # Far from the numbers under which the layers fold in or split off their own keys.
+            params = model_params(whole, definition, experiment.lora, jax.random.fold_in(key, 2**30))
+            sums = loss_sums(definition, params, batch, key, experiment, training=True)
             return sums["loss"], sums
 
-        moving = trained(params, experiment.optimizer)
+        moving = trained(state[name], experiment.optimizer)
         gradient = functools.partial(jax.grad(objective, has_aux=True), moving)
         if config.microbatches == 1:
             return gradient(batch, jax.random.fold_in(key, 0))
@@ -126,12 +171,14 @@ def make_train_step(
 
     def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(experiment.seed + 1), state["step"])
-        gradients, sums = accumulate(state["params"], batch, key)
+        gradients, sums = accumulate(state, batch, key)
         weight = jnp.maximum(sums["denominator"], 1.0)
         gradients = jax.tree.map(lambda gradient: gradient / weight, gradients)
-        moving = trained(state["params"], experiment.optimizer)
+        name = subject(state)
+        moving = trained(state[name], experiment.optimizer)
         updates, opt_state = optimizer.update(gradients, state["opt_state"], moving)
-        params = with_frozen(optax.apply_updates(moving, updates), state["params"])
+        updates = scaled(updates, state[name], experiment.optimizer)
+        moved = optax.apply_updates(moving, updates)
         metrics = {
             **sums,
             "gradient_norm": optax.tree.norm(gradients),
@@ -140,9 +187,12 @@ def make_train_step(
             "source_tokens": jnp.sum(batch["encoder_segment_ids"] > 0).astype(jnp.float32),
             "target_tokens": jnp.sum(batch["decoder_segment_ids"] > 0).astype(jnp.float32),
         }
-        new = {"step": state["step"] + 1, "params": params, "opt_state": opt_state}
-        if config.ema_decay:
-            new["ema"] = optax.incremental_update(params, state["ema"], 1 - config.ema_decay)
+        whole = with_frozen(moved, state[name], experiment.optimizer)
+        new = {**state, "step": state["step"] + 1, name: whole, "opt_state": opt_state}
+        if config.ema_decay:  # of what moves alone: an average of equal numbers is not always that number
+            before = trained(state["ema"], experiment.optimizer)
+            averaged = optax.incremental_update(moved, before, 1 - config.ema_decay)
+            new["ema"] = with_frozen(averaged, state["ema"], experiment.optimizer)
         return new, metrics
 
     return train_step
@@ -166,6 +216,12 @@ def make_eval_step(definition: Definition, experiment: Experiment) -> Callable[[
     return eval_step
 
 
+def counts(abstract: State, config: OptimizerConfig) -> tuple[int, int]:
+    """How many parameters there are, adapters counted in, and how many of them train."""
+    moving = jax.eval_shape(lambda tree: trained(tree, config), abstract[subject(abstract)])
+    return count(abstract["params"]) + count(abstract.get("adapters", {})), count(moving)
+
+
 class Compiled:
     """The functions of a run, jitted for a mesh with shardings in and out and the state donated."""
 
@@ -178,13 +234,18 @@ class Compiled:
             return init_state(self.definition, self.optimizer, experiment)
 
         self.abstract_state = jax.eval_shape(init)
-        self.shardings = state_shardings(self.definition, self.abstract_state, mesh)
+        self.shardings = state_shardings(self.definition, self.abstract_state, mesh, experiment.lora)
+        self.parameters, self.trained = counts(self.abstract_state, experiment.optimizer)
         everywhere = meshes.replicated(mesh)
         self._init = jax.jit(init, out_shardings=self.shardings)
         self._train = jax.jit(
             make_train_step(self.definition, self.optimizer, experiment),
             out_shardings=(self.shardings, everywhere),
             donate_argnums=0,
+        )
+        self._merged = jax.jit(
+            functools.partial(model_params, definition=self.definition, config=experiment.lora),
+            out_shardings=self.shardings["params"],
         )
         self._eval = jax.jit(make_eval_step(self.definition, experiment), out_shardings=everywhere)
 
@@ -205,6 +266,13 @@ class Compiled:
         """The state after one step (the given one is consumed) and the step's metrics, not yet fetched."""
         with jax.set_mesh(self.mesh):
             return self._train(state, batch)
+
+    def averaged(self, state: State) -> dict[str, Any]:
+        """The parameters to measure and to answer with: their moving average where there is one, adapters merged in."""
+        if "adapters" not in state:
+            return state["ema"] if "ema" in state else state["params"]
+        with jax.set_mesh(self.mesh):
+            return self._merged({"params": state["params"], "adapters": state.get("ema", state["adapters"])})
 
     def eval_step(self, params: Any, batch: Batch) -> dict[str, jax.Array]:
         """Sums over one held-out batch, not yet fetched."""

@@ -11,8 +11,9 @@ from tiny import MODEL, VOCABULARY, assert_close, assert_same, batch, drawn, exp
 
 from t2c_jax.config import OptimizerConfig, check
 from t2c_jax.errors import UserError
+from t2c_jax.mesh import make_mesh
 from t2c_jax.models.functional import Definition
-from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors
+from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors, scaled, trained, with_frozen
 from t2c_jax.train.step import Compiled, loss_sums
 
 
@@ -122,7 +123,8 @@ PLAIN = {"schedule": "constant", "warmup_steps": 0, "weight_decay": 0.0, "clip_n
 
 def updated(config, params, gradients):
     optimizer = make_optimizer(config, 10)
-    return optax.apply_updates(params, optimizer.update(gradients, optimizer.init(params), params)[0])
+    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return optax.apply_updates(params, scaled(updates, params, config))
 
 
 def test_gradient_descent_by_its_formula():
@@ -216,3 +218,107 @@ def test_rates_that_cannot_be(item, message):
 
 def test_a_pattern_may_hold_an_equals_sign():
     check(experiment(optimizer={"rates": ("(?=encoder)=0.5", "^embedding=2.", "x=.5")}))
+
+
+def abstract(**shapes):
+    nested = {}
+    for path, shape in shapes.items():
+        *parents, last = path.split("__")
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = jnp.ones(shape)
+    return nested
+
+
+STACKS = {
+    "embedding__embedding": (5, 2),
+    "encoder__tokens": (5, 2),
+    "encoder__blocks__up": (3, 2, 2),
+    "encoder__norm__scale": (2,),
+    "decoder__blocks__up": (2, 2, 2),
+    "decoder__blocks__norm__scale": (2, 2),
+}
+
+
+def test_rates_fall_with_the_depth_by_hand():
+    """Three encoder layers, two decoder layers; a table below a stack is one layer deeper than its deepest."""
+    config = OptimizerConfig(layer_decay=0.5, rates=("^decoder=10",))
+    expected = {
+        "embedding.embedding": 0.125,
+        "encoder.tokens": 0.125,
+        "encoder.blocks.up": [0.25, 0.5, 1.0],
+        "encoder.norm.scale": 1.0,
+        "decoder.blocks.up": [5.0, 10.0],
+        "decoder.blocks.norm.scale": [5.0, 10.0],
+    }
+    found = flat(rate_factors(abstract(**STACKS), config))
+    assert {path: value.tolist() for path, value in found.items()} == expected
+
+
+def test_recurrent_layers_have_a_depth_by_their_number():
+    shapes = {f"encoder__forward_{i}__state": (2, 2) for i in range(3)}
+    found = flat(rate_factors(abstract(**shapes), OptimizerConfig(layer_decay=0.5, rates=("encoder[:1]=0",))))
+    assert [float(found[f"encoder.forward_{i}.state"]) for i in range(3)] == [0, 0.5, 1]
+
+
+@pytest.mark.parametrize(
+    ("rates", "factors"),
+    [
+        (("^encoder[:-1]=0",), [0, 0, 1]),
+        (("^encoder[1:2]=0", "^encoder=.5"), [0.5, 0, 0.5]),
+        (("up[-1:]=2", "^encoder[1:]=0"), [1, 0, 2]),
+        (("up[:]=3",), 3),
+        (("up[5:]=3",), 1),
+    ],
+)
+def test_a_slice_reaches_layers_of_a_stack_alone(rates, factors):
+    config = OptimizerConfig(name="sgd", learning_rate=1.0, rates=rates, **PLAIN)
+    params = abstract(**STACKS)
+    found = flat(rate_factors(params, config))
+    assert found["encoder.blocks.up"].tolist() == factors
+    assert found["encoder.norm.scale"] == (0.5 if "^encoder=.5" in rates else 1)
+    moving = trained(params, config)
+    ones = jax.tree.map(jnp.ones_like, moving)
+    back = with_frozen(optax.apply_updates(moving, scaled(ones, params, config)), params, config)
+    expected = np.broadcast_to(1 + np.reshape(np.array(factors, np.float32), (-1, 1, 1)), (3, 2, 2))
+    np.testing.assert_array_equal(back["encoder"]["blocks"]["up"], expected)
+
+
+def test_frozen_layers_of_a_stack_stay_as_they_are():
+    """Not a bit of them moves, decayed or averaged; the optimizer holds the last layer's moments alone."""
+    config = experiment(
+        optimizer={"rates": (r"^encoder\.blocks[:-1]=0", "^embedding=0"), "weight_decay": 0.5},
+        train={"ema_decay": 0.9},
+    )
+    compiled = Compiled(config, VOCABULARY, one_device(config))
+    state, values = compiled.init(), on_device(batch())
+    start = jax.device_get(state["params"])
+    for path, leaf in flat(state["opt_state"]["adam"].mu["encoder"]["blocks"]).items():
+        assert leaf.shape[0] == 1, path
+    for _ in range(2):
+        state, _ = compiled.train_step(state, values)
+    trees = (state["params"], state["ema"], start)
+    blocks, averages, before = (flat(tree["encoder"]["blocks"]) for tree in trees)
+    for path, leaf in blocks.items():
+        for tree in (blocks, averages):
+            np.testing.assert_array_equal(tree[path][0], before[path][0], err_msg=path)
+        assert (leaf[1] != before[path][1]).any(), path
+    assert (np.asarray(state["params"]["decoder"]["norm"]["scale"]) != start["decoder"]["norm"]["scale"]).any()
+    frozen = start["embedding"]["embedding"].size + sum(leaf[0].size for leaf in before.values())
+    assert compiled.trained == compiled.parameters - frozen
+
+
+def test_moments_of_some_layers_lie_as_their_parameters_do():
+    config = experiment(optimizer={"rates": ("^encoder[:-1]=0",)}, mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    compiled = Compiled(config, VOCABULARY, make_mesh(config))
+    query = compiled.shardings["params"]["encoder"]["blocks"]["attention"]["query"]
+    assert query.spec[1] == "fsdp"
+    assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query
+
+
+@pytest.mark.parametrize(("layer_decay", "message"), [(0.0, "must be above 0"), (1.5, r"=1.5 must lie in (0, 1]")])
+def test_a_layer_decay_that_cannot_be(layer_decay, message):
+    with pytest.raises(UserError) as caught:
+        check(experiment(optimizer={"layer_decay": layer_decay}))
+    assert message in str(caught.value)

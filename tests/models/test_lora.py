@@ -1,0 +1,153 @@
+"""Adapters by their formula, for kernels of every shape and either direction, and where they are refused."""
+
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from tiny import MODEL, VOCABULARY, assert_same, flat
+
+from t2c_jax.config import LoraConfig, PretrainedConfig, RecurrentConfig
+from t2c_jax.errors import UserError
+from t2c_jax.models import lora
+from t2c_jax.models.functional import Definition
+from t2c_jax.models.products import narrow, widen
+
+LORA = LoraConfig(rank=3, alpha=6.0, targets=".")
+TRANSFORMER = Definition(replace(MODEL, position="t5", tied_embeddings=False, copy=True), VOCABULARY)
+RECURRENT = Definition(
+    replace(MODEL, encoder="lstm", decoder="gru", recurrent=RecurrentConfig(width=12, bidirectional=False)), VOCABULARY
+)
+BERT = PretrainedConfig(vocab_size=40, width=24, layers=2, heads=3, feed_forward=32, positions=20)
+PRETRAINED = Definition(replace(MODEL, encoder="bert", decoder="lstm", pretrained=BERT), VOCABULARY)
+
+
+def values(shapes, seed=0):
+    """Random parameters of the given shapes, without compiling what draws them."""
+    draw = np.random.default_rng(seed)
+    return jax.tree.map(lambda leaf: draw.normal(size=leaf.shape).astype(np.float32), shapes)
+
+
+def adapted(definition, config=LORA):
+    """A model's parameters, and adapters of which neither half is zero."""
+    params, axes = definition.abstract_params(), definition.axis_names()
+    adapters = jax.eval_shape(lambda: lora.init(jax.random.key(0), params, axes, config))
+    return values(params), values(adapters, 1)
+
+
+@pytest.mark.parametrize("definition", [TRANSFORMER, RECURRENT, PRETRAINED], ids=["transformer", "lstm", "bert"])
+def test_fresh_adapters_change_nothing(definition):
+    params = values(definition.abstract_params())
+    config = replace(LORA, targets=r"blocks|layer_|forward_|embedding$")
+    adapters = lora.init(jax.random.key(0), params, definition.axis_names(), config)
+    for path, leaf in flat(adapters).items():
+        assert leaf.any() == path.endswith(".a"), path
+    for key in (None, jax.random.key(1)):
+        merged = lora.merged(params, adapters, definition.axis_names(), replace(config, dropout=0.5), key)
+        assert_same(merged, params)
+
+
+@pytest.mark.parametrize(
+    ("definition", "path", "sides", "output_first"),
+    [
+        (TRANSFORMER, "encoder.blocks.attention.query", (16, 16), False),
+        (TRANSFORMER, "decoder.blocks.cross_attention.output", (16, 16), True),
+        (TRANSFORMER, "decoder.blocks.feed_forward.gate", (16, 32), False),
+        (TRANSFORMER, "decoder.blocks.feed_forward.down", (32, 16), True),
+        (TRANSFORMER, "embedding.embedding", (32, 16), False),
+        (TRANSFORMER, "output", (16, 32), True),
+        (TRANSFORMER, "pointer.key", (16, 16), False),
+        (RECURRENT, "encoder.forward_1.state", (12, 48), False),
+        (RECURRENT, "decoder.layer_0.input", (16, 36), False),
+        (RECURRENT, "decoder.attention.from_state", (12, 16), False),
+        (PRETRAINED, "encoder.blocks.attention.output", (24, 24), True),
+        (PRETRAINED, "encoder.positions", (20, 24), False),
+    ],
+)
+def test_a_merged_kernel_is_the_base_and_the_product(definition, path, sides, output_first):
+    """W + (6 / 3) A B, layer by layer, as a matrix of the first axis against the others."""
+    config = replace(LORA, targets=f"^{path}$")
+    params, adapters = adapted(definition, config)
+    assert flat(adapters).keys() == {f"{path}.a", f"{path}.b"}
+    a, b, base = flat(adapters)[f"{path}.a"], flat(adapters)[f"{path}.b"], flat(params)[path]
+    assert (a.shape[-2:], b.shape[-2:]) == ((sides[0], 3), (3, sides[1]))
+    merged = flat(lora.merged(params, adapters, definition.axis_names(), config))
+    layers = base.shape[0] if ".blocks." in path else None
+    pieces = [(base, a, b, merged[path])]
+    if layers is not None:
+        pieces = [tuple(array[layer] for array in pieces[0]) for layer in range(layers)]
+    for old, a_IR, b_RO, new in pieces:
+        product = a_IR.astype(np.float64) @ b_RO
+        expected = old + 2.0 * (product.T if output_first else product).reshape(old.shape)
+        np.testing.assert_allclose(new, expected, rtol=0, atol=1e-5 * np.abs(expected).max())  # float32 sums of 3
+    for other, leaf in flat(params).items():
+        if other != path:
+            np.testing.assert_array_equal(merged[other], leaf, err_msg=other)
+
+
+def test_a_is_on_the_side_of_the_input():
+    """What a layer computes with the merged kernel is what it computed, plus its input through A and B."""
+    params, adapters = adapted(TRANSFORMER)
+    merged = lora.merged(params, adapters, TRANSFORMER.axis_names(), LORA)
+    x = np.random.default_rng(2).normal(size=(1, 5, 32)).astype(np.float32)
+    for product, name, width in ((widen, "gate", 16), (narrow, "down", 32)):
+        old, new, half = (tree["encoder"]["blocks"]["feed_forward"][name] for tree in (params, merged, adapters))
+        x_BLI = x[..., :width]
+        expected = product(x_BLI, old[1]) + 2.0 * x_BLI @ half["a"][1] @ half["b"][1]
+        np.testing.assert_allclose(product(x_BLI, new[1]), expected, rtol=0, atol=1e-3)  # values near 100, float32
+
+
+def test_scales_and_biases_have_no_adapters():
+    for definition in (TRANSFORMER, RECURRENT, PRETRAINED):
+        found = {path.rpartition(".")[0] for path in flat(adapted(definition)[1])}
+        last = {path.rpartition(".")[2] for path in found}
+        assert not {name for name in last if "bias" in name or "gate_" in name} | (last & {"scale", "table", "weights"})
+        assert last & {"query", "state"}
+
+
+def test_the_default_targets_are_attention_and_recurrence():
+    config = LoraConfig(rank=1)
+    last = {
+        path.split(".")[-2] for definition in (TRANSFORMER, RECURRENT) for path in flat(adapted(definition, config)[1])
+    }
+    assert last == {"query", "key", "value", "output", "input", "state"}
+    assert "output.a" not in flat(adapted(TRANSFORMER, config)[1]), "the logits' own kernel is no projection"
+
+
+def test_a_is_drawn_by_its_input():
+    wide = {"attention": {"query": np.zeros((4, 400, 10, 20))}}
+    axes = {"attention": {"query": ("layers", "embed", "heads", "head_width")}}
+    a_IR = lora.init(jax.random.key(0), wide, axes, LORA)["attention"]["query"]["a"]
+    assert a_IR.shape == (4, 400, 3)
+    assert float(a_IR.std()) == pytest.approx(400**-0.5, rel=0.05)  # of 4,800 draws: five standard errors
+
+
+@pytest.mark.parametrize("path", ["encoder.blocks.attention.query", "encoder.blocks.feed_forward.down"])
+def test_dropout_takes_whole_inputs_of_each_layer_and_scales_the_rest(path):
+    config = replace(LORA, targets=f"^{path}$", dropout=0.5)
+    params, adapters = adapted(TRANSFORMER, config)
+    axes = TRANSFORMER.axis_names()
+    zero = jax.tree.map(np.zeros_like, params)
+    whole = flat(lora.merged(zero, adapters, axes, config))[path]
+    found = flat(lora.merged(zero, adapters, axes, config, jax.random.key(3)))[path]
+    sides = [array.reshape(2, 16, -1) for array in (whole, found)]
+    whole, found = [np.swapaxes(side, 1, 2) for side in sides] if path.endswith("down") else sides
+    kept = found.any(axis=-1)
+    assert 0.2 < kept.mean() < 0.8
+    assert (kept[0] != kept[1]).any(), "each layer has its own"
+    np.testing.assert_allclose(found, whole * kept[..., None] * 2, rtol=1e-6)
+
+
+def test_adapters_lie_as_their_kernels_do():
+    named = lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets=r"encoder.*(query|down)$"))
+    assert named["encoder"]["blocks"] == {
+        "attention": {"query": {"a": ("layers", "embed", None), "b": ("layers", None, "heads")}},
+        "feed_forward": {"down": {"a": ("layers", "mlp", None), "b": ("layers", None, "embed")}},
+    }
+
+
+def test_targets_that_find_no_matrix():
+    with pytest.raises(UserError, match=r"config.lora.targets='kwery' finds no matrix in this model; it has .*\.query"):
+        lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets="kwery"))
+    with pytest.raises(UserError, match="finds no matrix"):
+        lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets="scale$"))

@@ -1,0 +1,242 @@
+"""Runs of adapters: what moves, what a checkpoint holds, what it goes with, and who gets the merged model."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_run import main, prepared  # noqa: F401
+from tiny import VOCABULARY, assert_same, batch, experiment, flat, on_device, one_device
+
+from t2c_jax import config as configs
+from t2c_jax.config import LoraConfig, check
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.errors import UserError
+from t2c_jax.interop import export_huggingface
+from t2c_jax.interop.trained import load_trained
+from t2c_jax.mesh import make_mesh
+from t2c_jax.models import lora
+from t2c_jax.models.functional import Definition, count
+from t2c_jax.train.checkpoint import Checkpoints, save_params
+from t2c_jax.train.initial import base_params, check_origin
+from t2c_jax.train.loop import about
+from t2c_jax.train.step import Compiled, stored
+from t2c_jax.workdir import Workdir, write_json
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+LORA = LoraConfig(rank=2, alpha=4.0, dropout=0.1)
+
+
+def with_lora(**sections):
+    return replace(experiment(**sections), lora=LORA, init_from="somewhere")
+
+
+def test_adapters_alone_train_and_are_averaged():
+    """Two steps; the second one's gradient reaches A, which B's zeros hid from the first."""
+    config = with_lora(train={"ema_decay": 0.5, "microbatches": 2}, optimizer={"weight_decay": 0.1})
+    compiled = Compiled(config, VOCABULARY, one_device(config))
+    state, values = compiled.init(), on_device(batch())
+    start = jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(state))
+    for _ in range(2):
+        state, metrics = compiled.train_step(state, values)
+    assert_same(state["params"], start["params"])
+    now, before = flat(state["adapters"]), flat(start["adapters"])
+    assert all((leaf != before[path]).any() for path, leaf in now.items())
+    assert {len(now), *(len(flat(part)) for part in (state["ema"], state["opt_state"]["adam"].mu))} == {len(now)}
+    assert not [path for path in flat(state["opt_state"]) if not path.endswith((".a", ".b", "count"))]
+    assert stored(state).keys() == state.keys() - {"params"}
+    assert compiled.trained == count(state["adapters"])
+    assert compiled.parameters == compiled.trained + count(state["params"])
+    assert float(metrics["update_norm"]) > 0
+    averaged = {"params": start["params"], "adapters": jax.device_get(state["ema"])}
+    axes = compiled.definition.axis_names()
+    expected = lora.merged(averaged["params"], averaged["adapters"], axes, LORA)
+    for path, leaf in flat(compiled.averaged(state)).items():
+        np.testing.assert_allclose(leaf, flat(expected)[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
+
+
+def test_adapters_and_their_moments_are_split_as_their_kernels():
+    config = with_lora(mesh={"data": 2, "fsdp": 2, "tensor": 2})
+    compiled = Compiled(config, VOCABULARY, make_mesh(config))
+    query = compiled.shardings["adapters"]["encoder"]["blocks"]["attention"]["query"]
+    assert [tuple(query[half].spec) for half in "ab"] == [(None, "fsdp", None), (None, None, "tensor")]
+    assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A base with parameters as nobody trained them, and over it a run of 4 steps and one that stopped at 2."""
+    from small_run import _prepared
+
+    place = tmp_path_factory.mktemp("adapters")
+    _, workdir = _prepared(tmp_path_factory.getbasetemp())
+    base = Workdir(shutil.copytree(workdir, place / "base"))
+    settings = configs.load(str(base.config))
+    settings = replace(settings, model=replace(settings.model, position="t5"))
+    write_json(base.config, configs.to_dict(settings))
+    tokenizers = Tokenizers.load(base.tokenizer)
+    draw = np.random.default_rng(0)
+    shapes = Definition(settings.model, tokenizers.target.vocab_size).abstract_params()
+    params = jax.tree.map(lambda leaf: jax.numpy.asarray(draw.normal(size=leaf.shape) * 0.3, np.float32), shapes)
+    save_params(base.checkpoints, about(settings, tokenizers), params)
+    for name, steps in (("whole", 4), ("halted", 2)):
+        shutil.copytree(base.path, place / name, ignore=shutil.ignore_patterns("checkpoints"))
+        assert train(place / name, place / "base", steps) == 0
+    return place
+
+
+def train(workdir, base, steps, *more):
+    values = {
+        "init_from": base,
+        "lora.rank": 2,
+        "train.steps": steps,
+        "train.save_every": 2,
+        "optimizer.schedule": "constant",
+        "optimizer.learning_rate": 0.05,
+    }
+    return main("train", "--workdir", workdir, *(f"--config.{key}={value}" for key, value in values.items()), *more)
+
+
+def opened(workdir: Path):
+    run = Workdir(workdir)
+    settings = configs.load(str(run.config))
+    compiled = Compiled(settings, Tokenizers.load(run.tokenizer).target.vocab_size, make_mesh(settings))
+    checkpoints = Checkpoints(run.checkpoints, about(settings, Tokenizers.load(run.tokenizer)), read_only=True)
+    return settings, compiled, checkpoints
+
+
+def latest(workdir: Path):
+    _, compiled, checkpoints = opened(workdir)
+    _, state = checkpoints.restore_latest(stored(compiled.abstract_state_on_mesh()))
+    checkpoints.close()
+    return jax.device_get(state)
+
+
+def size(directory: Path) -> int:
+    return sum(path.stat().st_size for path in directory.rglob("d/*"))
+
+
+def model(workdir: Path, step=None):
+    return load_trained(configs.load(str(workdir / "config.json")), Workdir(workdir), step)
+
+
+def test_a_checkpoint_holds_no_parameter_of_the_base(runs):
+    _, compiled, checkpoints = opened(runs / "whole")
+    assert checkpoints.steps() == [2, 4]
+    assert set(checkpoints._manager.item_metadata(4)["state"].tree) == {"step", "adapters", "opt_state", "ema"}
+    checkpoints.close()
+    held = count(stored(compiled.abstract_state)) * 4
+    assert held < count(compiled.abstract_state["params"]) * 4 / 2
+    assert size(runs / "whole" / "checkpoints" / "4") < size(runs / "base" / "checkpoints" / "0")
+
+
+def test_a_run_goes_on_bit_for_bit(runs, tmp_path, capsys):
+    halted = tmp_path / "halted"
+    shutil.copytree(runs / "halted", halted)
+    assert train(halted, runs / "base", 4, "--json") == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert f"trained {result['trained']:,} of {result['parameters']:,} parameters" in err
+    assert result["trained"] == count(latest(halted)["adapters"]) < result["parameters"] / 4
+    assert_same(latest(halted), latest(runs / "whole"))
+
+
+def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):
+    """Two runs over one base are two models; a run that starts from one of them starts from the merged parameters."""
+    settings, compiled, checkpoints = opened(runs / "whole")
+    checkpoints.close()
+    abstract = compiled.abstract_state_on_mesh()["params"]
+    base = jax.device_get(base_params(settings, abstract))
+    found = {name: model(runs / name) for name in ("whole", "halted")}
+    for name, one in found.items():
+        expected = flat(lora.merged(base, latest(runs / name)["ema"], compiled.definition.axis_names(), settings.lora))
+        for path, leaf in flat(one.params).items():
+            np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
+    query = [one.params["encoder"]["blocks"]["attention"]["query"] for one in found.values()]
+    assert np.abs(query[0] - query[1]).max() > 1e-3
+    started = base_params(replace(settings, init_from=str(runs / "whole")), abstract)
+    assert_same(started, found["whole"].params)
+
+    plain = Workdir(shutil.copytree(runs / "base", tmp_path / "plain", ignore=shutil.ignore_patterns("checkpoints")))
+    merged = jax.tree.map(jax.numpy.asarray, found["whole"].params)
+    save_params(plain.checkpoints, about(configs.load(str(plain.config)), Tokenizers.load(plain.tokenizer)), merged)
+    files = []
+    for name, one in (("adapters", found["whole"]), ("merged", model(plain.path))):
+        directory = tmp_path / name
+        directory.mkdir()
+        export_huggingface.write(one, directory, ["a text"], "float32")
+        files.append((directory / "model.safetensors").read_bytes())
+    assert files[0] == files[1]
+
+
+def test_another_base_is_refused_and_a_copy_is_none(runs, tmp_path, capsys):
+    copy, whole = tmp_path / "copy", tmp_path / "whole"
+    shutil.copytree(runs / "base", copy)
+    shutil.copytree(runs / "whole", whole)
+    assert train(whole, copy, 4) == 0
+    checkpoints = Checkpoints(copy / "checkpoints", json.loads(about_file(copy).read_text()))
+    checkpoints.save(1, {"step": np.zeros((), np.int32), "params": model(runs / "base").params}, 0.0)
+    checkpoints.close()
+    capsys.readouterr()
+    assert train(whole, copy, 4) == 2
+    message = "does not fit this run: the best checkpoint in config.init_from is another than the one its adapters"
+    assert message in capsys.readouterr().err
+    with pytest.raises(UserError, match="is another than the one its adapters were trained over"):
+        load_trained(replace(configs.load(str(whole / "config.json")), init_from=str(copy)), Workdir(whole))
+    chained = replace(configs.load(str(whole / "config.json")), init_from=str(whole), lora=LoraConfig())
+    write_json(whole / "config.json", {**json.loads((whole / "config.json").read_text()), "init_from": str(copy)})
+    _, compiled, opened_here = opened(runs / "whole")
+    opened_here.close()
+    with pytest.raises(UserError, match="is another than the one its adapters were trained over"):
+        base_params(chained, compiled.abstract_state_on_mesh()["params"])
+
+
+def about_file(workdir: Path) -> Path:
+    return next((workdir / "checkpoints" / "0" / "about").glob("metadata"))
+
+
+def test_other_adapters_are_refused(runs, capsys):
+    assert train(runs / "whole", runs / "base", 4, "--config.lora.alpha=3") == 2
+    assert "config.lora.alpha is 3.0, the checkpoint's 16.0" in capsys.readouterr().err
+
+
+def test_inspect_counts_adapters(runs, capsys):
+    assert main("inspect", "--workdir", runs / "whole", "--json") == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    _, compiled, checkpoints = opened(runs / "whole")
+    checkpoints.close()
+    assert (result["parameters"], result["trained"]) == (compiled.parameters, compiled.trained)
+    assert {block["name"]: block["trained"] for block in result["blocks"]}["embedding"] == 0
+    # 12 kernels of 16 x 16 in one layer of each side, two factors of 16 x 2 each
+    assert result["trained"] == 12 * 2 * 16 * 2
+    assert "frozen by config.lora" in err
+
+
+def test_a_base_that_is_no_whole_model_is_refused_before_anything_is_done(runs):
+    settings = configs.load(str(runs / "whole" / "config.json"))
+    check_origin(settings)
+    with pytest.raises(UserError, match=r"lacks the parameter pointer\..*train the model with lora.rank=0 first"):
+        check_origin(replace(settings, model=replace(settings.model, copy=True)))
+    with pytest.raises(UserError, match=r"config.lora.targets='nowhere' finds no matrix"):
+        check_origin(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rank": -1}, "config.lora.rank must be at least 0"),
+        ({"rank": 2}, "config.lora.rank=2 wants config.init_from"),
+        ({"alpha": 0.0}, "config.lora.alpha must be above 0"),
+        ({"dropout": 1.0}, "config.lora.dropout=1.0 must lie in"),
+        ({"targets": "("}, "config.lora.targets='(' is no regular expression"),
+    ],
+)
+def test_adapters_that_cannot_be(values, message):
+    with pytest.raises(UserError) as caught:
+        check(experiment(lora=values))
+    assert message in str(caught.value)
