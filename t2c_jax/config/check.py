@@ -107,6 +107,8 @@ def check(experiment: Experiment) -> None:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:
                 raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.tensor={mesh.tensor}")
+    if experiment.tokenizer.retrain and not experiment.init_from:
+        raise UserError("config.tokenizer.retrain wants config.init_from; without one, a tokenizer is trained anyway")
     reserved = 256 + 8 + experiment.tokenizer.sentinels
     if experiment.tokenizer.vocab_size <= reserved:
         raise UserError(

@@ -94,6 +94,10 @@ class TokenizerConfig:
     )
     sentinels: int = knob(100, "Sentinel pieces reserved for span corruption.")
     max_sentences: int = knob(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.")
+    retrain: bool = knob(
+        False,
+        "Train a tokenizer on this corpus though config.init_from has one; its pieces' vectors are matched by text.",
+    )
 
 
 @dataclass(frozen=True)
@@ -150,7 +154,7 @@ class PretrainedConfig:
     layers: int = knob(12, "Blocks.")
     heads: int = knob(12, "Attention heads.")
     feed_forward: int = knob(3072, "Hidden width of the feed-forward.")
-    positions: int = knob(512, "Rows of its table of positions.")
+    positions: int = knob(512, "Rows of its table of positions; more than config.init_from has are drawn.")
     first_position: int = knob(0, "Row of the first token's position: 0, or 2 in RoBERTa.")
     token_types: int = knob(2, "Rows of its table of token types, of which the first is used; 0 for none.")
     activation: Literal["gelu", "gelu_tanh", "relu"] = knob("gelu", "Feed-forward: the exact GELU, or its tanh form.")
@@ -287,7 +291,9 @@ class Experiment:
 
     seed: int = knob(0, "Of everything drawn: splits excepted, which hash names alone.")
     init_from: str = knob(
-        "", "A workdir, of t2c import or of a run, whose tokenizer and parameters this run starts from; empty for none."
+        "",
+        "A workdir, of t2c import or of a run, or WORKDIR@STEP for one of its checkpoints, whose tokenizer and parameters"
+        " this run starts from; empty for none.",
     )
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)

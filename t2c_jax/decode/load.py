@@ -21,7 +21,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.loop import about
-from t2c_jax.workdir import Workdir
+from t2c_jax.workdir import Workdir, at_step
 
 
 def load_generator(
@@ -46,9 +46,10 @@ def load_generator(
     chosen, member = _member(experiment, workdir, tokenizers, mesh, step)
     named, members = [str(chosen)], [member]
     for other in others:
-        directory, _, at = other.rpartition("@") if "@" in other else (other, "", "")
-        if at and not at.isdigit():
-            raise UserError(f"--with {other}: '{at}' is no step; write DIR, DIR@STEP or @STEP")
+        try:
+            directory, at = at_step(other)
+        except UserError as error:
+            raise UserError(f"--with {error}") from None
         run = Workdir(Path(directory)) if directory else workdir
         if not run.config.is_file():
             raise UserError(f"--with {other}: '{run.path}' holds no run")
@@ -60,7 +61,7 @@ def load_generator(
                 f"--with {other}: its tokenizer, config.data.direction, prefix or reverse_source is another than this"
                 " run's; members of an ensemble share them"
             )
-        chosen, member = _member(settings, run, theirs, mesh, int(at) if at else None)
+        chosen, member = _member(settings, run, theirs, mesh, at)
         named.append(f"{directory}@{chosen}")
         members.append(member)
     return named, make_generator(experiment, workdir, tokenizers, members, mesh)

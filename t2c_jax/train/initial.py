@@ -1,77 +1,28 @@
 """The parameters that a run starts from: drawn afresh, or taken from another workdir (config.init_from).
 
-What is taken and what is drawn is settled by path and shape, before anything is trained, and shown. Every parameter of
-the source has its place. What the source lacks may be a whole part, such as the decoder over a pre-trained encoder,
-or the mix of an encoder's layers; a part with a hole in it is an error, for nobody would want one.
+What is taken and what is drawn is settled (``train.settle``) before anything is trained, and shown.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from t2c_jax import console, runtime
 from t2c_jax.config import PRETRAINED, Experiment
-from t2c_jax.data.tokenizer import load_tokenizer
+from t2c_jax.data.tokenizer import ENCODER, Tokenizer, load_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.checkpoint import Checkpoints, flat
+from t2c_jax.train.settle import Matching, Settled, Shapes, extended, match_pieces, matched, scaled, settle
 from t2c_jax.train.step import Compiled, State
-from t2c_jax.workdir import Workdir
-
-Shapes = Mapping[str, tuple[int, ...]]
-MIX = "encoder.mix"  # of all layers: a run's own way to use an encoder, which an import does not have
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which parameters come from the source, and which are drawn; dotted paths, in order."""
-
-    taken: tuple[str, ...]
-    drawn: tuple[str, ...]
-
-
-def plan(source: Shapes, target: Shapes, where: str) -> Plan:
-    """Matches parameters by path and shape.
-
-    Args:
-      source: shapes of the parameters to start from.
-      target: shapes of the run's own.
-      where: names the source in messages.
-
-    Raises:
-      UserError: naming a parameter of the source without a place, one of another shape, or one that is missing.
-    """
-    for path, shape in sorted(source.items()):
-        if path not in target:
-            raise UserError(
-                f"config.init_from: {where} holds the parameter {path}, which this run's model has not; make"
-                " config.model as it is in the source's config.json"
-            )
-        if target[path] != shape:
-            raise UserError(
-                f"config.init_from: {path} is {list(shape)} in {where} and {list(target[path])} here; make"
-                " config.model as it is in the source's config.json"
-            )
-    parts = {_part(path) for path in source}
-    drawn = sorted(path for path in target if path not in source)
-    for path in drawn:
-        if _part(path) in parts:
-            raise UserError(
-                f"config.init_from: {where} lacks the parameter {path}, though it has other parts of the {_part(path)};"
-                " make config.model as it is in the source's config.json"
-            )
-    return Plan(tuple(sorted(source)), tuple(drawn))
-
-
-def _part(path: str) -> str:
-    return MIX if path.startswith(f"{MIX}.") else path.partition(".")[0]
+from t2c_jax.workdir import Workdir, at_step
 
 
 def check_origin(experiment: Experiment) -> None:
@@ -83,49 +34,95 @@ def check_origin(experiment: Experiment) -> None:
     if not experiment.init_from:
         return
     origin = _origin(experiment)
-    own_encoder = experiment.model.encoder in PRETRAINED
-    own = origin.tokenizer / "encoder"
-    fresh = own_encoder and not own.is_dir()  # a decoder with a tokenizer that the run is yet to train
-    rows = experiment.tokenizer.vocab_size if fresh else load_tokenizer(origin.tokenizer).vocab_size
+    trains = experiment.tokenizer.retrain or _lacks_target_tokenizer(experiment, origin)
+    rows = experiment.tokenizer.vocab_size if trains else load_tokenizer(origin.tokenizer).vocab_size
     abstract = Definition(experiment.model, rows).abstract_params()
-    checkpoints, step = _source(origin)
-    plan(checkpoints.params_shapes(step), _shapes(abstract), _where(origin, step))
+    checkpoints, step = _source(experiment, origin)
+    _settle(experiment, origin, checkpoints, step, {path: tuple(leaf.shape) for path, leaf in flat(abstract).items()})
     checkpoints.close()
 
 
-def initial_state(experiment: Experiment, compiled: Compiled) -> State:
+def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokenizer | None = None) -> State:
     """The state before the first step, on the mesh; the moving average starts from the same parameters.
 
+    Args:
+      experiment: says where the run starts from.
+      compiled: the run's functions.
+      tokenizer: this run's, that writes targets; None for the source's own.
+
     Raises:
-      UserError: config.init_from is missing, or does not fit the model.
+      UserError: config.init_from is missing, or does not fit the model or the tokenizer.
     """
     state = compiled.init()
     if not experiment.init_from:
         return state
     origin = _origin(experiment)
-    checkpoints, step = _source(origin)
+    matching = _matching(experiment, origin, tokenizer)
+    checkpoints, step = _source(experiment, origin)
     targets = flat(compiled.abstract_state_on_mesh()["params"])
-    found = plan(
-        checkpoints.params_shapes(step), {path: leaf.shape for path, leaf in targets.items()}, _where(origin, step)
-    )
-    drawn = flat(state["params"])
+    shapes = checkpoints.params_shapes(step)
+    settled = _settle(experiment, origin, checkpoints, step, {path: leaf.shape for path, leaf in targets.items()})
+    params = flat(state["params"])
     del state["params"]
-    for path in found.taken:
-        del drawn[path]  # its room is wanted
-    wanted = _nested({path: targets[path] for path in found.taken})
-    taken = flat(checkpoints.foreign_params(step, wanted))
+    whole = [one.path for one in settled if one.how == "taken" and one.source == one.path]
+    for path in whole:
+        del params[path]  # its room is wanted
+    params |= flat(checkpoints.foreign_params(step, _nested({path: targets[path] for path in whole})))
+    for one in settled:
+        if one.source and one.path not in whole:
+            target = targets[one.path]
+            # Blocks and positions are split along other axes than the one that differs; a vocabulary's rows are not.
+            sharding = target.sharding if one.how == "extended" else NamedSharding(compiled.mesh, PartitionSpec())
+            wanted = jax.ShapeDtypeStruct(shapes[one.source], target.dtype, sharding=sharding)
+            taken = flat(checkpoints.foreign_params(step, _nested({one.source: wanted})))[one.source]
+            params[one.path] = _combined(one, taken, params[one.path], matching, target.sharding)
     checkpoints.close()
-    state["params"] = _nested({**drawn, **taken})
+    state["params"] = _nested(params)
     if "ema" in state:
         copy = jax.jit(lambda params: jax.tree.map(jnp.copy, params), out_shardings=compiled.shardings["ema"])
         state["ema"] = copy(state["params"])
     if runtime.is_primary():
-        _show(found, {path: leaf.shape for path, leaf in targets.items()}, _where(origin, step))
+        _show(settled, matching, _where(origin, step))
     return state
 
 
+def _combined(
+    one: Settled, taken: jax.Array, drawn: jax.Array, matching: Matching | None, sharding: NamedSharding
+) -> jax.Array:
+    def combine(taken: jax.Array, drawn: jax.Array) -> jax.Array:
+        if one.how == "extended":
+            return extended(taken, drawn)
+        if one.how == "matched":
+            assert matching is not None
+            taken = matched(taken, jnp.asarray(matching.rows_V))
+        return scaled(taken, one.scale)
+
+    return jax.jit(combine, out_shardings=sharding)(taken, drawn)
+
+
+def _matching(experiment: Experiment, origin: Workdir, tokenizer: Tokenizer | None) -> Matching | None:
+    """Of this run's pieces with the source's; None where the source has none, or they are the same."""
+    if _lacks_target_tokenizer(experiment, origin):
+        return None
+    theirs = load_tokenizer(origin.tokenizer)
+    ours = tokenizer or theirs
+    if experiment.tokenizer.retrain:
+        return match_pieces(ours, theirs)
+    if ours.digest != theirs.digest:
+        raise UserError(
+            f"the tokenizer of this run is another than that of config.init_from, '{origin.path}': run t2c tokenizer"
+            " and t2c prepare, or set config.tokenizer.retrain=True"
+        )
+    return None
+
+
+def _lacks_target_tokenizer(experiment: Experiment, origin: Workdir) -> bool:
+    """Whether the source is an imported encoder, whose tokenizer is for sources alone."""
+    return experiment.model.encoder in PRETRAINED and not (origin.tokenizer / ENCODER).is_dir()
+
+
 def _origin(experiment: Experiment) -> Workdir:
-    origin, encoder = Workdir(experiment.init_from), experiment.model.encoder
+    origin, encoder = Workdir(at_step(experiment.init_from)[0]), experiment.model.encoder
     hint = f"make it with t2c import --from DIR --workdir {origin.path}, or name another"
     if not origin.config.is_file():
         raise UserError(f"config.init_from: '{origin.path}' is no workdir of an import or of a run; {hint}")
@@ -142,20 +139,30 @@ def _origin(experiment: Experiment) -> Workdir:
     return origin
 
 
-def _source(origin: Workdir) -> tuple[Checkpoints, int]:
+def _source(experiment: Experiment, origin: Workdir) -> tuple[Checkpoints, int]:
     checkpoints = Checkpoints(origin.checkpoints, {}, read_only=True)
-    step = checkpoints.best()
+    step = at_step(experiment.init_from)[1]
+    if step is None:
+        step = checkpoints.best()
     if step is None:
         raise UserError(f"config.init_from: '{origin.checkpoints}' has no checkpoint; finish that run, or name another")
+    if step not in (steps := checkpoints.steps()):
+        have = ", ".join(map(str, steps)) or "none"
+        raise UserError(f"config.init_from: '{origin.checkpoints}' has no checkpoint {step}; it has {have}")
     return checkpoints, step
+
+
+def _settle(
+    experiment: Experiment, origin: Workdir, checkpoints: Checkpoints, step: int, target: Shapes
+) -> list[Settled]:
+    model = json.loads(origin.config.read_text("utf-8"))["model"]
+    scale = model["width"] ** -0.5 if model.get("scale_tied_output") else 1.0
+    retrained, where = experiment.tokenizer.retrain, _where(origin, step)
+    return settle(checkpoints.params_shapes(step), target, where, retrained=retrained, output_scale=scale)
 
 
 def _where(origin: Workdir, step: int) -> str:
     return f"'{Path(origin.path)}' (checkpoint {step})"
-
-
-def _shapes(abstract: Any) -> dict[str, tuple[int, ...]]:
-    return {path: tuple(leaf.shape) for path, leaf in flat(abstract).items()}
 
 
 def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
@@ -169,7 +176,6 @@ def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _show(found: Plan, shapes: Shapes, where: str) -> None:
-    rows = [(path, " x ".join(map(str, shapes[path])) or "1", "taken") for path in found.taken]
-    rows += [(path, " x ".join(map(str, shapes[path])) or "1", "drawn") for path in found.drawn]
+def _show(settled: Sequence[Settled], matching: Matching | None, where: str) -> None:
+    rows = [(one.path, " x ".join(map(str, one.shape)) or "1", one.in_words(matching)) for one in settled]
     console.table(f"Initial parameters: taken from {where}, or drawn afresh", ("parameter", "shape", ""), rows)

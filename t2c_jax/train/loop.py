@@ -69,7 +69,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
 
     restored = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
-    start, state = restored or (0, initial_state(experiment, compiled))
+    start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target))
     parameters = count(state["params"])
     if start:
         console.say(f"going on from the checkpoint of step {start}")
