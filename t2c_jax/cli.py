@@ -91,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="DIR[@N]",
                 help="average with another run's checkpoint, or @N of this one; may be given several times",
             )
+            verb.add_argument(
+                "--average",
+                type=int,
+                default=1,
+                metavar="N",
+                help="mean of the parameters of the latest N checkpoints, up to --step",
+            )
         if name == "generate":
             verb.add_argument("--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text'; - is stdin")
             verb.add_argument("text", nargs="*", help="prompts")
@@ -166,7 +173,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         if parsed.verb != "evaluate":
             verbs.save_config(experiment, workdir)
         if parsed.verb == "evaluate":
-            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others)
+            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
         else:
             result = getattr(verbs, parsed.verb)(experiment, workdir)
     if parsed.json and runtime.is_primary():
@@ -220,7 +227,7 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
     from t2c_jax import verbs
 
     texts = _prompts(parsed)
-    answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others)
+    answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others, parsed.average)
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
     elif sys.stdout.isatty():

@@ -20,7 +20,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         *(f"model.pretrained.{key}" for key in ("vocab_size", "width", "layers", "heads", "feed_forward", "positions")),
         "optimizer.decay_every",
         *(f"train.{key}" for key in ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches")),
-        *(f"train.{key}" for key in ("save_every", "keep")),
+        *(f"train.{key}" for key in ("save_every", "keep", "stop_examples")),
         *(f"decode.{key}" for key in ("beam_size", "max_tokens", "batch_size")),
         "evaluate.bootstrap_samples",
     ),
@@ -30,7 +30,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         "tokenizer.sentinels",
         *(f"model.{key}" for key in ("uniform_init", "pretrained.first_position", "pretrained.token_types")),
         *(f"optimizer.{key}" for key in ("warmup_steps", "weight_decay", "clip_norm", "decay_start")),
-        *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples")),
+        *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples", "patience", "r_drop")),
         *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
         "evaluate.max_examples",
     ),
@@ -88,6 +88,16 @@ def check(experiment: Experiment) -> None:
             "config.corpus.code=apis reads what documentation says, not names; set config.corpus.text=summary"
         )
     _check_metrics(experiment.evaluate.metrics)
+    if train.stop_metric != "loss" and train.stop_metric not in METRICS:
+        hint, known = nearest(train.stop_metric, METRICS), ", ".join(METRICS)
+        raise UserError(f"config.train.stop_metric={train.stop_metric!r} must be loss or one of {known}{hint}")
+    if train.patience and not train.eval_every:
+        raise UserError("config.train.patience counts measurements: set config.train.eval_every above 0")
+    if train.r_drop and (model.copy or not model.dropout):
+        raise UserError(
+            "config.train.r_drop compares what dropout makes of a vocabulary's distribution: set model.dropout above 0 and"
+            " model.copy=False"
+        )
     _check_model(experiment)
     if model.position == "rope" and model.head_width % 2:
         raise UserError(f"config.model.head_width={model.head_width} must be even under rope; or set position=t5")

@@ -244,11 +244,25 @@ class TrainConfig:
     loss_chunk_tokens: int = knob(512, "Tokens whose logits exist at a time, per device.")
     ema_decay: float = knob(0.0, "Decay of the averaged parameters used for evaluation; 0 keeps none.")
     log_every: int = knob(10, "Steps between logged lines.")
-    eval_every: int = knob(200, "Steps between measurements of the held-out loss; 0 for the end only.")
+    eval_every: int = knob(200, "Steps between measurements on dev pairs; 0 for the end only.")
     eval_batches: int = knob(16, "Batches of the dev split a measurement reads at most.")
+    stop_metric: str = knob(
+        "loss",
+        "What says which checkpoint is the best: loss, held-out; or a metric of evaluation, on decoded dev pairs.",
+    )
+    stop_examples: int = knob(
+        200,
+        "Dev pairs, drawn evenly by id, decoded at each measurement for stop_metric: greedily, unless it looks at several"
+        " answers; otherwise as config.decode says.",
+    )
+    patience: int = knob(0, "Measurements without a new best after which the run stops; 0 for never.")
+    r_drop: float = knob(
+        0.0,
+        "alpha: weight of the divergence between two passes with different dropout (Liang et al. 2021, equation 4).",
+    )
     samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
     save_every: int = knob(200, "Steps between checkpoints; the last step is always saved.")
-    keep: int = knob(2, "Latest checkpoints kept, beside the best by held-out loss.")
+    keep: int = knob(2, "Latest checkpoints kept, beside the best by stop_metric.")
 
 
 @dataclass(frozen=True)

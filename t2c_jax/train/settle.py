@@ -145,7 +145,9 @@ def settle(
         elif longer and (path == POSITIONS or path.startswith(BLOCKS)):
             settled.append(Settled(path, shape, "extended", read, reach=theirs[0]))
         else:
-            raise UserError(f"config.init_from: {path} is {list(theirs)} in {where} and {list(shape)} here; {_AS_THERE}")
+            raise UserError(
+                f"config.init_from: {path} is {list(theirs)} in {where} and {list(shape)} here; {_AS_THERE}"
+            )
     for path, shape in sorted(source.items()):
         if path not in target:
             if path.partition(".")[0] not in ("pointer", "heads"):
@@ -167,7 +169,7 @@ def _span(start: int, end: int) -> str:
     return str(start) if end - start == 1 else f"{start}-{end - 1}"
 
 
-def extended(taken: Float[Array, "..."], drawn: Float[Array, "..."]) -> Float[Array, "..."]:
+def extended(taken: Float[Array, ...], drawn: Float[Array, ...]) -> Float[Array, ...]:
     """The source's rows or layers, and those drawn behind them."""
     return jnp.concatenate([taken, drawn[taken.shape[0] :]])
 

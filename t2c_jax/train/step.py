@@ -19,6 +19,7 @@ from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.models.functional import Definition, names
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer, trained, with_frozen
+from t2c_jax.train.r_drop import twice
 
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -29,6 +30,9 @@ def loss_sums(
 ) -> Sums:
     """Sums of the objective over a batch; dropout with ``key``, smoothing and z-loss when training."""
     model = definition.bind(params)
+    r_drop = config.r_drop if training and key is not None else 0.0
+    if r_drop:
+        batch = twice(batch)
     targets_BT = batch["decoder_target_tokens"]
     return chunked_sums(
         model.predict(batch, key),
@@ -37,6 +41,7 @@ def loss_sums(
         chunk=max(1, config.loss_chunk_tokens // rows_per_device(targets_BT.shape[0])),
         label_smoothing=config.label_smoothing if training else 0.0,
         z_loss=config.z_loss if training else 0.0,
+        r_drop=r_drop,
     )
 
 

@@ -25,6 +25,7 @@ from t2c_jax.workdir import Workdir
 pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
+
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
     """Workdirs of a BERT and a GPT-2."""
