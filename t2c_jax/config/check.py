@@ -95,8 +95,8 @@ def check(experiment: Experiment) -> None:
         raise UserError("config.train.patience counts measurements: set config.train.eval_every above 0")
     if train.r_drop and (model.copy or not model.dropout):
         raise UserError(
-            "config.train.r_drop compares what dropout makes of a vocabulary's distribution: set model.dropout above 0 and"
-            " model.copy=False"
+            "config.train.r_drop compares the vocabulary's distribution under different dropout: set model.dropout"
+            " above 0 and model.copy=False"
         )
     _check_model(experiment)
     if model.position == "rope" and model.head_width % 2:

@@ -78,8 +78,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
 def _take_encoder_shape(values: dict[str, Any]) -> None:
     """Where init_from has the pre-trained encoder that the model names, the encoder's shape is the one it has there.
 
-    How its layers are used is this run's own, and so is a longer table of positions that it asks for. A workdir that is missing or has another encoder changes nothing here:
-    the run says so before it starts.
+    How its layers are used is this run's own, and so is a longer table of positions that it asks for. A workdir that is
+    missing or has another encoder changes nothing here: the run says so before it starts.
     """
     origin, model = values.get("init_from"), values.get("model")
     if (

@@ -248,17 +248,17 @@ class TrainConfig:
     eval_batches: int = knob(16, "Batches of the dev split a measurement reads at most.")
     stop_metric: str = knob(
         "loss",
-        "What says which checkpoint is the best: loss, held-out; or a metric of evaluation, on decoded dev pairs.",
+        "What tells the best checkpoint: the held-out loss, or a metric of evaluation, on decoded dev pairs.",
     )
     stop_examples: int = knob(
         200,
-        "Dev pairs, drawn evenly by id, decoded at each measurement for stop_metric: greedily, unless it looks at several"
-        " answers; otherwise as config.decode says.",
+        "Dev pairs, drawn evenly by id, decoded for stop_metric at each measurement: as config.decode says, greedily"
+        " where one answer is enough.",
     )
     patience: int = knob(0, "Measurements without a new best after which the run stops; 0 for never.")
     r_drop: float = knob(
         0.0,
-        "alpha: weight of the divergence between two passes with different dropout (Liang et al. 2021, equation 4).",
+        "alpha: weight of the divergence of two passes with different dropout (Liang et al. 2021, equation 4).",
     )
     samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
     save_every: int = knob(200, "Steps between checkpoints; the last step is always saved.")
@@ -306,8 +306,8 @@ class Experiment:
     seed: int = knob(0, "Of everything drawn: splits excepted, which hash names alone.")
     init_from: str = knob(
         "",
-        "A workdir, of t2c import or of a run, or WORKDIR@STEP for one of its checkpoints, whose tokenizer and parameters"
-        " this run starts from; empty for none.",
+        "A workdir, of t2c import or of a run, or WORKDIR@STEP for one of its checkpoints, whose tokenizer and"
+        " parameters this run starts from; empty for none.",
     )
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)

@@ -2,8 +2,8 @@
 
 A checkpoint holds ``state`` (step, params, opt_state, ema: nested dicts of arrays, one per array a person could name),
 ``about`` (the config's model section, the tokenizer's digest) and ``window`` (the metrics of the steps that the next
-logged line is to cover, and how patience stands). Restoring goes through an abstract state with the target's shardings, and every array must be
-there: a parameter without a source is an error.
+logged line is to cover, and how patience stands). Restoring goes through an abstract state with the target's shardings,
+and every array must be there: a parameter without a source is an error.
 """
 
 from __future__ import annotations

@@ -85,6 +85,11 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
     mesh = meshes.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     data = open_data(experiment, workdir, tokenizers)
+    if (config.patience or config.stop_metric != LOSS) and not data.dev.per_pass:
+        raise UserError(
+            "config.train.patience and stop_metric go by dev pairs, and there is none that fits a row; raise"
+            " config.corpus.dev_share"
+        )
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
     checkpoints = Checkpoints(
         workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
@@ -98,10 +103,6 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
     meter = Meter(checkpoints.window(start) if start else ())
     dev_loss = checkpoints.loss(start) if start else None
     patience = Patience(config.patience, config.stop_metric, checkpoints.waited(start) if start else {})
-    if (config.patience or config.stop_metric != LOSS) and not data.dev.per_pass:
-        raise UserError(
-            "config.train.patience and stop_metric go by dev pairs, and none fits a batch; raise config.corpus.dev_share"
-        )
     stopped_by: int | None = None
     batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
 
@@ -147,13 +148,10 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
                     decoded = Decoded(()) if decode is None else decode(averaged)
                     writer.samples(step, decoded.samples)
                     if decoded.score is not None:
-                        values = {config.stop_metric: decoded.score, "examples": float(decoded.examples)}
-                        writer.write(step, "dev_decoded", values)
-                        console.say(
-                            f"step {step}: {config.stop_metric} {decoded.score:.2f} on {decoded.examples:,} pairs"
-                        )
-                        sign = 1.0 if decoded.lower_is_better else -1.0
-                        ranking = Ranking(config.stop_metric, sign * decoded.score)
+                        name, score = config.stop_metric, decoded.score
+                        writer.write(step, "dev_decoded", {name: score, "examples": float(decoded.examples)})
+                        console.say(f"step {step}: {name} {score:.2f} on {decoded.examples:,} dev pairs")
+                        ranking = Ranking(name, score if decoded.lower_is_better else -score)
                     if loss_here is not None:
                         patience.add(loss_here if ranking is None else ranking.cost)
             if saves or patience.out:

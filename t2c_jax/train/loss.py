@@ -112,7 +112,9 @@ def chunked_sums(
     z_loss: float,
     r_drop: float = 0.0,
 ) -> Sums:
-    """``token_sums`` of a prediction, of a batch given ``twice`` under ``r_drop``, with the logits of ``chunk`` positions of each row at a time.
+    """``token_sums`` of a prediction, with the logits of ``chunk`` positions of each row at a time.
+
+    Under ``r_drop`` the prediction is of a batch given ``twice`` (``train.r_drop``).
 
     The gradient is taken chunk by chunk in the forward pass, while the chunk's logits exist, so that neither they nor
     their recomputation is paid twice: the backward pass only scales. Chunks cut the length and not the batch, so a

@@ -163,6 +163,11 @@ def test_the_encoders_shape_is_the_sources(imported, tmp_path):
     assert (pretrained.layers, pretrained.width, pretrained.positions, pretrained.token_types) == (2, 24, 64, 0)
     assert pretrained.activation == "gelu_tanh"
     assert pretrained.mix_layers, "how layers are used is the run's own"
+    longer = experiment_from(imported, tmp_path, "gpt2", **{"model.pretrained.positions": 96})
+    assert longer.model.pretrained.positions == 96, "a longer table is the run's own wish"
+    check_origin(longer)
+    shorter = experiment_from(imported, tmp_path, "gpt2", **{"model.pretrained.positions": 48})
+    assert shorter.model.pretrained.positions == 64
     resolved = tmp_path / "config.json"
     resolved.write_text(json.dumps(configs.to_dict(experiment)))
     assert configs.load(str(resolved)) == experiment

@@ -40,7 +40,7 @@ def test_whole_parts_and_the_mix_are_drawn_where_the_source_has_none():
 )
 def test_longer_positions_and_deeper_stacks_keep_what_the_source_has(path, there, here, words):
     assert settled({path: there}, {path: here}) == {path: words}
-    with pytest.raises(UserError, match="here; make config.model as it is in the source's config.json"):
+    with pytest.raises(UserError, match=r"here; make config.model as it is in the source's config.json"):
         settle({path: here}, {path: there}, "'a'")
 
 
