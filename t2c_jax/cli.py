@@ -91,6 +91,13 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="DIR[@N]",
                 help="average with another run's checkpoint, or @N of this one; may be given several times",
             )
+            verb.add_argument(
+                "--average",
+                type=int,
+                default=1,
+                metavar="N",
+                help="mean of the parameters of the latest N checkpoints, up to --step",
+            )
         if name == "generate":
             verb.add_argument(
                 "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is stdin"
@@ -168,7 +175,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         if parsed.verb != "evaluate":
             verbs.save_config(experiment, workdir)
         if parsed.verb == "evaluate":
-            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others)
+            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
         else:
             result = getattr(verbs, parsed.verb)(experiment, workdir)
     if parsed.json and runtime.is_primary():
@@ -223,7 +230,7 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
 
     asked, answered = experiment.data.direction.split("_to_")
     texts = _prompts(parsed, asked)
-    answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others)
+    answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others, parsed.average)
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
     elif sys.stdout.isatty():

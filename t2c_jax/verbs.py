@@ -6,9 +6,9 @@ import dataclasses
 import functools
 import itertools
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
@@ -16,6 +16,9 @@ from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
+
+if TYPE_CHECKING:
+    from t2c_jax.train.loop import Decode
 
 Result = dict[str, Any]
 
@@ -74,14 +77,17 @@ def train(experiment: Experiment, workdir: Workdir) -> Result:
     """Tokens to checkpoints."""
     from t2c_jax.train.loop import train as run_loop
 
-    result = run_loop(experiment, workdir, _sampler(experiment, workdir))
+    result = run_loop(experiment, workdir, _decoder(experiment, workdir))
     return dataclasses.asdict(result)
 
 
-def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = ()) -> Result:
+def evaluate(
+    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = (), average: int = 1
+) -> Result:
     """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline.
 
-    ``others`` names checkpoints to average with (``decode.load``).
+    ``others`` names checkpoints whose predictions, ``average`` says how many whose parameters are averaged
+    (``decode.load``).
     """
     from t2c_jax.decode.load import load_generator
     from t2c_jax.evaluate.comparison import score_table
@@ -89,9 +95,11 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None, 
     from t2c_jax.evaluate.metrics import metrics_named
 
     settings = experiment.evaluate
-    members, generator = load_generator(experiment, workdir, step, others)
+    members, generator = load_generator(experiment, workdir, step, others, average)
     step = int(members[0])
-    name = f"evaluations/{step}" if not others else f"evaluations/{step}-with-{digest(*members)[:8]}"
+    name = f"evaluations/{step}" if average == 1 else f"evaluations/{step}-average-{average}"
+    if others:
+        name += f"-with-{digest(*members)[:8]}"
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
@@ -107,6 +115,7 @@ def evaluate(experiment: Experiment, workdir: Workdir, step: int | None = None, 
             counts = {
                 "step": step,
                 "members": members,
+                **({"average": average} if average > 1 else {}),
                 "examples": len(pairs),
                 "unfinished": sum(not answer.finished for answer in answers),
                 "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
@@ -132,8 +141,9 @@ def generate(
     texts: Sequence[str],
     step: int | None = None,
     others: Sequence[str] = (),
+    average: int = 1,
 ) -> list[Result]:
-    """What a checkpoint, the best one by default, answers each text; averaged with ``others`` (``decode.load``).
+    """What a checkpoint, the best one by default, answers each text; ``others`` and ``average`` as in ``decode.load``.
 
     Returns:
       The prompt and the answer under ``text`` and ``code``, or ``code`` and ``text``, as config.data.direction says;
@@ -141,7 +151,7 @@ def generate(
     """
     from t2c_jax.decode.load import load_generator
 
-    _, generator = load_generator(experiment, workdir, step, others)
+    _, generator = load_generator(experiment, workdir, step, others, average)
     with console.progress("generate", len(texts), "prompts") as bar:
         answers = generator.generate(texts, bar.advance)
     truncated = [number + 1 for number, answer in enumerate(answers) if answer.prompt_truncated]
@@ -219,33 +229,44 @@ def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pai
     return map(Pair.reverse, pairs) if experiment.data.direction == "code_to_text" else pairs
 
 
-def _sampler(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Sequence[Mapping[str, str]]] | None:
+def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
+    """Answers to dev pairs for the train loop; None where the config asks for none, or there are no pairs."""
     from t2c_jax.data.tokenizer import Tokenizers
     from t2c_jax.decode.generate import Member
     from t2c_jax.decode.load import make_generator
-    from t2c_jax.evaluate.evaluator import select_pairs
+    from t2c_jax.evaluate.evaluator import score_answers, select_pairs
+    from t2c_jax.evaluate.metrics import metrics_named
     from t2c_jax.mesh import make_mesh
     from t2c_jax.models.functional import Definition
+    from t2c_jax.train.loop import Decoded
 
-    wanted = experiment.train.samples
-    pairs = select_pairs(_posed(experiment, workdir, "dev"), wanted) if wanted else []
-    if not pairs:
+    config = experiment.train
+    metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]
+    examples = 0 if metric is None else config.stop_examples
+    wanted = max(examples, config.samples)
+    drawn = select_pairs(_posed(experiment, workdir, "dev"), wanted) if wanted else []
+    if not drawn:
         return None
+    pairs, shown = (select_pairs(drawn, count) if count else [] for count in (examples, config.samples))
+    texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
+    if metric is not None and metric.candidates == 1:
+        experiment = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, beam_size=1))
     made: list[Any] = []  # once, so that every call finds the search compiled
 
-    def sample(params: Any) -> list[Mapping[str, str]]:
+    def decode(params: Any) -> Decoded:
         if not made:
             tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
             member = Member(Definition(experiment.model, tokenizers.target.vocab_size), params)
             made.append(make_generator(experiment, workdir, tokenizers, [member], make_mesh(experiment)))
         made[0].params = [params]
-        answers = made[0].generate([pair.text for pair in pairs])
-        return [
-            {"text": pair.text, "reference": pair.code, "prediction": answer.best}
-            for pair, answer in zip(pairs, answers, strict=True)
-        ]
+        answers = dict(zip(texts, made[0].generate(texts), strict=True))
+        samples = [{"text": pair.text, "reference": pair.code, "prediction": answers[pair.text].best} for pair in shown]
+        if metric is None:
+            return Decoded(samples)
+        score = score_answers(metric, pairs, [answers[pair.text].candidates for pair in pairs])
+        return Decoded(samples, score, metric.lower_is_better, len(pairs))
 
-    return sample
+    return decode
 
 
 def _show_answers(workdir: Workdir, scores: Result) -> None:

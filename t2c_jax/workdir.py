@@ -62,6 +62,20 @@ class StageResult:
     ran: bool
 
 
+def at_step(name: str) -> tuple[str, int | None]:
+    """``DIR``, ``DIR@STEP`` or ``@STEP``: a run's directory, empty for this one, and a step, None for its best.
+
+    Raises:
+      UserError: what follows the @ is no step; the message begins with what does.
+    """
+    directory, separator, step = name.rpartition("@")
+    if not separator or "/" in step:  # an @ of the path's own
+        return name, None
+    if step and not step.isdecimal():
+        raise UserError(f"{name}: '{step}' is no step; write DIR, DIR@STEP or @STEP")
+    return directory, int(step) if step else None
+
+
 class Workdir:
     """Paths of one run; ``locked`` for as long as something writes there."""
 

@@ -20,7 +20,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         *(f"model.pretrained.{key}" for key in ("vocab_size", "width", "layers", "heads", "feed_forward", "positions")),
         "optimizer.decay_every",
         *(f"train.{key}" for key in ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches")),
-        *(f"train.{key}" for key in ("save_every", "keep")),
+        *(f"train.{key}" for key in ("save_every", "keep", "stop_examples")),
         *(f"decode.{key}" for key in ("beam_size", "max_tokens", "batch_size")),
         "evaluate.bootstrap_samples",
     ),
@@ -32,7 +32,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         *(f"optimizer.{key}" for key in ("warmup_steps", "weight_decay", "clip_norm", "decay_start")),
         "data.temperature",
         "lora.rank",
-        *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples")),
+        *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples", "patience", "r_drop")),
         *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight")),
         *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
         "evaluate.max_examples",
@@ -105,6 +105,16 @@ def check(experiment: Experiment) -> None:
             f"config.corpus.held_out names '{both[0]}', one of config.corpus.sources; nothing of it is left"
         )
     _check_metrics(experiment.evaluate.metrics)
+    if train.stop_metric != "loss" and train.stop_metric not in METRICS:
+        hint, known = nearest(train.stop_metric, METRICS), ", ".join(METRICS)
+        raise UserError(f"config.train.stop_metric={train.stop_metric!r} must be loss or one of {known}{hint}")
+    if train.patience and not train.eval_every:
+        raise UserError("config.train.patience counts measurements: set config.train.eval_every above 0")
+    if train.r_drop and (model.copy or not model.dropout):
+        raise UserError(
+            "config.train.r_drop compares the vocabulary's distribution under different dropout: set model.dropout"
+            " above 0 and model.copy=False"
+        )
     _check_model(experiment)
     _check_tasks(experiment)
     if model.position == "rope" and model.head_width % 2:
@@ -125,6 +135,8 @@ def check(experiment: Experiment) -> None:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:
                 raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.tensor={mesh.tensor}")
+    if experiment.tokenizer.retrain and not experiment.init_from:
+        raise UserError("config.tokenizer.retrain wants config.init_from; without one, a tokenizer is trained anyway")
     reserved = 256 + 8 + experiment.tokenizer.sentinels
     if experiment.tokenizer.vocab_size <= reserved:
         raise UserError(
@@ -220,6 +232,8 @@ def _check_tasks(experiment: Experiment) -> None:
         raise UserError("config.data.tasks: every task reads another workdir; leave one to this run's own corpus")
     if tasks and all(task.objective in HEADS for task in tasks.values()):
         raise UserError("config.data.tasks teaches the decoder nothing; add a task that writes")
+    if experiment.train.r_drop and any(task.objective == "contrastive" for task in tasks.values()):
+        raise UserError("config.train.r_drop makes every pair its own negative; leave contrastive tasks out")
 
 
 def _value(experiment: Experiment, key: str) -> Any:

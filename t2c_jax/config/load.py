@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from t2c_jax.config.check import check
-from t2c_jax.config.schema import PRETRAINED, Experiment
+from t2c_jax.config.schema import PRETRAINED, Experiment, PretrainedConfig
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.workdir import at_step
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -105,8 +106,8 @@ def _inherit(values: dict[str, Any], overrides: Sequence[str]) -> None:
 def _take_encoder_shape(values: dict[str, Any]) -> None:
     """Where init_from has the pre-trained encoder that the model names, the encoder's shape is the one it has there.
 
-    How its layers are used is this run's own. A workdir that is missing or has another encoder changes nothing here:
-    the run says so before it starts.
+    How its layers are used is this run's own, and so is a longer table of positions that it asks for. A workdir that is
+    missing or has another encoder changes nothing here: the run says so before it starts.
     """
     origin, model = values.get("init_from"), values.get("model")
     if (
@@ -117,13 +118,18 @@ def _take_encoder_shape(values: dict[str, Any]) -> None:
     ):
         return
     try:
-        theirs = json.loads((Path(origin) / "config.json").read_text("utf-8"))["model"]
+        theirs = json.loads((Path(at_step(origin)[0]) / "config.json").read_text("utf-8"))["model"]
         shape = dict(theirs["pretrained"]) if theirs["encoder"] == model["encoder"] else {}
-    except (OSError, ValueError, KeyError, TypeError):
+        positions = int(shape.get("positions", 0))
+    except (OSError, ValueError, KeyError, TypeError, UserError):
         return
     own = model.get("pretrained")
+    own = own if isinstance(own, dict) else {}
     shape.pop("mix_layers", None)
-    model["pretrained"] = {**own, **shape} if isinstance(own, dict) else shape
+    asked = own.get("positions")
+    if type(asked) is int and asked > positions and asked != PretrainedConfig().positions:
+        shape["positions"] = asked
+    model["pretrained"] = {**own, **shape}
 
 
 def _get_config(file: str, argument: str) -> dict[str, Any]:

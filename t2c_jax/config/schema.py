@@ -116,6 +116,10 @@ class TokenizerConfig:
     )
     sentinels: int = knob(100, "Sentinel pieces reserved for span corruption.")
     max_sentences: int = knob(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.")
+    retrain: bool = knob(
+        False,
+        "Train a tokenizer on this corpus though config.init_from has one; its pieces' vectors are matched by text.",
+    )
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class PretrainedConfig:
     layers: int = knob(12, "Blocks.")
     heads: int = knob(12, "Attention heads.")
     feed_forward: int = knob(3072, "Hidden width of the feed-forward.")
-    positions: int = knob(512, "Rows of its table of positions.")
+    positions: int = knob(512, "Rows of its table of positions; more than config.init_from has are drawn.")
     first_position: int = knob(0, "Row of the first token's position: 0, or 2 in RoBERTa.")
     token_types: int = knob(2, "Rows of its table of token types, of which the first is used; 0 for none.")
     activation: Literal["gelu", "gelu_tanh", "relu"] = knob("gelu", "Feed-forward: the exact GELU, or its tanh form.")
@@ -313,11 +317,25 @@ class TrainConfig:
     loss_chunk_tokens: int = knob(512, "Tokens whose logits exist at a time, per device.")
     ema_decay: float = knob(0.0, "Decay of the averaged parameters used for evaluation; 0 keeps none.")
     log_every: int = knob(10, "Steps between logged lines.")
-    eval_every: int = knob(200, "Steps between measurements of the held-out loss; 0 for the end only.")
+    eval_every: int = knob(200, "Steps between measurements on dev pairs; 0 for the end only.")
     eval_batches: int = knob(16, "Batches of the dev split a measurement reads at most.")
+    stop_metric: str = knob(
+        "loss",
+        "What tells the best checkpoint: the held-out loss, or a metric of evaluation, on decoded dev pairs.",
+    )
+    stop_examples: int = knob(
+        200,
+        "Dev pairs, drawn evenly by id, decoded for stop_metric at each measurement: as config.decode says, greedily"
+        " where one answer is enough.",
+    )
+    patience: int = knob(0, "Measurements without a new best after which the run stops; 0 for never.")
+    r_drop: float = knob(
+        0.0,
+        "alpha: weight of the divergence of two passes with different dropout (Liang et al. 2021, equation 4).",
+    )
     samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
     save_every: int = knob(200, "Steps between checkpoints; the last step is always saved.")
-    keep: int = knob(2, "Latest checkpoints kept, beside the best by held-out loss.")
+    keep: int = knob(2, "Latest checkpoints kept, beside the best by stop_metric.")
 
 
 @dataclass(frozen=True)
@@ -360,7 +378,9 @@ class Experiment:
 
     seed: int = knob(0, "Of everything drawn: splits excepted, which hash names alone.")
     init_from: str = knob(
-        "", "A workdir, of t2c import or of a run, whose tokenizer and parameters this run starts from; empty for none."
+        "",
+        "A workdir, of t2c import or of a run, or WORKDIR@STEP for one of its checkpoints, whose tokenizer and"
+        " parameters this run starts from; empty for none.",
     )
     inherit: bool = knob(
         False,

@@ -21,7 +21,7 @@ from t2c_jax import console
 from t2c_jax.config import PRETRAINED, Experiment, to_dict
 from t2c_jax.data import spm
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import StageResult, Workdir, digest, write_json
+from t2c_jax.workdir import StageResult, Workdir, at_step, digest, write_json
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
@@ -201,6 +201,8 @@ def in_batches(pairs: Iterable[Pair], size: int = 1024) -> Iterator[list[Pair]]:
 def build_tokenizer(experiment: Experiment, workdir: Workdir, pairs: Callable[[str], Iterable[Pair]]) -> StageResult:
     """The tokenizer stage: trains on the train split, or takes what config.init_from has; checks it on every split.
 
+    Under config.tokenizer.retrain an encoder's own tokenizer is taken still: its parameters fit no other.
+
     Args:
       experiment: its tokenizer section, and where the run starts from.
       workdir: holds the finished corpus; gets ``tokenizer/`` with the model, ``check.json``, and the encoder's own
@@ -212,18 +214,20 @@ def build_tokenizer(experiment: Experiment, workdir: Workdir, pairs: Callable[[s
         pair back. Of one that came from elsewhere ``check.json`` and a warning tell what it loses.
     """
     config, direction = experiment.tokenizer, experiment.data.direction
-    origin = Workdir(experiment.init_from) if experiment.init_from else None
+    origin = Workdir(at_step(experiment.init_from)[0]) if experiment.init_from else None
     own_encoder = experiment.model.encoder in PRETRAINED
     # An import has the encoder's tokenizer alone; a run that started from one has both.
     half = own_encoder and origin is not None and not (origin.tokenizer / ENCODER).is_dir()
+    trains = origin is None or half or config.retrain
 
     def build(directory: Path) -> dict[str, Any]:
         sizes = {split: sum(1 for _ in pairs(split)) for split in SPLITS}
-        if origin is not None:
-            place = directory / ENCODER if half else directory
+        if origin is not None and (own_encoder or not trains):
+            taken = origin.tokenizer / ENCODER if trains and not half else origin.tokenizer
+            place = directory / ENCODER if trains else directory
             ignored = shutil.ignore_patterns("manifest.json", CHECK)
-            shutil.copytree(origin.tokenizer, place, ignore=ignored, dirs_exist_ok=True)
-        if origin is None or half:
+            shutil.copytree(taken, place, ignore=ignored, dirs_exist_ok=True)
+        if trains:
             console.say(f"tokenizer: training {config.vocab_size:,} {config.model_type} pieces")
             model = spm.train(config, drawn_evenly(pairs("train"), sizes["train"], config.max_sentences))
             (directory / spm.MODEL).write_bytes(model)
@@ -234,7 +238,7 @@ def build_tokenizer(experiment: Experiment, workdir: Workdir, pairs: Callable[[s
                 report[split] = check(tokenizers, advancing(bar, pairs(split)))
         for side in _SIDES:
             failures = [f"{split}:{id_}" for split in SPLITS for id_ in report[split][side]["failures"]]
-            if failures and isinstance(getattr(tokenizers, side), spm.SentencePieceTokenizer) and origin is None:
+            if failures and isinstance(getattr(tokenizers, side), spm.SentencePieceTokenizer) and trains:
                 raise UserError(
                     f"the tokenizer does not give back {len(failures)} pairs ({', '.join(failures[:3])}, ...);"
                     " please report it with one of them"
@@ -249,6 +253,8 @@ def build_tokenizer(experiment: Experiment, workdir: Workdir, pairs: Callable[[s
 
     inputs = {"corpus": workdir.digest("corpus")}
     read = to_dict(config)
+    if not config.retrain:
+        del read["retrain"]
     if origin is not None:
         inputs["init_from"] = origin.digest("tokenizer")
         read = {**read, "encoder": own_encoder, "direction": direction}

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from t2c_jax import config as configs
@@ -22,11 +23,11 @@ from t2c_jax.models.functional import Definition
 from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.initial import restore_params
 from t2c_jax.train.loop import about
-from t2c_jax.workdir import Workdir
+from t2c_jax.workdir import Workdir, at_step
 
 
 def load_generator(
-    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = ()
+    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = (), average: int = 1
 ) -> tuple[list[str], Generator]:
     """A generator over a checkpoint, the best one by default, averaged with others where they are named.
 
@@ -34,6 +35,7 @@ def load_generator(
       experiment: of the run in ``workdir``.
       workdir: holds tokenizer and checkpoints.
       step: the checkpoint.
+      average: more than 1 for the mean of the parameters of that many checkpoints, the latest up to ``step``.
       others: ``DIR``, ``DIR@STEP`` or ``@STEP``: of another run the best or a given checkpoint, or another of this one.
 
     Returns:
@@ -44,12 +46,13 @@ def load_generator(
     """
     mesh = meshes.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    chosen, member = _member(experiment, workdir, tokenizers, mesh, step)
+    chosen, member = _member(experiment, workdir, tokenizers, mesh, step, average)
     named, members = [str(chosen)], [member]
     for other in others:
-        directory, _, at = other.rpartition("@") if "@" in other else (other, "", "")
-        if at and not at.isdigit():
-            raise UserError(f"--with {other}: '{at}' is no step; write DIR, DIR@STEP or @STEP")
+        try:
+            directory, at = at_step(other)
+        except UserError as error:
+            raise UserError(f"--with {error}") from None
         run = Workdir(Path(directory)) if directory else workdir
         if not run.config.is_file():
             raise UserError(f"--with {other}: '{run.path}' holds no run")
@@ -61,7 +64,7 @@ def load_generator(
                 f"--with {other}: its tokenizer, config.data.direction, prefix or reverse_source is another than this"
                 " run's; members of an ensemble share them"
             )
-        chosen, member = _member(settings, run, theirs, mesh, int(at) if at else None)
+        chosen, member = _member(settings, run, theirs, mesh, at)
         named.append(f"{directory}@{chosen}")
         members.append(member)
     return named, make_generator(experiment, workdir, tokenizers, members, mesh)
@@ -81,12 +84,13 @@ def make_generator(
 
 
 def _member(
-    experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh, step: int | None
+    experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh, step: int | None, average: int = 1
 ) -> tuple[int, Member]:
     definition = Definition(experiment.model, tokenizers.target.vocab_size)
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
     steps = checkpoints.steps()
-    step = checkpoints.best() if step is None else step
+    if step is None:
+        step = checkpoints.best() if average == 1 else max(steps, default=None)
     if step is None or step not in steps:
         have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
         raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
@@ -95,6 +99,21 @@ def _member(
         definition.abstract_params(),
         definition.shardings(mesh),
     )
-    params = restore_params(experiment, definition, checkpoints.restore_params, step, abstract)
+
+    def params_at(step: int) -> Any:
+        return restore_params(experiment, definition, checkpoints.restore_params, step, abstract)
+
+    params = params_at(step)
+    if average != 1:
+        latest = [at for at in steps[-experiment.train.keep :] if at <= step]  # an old best one is none of them
+        if not 1 <= average <= len(latest):
+            raise UserError(
+                f"--average {average}: '{workdir.checkpoints}' has {len(latest)} of the latest checkpoints up to step"
+                f" {step}; a run keeps config.train.keep={experiment.train.keep} of them"
+            )
+        add = jax.jit(lambda total, more: jax.tree.map(jnp.add, total, more), donate_argnums=0)
+        for other in latest[-average:-1]:
+            params = add(params, params_at(other))
+        params = jax.jit(lambda total: jax.tree.map(lambda leaf: leaf / average, total), donate_argnums=0)(params)
     checkpoints.close()
     return step, Member(definition, params)

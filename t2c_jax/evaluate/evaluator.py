@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import heapq
 import json
+import math
 import platform
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -51,6 +52,18 @@ def select_pairs(pairs: Iterable[Pair], maximum: int) -> list[Pair]:
         return list(pairs)
     drawn = heapq.nsmallest(maximum, enumerate(pairs), key=lambda item: hashlib.sha256(item[1].id.encode()).digest())
     return [pair for _, pair in sorted(drawn, key=lambda item: item[0])]
+
+
+def score_answers(metric: Metric, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> float:
+    """The metric's corpus score of the answers alone, in its unit.
+
+    Raises:
+      UserError: it does not apply to any of the pairs.
+    """
+    score = metric.score(metric.statistics(pairs, candidates).sum(axis=0).tolist())
+    if not math.isfinite(score):
+        raise UserError(f"{metric.name} applies to none of these {len(pairs)} pairs; choose another metric")
+    return score
 
 
 def evaluate_predictions(

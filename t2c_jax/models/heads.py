@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import jax
 import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Int
@@ -52,7 +53,8 @@ class Embedding(nnx.Module):
         weights_BMS = own_BMS / jnp.maximum(jnp.sum(own_BMS, axis=-1, keepdims=True), 1)
         mean_BME = jnp.einsum("bms,bse->bme", weights_BMS, encoded.states_BSE, preferred_element_type=jnp.float32)
         projected_BMP = jnp.einsum("bme,ep->bmp", mean_BME, self.kernel[...])
-        return projected_BMP / jnp.maximum(jnp.linalg.norm(projected_BMP, axis=-1, keepdims=True), 1e-6)
+        # Absent segments are zero, where a norm has no gradient.
+        return projected_BMP * jax.lax.rsqrt(jnp.sum(jnp.square(projected_BMP), axis=-1, keepdims=True) + 1e-12)
 
     def temperature(self) -> Float[Array, ""]:
         """What similarities are divided by."""

@@ -2,8 +2,9 @@
 
 A checkpoint holds ``state`` (step, params or adapters, opt_state, ema: nested dicts of arrays, one per array a person
 could name), ``about`` (the config's model section, the tokenizer's digest, of adapters what they go with) and
-``window`` (the metrics of the steps that the next logged line is to cover). Restoring goes through an abstract state
-with the target's shardings, and every array must be there: a parameter without a source is an error.
+``window`` (the metrics of the steps that the next logged line is to cover, and how patience stands). Restoring goes
+through an abstract state with the target's shardings, and every array must be there: a parameter without a source is an
+error.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -31,38 +32,61 @@ _FOREIGN = {
     "tokenizer": "the tokenizer is another than the checkpoint's",
     "base": "the best checkpoint in config.init_from is another than the one its adapters were trained over",
 }
+LOSS = "loss"  # the held-out one: what checkpoints are ranked by where nothing else is asked for
+
+
+class Ranking(NamedTuple):
+    """What a checkpoint is ranked by where it is not its held-out loss.
+
+    Attributes:
+      by: the metric's name.
+      cost: less is better.
+    """
+
+    by: str
+    cost: float
 
 
 class Checkpoints:
-    """The checkpoints of one run: the latest few, and the best by held-out loss."""
+    """The checkpoints of one run: the latest few, and the best by held-out loss or by what else they are ranked by."""
 
-    def __init__(self, directory: Path, about: Mapping[str, Any], *, keep: int = 1, read_only: bool = False) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        about: Mapping[str, Any],
+        *,
+        keep: int = 1,
+        ranked_by: str = LOSS,
+        read_only: bool = False,
+    ) -> None:
         """Opens the directory, making it unless ``read_only``.
 
         Args:
           directory: ``WORKDIR/checkpoints``.
           about: what must agree between a checkpoint and the run, as plain JSON values.
           keep: latest checkpoints to keep.
+          ranked_by: the metric by which the best is kept; what was ranked by another comes last.
         """
         self.directory, self._about = directory.absolute(), json.loads(json.dumps(about))
         policies = ocp.checkpoint_managers
 
-        def held_out_loss(metrics: Any) -> float:
-            return metrics["loss"]
+        def cost(metrics: Any) -> float:
+            by, value = _ranking(metrics)
+            return value if by == ranked_by else float("inf")
 
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [
                     policies.LatestN(keep),
                     policies.BestN(
-                        get_metric_fn=held_out_loss,
+                        get_metric_fn=cost,
                         reverse=True,
                         n=1,
                         keep_checkpoints_without_metrics=False,
                     ),
                 ]
             ),
-            best_fn=held_out_loss,  # without it Orbax writes no metrics, and no process after this one knows the best
+            best_fn=cost,  # without it Orbax writes no metrics, and no process after this one knows the best
             best_mode="min",
             read_only=read_only,
             create=not read_only,
@@ -92,26 +116,49 @@ class Checkpoints:
         return sorted(self._manager.all_steps()) if self.directory.is_dir() else []
 
     def best(self) -> int | None:
-        """The step with the lowest held-out loss; the latest where none was measured."""
+        """The best by what the latest measured checkpoint is ranked by; the latest where none was measured.
+
+        Of equals it is the latest.
+        """
         steps = self.steps()
-        losses = {step: loss for step in steps if (loss := self.loss(step)) is not None}
-        if losses:
-            return min(losses, key=lambda step: losses[step])
-        return steps[-1] if steps else None
+        rankings = {step: _ranking(metrics) for step in steps if (metrics := self._metrics(step))}
+        if not rankings:
+            return steps[-1] if steps else None
+        by = rankings[max(rankings)].by
+        return min((ranking.cost, -step, step) for step, ranking in rankings.items() if ranking.by == by)[-1]
 
     def loss(self, step: int) -> float | None:
         """The held-out loss measured at that step; None where none was, or what was written is damaged."""
+        metrics = self._metrics(step)
+        return metrics["loss"] if metrics else None
+
+    def _metrics(self, step: int) -> Any:
         try:
-            metrics = self._manager.metrics(step)
+            return self._manager.metrics(step)
         except ValueError:
             return None
-        return metrics["loss"] if metrics else None
 
     def window(self, step: int) -> list[dict[str, float]]:
         """What ``save`` was given."""
-        return self._manager.restore(step, args=ocp.args.Composite(window=ocp.args.JsonRestore()))["window"]["steps"]
+        return self._window(step)["steps"]
 
-    def save(self, step: int, state: Any, loss: float | None, window: Sequence[Mapping[str, float]] = ()) -> None:
+    def waited(self, step: int) -> dict[str, Any]:
+        """What ``save`` was given; empty where it was given nothing."""
+        return self._window(step).get("waited", {})
+
+    def _window(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(window=ocp.args.JsonRestore()))["window"]
+
+    def save(
+        self,
+        step: int,
+        state: Any,
+        loss: float | None,
+        window: Sequence[Mapping[str, float]] = (),
+        *,
+        ranking: Ranking | None = None,
+        waited: Mapping[str, Any] | None = None,
+    ) -> None:
         """Starts to write the state; returns once it is copied, so that the caller may donate it.
 
         Args:
@@ -119,6 +166,8 @@ class Checkpoints:
           state: the state after that step.
           loss: held-out loss, where it was measured at that step.
           window: metrics of the steps that no line has been logged for yet.
+          ranking: what to rank it by instead of the loss.
+          waited: how patience stands after that step, JSON values.
 
         Raises:
           UserError: this or an earlier write hit a full or forbidden disk.
@@ -129,9 +178,11 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(to_nested(state)),
                     about=ocp.args.JsonSave(self._about),
-                    window=ocp.args.JsonSave({"steps": [dict(values) for values in window]}),
+                    window=ocp.args.JsonSave(
+                        {"steps": [dict(values) for values in window], "waited": dict(waited or {})}
+                    ),
                 ),
-                metrics=None if loss is None else {"loss": loss},
+                metrics=None if loss is None else {"loss": loss, **({} if ranking is None else ranking._asdict())},
                 force=True,
             )
 
@@ -369,6 +420,10 @@ def from_nested(template: Any, nested: Mapping[str, Any]) -> Any:
 def flat(nested: Any) -> dict[str, Any]:
     """Leaves of a tree by dotted path."""
     return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
+
+
+def _ranking(metrics: Mapping[str, Any]) -> Ranking:
+    return Ranking(metrics.get("by", LOSS), metrics.get("cost", metrics["loss"]))
 
 
 def _differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:

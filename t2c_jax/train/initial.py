@@ -1,8 +1,6 @@
 """The parameters that a run starts from: drawn afresh, or taken from another workdir (config.init_from).
 
-What is taken and what is drawn is settled by path and shape, before anything is trained, and shown. Every parameter of
-the source has its place. What the source lacks may be a whole part, such as the decoder over a pre-trained encoder,
-or the mix of an encoder's layers; a part with a hole in it is an error, for nobody would want one.
+What is taken and what is drawn is settled (``train.settle``) before anything is trained, and shown.
 
 Under adapters (config.lora) the source is the base: it is taken whole, and again whenever the run goes on or answers,
 since no checkpoint of the run holds it.
@@ -11,73 +9,26 @@ since no checkpoint of the run holds it.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.config import PRETRAINED, Experiment
-from t2c_jax.data.tokenizer import load_tokenizer
+from t2c_jax.data.tokenizer import ENCODER, Tokenizer, load_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, Params
 from t2c_jax.train.checkpoint import Checkpoints, flat
+from t2c_jax.train.settle import Matching, Settled, Shapes, extended, match_pieces, matched, scaled, settle
 from t2c_jax.train.step import Compiled, State, model_params
-from t2c_jax.workdir import Workdir, digest
-
-Shapes = Mapping[str, tuple[int, ...]]
-MIX = "encoder.mix"  # of all layers: a run's own way to use an encoder, which an import does not have
-
-
-@dataclass(frozen=True)
-class Plan:
-    """Which parameters come from the source, and which are drawn; dotted paths, in order."""
-
-    taken: tuple[str, ...]
-    drawn: tuple[str, ...]
-
-
-def plan(source: Shapes, target: Shapes, where: str) -> Plan:
-    """Matches parameters by path and shape.
-
-    Args:
-      source: shapes of the parameters to start from.
-      target: shapes of the run's own.
-      where: names the source in messages.
-
-    Raises:
-      UserError: naming a parameter of the source without a place, one of another shape, or one that is missing.
-    """
-    for path, shape in sorted(source.items()):
-        if path not in target:
-            raise UserError(
-                f"config.init_from: {where} holds the parameter {path}, which this run's model has not; make"
-                " config.model as it is in the source's config.json"
-            )
-        if target[path] != shape:
-            raise UserError(
-                f"config.init_from: {path} is {list(shape)} in {where} and {list(target[path])} here; make"
-                " config.model as it is in the source's config.json"
-            )
-    parts = {_part(path) for path in source}
-    drawn = sorted(path for path in target if path not in source)
-    for path in drawn:
-        if _part(path) in parts:
-            raise UserError(
-                f"config.init_from: {where} lacks the parameter {path}, though it has other parts of the {_part(path)};"
-                " make config.model as it is in the source's config.json"
-            )
-    return Plan(tuple(sorted(source)), tuple(drawn))
-
-
-def _part(path: str) -> str:
-    return MIX if path.startswith(f"{MIX}.") else path.partition(".")[0]
+from t2c_jax.workdir import Workdir, at_step, digest
 
 
 def check_origin(experiment: Experiment) -> None:
@@ -89,52 +40,99 @@ def check_origin(experiment: Experiment) -> None:
     if not experiment.init_from:
         return
     origin = _origin(experiment)
-    own_encoder = experiment.model.encoder in PRETRAINED
-    own = origin.tokenizer / "encoder"
-    fresh = own_encoder and not own.is_dir()  # a decoder with a tokenizer that the run is yet to train
-    rows = experiment.tokenizer.vocab_size if fresh else load_tokenizer(origin.tokenizer).vocab_size
+    trains = experiment.tokenizer.retrain or _lacks_target_tokenizer(experiment, origin)
+    rows = experiment.tokenizer.vocab_size if trains else load_tokenizer(origin.tokenizer).vocab_size
     abstract = Definition(experiment.model, rows).abstract_params()
-    checkpoints, step = _source(origin)
-    _check_whole(experiment, plan(checkpoints.params_shapes(step), _shapes(abstract), _where(origin, step)))
+    checkpoints, step = _source(experiment, origin)
+    settled = _settle(experiment, origin, checkpoints, step, _shapes(abstract))
+    _check_whole(experiment, settled)
     checkpoints.close()
     if experiment.lora.rank:
         lora.axis_names(Definition(experiment.model, rows).axis_names(), experiment.lora)
 
 
-def initial_state(experiment: Experiment, compiled: Compiled) -> State:
+def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokenizer | None = None) -> State:
     """The state before the first step, on the mesh; the moving average starts from the same parameters.
 
+    Args:
+      experiment: says where the run starts from.
+      compiled: the run's functions.
+      tokenizer: this run's, that writes targets; None for the source's own.
+
     Raises:
-      UserError: config.init_from is missing, or does not fit the model.
+      UserError: config.init_from is missing, or does not fit the model or the tokenizer.
     """
     state = compiled.init()
     if not experiment.init_from:
         return state
     origin = _origin(experiment)
-    checkpoints, step = _source(origin)
+    matching = _matching(experiment, origin, tokenizer)
+    checkpoints, step = _source(experiment, origin)
     targets = flat(compiled.abstract_state_on_mesh()["params"])
-    found = plan(
-        checkpoints.params_shapes(step), {path: leaf.shape for path, leaf in targets.items()}, _where(origin, step)
-    )
-    _check_whole(experiment, found)
-    drawn = flat(state["params"])
+    shapes = checkpoints.params_shapes(step)
+    settled = _settle(experiment, origin, checkpoints, step, {path: leaf.shape for path, leaf in targets.items()})
+    _check_whole(experiment, settled)
+    params = flat(state["params"])
     del state["params"]
-    for path in found.taken:
-        del drawn[path]  # its room is wanted
-    wanted = _nested({path: targets[path] for path in found.taken})
-    taken = flat(checkpoints.foreign_params(step, wanted))
+    whole = [one.path for one in settled if one.how == "taken" and one.source == one.path]
+    for path in whole:
+        del params[path]  # its room is wanted
+    params |= flat(checkpoints.foreign_params(step, _nested({path: targets[path] for path in whole})))
+    for one in settled:
+        if one.source and one.path not in whole:
+            target = targets[one.path]
+            # Blocks and positions are split along other axes than the one that differs; a vocabulary's rows are not.
+            sharding = target.sharding if one.how == "extended" else NamedSharding(compiled.mesh, PartitionSpec())
+            wanted = jax.ShapeDtypeStruct(shapes[one.source], target.dtype, sharding=sharding)
+            taken = flat(checkpoints.foreign_params(step, _nested({one.source: wanted})))[one.source]
+            params[one.path] = _combined(one, taken, params[one.path], matching, target.sharding)
     checkpoints.close()
-    state["params"] = _nested({**drawn, **taken})
+    state["params"] = _nested(params)
     if "ema" in state and "adapters" not in state:
         copy = jax.jit(lambda params: jax.tree.map(jnp.copy, params), out_shardings=compiled.shardings["ema"])
         state["ema"] = copy(state["params"])
     if runtime.is_primary():
-        _show(found, {path: leaf.shape for path, leaf in targets.items()}, _where(origin, step))
+        _show(settled, matching, _where(origin, step))
     return state
 
 
+def _combined(
+    one: Settled, taken: jax.Array, drawn: jax.Array, matching: Matching | None, sharding: NamedSharding
+) -> jax.Array:
+    def combine(taken: jax.Array, drawn: jax.Array) -> jax.Array:
+        if one.how == "extended":
+            return extended(taken, drawn)
+        if one.how == "matched":
+            assert matching is not None
+            taken = matched(taken, jnp.asarray(matching.rows_V))
+        return scaled(taken, one.scale)
+
+    return jax.jit(combine, out_shardings=sharding)(taken, drawn)
+
+
+def _matching(experiment: Experiment, origin: Workdir, tokenizer: Tokenizer | None) -> Matching | None:
+    """Of this run's pieces with the source's; None where the source has none, or they are the same."""
+    if _lacks_target_tokenizer(experiment, origin):
+        return None
+    theirs = load_tokenizer(origin.tokenizer)
+    ours = tokenizer or theirs
+    if experiment.tokenizer.retrain:
+        return match_pieces(ours, theirs)
+    if ours.digest != theirs.digest:
+        raise UserError(
+            f"the tokenizer of this run is another than that of config.init_from, '{origin.path}': run t2c tokenizer"
+            " and t2c prepare, or set config.tokenizer.retrain=True"
+        )
+    return None
+
+
+def _lacks_target_tokenizer(experiment: Experiment, origin: Workdir) -> bool:
+    """Whether the source is an imported encoder, whose tokenizer is for sources alone."""
+    return experiment.model.encoder in PRETRAINED and not (origin.tokenizer / ENCODER).is_dir()
+
+
 def _origin(experiment: Experiment) -> Workdir:
-    origin, encoder = Workdir(experiment.init_from), experiment.model.encoder
+    origin, encoder = Workdir(at_step(experiment.init_from)[0]), experiment.model.encoder
     hint = f"make it with t2c import --from DIR --workdir {origin.path}, or name another"
     if not origin.config.is_file():
         raise UserError(f"config.init_from: '{origin.path}' is no workdir of an import or of a run; {hint}")
@@ -151,11 +149,16 @@ def _origin(experiment: Experiment) -> Workdir:
     return origin
 
 
-def _source(origin: Workdir) -> tuple[Checkpoints | _Adapted, int]:
+def _source(experiment: Experiment, origin: Workdir) -> tuple[Checkpoints | _Adapted, int]:
     checkpoints = Checkpoints(origin.checkpoints, {}, read_only=True)
-    step = checkpoints.best()
+    step = at_step(experiment.init_from)[1]
+    if step is None:
+        step = checkpoints.best()
     if step is None:
         raise UserError(f"config.init_from: '{origin.checkpoints}' has no checkpoint; finish that run, or name another")
+    if step not in (steps := checkpoints.steps()):
+        have = ", ".join(map(str, steps)) or "none"
+        raise UserError(f"config.init_from: '{origin.checkpoints}' has no checkpoint {step}; it has {have}")
     if json.loads(origin.config.read_text("utf-8")).get("lora", {}).get("rank"):
         checkpoints.close()
         return _Adapted(origin), step
@@ -169,26 +172,40 @@ class _Adapted:
         self.experiment = configs.load(str(origin.config))
         self.rows = load_tokenizer(origin.tokenizer).vocab_size
         self._checkpoints = Checkpoints(origin.checkpoints, about_adapters(self.experiment), read_only=True)
+        self._merged: dict[str, jax.Array] = {}
 
     def params_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
         """The shape of each parameter by dotted path: adapters change none."""
         return _shapes(Definition(self.experiment.model, self.rows).abstract_params())
 
     def foreign_params(self, step: int, abstract_params: Any) -> Params:
-        """Base and adapters merged, laid out as ``abstract_params`` says."""
-        definition = Definition(self.experiment.model, self.rows)
-        return restore_params(self.experiment, definition, self._checkpoints.foreign_params, step, abstract_params)
+        """Base and adapters merged, those of ``abstract_params`` and laid out as it says."""
+        wanted = flat(abstract_params)
+        if not wanted:
+            return {}
+        if not self._merged:
+            definition = Definition(self.experiment.model, self.rows)
+            mesh = next(iter(wanted.values())).sharding.mesh
+            whole = jax.tree.map(
+                lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+                definition.abstract_params(),
+                definition.shardings(mesh),
+            )
+            read = self._checkpoints.foreign_params
+            self._merged = flat(restore_params(self.experiment, definition, read, step, whole))
+        return _nested({path: jax.device_put(self._merged[path], leaf.sharding) for path, leaf in wanted.items()})
 
     def close(self) -> None:
         """As of ``Checkpoints``."""
         self._checkpoints.close()
 
 
-def _check_whole(experiment: Experiment, found: Plan) -> None:
-    if experiment.lora.rank and found.drawn:
+def _check_whole(experiment: Experiment, settled: Sequence[Settled]) -> None:
+    other = [one.path for one in settled if one.how != "left" and (one.how != "taken" or one.source != one.path)]
+    if experiment.lora.rank and other:
         raise UserError(
-            f"config.lora.rank={experiment.lora.rank}: '{experiment.init_from}' lacks the parameter {found.drawn[0]},"
-            " and adapters leave the rest as it is; train the model with lora.rank=0 first, and name that run"
+            f"config.lora.rank={experiment.lora.rank}: '{experiment.init_from}' lacks the parameter {other[0]} as it is"
+            " here, and adapters leave the rest as it is; train the model with lora.rank=0 first, and name that run"
         )
 
 
@@ -204,7 +221,7 @@ def about_adapters(experiment: Experiment) -> dict[str, Any]:
     if not experiment.lora.rank:
         return {}
     origin = _origin(experiment)
-    source, step = _source(origin)
+    source, step = _source(experiment, origin)
     source.close()
     directory = origin.checkpoints / str(step)
     data = sorted(path.name for path in (directory / "state").rglob("*") if path.parent.name == "d")
@@ -220,9 +237,8 @@ def base_params(experiment: Experiment, abstract_params: Any) -> Params:
       UserError: config.init_from is missing, or is not the whole model.
     """
     origin = _origin(experiment)
-    source, step = _source(origin)
-    found = plan(source.params_shapes(step), _shapes(abstract_params), _where(origin, step))
-    _check_whole(experiment, found)
+    source, step = _source(experiment, origin)
+    _check_whole(experiment, _settle(experiment, origin, source, step, _shapes(abstract_params)))
     params = source.foreign_params(step, abstract_params)
     source.close()
     return params
@@ -265,12 +281,21 @@ def restore_params(
         )
 
 
-def _where(origin: Workdir, step: int) -> str:
-    return f"'{Path(origin.path)}' (checkpoint {step})"
+def _settle(
+    experiment: Experiment, origin: Workdir, checkpoints: Checkpoints | _Adapted, step: int, target: Shapes
+) -> list[Settled]:
+    model = json.loads(origin.config.read_text("utf-8"))["model"]
+    scale = model["width"] ** -0.5 if model.get("scale_tied_output") else 1.0
+    retrained, where = experiment.tokenizer.retrain, _where(origin, step)
+    return settle(checkpoints.params_shapes(step), target, where, retrained=retrained, output_scale=scale)
 
 
 def _shapes(abstract: Any) -> dict[str, tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in flat(abstract).items()}
+
+
+def _where(origin: Workdir, step: int) -> str:
+    return f"'{Path(origin.path)}' (checkpoint {step})"
 
 
 def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
@@ -284,7 +309,6 @@ def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _show(found: Plan, shapes: Shapes, where: str) -> None:
-    rows = [(path, " x ".join(map(str, shapes[path])) or "1", "taken") for path in found.taken]
-    rows += [(path, " x ".join(map(str, shapes[path])) or "1", "drawn") for path in found.drawn]
+def _show(settled: Sequence[Settled], matching: Matching | None, where: str) -> None:
+    rows = [(one.path, " x ".join(map(str, one.shape)) or "1", one.in_words(matching)) for one in settled]
     console.table(f"Initial parameters: taken from {where}, or drawn afresh", ("parameter", "shape", ""), rows)

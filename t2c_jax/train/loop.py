@@ -26,14 +26,33 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
-from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.train.initial import about_adapters, base_params, initial_state
 from t2c_jax.train.metrics import MetricsWriter, NoMetrics
+from t2c_jax.train.patience import Patience
 from t2c_jax.train.signals import StopRequest
 from t2c_jax.train.step import Compiled, stored
 from t2c_jax.workdir import Workdir
 
-Sampler = Callable[[Any], Sequence[Mapping[str, str]]]
+
+@dataclass(frozen=True)
+class Decoded:
+    """What given parameters answer to dev pairs.
+
+    Attributes:
+      samples: a few of them, each text, reference and prediction, for TensorBoard.
+      score: config.train.stop_metric of them; None where that is the loss.
+      lower_is_better: less of it is better.
+      examples: how many were scored.
+    """
+
+    samples: Sequence[Mapping[str, str]]
+    score: float | None = None
+    lower_is_better: bool = False
+    examples: int = 0
+
+
+Decode = Callable[[Any], Decoded]
 
 
 @dataclass(frozen=True)
@@ -47,15 +66,16 @@ class TrainResult:
     seconds: float
     dev_loss: float | None  # nats per target token at the last measurement
     stopped_by: int | None  # the signal that asked for the end before the last step
+    out_of_patience: bool  # config.train.patience ended it before the last step
 
 
-def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = None) -> TrainResult:
-    """Trains from the last checkpoint, or from the start, to ``config.train.steps``.
+def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None) -> TrainResult:
+    """Trains from the last checkpoint, or from the start, to ``config.train.steps``, or until patience is out.
 
     Args:
       experiment: the run's config, checked.
       workdir: holds the tokens and the tokenizer; gets checkpoints and metrics.
-      sampler: answers a few dev pairs with given parameters, for TensorBoard.
+      decode: answers dev pairs with given parameters, where the config asks for samples or a score.
 
     Raises:
       UserError: the config does not fit the devices or the checkpoint; a loss that is not finite; a full disk.
@@ -64,12 +84,20 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     mesh = meshes.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     data, tasks = open_data(experiment, workdir, tokenizers), list(experiment.data.tasks)
+    measurable = any(data.shares[name] and dev.per_pass for name, dev in data.dev.items())
+    if (config.patience or config.stop_metric != LOSS) and not measurable:
+        raise UserError(
+            "config.train.patience and stop_metric go by dev pairs, and there is none that fits a row; raise"
+            " config.corpus.dev_share"
+        )
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), keep=config.keep)
+    checkpoints = Checkpoints(
+        workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
+    )
 
     abstract = compiled.abstract_state_on_mesh()
     restored = checkpoints.restore_latest(stored(abstract))
-    start, state = restored or (0, initial_state(experiment, compiled))
+    start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target))
     if "params" not in state:
         state["params"] = base_params(experiment, abstract["params"])
     if start:
@@ -77,6 +105,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
     console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
     meter = Meter(checkpoints.window(start) if start else ())
     dev_loss = checkpoints.loss(start) if start else None
+    patience = Patience(config.patience, config.stop_metric, checkpoints.waited(start) if start else {})
     stopped_by: int | None = None
     batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
 
@@ -86,7 +115,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
         console.progress("train", config.steps, "steps", done=start) as bar,
     ):
         pending: tuple[int, dict[str, jax.Array]] | None = None
-        for step in range(start + 1, config.steps + 1):
+        for step in range(start + 1, start + 1 if patience.out else config.steps + 1):
             state, metrics = compiled.train_step(state, next(batches))
             if pending is not None:
                 meter.add(fetch(*pending, data.train, workdir, tasks))
@@ -102,6 +131,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                 meter.add(fetch(*pending, data.train, workdir, tasks))
                 pending = None
             loss_here: float | None = None
+            ranking: Ranking | None = None
             if logs and (values := meter.take()):
                 writer.write(step, "train", values)
                 bar.note(f"loss {values['loss']:.3f}  {values['tokens_per_second']:,.0f} tokens/s")
@@ -118,13 +148,24 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
                             )
                         dev_loss = loss_here = held_out["nll"]
                         console.say(f"step {step}: dev loss {describe(held_out)}")
-                    if sampler is not None and config.samples:
-                        writer.samples(step, sampler(averaged))
-            if saves:
+                    decoded = Decoded(()) if decode is None else decode(averaged)
+                    writer.samples(step, decoded.samples)
+                    if decoded.score is not None:
+                        name, score = config.stop_metric, decoded.score
+                        writer.write(step, "dev_decoded", {name: score, "examples": float(decoded.examples)})
+                        console.say(f"step {step}: {name} {score:.2f} on {decoded.examples:,} dev pairs")
+                        ranking = Ranking(name, score if decoded.lower_is_better else -score)
+                    if loss_here is not None:
+                        patience.add(loss_here if ranking is None else ranking.cost)
+            if saves or patience.out:
                 with meter.paused():
-                    checkpoints.save(step, stored(state), loss_here, meter.window)
+                    checkpoints.save(
+                        step, stored(state), loss_here, meter.window, ranking=ranking, waited=patience.stored()
+                    )
             bar.advance()
-            if stopped_by is not None:
+            if patience.out and step < config.steps:
+                console.say(f"step {step}: no better {config.stop_metric} in {config.patience} measurements; stopping")
+            if patience.out or stopped_by is not None:
                 break
         checkpoints.wait()
         checkpoints.close()
@@ -136,6 +177,7 @@ def train(experiment: Experiment, workdir: Workdir, sampler: Sampler | None = No
         seconds=meter.seconds,
         dev_loss=dev_loss,
         stopped_by=stopped_by if int(state["step"]) < config.steps else None,
+        out_of_patience=patience.out and int(state["step"]) < config.steps,
     )
 
 

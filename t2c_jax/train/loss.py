@@ -15,6 +15,7 @@ import optax
 from jaxtyping import Array, Float, Int
 
 from t2c_jax.models.seq2seq import Prediction
+from t2c_jax.train.r_drop import r_drop_sums
 
 Sums = dict[str, Float[Array, ""]]
 Chunks = tuple[Array, ...]
@@ -111,14 +112,19 @@ def chunked_sums(
     chunk: int,
     label_smoothing: float,
     z_loss: float,
+    r_drop: float = 0.0,
 ) -> Sums:
     """``token_sums`` of a prediction, with the logits of ``chunk`` positions of each row at a time.
+
+    Under ``r_drop`` the prediction is of a batch given ``twice`` (``train.r_drop``).
 
     The gradient is taken chunk by chunk in the forward pass, while the chunk's logits exist, so that neither they nor
     their recomputation is paid twice: the backward pass only scales. Chunks cut the length and not the batch, so a
     batch that is split over devices stays split. Only ``loss`` carries a gradient.
     """
-    sums = functools.partial(token_sums, label_smoothing=label_smoothing, z_loss=z_loss)
+    sums: Callable[..., Sums] = functools.partial(token_sums, label_smoothing=label_smoothing, z_loss=z_loss)
+    if r_drop:
+        sums = functools.partial(r_drop_sums, sums, r_drop)
     length = targets_BT.shape[1]
     chunk = max(size for size in range(1, min(chunk, length) + 1) if length % size == 0)
 

@@ -23,6 +23,7 @@ from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer, scaled, trained, with_frozen
+from t2c_jax.train.r_drop import twice
 
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -39,6 +40,9 @@ def loss_sums(
     """
     config, tasks = experiment.train, len(experiment.data.tasks)
     model = definition.bind(params)
+    r_drop = config.r_drop if training and key is not None else 0.0
+    if r_drop:
+        batch = twice(batch)
     prediction, heads = model.predict(batch, key), model.heads
     targets_BT = batch["decoder_target_tokens"]
     sums = chunked_sums(
@@ -48,6 +52,7 @@ def loss_sums(
         chunk=max(1, config.loss_chunk_tokens // rows_per_device(targets_BT.shape[0])),
         label_smoothing=config.label_smoothing if training else 0.0,
         z_loss=config.z_loss if training else 0.0,
+        r_drop=r_drop,
     )
     nll_B, weight_B = sums.pop("nll_B"), sums.pop("weight_B")
     sums["denominator"] = sums["weight"]

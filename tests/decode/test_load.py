@@ -3,10 +3,14 @@
 import json
 import shutil
 
+import numpy as np
 import pytest
 from small_run import main, prepared, trained, write_config  # noqa: F401
+from tiny import flat
 
-from t2c_jax.workdir import digest, write_json
+from t2c_jax import config as configs
+from t2c_jax.decode.load import load_generator
+from t2c_jax.workdir import Workdir, digest, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -108,3 +112,23 @@ def test_no_checkpoints_yet(trained, prepared, capsys):  # noqa: F811
     _, workdir = prepared
     said = refused(capsys, "generate", "--workdir", trained, PROMPTS[0], "--with", workdir)
     assert "has no checkpoint; run t2c train first" in said
+
+
+def test_the_mean_of_the_latest_checkpoints(trained, capsys):  # noqa: F811
+    """Parameter by parameter; and its evaluation stands beside that of the single checkpoint."""
+    experiment = configs.load(str(trained / "config.json"))
+    run = Workdir(trained)
+    one, other, mean = (
+        flat(load_generator(experiment, run, *options)[1].params[0]) for options in ((9,), (12,), (None, (), 2))
+    )
+    for path, value in mean.items():
+        np.testing.assert_array_equal(value, (one[path] + other[path]) / 2, err_msg=path)
+    assert not np.array_equal(one["embedding.embedding"], other["embedding.embedding"])
+    scores = document(capsys, "evaluate", "--workdir", trained, "--average", "2")
+    assert (scores["step"], scores["average"]) == (12, 2)
+    assert (trained / "evaluations" / "12-average-2" / "scores.json").is_file()
+    options = ("generate", "--workdir", trained, PROMPTS[0], "--average")
+    said = refused(capsys, *options, "3")
+    assert said.startswith("--average 3: ")
+    assert "has 2 of the latest checkpoints up to step 12; a run keeps config.train.keep=2 of them" in said
+    assert "--average 0: " in refused(capsys, *options, "0")

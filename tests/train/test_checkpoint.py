@@ -13,7 +13,7 @@ from tiny import VOCABULARY, assert_same, batch, experiment, on_device, one_devi
 from t2c_jax import mesh as meshes
 from t2c_jax.config import to_dict
 from t2c_jax.errors import UserError
-from t2c_jax.train.checkpoint import DAMAGED, Checkpoints, flat, from_nested, to_nested
+from t2c_jax.train.checkpoint import DAMAGED, Checkpoints, Ranking, flat, from_nested, to_nested
 from t2c_jax.train.step import Compiled
 
 # What TensorStore fails to read or write calls back into an event loop that Orbax has closed by then.
@@ -83,6 +83,21 @@ def test_the_best_and_the_latest_are_kept(compiled, checkpoints):
         assert manager.steps() == [2, 5, 6]
         assert manager.best() == 2
     assert (checkpoints.loss(2), checkpoints.loss(5)) == (1.0, None)
+
+
+def test_the_best_is_by_what_checkpoints_are_ranked_by(compiled, tmp_path):
+    """Costs against the losses; one ranked by something else is never the best; of equals it is the latest."""
+    checkpoints = Checkpoints(tmp_path / "checkpoints", ABOUT, keep=1, ranked_by="bleu")
+    state = compiled.init()
+    checkpoints.save(1, state, 0.1)
+    for step, loss, cost in ((2, 1.0, -7.0), (3, 2.0, -9.0), (4, 3.0, -9.0), (5, 0.5, -8.0), (6, 4.0, -1.0)):
+        checkpoints.save(step, state, loss, ranking=Ranking("bleu", cost), waited={"since": step})
+    checkpoints.wait()
+    for manager in (checkpoints, Checkpoints(tmp_path / "checkpoints", ABOUT, read_only=True)):
+        assert manager.steps() == [4, 6]
+        assert manager.best() == 4
+        assert (manager.loss(4), manager.waited(6)) == (3.0, {"since": 6})
+    checkpoints.close()
 
 
 def test_without_a_measurement_the_latest_is_the_best(compiled, checkpoints):

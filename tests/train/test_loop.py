@@ -13,7 +13,7 @@ from tiny import experiment
 
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers
-from t2c_jax.train.loop import Meter, open_data
+from t2c_jax.train.loop import Meter, flattened, open_data
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
@@ -179,7 +179,7 @@ def test_rare_targets_weigh_more_in_training_alone(tmp_path, monkeypatch):
     # float32
     assert found[3, 4, 4, 1, 0] == pytest.approx([1, rare, rare, 1, 0], rel=1e-6)
     assert found[3, 5, 1, 0, 0] == pytest.approx([1, rare, 1, 0, 0], rel=1e-6)
-    targets, weights = rows_of(data.dev.batch(0))
+    targets, weights = rows_of(data.dev[""].batch(0))
     assert (targets[0], weights[0]) == ([4, 3, 6, 1, 0], [1, 1, 1, 1, 0])
 
 
@@ -188,13 +188,34 @@ def rows_of(batch):
 
 
 def test_the_meter_divides_sums_once():
-    meter = Meter([{"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "source_tokens": 5.0, **NORMS}])
-    meter.add(
-        {"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "source_tokens": 5.0, "target_tokens": 8.0, **NORMS}
-    )
+    first = {"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "denominator": 4.0, "source_tokens": 5.0}
+    second = {"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "denominator": 16.0, "source_tokens": 5.0}
+    meter = Meter([{**first, "target_tokens": 2.0, **NORMS}])
+    meter.add({**second, "target_tokens": 8.0, **NORMS})
     values = meter.take()
-    assert (values["loss"], values["nll"], values["accuracy"]) == (1.0, 0.5, 0.2)
+    assert (values["loss"], values["nll"], values["accuracy"]) == (0.5, 0.5, 0.2)
     assert meter.take() == {}
+
+
+def test_the_meter_tells_tasks_and_heads_apart():
+    sums = {
+        "loss": 1.0,
+        "nll": 6.0,
+        "correct": 0.0,
+        "weight": 4.0,
+        "denominator": 4.0,
+        "target_tokens": 4.0,
+        "source_tokens": 4.0,
+    }
+    by_task = flattened({"task_nll": np.array([4.0, 2.0, 0.0]), "task_weight": np.array([1.0, 4.0, 0.0])}, "abc")
+    head = {"tagging_nll": 3.0, "tagging_correct": 4.0, "tagging_weight": 6.0}
+    meter = Meter()
+    for _ in range(2):
+        meter.add({**sums, **by_task, **head, **NORMS})
+    values = meter.take()
+    assert (values["nll/a"], values["nll/b"]) == (4.0, 0.5)
+    assert "nll/c" not in values  # it had no rows
+    assert (values["tagging_nll"], values["tagging_accuracy"]) == (0.5, pytest.approx(2 / 3))
 
 
 NORMS = {"gradient_norm": 1.0, "update_norm": 1.0, "learning_rate": 1.0}

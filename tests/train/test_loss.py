@@ -84,6 +84,8 @@ def test_sums_are_their_formulas():
         "nll_squared": (nll**2 * w).sum(),
         "correct": ((logits.argmax(-1) == targets) * w).sum(),
         "weight": w.sum(),
+        "nll_B": (nll * w).sum(-1),
+        "weight_B": w.sum(-1),
     }
     assert found.keys() == expected.keys()
     for name, value in expected.items():

@@ -115,7 +115,7 @@ def keys_of(config, step=0):
     def loss_sums(definition, params, batch, key, config, *, training):
         jax.debug.callback(lambda data: seen.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key))
         total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
-        return {"loss": total, "weight": jnp.ones(())}
+        return {"loss": total, "denominator": jnp.ones(())}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "loss_sums", loss_sums)

@@ -1,0 +1,114 @@
+"""When a run stops: by which score, after how many measurements, and at the same step though it was killed."""
+
+import json
+import math
+import shutil
+
+import pytest
+from small_run import main, prepared, records  # noqa: F401
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+from t2c_jax import config as configs
+from t2c_jax import verbs
+from t2c_jax.decode.load import load_generator
+from t2c_jax.errors import UserError
+from t2c_jax.train.loop import Decoded, train
+from t2c_jax.train.patience import Patience
+from t2c_jax.workdir import Workdir
+
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+def test_patience_counts_measurements_since_the_best():
+    patience = Patience(2, "bleu", {})
+    assert patience.stored() == {}
+    out = []
+    for cost in (-3.0, -5.0, -5.0, -4.0):  # an equal one is no new best
+        patience.add(cost)
+        out.append(patience.out)
+    assert out == [False, False, False, True]
+    assert patience.stored() == {"by": "bleu", "best": -5.0, "since": 2}
+
+
+def test_patience_goes_on_where_it_was_left_unless_the_metric_is_another():
+    stored = {"by": "bleu", "best": -5.0, "since": 2}
+    assert Patience(2, "bleu", stored).out
+    assert not Patience(3, "bleu", stored).out
+    never = Patience(0, "bleu", stored)
+    never.add(0.0)
+    assert not never.out
+    assert Patience(2, "loss", stored).stored() == {}
+    better = Patience(3, "bleu", stored)
+    better.add(-6.0)
+    assert better.stored() == {"by": "bleu", "best": -6.0, "since": 0}
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.stop_metric=blue", "stop_metric='blue' must be loss or one of .*did you mean 'bleu'"),
+        ("train.stop_examples=0", "config.train.stop_examples must be at least 1"),
+        ("train.patience=-1", "config.train.patience must be at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(override, message, prepared):  # noqa: F811
+    _, workdir = prepared
+    with pytest.raises(UserError, match=message):
+        configs.load(str(workdir / "config.json"), [override])
+    with pytest.raises(UserError, match=r"patience counts measurements: set config.train.eval_every"):
+        configs.load(str(workdir / "config.json"), ["train.patience=1", "train.eval_every=0"])
+
+
+QUICK = ("optimizer.schedule=constant", "train.ema_decay=0", "train.steps=20", "train.log_every=5", "train.keep=20")
+RHYTHM = ("train.eval_every=2", "train.save_every=3", "train.stop_metric=exact_match", "train.patience=2")
+
+
+def scored(scores):
+    """Stands in for decoding: the k-th measurement's score."""
+    left = iter(scores)
+    return lambda _: Decoded((), next(left), lower_is_better=False, examples=7)
+
+
+def outcome(workdir, scores, *more):
+    options = (*QUICK, *RHYTHM, *more)
+    experiment = configs.load(str(workdir / "config.json"), options)
+    return train(experiment, Workdir(workdir), scored(scores))
+
+
+def test_a_run_stops_when_patience_is_out_and_a_disturbed_one_at_the_same_step(prepared, tmp_path):  # noqa: F811
+    """Measured at steps 2, 4, 6, ...: 20, 50, 50, 40 stops at 8, whatever the loss does; the best is of step 4."""
+    _, undisturbed = prepared
+    disturbed = shutil.copytree(undisturbed, tmp_path / "disturbed")
+    found = outcome(undisturbed, [20.0, 50.0, 50.0, 40.0])
+    assert (found.steps, found.out_of_patience, found.stopped_by) == (8, True, None)
+    # Saved at steps 3, 6 and the last: killed after step 7, it goes on from step 6 and has waited for one already.
+    assert outcome(disturbed, [20.0, 50.0, 50.0, 0.0], "train.steps=7", "train.patience=9").steps == 7
+    shutil.rmtree(disturbed / "checkpoints" / "7")
+    again = outcome(disturbed, [40.0])
+    assert (again.steps, again.out_of_patience) == (8, True)
+    assert records(disturbed) == records(undisturbed)
+    decoded = [(line["step"], line["exact_match"]) for line in records(undisturbed) if line["kind"] == "dev_decoded"]
+    assert decoded == [(2, 20.0), (4, 50.0), (6, 50.0), (8, 40.0)]
+    assert outcome(undisturbed, []).steps == 8, "it does not go on by being started again"
+
+
+def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  # noqa: F811
+    """Through the verb: the score of greedy answers is logged, ranks the checkpoints, and is what evaluate takes."""
+    _, workdir = prepared
+    options = ("train.steps=4", "train.eval_every=2", "train.save_every=2", "train.stop_metric=chrf")
+    options += ("train.stop_examples=5", "train.samples=1", "decode.max_tokens=8", "train.log_every=2")
+    assert main("train", "--workdir", workdir, "--json", *(f"--config.{option}" for option in options)) == 0
+    assert json.loads(capsys.readouterr().out)["out_of_patience"] is False
+    lines = {line["step"]: line for line in records(workdir) if line["kind"] == "dev_decoded"}
+    assert lines.keys() == {2, 4}
+    assert all(line["examples"] == 5 and 0 <= line["chrf"] <= 100 for line in lines.values())
+    events = EventAccumulator(str(workdir / "tb"))
+    events.Reload()
+    assert "dev_decoded/chrf" in events.Tags()["scalars"]
+    assert "samples/0" in events.Tags()["tensors"]
+    best = max(lines, key=lambda step: (lines[step]["chrf"], step))
+    experiment = configs.load(str(workdir / "config.json"))
+    members, generator = load_generator(experiment, Workdir(workdir))
+    assert members == [str(best)]
+    decoded = verbs._decoder(experiment, Workdir(workdir))(generator.params[0])
+    assert math.isclose(decoded.score, lines[best]["chrf"], rel_tol=1e-12)  # as written: all digits of it
