@@ -27,6 +27,7 @@ VERBS = {
     "train": "tokens to checkpoints; goes on from the last one",
     "evaluate": "scores of a checkpoint on held-out pairs",
     "generate": "answers to prompts from the command line, a file or standard input",
+    "embed": "unit vectors of texts or code, for search; of runs with an embedding head",
     "inspect": "the parameters of the model that a config describes, and a workdir's checkpoints",
     "import": "a Hugging Face model directory to a workdir to generate with or to start from",
     "export": "a checkpoint as a Hugging Face or CTranslate2 model directory, proven to be the same model",
@@ -80,7 +81,7 @@ def _parser() -> argparse.ArgumentParser:
         alone = name == "inspect"  # a config says enough
         verb.add_argument("--workdir", metavar="DIR", required=not alone, help="everything of one run lies here")
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
-        if name in ("evaluate", "generate", "export"):
+        if name in ("evaluate", "generate", "embed", "export"):
             verb.add_argument("--step", type=int, metavar="N", help="checkpoint to use instead of the best")
         if name in ("evaluate", "generate"):
             verb.add_argument(
@@ -98,11 +99,14 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="N",
                 help="mean of the parameters of the latest N checkpoints, up to --step",
             )
-        if name == "generate":
+        if name in ("generate", "embed"):
             verb.add_argument(
                 "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is stdin"
             )
             verb.add_argument("text", nargs="*", help="prompts")
+        if name == "embed":
+            verb.add_argument("--of", choices=("text", "code"), default="text", help="what to read in a .jsonl")
+            verb.add_argument("--output", metavar="FILE.npy", help="write the vectors there: an array, a row each")
         if name == "export":
             verb.add_argument("--to", choices=("huggingface", "ctranslate2"), required=True, help="the format")
             verb.add_argument(
@@ -162,6 +166,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     experiment = _experiment(parsed, workdir, overrides)
     if parsed.verb == "generate":
         return _generate(parsed, experiment, workdir)
+    if parsed.verb == "embed":
+        return _embed(parsed, experiment, workdir)
     if parsed.verb == "export":
         return _export(parsed, experiment, workdir)
 
@@ -248,6 +254,27 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
     return 0
 
 
+def _embed(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
+    import numpy as np
+
+    from t2c_jax import verbs
+
+    sources = _prompts(parsed, parsed.of)
+    vectors = verbs.embed(experiment, workdir, sources, parsed.step)
+    if parsed.output is not None:
+        from t2c_jax.workdir import disk_errors
+
+        with disk_errors(Path(parsed.output)), open(parsed.output, "wb") as file:
+            np.save(file, vectors)
+    rows = [{parsed.of: source, "vector": vector} for source, vector in zip(sources, vectors.tolist(), strict=True)]
+    if parsed.json:
+        print(json.dumps(rows, ensure_ascii=False))
+    elif parsed.output is None:
+        for row in rows:
+            print(json.dumps(row, ensure_ascii=False))
+    return 0
+
+
 def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
     from t2c_jax import verbs
 
@@ -264,7 +291,7 @@ def _prompts(parsed: argparse.Namespace, key: str) -> list[str]:
     if parsed.text:
         return parsed.text
     if parsed.input is None and sys.stdin.isatty():
-        raise UserError('no prompt; write t2c generate --workdir DIR "what the code should do", or --input FILE')
+        raise UserError(f'no prompt; write t2c {parsed.verb} --workdir DIR "what the code should do", or --input FILE')
     source = parsed.input or "-"
     if source == "-":
         lines = sys.stdin.read().splitlines()

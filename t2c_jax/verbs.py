@@ -18,6 +18,8 @@ from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from t2c_jax.train.loop import Decode
 
 Result = dict[str, Any]
@@ -111,7 +113,12 @@ def evaluate(
         def build(directory: Path) -> Result:
             candidates = [answer.candidates for answer in answers]
             train_pairs = _posed(experiment, workdir, "train")
-            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed)
+            embed = None
+            if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
+                from t2c_jax.decode.embed import Embedder
+
+                embed = Embedder(experiment, workdir, step).embed
+            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
             counts = {
                 "step": step,
                 "members": members,
@@ -165,6 +172,15 @@ def generate(
         {asked: text, answered: answer.best, "score": answer.score, "finished": answer.finished}
         for text, answer in zip(texts, answers, strict=True)
     ]
+
+
+def embed(experiment: Experiment, workdir: Workdir, sources: Sequence[str], step: int | None = None) -> np.ndarray:
+    """(sources, width) float32 unit vectors of texts or code, by a checkpoint, the best one by default."""
+    from t2c_jax.decode.embed import Embedder
+
+    embedder = Embedder(experiment, workdir, step)
+    with console.progress("embed", len(sources), "sources") as bar:
+        return embedder.embed(sources, bar.advance)
 
 
 def import_model(source: Path, workdir: Workdir) -> Result:

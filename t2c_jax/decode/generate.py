@@ -76,6 +76,7 @@ class Generator:
           mesh: what the parameters lie on.
           bonus_V: added to each token's log-probability.
         """
+        self.members = list(members)
         self.params = [member.params for member in members]
         self.inputs, self.tokenizer, self.decode, self.mesh = inputs, tokenizer, decode, mesh
         search = _search_function([member.definition for member in members], tokenizer, decode, bonus_V)

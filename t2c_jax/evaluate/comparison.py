@@ -110,18 +110,19 @@ def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
 
 
 def score_table(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of the table that people see: each metric, model beside retrieval."""
+    """Columns and rows of the table that people see: each metric, model beside retrieval, by vectors too if it is."""
+    systems = [name for name in ("model", "retrieval", "embedding_retrieval") if name in scores]
     rows: list[tuple[str, ...]] = [
         (
             metric.title,
-            format_score(scores["model"][metric.name]),
-            format_score(scores["retrieval"][metric.name]),
+            *(format_score(scores[system][metric.name]) for system in systems),
             scores["verdict"][metric.name],
         )
         for metric in metrics
     ]
     unit = ", %" if all(metric.percent for metric in metrics) else ""
-    return (f"score{unit}", "model", "retrieval", "model against retrieval"), rows
+    titles = {"embedding_retrieval": "by vectors"}
+    return (f"score{unit}", *(titles.get(name, name) for name in systems), "model against retrieval"), rows
 
 
 def format_score(score: Mapping[str, float | None]) -> str:

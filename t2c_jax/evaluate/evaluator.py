@@ -7,7 +7,7 @@ import heapq
 import json
 import math
 import platform
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,13 +19,14 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import compare, summary
 from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
 from t2c_jax.evaluate.report import write_report
-from t2c_jax.evaluate.retrieval import retrieve
+from t2c_jax.evaluate.retrieval import retrieve, retrieve_by_vectors
 from t2c_jax.workdir import write_json
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
 
 LENGTH_GROUPS = 4
+EMBEDDED = 10_000  # training pairs that the baseline by vectors may copy from: embedding them takes a while
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,7 @@ def evaluate_predictions(
     train_pairs: Iterable[Pair],
     config: EvaluateConfig,
     seed: int,
+    embed: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> Evaluation:
     """Scores predictions, and the retrieval baseline beside them, against the pairs' code.
 
@@ -82,6 +84,8 @@ def evaluate_predictions(
       train_pairs: what the baseline may copy from.
       config: names the metrics and says how many bootstrap resamples; its split is noted.
       seed: of the bootstrap.
+      embed: the run's own vectors of texts and code, where it learnt them: a second baseline answers with the code that
+        is nearest to the text, of ``EMBEDDED`` training pairs at most, under ``embedding_retrieval``.
 
     Returns:
       Scores as ``comparison.compare`` gives them, over all pairs and, under ``by_length`` and ``by_kind``, over
@@ -108,6 +112,13 @@ def evaluate_predictions(
         return compare(metrics, ours, copying, config.bootstrap_samples, seed)
 
     overall = scores_of(np.arange(len(pairs)))
+    if embed is not None:
+        shown = select_pairs(train, EMBEDDED)
+        codes, texts = embed([pair.code for pair in shown]), embed([pair.text for pair in pairs])
+        nearest = retrieve_by_vectors(shown, codes, texts, ranked)
+        second = {metric.name: metric.statistics(pairs, nearest) for metric in metrics}
+        beside = compare(metrics, model, second, config.bootstrap_samples, seed)
+        overall["embedding_retrieval"] = {**beside["retrieval"], "train_pairs": len(shown)}
     reference_parses = [parses_as_python(pair.code) for pair in pairs if pair.language == "python"]
     scores = {
         "split": config.split,

@@ -80,6 +80,24 @@ def retrieve(train_pairs: Iterable[Pair], texts: Sequence[str], count: int = 1) 
     return nearest
 
 
+def retrieve_by_vectors(
+    train_pairs: Sequence[Pair], code_vectors: np.ndarray, text_vectors: np.ndarray, count: int = 1
+) -> list[tuple[str, ...]]:
+    """For each text the ``count`` distinct codes whose vectors are nearest to its own, nearest first.
+
+    Args:
+      train_pairs: what may be copied; among equals the first one wins.
+      code_vectors: (train pairs, width) unit vectors of their codes.
+      text_vectors: (texts, width) unit vectors.
+    """
+    found = []
+    rows = max(1, _BLOCK_CELLS // len(train_pairs))
+    for start in range(0, len(text_vectors), rows):
+        similarity = text_vectors[start : start + rows] @ code_vectors.T
+        found += [_nearest_codes(train_pairs, row, count) for row in similarity]
+    return found
+
+
 def _nearest_codes(train: Sequence[Pair], similarity: np.ndarray, count: int) -> tuple[str, ...]:
     found: dict[str, None] = {}
     for column in np.argsort(-similarity, kind="stable"):  # among equals the smallest id

@@ -1,0 +1,127 @@
+"""Pre-training on a mixture of every task, and fine-tuning from it, through the verbs as a user would."""
+
+import json
+
+import numpy as np
+import pytest
+from small_run import CONFIG, main, write_corpus
+
+from t2c_jax import config as configs
+from t2c_jax.config import OBJECTIVES
+from t2c_jax.errors import UserError
+
+TASKS = """
+    config.corpus.code_only = ("function",)
+    config.tokenizer.split_spaces = True
+    config.data.pairs_in_row = 2
+    config.data.tasks = {tasks!r}
+    config.data.prefix = "G"
+    config.data.encoder_length = 96
+    config.model.encoder_heads = ("tagging", "embedding")
+    config.model.embedding_width = 8
+    config.train.eval_batches = 8
+    return config
+"""
+FINETUNE = """
+    config.inherit = True
+    config.model.copy = True
+    config.model.width = 64
+    return config
+"""
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory):
+    """A directory with a pre-trained workdir and the config to fine-tune it."""
+    base = tmp_path_factory.mktemp("pretraining")
+    corpus = base / "corpus.jsonl"
+    write_corpus(corpus, 100)
+    lines = corpus.read_text().splitlines()
+    for n in range(3, 100, 7):  # train lines, and some that are held out
+        pair = json.loads(lines[n])
+        lines[n] = json.dumps({"text": "", "code": pair["code"], "language": "python", "split": pair["split"]})
+    lines = [json.dumps({**json.loads(line), "language": "python"}) for line in lines]
+    corpus.write_text("\n".join(lines) + "\n")
+    tasks = {name: {"objective": name, "prefix": name[0]} for name in OBJECTIVES}
+    text = CONFIG.format(corpus=str(corpus))
+    (base / "pretrain.py").write_text(text.replace("    return config\n", TASKS.format(tasks=tasks)))
+    (base / "finetune.py").write_text(text.replace("    return config\n", FINETUNE))
+    assert main("run", "--config", base / "pretrain.py", "--workdir", base / "pre") == 0
+    return base
+
+
+def lines_of(workdir, kind):
+    lines = (workdir / "metrics.jsonl").read_text().splitlines()
+    return [line for line in map(json.loads, lines) if line["kind"] == kind]
+
+
+def test_metrics_are_by_task(runs):
+    seen = lines_of(runs / "pre", "train")[-1].keys()
+    writes = set(OBJECTIVES) - {"identifier_tagging", "contrastive"}
+    assert {name for name in seen if name.startswith("nll/")} == {f"nll/{name}" for name in writes}
+    assert {"tagging_nll", "tagging_accuracy", "contrastive_nll", "contrastive_accuracy"} <= seen
+    dev = lines_of(runs / "pre", "dev")[-1]
+    assert {f"nll/{name}" for name in writes} <= dev.keys()
+    mean = np.mean([dev[f"nll/{name}"] for name in writes])  # all have the same weight
+    assert dev["nll"] == pytest.approx(mean, rel=1e-5)
+
+
+def test_vectors_are_written_and_are_the_second_baseline(runs, capsys):
+    pre = runs / "pre"
+    assert main("embed", "--workdir", pre, "--output", runs / "v.npy", "the first list", "another") == 0
+    vectors = np.load(runs / "v.npy")
+    assert vectors.shape == (2, 8)
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, atol=1e-5)
+    capsys.readouterr()
+    assert main("embed", "--workdir", pre, "--json", "another") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    np.testing.assert_allclose(row["vector"], vectors[1], atol=1e-5)  # another batch, another order of sums
+    (scores,) = (pre / "evaluations").glob("*/scores.json")
+    found = json.loads(scores.read_text())["embedding_retrieval"]
+    assert found["train_pairs"] == sum(1 for n in range(100) if n % 10 < 8 and n % 7 != 3)
+    assert found["bleu"]["value"] > 0
+
+
+def test_fine_tuning_takes_shape_prefix_and_parameters(runs, capsys):
+    origin, workdir = f"--config.init_from={runs / 'pre'}", runs / "fine"
+    assert main("run", "--config", runs / "finetune.py", "--workdir", workdir, origin) == 0
+    said = " ".join(capsys.readouterr().err.split())
+    assert "left" in said  # heads that it has no use for
+    made = json.loads((workdir / "config.json").read_text())
+    assert (made["model"]["width"], made["model"]["copy"], made["data"]["prefix"]) == (16, True, "G")
+    assert made["model"]["encoder_heads"] == []
+    assert lines_of(workdir, "dev")[0]["nll"] < lines_of(runs / "pre", "dev")[0]["nll/text_to_code"]
+
+
+def test_what_came_before_is_replayed_and_told_apart(runs):
+    workdir = runs / "replay"
+    options = (
+        f"--config.init_from={runs / 'pre'}",
+        "--config.data.tasks.mine.objective=text_to_code",
+        "--config.data.tasks.before.objective=span_corruption",
+        f"--config.data.tasks.before.workdir={runs / 'pre'}",
+        "--config.data.tasks.before.weight=0.5",
+        "--config.lora.rank=2",
+        "--config.model.copy=False",
+    )
+    assert main("run", "--config", runs / "finetune.py", "--workdir", workdir, *options) == 0
+    dev = lines_of(workdir, "dev")[-1]
+    assert dev["nll"] == dev["nll/mine"] != dev["nll/before"]
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("data.tasks.a.objective=span_coruption", "did you mean 'span_corruption'"),
+        ("data.tasks.a.weight=0", "weight=0.0 must be above 0"),
+        ("data.tasks.a.wait=1", "did you mean 'weight'"),
+        ("data.tasks.a.objective=contrastive", "add 'embedding' to config.model.encoder_heads"),
+        ("data.tasks.a.workdir=elsewhere", "leave one to this run's own corpus"),
+        ("data.tasks.a=1", "is a section"),
+        ("data.tasks=1", "is a section"),
+        ("model.encoder_heads=taging", "did you mean 'tagging'"),
+    ],
+)
+def test_mistakes_in_tasks_get_one_line(runs, override, message):
+    with pytest.raises(UserError, match=message):
+        configs.load(str(runs / "finetune.py"), [f"init_from={runs / 'pre'}", override])
