@@ -16,6 +16,7 @@ COMMANDS = {
     "recurrent.py": ("torch",),
     "decode.py": ("torch", "transformers", "ctranslate2"),
     "lora.py": (),
+    "objectives.py": (),
     "pipeline.py": (),
     "import_model.py": (),
 }
