@@ -1,12 +1,12 @@
 """Pre-training on code, documented or not: CodeT5's objectives (Wang et al. 2021, section 3.2) and CodeT5+'s (2023).
 
 t2c run --config configs/pretrain.py:cpu --workdir runs/pretrained
-t2c run --config configs/pretrain.py:base --workdir gs://BUCKET/pretrained --config.corpus.sources=/data/repositories
+t2c run --config configs/pretrain.py:base --workdir runs/base --config.corpus.sources=/data/repositories
 
 ``cpu`` has 12 million parameters, for an evening on two cores and the code that lies on any machine: the standard
-library's and the installed packages'. ``small`` (60M), ``base`` (220M) and ``large`` (770M) have CodeT5's shapes, for
-accelerators and for sources of your own. Name the sets that you are going to score under config.corpus.held_out: what
-shares a line with them is left out, and counted in the corpus's card.
+library's and the installed packages'. ``small`` (61M), ``base`` (223M) and ``large`` (750M) are about CodeT5's sizes,
+for accelerators and for sources of your own. Name the sets that you are going to score under config.corpus.held_out:
+what shares a line with them is left out, and counted in the corpus's card.
 
 The mixture: spans of code to restore, identifiers to name, and pairs in both directions. The other tasks are a line
 each, for instance --config.data.tasks.middle.objective=fill_in_the_middle.
@@ -18,12 +18,13 @@ from ml_collections import ConfigDict
 
 from t2c_jax import config as schema
 
-# width, layers, heads, head width, feed-forward, rows of a batch: the last ones are T5's (Raffel et al. 2020, 3.7).
+# Width, layers on each side, heads, their width, feed-forward, rows of a batch. A gated feed-forward has three kernels
+# where CodeT5's has two, so it is narrower here for as many parameters (as in T5 v1.1).
 SHAPES = {
     "cpu": (256, 4, 8, 32, 1024, 16),
-    "small": (512, 6, 8, 64, 2048, 512),
-    "base": (768, 12, 12, 64, 3072, 512),
-    "large": (1024, 24, 16, 64, 4096, 512),
+    "small": (512, 6, 8, 64, 1408, 512),
+    "base": (768, 12, 12, 64, 2048, 512),
+    "large": (1024, 24, 16, 64, 2816, 512),
 }
 TASKS = {
     "spans": {"objective": "span_corruption", "weight": 1.0, "prefix": "Restore: "},
