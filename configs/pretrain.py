@@ -8,8 +8,9 @@ library's and the installed packages'. ``small`` (61M), ``base`` (223M) and ``la
 for accelerators and for sources of your own. Name the sets that you are going to score under config.corpus.held_out:
 what shares a line with them is left out, and counted in the corpus's card.
 
-The mixture: spans of code to restore, identifiers to name, and pairs in both directions. The other tasks are a line
-each, for instance --config.data.tasks.middle.objective=fill_in_the_middle.
+The mixture: spans of code to restore, identifiers to name, and pairs in both directions. An argument such as
+``cpu-spans+tags`` chooses others of the tasks below, to see what each is worth; one more is a line, for instance
+--config.data.tasks.middle.objective=fill_in_the_middle.
 """
 
 import sysconfig
@@ -31,15 +32,21 @@ TASKS = {
     "identifiers": {"objective": "masked_identifiers", "weight": 1.0, "prefix": "Name: "},
     "generate": {"objective": "text_to_code", "weight": 2.0, "prefix": "Generate: "},
     "describe": {"objective": "code_to_text", "weight": 1.0, "prefix": "Describe: "},
+    "tags": {"objective": "identifier_tagging", "weight": 1.0, "prefix": "Tag: "},
+    "match": {"objective": "contrastive", "weight": 1.0, "prefix": "Match: "},
 }
+MIXTURE = ("spans", "identifiers", "generate", "describe")
+HEADS = {"tags": "tagging", "match": "embedding"}
 
 
 def get_config(argument: str = "cpu") -> ConfigDict:
-    """``cpu``, ``small``, ``base`` or ``large``."""
-    if argument not in SHAPES:
-        raise ValueError(f"configs/pretrain.py:{argument}: write {', '.join(SHAPES)}")
-    width, layers, heads, head_width, feed_forward, batch_size = SHAPES[argument]
-    on_cpu = argument == "cpu"
+    """``cpu``, ``small``, ``base`` or ``large``; after a hyphen the tasks, joined by plus signs."""
+    size, _, chosen = argument.partition("-")
+    tasks = chosen.split("+") if chosen else MIXTURE
+    if size not in SHAPES or not set(tasks) <= TASKS.keys():
+        raise ValueError(f"{argument}: write one of {', '.join(SHAPES)}, or SIZE-TASK+TASK of {', '.join(TASKS)}")
+    width, layers, heads, head_width, feed_forward, batch_size = SHAPES[size]
+    on_cpu = size == "cpu"
     config = schema.default()
     config.corpus.sources = ("python:stdlib", sysconfig.get_paths()["purelib"])
     config.corpus.code_only = ("function", "method")
@@ -47,9 +54,8 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.tokenizer.vocab_size = 8192 if on_cpu else 32_000
     config.tokenizer.split_spaces = True  # an identifier is the same pieces wherever it stands, so that it can be named
 
-    config.data.tasks = ConfigDict(
-        {name: {**schema.to_dict(schema.TaskConfig()), **task} for name, task in TASKS.items()}
-    )
+    config.data.tasks = ConfigDict({name: {**schema.to_dict(schema.TaskConfig()), **TASKS[name]} for name in tasks})
+    config.model.encoder_heads = tuple(HEADS[name] for name in tasks if name in HEADS)
     config.data.prefix = TASKS["generate"]["prefix"]
     config.data.encoder_length = 256 if on_cpu else 512
     config.data.decoder_length = 256 if on_cpu else 512
@@ -65,7 +71,7 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.model.dropout = 0.0  # no example is seen often enough to be learnt by heart
     if not on_cpu:
         config.model.dtype = "bfloat16"
-        config.model.remat = "dots" if argument == "large" else "none"
+        config.model.remat = "dots" if size == "large" else "none"
 
     config.optimizer.schedule = "cosine"
     config.optimizer.learning_rate = 1e-3 if on_cpu else 3e-4

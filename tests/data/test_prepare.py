@@ -5,8 +5,9 @@ from dataclasses import dataclass
 import numpy as np
 import pytest
 
-from t2c_jax.config import DataConfig, Experiment, TokenizerConfig
+from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
 from t2c_jax.data import prepare
+from t2c_jax.data.objectives import masked_identifiers, occurrences
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.errors import UserError
@@ -18,6 +19,7 @@ class Pair:
     id: str
     text: str
     code: str
+    language: str = "python"
 
 
 SPLITS = {
@@ -115,3 +117,37 @@ def test_inverse_frequency_counts_targets_not_tokens(direction):
     assert found.dtype == np.float32
     # 0 for ids in no target: specials and sentinels should not come out as the rarest words of all.
     np.testing.assert_allclose(found, [0, 0, 0, 0, np.log(2), np.log(4), 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("split_spaces", [True, False])
+def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces):
+    """Each occurrence's tokens spell its name; without a piece of its own, the space before it comes along."""
+    code = "async def größe(x, *, key=None):\n    return [f'{x!r} {key}' for y in x if y != 'y']  # x\n"
+    names = ["größe", "x", "key", "x", "key", "y", "x", "y"]
+    pairs = [Pair(str(n), "", f"{code}\n\n{n}") for n in range(400)] + [Pair("sh", "", "echo x", "shell")]
+    splits = {"train": pairs, "dev": [], "test": []}
+    workdir = Workdir(tmp_path)
+    workdir.corpus.mkdir()
+    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
+    settings = TokenizerConfig(vocab_size=420, sentinels=10, split_spaces=split_spaces)
+    build_tokenizer(Experiment(tokenizer=settings), workdir, splits.__getitem__)
+    data = DataConfig(tasks={"tags": TaskConfig("identifier_tagging")})
+    assert prepare.build_tokens(data, workdir, splits.__getitem__).ran
+    assert prepare.build_tokens(DataConfig(), workdir, splits.__getitem__).ran  # which want none
+    with pytest.raises(UserError, match="no identifiers"):
+        Tokens.open(workdir.tokens, "train").identifiers(0)
+    assert prepare.build_tokens(data, workdir, splits.__getitem__).ran
+
+    tokens, tokenizer = Tokens.open(workdir.tokens, "train"), Tokenizers.load(workdir.tokenizer).code
+    ids, codes = tokens.code(0), tokens.identifiers(0)
+    begins, ends, numbers = occurrences(codes)
+    spelt = [tokenizer.decode(ids[begin:end].tolist()) for begin, end in zip(begins, ends, strict=True)]
+    assert [text.removeprefix(" ") for text in spelt] == names
+    assert numbers.tolist() == [names.index(name) - (names.index(name) > 2) * 2 for name in names]
+    assert tokens.identifiers(400).tolist() == [0] * len(tokens.code(400))  # no lexer of that language
+    if split_spaces:
+        assert spelt == names
+        example = masked_identifiers(ids, codes, tokenizer.sentinels, room=100)
+        said = {token: number for number, token in enumerate(tokenizer.sentinels)}
+        kept = [token for token in example.sources[0].tolist() if token in said]
+        assert [("größe", "x", "key", "y")[said[token]] for token in kept] == names

@@ -1,12 +1,13 @@
 import math
 import random
 
+import numpy as np
 import pytest
 from evaluate_examples import pair
 
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate import retrieval
-from t2c_jax.evaluate.retrieval import retrieve, terms
+from t2c_jax.evaluate.retrieval import retrieve, retrieve_by_vectors, terms
 
 WORDS = ("read", "write", "file", "json", "csv", "parse", "sum", "list", "string", "date", "tree", "node", "path")
 
@@ -97,3 +98,11 @@ def test_the_nearest_distinct_codes():
     (few,) = retrieve(train[:2], ["sum of a list"], 3)
     assert few.codes == ("sum(x)",)
     assert retrieve(train, ["sum of a list"])[0].codes == ("sum(x)",)
+
+
+def test_the_nearest_vectors_win_and_codes_come_once():
+    train = [pair("a", "", "one()"), pair("b", "", "two()"), pair("c", "", "one()"), pair("d", "", "three()")]
+    codes = np.array([[1.0, 0.0], [0.0, 1.0], [0.8, 0.6], [0.6, 0.8]])
+    texts = np.array([[1.0, 0.0], [0.0, 1.0]])
+    assert retrieve_by_vectors(train, codes, texts) == [("one()",), ("two()",)]
+    assert retrieve_by_vectors(train, codes, texts, 3) == [("one()", "three()", "two()"), ("two()", "three()", "one()")]
