@@ -294,11 +294,11 @@ def test_only_pairs_with_a_text_are_asked_answered_and_retrieved(monkeypatch, di
     want = ("text", "code") if direction == "text_to_code" else ("code", "text")
     assert [(found.text, found.code) for found in verbs._posed(experiment, workdir, "train")] == [want]
     assert len(list(verbs._posed(experiment, workdir, "dev"))) == 1
-    assert verbs._sampler(experiment, workdir) is not None
+    assert verbs._decoder(experiment, workdir) is not None
     held["dev"] = held["dev"][:5]
-    assert verbs._sampler(experiment, workdir) is None
+    assert verbs._decoder(experiment, workdir) is None
     held["dev"] = [pair("dev text", "dev code", split="dev")]
-    assert verbs._sampler(Experiment(train=TrainConfig(samples=0)), workdir) is None
+    assert verbs._decoder(Experiment(train=TrainConfig(samples=0)), workdir) is None
 
 
 def test_mistakes(tmp_path):

