@@ -196,11 +196,21 @@ def make_train_step(
         new = {**state, "step": state["step"] + 1, name: whole, "opt_state": opt_state}
         if config.ema_decay:  # of what moves alone: an average of equal numbers is not always that number
             before = trained(state["ema"], experiment.optimizer)
-            averaged = optax.incremental_update(moved, before, 1 - config.ema_decay)
+            decay = average_decay(config.ema_decay, state["step"])
+            averaged = optax.incremental_update(moved, before, 1 - decay)
             new["ema"] = with_frozen(averaged, state["ema"], experiment.optimizer)
         return new, metrics
 
     return train_step
+
+
+def average_decay(most: float, step: jax.Array) -> jax.Array:
+    """min(most, (1 + t) / (10 + t)) at step t, from 0, of the moving average of the parameters.
+
+    Its reach grows with the run, as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``: with a decay of
+    0.998 from the start, a third of a run of 550 steps' average would be what the run started from.
+    """
+    return jnp.minimum(most, (1.0 + step) / (10.0 + step))
 
 
 def split_rows(batch: Batch, parts: int) -> dict[str, jax.Array]:

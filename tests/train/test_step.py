@@ -158,15 +158,15 @@ def test_evaluation_has_no_dropout_no_smoothing_and_no_z_loss():
 
 
 def test_the_average_follows_its_formula():
-    config = experiment(train={"ema_decay": 0.75})
+    config = experiment(train={"ema_decay": 0.175})
     compiled = Compiled(config, VOCABULARY, one_device())
     state, values = compiled.init(), on_device(batch())
     assert_same(state["ema"], state["params"])
     expected = jax.device_get(state["params"])
-    for _ in range(3):
+    for decay in (1 / 10, 0.175, 0.175):  # the second step's could be 2/11, the third's 3/12
         state, _ = compiled.train_step(state, values)
         params = jax.device_get(state["params"])
-        expected = jax.tree.map(lambda mean, new: 0.75 * mean + 0.25 * new, expected, params)
+        expected = jax.tree.map(lambda mean, new, decay=decay: decay * mean + (1 - decay) * new, expected, params)
     assert_close(state["ema"], expected, tolerance=1e-6)
     assert "ema" not in Compiled(experiment(), VOCABULARY, one_device()).abstract_state
 
