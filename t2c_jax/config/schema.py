@@ -315,7 +315,7 @@ class TrainConfig:
     contrastive_weight: float = knob(16.0, "Weight of a contrastive pair's cost: as that many target tokens.")
     z_loss: float = knob(1e-4, "Weight of log(Z)^2 (Chowdhery et al. 2022, section 5).")
     loss_chunk_tokens: int = knob(512, "Tokens whose logits exist at a time, per device.")
-    ema_decay: float = knob(0.0, "Decay of the parameters' average for evaluation, less in the first steps; 0 for none.")
+    ema_decay: float = knob(0.0, "Decay of the parameters' average for evaluation, less in the first steps; 0: none.")
     log_every: int = knob(10, "Steps between logged lines.")
     eval_every: int = knob(200, "Steps between measurements on dev pairs; 0 for the end only.")
     eval_batches: int = knob(16, "Batches of the dev split a measurement reads at most.")
