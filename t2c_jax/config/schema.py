@@ -30,6 +30,7 @@ METRICS: Mapping[str, str] = {
     "parses": "t2c_jax.evaluate.metrics.Parses",
     "python_match": "t2c_jax.evaluate.python_match.PythonMatch",
     "logic_match": "t2c_jax.evaluate.logic_match.LogicMatch",
+    "regex_match": "t2c_jax.evaluate.regex_match.RegexMatch",
     "conala_bleu": "t2c_jax.evaluate.conala_bleu.ConalaBleu4",
     "subtoken_f1": "t2c_jax.evaluate.subtoken_f1.SubtokenF1",
     "api_precision": "t2c_jax.evaluate.api_ranking.ApiPrecision",
