@@ -69,6 +69,7 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.model.feed_forward = feed_forward
     config.model.scan = not on_cpu
     config.model.dropout = 0.0  # no example is seen often enough to be learnt by heart
+    config.model.copy = on_cpu  # so small a model has not seen a name of many pieces often enough to spell it
     if not on_cpu:
         config.model.dtype = "bfloat16"
         config.model.remat = "dots" if size == "large" else "none"

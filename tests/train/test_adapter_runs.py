@@ -1,6 +1,7 @@
 """Runs of adapters: what moves, what a checkpoint holds, what it goes with, and who gets the merged model."""
 
 import json
+import math
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -116,10 +117,6 @@ def latest(workdir: Path):
     return jax.device_get(state)
 
 
-def size(directory: Path) -> int:
-    return sum(path.stat().st_size for path in directory.rglob("d/*"))
-
-
 def model(workdir: Path, step=None):
     return load_trained(configs.load(str(workdir / "config.json")), Workdir(workdir), step)
 
@@ -127,11 +124,12 @@ def model(workdir: Path, step=None):
 def test_a_checkpoint_holds_no_parameter_of_the_base(runs):
     _, compiled, checkpoints = opened(runs / "whole")
     assert checkpoints.steps() == [2, 4]
-    assert set(checkpoints._manager.item_metadata(4)["state"].tree) == {"step", "adapters", "opt_state", "ema"}
+    written = checkpoints._manager.item_metadata(4)["state"].tree
     checkpoints.close()
-    held = count(stored(compiled.abstract_state)) * 4
-    assert held < count(compiled.abstract_state["params"]) * 4 / 2
-    assert size(runs / "whole" / "checkpoints" / "4") < size(runs / "base" / "checkpoints" / "0")
+    assert set(written) == {"step", "adapters", "opt_state", "ema"}
+    # Shapes, as the checkpoint tells them: of so small a model the files on disk are mostly Orbax's own notes.
+    numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(written))
+    assert numbers == count(stored(compiled.abstract_state)) < count(compiled.abstract_state["params"]) / 2
 
 
 def test_a_run_goes_on_bit_for_bit(runs, tmp_path, capsys):
