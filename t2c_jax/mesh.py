@@ -137,3 +137,9 @@ def global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.A
     """Global arrays from this process's rows: row-split over ``data`` and ``fsdp``."""
     sharding = NamedSharding(mesh, partition_spec(("batch",)))
     return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+
+
+def row_shards() -> int:
+    """How many parts a batch's rows are split into, under the mesh that is set; 1 where none is."""
+    mesh = jax.sharding.get_abstract_mesh()
+    return 1 if mesh.empty else mesh.shape["data"] * mesh.shape["fsdp"]

@@ -241,7 +241,9 @@ class ModelConfig:
     attention: Literal["auto", "xla", "cudnn"] = knob("auto", "Attention kernel; auto goes by platform.")
     scan: bool = knob(True, "One compiled block, scanned; off, blocks are unrolled: slower to compile, faster on CPU.")
     remat: Literal["none", "dots", "full"] = knob(
-        "none", "What the backward pass computes again: nothing, all but matrix products, or whole blocks."
+        "none",
+        "What the backward pass computes again, beside attention weights and activation functions: nothing, all but"
+        " products with kernels, or whole blocks.",
     )
     dtype: Literal["float32", "bfloat16"] = knob("float32", "Compute dtype; parameters are float32 always.")
     uniform_init: float = knob(

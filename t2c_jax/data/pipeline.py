@@ -38,7 +38,7 @@ An encoder that reads paths of a syntax tree gets other keys in the place of ``e
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -67,6 +67,26 @@ DECODER_KEYS = (
 )
 KEYS = (*TOKEN_KEYS, *DECODER_KEYS)
 EXTRAS = ("task", "contrastive_pairs", "encoder_tags")
+
+
+def extras_of(data: DataConfig) -> list[str]:
+    """Which of ``EXTRAS`` the config's tasks want."""
+    objectives = {task.objective for task in data.tasks.values()}
+    wanted = (bool(data.tasks), "contrastive" in objectives, "identifier_tagging" in objectives)
+    return [name for name, is_wanted in zip(EXTRAS, wanted, strict=True) if is_wanted]
+
+
+def batch_shapes(
+    data: DataConfig, source: Mapping[str, tuple[int, ...]], extras: Sequence[str], rows: int
+) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
+    """Shape and dtype of each array of a batch of ``rows``, given the shapes of a row of what the encoder reads."""
+    shapes = {**source, **dict.fromkeys(DECODER_KEYS, (data.decoder_length,))}
+    of_extras: dict[str, tuple[int, ...]] = {"encoder_tags": (data.encoder_length,)}
+    shapes |= {key: of_extras.get(key, ()) for key in EXTRAS if key in extras}
+    return {
+        key: ((rows, *row), np.dtype(np.float32 if key.endswith("weights") else np.int32))
+        for key, row in shapes.items()
+    }
 
 
 class _Row(NamedTuple):
@@ -295,13 +315,7 @@ class Batches:
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of each array of this host's batches."""
-        rows = {**self.streams[0].source.shapes(), **dict.fromkeys(DECODER_KEYS, (self._data.decoder_length,))}
-        extras: dict[str, tuple[int, ...]] = {"encoder_tags": (self._data.encoder_length,)}
-        rows |= {key: extras.get(key, ()) for key in EXTRAS if key in self._extras}
-        return {
-            key: ((self._local_size, *row), np.dtype(np.float32 if key.endswith("weights") else np.int32))
-            for key, row in rows.items()
-        }
+        return batch_shapes(self._data, self.streams[0].source.shapes(), self._extras, self._local_size)
 
     def dataset(self, start_step: int, stop_step: int) -> tf.data.Dataset:
         """The batches of steps ``start_step`` to ``stop_step - 1``, computed ahead on two threads."""

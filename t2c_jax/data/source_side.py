@@ -11,7 +11,7 @@ from typing import Protocol
 
 import numpy as np
 
-from t2c_jax.config import DataConfig, Experiment
+from t2c_jax.config import PRETRAINED, DataConfig, Experiment
 from t2c_jax.data.layout import laid_out
 from t2c_jax.data.path_columns import StoredPaths, lay_out, shapes, stored_part
 from t2c_jax.data.prepare import Tokens
@@ -107,6 +107,15 @@ class PathSource:
         pairs = zip(records.tolist(), epochs.tolist(), strict=True)
         drawn = (self._stored[i].take(self.length, seed, epoch, i) for i, epoch in pairs)
         return lay_out(drawn, len(starts) - 1, self.length, self._config)
+
+
+def source_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
+    """Shape of a row of each array of what config.model.encoder reads, without any tokens; all are int32."""
+    data, model = experiment.data, experiment.model
+    if model.encoder == "paths":
+        return shapes(data.paths, data.paths.sampled)
+    table = np.zeros(0, np.int32) if model.copy and model.encoder in PRETRAINED else None
+    return TokenSource(data, table).shapes()
 
 
 def source_side(experiment: Experiment, tokens: Tokens, copy_table: np.ndarray | None) -> SourceSide:

@@ -79,7 +79,8 @@ class Generator:
         self.members = list(members)
         self.params = [member.params for member in members]
         self.inputs, self.tokenizer, self.decode, self.mesh = inputs, tokenizer, decode, mesh
-        search = _search_function([member.definition for member in members], tokenizer, decode, bonus_V)
+        rules = Rules(tokenizer.start, tokenizer.eos, bonus_V)
+        search = search_function([member.definition for member in members], decode, rules)
         # Every process gets all answers.
         self._search = jax.jit(search, out_shardings=meshes.replicated(mesh))
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -125,10 +126,8 @@ class Generator:
             return jax.device_get(self._search(self.params, here))
 
 
-def _search_function(
-    definitions: Sequence[Definition], tokenizer: Tokenizer, decode: DecodeConfig, bonus_V: np.ndarray | None
-) -> Callable[..., Hypotheses]:
-    rules = Rules(tokenizer.start, tokenizer.eos, bonus_V)
+def search_function(definitions: Sequence[Definition], decode: DecodeConfig, rules: Rules) -> Callable[..., Hypotheses]:
+    """The search as a function of (each model's parameters, the encoder's part of a batch), to be jitted."""
 
     def search(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
         models = [definition.bind(one) for definition, one in zip(definitions, params, strict=True)]

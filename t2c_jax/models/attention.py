@@ -5,6 +5,7 @@ Letters: B batch, T queries, S keys, D model, H heads, K head width, W beams, X 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -14,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.models.layers import fan_in, parameter
+from t2c_jax.models.layers import fan_in, parameter, remade
 from t2c_jax.models.positions import Rotation, rotate
 from t2c_jax.models.products import narrow, widen
 
@@ -83,8 +84,10 @@ def attend(
             q_BTHK, k_BSHK, v_BSHK, bias=bias, mask=visibility.mask(), scale=scale, implementation="cudnn"
         )
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
+    # Scores and weights, H T S of them, outgrow all else that a block would keep.
+    weigh = remade(functools.partial(softmax_attention, scale=scale))
     blocks = [
-        softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys), scale)
+        weigh(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys))
         for rows, keys, part in visibility.blocks()
     ]
     return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)

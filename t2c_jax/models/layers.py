@@ -6,6 +6,9 @@ Parameters are float32; each layer computes in the dtype of its input. Dropout k
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import nnx
@@ -44,6 +47,15 @@ def dropout(x: Float[Array, ...], rate: float, key: Key[Array, ""] | None) -> Fl
     return jnp.where(keep, x * scale, jnp.zeros((), x.dtype))
 
 
+def remade(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, of which the backward pass of a scanned stack keeps the arguments alone and computes it again.
+
+    For what costs little to compute beside what its derivative would keep for each layer. Where blocks are unrolled the
+    compiler finds the same values in the forward pass and takes those.
+    """
+    return jax.checkpoint(function, prevent_cse=False)
+
+
 class RMSNorm(nnx.Module):
     """Root mean square normalisation (Zhang & Sennrich 2019), in float32 whatever the compute dtype."""
 
@@ -53,9 +65,13 @@ class RMSNorm(nnx.Module):
 
     def __call__(self, x_BLD: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         """Rows of unit mean square, times the learned scale."""
-        wide = x_BLD.astype(jnp.float32)
-        inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
-        return (wide * inverse * self.scale[None, None]).astype(x_BLD.dtype)
+
+        def norm(x_BLD: Array, scale_D: Array) -> Array:
+            wide = x_BLD.astype(jnp.float32)
+            inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
+            return (wide * inverse * scale_D[None, None]).astype(x_BLD.dtype)
+
+        return remade(norm)(x_BLD, self.scale[...])
 
 
 class Embedding(nnx.Module):
@@ -89,7 +105,10 @@ class FeedForward(nnx.Module):
 
     def __call__(self, x_BLD: Float[Array, "B L D"], key: Key[Array, ""] | None) -> Float[Array, "B L D"]:
         """The block's update to the residual stream."""
-        h_BLF = _ACTIVATIONS[self.activation](widen(x_BLD, self.gate[...]))
-        if self.up is not None:
-            h_BLF = h_BLF * widen(x_BLD, self.up[...])
+        activation = _ACTIVATIONS[self.activation]
+        if self.up is None:
+            h_BLF = remade(activation)(widen(x_BLD, self.gate[...]))
+        else:
+            gated = remade(lambda gate_BLF, up_BLF: activation(gate_BLF) * up_BLF)
+            h_BLF = gated(widen(x_BLD, self.gate[...]), widen(x_BLD, self.up[...]))
         return narrow(dropout(h_BLF, self.rate, key), self.down[...])

@@ -5,6 +5,10 @@ kernel's gradient is a product that has to transpose one operand; written out, t
 transposition, it is the wide side, together with the activation function that XLA fuses into the copy and so computes
 again in a strided order: on a CPU that alone is a quarter of a train step.
 
+Where kernels are split over ``fsdp`` the gather of a kernel, and the scatter of its gradient's sum, are asked for here
+in so many words (ZeRO; Rajbhandari et al. 2020, section 5). Left to itself, XLA's partitioner sums whole kernels over
+all devices where a slice of one would do: twice the bytes each way, and whole gradients in memory.
+
 Letters: B batch, L length, D model, F the other width (feed-forward, or heads x head width).
 """
 
@@ -12,44 +16,61 @@ from __future__ import annotations
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
+from t2c_jax.mesh import constrain
+
+PRODUCT = "product"  # what config.model.remat=dots keeps; a policy on primitives would not see into custom gradients
 Residuals = tuple[Float[Array, "B L A"], Float[Array, "D F"]]
 
 
-@jax.custom_vjp
 def widen(x_BLD: Float[Array, "B L D"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L F"]:
-    """``x @ kernel`` in the dtype of ``x``."""
-    return jnp.einsum("bld,df->blf", x_BLD, kernel_DF.astype(x_BLD.dtype))
+    """``x @ kernel`` in the dtype of ``x``, named ``PRODUCT``."""
+    return checkpoint_name(_widen(x_BLD, kernel_DF), PRODUCT)
+
+
+def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L D"]:
+    """``h @ kernel.T`` in the dtype of ``h``, named ``PRODUCT``."""
+    return checkpoint_name(_narrow(h_BLF, kernel_DF), PRODUCT)
 
 
 @jax.custom_vjp
-def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L D"]:
-    """``h @ kernel.T`` in the dtype of ``h``."""
-    return jnp.einsum("blf,df->bld", h_BLF, kernel_DF.astype(h_BLF.dtype))
+def _widen(x_BLD: Array, kernel_DF: Array) -> Array:
+    return jnp.einsum("bld,df->blf", x_BLD, _whole(kernel_DF, x_BLD))
+
+
+@jax.custom_vjp
+def _narrow(h_BLF: Array, kernel_DF: Array) -> Array:
+    return jnp.einsum("blf,df->bld", h_BLF, _whole(kernel_DF, h_BLF))
+
+
+def _whole(kernel_DF: Array, operand: Array) -> Array:
+    return constrain(kernel_DF.astype(operand.dtype), None, "mlp")
 
 
 def _kernel_gradient(x_BLD: Array, h_BLF: Array, kernel_DF: Array) -> Array:
-    return jnp.einsum("bld,blf->df", x_BLD, h_BLF, preferred_element_type=jnp.float32).astype(kernel_DF.dtype)
+    d_kernel_DF = jnp.einsum("bld,blf->df", x_BLD, h_BLF, preferred_element_type=jnp.float32)
+    return constrain(d_kernel_DF, "embed", "mlp").astype(kernel_DF.dtype)
 
 
 def _widen_forward(x_BLD: Array, kernel_DF: Array) -> tuple[Array, Residuals]:
-    return widen(x_BLD, kernel_DF), (x_BLD, kernel_DF)
+    return _widen(x_BLD, kernel_DF), (x_BLD, kernel_DF)
 
 
 def _widen_backward(residuals: Residuals, d_BLF: Array) -> tuple[Array, Array]:
     x_BLD, kernel_DF = residuals
-    return narrow(d_BLF, kernel_DF), _kernel_gradient(x_BLD, d_BLF, kernel_DF)
+    return _narrow(d_BLF, kernel_DF), _kernel_gradient(x_BLD, d_BLF, kernel_DF)
 
 
 def _narrow_forward(h_BLF: Array, kernel_DF: Array) -> tuple[Array, Residuals]:
-    return narrow(h_BLF, kernel_DF), (h_BLF, kernel_DF)
+    return _narrow(h_BLF, kernel_DF), (h_BLF, kernel_DF)
 
 
 def _narrow_backward(residuals: Residuals, d_BLD: Array) -> tuple[Array, Array]:
     h_BLF, kernel_DF = residuals
-    return widen(d_BLD, kernel_DF), _kernel_gradient(d_BLD, h_BLF, kernel_DF)
+    return _widen(d_BLD, kernel_DF), _kernel_gradient(d_BLD, h_BLF, kernel_DF)
 
 
-widen.defvjp(_widen_forward, _widen_backward)
-narrow.defvjp(_narrow_forward, _narrow_backward)
+_widen.defvjp(_widen_forward, _widen_backward)
+_narrow.defvjp(_narrow_forward, _narrow_backward)

@@ -20,6 +20,7 @@ from t2c_jax.models.attention import Attention, Visibility, attend, cached_atten
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
+from t2c_jax.models.products import PRODUCT
 
 Keys = Key[Array, " n"] | None
 Stream = TypeVar("Stream")
@@ -171,7 +172,7 @@ def run(
     Both ways hold the same parameters and give the same numbers.
     """
     if config.remat != "none":
-        policy = jax.checkpoint_policies.dots_with_no_batch_dims_saveable if config.remat == "dots" else None
+        policy = jax.checkpoint_policies.save_only_these_names(PRODUCT) if config.remat == "dots" else None
         # A scan's body is its own computation, so common subexpressions cannot undo its rematerialisation.
         call = jax.checkpoint(call, policy=policy, prevent_cse=not config.scan)
     if config.scan:

@@ -22,7 +22,7 @@ from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
 from t2c_jax.data.mixture import Schedule
-from t2c_jax.data.pipeline import Batches
+from t2c_jax.data.pipeline import Batches, extras_of
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
@@ -205,13 +205,7 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) 
     data, tasks = experiment.data, experiment.data.tasks
     host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
     train, dev = (open_streams(experiment, workdir, tokenizers, split) for split in ("train", "dev"))
-    objectives = {task.objective for task in tasks.values()}
-    wanted = {
-        "task": bool(tasks),
-        "contrastive_pairs": "contrastive" in objectives,
-        "encoder_tags": "identifier_tagging" in objectives,
-    }
-    extras = [name for name, is_wanted in wanted.items() if is_wanted]
+    extras = extras_of(data)
     shares = task_shares(experiment, train)
     return Data(
         Batches(list(train.values()), data, Schedule.of(shares), extras=extras, **host),

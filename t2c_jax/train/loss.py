@@ -1,11 +1,12 @@
 """Cross-entropy between predicted and true code tokens, without the whole of the logits.
 
-Letters: B batch, S source, T target, C positions in a chunk, D model, V vocabulary.
+Letters: B batch, N its shards, S source, T target, C positions in a chunk, D model, V vocabulary.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from t2c_jax.mesh import constrain, row_shards
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.r_drop import r_drop_sums
 
@@ -184,15 +186,20 @@ def _zero_sums(rows: int) -> Sums:
 def _chunked_forward(
     sums: Callable[..., Sums], states: Chunks, table: Array, given: Chunks, tokens: Array | None
 ) -> tuple[Sums, tuple[Chunks, Array]]:
-    dtype = states[0].dtype
-    table_VD = table.astype(dtype)
+    dtype, rows = states[0].dtype, states[0].shape[1]
+    table_VD = constrain(table.astype(dtype), "vocab", None)
+    # Every shard of the batch adds up the table's gradient over its own chunks, and the shards are added once.
+    shards, axes = math.gcd(rows, row_shards()), ("batch", None, "vocab")
+
+    def parts(x_BC: Array) -> Array:
+        return x_BC.reshape(shards, rows // shards, *x_BC.shape[1:])
 
     def objective(logits_BCV: Array, mixed: Chunks, given_here: Chunks) -> tuple[Array, Sums]:
         result = _sums_of_chunk(sums, logits_BCV, mixed, given_here, tokens)
         return result["loss"], result
 
     def body(carry: tuple[Sums, Array], chunk: tuple[Chunks, Chunks]) -> tuple[tuple[Sums, Array], Chunks]:
-        total, d_table_DV = carry
+        total, d_table_NDV = carry
         (states_BCD, *mixed), given_here = chunk
         (d_logits_BCV, d_mixed), result = jax.grad(objective, argnums=(0, 1), has_aux=True)(
             _logits(states_BCD, table_VD), tuple(mixed), given_here
@@ -200,12 +207,14 @@ def _chunked_forward(
         d_logits_BCV = d_logits_BCV.astype(dtype)
         d_states_BCD = jnp.einsum("bcv,vd->bcd", d_logits_BCV, table_VD)
         # Width first, so that the operand to transpose is the narrow one (see ``models.products``).
-        d_table_DV += jnp.einsum("bcd,bcv->dv", states_BCD, d_logits_BCV, preferred_element_type=jnp.float32)
-        return (jax.tree.map(jnp.add, total, result), d_table_DV), (d_states_BCD, *d_mixed)
+        d_table_NDV += jnp.einsum(
+            "nbcd,nbcv->ndv", parts(states_BCD), parts(d_logits_BCV), preferred_element_type=jnp.float32
+        )
+        return (jax.tree.map(jnp.add, total, result), constrain(d_table_NDV, *axes)), (d_states_BCD, *d_mixed)
 
-    start = (_zero_sums(states[0].shape[1]), jnp.zeros(table.shape[::-1], jnp.float32))
-    (total, d_table_DV), d_states = jax.lax.scan(body, start, (states, given))
-    return total, (d_states, d_table_DV.T)
+    start = (_zero_sums(rows), constrain(jnp.zeros((shards, *table.shape[::-1]), jnp.float32), *axes))
+    (total, d_table_NDV), d_states = jax.lax.scan(body, start, (states, given))
+    return total, (d_states, constrain(jnp.sum(d_table_NDV, axis=0), "embed", "vocab").T)
 
 
 def _chunked_backward(

@@ -73,8 +73,7 @@ def loss_sums(
 
 def rows_per_device(rows: int) -> int:
     """How many of a batch's rows a device holds, under the mesh that is set."""
-    mesh = jax.sharding.get_abstract_mesh()
-    return rows if mesh.empty else max(1, rows // (mesh.shape["data"] * mesh.shape["fsdp"]))
+    return max(1, rows // meshes.row_shards())
 
 
 def subject(state: State) -> str:
@@ -281,6 +280,13 @@ class Compiled:
         """The state after one step (the given one is consumed) and the step's metrics, not yet fetched."""
         with jax.set_mesh(self.mesh):
             return self._train(state, batch)
+
+    def lower(self, batch: Mapping[str, jax.ShapeDtypeStruct]) -> jax.stages.Lowered:
+        """The train step for batches of these shapes, to be compiled for the mesh's devices, which need not be here."""
+        rows = NamedSharding(self.mesh, meshes.partition_spec(("batch",)))
+        arrays = {name: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=rows) for name, x in batch.items()}
+        with jax.set_mesh(self.mesh):
+            return self._train.lower(self.abstract_state_on_mesh(), arrays)
 
     def averaged(self, state: State) -> dict[str, Any]:
         """The parameters to measure and to answer with: their moving average where there is one, adapters merged in."""

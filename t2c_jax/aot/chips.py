@@ -1,0 +1,41 @@
+"""What a TPU chip has, as published: memory, and peaks of compute, memory and interconnect."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+GIB = 2**30
+
+
+@dataclass(frozen=True)
+class Chip:
+    """One chip's published figures.
+
+    Attributes:
+      memory: bytes of HBM.
+      flops: bfloat16 operations a second.
+      memory_bandwidth: bytes a second between HBM and the chip.
+      link_bandwidth: bytes a second that leave the chip over all of its interconnect's links; as many come in.
+      network_bandwidth: bytes a second from a chip to other slices.
+      dimensions: of the torus that the chips of a slice form.
+      source: the page that says so.
+    """
+
+    memory: int
+    flops: float
+    memory_bandwidth: float
+    link_bandwidth: float
+    network_bandwidth: float
+    dimensions: int
+    source: str
+
+
+# Interconnect is published for both directions together; half of it goes one way. Bandwidth between slices is that of
+# "How to Scale Your Model", https://jax-ml.github.io/scaling-book/tpus; for v4 a host's card shared by its four chips.
+CHIPS: Mapping[str, Chip] = {
+    "v4": Chip(32 * GIB, 275e12, 1228e9, 600e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v4"),
+    "v5e": Chip(16 * GIB, 197e12, 819e9, 400e9 / 2, 3.125e9, 2, "https://cloud.google.com/tpu/docs/v5e"),
+    "v5p": Chip(95 * GIB, 459e12, 2765e9, 1200e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v5p"),
+    "v6e": Chip(32 * GIB, 918e12, 1640e9, 800e9 / 2, 12.5e9, 2, "https://cloud.google.com/tpu/docs/v6e"),
+}

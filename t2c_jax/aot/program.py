@@ -1,0 +1,170 @@
+"""The train step and the search, compiled for devices that are not here, and what each takes and costs."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+from jax.sharding import Mesh, NamedSharding
+
+from t2c_jax import mesh as meshes
+from t2c_jax.aot.chips import GIB
+from t2c_jax.aot.costs import Costs, costs
+from t2c_jax.aot.model_flops import model_flops
+from t2c_jax.aot.roofline import Roofline, roofline
+from t2c_jax.aot.topology import Topology
+from t2c_jax.config import Experiment
+from t2c_jax.data.pipeline import batch_shapes, extras_of
+from t2c_jax.data.source_side import source_shapes
+from t2c_jax.decode.generate import search_function
+from t2c_jax.decode.search import Rules
+from t2c_jax.models.functional import Definition
+from t2c_jax.train.step import Compiled
+
+Bytes = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A compiled program; or what is known of one that does not fit, which the compiler refuses.
+
+    Attributes:
+      mesh: sizes of its axes.
+      memory: bytes a device by kind; ``temporaries`` holds activations. ``padding`` is what layouts add to the
+        arguments.
+      total: their sum.
+      available: what the chip has for it.
+      model_flops: what the model asks of each device.
+      costs, roofline: None where the compiler refused.
+      rows: of a batch, on each device.
+    """
+
+    mesh: dict[str, int]
+    memory: Bytes
+    total: int
+    available: int
+    rows: int
+    model_flops: float
+    costs: Costs | None = None
+    roofline: Roofline | None = None
+
+    @property
+    def fits(self) -> bool:
+        """Whether the chip can hold it."""
+        return self.costs is not None and self.total <= self.available
+
+
+def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> Program:
+    """The train step as a run compiles it, for a batch as config.data shapes it.
+
+    Raises:
+      UserError: the config does not fit the number of devices.
+    """
+    mesh = meshes.make_mesh(experiment, list(topology.devices))
+    compiled = Compiled(experiment, vocab_size, mesh)
+    data = experiment.data
+    shapes = batch_shapes(data, source_shapes(experiment), extras_of(data), data.batch_size)
+    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
+    state = compiled.abstract_state_on_mesh()
+    names = {"params": "parameters", "adapters": "adapters", "opt_state": "optimizer state", "ema": "moving average"}
+    held = {name: _held(state[key]) for key, name in names.items() if key in state}
+    held["batch"] = _held(_rows(batch, mesh))
+    asked = model_flops(experiment, vocab_size, batch) / mesh.size
+    rows = data.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+    return _measured(compiled.lower(batch), mesh, topology, held, asked, rows)
+
+
+def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Program:
+    """The search over one full batch of prompts of config.data.encoder_length tokens, to config.decode.max_tokens.
+
+    Raises:
+      UserError: the config does not fit the number of devices.
+    """
+    mesh = meshes.make_mesh(experiment, list(topology.devices))
+    definition = Definition(experiment.model, vocab_size)
+    unit = mesh.shape["data"] * mesh.shape["fsdp"]
+    rows = -(-experiment.decode.batch_size // unit) * unit
+    batch = _rows(
+        {name: jax.ShapeDtypeStruct((rows, *shape), "int32") for name, shape in source_shapes(experiment).items()}, mesh
+    )
+    params = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        definition.abstract_params(),
+        definition.shardings(mesh),
+    )
+    function = jax.jit(
+        search_function([definition], experiment.decode, Rules()), out_shardings=meshes.replicated(mesh)
+    )
+    with jax.set_mesh(mesh):
+        lowered = function.lower([params], batch)
+    held = {"parameters": _held(params), "batch": _held(batch)}
+    return _measured(lowered, mesh, topology, held, 0.0, rows // unit)
+
+
+def _rows(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruct]:
+    sharding = NamedSharding(mesh, meshes.partition_spec(("batch",)))
+    return {name: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding) for name, leaf in batch.items()}
+
+
+def _held(tree: Any) -> int:
+    """Bytes of a tree on each device."""
+    return sum(
+        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
+    )
+
+
+def _measured(
+    lowered: jax.stages.Lowered, mesh: Mesh, topology: Topology, held: Bytes, asked: float, rows: int
+) -> Program:
+    sizes, available = dict(mesh.shape), topology.chip.memory
+    try:
+        compiled = lowered.compile()
+    except jax.errors.JaxRuntimeError as error:
+        temporaries, available = _refused(str(error))
+        if temporaries is None:
+            raise
+        memory = held | {"temporaries": temporaries}
+        return Program(sizes, memory, sum(memory.values()), available, rows, asked)
+    analysis: Any = compiled.memory_analysis()
+    memory = held | {
+        "padding": max(0, analysis.argument_size_in_bytes - sum(held.values())),
+        "results": max(0, analysis.output_size_in_bytes - analysis.alias_size_in_bytes),
+        "temporaries": analysis.temp_size_in_bytes,
+        "program": analysis.generated_code_size_in_bytes,
+    }
+    counted = costs(compiled.as_text())
+    devices: Sequence[Any] = list(mesh.devices.flat)
+    estimate = roofline(counted, topology.chip, devices, asked)
+    return Program(sizes, memory, sum(memory.values()), available, rows, asked, counted, estimate)
+
+
+_REFUSALS = (
+    re.compile(r"HLO temporaries \(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"),
+    re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"),
+)
+_UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
+
+
+def _refused(message: str) -> tuple[int | None, int]:
+    """Bytes of temporaries, and of memory available to them, that the compiler's refusal names."""
+    for pattern in _REFUSALS:
+        if (found := pattern.search(message)) is not None:
+            needed, available = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))
+            return int(needed), int(available)
+    return None, 0
+
+
+def json_of(program: Program) -> dict[str, Any]:
+    """A program's figures as one document; bytes, operations and seconds are a device's."""
+    found = dataclasses.asdict(program)
+    found["fits"] = program.fits
+    if program.costs is not None:
+        found["costs"]["collectives"] = [
+            {**dataclasses.asdict(item), "group": len(item.group)} for item in program.costs.collectives.values()
+        ]
+    return found
