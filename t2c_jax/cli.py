@@ -29,6 +29,7 @@ VERBS = {
     "generate": "answers to prompts from the command line, a file or standard input",
     "embed": "unit vectors of texts or code, for search; of runs with an embedding head",
     "inspect": "the parameters of the model that a config describes, and a workdir's checkpoints",
+    "compile": "the train step and the search, compiled for a TPU slice that is not here: does it fit, how fast is it",
     "import": "a Hugging Face model directory to a workdir to generate with or to start from",
     "export": "a checkpoint as a Hugging Face or CTranslate2 model directory, proven to be the same model",
 }
@@ -78,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
         else:
             help_ = "configs/x.py, configs/x.py:ARGUMENT, or by default the workdir's own"
             verb.add_argument("--config", metavar="FILE", help=help_)
-        alone = name == "inspect"  # a config says enough
+        alone = name in ("inspect", "compile")  # a config says enough
         verb.add_argument("--workdir", metavar="DIR", required=not alone, help="everything of one run lies here")
         verb.add_argument("--json", action="store_true", help="print one JSON document to standard output")
         if name in ("evaluate", "generate", "embed", "export"):
@@ -104,6 +105,10 @@ def _parser() -> argparse.ArgumentParser:
                 "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is stdin"
             )
             verb.add_argument("text", nargs="*", help="prompts")
+        if name == "compile":
+            help_ = "a TPU slice, such as v5e:16x16 or v5p:4x4x8; 2*v5e:16x16 is two of them"
+            verb.add_argument("--topology", metavar="CHIP:AxB", required=True, help=help_)
+            verb.add_argument("--search", action="store_true", help="try meshes, batches and remat, and rank what fits")
         if name == "embed":
             verb.add_argument("--of", choices=("text", "code"), default="text", help="what to read in a .jsonl")
             verb.add_argument("--output", metavar="FILE.npy", help="write the vectors there: an array, a row each")
@@ -157,6 +162,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     from t2c_jax.workdir import Workdir
 
+    if parsed.verb == "compile":
+        return _compile(parsed, None if parsed.workdir is None else Workdir(parsed.workdir), overrides)
     if parsed.verb == "inspect":
         return _inspect(parsed, None if parsed.workdir is None else Workdir(parsed.workdir), overrides)
     workdir = Workdir(parsed.workdir)
@@ -226,6 +233,17 @@ def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Seq
     from t2c_jax import summary
 
     result = summary.inspect(experiment, workdir)
+    if parsed.json:
+        print(json.dumps(result, ensure_ascii=False))
+    return 0
+
+
+def _compile(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> int:
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")  # it runs nothing: accelerators are left to others
+    experiment = _experiment(parsed, workdir, overrides)
+    from t2c_jax import verbs
+
+    result = verbs.compile_ahead(experiment, workdir, parsed.topology, parsed.search)
     if parsed.json:
         print(json.dumps(result, ensure_ascii=False))
     return 0

@@ -190,6 +190,21 @@ def import_model(source: Path, workdir: Workdir) -> Result:
     return run_import(source, workdir)
 
 
+def compile_ahead(experiment: Experiment, workdir: Workdir | None, topology: str, search: bool) -> Result:
+    """The train step and the search compiled for a TPU topology; or, to ``search``, the train step in many ways.
+
+    The workdir's tokenizer gives the vocabulary, where there is one; else config.tokenizer.vocab_size does.
+    """
+    from t2c_jax.aot.report import compile_for
+    from t2c_jax.aot.search import search as run_search
+    from t2c_jax.data.tokenizer import Tokenizers
+
+    vocab_size = experiment.tokenizer.vocab_size
+    if workdir is not None and workdir.tokenizer.is_dir():
+        vocab_size = Tokenizers.load(workdir.tokenizer, experiment.data.direction).target.vocab_size
+    return (run_search if search else compile_for)(experiment, vocab_size, topology)
+
+
 def export(
     experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
 ) -> Result:

@@ -18,7 +18,7 @@ LAYERS = (
     {"", "errors", "config", "workdir", "console", "mesh", "runtime"},  # "" is the package itself: its version
     {"corpus", "data", "models"},
     {"train", "decode"},
-    {"evaluate", "interop"},
+    {"evaluate", "interop", "aot"},
     {"cli", "verbs", "summary"},
 )
 LEVEL = {component: level for level, components in enumerate(LAYERS) for component in components}

@@ -92,7 +92,9 @@ class _Walk:
             self.run(self._body(operation, "to_apply"), times)
         elif opcode == "conditional":
             names = re.search(r"branch_computations=\{([^}]*)\}", operation.rest)
-            named = names[1].split(",") if names else re.findall(r"(?:true|false)_computation=(%?[\w.\-]+)", operation.rest)
+            named = (
+                names[1].split(",") if names else re.findall(r"(?:true|false)_computation=(%?[\w.\-]+)", operation.rest)
+            )
             branches = [self.program.computations[name.strip().lstrip("%")] for name in named]
             self.run(max(branches, key=self._flops), times)
         else:

@@ -97,9 +97,7 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
         definition.abstract_params(),
         definition.shardings(mesh),
     )
-    function = jax.jit(
-        search_function([definition], experiment.decode, Rules()), out_shardings=meshes.replicated(mesh)
-    )
+    function = jax.jit(search_function([definition], experiment.decode, Rules()), out_shardings=meshes.replicated(mesh))
     with jax.set_mesh(mesh):
         lowered = function.lower([params], batch)
     held = {"parameters": _held(params), "batch": _held(batch)}
@@ -113,9 +111,7 @@ def _rows(batch: Mapping[str, Any], mesh: Mesh) -> dict[str, jax.ShapeDtypeStruc
 
 def _held(tree: Any) -> int:
     """Bytes of a tree on each device."""
-    return sum(
-        math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree)
-    )
+    return sum(math.prod(leaf.sharding.shard_shape(leaf.shape)) * leaf.dtype.itemsize for leaf in jax.tree.leaves(tree))
 
 
 def _measured(

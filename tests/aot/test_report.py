@@ -1,0 +1,143 @@
+"""Topologies by name, the verdict, and the verb where libtpu is installed."""
+
+import dataclasses
+import importlib.util
+import json
+
+import pytest
+from tiny import experiment
+
+from t2c_jax import cli
+from t2c_jax.aot import program as programs
+from t2c_jax.aot.chips import GIB
+from t2c_jax.aot.program import Program, _refused
+from t2c_jax.aot.report import advise, verdict
+from t2c_jax.aot.search import meshes_to_try
+from t2c_jax.aot.topology import topology
+from t2c_jax.errors import UserError
+
+compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (extra tpu) is not installed")
+PROGRAM = Program(
+    mesh={"data": 4, "fsdp": 2, "tensor": 1},
+    memory={"parameters": 4 * GIB, "optimizer state": 8 * GIB, "batch": 1, "temporaries": 12 * GIB},
+    total=24 * GIB,
+    available=16 * GIB,
+    rows=4,
+    model_flops=1.0,
+)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("v5e", "write a chip and a slice's shape"),
+        ("", "write a chip"),
+        ("v5e:16", "slices of v5e have 2 axes, such as v5e:4x4"),
+        ("v5p:4x4", "slices of v5p have 3 axes"),
+        ("v5x:2x2", "did you mean 'v5p'"),
+        ("v5e:0x2", "at least 1"),
+        ("0*v5e:2x2", "at least 1"),
+        ("v5e:2x2:2x2", "write a chip"),
+    ],
+)
+def test_a_topology_that_is_none(name, message):
+    with pytest.raises(UserError, match=message.replace("'", ".")):
+        topology(name)
+
+
+@pytest.mark.skipif(importlib.util.find_spec("libtpu") is not None, reason="libtpu is installed")
+def test_without_its_compiler_the_verb_says_how_to_get_it(monkeypatch):
+    monkeypatch.delenv("TPU_LIBRARY_PATH", raising=False)
+    with pytest.raises(UserError, match=r"pip install t2c-jax\[tpu\]"):
+        topology("v5e:2x2")
+
+
+def test_what_does_not_fit_says_by_how_much_and_what_would_help():
+    config = experiment(model={"remat": "none"}, data={"batch_size": 32})
+    advice = advise(PROGRAM, config)
+    assert [line.split(" ")[0] for line in advice] == [
+        "config.mesh.fsdp=8",
+        "config.model.remat=dots",
+        "config.train.microbatches=2",
+    ]
+    line = verdict(PROGRAM, advice)
+    assert line.startswith(
+        "the train step does not fit: it wants 8.000 GiB more than the 16.000 there are; config.mesh"
+    )
+
+
+def test_where_nothing_is_left_to_turn_more_chips_are_the_answer():
+    config = experiment(model={"remat": "full"}, data={"batch_size": 8})
+    whole = dataclasses.replace(PROGRAM, mesh={"data": 1, "fsdp": 8, "tensor": 1}, rows=1)
+    assert advise(whole, config) == ["take more chips, a larger config.mesh.tensor, or shorter rows"]
+
+
+@pytest.mark.parametrize(
+    ("message", "needed", "available"),
+    [
+        (
+            "RESOURCE_EXHAUSTED: E1000: Ran out of memory on HBM, the total memory required for HLO temporaries (27.5G)"
+            " exceeds available HBM (15.75G). HLO module: jit_train_step.",
+            27.5,
+            15.75,
+        ),
+        ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 30.25G of 15.75G hbm.", 30.25, 15.75),
+    ],
+)
+def test_the_compilers_refusal_is_read(message, needed, available):
+    assert _refused(message) == (needed * GIB, available * GIB)
+
+
+def test_another_failure_is_no_refusal():
+    assert _refused("INTERNAL: something else")[0] is None
+
+
+def test_meshes_to_try_divide_what_they_split():
+    config = experiment(model={"width": 16, "heads": 2, "feed_forward": 32})
+    found = meshes_to_try(config, 32, 8)
+    assert found == [
+        {"data": 1, "fsdp": 8, "tensor": 1},
+        {"data": 2, "fsdp": 4, "tensor": 1},
+        {"data": 1, "fsdp": 4, "tensor": 2},
+        {"data": 2, "fsdp": 2, "tensor": 2},
+    ]
+
+
+@compiler
+def test_the_verb_tells_where_memory_goes_and_what_a_step_costs(tmp_path, capsys):
+    config = tmp_path / "tiny.py"
+    config.write_text(
+        "from t2c_jax import config as schema\n"
+        "def get_config():\n"
+        "    config = schema.default()\n"
+        "    config.tokenizer.vocab_size = 512\n"
+        "    config.data.update(encoder_length=16, decoder_length=16, batch_size=4)\n"
+        "    config.model.update(width=16, encoder_layers=3, decoder_layers=1, heads=2, head_width=8)\n"
+        "    config.model.update(feed_forward=32, dropout=0.0)\n"
+        "    config.mesh.update(data=1, fsdp=-1)\n"
+        "    config.decode.update(beam_size=1, max_tokens=4)\n"
+        "    return config\n"
+    )
+    assert cli.main(["compile", f"--config={config}", "--topology=v5e:1x2", "--json"]) == 0
+    out, err = capsys.readouterr()
+    result = json.loads(out)
+    assert "the train step fits" in err
+    train = result["train"]
+    assert train["fits"]
+    assert train["mesh"] == {"data": 1, "fsdp": 2, "tensor": 1}
+    # Adam's two moments, and counters.
+    assert (
+        2 * train["memory"]["parameters"] <= train["memory"]["optimizer state"] < 2.01 * train["memory"]["parameters"]
+    )
+    assert 0.9 * train["model_flops"] < train["costs"]["flops"] < 2 * train["model_flops"]
+    assert {item["kind"] for item in train["costs"]["collectives"]} >= {"all-gather"}
+    assert 0 < train["roofline"]["utilisation"] < 1
+    assert train["costs"]["endless"] == result["decode"]["costs"]["endless"] == 0
+
+
+@compiler
+def test_another_generation_compiles_too():
+    config = experiment(model={"encoder_layers": 1, "decoder_layers": 1}, mesh={"fsdp": -1}, data={"batch_size": 4})
+    found = programs.train_step(config, 32, topology("v5p:2x2x1"))
+    assert found.fits
+    assert found.mesh == {"data": 1, "fsdp": 4, "tensor": 1}
