@@ -114,6 +114,8 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "half.txt").write_text("half")
     with workdir.locked():
+        assert hidden(workdir) == ["evaluations/.100.new.partial"]  # perhaps of an evaluation beside this run
+    with workdir.locked("evaluations"):
         assert not hidden(workdir)
 
 
