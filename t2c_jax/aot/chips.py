@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from t2c_jax.train.flops import PEAKS
+
 GIB = 2**30
 
 
@@ -34,8 +36,8 @@ class Chip:
 # Interconnect is published for both directions together; half of it goes one way. Bandwidth between slices is that of
 # "How to Scale Your Model", https://jax-ml.github.io/scaling-book/tpus; for v4 a host's card shared by its four chips.
 CHIPS: Mapping[str, Chip] = {
-    "v4": Chip(32 * GIB, 275e12, 1228e9, 600e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v4"),
-    "v5e": Chip(16 * GIB, 197e12, 819e9, 400e9 / 2, 3.125e9, 2, "https://cloud.google.com/tpu/docs/v5e"),
-    "v5p": Chip(95 * GIB, 459e12, 2765e9, 1200e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v5p"),
-    "v6e": Chip(32 * GIB, 918e12, 1640e9, 800e9 / 2, 12.5e9, 2, "https://cloud.google.com/tpu/docs/v6e"),
+    "v4": Chip(32 * GIB, PEAKS["TPU v4"], 1228e9, 600e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v4"),
+    "v5e": Chip(16 * GIB, PEAKS["TPU v5 lite"], 819e9, 400e9 / 2, 3.125e9, 2, "https://cloud.google.com/tpu/docs/v5e"),
+    "v5p": Chip(95 * GIB, PEAKS["TPU v5"], 2765e9, 1200e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v5p"),
+    "v6e": Chip(32 * GIB, PEAKS["TPU v6 lite"], 1640e9, 800e9 / 2, 12.5e9, 2, "https://cloud.google.com/tpu/docs/v6e"),
 }

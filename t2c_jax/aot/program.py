@@ -15,7 +15,6 @@ from jax.sharding import Mesh, NamedSharding
 from t2c_jax import mesh as meshes
 from t2c_jax.aot.chips import GIB
 from t2c_jax.aot.costs import Costs, costs
-from t2c_jax.aot.model_flops import model_flops
 from t2c_jax.aot.roofline import Roofline, roofline
 from t2c_jax.aot.topology import Topology
 from t2c_jax.config import Experiment
@@ -24,6 +23,7 @@ from t2c_jax.data.source_side import source_shapes
 from t2c_jax.decode.generate import search_function
 from t2c_jax.decode.search import Rules
 from t2c_jax.models.functional import Definition
+from t2c_jax.train.flops import model_flops
 from t2c_jax.train.step import Compiled
 
 Bytes = dict[str, int]
@@ -74,7 +74,7 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
     names = {"params": "parameters", "adapters": "adapters", "opt_state": "optimizer state", "ema": "moving average"}
     held = {name: _held(state[key]) for key, name in names.items() if key in state}
     held["batch"] = _held(_rows(batch, mesh))
-    asked = model_flops(experiment, vocab_size, batch) / mesh.size
+    asked = model_flops(compiled, shapes) / mesh.size
     rows = data.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
     return _measured(compiled.lower(batch), mesh, topology, held, asked, rows)
 

@@ -2,14 +2,10 @@
 
 from types import SimpleNamespace
 
-import jax
-import numpy as np
 import pytest
-from tiny import DATA, MODEL, experiment
 
 from t2c_jax.aot.chips import CHIPS, Chip
 from t2c_jax.aot.costs import Collective, Costs
-from t2c_jax.aot.model_flops import model_flops, products
 from t2c_jax.aot.roofline import bandwidth, roofline
 
 CHIP = Chip(
@@ -53,33 +49,3 @@ def test_overlapped_costs_hide_behind_the_longest_and_others_add_up():
 def test_chips_are_ordered_as_their_generations_are():
     assert CHIPS["v5e"].memory < CHIPS["v6e"].memory < CHIPS["v5p"].memory
     assert CHIPS["v5e"].flops < CHIPS["v4"].flops < CHIPS["v5p"].flops < CHIPS["v6e"].flops
-
-
-def test_products_of_a_scan_count_as_often_as_it_runs():
-    def f(x, kernels):
-        x, _ = jax.lax.scan(lambda x, kernel: (x @ kernel, None), x, kernels)
-        return jax.lax.cond(x[0, 0] > 0, lambda: x @ x.T, lambda: x[:, :4] @ x[:, :4].T)
-
-    jaxpr = jax.make_jaxpr(f)(np.ones((4, 8), np.float32), np.ones((3, 8, 8), np.float32)).jaxpr
-    assert products(jaxpr) == 3 * 2 * 4 * 8 * 8 + 2 * 4 * 4 * 8  # of the branches the dearer
-
-
-@pytest.mark.parametrize("remat", ["none", "full"])
-def test_model_flops_are_three_forward_passes_whatever_is_computed_again(remat):
-    vocabulary, rows, s, t = 32, 8, DATA.encoder_length, DATA.decoder_length
-    config = experiment(model={"remat": remat})
-    shapes = {
-        "encoder_input_tokens": (s, np.int32),
-        "encoder_segment_ids": (s, np.int32),
-        "encoder_positions": (s, np.int32),
-        "decoder_input_tokens": (t, np.int32),
-        "decoder_target_tokens": (t, np.int32),
-        "decoder_segment_ids": (t, np.int32),
-        "decoder_positions": (t, np.int32),
-        "decoder_loss_weights": (t, np.float32),
-    }
-    batch = {name: jax.ShapeDtypeStruct((rows, length), dtype) for name, (length, dtype) in shapes.items()}
-    d, f, hk, layers = MODEL.width, MODEL.feed_forward, MODEL.heads * MODEL.head_width, 2
-    encoder = s * (2 * (4 * d * hk + 3 * d * f) + 4 * s * hk)
-    decoder = t * (2 * (6 * d * hk + 3 * d * f) + 4 * (t + s) * hk) + s * 4 * d * hk
-    assert model_flops(config, vocabulary, batch) == 3 * rows * (layers * (encoder + decoder) + t * 2 * d * vocabulary)
