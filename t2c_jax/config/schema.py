@@ -243,7 +243,7 @@ class ModelConfig:
     remat: Literal["none", "dots", "full"] = knob(
         "none",
         "What the backward pass computes again, beside attention weights and activation functions: nothing, all but"
-        " products with kernels, or whole blocks.",
+        " the products that leave the residual stream, or whole blocks.",
     )
     dtype: Literal["float32", "bfloat16"] = knob("float32", "Compute dtype; parameters are float32 always.")
     uniform_init: float = knob(

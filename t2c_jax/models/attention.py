@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -22,6 +22,7 @@ from t2c_jax.models.products import narrow, widen
 MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
 
 
+@jax.tree_util.register_dataclass
 @dataclass(frozen=True)
 class Visibility:
     """Which keys a query sees: those of its own segment and, where causal, not after it.
@@ -31,8 +32,8 @@ class Visibility:
 
     query_segments_BT: Int[Array, "B T"]
     key_segments_BS: Int[Array, "B S"]
-    causal: bool = False
-    first_query: int = 0  # where in the row the queries begin
+    causal: bool = field(default=False, metadata={"static": True})
+    first_query: int = field(default=0, metadata={"static": True})  # where in the row the queries begin
 
     def mask(self) -> Bool[Array, "B 1 T S"]:
         """The dense mask, for kernels that take no segment ids."""
@@ -43,13 +44,13 @@ class Visibility:
         return mask_BTS[:, None]
 
     def blocks(self) -> Iterator[tuple[slice, slice, Visibility]]:
-        """Queries with the keys that they may see: where causal, blocks of rows, none with keys after its last row.
+        """Blocks of queries with the keys that they may see: where causal, none after a block's last row.
 
-        Nearly half of a long causal row's scores lie after their query, and are then never computed. At most eight
-        blocks, of at least 128 rows, keep the program small.
+        Scores exist for a block at a time; and nearly half of a long causal row's lie after their query, and are then
+        never computed. At most eight blocks, of at least 128 rows, keep the program small.
         """
         queries = self.query_segments_BT.shape[1]
-        size = max(128, -(-queries // 8)) if self.causal else queries
+        size = max(128, -(-queries // 8))
         for start in range(0, queries, size):
             rows = slice(start, min(start + size, queries))
             keys = slice(0, rows.stop if self.causal else None)
@@ -83,11 +84,21 @@ def attend(
         return jax.nn.dot_product_attention(
             q_BTHK, k_BSHK, v_BSHK, bias=bias, mask=visibility.mask(), scale=scale, implementation="cudnn"
         )
-    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
     # Scores and weights, H T S of them, outgrow all else that a block would keep.
-    weigh = remade(functools.partial(softmax_attention, scale=scale))
+    return remade(functools.partial(_in_blocks, scale=scale))(q_BTHK, k_BSHK, v_BSHK, visibility, bias)
+
+
+def _in_blocks(
+    q_BTHK: Float[Array, "B T H K"],
+    k_BSHK: Float[Array, "B S H K"],
+    v_BSHK: Float[Array, "B S H K"],
+    visibility: Visibility,
+    bias: Float[Array, "1 H T S"] | None,
+    scale: float,
+) -> Float[Array, "B T H K"]:
+    q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
     blocks = [
-        weigh(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys))
+        softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys), scale)
         for rows, keys, part in visibility.blocks()
     ]
     return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)

@@ -31,8 +31,8 @@ def widen(x_BLD: Float[Array, "B L D"], kernel_DF: Float[Array, "D F"]) -> Float
 
 
 def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L D"]:
-    """``h @ kernel.T`` in the dtype of ``h``, named ``PRODUCT``."""
-    return checkpoint_name(_narrow(h_BLF, kernel_DF), PRODUCT)
+    """``h @ kernel.T`` in the dtype of ``h``."""
+    return _narrow(h_BLF, kernel_DF)
 
 
 @jax.custom_vjp
