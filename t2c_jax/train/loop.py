@@ -8,6 +8,8 @@ and then written in the background. A checkpoint is cut before the next batch is
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -26,6 +28,7 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
+from t2c_jax.train.anomalies import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
 from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.train.initial import about_adapters, base_params, initial_state
 from t2c_jax.train.metrics import MetricsWriter, NoMetrics
@@ -83,7 +86,7 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
     config = experiment.train
     mesh = meshes.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    data, tasks = open_data(experiment, workdir, tokenizers), list(experiment.data.tasks)
+    data = open_data(experiment, workdir, tokenizers)
     measurable = any(data.shares[name] and dev.per_pass for name, dev in data.dev.items())
     if (config.patience or config.stop_metric != LOSS) and not measurable:
         raise UserError(
@@ -91,10 +94,32 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
             " config.corpus.dev_share"
         )
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
-    checkpoints = Checkpoints(
-        workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
-    )
+    skips = Skips(workdir.checkpoints)
+    with StopRequest() as stop:
+        while True:
+            checkpoints = Checkpoints(
+                workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
+            )
+            try:
+                return _train(experiment, workdir, decode, tokenizers, data, compiled, checkpoints, skips, stop)
+            except RollBack as wish:
+                checkpoints.close()
+                roll_back(wish, workdir.checkpoints, config, skips)
 
+
+def _train(
+    experiment: Experiment,
+    workdir: Workdir,
+    decode: Decode | None,
+    tokenizers: Tokenizers,
+    data: Data,
+    compiled: Compiled,
+    checkpoints: Checkpoints,
+    skips: Skips,
+    stop: StopRequest,
+) -> TrainResult:
+    """``train`` from the last checkpoint on, or until a step went so wrong that the run is to go back (RollBack)."""
+    config, tasks, mesh = experiment.train, list(experiment.data.tasks), compiled.mesh
     abstract = compiled.abstract_state_on_mesh()
     restored = checkpoints.restore_latest(stored(abstract))
     start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target))
@@ -105,20 +130,32 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
     console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
     meter = Meter(checkpoints.window(start) if start else ())
     dev_loss = checkpoints.loss(start) if start else None
-    patience = Patience(config.patience, config.stop_metric, checkpoints.waited(start) if start else {})
+    notes = checkpoints.notes(start) if start else {}
+    patience = Patience(config.patience, config.stop_metric, notes.get("waited", {}))
+    guard = Guard(config, notes.get("anomalies", {}), skips)
     stopped_by: int | None = None
-    batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
+    parts = (data.train.dataset(*part).as_numpy_iterator() for part in skips.ranges(start, config.steps))
+    batches = prefetched(itertools.chain.from_iterable(parts), mesh)
 
     with (
         MetricsWriter(workdir.metrics, workdir.tensorboard, start) if runtime.is_primary() else NoMetrics() as writer,
-        StopRequest() as stop,
         console.progress("train", config.steps, "steps", done=start) as bar,
     ):
+        for skip in skips.found:
+            if skip.after <= start:
+                writer.once(skip.after, ROLLED_BACK, skip.record())
+
+        def arrive(step: int, metrics: Mapping[str, jax.Array]) -> None:
+            values = flattened(jax.device_get(metrics), tasks)
+            keep = functools.partial(keep_batch, data.train, skips.batch(step), workdir.path, step)
+            if guard.passes(step, values, functools.partial(writer.write, step), keep):
+                meter.add(values)
+
         pending: tuple[int, dict[str, jax.Array]] | None = None
         for step in range(start + 1, start + 1 if patience.out else config.steps + 1):
-            state, metrics = compiled.train_step(state, next(batches))
+            state, metrics = compiled.train_step(state, next(batches), guard.limit(step))
             if pending is not None:
-                meter.add(fetch(*pending, data.train, workdir, tasks))
+                arrive(*pending)
             pending = (step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
@@ -128,7 +165,7 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
             if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
-                meter.add(fetch(*pending, data.train, workdir, tasks))
+                arrive(*pending)
                 pending = None
             loss_here: float | None = None
             ranking: Ranking | None = None
@@ -159,9 +196,8 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
                         patience.add(loss_here if ranking is None else ranking.cost)
             if saves or patience.out:
                 with meter.paused():
-                    checkpoints.save(
-                        step, stored(state), loss_here, meter.window, ranking=ranking, waited=patience.stored()
-                    )
+                    notes = {"waited": patience.stored(), "anomalies": guard.stored()}
+                    checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
             bar.advance()
             if patience.out and step < config.steps:
                 console.say(f"step {step}: no better {config.stop_metric} in {config.patience} measurements; stopping")
@@ -243,30 +279,6 @@ def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.M
             yield ready
     if ahead is not None:
         yield ahead
-
-
-def fetch(
-    step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir: Workdir, tasks: Sequence[str]
-) -> dict[str, float]:
-    """A step's metrics as floats.
-
-    Raises:
-      UserError: the loss, the gradient or the update is not finite; the batch is written beside for a look.
-    """
-    values = flattened(jax.device_get(metrics), tasks)
-    if all(math.isfinite(values[name]) for name in ("loss", "gradient_norm", "update_norm")):
-        return values
-    part = "" if jax.process_count() == 1 else f".process_{jax.process_index()}"
-    path = workdir.path / f"nonfinite_step_{step}{part}.npz"
-    ids = batches.pair_ids(step - 1)
-    arrays: dict[str, Any] = {"pair_ids": np.array(ids), **batches.batch(step - 1)}
-    np.savez(path, **arrays)
-    raise UserError(
-        f"the loss of step {step} is {values['loss']}, its gradient norm {values['gradient_norm']}, its update norm"
-        f" {values['update_norm']}; its batch of {len(ids)} pairs is in '{path}', and the last checkpoint is from"
-        " before: lower"
-        " config.optimizer.learning_rate or raise warmup_steps, and run the same command again"
-    )
 
 
 def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]:

@@ -30,6 +30,7 @@ class MetricsWriter:
         with disk_errors(path):
             kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
             path.write_text("".join(kept), "utf-8")
+            self._kept = [json.loads(line) for line in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
             self._events = EventFileWriter(str(tensorboard))
@@ -37,12 +38,17 @@ class MetricsWriter:
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """One record: ``{"step": …, "kind": "train" or "dev", …}``; TensorBoard names are ``kind/name``."""
-        record = {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
+        record = _record(step, kind, values)
         with disk_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
         self._events.add_event(_event(step, Summary(value=scalars)))
+
+    def once(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """``write``, unless a run before wrote the very same."""
+        if _record(step, kind, values) not in self._kept:
+            self.write(step, kind, values)
 
     def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
         """Texts with their reference and predicted code, for TensorBoard's text page."""
@@ -64,7 +70,7 @@ class NoMetrics(MetricsWriter):
     """Writes nothing: for all processes of a run but the first."""
 
     def __init__(self) -> None:
-        pass
+        self._kept = []
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -87,6 +93,10 @@ def _whole(line: str) -> bool:
         return line.endswith("\n") and "step" in json.loads(line)
     except ValueError:
         return False
+
+
+def _record(step: int, kind: str, values: Mapping[str, float]) -> dict[str, Any]:
+    return {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
 
 
 def _number(value: Any) -> float | None:
