@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -60,6 +61,15 @@ class StageResult:
     path: Path
     manifest: dict[str, Any]
     ran: bool
+
+
+def move_aside(path: Path, directory: Path) -> Path:
+    """Renames into a directory, under a name that is free there, and returns what it is called now."""
+    directory.mkdir(exist_ok=True)
+    names = itertools.chain([path.name], (f"{path.name}.{number}" for number in itertools.count(1)))
+    place = next(directory / name for name in names if not (directory / name).exists())
+    path.rename(place)
+    return place
 
 
 def at_step(name: str) -> tuple[str, int | None]:

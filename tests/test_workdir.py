@@ -25,7 +25,9 @@ def writes(text: str, calls: list[str]) -> Callable[[Path], Mapping[str, int]]:
 
 
 def hidden(workdir: Workdir) -> list[str]:
-    return [str(path.relative_to(workdir.path)) for path in workdir.path.rglob(".*") if not path.name.startswith(".lock")]
+    return [
+        str(path.relative_to(workdir.path)) for path in workdir.path.rglob(".*") if not path.name.startswith(".lock")
+    ]
 
 
 def test_digest_tells_parts_apart(tmp_path: Path):

@@ -193,6 +193,7 @@ def test_the_meter_divides_sums_once():
     first = {"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "denominator": 4.0, "source_tokens": 5.0}
     second = {"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "denominator": 16.0, "source_tokens": 5.0}
     meter = Meter(Clock(), [{**first, "target_tokens": 2.0, **NORMS}])
+    meter.arrived()
     meter.add({**second, "target_tokens": 8.0, **NORMS})
     values = meter.take()
     assert (values["loss"], values["nll"], values["accuracy"]) == (0.5, 0.5, 0.2)
@@ -213,6 +214,7 @@ def test_the_meter_tells_tasks_and_heads_apart():
     head = {"tagging_nll": 3.0, "tagging_correct": 4.0, "tagging_weight": 6.0}
     meter = Meter(Clock())
     for _ in range(2):
+        meter.arrived()
         meter.add({**sums, **by_task, **head, **NORMS})
     values = meter.take()
     assert (values["nll/a"], values["nll/b"]) == (4.0, 0.5)
