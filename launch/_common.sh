@@ -74,11 +74,10 @@ check_config() {
   [ -f "$root/$1" ] || fail "--config $1 is not a file of this checkout"
 }
 
-# check_count OPTION VALUE
+# check_count OPTION VALUE [LEAST]
 check_count() {
-  case "$2" in
-    '' | *[!0-9]* | 0*) [ "$2" = 0 ] && [ "$1" = --restarts ] || fail "$1 $2 is not a number" ;;
-  esac
+  local least="${3:-1}"
+  [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] && [ "$2" -ge "$least" ] || fail "$1 has to be a whole number from $least on, not $2"
 }
 
 check_command() {

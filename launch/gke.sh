@@ -27,7 +27,8 @@ checkpoint; an error (1) or a mistake (2) ends the job. Ctrl-C stops the followi
   --config FILE         default: configs/quickstart.py; inside the image
   --restarts N          how often all pods are started again; default: 100
   --grace SECONDS       for saving after SIGTERM; default: 120 (GKE gives spot machines less)
-  --follow              follow the log of a run that was started before, and do nothing else
+  --follow              follow the log of a run that was started before, and do nothing else (of GPU machines: with
+                        their --device-type again)
   --delete              delete the workload, and do nothing else
   --dry-run             print every command, properly quoted, and run none
   --help
@@ -80,18 +81,20 @@ create() {
 follow() {
   local selector="jobset.sigs.k8s.io/jobset-name=$name,jobset.sigs.k8s.io/job-index=0" pod seen="" state
   selector="$selector,batch.kubernetes.io/job-completion-index=0"
+  local container=jax-tpu # xpk's names; other containers of a pod mount its storage
+  if [ -n "$device_type" ]; then container=gpu-image; fi
   local find=(kubectl get pods "--selector=$selector" --sort-by=.metadata.creationTimestamp --output=name)
   local ask=(kubectl get jobset "$name" '--output=jsonpath={.status.terminalState}')
   if $dry_run; then
     run "${find[@]}"
-    run kubectl logs --follow --all-containers POD
+    run kubectl logs --follow "--container=$container" POD
     run "${ask[@]}"
     return
   fi
   while true; do
     pod="$("${find[@]}" | tail -n 1)"
     # It fails as long as the pod's container has not started.
-    if [ -n "$pod" ] && [ "$pod" != "$seen" ] && kubectl logs --follow --all-containers "$pod"; then seen="$pod"; fi
+    if [ -n "$pod" ] && [ "$pod" != "$seen" ] && kubectl logs --follow "--container=$container" "$pod"; then seen="$pod"; fi
     state="$("${ask[@]}")"
     case "$state" in
       Complete*) return ;;
@@ -117,7 +120,7 @@ else
   esac
   check_config "$config"
   check_count --slices "$slices"
-  check_count --restarts "$restarts"
+  check_count --restarts "$restarts" 0
   check_count --grace "$grace"
   line="$(command_line t2c run --config "$config" --workdir "$workdir" ${arguments[@]+"${arguments[@]}"})"
   create "$line"

@@ -40,7 +40,8 @@ case "$workdir" in
   *) workdir="$root/$workdir" ;;
 esac
 check_config "$config"
-for count in nodes gpus cpus restarts grace; do check_count "--$count" "${!count}"; done
+for count in nodes gpus cpus grace; do check_count "--$count" "${!count}"; done
+check_count --restarts "$restarts" 0
 check_command sbatch "run this where jobs are submitted"
 
 # shellcheck disable=SC2016 # for the inner shell

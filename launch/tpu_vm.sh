@@ -45,7 +45,7 @@ options "name zone project accelerator-type runtime-version config workdir resta
 poll="${T2C_POLL_SECONDS:-30}"
 [ -n "$name" ] && [ -n "$zone" ] || fail "--name and --zone are needed; see --help"
 check_config "$config"
-check_count --restarts "$restarts"
+check_count --restarts "$restarts" 0
 [ -n "$workdir" ] || workdir="runs/$(basename "$config" .py)"
 if $spot && [[ $workdir != gs://* ]]; then
   fail "a --spot TPU takes its disk along when it goes: give --workdir gs://BUCKET/PATH"
