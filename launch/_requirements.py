@@ -1,4 +1,4 @@
-"""Prints what the package needs with one of its extras, a requirement a line: ``python launch/_requirements.py cuda``."""
+"""What the package needs with one of its extras, a requirement a line: ``python launch/_requirements.py cuda``."""
 
 import sys
 import tomllib

@@ -98,7 +98,10 @@ follow() {
     state="$("${ask[@]}")"
     case "$state" in
       Complete*) return ;;
-      Failed) fail "the run failed; its last words are above" ;;
+      Failed)
+        say "the run failed; its last words are above"
+        return 1
+        ;;
     esac
     sleep "$poll"
   done

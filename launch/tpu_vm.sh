@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Trains on a Cloud TPU: creates the VM or slice, installs this checkout on all of its workers, runs one config there,
-# and does so again when the TPU is taken away. Written against the reference of gcloud compute tpus, 2026.
+# and does so again when the TPU is taken away. Written against gcloud 528.0.0.
 set -euo pipefail
 # shellcheck source=launch/_common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
@@ -150,14 +150,9 @@ pack() {
   run tar -czf "$archive" --exclude=./.git --exclude=./.venv --exclude=./runs --exclude=./.cache -C "$root" .
 }
 
-# Fails as ssh does where the workers cannot be reached.
+# Fails as ssh does where the workers cannot be reached; they answer a while after their VM is there.
 install() {
-  local attempts=5
-  # A worker answers a while after its VM is there.
-  until run gcloud compute tpus tpu-vm scp "$archive" "$name:t2c.tar.gz" "${place[@]}" --worker=all; do
-    [ $((attempts -= 1)) -gt 0 ] || { say "error: cannot copy to the workers of $name"; return 255; }
-    sleep "$poll"
-  done
+  run gcloud compute tpus tpu-vm scp "$archive" "$name:t2c.tar.gz" "${place[@]}" --worker=all || return 255
   on all "mkdir -p t2c_jax && tar -xzf t2c.tar.gz -C t2c_jax && $(work install tpu)"
 }
 
@@ -204,8 +199,8 @@ train() {
       step=install
     elif [ $status -eq 255 ]; then # what ssh, and gcloud after it, answers where there is no connection
       [ $((SECONDS - since)) -lt 600 ] || drops=0
-      [ $((drops += 1)) -le 10 ] || return $status
-      say "the connection to $name is lost; trying again"
+      [ $((drops += 1)) -le 10 ] || fail "the workers of $name do not answer"
+      say "the workers of $name do not answer; trying again"
     elif [ "$step" = follow ] && may_restart $status; then
       say "the run ended with $status: starting it again"
       step=stop
