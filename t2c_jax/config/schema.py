@@ -337,6 +337,12 @@ class TrainConfig:
     samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
     save_every: int = knob(200, "Steps between checkpoints; the last step is always saved.")
     keep: int = knob(2, "Latest checkpoints kept, beside the best by stop_metric.")
+    watchdog_seconds: float = knob(
+        3600.0,
+        "Without a finished step, or evaluation, for so long, a process writes its stacks and ends with status 75, for"
+        " a scheduler to start it again; 0 for never.",
+    )
+    wandb: str = knob("", "Project of Weights & Biases to log to as well; empty for none.")
 
 
 @dataclass(frozen=True)
