@@ -11,15 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.errors import UserError
-from t2c_jax.models.attention_kernels import (
-    LANES,
-    cudnn_attention,
-    cudnn_fits,
-    divisible,
-    splash_attention,
-    target_platform,
-)
+from t2c_jax.models.attention_kernels import choose, cudnn_attention, splash_attention, whole_row_attention
 from t2c_jax.models.layers import fan_in, parameter
 from t2c_jax.models.positions import Rotation, rotate
 from t2c_jax.models.products import narrow, widen
@@ -46,41 +38,19 @@ def attend(
       UserError: the config names a kernel that is not of this platform.
     """
     scale = q_BTHK.shape[-1] ** -0.5 if (config.scale_attention if scaled is None else scaled) else 1.0
-    platform = target_platform()
-    kernel = _kernel(q_BTHK, k_BSHK, bias, config.attention, platform)
+    kernel = choose(config.attention, q_BTHK, k_BSHK, biased=bias is not None)
     if kernel == "cudnn":
         return cudnn_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
-    if kernel == "pallas":
-        return splash_attention(q_BTHK, k_BSHK, v_BSHK, visibility, scale, interpret=platform == "cpu")
+    if kernel == "rows":
+        return whole_row_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
+    if kernel == "splash":
+        return splash_attention(q_BTHK, k_BSHK, v_BSHK, visibility, scale)
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
     blocks = [
         softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys), scale)
         for rows, keys, part in visibility.blocks()
     ]
     return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)
-
-
-def _kernel(
-    q_BTHK: Float[Array, "B T H K"],
-    k_BSHK: Float[Array, "B S H K"],
-    bias: Float[Array, "1 H T S"] | None,
-    asked: str,
-    platform: str,
-) -> str:
-    """Which kernel: the one that is asked for, or under ``auto`` the platform's own, where it can and where it pays."""
-    if platform not in {"cudnn": ("gpu",), "pallas": ("tpu", "cpu")}.get(asked, (platform,)):
-        raise UserError(f"config.model.attention={asked} does not run on a {platform}; set it to auto")
-    rows, queries, heads, head_width = q_BTHK.shape
-    if asked == "auto":
-        asked = {"gpu": "cudnn", "tpu": "pallas"}.get(platform, "xla")
-        if asked == "cudnn" and not cudnn_fits(q_BTHK.dtype, head_width):
-            return "xla"
-        # Shorter ones would be filled up to the lanes, and their scores are small.
-        if asked == "pallas" and min(queries, k_BSHK.shape[1]) < LANES:
-            return "xla"
-    if asked == "pallas" and (bias is not None or not divisible(rows, heads)):
-        return "xla"
-    return asked
 
 
 def _cut(bias: Float[Array, "1 H T S"] | None, rows: slice, keys: slice) -> Float[Array, "1 H t s"] | None:

@@ -1,8 +1,7 @@
-"""Fused attention kernels, which keep the scores on the chip: Pallas' splash attention on a TPU, cuDNN's on a GPU.
+"""Fused attention, which keeps the scores on the chip: Pallas kernels on a TPU, cuDNN's on a GPU.
 
-Both bring the lengths up to what their blocks want, inside; neither limits what a caller may pass. A query that sees
-no key averages over all of them, as in the plain formula, but splash attention's gradient of that average is wrong:
-only padding may see nothing, and no loss reads padding, so what comes back to it is zero.
+All of them bring lengths up to what their blocks want, inside; none limits what a caller may pass. The Pallas kernels
+run on each device of the mesh, over its own rows and heads.
 
 Letters: B batch, T queries, S keys, H heads, K head width.
 """
@@ -11,20 +10,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jaxtyping import Array, Float, Int
 
+from t2c_jax.errors import UserError
 from t2c_jax.mesh import RULES, partition_spec
+from t2c_jax.models.row_attention import LANES, Form, fits, row_attention
 from t2c_jax.models.visibility import Visibility, pad_to
 
-LANES = 128  # of a TPU's vector registers; splash attention's blocks are multiples of them
 _LONGEST_BLOCK = 512  # of queries or keys: some 4 MiB of scores, weights and their gradients on the chip
-_HEADS = ("batch", None, "heads", "head_width")
-_SEGMENTS = ("batch", None)
 
 
 def target_platform() -> str:
@@ -36,13 +34,70 @@ def target_platform() -> str:
     return jax.default_backend() if device is None else device.platform
 
 
-def divisible(rows: int, heads: int) -> bool:
-    """Whether the mesh that is set splits rows and heads evenly, as a kernel on each device needs; True without one."""
+def choose(asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool) -> Literal["xla", "cudnn", "rows", "splash"]:
+    """The kernel for these queries and keys: config.model.attention's, or under ``auto`` the target platform's own.
+
+    ``auto`` and ``pallas`` fall back to XLA: on a GPU, for heads that cuDNN does not take; on a TPU, for rows so short
+    that they would be filled up to the lanes and that have small scores, for rows or heads that the mesh does not
+    divide, and for a bias over rows too long for ``row_attention``. Splash attention has no place for a bias; the
+    flash attention that comes with Pallas wants one for each of the batch's rows, and writes the gradient of each.
+
+    Raises:
+      UserError: the kernel that is asked for is not of the target platform.
+    """
+    platform = target_platform()
+    if platform not in {"cudnn": ("gpu",), "pallas": ("tpu", "cpu")}.get(asked, (platform,)):
+        raise UserError(f"config.model.attention={asked} does not run on a {platform}; set it to auto")
+    batch, queries, heads, head_width = q_BTHK.shape
+    keys = k_BSHK.shape[1]
+    if asked == "cudnn" or (asked == "auto" and platform == "gpu" and _cudnn_takes(q_BTHK.dtype, head_width)):
+        return "cudnn"
+    if asked != "pallas" and not (asked == "auto" and platform == "tpu" and min(queries, keys) >= LANES):
+        return "xla"
+    here = _on_one_device(batch, heads)
+    if here is None:
+        return "xla"
+    if fits(queries, keys, here, head_width, biased=biased):
+        return "rows"
+    return "xla" if biased else "splash"
+
+
+def _cudnn_takes(dtype: Any, head_width: int) -> bool:
+    """In training, and on every GPU that has the kernel."""
+    return dtype in (jnp.bfloat16, jnp.float16) and head_width % 8 == 0 and head_width <= 128
+
+
+def _on_one_device(batch: int, heads: int) -> int | None:
+    """The heads that each device of the mesh has; nothing where it does not divide them or the batch evenly."""
     sizes = jax.sharding.get_abstract_mesh().shape
-    counts = {"batch": rows, "heads": heads}
-    return not any(
-        count % math.prod(sizes.get(axis, 1) for axis in RULES[name] or ()) for name, count in counts.items()
+    over_batch, over_heads = (
+        math.prod(sizes.get(axis, 1) for axis in RULES[name] or ()) for name in ("batch", "heads")
     )
+    return None if batch % over_batch or heads % over_heads else heads // over_heads
+
+
+def whole_row_attention(
+    q_BTHK: Float[Array, "B T H K"],
+    k_BSHK: Float[Array, "B S H K"],
+    v_BSHK: Float[Array, "B S H K"],
+    visibility: Visibility,
+    bias: Float[Array, "1 H T S"] | None,
+    scale: float,
+) -> Float[Array, "B T H K"]:
+    """``row_attention`` over rows and heads of any number that ``choose`` gives it."""
+    seen = visibility.padded(LANES)
+    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
+    arrays, names = _arrays(q, k, v, seen)
+    if bias is not None:
+        arrays.append(pad_to(pad_to(bias[0], LANES, axis=1), LANES, axis=2))
+        names.append(("heads", None, None))
+
+    def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array, *bias: Array) -> Array:
+        form = Form(q.shape[2], seen.causal, seen.first_query, _interpreted())
+        flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
+        return row_attention(form, *flat, query_segments, key_segments, bias[0] if bias else None).reshape(q.shape)
+
+    return _on_each_device(on_one_device, names)(*arrays)[:, : q_BTHK.shape[1]]
 
 
 def splash_attention(
@@ -51,41 +106,25 @@ def splash_attention(
     v_BSHK: Float[Array, "B S H K"],
     visibility: Visibility,
     scale: float,
-    *,
-    interpret: bool = False,
 ) -> Float[Array, "B T H K"]:
-    """Attention in blocks with a running softmax (Dao et al. 2022, algorithm 1) as a TPU kernel, and its gradients.
+    """Pallas' attention in blocks with a running softmax (Dao et al. 2022, algorithm 1), for rows of any length.
 
-    Blocks that lie after all their queries are skipped. Sharded as the activations are: the partitioner cannot split a
-    kernel, so each device of the mesh runs one on its own rows and heads.
-
-    Args:
-      q_BTHK: queries; any length, any head width.
-      k_BSHK: keys.
-      v_BSHK: values.
-      visibility: segment ids and causality; both are applied in the kernel.
-      scale: what scores are multiplied with.
-      interpret: run the kernel's operations one by one on whatever device there is: for tests.
+    Blocks that lie after all their queries are skipped. A query that sees no key averages over all of them, as in the
+    plain formula, but the gradient of that average is wrong here: only padding may see nothing, and no loss reads it.
     """
-    queries = q_BTHK.shape[1]
     seen = visibility.padded(LANES)
     q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
 
     def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array) -> Array:
-        _, length, heads, _ = q.shape
-        kernel = _splash_kernel((length, k.shape[1]), heads, seen.causal, seen.first_query, interpret)
+        kernel = _splash_kernel((q.shape[1], k.shape[1]), q.shape[2], seen.causal, seen.first_query)
         o_BHTK = jax.vmap(kernel)(*(jnp.swapaxes(x, 1, 2) for x in (q, k, v)), (query_segments, key_segments))
         return jnp.swapaxes(o_BHTK, 1, 2)
 
-    o_BTHK = _on_each_device(on_one_device, (_HEADS,) * 3 + (_SEGMENTS,) * 2, _HEADS)(
-        q, k, v, seen.query_segments_BT, seen.key_segments_BS
-    )
-    return o_BTHK[:, :queries]
+    arrays, names = _arrays(q, k, v, seen)
+    return _on_each_device(on_one_device, names)(*arrays)[:, : q_BTHK.shape[1]]
 
 
-def _splash_kernel(
-    shape: tuple[int, int], heads: int, causal: bool, first_query: int, interpret: bool
-) -> Callable[..., Array]:
+def _splash_kernel(shape: tuple[int, int], heads: int, causal: bool, first_query: int) -> Callable[..., Array]:
     block_q, block_kv = (_block(length) for length in shape)
     # With all keys in one block the backward pass gives dq, dk and dv in one kernel; with several it would write as
     # many partial dq, so dq is then a kernel of its own.
@@ -101,7 +140,7 @@ def _splash_kernel(
     )
     mask = splash.CausalMask(shape, offset=first_query) if causal else splash.FullMask(shape)
     kernel = splash.make_splash_mha(
-        splash.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=interpret
+        splash.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=_interpreted()
     )
 
     def call(q_HTK: Array, k_HSK: Array, v_HSK: Array, segments: tuple[Int[Array, " T"], Int[Array, " S"]]) -> Array:
@@ -115,15 +154,27 @@ def _block(length: int) -> int:
     return max(size for size in range(LANES, _LONGEST_BLOCK + 1, LANES) if length % size == 0)
 
 
-def _on_each_device(
-    f: Callable[..., Any], inputs: tuple[tuple[str | None, ...], ...], output: Any
-) -> Callable[..., Any]:
-    """``f`` on each device's part of arrays with these logical axes; ``f`` itself where no mesh is set."""
+def _interpreted() -> bool:
+    """Whether a kernel's operations run one by one, as on a CPU, for tests."""
+    return target_platform() == "cpu"
+
+
+def _arrays(q: Array, k: Array, v: Array, seen: Visibility) -> tuple[list[Array], list[tuple[str | None, ...]]]:
+    """What every kernel reads, and the logical axes of each."""
+    heads, segments = ("batch", None, "heads", "head_width"), ("batch", None)
+    return [q, k, v, seen.query_segments_BT, seen.key_segments_BS], [heads, heads, heads, segments, segments]
+
+
+def _on_each_device(kernel: Callable[..., Array], names: list[tuple[str | None, ...]]) -> Callable[..., Array]:
+    """``kernel`` on each device's part of arrays with these logical axes; what it returns is split as the first is.
+
+    A kernel cannot be split by the partitioner.
+    """
     if jax.sharding.get_abstract_mesh().empty:
-        return f
-    specs = tuple(partition_spec(names) for names in inputs)
-    # check_vma: what a kernel returns says nothing of the axes that it varies over.
-    return jax.shard_map(f, in_specs=specs, out_specs=partition_spec(output), check_vma=False)
+        return kernel
+    specs = tuple(partition_spec(axes) for axes in names)
+    # check_vma: what a kernel returns says nothing of the mesh axes that it varies over.
+    return jax.shard_map(kernel, in_specs=specs, out_specs=specs[0], check_vma=False)
 
 
 def cudnn_attention(
@@ -134,7 +185,7 @@ def cudnn_attention(
     bias: Float[Array, "1 H T S"] | None,
     scale: float,
 ) -> Float[Array, "B T H K"]:
-    """cuDNN's flash attention, and its gradients; half precision, and a head width of ``cudnn_fits``.
+    """cuDNN's flash attention, and its gradients; half precision, and heads at most 128 wide.
 
     Segments reach it as a mask of a head's size. Its own packed layout wants a Hopper, has no public function, and
     takes a list of as many segments in every row.
@@ -152,8 +203,3 @@ def cudnn_attention(
         q, k, v, bias=bias, mask=mask, scale=scale, is_causal=skips, implementation="cudnn"
     )
     return o_BTHK[:, :queries]
-
-
-def cudnn_fits(dtype: Any, head_width: int) -> bool:
-    """Whether cuDNN's kernel, in training and on every GPU that it runs on, takes such heads."""
-    return dtype in (jnp.bfloat16, jnp.float16) and head_width % 8 == 0 and head_width <= 128
