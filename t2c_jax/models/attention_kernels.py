@@ -57,7 +57,7 @@ def choose(asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool) -> Literal
     here = _on_one_device(batch, heads)
     if here is None:
         return "xla"
-    if fits(queries, keys, here, head_width, biased=biased):
+    if fits(queries, keys, here, head_width, q_BTHK.dtype.itemsize, biased=biased):
         return "rows"
     return "xla" if biased else "splash"
 

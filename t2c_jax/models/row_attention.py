@@ -26,9 +26,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 LANES = 128  # of a TPU's vector registers
 MASKED = -1e9
-# Both keep a kernel within the 16 MiB that it may use of the chip's memory, with what the next block needs.
-_BLOCK_SCORES = 256 * 512  # of a head, computed at once: half a MiB in float32, of which some ten are alive
-_BIAS_SCORES = 1024 * 1024  # of the heads of a block, where there is a bias: the sum of its gradient
+_LONGEST = 1024  # keys; beyond, kernels that skip what a causal row does not see are the better ones
+_VMEM = 15 * 2**20  # bytes of the 16 MiB that a kernel may use of the chip's memory
 
 Residuals = tuple[Array, Array, Array, Array, Array, Array | None]
 
@@ -42,21 +41,31 @@ class Form(NamedTuple):
     interpret: bool = False
 
 
-def fits(queries: int, keys: int, heads: int, head_width: int, *, biased: bool) -> bool:
-    """Whether the kernel takes rows of these lengths and this many heads, of one device."""
+def fits(queries: int, keys: int, heads: int, head_width: int, itemsize: int, *, biased: bool) -> bool:
+    """Whether the kernels take such rows, and this many heads of ``itemsize`` bytes a number on each device."""
     group = _group(heads, head_width)
     queries, keys = (-(-length // LANES) * LANES for length in (queries, keys))
-    return (
-        heads % group == 0
-        and (group == heads or (group * head_width) % LANES == 0)
-        and LANES * keys <= _BLOCK_SCORES
-        and not (biased and group * queries * keys > _BIAS_SCORES)
-    )
+    whole = heads % group == 0 and (group == heads or group * head_width % LANES == 0)
+    return whole and keys <= _LONGEST and bool(_blocks_that_fit(queries, keys, group, head_width, itemsize, biased))
 
 
 def _group(heads: int, head_width: int) -> int:
     """How many heads share the lanes of a block."""
     return min(heads, max(1, LANES // head_width))
+
+
+def _blocks_that_fit(queries: int, keys: int, group: int, head_width: int, itemsize: int, biased: bool) -> list[int]:
+    """Sizes of blocks of queries that divide them and leave the backward kernel, the larger one, on the chip."""
+
+    def used(size: int) -> int:
+        # Windows on arrays are held twice, this block's and the next one's. Six float32 scores are alive at once, as
+        # compilers for v4 and v5e say of what does not fit.
+        of_keys, of_queries = 4 * 2 * itemsize + 2 * 4, 3 * 2 * itemsize
+        bias = 2 * 4 * group * keys * (queries + size) if biased else 0
+        segments = 2 * 4 * LANES * size
+        return group * head_width * (keys * of_keys + size * of_queries) + 6 * 4 * size * keys + segments + bias
+
+    return [size for size in range(LANES, queries + 1, LANES) if queries % size == 0 and used(size) <= _VMEM]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -73,16 +82,17 @@ def row_attention(
 
     T and S are multiples of ``LANES``, and ``fits`` holds.
     """
-    layout = _Layout(form, q_BTF, k_BSF)
+    layout = _Layout(form, q_BTF, k_BSF, bias_HTS)
     # The batch's rows come last: a block of the bias is read once for all of them.
     blocks = layout.blocks(lambda head, part, row: (row, head, part))
     return pl.pallas_call(
         functools.partial(_forward_kernel, layout),
-        grid=(layout.head_blocks, layout.query_blocks, q_BTF.shape[0]),
-        in_specs=blocks.inputs(biased=bias_HTS is not None),
+        grid=(layout.head_blocks, layout.query_blocks, layout.batch),
+        in_specs=blocks.inputs(),
         out_specs=blocks.queries,
         out_shape=jax.ShapeDtypeStruct(q_BTF.shape, q_BTF.dtype),
         compiler_params=_IN_ORDER,
+        cost_estimate=layout.cost(products=2, arrays=(q_BTF, q_BTF, k_BSF, v_BSF, bias_HTS)),
         interpret=form.interpret,
         name="row_attention_forward",
     )(q_BTF, k_BSF, v_BSF, query_segments_BT[:, :, None], key_segments_BS[:, None], bias_HTS)
@@ -94,23 +104,22 @@ def _forward(form: Form, *inputs: Any) -> tuple[Array, Residuals]:
 
 def _backward(form: Form, residuals: Residuals, d_BTF: Array) -> tuple[Array | None, ...]:
     q_BTF, k_BSF, v_BSF, query_segments_BT, key_segments_BS, bias_HTS = residuals
-    layout = _Layout(form, q_BTF, k_BSF)
+    layout = _Layout(form, q_BTF, k_BSF, bias_HTS)
     blocks = layout.blocks(lambda head, row, part: (row, head, part))
-    out_specs, out_likes = [blocks.queries, blocks.keys, blocks.keys], [q_BTF, k_BSF, v_BSF]
-    if bias_HTS is not None:
-        out_specs, out_likes = [*out_specs, blocks.whole_bias], [*out_likes, bias_HTS]
-    d_q, d_k, d_v, *d_bias = pl.pallas_call(
+    like = (q_BTF, k_BSF, v_BSF, bias_HTS)
+    d_q, d_k, d_v, d_bias = pl.pallas_call(
         functools.partial(_backward_kernel, layout),
-        grid=(layout.head_blocks, q_BTF.shape[0], layout.query_blocks),
-        in_specs=[*blocks.inputs(biased=bias_HTS is not None), blocks.queries],
-        out_specs=[*out_specs, *[None] * (bias_HTS is None)],
-        out_shape=[*[jax.ShapeDtypeStruct(x.shape, x.dtype) for x in out_likes], *[None] * (bias_HTS is None)],
+        grid=(layout.head_blocks, layout.batch, layout.query_blocks),
+        in_specs=[*blocks.inputs(), blocks.queries],
+        out_specs=[blocks.queries, blocks.keys, blocks.keys, blocks.whole_bias],
+        out_shape=[None if x is None else jax.ShapeDtypeStruct(x.shape, x.dtype) for x in like],
         scratch_shapes=[pltpu.VMEM((layout.keys, layout.lanes), jnp.float32)] * 2,
         compiler_params=_IN_ORDER,
+        cost_estimate=layout.cost(products=5, arrays=(*like, *like, d_BTF)),
         interpret=form.interpret,
         name="row_attention_backward",
     )(q_BTF, k_BSF, v_BSF, query_segments_BT[:, :, None], key_segments_BS[:, None], bias_HTS, d_BTF)
-    return d_q, d_k, d_v, None, None, d_bias[0]
+    return d_q, d_k, d_v, None, None, d_bias
 
 
 row_attention.defvjp(_forward, _backward)
@@ -126,25 +135,32 @@ class _Blocks(NamedTuple):
     keys: pl.BlockSpec
     query_segments: pl.BlockSpec
     key_segments: pl.BlockSpec
-    bias: pl.BlockSpec
-    whole_bias: pl.BlockSpec
+    bias: pl.BlockSpec | None
+    whole_bias: pl.BlockSpec | None
 
-    def inputs(self, *, biased: bool) -> list[pl.BlockSpec | None]:
-        bias = self.bias if biased else None
-        return [self.queries, self.keys, self.keys, self.query_segments, self.key_segments, bias]
+    def inputs(self) -> list[pl.BlockSpec | None]:
+        return [self.queries, self.keys, self.keys, self.query_segments, self.key_segments, self.bias]
 
 
 class _Layout:
     """How a call is cut into blocks."""
 
-    def __init__(self, form: Form, q_BTF: Array, k_BSF: Array) -> None:
-        (_, self.queries, width), self.keys = q_BTF.shape, k_BSF.shape[1]
-        self.form, self.head_width = form, width // form.heads
+    def __init__(self, form: Form, q_BTF: Array, k_BSF: Array, bias_HTS: Array | None) -> None:
+        (self.batch, self.queries, width), self.keys = q_BTF.shape, k_BSF.shape[1]
+        self.form, self.head_width, self.biased = form, width // form.heads, bias_HTS is not None
         self.group = _group(form.heads, self.head_width)
         self.lanes = self.group * self.head_width
-        sizes = [n for n in range(LANES, self.queries + 1, LANES) if self.queries % n == 0]
-        self.block = max(n for n in sizes if n * self.keys <= _BLOCK_SCORES)
+        itemsize = q_BTF.dtype.itemsize
+        self.block = max(_blocks_that_fit(self.queries, self.keys, self.group, self.head_width, itemsize, self.biased))
         self.head_blocks, self.query_blocks = form.heads // self.group, self.queries // self.block
+
+    def cost(self, *, products: int, arrays: tuple[Array | None, ...]) -> pl.CostEstimate:
+        """What the compiler cannot see in a kernel: its work, and what it reads and writes."""
+        scores = self.batch * self.form.heads * self.queries * self.keys
+        moved = sum(x.size * x.dtype.itemsize for x in arrays if x is not None)
+        return pl.CostEstimate(
+            flops=2 * products * self.head_width * scores, transcendentals=scores, bytes_accessed=moved
+        )
 
     def blocks(self, places: Callable[[Any, Any, Any], tuple[Any, Any, Any]]) -> _Blocks:
         """``places`` of a grid's indices are those of the batch's row, the block of heads and the block of queries."""
@@ -152,13 +168,15 @@ class _Layout:
         def spec(shape: tuple[int | None, ...], place: Callable[[Any, Any, Any], tuple[Any, ...]]) -> pl.BlockSpec:
             return pl.BlockSpec(shape, lambda *indices: place(*places(*indices)))
 
+        bias = spec((self.group, self.block, self.keys), lambda row, head, part: (head, part, 0))
+        whole_bias = spec((self.group, self.queries, self.keys), lambda row, head, part: (head, 0, 0))
         return _Blocks(
             queries=spec((None, self.block, self.lanes), lambda row, head, part: (row, part, head)),
             keys=spec((None, self.keys, self.lanes), lambda row, head, part: (row, 0, head)),
             query_segments=spec((None, self.block, 1), lambda row, head, part: (row, part, 0)),
             key_segments=spec((None, 1, self.keys), lambda row, head, part: (row, 0, 0)),
-            bias=spec((self.group, self.block, self.keys), lambda row, head, part: (head, part, 0)),
-            whole_bias=spec((self.group, self.queries, self.keys), lambda row, head, part: (head, 0, 0)),
+            bias=bias if self.biased else None,
+            whole_bias=whole_bias if self.biased else None,
         )
 
     def visible(self, query_segments_P1: Array, key_segments_1S: Array, part: Array) -> Bool[Array, "P S"]:
