@@ -190,9 +190,12 @@ class _Layout:
 
     def own(self, head: int, x_LW: Array, other: Array | None = None) -> Array:
         """``x`` in the lanes of one head of the block, ``other`` or zero in its neighbours'."""
-        other = jnp.zeros_like(x_LW) if other is None else other
+        if self.group == 1:
+            return x_LW
+        first = head * self.head_width
         lane_LW = jax.lax.broadcasted_iota(jnp.int32, x_LW.shape, 1)
-        return x_LW if self.group == 1 else jnp.where(lane_LW // self.head_width == head, x_LW, other)
+        mine_LW = (lane_LW >= first) & (lane_LW < first + self.head_width)
+        return jnp.where(mine_LW, x_LW, jnp.zeros_like(x_LW) if other is None else other)
 
 
 def _exponentials(q_PW: Array, k_SW: Array, visible_PS: Array, bias_PS: Array | None) -> tuple[Array, Array]:

@@ -45,8 +45,9 @@ class Visibility:
         size = max(128, -(-queries // 8)) if self.causal else queries
         for start in range(0, queries, size):
             rows = slice(start, min(start + size, queries))
-            keys = slice(0, rows.stop if self.causal else None)
-            part = Visibility(self.query_segments_BT[:, rows], self.key_segments_BS[:, keys], self.causal, start)
+            first = self.first_query + start
+            keys = slice(0, self.first_query + rows.stop if self.causal else None)
+            part = Visibility(self.query_segments_BT[:, rows], self.key_segments_BS[:, keys], self.causal, first)
             yield rows, keys, part
 
     def padded(self, multiple: int) -> Visibility:
