@@ -105,7 +105,7 @@ def evaluate(
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
-    if stands is None:
+    if runtime.agreed(int(stands is None)):  # all processes answer, or none does
         pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
@@ -131,9 +131,9 @@ def evaluate(
             write_evaluation(directory, evaluation)
             return counts
 
-        if not runtime.is_primary():
-            return {}
-        stands = workdir.stage(name, read, inputs, build)
+        stands = workdir.stage(name, read, inputs, build) if runtime.is_primary() else None
+    if not runtime.is_primary() or stands is None:
+        return {}
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
     columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
@@ -252,9 +252,9 @@ def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
     from t2c_jax.decode.load import make_generator
     from t2c_jax.evaluate.evaluator import score_answers, select_pairs
     from t2c_jax.evaluate.metrics import metrics_named
-    from t2c_jax.mesh import make_mesh
     from t2c_jax.models.functional import Definition
     from t2c_jax.train.loop import Decoded
+    from t2c_jax.train.placement import make_mesh
 
     config = experiment.train
     metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]

@@ -7,11 +7,11 @@ from dataclasses import replace
 import jax
 import pytest
 from flax import nnx
-from tiny import MODEL, VOCABULARY, experiment
+from tiny import DATA, MODEL, VOCABULARY, batch, experiment
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig
-from t2c_jax.models import seq2seq
+from t2c_jax.models import seq2seq, transformer
 from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.train.step import Compiled
 
@@ -19,6 +19,7 @@ MESHES = {
     "data=8": {"data": 8, "fsdp": 1, "tensor": 1},
     "fsdp=8": {"data": 1, "fsdp": 8, "tensor": 1},
     "data=2 fsdp=2 tensor=2": {"data": 2, "fsdp": 2, "tensor": 2},
+    "data=4 tensor=2": {"data": 4, "fsdp": 1, "tensor": 2},
 }
 WHOLE = replace(MODEL, position="t5", tied_embeddings=False)  # every parameter that a model can have
 
@@ -31,15 +32,35 @@ def specs(definition, mesh):
     return {".".join(names(path)): " ".join(str(axes(part) or "-") for part in leaf.spec) for path, leaf in leaves}
 
 
-def test_golden_shardings(repository):
-    found = {
-        name: specs(Definition(WHOLE, VOCABULARY), meshes.make_mesh(experiment(mesh=sizes)))
-        for name, sizes in MESHES.items()
-    }
+def residual_streams(mesh, monkeypatch):
+    """Where XLA lays each residual stream that the blocks hand on, as found in the compiled model."""
+    found = {}
+
+    def watched(x, *logical):
+        x = meshes.constrain(x, *logical)
+        if "length" in logical:
+            where = "decoder" if x.shape[1] == DATA.decoder_length else "encoder"
+            jax.debug.inspect_array_sharding(x, callback=lambda s: found.setdefault(where, set()).add(s.shard_shape(x.shape)))
+        return x
+
+    with monkeypatch.context() as patched, jax.set_mesh(mesh):
+        patched.setattr(transformer, "constrain", watched)
+        definition = Definition(replace(WHOLE, scan=False), VOCABULARY)
+        params = jax.device_put(definition.init(jax.random.key(0)), definition.shardings(mesh))
+        jax.jit(lambda p, b: definition.bind(p).predict(b).states_BTD).lower(params, meshes.global_batch(batch(), mesh)).compile()
+    return {f"residual stream, {side}": sorted(shapes) for side, shapes in sorted(found.items())}
+
+
+def test_golden_shardings(repository, monkeypatch):
+    """Parameters by their axes; of the residual stream, 8 rows x 16 or 24 x 16, what one device holds."""
+    found = {}
+    for name, sizes in MESHES.items():
+        mesh = meshes.make_mesh(experiment(mesh=sizes))
+        found[name] = specs(Definition(WHOLE, VOCABULARY), mesh) | residual_streams(mesh, monkeypatch)
     path = repository / "tests" / "golden" / "shardings.json"
     if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
         path.write_text(json.dumps(found, indent=1) + "\n")
-    assert json.loads(path.read_text()) == found
+    assert json.loads(path.read_text()) == json.loads(json.dumps(found))
 
 
 @pytest.mark.parametrize("sizes", MESHES.values(), ids=MESHES)
@@ -76,7 +97,7 @@ def test_a_parameter_without_names_is_an_error(monkeypatch):
 
 
 def test_a_name_without_a_rule_is_an_error():
-    with pytest.raises(KeyError, match="nowhere"):
+    with pytest.raises(KeyError, match="'nowhere' has no rule: add one to mesh.RULES"):
         meshes.partition_spec(("embed", "nowhere"))
 
 
