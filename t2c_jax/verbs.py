@@ -110,24 +110,25 @@ def evaluate(
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
-        def build(directory: Path) -> Result:
-            candidates = [answer.candidates for answer in answers]
-            train_pairs = _posed(experiment, workdir, "train")
-            embed = None
-            if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
-                from t2c_jax.decode.embed import Embedder
+        embed = None
+        if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
+            from t2c_jax.decode.embed import Embedder
 
-                embed = Embedder(experiment, workdir, step).embed
-            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
-            counts = {
-                "step": step,
-                "members": members,
-                **({"average": average} if average > 1 else {}),
-                "examples": len(pairs),
-                "unfinished": sum(not answer.finished for answer in answers),
-                "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
-            }
-            evaluation.scores.update(counts, decode=read["decode"])
+            embed = Embedder(experiment, workdir, step).embed
+        candidates, train_pairs = [answer.candidates for answer in answers], _posed(experiment, workdir, "train")
+        # By every process, for all of them embed; the first one writes.
+        evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
+        counts = {
+            "step": step,
+            "members": members,
+            **({"average": average} if average > 1 else {}),
+            "examples": len(pairs),
+            "unfinished": sum(not answer.finished for answer in answers),
+            "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+        }
+        evaluation.scores.update(counts, decode=read["decode"])
+
+        def build(directory: Path) -> Result:
             write_evaluation(directory, evaluation)
             return counts
 

@@ -60,7 +60,6 @@ def test_no_choice(sections, memory, message):
         ({}, 16),  # parameter, gradient and Adam's two moments, float32
         ({"optimizer": {"name": "sgd"}}, 8),
         ({"train": {"ema_decay": 0.9}}, 20),
-        ({"optimizer": {"rates": (".*=0",)}}, 4),  # frozen: neither gradient nor moments
     ],
 )
 def test_bytes_of_the_state(sections, bytes_each):
