@@ -6,10 +6,10 @@ t2c run --config configs/pretrain.py:xl@v5e-256 --workdir gs://bucket/xl --confi
 
 ``cpu`` has 12 million parameters, for an evening on two cores and the code that lies on any machine: the standard
 library's and the installed packages'. ``small`` (61M), ``base`` (223M) and ``large`` (750M) are about CodeT5's sizes,
-for accelerators and for sources of your own; ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5 v1.1's.
-Their mesh is chosen by their size and the devices; ``xl@v5e-256`` names the machine, one of those below, and takes the
-mesh, the remat and the microbatches that suit it. Name the sets that you are going to score under config.corpus.held_out:
-what shares a line with them is left out, and counted in the corpus's card.
+for accelerators and for sources of your own; ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5
+v1.1's. Their mesh is chosen by their size and the devices; ``xl@v5e-256`` names the machine, one of those below, and
+takes the mesh, the remat and the microbatches that suit it. Name the sets that you are going to score under
+config.corpus.held_out: what shares a line with them is left out, and counted in the corpus's card.
 
 The mixture: spans of code to restore, identifiers to name, and pairs in both directions. An argument such as
 ``cpu-spans+tags`` chooses others of the tasks below, to see what each is worth; one more is a line, for instance

@@ -343,7 +343,9 @@ class TrainConfig:
 class MeshConfig:
     """Devices along each mesh axis, all slices counted in; -1 takes what the others leave."""
 
-    data: int = knob(-1, "Copies of the model, each on its own rows; slices, where there are several, are copies first.")
+    data: int = knob(
+        -1, "Copies of the model, each on its own rows; slices, where there are several, are copies first."
+    )
     fsdp: int = knob(
         1, "Rows and parameters split, parameters gathered as needed; 0 for the least whose share of the state fits."
     )

@@ -97,8 +97,14 @@ def state_bytes(experiment: Experiment, *, training: bool = True) -> int:
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, gradients)))
 
 
-# Of devices that are compiled for and not there, which do not tell. Bytes: cloud.google.com/tpu/docs/system-architecture
-_MEMORY = {"TPU v4": 32 * GIB, "TPU v5 lite": 16 * GIB, "TPU v5": 95 * GIB, "TPU v5p": 95 * GIB, "TPU v6 lite": 32 * GIB}
+# Bytes of devices that are compiled for and not there, which do not tell (cloud.google.com/tpu/docs).
+_MEMORY = {
+    "TPU v4": 32 * GIB,
+    "TPU v5 lite": 16 * GIB,
+    "TPU v5": 95 * GIB,
+    "TPU v5p": 95 * GIB,
+    "TPU v6 lite": 32 * GIB,
+}
 
 
 def memory_bytes(device: Any) -> int | None:

@@ -175,9 +175,7 @@ def test_hosts_share_one_global_batch(hosts):
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_evaluation_covers_every_pair_once(hosts, pack, size):
     tokens, data = store(size), replace(DATA, pack=pack)
-    shares = [
-        one_pass(Batches.of(tokens, data, 0, repeat=False, rows=rows)) for rows in np.split(np.arange(8), hosts)
-    ]
+    shares = [one_pass(Batches.of(tokens, data, 0, repeat=False, rows=rows)) for rows in np.split(np.arange(8), hosts)]
     assert len({len(share) for share in shares}) == 1
     batches = [stacked(parts) for parts in zip(*shares, strict=True)]
     assert sorted(pair for batch in batches for pair in pairs_in(batch)) == list(range(size))

@@ -104,7 +104,7 @@ def test_a_parameter_without_names_is_an_error(monkeypatch):
 
 
 def test_a_name_without_a_rule_is_an_error():
-    with pytest.raises(KeyError, match="'nowhere' has no rule: add one to mesh.RULES"):
+    with pytest.raises(KeyError, match=r"'nowhere' has no rule: add one to mesh\.RULES"):
         meshes.partition_spec(("embed", "nowhere"))
 
 

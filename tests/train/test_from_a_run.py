@@ -92,7 +92,9 @@ def test_an_untied_table_gives_the_tied_tables_logits(trained):  # noqa: F811
     tied = experiment_of(trained, origin=f"{trained}@12")
     untied = experiment_of(trained, "model.tied_embeddings=false", origin=f"{trained}@12")
     tokenizers = Tokenizers.load(trained / "tokenizer")
-    batch = next(open_data(tied, Workdir(trained), tokenizers, make_mesh(tied)).dev[""].dataset(0, 1).as_numpy_iterator())
+    batch = next(
+        open_data(tied, Workdir(trained), tokenizers, make_mesh(tied)).dev[""].dataset(0, 1).as_numpy_iterator()
+    )
     logits = []
     for experiment in (tied, untied):
         definition = Compiled(experiment, 448, make_mesh(experiment)).definition
