@@ -131,8 +131,8 @@ def check(experiment: Experiment) -> None:
             f"config.optimizer.warmup_steps={optimizer.warmup_steps} must lie between 0 and train.steps={train.steps}"
         )
     axes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
-    if sum(size == -1 for size in axes.values()) > 1 or any(size < 1 and size != -1 for size in axes.values()):
-        raise UserError(f"config.mesh {axes}: sizes are at least 1, and at most one axis is -1")
+    if sum(size == -1 for size in axes.values()) > 1 or min(axes.values()) < -1 or not mesh.data:
+        raise UserError(f"config.mesh {axes}: sizes are at least 1, fsdp and tensor also 0, and at most one is -1")
     if mesh.tensor > 1:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:

@@ -362,11 +362,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 takes what the others leave."""
+    """Devices along each mesh axis, all slices counted in; -1 takes what the others leave."""
 
-    data: int = knob(-1, "Copies of the model, each on its own rows.")
-    fsdp: int = knob(1, "Rows and parameters split; parameters gathered as needed.")
-    tensor: int = knob(1, "Heads, feed-forward and vocabulary split.")
+    data: int = knob(
+        -1, "Copies of the model, each on its own rows; slices, where there are several, are copies first."
+    )
+    fsdp: int = knob(
+        1, "Rows and parameters split, parameters gathered as needed; 0 for the least whose share of the state fits."
+    )
+    tensor: int = knob(
+        1,
+        "Heads, feed-forward, vocabulary and, between blocks, the length split, within a slice; 0 for the least that"
+        " gives every device a row.",
+    )
 
 
 @dataclass(frozen=True)

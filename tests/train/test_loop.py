@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_run import main, prepared, records, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import experiment
+from tiny import experiment, one_device
 
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers
@@ -174,7 +174,7 @@ def test_rare_targets_weigh_more_in_training_alone(tmp_path, monkeypatch):
     )
     config = experiment(data={"batch_size": 2, "pack": False, "decoder_length": 5}, train={"idf_weight": 0.5})
     tokenizer = Ids()
-    data = open_data(config, Workdir(tmp_path), Tokenizers(tokenizer, tokenizer, "text_to_code"))
+    data = open_data(config, Workdir(tmp_path), Tokenizers(tokenizer, tokenizer, "text_to_code"), one_device(config))
     batch, rare = data.train.batch(0), 1 + 0.5 * math.log(2)
     found = {tuple(row): weights for row, weights in zip(*rows_of(batch), strict=True)}
     assert found.keys() == {(3, 4, 4, 1, 0), (3, 5, 1, 0, 0)}
