@@ -69,6 +69,8 @@ def on_all_devices(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task]
 @contextlib.contextmanager
 def second_process() -> Iterator[subprocess.Popen[str]]:
     """Another process of this run, which steps once for each line that it is given."""
+    import jax
+
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
@@ -81,11 +83,15 @@ def second_process() -> Iterator[subprocess.Popen[str]]:
         stdout=sys.stderr,
         text=True,
     )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+    with process:
+        try:
+            yield process
+            assert process.stdin is not None
+            process.stdin.close()
+            jax.distributed.shutdown()  # each waits for the other there
+        except BaseException:
+            process.kill()
+            raise
 
 
 def first_of_two(process: subprocess.Popen[str]) -> Any:

@@ -221,7 +221,8 @@ def global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.A
     def whole(rows: np.ndarray) -> jax.Array:
         size = len(rows) // len(blocks)
 
-        def part(index: tuple[slice, ...]) -> np.ndarray:
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # as it is of scalars
             place = int(np.searchsorted(blocks, (index[0].start or 0) // size))
             return rows[place * size : (place + 1) * size]
 

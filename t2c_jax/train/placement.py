@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -75,10 +74,10 @@ def choose(experiment: Experiment, state: int, memory: int | None, devices: int,
     if memory is None:
         return fitting[0]
     for share in (STATE_SHARE, 1.0):
-        for sizes in fitting:
-            if state <= share * memory * sizes.fsdp * sizes.tensor:
-                return sizes
-    most = max(math.prod((sizes.fsdp, sizes.tensor)) for sizes in fitting)
+        for mesh in fitting:
+            if state <= share * memory * mesh.fsdp * mesh.tensor:
+                return mesh
+    most = max(mesh.fsdp * mesh.tensor for mesh in fitting)
     raise UserError(
         f"parameters, gradients and optimizer state take {state / GIB:.1f} GiB, and {most} device(s) of"
         f" {memory / GIB:.1f} GiB that can share them do not hold that: use more devices, a smaller config.model, or"
