@@ -42,7 +42,7 @@ def digest(*parts: bytes | str | Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file so that a reader sees the old one or the new one, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with aside.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, ensure_ascii=False)
@@ -131,7 +131,10 @@ class Workdir:
             file.flush()
             for pattern in (".*.partial", "*/.*.partial"):  # of a run that was killed
                 for leftover in self.path.glob(pattern):
-                    shutil.rmtree(leftover, ignore_errors=True)
+                    if leftover.is_dir():
+                        shutil.rmtree(leftover, ignore_errors=True)
+                    else:
+                        leftover.unlink(missing_ok=True)
             yield
 
     def manifest(self, name: str) -> dict[str, Any]:
