@@ -99,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="N",
                 help="mean of the parameters of the latest N checkpoints, up to --step",
             )
+        if name == "evaluate":
+            verb.add_argument(
+                "--follow", action="store_true", help="score each checkpoint of a run that trains, until it ends"
+            )
+        if name in ("run", "train"):
+            verb.add_argument("--profile", metavar="START:STOP", help="trace these steps, for tensorboard or xprof")
         if name in ("generate", "embed"):
             verb.add_argument(
                 "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is stdin"
@@ -173,25 +179,48 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     from t2c_jax import console, verbs
 
+    trains = parsed.verb in ("train", "run")
+    profile = {"profile": _steps(parsed.profile)} if trains and parsed.profile else {}
     runtime.connect()
     console.console.quiet = not runtime.is_primary()
-    with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
-        if parsed.verb in ("train", "run"):
-            runtime.check_devices(experiment)  # before any work is done for a run that could not train
-        if parsed.verb != "evaluate":
+    if parsed.verb == "evaluate":
+        result: Any = _evaluate(parsed, experiment, workdir)
+    else:
+        with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
+            if trains:
+                runtime.check_devices(experiment)  # before any work is done for a run that could not train
             verbs.save_config(experiment, workdir)
-        if parsed.verb == "evaluate":
-            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
-        else:
-            result = getattr(verbs, parsed.verb)(experiment, workdir)
+            result = getattr(verbs, parsed.verb)(experiment, workdir, **profile)
     if parsed.json and runtime.is_primary():
         print(json.dumps(result, ensure_ascii=False))
-    trained = result if parsed.verb == "train" else result.get("train", {}) if parsed.verb == "run" else {}
+    trained = result if parsed.verb == "train" else result.get("train", {}) if trains else {}
     stopped = trained.get("stopped_by")
     if stopped is None:
         return 0
     command = f"t2c {parsed.verb} --workdir {parsed.workdir}"
     return _fail(f"saved at step {trained['steps']}; go on with: {command}", 128 + stopped)
+
+
+def _steps(span: str) -> range:
+    """``START:STOP`` as steps, START included and STOP not; the first step is 1.
+
+    Raises:
+      UserError: it is no such thing, or names no step.
+    """
+    start, separator, stop = span.partition(":")
+    if not (separator and start.isdecimal() and stop.isdecimal() and 1 <= int(start) < int(stop)):
+        raise UserError(f"--profile {span}: write START:STOP, such as 10:15 for the steps 10 to 14")
+    return range(int(start), int(stop))
+
+
+def _evaluate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> Any:
+    from t2c_jax import verbs
+
+    if not parsed.follow:
+        return verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
+    if parsed.step is not None or parsed.others or parsed.average != 1:
+        raise UserError("--follow scores each checkpoint alone; leave --step, --with and --average out")
+    return verbs.follow(experiment, workdir)
 
 
 def _check_import(verb: str, workdir: Workdir) -> None:

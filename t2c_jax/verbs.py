@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
+from t2c_jax.errors import UserError
 from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
 
 if TYPE_CHECKING:
@@ -75,11 +77,13 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
-def train(experiment: Experiment, workdir: Workdir) -> Result:
-    """Tokens to checkpoints."""
+def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
+    """Tokens to checkpoints; traces the steps of ``profile`` for TensorBoard's profile page."""
+    from t2c_jax.train import weights_and_biases
     from t2c_jax.train.loop import train as run_loop
 
-    result = run_loop(experiment, workdir, _decoder(experiment, workdir))
+    weights_and_biases.check(experiment)
+    result = run_loop(experiment, workdir, _decoder(experiment, workdir), profile)
     return dataclasses.asdict(result)
 
 
@@ -133,13 +137,57 @@ def evaluate(
 
         if not runtime.is_primary():
             return {}
-        stands = workdir.stage(name, read, inputs, build)
+        with workdir.locked("evaluations"):
+            stands = workdir.stage(name, read, inputs, build)
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
     columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
     console.say(scores["summary"])
     console.say(f"every answer: {stands.path / 'report.html'}")
     return scores
+
+
+def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> list[Result]:
+    """Scores each checkpoint of a run that trains elsewhere, oldest first, until it has ended and all are scored.
+
+    The scores go to TensorBoard too. Looks for a new checkpoint every ``seconds``; one that the run deletes before its
+    turn comes is told and left out.
+    """
+    from t2c_jax.train.checkpoint import Checkpoints
+    from t2c_jax.train.metrics import has_ended, write_scores
+
+    scored: dict[int, Result] = {}
+    gone: set[int] = set()
+
+    def waiting() -> list[int]:
+        if not workdir.checkpoints.is_dir():
+            return []
+        checkpoints = Checkpoints(workdir.checkpoints, {}, read_only=True)
+        steps = checkpoints.steps()
+        checkpoints.close()
+        return [step for step in steps if step not in scored and step not in gone]
+
+    console.say(f"following '{workdir.path}'")
+    while True:
+        running = runtime.agreed(
+            int(not has_ended(workdir.metrics))
+        )  # looked at first: the last checkpoint precedes it
+        step = runtime.agreed(min(waiting(), default=0))
+        if step:
+            try:
+                scored[step] = evaluate(experiment, workdir, step)
+            except UserError:
+                if step in waiting():
+                    raise
+                console.warn(f"checkpoint {step} was deleted before it could be read; raise config.train.keep")
+                gone.add(step)
+            else:
+                if runtime.is_primary():
+                    write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
+        elif not running:
+            return list(scored.values())
+        else:
+            time.sleep(seconds)
 
 
 def generate(
@@ -204,17 +252,19 @@ def export(
     return export_model(load_trained(experiment, workdir, step), to, output, quantization, pairs)
 
 
-def run(experiment: Experiment, workdir: Workdir) -> Result:
+def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
     """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
+    from t2c_jax.train import weights_and_biases
     from t2c_jax.train.initial import check_origin
 
     check_origin(experiment)  # a run that could not start from there should not mine first
+    weights_and_biases.check(experiment)
     results: Result = {}
     stages: tuple[tuple[str, Callable[[Experiment, Workdir], Result]], ...] = (
         ("mine", mine),
         ("tokenizer", tokenizer),
         ("prepare", prepare),
-        ("train", train),
+        ("train", functools.partial(train, profile=profile)),
     )
     for name, stage in stages:
         console.rule(name)
@@ -307,6 +357,7 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
             "tokens/s",
             f"{trained['tokens_per_second']:,.0f}" if trained["tokens_per_second"] else "- (nothing to train)",
         ),
+        ("goodput", f"{trained['goodput']:.1%}"),
         ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
     ]
     split = experiment.evaluate.split

@@ -104,8 +104,8 @@ class Workdir:
     tensorboard = property(lambda self: self.path / "tb")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the workdir for this process.
+    def locked(self, part: str = "") -> Iterator[None]:
+        """Holds the workdir for this process, or only its ``evaluations``: those are made beside a run that trains.
 
         The lock is the kernel's, so one left by a killed run is no lock.
 
@@ -114,7 +114,7 @@ class Workdir:
         """
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a+")
+            file = (self.path / f".lock{part and '.'}{part}").open("a+")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -122,15 +122,16 @@ class Workdir:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
                 file.seek(0)
+                holder = file.read().strip() or "unknown"
                 raise UserError(
-                    f"workdir '{self.path}' is in use by another run (process {file.read().strip() or 'unknown'});"
-                    " wait for it, stop it, or choose another --workdir"
+                    f"workdir '{self.path / part}' is in use by another run (process {holder}); wait for it,"
+                    " stop it, or choose another --workdir"
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for pattern in (".*.partial", "*/.*.partial"):  # of a run that was killed
-                for leftover in self.path.glob(pattern):
+            for pattern in (".*.partial",) if part else (".*.partial", "checkpoints/.*.partial"):
+                for leftover in (self.path / part).glob(pattern):  # of a run that was killed
                     if leftover.is_dir():
                         shutil.rmtree(leftover, ignore_errors=True)
                     else:

@@ -134,6 +134,15 @@ def t2c(*arguments: str | Path, stdin: str | None = None) -> subprocess.Complete
 
 
 def records(workdir: Path) -> list[dict[str, float]]:
-    """The lines of ``metrics.jsonl`` without the rates, which no two runs share."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in lines]
+    """The lines of ``metrics.jsonl`` that hold results, without what was timed, which no two runs share."""
+    timed = ("tokens_per_second", "step_seconds")
+    return [
+        {name: value for name, value in line.items() if name not in timed}
+        for line in all_records(workdir)
+        if line["kind"] not in ("time", "slow_step", "end")
+    ]
+
+
+def all_records(workdir: Path) -> list[dict[str, float]]:
+    """The lines of ``metrics.jsonl``."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

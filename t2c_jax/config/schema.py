@@ -348,6 +348,12 @@ class TrainConfig:
     rollback_steps: int = knob(100, "A rollback goes to a checkpoint at least so many steps before, if one is kept.")
     most_anomalies: int = knob(10, "Steps skipped or rolled back within 1,000, after which one more stops the run.")
     keep: int = knob(2, "Latest checkpoints kept, beside the best by stop_metric.")
+    watchdog_seconds: float = knob(
+        3600.0,
+        "Without a finished step, or evaluation, for so long, a process writes its stacks and ends with status 75, for"
+        " a scheduler to start it again; 0 for never.",
+    )
+    wandb: str = knob("", "Project of Weights & Biases to log to as well; empty for none.")
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from t2c_jax.workdir import disk_errors
+from t2c_jax.config import Experiment
+from t2c_jax.train.weights_and_biases import Board
+from t2c_jax.workdir import Workdir, disk_errors
 
 
 class MetricsWriter:
@@ -24,26 +26,37 @@ class MetricsWriter:
 
     Opening cuts off lines past the step a run goes on from, so that each step stands there once, however often the
     run was killed; a last line that was cut in the middle goes too.
+
+    Attributes:
+      kept_time: the last ``time`` record up to that step, and
+      reached_time: the last of all; empty where there is none.
     """
 
-    def __init__(self, path: Path, tensorboard: Path, start_step: int) -> None:
+    kept_time: Mapping[str, float]
+    reached_time: Mapping[str, float]
+
+    def __init__(self, path: Path, tensorboard: Path, start_step: int, board: Board | None = None) -> None:
         with disk_errors(path):
-            kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
-            path.write_text("".join(kept), "utf-8")
-            self._kept = [json.loads(line) for line in kept]
+            lines = [(line, json.loads(line)) for line in _lines(path)]
+            kept = [(line, record) for line, record in lines if record["step"] <= start_step]
+            path.write_text("".join(line for line, _ in kept), "utf-8")
+            self._kept = [record for _, record in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
             self._events = EventFileWriter(str(tensorboard))
-        self._path = path
+        self._path, self._board = path, board
+        self.kept_time, self.reached_time = _last_time(kept), _last_time(lines)
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """One record: ``{"step": …, "kind": "train" or "dev", …}``; TensorBoard names are ``kind/name``."""
+        """One record: ``{"step": …, "kind": "train", "dev", "time" …, …}``; TensorBoard names are ``kind/name``."""
         record = _record(step, kind, values)
         with disk_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
         self._events.add_event(_event(step, Summary(value=scalars)))
+        if self._board is not None:
+            self._board.write(step, kind, values)
 
     def once(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """``write``, unless a run before wrote the very same."""
@@ -64,6 +77,14 @@ class MetricsWriter:
     ) -> None:
         self._file.close()
         self._events.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def open_metrics(experiment: Experiment, workdir: Workdir, start_step: int) -> MetricsWriter:
+    """The writer of a run that goes on from a step, to all places that its config names."""
+    board = Board(experiment, workdir) if experiment.train.wandb else None
+    return MetricsWriter(workdir.metrics, workdir.tensorboard, start_step, board)
 
 
 class NoMetrics(MetricsWriter):
@@ -71,6 +92,7 @@ class NoMetrics(MetricsWriter):
 
     def __init__(self) -> None:
         self._kept = []
+        self.kept_time = self.reached_time = {}
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -82,10 +104,35 @@ class NoMetrics(MetricsWriter):
         pass
 
 
+def has_ended(path: Path) -> bool:
+    """Whether a run's ``metrics.jsonl`` says that it reached its last step."""
+    lines = _lines(path)
+    return bool(lines) and json.loads(lines[-1]).get("kind") == "end"
+
+
+def write_scores(tensorboard: Path, step: int, split: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
+    """A checkpoint's scores by metric (``value`` of each), as ``split/name`` beside what the run writes itself."""
+    with disk_errors(tensorboard):
+        tensorboard.mkdir(parents=True, exist_ok=True)
+        events = EventFileWriter(str(tensorboard), filename_suffix=".evaluate")
+        values = [
+            Summary.Value(tag=f"{split}/{name}", simple_value=score["value"])
+            for name, score in scores.items()
+            if score["value"] is not None
+        ]
+        events.add_event(_event(step, Summary(value=values)))
+        events.close()
+
+
 def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     return [line for line in path.read_text("utf-8").splitlines(keepends=True) if _whole(line)]
+
+
+def _last_time(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, float]:
+    found = [record for _, record in lines if record.get("kind") == "time"][-1:]
+    return {name: value for record in found for name, value in record.items() if isinstance(value, int | float)}
 
 
 def _whole(line: str) -> bool:

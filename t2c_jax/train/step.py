@@ -250,7 +250,7 @@ class Compiled:
     """The functions of a run, jitted for a mesh with shardings in and out and the state donated."""
 
     def __init__(self, experiment: Experiment, vocab_size: int, mesh: Mesh) -> None:
-        self.mesh = mesh
+        self.mesh, self.experiment = mesh, experiment
         self.definition = Definition(experiment.model, vocab_size)
         self.optimizer = make_optimizer(experiment.optimizer, experiment.train.steps)
 
