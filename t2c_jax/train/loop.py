@@ -183,8 +183,7 @@ def _train(
             traced.after(step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
-            if logs or jax.process_count() == 1:  # several processes have to agree, which takes a message
-                stopped_by = runtime.agreed(stop.requested or 0) or None
+            stopped_by = stop.agreed(meet=logs)
             last = step == config.steps or stopped_by is not None
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last

@@ -21,6 +21,7 @@ import signal
 import sys
 import tempfile
 import time
+import traceback
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -71,6 +72,8 @@ class Start:
             return
         try:
             self._child(directory, workdir, options, die_at, theirs)
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(70)  # not reached but by an error, which is in what it said
 

@@ -11,7 +11,7 @@ from small_run import command, environment, prepared, records, t2c  # noqa: F401
 
 OVERRIDES = [
     f"--config.train.{key}={value}"
-    for key, value in (("steps", 60), ("save_every", 15), ("log_every", 4), ("eval_every", 30))
+    for key, value in (("steps", 400), ("save_every", 15), ("log_every", 4), ("eval_every", 30))
 ]
 
 
@@ -32,18 +32,18 @@ def start(workdir):
     ]
 
 
-def finish(processes):
+def finish(processes, status=0):
     """What each said, once all have ended."""
     try:
         said = [process.communicate(timeout=200)[1] for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [0, 0], "\n".join(said)
+    assert [process.returncode for process in processes] == [status, status], "\n".join(said)
     return said
 
 
-def test_two_processes_train_as_one_and_resume_bit_for_bit(prepared, tmp_path):  # noqa: F811
+def test_two_processes_train_as_one_and_a_notice_to_one_of_them_stops_both(prepared, tmp_path):  # noqa: F811
     _, disturbed = prepared
     alone, together = (shutil.copytree(disturbed, tmp_path / name) for name in ("alone", "together"))
     done = t2c("train", "--workdir", alone, *OVERRIDES)
@@ -59,15 +59,16 @@ def test_two_processes_train_as_one_and_resume_bit_for_bit(prepared, tmp_path): 
         # the difference of the last bits on.
         assert ours["nll"] == pytest.approx(theirs["nll"], rel=1e-4)
 
-    killed = start(disturbed)
+    preempted = start(disturbed)
     deadline = time.monotonic() + 200
     while not (disturbed / "checkpoints" / "30").is_dir():
         assert time.monotonic() < deadline
-        assert [process.poll() for process in killed] == [None, None]
+        assert [process.poll() for process in preempted] == [None, None]
         time.sleep(0.01)
-    for process in killed:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
+    preempted[1].send_signal(signal.SIGTERM)
+    first, _ = finish(preempted, 128 + signal.SIGTERM)
+    stopped = int(first.split("saved at step ")[1].split(";")[0])
+    assert (disturbed / "checkpoints" / str(stopped)).is_dir()
     first, _ = finish(start(disturbed))
-    assert "going on from the checkpoint of step" in first
+    assert f"going on from the checkpoint of step {stopped}" in first
     assert records(disturbed) == two
