@@ -24,7 +24,7 @@ class StopRequest:
         self.requested: int | None = None
         self._before: dict[int, Any] = {}
         # The service has its own handler of SIGTERM, which one of ours would replace.
-        self._service = jax.process_count() > 1 and jax.config.jax_enable_preemption_service
+        self._service = jax.process_count() > 1 and jax.config.read("jax_enable_preemption_service")
         self._asked = 0
 
     def __enter__(self) -> StopRequest:
