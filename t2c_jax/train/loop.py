@@ -183,7 +183,7 @@ def _train(
             traced.after(step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
-            stopped_by = stop.agreed(meet=logs)
+            stopped_by = stop.agreed(step, meet=logs)
             last = step == config.steps or stopped_by is not None
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
@@ -220,6 +220,7 @@ def _train(
                     patience.add(loss_here if ranking is None else ranking.cost)
                 clock.mark("evaluation")
             if saves or patience.out:
+                workdir.check_held()
                 notes = {"waited": patience.stored(), "anomalies": guard.stored()}
                 checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
                 clock.mark("checkpoint")

@@ -24,8 +24,7 @@ class StopRequest:
         self.requested: int | None = None
         self._before: dict[int, Any] = {}
         # The service has its own handler of SIGTERM, which one of ours would replace.
-        self._service = jax.process_count() > 1 and jax.config.read("jax_enable_preemption_service")
-        self._asked = 0
+        self._service = jax.process_count() > 1 and jax.config.jax_enable_preemption_service  # type: ignore[attr-defined]
 
     def __enter__(self) -> StopRequest:
         signals = (signal.SIGINT,) if self._service else (signal.SIGINT, signal.SIGTERM)
@@ -38,16 +37,16 @@ class StopRequest:
         for number, handler in self._before.items():
             signal.signal(number, handler)
 
-    def agreed(self, *, meet: bool) -> int | None:
+    def agreed(self, step: int, *, meet: bool) -> int | None:
         """The signal to stop for after this step, on all processes alike; call it once a step, on all of them.
 
         Args:
+          step: its number, under which Orbax asks the service too, at saves.
           meet: whether processes may wait for each other here; a Ctrl-C that one of them got waits for such a step.
         """
         if jax.process_count() == 1:
             return self.requested
-        self._asked += 1
-        if self._service and multihost_utils.reached_preemption_sync_point(self._asked):
+        if self._service and multihost_utils.reached_preemption_sync_point(step):
             console.say("SIGTERM: saving after this step")
             return signal.SIGTERM
         return (runtime.agreed(self.requested or 0) or None) if meet else None
