@@ -24,6 +24,7 @@ from t2c_jax.decode.generate import search_function
 from t2c_jax.decode.search import Rules
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.flops import model_flops
+from t2c_jax.train.placement import make_mesh
 from t2c_jax.train.step import Compiled
 
 Bytes = dict[str, int]
@@ -65,7 +66,7 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
     Raises:
       UserError: the config does not fit the number of devices.
     """
-    mesh = meshes.make_mesh(experiment, list(topology.devices))
+    mesh = make_mesh(experiment, topology.devices)
     compiled = Compiled(experiment, vocab_size, mesh)
     data = experiment.data
     shapes = batch_shapes(data, source_shapes(experiment), extras_of(data), data.batch_size)
@@ -85,7 +86,7 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
     Raises:
       UserError: the config does not fit the number of devices.
     """
-    mesh = meshes.make_mesh(experiment, list(topology.devices))
+    mesh = make_mesh(experiment, topology.devices, training=False)
     definition = Definition(experiment.model, vocab_size)
     unit = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-experiment.decode.batch_size // unit) * unit

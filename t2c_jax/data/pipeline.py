@@ -179,8 +179,7 @@ class Batches:
         schedule: Schedule | None = None,
         *,
         repeat: bool = True,
-        process_index: int = 0,
-        process_count: int = 1,
+        rows: Sequence[int] | np.ndarray | None = None,
         first_task: int | None = None,
         extras: Sequence[str] = (),
     ) -> None:
@@ -191,21 +190,17 @@ class Batches:
           data: lengths and batch size.
           schedule: whose turn a row is.
           repeat: epochs without end, or one pass.
-          process_index, process_count: this host among those that share a global batch.
+          rows: of the global batch, those that this host reads (``mesh.local_rows``); by default all.
           first_task: number of the first stream's task among the run's.
           extras: which of ``EXTRAS`` to bring along.
 
         Raises:
-          UserError: the hosts cannot share the batch evenly, or no part fits a row.
+          UserError: no part fits a row.
         """
-        if data.batch_size % process_count:
-            raise UserError(
-                f"config.data.batch_size={data.batch_size} is not divisible by the number of hosts, {process_count}"
-            )
         self.streams, self._data, self._repeat, self._extras = list(streams), data, repeat, tuple(extras)
         self._schedule = schedule or Schedule.of(np.ones(1))
-        self._process_index, self._first_task = process_index, first_task or 0
-        self._local_size = data.batch_size // process_count
+        self._host_rows = np.arange(data.batch_size) if rows is None else np.asarray(rows)
+        self._first_task = first_task or 0
         for stream in self.streams if repeat else ():
             if not len(stream.plan.rows):
                 raise UserError(
@@ -252,8 +247,7 @@ class Batches:
 
     def _rows(self, step: int) -> list[_Row]:
         """This host's rows."""
-        first = step * self._data.batch_size + self._process_index * self._local_size
-        numbers = np.arange(first, first + self._local_size)
+        numbers = step * self._data.batch_size + self._host_rows
         tasks_N, numbers_N = self._schedule.turns(numbers)
         found: list[_Row | None] = [None] * len(numbers)
         for k in np.unique(tasks_N).tolist():
@@ -315,7 +309,7 @@ class Batches:
 
     def shapes(self) -> dict[str, tuple[tuple[int, ...], np.dtype]]:
         """Shape and dtype of each array of this host's batches."""
-        return batch_shapes(self._data, self.streams[0].source.shapes(), self._extras, self._local_size)
+        return batch_shapes(self._data, self.streams[0].source.shapes(), self._extras, len(self._host_rows))
 
     def dataset(self, start_step: int, stop_step: int) -> tf.data.Dataset:
         """The batches of steps ``start_step`` to ``stop_step - 1``, computed ahead on two threads."""

@@ -5,6 +5,10 @@ kernel's gradient is a product that has to transpose one operand; written out, t
 transposition, it is the wide side, together with the activation function that XLA fuses into the copy and so computes
 again in a strided order: on a CPU that alone is a quarter of a train step.
 
+Under a tensor axis the wide side has whole rows and its share of the width; the residual stream has its share of each
+row. Said of the wide side alone, that makes each product gather the stream, or scatter its sum, and never the kernel
+(Korthikanti et al. 2022, figure 6).
+
 Where kernels are split over ``fsdp`` the gather of a kernel, and the scatter of its gradient's sum, are asked for here
 in so many words (ZeRO; Rajbhandari et al. 2020, section 5). Left to itself, XLA's partitioner sums whole kernels over
 all devices where a slice of one would do: twice the bytes each way, and whole gradients in memory.
@@ -30,18 +34,14 @@ def widen(x_BLD: Float[Array, "B L D"], kernel_DF: Float[Array, "D F"]) -> Float
     return checkpoint_name(_widen(x_BLD, kernel_DF), PRODUCT)
 
 
-def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L D"]:
-    """``h @ kernel.T`` in the dtype of ``h``."""
-    return _narrow(h_BLF, kernel_DF)
-
-
 @jax.custom_vjp
 def _widen(x_BLD: Array, kernel_DF: Array) -> Array:
-    return jnp.einsum("bld,df->blf", x_BLD, _whole(kernel_DF, x_BLD))
+    return constrain(jnp.einsum("bld,df->blf", x_BLD, _whole(kernel_DF, x_BLD)), "batch", None, "mlp")
 
 
 @jax.custom_vjp
-def _narrow(h_BLF: Array, kernel_DF: Array) -> Array:
+def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L D"]:
+    """``h @ kernel.T`` in the dtype of ``h``."""
     return jnp.einsum("blf,df->bld", h_BLF, _whole(kernel_DF, h_BLF))
 
 
@@ -60,11 +60,11 @@ def _widen_forward(x_BLD: Array, kernel_DF: Array) -> tuple[Array, Residuals]:
 
 def _widen_backward(residuals: Residuals, d_BLF: Array) -> tuple[Array, Array]:
     x_BLD, kernel_DF = residuals
-    return _narrow(d_BLF, kernel_DF), _kernel_gradient(x_BLD, d_BLF, kernel_DF)
+    return narrow(d_BLF, kernel_DF), _kernel_gradient(x_BLD, d_BLF, kernel_DF)
 
 
 def _narrow_forward(h_BLF: Array, kernel_DF: Array) -> tuple[Array, Residuals]:
-    return _narrow(h_BLF, kernel_DF), (h_BLF, kernel_DF)
+    return narrow(h_BLF, kernel_DF), (h_BLF, kernel_DF)
 
 
 def _narrow_backward(residuals: Residuals, d_BLD: Array) -> tuple[Array, Array]:
@@ -73,4 +73,4 @@ def _narrow_backward(residuals: Residuals, d_BLD: Array) -> tuple[Array, Array]:
 
 
 _widen.defvjp(_widen_forward, _widen_backward)
-_narrow.defvjp(_narrow_forward, _narrow_backward)
+narrow.defvjp(_narrow_forward, _narrow_backward)

@@ -7,6 +7,8 @@ and then written in the background. A checkpoint is cut before the next batch is
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +26,8 @@ from t2c_jax.data.pipeline import Batches, extras_of
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
+from t2c_jax.train import placement
+from t2c_jax.train.anomalies import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
 from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.train.clock import Clock, SlowSteps
 from t2c_jax.train.flops import Utilisation
@@ -88,9 +92,9 @@ def train(
       UserError: the config does not fit the devices or the checkpoint; a loss that is not finite; a full disk.
     """
     config, clock = experiment.train, Clock()
-    mesh = meshes.make_mesh(experiment)
+    mesh = placement.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    data, tasks = open_data(experiment, workdir, tokenizers), list(experiment.data.tasks)
+    data = open_data(experiment, workdir, tokenizers, mesh)
     measurable = any(data.shares[name] and dev.per_pass for name, dev in data.dev.items())
     if (config.patience or config.stop_metric != LOSS) and not measurable:
         raise UserError(
@@ -98,10 +102,37 @@ def train(
             " config.corpus.dev_share"
         )
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
-    checkpoints = Checkpoints(
-        workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
-    )
+    skips = Skips(workdir.checkpoints)
+    with StopRequest() as stop:
+        while True:
+            checkpoints = Checkpoints(
+                workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
+            )
+            try:
+                return _train(
+                    experiment, workdir, decode, profile, clock, tokenizers, data, compiled, checkpoints, skips, stop
+                )
+            except RollBack as wish:
+                checkpoints.close()
+                roll_back(wish, workdir.checkpoints, config, skips)
+                clock = Clock()  # its time is in the metrics, as of a process before this one
 
+
+def _train(
+    experiment: Experiment,
+    workdir: Workdir,
+    decode: Decode | None,
+    profile: range | None,
+    clock: Clock,
+    tokenizers: Tokenizers,
+    data: Data,
+    compiled: Compiled,
+    checkpoints: Checkpoints,
+    skips: Skips,
+    stop: StopRequest,
+) -> TrainResult:
+    """``train`` from the last checkpoint on, or until a step went so wrong that the run is to go back (RollBack)."""
+    config, tasks, mesh = experiment.train, list(experiment.data.tasks), compiled.mesh
     abstract = compiled.abstract_state_on_mesh()
     clock.mark("start")
     restored = checkpoints.restore_latest(stored(abstract))
@@ -114,19 +145,34 @@ def train(
     console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
     meter = Meter(clock, checkpoints.window(start) if start else (), Utilisation.of(compiled, data.train.shapes()))
     dev_loss = checkpoints.loss(start) if start else None
-    patience = Patience(config.patience, config.stop_metric, checkpoints.waited(start) if start else {})
+    notes = checkpoints.notes(start) if start else {}
+    patience = Patience(config.patience, config.stop_metric, notes.get("waited", {}))
+    guard = Guard(config, notes.get("anomalies", {}), skips)
     stopped_by: int | None = None
-    batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
+    parts = (data.train.dataset(*part).as_numpy_iterator() for part in skips.ranges(start, config.steps))
+    batches = prefetched(itertools.chain.from_iterable(parts), mesh)
 
     with (
         open_metrics(experiment, workdir, start) if runtime.is_primary() else NoMetrics() as writer,
-        StopRequest() as stop,
         Watchdog(config.watchdog_seconds, workdir.path / f"stacks.{jax.process_index()}.txt") as watchdog,
         Profile(profile or range(0), workdir.tensorboard) as traced,
         console.progress("train", config.steps, "steps", done=start) as bar,
     ):
         clock.go_on(writer.kept_time, writer.reached_time)
         slow_steps = SlowSteps()
+        for skip in skips.found:
+            if skip.after <= start:
+                writer.once(skip.after, ROLLED_BACK, skip.record())
+        clock.go_on(writer.kept_time, writer.reached_time)
+        slow_steps = SlowSteps()
+
+        def arrive(step: int, metrics: Mapping[str, jax.Array]) -> None:
+            values = flattened(jax.device_get(metrics), tasks)
+            meter.arrived()
+            keep = functools.partial(keep_batch, data.train, skips.batch(step), workdir.path, step)
+            if guard.passes(step, values, functools.partial(writer.write, step), keep):
+                meter.add(values)
+
         pending: tuple[int, dict[str, jax.Array]] | None = None
         for step in range(start + 1, start + 1 if patience.out else config.steps + 1):
             batch = next(batches)
@@ -134,20 +180,19 @@ def train(
             idle = pending is not None and pending[1]["loss"].is_ready()  # type: ignore[attr-defined]
             clock.mark("data" if idle else "start" if step == start + 1 else meter.doing)
             with traced.around(step):
-                state, metrics = compiled.train_step(state, batch)
+                state, metrics = compiled.train_step(state, batch, guard.limit(step))
             if pending is not None:
-                meter.add(fetch(*pending, data.train, workdir, tasks))
+                arrive(*pending)
             pending = (step, metrics)
             traced.after(step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
-            if logs or jax.process_count() == 1:  # several processes have to agree, which takes a message
-                stopped_by = runtime.agreed(stop.requested or 0) or None
+            stopped_by = stop.agreed(step, meet=logs)
             last = step == config.steps or stopped_by is not None
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
             if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
-                meter.add(fetch(*pending, data.train, workdir, tasks))
+                arrive(*pending)
                 pending = None
             loss_here: float | None = None
             ranking: Ranking | None = None
@@ -179,9 +224,9 @@ def train(
                     patience.add(loss_here if ranking is None else ranking.cost)
                 clock.mark("evaluation")
             if saves or patience.out:
-                checkpoints.save(
-                    step, stored(state), loss_here, meter.window, ranking=ranking, waited=patience.stored()
-                )
+                workdir.check_held()
+                notes = {"waited": patience.stored(), "anomalies": guard.stored()}
+                checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
                 clock.mark("checkpoint")
             if (slow := slow_steps.add(clock.lap())) is not None:
                 writer.write(step, "slow_step", {"seconds": slow.seconds, "median": slow.median, **slow.parts})
@@ -228,21 +273,21 @@ class Data:
     shares: Mapping[str, float]
 
 
-def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) -> Data:
-    """This process's part of the batches.
+def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: jax.sharding.Mesh) -> Data:
+    """The rows of the batches that this process's devices hold.
 
     Raises:
       UserError: the tokens were made by another tokenizer, or are missing or damaged.
     """
     data, tasks = experiment.data, experiment.data.tasks
-    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    rows = meshes.local_rows(mesh, data.batch_size)
     train, dev = (open_streams(experiment, workdir, tokenizers, split) for split in ("train", "dev"))
     extras = extras_of(data)
     shares = task_shares(experiment, train)
     return Data(
-        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, **host),
+        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, rows=rows),
         {
-            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, **host)
+            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, rows=rows)
             for number, (name, stream) in enumerate(dev.items())
         },
         {
@@ -269,30 +314,6 @@ def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.M
             yield ready
     if ahead is not None:
         yield ahead
-
-
-def fetch(
-    step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir: Workdir, tasks: Sequence[str]
-) -> dict[str, float]:
-    """A step's metrics as floats.
-
-    Raises:
-      UserError: the loss, the gradient or the update is not finite; the batch is written beside for a look.
-    """
-    values = flattened(jax.device_get(metrics), tasks)
-    if all(math.isfinite(values[name]) for name in ("loss", "gradient_norm", "update_norm")):
-        return values
-    part = "" if jax.process_count() == 1 else f".process_{jax.process_index()}"
-    path = workdir.path / f"nonfinite_step_{step}{part}.npz"
-    ids = batches.pair_ids(step - 1)
-    arrays: dict[str, Any] = {"pair_ids": np.array(ids), **batches.batch(step - 1)}
-    np.savez(path, **arrays)
-    raise UserError(
-        f"the loss of step {step} is {values['loss']}, its gradient norm {values['gradient_norm']}, its update norm"
-        f" {values['update_norm']}; its batch of {len(ids)} pairs is in '{path}', and the last checkpoint is from"
-        " before: lower"
-        " config.optimizer.learning_rate or raise warmup_steps, and run the same command again"
-    )
 
 
 def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]:

@@ -39,16 +39,19 @@ class MetricsWriter:
         with disk_errors(path):
             lines = [(line, json.loads(line)) for line in _lines(path)]
             kept = [(line, record) for line, record in lines if record["step"] <= start_step]
-            path.write_text("".join(line for line, _ in kept), "utf-8")
+            aside = path.with_name(f".{path.name}.partial")
+            aside.write_text("".join(line for line, _ in kept), "utf-8")
+            aside.replace(path)  # whole: a kill in between must not cost the lines that stand
+            self._kept = [record for _, record in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
             self._events = EventFileWriter(str(tensorboard))
         self._path, self._board = path, board
-        self.kept_time, self.reached_time = _last_time(kept), _last_time(lines)
+        self.kept_time, self.reached_time = _last_time(self._kept), _last_time([record for _, record in lines])
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """One record: ``{"step": …, "kind": "train", "dev", "time" …, …}``; TensorBoard names are ``kind/name``."""
-        record = {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
+        record = _record(step, kind, values)
         with disk_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
@@ -56,6 +59,11 @@ class MetricsWriter:
         self._events.add_event(_event(step, Summary(value=scalars)))
         if self._board is not None:
             self._board.write(step, kind, values)
+
+    def once(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """``write``, unless a run before wrote the very same."""
+        if _record(step, kind, values) not in self._kept:
+            self.write(step, kind, values)
 
     def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
         """Texts with their reference and predicted code, for TensorBoard's text page."""
@@ -85,7 +93,7 @@ class NoMetrics(MetricsWriter):
     """Writes nothing: for all processes of a run but the first."""
 
     def __init__(self) -> None:
-        self.kept_time = self.reached_time = {}
+        self.kept_time, self.reached_time, self._kept = {}, {}, []
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -123,8 +131,8 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text("utf-8").splitlines(keepends=True) if _whole(line)]
 
 
-def _last_time(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, float]:
-    found = [record for _, record in lines if record.get("kind") == "time"][-1:]
+def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    found = [record for record in records if record.get("kind") == "time"][-1:]
     return {name: value for record in found for name, value in record.items() if isinstance(value, int | float)}
 
 
@@ -133,6 +141,10 @@ def _whole(line: str) -> bool:
         return line.endswith("\n") and "step" in json.loads(line)
     except ValueError:
         return False
+
+
+def _record(step: int, kind: str, values: Mapping[str, float]) -> dict[str, Any]:
+    return {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
 
 
 def _number(value: Any) -> float | None:
