@@ -57,3 +57,19 @@ def test_benchmark(command, repository):
         assert len(sides) >= 2
         assert all(side["per_second"] > 0 and side["best_seconds_per_step"] > 0 for side in sides.values())
         assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
+
+
+def test_tpu_compile(repository):
+    pytest.importorskip("libtpu", reason="libtpu (extra tpu) is not installed")
+    done = subprocess.run(
+        [sys.executable, str(repository / "benchmarks" / "tpu_compile.py"), "--tiny", "--json"],
+        env={**os.environ, "PYTHONPATH": str(repository)},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["rows"]
+    assert row["fits"]
+    assert row["roofline"]["seconds"] > 0

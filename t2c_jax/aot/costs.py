@@ -173,15 +173,28 @@ class _Walk:
         parameter = fused.parameters.get(number)
         if not whole or parameter is None:
             return whole
-        users = fused.users.get(parameter.name, [])
+        return min(whole, self._taken(fused, parameter.name, whole))
+
+    def _taken(self, fused: Computation, name: str, whole: float) -> float:
+        """What the users of a value read of it, fusions within a fusion too."""
         part = 0.0
-        for user in users:
-            if user.opcode == "dynamic-update-slice" and user.operands[0] == parameter.name:
+        for user in fused.users.get(name, []):
+            if user.opcode == "dynamic-update-slice" and user.operands[0] == name:
                 continue  # written in place
-            if user.opcode not in _PARTS or user.operands[0] != parameter.name:
+            if user.opcode == "bitcast":
+                part += self._taken(fused, user.name, whole)
+            elif user.opcode == "fusion":
+                inner = self._body(user, "calls")
+                part += sum(
+                    self._taken(inner, inner.parameters[number].name, whole)
+                    for number, operand in enumerate(user.operands)
+                    if operand == name
+                )
+            elif user.opcode in _PARTS and user.operands[0] == name:
+                part += sum(shape.bytes for shape in user.shapes)
+            else:
                 return whole
-            part += sum(shape.bytes for shape in user.shapes)
-        return min(whole, part)
+        return part
 
     def _written(self, fused: Computation, operation: Operation) -> float:
         root = fused.root

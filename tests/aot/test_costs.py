@@ -99,6 +99,22 @@ ENTRY %main (p: f32[24,8,128], i: s32[]) -> f32[24,8,128] {
 """
 
 
+def test_a_fusion_within_a_fusion_reads_the_slice_too():
+    nested = FUSIONS.replace(
+        "ENTRY %main",
+        """%outer (stack.2: f32[24,8,128], index.2: s32[]) -> f32[1,8,128] {
+  %stack.2 = f32[24,8,128]{2,1,0} parameter(0)
+  %index.2 = s32[] parameter(1)
+  %same = f32[24,8,128]{2,1,0} bitcast(%stack.2)
+  ROOT %inner = f32[1,8,128]{2,1,0} fusion(%same, %index.2), kind=kLoop, calls=%sliced
+}
+
+ENTRY %main""",
+    ).replace("kind=kLoop, calls=%sliced\n  ROOT %q", "kind=kOutput, calls=%outer\n  ROOT %q")
+    assert "calls=%outer" in nested
+    assert costs(nested).memory == costs(FUSIONS).memory
+
+
 def test_a_fusion_reads_the_slice_and_writes_the_row():
     row, index = 8 * 128 * 4, 4
     # The row is read from HBM, and kept on the chip; written back, it comes from there.

@@ -1,0 +1,174 @@
+"""The presets compiled for TPU slices that are not here: what fits, and how fast it could be.
+
+    python benchmarks/tpu_compile.py
+    python benchmarks/tpu_compile.py --presets large xl --machines v5e-256
+    python benchmarks/tpu_compile.py --t5x
+
+Wants libtpu (pip install t2c-jax[tpu]), no TPU. Each row is the real train step of ``configs/pretrain.py:SIZE@MACHINE``
+as ``t2c compile`` compiles it: bytes of a chip against its memory, and the utilisation that the chip's peaks allow.
+
+With ``--t5x`` it is T5X's scalable T5 v1.1 XL instead (2.85 billion parameters: width 2048, 24 + 24 layers, 32 heads of
+64, gated GELU of 5120, relative bias, vocabulary 32128, untied; AdamW in float32, bfloat16 compute, 512 + 512 tokens),
+on v5e:16x16 with parameters split over all chips, beside the temporaries that T5X's own step takes at the same batch
+and remat. They were compiled by the same compiler; "minimal" is T5X's policy that keeps matrix products.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from t2c_jax import config as configs
+from t2c_jax import console
+from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, TokenizerConfig
+
+CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.py"
+# Google names v5p by its cores, two to a chip.
+MACHINES = {"v5e-8": "v5e:2x4", "v5e-256": "v5e:16x16", "v5p-128": "v5p:4x4x4"}
+PRESETS = ("small", "base", "large", "xl", "xxl")
+LEFT_OUT = {("xxl", "v5e-8")}  # its optimizer state alone is more than the machine has
+# Rows a chip, T5X's policy, our remat, and GiB of temporaries of T5X's step.
+T5X = (
+    (8, "minimal", "dots", 11.7),
+    (8, "full", "full", 2.1),
+    (16, "full", "full", 3.5),
+    (24, "full", "full", 4.9),
+    (4, "none", "none", 25.3),
+)
+TINY = ModelConfig(width=16, encoder_layers=1, decoder_layers=1, heads=2, head_width=8, feed_forward=32, dropout=0.0)
+
+
+def row(experiment: Experiment, vocab_size: int, topology: str) -> dict[str, Any]:
+    """One compile."""
+    from t2c_jax.aot import program
+    from t2c_jax.aot.topology import topology as described
+
+    started = time.monotonic()
+    found = program.train_step(experiment, vocab_size, described(topology))
+    return {
+        "topology": topology,
+        "remat": experiment.model.remat,
+        "microbatches": experiment.train.microbatches,
+        **program.json_of(found),
+        "compile_seconds": round(time.monotonic() - started, 1),
+    }
+
+
+def presets(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """The presets, each on the machines that can hold it."""
+    rows = []
+    for machine in options.machines:
+        for size in options.presets:
+            if (size, machine) in LEFT_OUT:
+                continue
+            experiment = configs.load(f"{CONFIG}:{size}@{machine}", ())
+            console.say(f"compiling {size} for {machine}")
+            rows.append(
+                {"preset": size, "machine": machine} | row(experiment, vocabulary(experiment), MACHINES[machine])
+            )
+            console.say(" ".join(map(str, told(rows[-1]))))
+    console.table(
+        "Presets on TPU slices: the train step of one chip",
+        ("", "mesh", "remat", "rows", "parts", "GiB", "of", "fits", "TFLOP", "utilisation", "bound by"),
+        [(f"{item['preset']} on {item['machine']}", *told(item)) for item in rows],
+    )
+    return rows
+
+
+def vocabulary(experiment: Experiment) -> int:
+    """What the model is compiled for where no tokenizer is trained yet."""
+    return experiment.tokenizer.vocab_size
+
+
+def told(item: dict[str, Any]) -> list[object]:
+    """A row's cells."""
+    gib, estimate, costs = 2**30, item["roofline"] or {}, item["costs"] or {}
+    return [
+        "x".join(map(str, item["mesh"].values())),
+        item["remat"],
+        item["rows"],
+        item["microbatches"],
+        f"{item['total'] / gib:.2f}",
+        f"{item['available'] / gib:.2f}",
+        "yes" if item["fits"] else "no",
+        f"{costs.get('flops', 0) / 1e12:.1f}",
+        f"{estimate.get('utilisation', 0):.0%}",
+        estimate.get("bound", "-"),
+    ]
+
+
+def t5x() -> list[dict[str, Any]]:
+    """T5 v1.1 XL at T5X's batches and policies."""
+    model = ModelConfig(
+        width=2048,
+        encoder_layers=24,
+        decoder_layers=24,
+        heads=32,
+        head_width=64,
+        feed_forward=5120,
+        position="t5",
+        scale_attention=False,
+        tied_embeddings=False,
+        dropout=0.0,
+        dtype="bfloat16",
+    )
+    rows = []
+    for rows_a_chip, policy, remat, theirs in T5X:
+        experiment = Experiment(
+            tokenizer=TokenizerConfig(vocab_size=32_128),
+            data=DataConfig(encoder_length=512, decoder_length=512, batch_size=256 * rows_a_chip),
+            model=dataclasses.replace(model, remat=remat),  # type: ignore[arg-type]
+            mesh=MeshConfig(data=1, fsdp=-1),
+        )
+        console.say(f"compiling {rows_a_chip} rows a chip, remat={remat}")
+        found = row(experiment, 32_128, "v5e:16x16")
+        found |= {"t5x_policy": policy, "t5x_temporaries": int(theirs * 2**30)}
+        rows.append(found | {"ratio": found["memory"]["temporaries"] / found["t5x_temporaries"]})
+        console.say(f"{found['memory']['temporaries'] / 2**30:.2f} GiB of temporaries, T5X {theirs}")
+    console.table(
+        "T5 v1.1 XL on v5e:16x16, fully sharded: temporaries of a chip",
+        ("rows a chip", "T5X's policy", "ours", "T5X GiB", "ours GiB", "ratio", "utilisation"),
+        [
+            (
+                item["rows"],
+                item["t5x_policy"],
+                item["remat"],
+                f"{item['t5x_temporaries'] / 2**30:.1f}",
+                f"{item['memory']['temporaries'] / 2**30:.2f}",
+                f"{item['ratio']:.2f}",
+                f"{item['roofline']['utilisation']:.0%}" if item["roofline"] else "does not fit",
+            )
+            for item in rows
+        ],
+    )
+    return rows
+
+
+def tiny() -> list[dict[str, Any]]:
+    """A toy model on two chips."""
+    data = DataConfig(encoder_length=16, decoder_length=16, batch_size=4)
+    experiment = Experiment(data=data, model=TINY, mesh=MeshConfig(data=1, fsdp=-1))
+    return [{"preset": "tiny", "machine": "v5e-2"} | row(experiment, 512, "v5e:1x2")]
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=PRESETS, help="which (default: all)")
+    parser.add_argument("--machines", nargs="+", choices=MACHINES, default=tuple(MACHINES), help="on which slices")
+    parser.add_argument("--t5x", action="store_true", help="T5 v1.1 XL beside T5X's step")
+    parser.add_argument("--tiny", action="store_true", help="a toy shape, to see that it runs")
+    parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
+    options = parser.parse_args()
+    os.environ.setdefault("JAX_PLATFORMS", "cpu")
+    result = {"rows": tiny() if options.tiny else t5x() if options.t5x else presets(options)}
+    if options.json:
+        print(json.dumps(result))
+
+
+if __name__ == "__main__":
+    main()
