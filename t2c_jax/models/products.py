@@ -9,10 +9,6 @@ Under a tensor axis the wide side has whole rows and its share of the width; the
 row. Said of the wide side alone, that makes each product gather the stream, or scatter its sum, and never the kernel
 (Korthikanti et al. 2022, figure 6).
 
-Where kernels are split over ``fsdp`` the gather of a kernel, and the scatter of its gradient's sum, are asked for here
-in so many words (ZeRO; Rajbhandari et al. 2020, section 5). Left to itself, XLA's partitioner sums whole kernels over
-all devices where a slice of one would do: twice the bytes each way, and whole gradients in memory.
-
 Letters: B batch, L length, D model, F the other width (feed-forward, or heads x head width).
 """
 
@@ -36,22 +32,17 @@ def widen(x_BLD: Float[Array, "B L D"], kernel_DF: Float[Array, "D F"]) -> Float
 
 @jax.custom_vjp
 def _widen(x_BLD: Array, kernel_DF: Array) -> Array:
-    return constrain(jnp.einsum("bld,df->blf", x_BLD, _whole(kernel_DF, x_BLD)), "batch", None, "mlp")
+    return constrain(jnp.einsum("bld,df->blf", x_BLD, kernel_DF.astype(x_BLD.dtype)), "batch", None, "mlp")
 
 
 @jax.custom_vjp
 def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L D"]:
     """``h @ kernel.T`` in the dtype of ``h``."""
-    return jnp.einsum("blf,df->bld", h_BLF, _whole(kernel_DF, h_BLF))
-
-
-def _whole(kernel_DF: Array, operand: Array) -> Array:
-    return constrain(kernel_DF.astype(operand.dtype), None, "mlp")
+    return jnp.einsum("blf,df->bld", h_BLF, kernel_DF.astype(h_BLF.dtype))
 
 
 def _kernel_gradient(x_BLD: Array, h_BLF: Array, kernel_DF: Array) -> Array:
-    d_kernel_DF = jnp.einsum("bld,blf->df", x_BLD, h_BLF, preferred_element_type=jnp.float32)
-    return constrain(d_kernel_DF, "embed", "mlp").astype(kernel_DF.dtype)
+    return jnp.einsum("bld,blf->df", x_BLD, h_BLF, preferred_element_type=jnp.float32).astype(kernel_DF.dtype)
 
 
 def _widen_forward(x_BLD: Array, kernel_DF: Array) -> tuple[Array, Residuals]:
