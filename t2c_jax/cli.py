@@ -99,6 +99,12 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="N",
                 help="mean of the parameters of the latest N checkpoints, up to --step",
             )
+        if name == "evaluate":
+            verb.add_argument(
+                "--follow", action="store_true", help="score each checkpoint of a run that trains, until it ends"
+            )
+        if name in ("run", "train"):
+            verb.add_argument("--profile", metavar="START:STOP", help="trace these steps, for tensorboard or xprof")
         if name in ("generate", "embed"):
             verb.add_argument(
                 "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is stdin"
@@ -154,6 +160,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     from t2c_jax import runtime
 
     runtime.quiet()
+    runtime.keep_compiled()
 
     from t2c_jax.workdir import Workdir
 
@@ -164,34 +171,59 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         return _import(parsed, workdir, overrides)
     _check_import(parsed.verb, workdir)
     experiment = _experiment(parsed, workdir, overrides)
-    if parsed.verb == "generate":
-        return _generate(parsed, experiment, workdir)
-    if parsed.verb == "embed":
-        return _embed(parsed, experiment, workdir)
     if parsed.verb == "export":
         return _export(parsed, experiment, workdir)
 
     from t2c_jax import console, verbs
 
+    trains = parsed.verb in ("train", "run")
+    profile = {"profile": _steps(parsed.profile)} if trains and parsed.profile else {}
     runtime.connect()
     console.console.quiet = not runtime.is_primary()
-    with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
-        if parsed.verb in ("train", "run"):
-            runtime.check_devices(experiment)  # before any work is done for a run that could not train
-        if parsed.verb != "evaluate":
+    if parsed.verb == "generate":
+        return _generate(parsed, experiment, workdir)
+    if parsed.verb == "embed":
+        return _embed(parsed, experiment, workdir)
+    if parsed.verb == "evaluate":
+        result: Any = _evaluate(parsed, experiment, workdir)
+    else:
+        with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
+            if trains:
+                from t2c_jax.train import placement
+
+                placement.make_mesh(experiment)  # before any work is done for a run that could not train
             verbs.save_config(experiment, workdir)
-        if parsed.verb == "evaluate":
-            result: Any = verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
-        else:
-            result = getattr(verbs, parsed.verb)(experiment, workdir)
+            result = getattr(verbs, parsed.verb)(experiment, workdir, **profile)
     if parsed.json and runtime.is_primary():
         print(json.dumps(result, ensure_ascii=False))
-    trained = result if parsed.verb == "train" else result.get("train", {}) if parsed.verb == "run" else {}
+    trained = result if parsed.verb == "train" else result.get("train", {}) if trains else {}
     stopped = trained.get("stopped_by")
     if stopped is None:
         return 0
     command = f"t2c {parsed.verb} --workdir {parsed.workdir}"
     return _fail(f"saved at step {trained['steps']}; go on with: {command}", 128 + stopped)
+
+
+def _steps(span: str) -> range:
+    """``START:STOP`` as steps, START included and STOP not; the first step is 1.
+
+    Raises:
+      UserError: it is no such thing, or names no step.
+    """
+    start, separator, stop = span.partition(":")
+    if not (separator and start.isdecimal() and stop.isdecimal() and 1 <= int(start) < int(stop)):
+        raise UserError(f"--profile {span}: write START:STOP, such as 10:15 for the steps 10 to 14")
+    return range(int(start), int(stop))
+
+
+def _evaluate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> Any:
+    from t2c_jax import verbs
+
+    if not parsed.follow:
+        return verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
+    if parsed.step is not None or parsed.others or parsed.average != 1:
+        raise UserError("--follow scores each checkpoint alone; leave --step, --with and --average out")
+    return verbs.follow(experiment, workdir)
 
 
 def _check_import(verb: str, workdir: Workdir) -> None:
@@ -232,11 +264,13 @@ def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Seq
 
 
 def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
-    from t2c_jax import verbs
+    from t2c_jax import runtime, verbs
 
     asked, answered = experiment.data.direction.split("_to_")
     texts = _prompts(parsed, asked)
     answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others, parsed.average)
+    if not runtime.is_primary():
+        return 0
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -257,10 +291,12 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
 def _embed(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
     import numpy as np
 
-    from t2c_jax import verbs
+    from t2c_jax import runtime, verbs
 
     sources = _prompts(parsed, parsed.of)
     vectors = verbs.embed(experiment, workdir, sources, parsed.step)
+    if not runtime.is_primary():
+        return 0
     if parsed.output is not None:
         from t2c_jax.workdir import disk_errors
 
@@ -286,15 +322,17 @@ def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir
 
 
 def _prompts(parsed: argparse.Namespace, key: str) -> list[str]:
+    from t2c_jax import runtime
+
     if parsed.text and parsed.input:
         raise UserError("give prompts either on the command line or with --input, not both")
     if parsed.text:
         return parsed.text
-    if parsed.input is None and sys.stdin.isatty():
+    if parsed.input is None and runtime.is_primary() and sys.stdin.isatty():
         raise UserError(f'no prompt; write t2c {parsed.verb} --workdir DIR "what the code should do", or --input FILE')
     source = parsed.input or "-"
     if source == "-":
-        lines = sys.stdin.read().splitlines()
+        lines = runtime.from_primary(sys.stdin.read().splitlines() if runtime.is_primary() else [])
     elif Path(source).is_file():
         lines = Path(source).read_text("utf-8", errors="replace").splitlines()
     else:

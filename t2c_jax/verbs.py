@@ -6,6 +6,7 @@ import dataclasses
 import functools
 import itertools
 import json
+import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
+from t2c_jax.errors import UserError
 from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
 
 if TYPE_CHECKING:
@@ -75,11 +77,13 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
-def train(experiment: Experiment, workdir: Workdir) -> Result:
-    """Tokens to checkpoints."""
+def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
+    """Tokens to checkpoints; traces the steps of ``profile`` for TensorBoard's profile page."""
+    from t2c_jax.train import weights_and_biases
     from t2c_jax.train.loop import train as run_loop
 
-    result = run_loop(experiment, workdir, _decoder(experiment, workdir))
+    weights_and_biases.check(experiment)
+    result = run_loop(experiment, workdir, _decoder(experiment, workdir), profile)
     return dataclasses.asdict(result)
 
 
@@ -105,41 +109,87 @@ def evaluate(
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
-    if stands is None:
+    if runtime.agreed(int(stands is None)):  # all processes answer, or none does
         pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
-        def build(directory: Path) -> Result:
-            candidates = [answer.candidates for answer in answers]
-            train_pairs = _posed(experiment, workdir, "train")
-            embed = None
-            if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
-                from t2c_jax.decode.embed import Embedder
+        embed = None
+        if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
+            from t2c_jax.decode.embed import Embedder
 
-                embed = Embedder(experiment, workdir, step).embed
-            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
-            counts = {
-                "step": step,
-                "members": members,
-                **({"average": average} if average > 1 else {}),
-                "examples": len(pairs),
-                "unfinished": sum(not answer.finished for answer in answers),
-                "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
-            }
-            evaluation.scores.update(counts, decode=read["decode"])
+            embed = Embedder(experiment, workdir, step).embed
+        candidates, train_pairs = [answer.candidates for answer in answers], _posed(experiment, workdir, "train")
+        # By every process, for all of them embed; the first one writes.
+        evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
+        counts = {
+            "step": step,
+            "members": members,
+            **({"average": average} if average > 1 else {}),
+            "examples": len(pairs),
+            "unfinished": sum(not answer.finished for answer in answers),
+            "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+        }
+        evaluation.scores.update(counts, decode=read["decode"])
+
+        def build(directory: Path) -> Result:
             write_evaluation(directory, evaluation)
             return counts
 
-        if not runtime.is_primary():
-            return {}
-        stands = workdir.stage(name, read, inputs, build)
+        if runtime.is_primary():
+            with workdir.locked("evaluations"):
+                stands = workdir.stage(name, read, inputs, build)
+    if not runtime.is_primary() or stands is None:
+        return {}
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
     columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
     console.say(scores["summary"])
     console.say(f"every answer: {stands.path / 'report.html'}")
     return scores
+
+
+def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> list[Result]:
+    """Scores each checkpoint of a run that trains elsewhere, oldest first, until it has ended and all are scored.
+
+    The scores go to TensorBoard too. Looks for a new checkpoint every ``seconds``; one that the run deletes before its
+    turn comes is told and left out.
+    """
+    from t2c_jax.train.checkpoint import Checkpoints
+    from t2c_jax.train.metrics import has_ended, write_scores
+
+    scored: dict[int, Result] = {}
+    gone: set[int] = set()
+
+    def waiting() -> list[int]:
+        if not workdir.checkpoints.is_dir():
+            return []
+        checkpoints = Checkpoints(workdir.checkpoints, {}, read_only=True)
+        steps = checkpoints.steps()
+        checkpoints.close()
+        return [step for step in steps if step not in scored and step not in gone]
+
+    console.say(f"following '{workdir.path}'")
+    while True:
+        running = runtime.agreed(
+            int(not has_ended(workdir.metrics))
+        )  # looked at first: the last checkpoint precedes it
+        step = runtime.agreed(min(waiting(), default=0))
+        if step:
+            try:
+                scored[step] = evaluate(experiment, workdir, step)
+            except UserError:
+                if step in waiting():
+                    raise
+                console.warn(f"checkpoint {step} was deleted before it could be read; raise config.train.keep")
+                gone.add(step)
+            else:
+                if runtime.is_primary():
+                    write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
+        elif not running:
+            return list(scored.values())
+        else:
+            time.sleep(seconds)
 
 
 def generate(
@@ -204,17 +254,19 @@ def export(
     return export_model(load_trained(experiment, workdir, step), to, output, quantization, pairs)
 
 
-def run(experiment: Experiment, workdir: Workdir) -> Result:
+def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
     """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
+    from t2c_jax.train import weights_and_biases
     from t2c_jax.train.initial import check_origin
 
     check_origin(experiment)  # a run that could not start from there should not mine first
+    weights_and_biases.check(experiment)
     results: Result = {}
     stages: tuple[tuple[str, Callable[[Experiment, Workdir], Result]], ...] = (
         ("mine", mine),
         ("tokenizer", tokenizer),
         ("prepare", prepare),
-        ("train", train),
+        ("train", functools.partial(train, profile=profile)),
     )
     for name, stage in stages:
         console.rule(name)
@@ -252,9 +304,9 @@ def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
     from t2c_jax.decode.load import make_generator
     from t2c_jax.evaluate.evaluator import score_answers, select_pairs
     from t2c_jax.evaluate.metrics import metrics_named
-    from t2c_jax.mesh import make_mesh
     from t2c_jax.models.functional import Definition
     from t2c_jax.train.loop import Decoded
+    from t2c_jax.train.placement import make_mesh
 
     config = experiment.train
     metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]
@@ -307,6 +359,7 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
             "tokens/s",
             f"{trained['tokens_per_second']:,.0f}" if trained["tokens_per_second"] else "- (nothing to train)",
         ),
+        ("goodput", f"{trained['goodput']:.1%}"),
         ("dev loss", "-" if trained["dev_loss"] is None else f"{trained['dev_loss']:.3f} nats a token"),
     ]
     split = experiment.evaluate.split

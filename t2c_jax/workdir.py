@@ -11,6 +11,7 @@ import contextlib
 import errno
 import fcntl
 import hashlib
+import itertools
 import json
 import os
 import shutil
@@ -62,6 +63,15 @@ class StageResult:
     ran: bool
 
 
+def move_aside(path: Path, directory: Path) -> Path:
+    """Renames into a directory, under a name that is free there, and returns what it is called now."""
+    directory.mkdir(exist_ok=True)
+    names = itertools.chain([path.name], (f"{path.name}.{number}" for number in itertools.count(1)))
+    place = next(directory / name for name in names if not (directory / name).exists())
+    path.rename(place)
+    return place
+
+
 def at_step(name: str) -> tuple[str, int | None]:
     """``DIR``, ``DIR@STEP`` or ``@STEP``: a run's directory, empty for this one, and a step, None for its best.
 
@@ -94,8 +104,8 @@ class Workdir:
     tensorboard = property(lambda self: self.path / "tb")
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Holds the workdir for this process.
+    def locked(self, part: str = "") -> Iterator[None]:
+        """Holds the workdir for this process, or only its ``evaluations``: those are made beside a run that trains.
 
         The lock is the kernel's, so one left by a killed run is no lock.
 
@@ -104,7 +114,7 @@ class Workdir:
         """
         with disk_errors(self.path):
             self.path.mkdir(parents=True, exist_ok=True)
-            file = (self.path / ".lock").open("a+")
+            file = (self.path / f".lock{part and '.'}{part}").open("a+")
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -112,16 +122,16 @@ class Workdir:
                 if error.errno not in (errno.EAGAIN, errno.EACCES):
                     raise
                 file.seek(0)
+                holder = file.read().strip() or "unknown"
                 raise UserError(
-                    f"workdir '{self.path}' is in use by another run (process {file.read().strip() or 'unknown'});"
-                    " wait for it, stop it, or choose another --workdir"
+                    f"workdir '{self.path / part}' is in use by another run (process {holder}); wait for it,"
+                    " stop it, or choose another --workdir"
                 ) from None
             file.truncate(0)
             file.write(str(os.getpid()))
             file.flush()
-            for pattern in (".*.partial", "*/.*.partial"):  # of a run that was killed
-                for leftover in self.path.glob(pattern):
-                    shutil.rmtree(leftover, ignore_errors=True)
+            for leftover in (self.path / part).glob(".*.partial"):  # of a run that was killed
+                shutil.rmtree(leftover, ignore_errors=True)
             yield
 
     def manifest(self, name: str) -> dict[str, Any]:

@@ -122,6 +122,7 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     flags = [flag for flag in kept.pop("XLA_FLAGS", "").split() if "device_count" not in flag]
     kept["XLA_FLAGS"] = " ".join(flags)
+    kept["JAX_COMPILATION_CACHE_DIR"] = ""  # tests kill what they start, perhaps amid a write
     paths = [str(Path(cli.__file__).parents[1]), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 
@@ -134,6 +135,15 @@ def t2c(*arguments: str | Path, stdin: str | None = None) -> subprocess.Complete
 
 
 def records(workdir: Path) -> list[dict[str, float]]:
-    """The lines of ``metrics.jsonl`` without the rates, which no two runs share."""
-    lines = [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]
-    return [{name: value for name, value in line.items() if name != "tokens_per_second"} for line in lines]
+    """The lines of ``metrics.jsonl`` that hold results, without what was timed, which no two runs share."""
+    timed = ("tokens_per_second", "step_seconds")
+    return [
+        {name: value for name, value in line.items() if name not in timed}
+        for line in all_records(workdir)
+        if line["kind"] not in ("time", "slow_step", "end")
+    ]
+
+
+def all_records(workdir: Path) -> list[dict[str, float]]:
+    """The lines of ``metrics.jsonl``."""
+    return [json.loads(line) for line in (workdir / "metrics.jsonl").read_text().splitlines()]

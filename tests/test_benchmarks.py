@@ -19,6 +19,8 @@ COMMANDS = {
     "objectives.py": (),
     "pipeline.py": (),
     "import_model.py": (),
+    "scaling.py": (),
+    "compile.py": (),
 }
 
 
@@ -44,6 +46,11 @@ def test_benchmark(command, repository):
         assert result["parameters"] > 0
         assert result["seconds"] > 0
         assert result["peak_bytes"] > result["peak_bytes_beyond_libraries"] > 0
+        return
+    if command == "compile.py":
+        assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in result["depths"].values())
+        assert result["kept_bytes"] > 0
+        assert result["second_start_seconds"] > 0
         return
     tables = [result["sides"]] if "sides" in result else [result["beam"], result["greedy"]]
     for sides in tables:

@@ -25,7 +25,9 @@ def writes(text: str, calls: list[str]) -> Callable[[Path], Mapping[str, int]]:
 
 
 def hidden(workdir: Workdir) -> list[str]:
-    return [str(path.relative_to(workdir.path)) for path in workdir.path.rglob(".*") if path.name != ".lock"]
+    return [
+        str(path.relative_to(workdir.path)) for path in workdir.path.rglob(".*") if not path.name.startswith(".lock")
+    ]
 
 
 def test_digest_tells_parts_apart(tmp_path: Path):
@@ -114,6 +116,8 @@ def test_what_a_killed_run_left_is_cleared_by_the_next(tmp_path: Path):
         (tmp_path / name).mkdir(parents=True)
         (tmp_path / name / "half.txt").write_text("half")
     with workdir.locked():
+        assert hidden(workdir) == ["evaluations/.100.new.partial"]  # perhaps of an evaluation beside this run
+    with workdir.locked("evaluations"):
         assert not hidden(workdir)
 
 

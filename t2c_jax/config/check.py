@@ -20,7 +20,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         *(f"model.pretrained.{key}" for key in ("vocab_size", "width", "layers", "heads", "feed_forward", "positions")),
         "optimizer.decay_every",
         *(f"train.{key}" for key in ("steps", "microbatches", "loss_chunk_tokens", "log_every", "eval_batches")),
-        *(f"train.{key}" for key in ("save_every", "keep", "stop_examples")),
+        *(f"train.{key}" for key in ("save_every", "keep", "stop_examples", "most_anomalies")),
         *(f"decode.{key}" for key in ("beam_size", "max_tokens", "batch_size")),
         "evaluate.bootstrap_samples",
     ),
@@ -33,7 +33,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         "data.temperature",
         "lora.rank",
         *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples", "patience", "r_drop")),
-        *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight")),
+        *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight", "rollback_steps")),
         *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
         "evaluate.max_examples",
     ),
@@ -42,6 +42,7 @@ _ABOVE_ZERO = (
     *(f"model.{key}" for key in ("rope_theta", "norm_epsilon", "pretrained.norm_epsilon")),
     *(f"optimizer.{key}" for key in ("epsilon", "learning_rate", "decay_factor", "layer_decay")),
     "lora.alpha",
+    "train.spike_deviations",
 )
 _SHARES = (
     "model.dropout",
@@ -130,8 +131,8 @@ def check(experiment: Experiment) -> None:
             f"config.optimizer.warmup_steps={optimizer.warmup_steps} must lie between 0 and train.steps={train.steps}"
         )
     axes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
-    if sum(size == -1 for size in axes.values()) > 1 or any(size < 1 and size != -1 for size in axes.values()):
-        raise UserError(f"config.mesh {axes}: sizes are at least 1, and at most one axis is -1")
+    if sum(size == -1 for size in axes.values()) > 1 or min(axes.values()) < -1 or not mesh.data:
+        raise UserError(f"config.mesh {axes}: sizes are at least 1, fsdp and tensor also 0, and at most one is -1")
     if mesh.tensor > 1:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:

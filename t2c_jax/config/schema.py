@@ -340,16 +340,41 @@ class TrainConfig:
     )
     samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
     save_every: int = knob(200, "Steps between checkpoints; the last step is always saved.")
+    on_nonfinite: Literal["stop", "skip", "rollback"] = knob(
+        "stop",
+        "A loss or gradients that are not finite stop the run, skip the update, or go back to a checkpoint from before "
+        "and leave out the batches since (Chowdhery et al. 2022, section 5.1).",
+    )
+    on_spike: Literal["ignore", "stop", "skip", "rollback"] = knob(
+        "ignore", "The same for a loss that is finite but far above the 128 before it."
+    )
+    spike_deviations: float = knob(6.0, "Standard deviations above their mean from which a loss is a spike.")
+    rollback_steps: int = knob(100, "A rollback goes to a checkpoint at least so many steps before, if one is kept.")
+    most_anomalies: int = knob(10, "Steps skipped or rolled back within 1,000, after which one more stops the run.")
     keep: int = knob(2, "Latest checkpoints kept, beside the best by stop_metric.")
+    watchdog_seconds: float = knob(
+        3600.0,
+        "Without a finished step, or evaluation, for so long, a process writes its stacks and ends with status 75, for"
+        " a scheduler to start it again; 0 for never.",
+    )
+    wandb: str = knob("", "Project of Weights & Biases to log to as well; empty for none.")
 
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 takes what the others leave."""
+    """Devices along each mesh axis, all slices counted in; -1 takes what the others leave."""
 
-    data: int = knob(-1, "Copies of the model, each on its own rows.")
-    fsdp: int = knob(1, "Rows and parameters split; parameters gathered as needed.")
-    tensor: int = knob(1, "Heads, feed-forward and vocabulary split.")
+    data: int = knob(
+        -1, "Copies of the model, each on its own rows; slices, where there are several, are copies first."
+    )
+    fsdp: int = knob(
+        1, "Rows and parameters split, parameters gathered as needed; 0 for the least whose share of the state fits."
+    )
+    tensor: int = knob(
+        1,
+        "Heads, feed-forward, vocabulary and, between blocks, the length split, within a slice; 0 for the least that"
+        " gives every device a row.",
+    )
 
 
 @dataclass(frozen=True)

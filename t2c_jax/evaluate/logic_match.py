@@ -9,14 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from t2c_jax.evaluate.metrics import Metric, best, percentage
-
-if TYPE_CHECKING:
-    from t2c_jax.corpus.pairs import Pair
+from t2c_jax.evaluate.metrics import Match
 
 Tree = str | tuple["Tree", ...]
 
@@ -43,22 +37,14 @@ def logic_match(prediction: str, reference: str) -> bool:
     return logic_tree(prediction) == wanted
 
 
-class LogicMatch(Metric):
+class LogicMatch(Match):
     """Exact match of logical forms, the order of conjuncts and disjuncts ignored (Dong & Lapata 2016, section 4)."""
 
     name = "logic_match"
     title = "Logic match"
     phrase = "the match of logical forms"
     signature = "equal trees, children of and, or, ',' and ';' sorted; else equal words"
-
-    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
-        """Columns: hit, example."""
-        rows = [(logic_match(answer, pair.code), 1) for pair, answer in zip(pairs, best(candidates), strict=True)]
-        return np.array(rows, float)
-
-    def score(self, sums: Sequence[float]) -> float:
-        """Hits in a hundred."""
-        return percentage(sums)
+    match = staticmethod(logic_match)
 
 
 class _NoTree(Exception):

@@ -97,22 +97,32 @@ def best(candidates: Sequence[Sequence[str]]) -> list[str]:
     return [ranked[0] for ranked in candidates]
 
 
-class ExactMatch(Metric):
+class Match(Metric):
+    """Share of answers that are, in one sense or another, their reference."""
+
+    @staticmethod
+    @abstractmethod
+    def match(prediction: str, reference: str) -> bool:
+        """Whether the two count as the same."""
+
+    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
+        """Columns: hit, example."""
+        rows = [(self.match(answer, pair.code), 1) for pair, answer in zip(pairs, best(candidates), strict=True)]
+        return np.array(rows, float)
+
+    def score(self, sums: Sequence[float]) -> float:
+        """Hits in a hundred."""
+        return percentage(sums)
+
+
+class ExactMatch(Match):
     """Share of predictions that equal their reference."""
 
     name = "exact_match"
     title = "Exact match"
     phrase = "exact match"
     signature = "equal after stripping surrounding whitespace"
-
-    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
-        """Columns: hit, example."""
-        rows = [(exact_match(answer, pair.code), 1) for pair, answer in zip(pairs, best(candidates), strict=True)]
-        return np.array(rows, float)
-
-    def score(self, sums: Sequence[float]) -> float:
-        """Hits in a hundred."""
-        return percentage(sums)
+    match = staticmethod(exact_match)
 
 
 class Parses(Metric):

@@ -5,15 +5,8 @@ from __future__ import annotations
 import ast
 import re
 import warnings
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
-
-from t2c_jax.evaluate.metrics import Metric, best, percentage
-
-if TYPE_CHECKING:
-    from t2c_jax.corpus.pairs import Pair
+from t2c_jax.evaluate.metrics import Match
 
 # A clause's first word, and what has to stand before it to make a statement of it.
 _BEFORE = {
@@ -65,7 +58,7 @@ def _printed(code: str) -> str | None:
         return None
 
 
-class PythonMatch(Metric):
+class PythonMatch(Match):
     """Exact match of Python after parsing and printing (Yin & Neubig 2017, section 5.1), so spacing does not count.
 
     Of the 17,000 references in Django's train and dev splits all parse that way. The language of a pair is not
@@ -76,12 +69,4 @@ class PythonMatch(Metric):
     title = "Python match"
     phrase = "the match of parsed Python"
     signature = "equal after ast.parse and ast.unparse, lone clauses and missing bodies completed; else equal words"
-
-    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
-        """Columns: hit, example."""
-        rows = [(python_match(answer, pair.code), 1) for pair, answer in zip(pairs, best(candidates), strict=True)]
-        return np.array(rows, float)
-
-    def score(self, sums: Sequence[float]) -> float:
-        """Hits in a hundred."""
-        return percentage(sums)
+    match = staticmethod(python_match)

@@ -8,16 +8,10 @@ out, and the placeholders of KB13 and NL-RX (Locascio et al. 2016): ``<VOW> <NUM
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-import numpy as np
 from regexbench import Dialect, Verdict, equivalent
 
-from t2c_jax.evaluate.metrics import Metric, best, percentage
-
-if TYPE_CHECKING:
-    from t2c_jax.corpus.pairs import Pair
+from t2c_jax.evaluate.metrics import Match
 
 # Locascio et al. 2016, section 3.2, and the words that their evaluation puts for <M0> to <M3>; any would do.
 _PLACEHOLDERS = {
@@ -48,19 +42,11 @@ def regex_match(prediction: str, reference: str) -> bool:
         return False
 
 
-class RegexMatch(Metric):
+class RegexMatch(Match):
     """DFA-EQ, the share of expressions that match what the reference matches (Locascio et al. 2016, section 5.1)."""
 
     name = "regex_match"
     title = "Regex match"
     phrase = "the match of regular languages"
     signature = "equal languages, dk.brics.automaton's notation, by regexbench"
-
-    def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
-        """Columns: hit, example."""
-        rows = [(regex_match(answer, pair.code), 1) for pair, answer in zip(pairs, best(candidates), strict=True)]
-        return np.array(rows, float)
-
-    def score(self, sums: Sequence[float]) -> float:
-        """Hits in a hundred."""
-        return percentage(sums)
+    match = staticmethod(regex_match)

@@ -78,4 +78,5 @@ class BertEncoder(nnx.Module):
             self.mix,
             lambda block, x_BSE, key: block(x_BSE, visibility, key),
         )
+        states_BSE = constrain(states_BSE, "batch", None, "activation")  # gathered once for all that read them
         return Encoded(states_BSE, segments_BS, (Summary("first", states_BSE),))

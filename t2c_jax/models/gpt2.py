@@ -77,4 +77,5 @@ class GPT2Encoder(nnx.Module):
             lambda block, x_BSE, key: block(x_BSE, visibility, key),
             finish=self.norm,
         )
+        states_BSE = constrain(states_BSE, "batch", None, "activation")  # gathered once for all that read them
         return Encoded(states_BSE, segments_BS, (Summary("last", states_BSE),))

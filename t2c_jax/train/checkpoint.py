@@ -2,16 +2,15 @@
 
 A checkpoint holds ``state`` (step, params or adapters, opt_state, ema: nested dicts of arrays, one per array a person
 could name), ``about`` (the config's model section, the tokenizer's digest, of adapters what they go with) and
-``window`` (the metrics of the steps that the next logged line is to cover, and how patience stands). Restoring goes
-through an abstract state with the target's shardings, and every array must be there: a parameter without a source is an
-error.
+``window`` (the metrics of the steps that the next logged line is to cover, and how what watches the run stands).
+Restoring goes through an abstract state with the target's shardings, and every array must be there: a parameter without
+a source is an error.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
-import itertools
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,7 +24,7 @@ import orbax.checkpoint as ocp
 from t2c_jax import console
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import names
-from t2c_jax.workdir import disk_errors
+from t2c_jax.workdir import disk_errors, move_aside
 
 DAMAGED = "damaged"
 _FOREIGN = {
@@ -142,9 +141,9 @@ class Checkpoints:
         """What ``save`` was given."""
         return self._window(step)["steps"]
 
-    def waited(self, step: int) -> dict[str, Any]:
-        """What ``save`` was given; empty where it was given nothing."""
-        return self._window(step).get("waited", {})
+    def notes(self, step: int) -> dict[str, Any]:
+        """What ``save`` was given."""
+        return {name: note for name, note in self._window(step).items() if name != "steps"}
 
     def _window(self, step: int) -> dict[str, Any]:
         return self._manager.restore(step, args=ocp.args.Composite(window=ocp.args.JsonRestore()))["window"]
@@ -157,7 +156,7 @@ class Checkpoints:
         window: Sequence[Mapping[str, float]] = (),
         *,
         ranking: Ranking | None = None,
-        waited: Mapping[str, Any] | None = None,
+        notes: Mapping[str, Any] | None = None,
     ) -> None:
         """Starts to write the state; returns once it is copied, so that the caller may donate it.
 
@@ -167,7 +166,7 @@ class Checkpoints:
           loss: held-out loss, where it was measured at that step.
           window: metrics of the steps that no line has been logged for yet.
           ranking: what to rank it by instead of the loss.
-          waited: how patience stands after that step, JSON values.
+          notes: how what watches the run stands after that step, JSON values by name.
 
         Raises:
           UserError: this or an earlier write hit a full or forbidden disk.
@@ -178,9 +177,7 @@ class Checkpoints:
                 args=ocp.args.Composite(
                     state=ocp.args.StandardSave(to_nested(state)),
                     about=ocp.args.JsonSave(self._about),
-                    window=ocp.args.JsonSave(
-                        {"steps": [dict(values) for values in window], "waited": dict(waited or {})}
-                    ),
+                    window=ocp.args.JsonSave({**(notes or {}), "steps": [dict(values) for values in window]}),
                 ),
                 metrics=None if loss is None else {"loss": loss, **({} if ranking is None else ranking._asdict())},
                 force=True,
@@ -331,13 +328,8 @@ class Checkpoints:
     def _move_aside(self, step: str, error: Exception) -> None:
         aside = self.directory / DAMAGED
         console.warn(f"checkpoint {step} cannot be read ({_reason(error)}); it is set aside in '{aside}'")
-        aside.mkdir(exist_ok=True)
-        numbers = itertools.count(1)
-        place = aside / step
-        while place.exists():
-            place = aside / f"{step}.{next(numbers)}"
         with contextlib.suppress(FileNotFoundError):  # another process of this run was faster
-            (self.directory / step).rename(place)
+            move_aside(self.directory / step, aside)
 
     def close(self) -> None:
         """Ends the background writer, once everything is on disk.

@@ -7,9 +7,9 @@ and then written in the background. A checkpoint is cut before the next batch is
 
 from __future__ import annotations
 
-import contextlib
+import functools
+import itertools
 import math
-import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -26,12 +26,19 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
+from t2c_jax.train import placement
+from t2c_jax.train.anomalies import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
 from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
+from t2c_jax.train.clock import Clock, SlowSteps
+from t2c_jax.train.flops import Utilisation
 from t2c_jax.train.initial import about_adapters, base_params, initial_state
-from t2c_jax.train.metrics import MetricsWriter, NoMetrics
+from t2c_jax.train.meter import Meter, means
+from t2c_jax.train.metrics import NoMetrics, open_metrics
 from t2c_jax.train.patience import Patience
+from t2c_jax.train.profile import Profile
 from t2c_jax.train.signals import StopRequest
 from t2c_jax.train.step import Compiled, stored
+from t2c_jax.train.watchdog import Watchdog
 from t2c_jax.workdir import Workdir
 
 
@@ -67,23 +74,27 @@ class TrainResult:
     dev_loss: float | None  # nats per target token at the last measurement
     stopped_by: int | None  # the signal that asked for the end before the last step
     out_of_patience: bool  # config.train.patience ended it before the last step
+    goodput: float  # share of the run's time, over all its processes, that went into steps
 
 
-def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None) -> TrainResult:
+def train(
+    experiment: Experiment, workdir: Workdir, decode: Decode | None = None, profile: range | None = None
+) -> TrainResult:
     """Trains from the last checkpoint, or from the start, to ``config.train.steps``, or until patience is out.
 
     Args:
       experiment: the run's config, checked.
       workdir: holds the tokens and the tokenizer; gets checkpoints and metrics.
       decode: answers dev pairs with given parameters, where the config asks for samples or a score.
+      profile: steps to trace for TensorBoard's profile page.
 
     Raises:
       UserError: the config does not fit the devices or the checkpoint; a loss that is not finite; a full disk.
     """
-    config = experiment.train
-    mesh = meshes.make_mesh(experiment)
+    config, clock = experiment.train, Clock()
+    mesh = placement.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    data, tasks = open_data(experiment, workdir, tokenizers), list(experiment.data.tasks)
+    data = open_data(experiment, workdir, tokenizers, mesh)
     measurable = any(data.shares[name] and dev.per_pass for name, dev in data.dev.items())
     if (config.patience or config.stop_metric != LOSS) and not measurable:
         raise UserError(
@@ -91,35 +102,87 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
             " config.corpus.dev_share"
         )
     compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
-    checkpoints = Checkpoints(
-        workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
-    )
+    skips = Skips(workdir.checkpoints)
+    with StopRequest() as stop:
+        while True:
+            checkpoints = Checkpoints(
+                workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
+            )
+            try:
+                return _train(
+                    experiment, workdir, decode, profile, tokenizers, data, compiled, checkpoints, skips, stop, clock
+                )
+            except RollBack as wish:
+                checkpoints.close()
+                roll_back(wish, workdir.checkpoints, config, skips)
+                clock = Clock()  # its time is in the metrics, as of a process before this one
 
+
+def _train(
+    experiment: Experiment,
+    workdir: Workdir,
+    decode: Decode | None,
+    profile: range | None,
+    tokenizers: Tokenizers,
+    data: Data,
+    compiled: Compiled,
+    checkpoints: Checkpoints,
+    skips: Skips,
+    stop: StopRequest,
+    clock: Clock,
+) -> TrainResult:
+    """``train`` from the last checkpoint on, or until a step went so wrong that the run is to go back (RollBack)."""
+    config, tasks, mesh = experiment.train, list(experiment.data.tasks), compiled.mesh
     abstract = compiled.abstract_state_on_mesh()
+    clock.mark("start")
     restored = checkpoints.restore_latest(stored(abstract))
+    clock.mark("restore")
     start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target))
     if "params" not in state:
         state["params"] = base_params(experiment, abstract["params"])
     if start:
         console.say(f"going on from the checkpoint of step {start}")
     console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
-    meter = Meter(checkpoints.window(start) if start else ())
+    meter = Meter(clock, checkpoints.window(start) if start else (), Utilisation.of(compiled, data.train.shapes()))
     dev_loss = checkpoints.loss(start) if start else None
-    patience = Patience(config.patience, config.stop_metric, checkpoints.waited(start) if start else {})
+    notes = checkpoints.notes(start) if start else {}
+    patience = Patience(config.patience, config.stop_metric, notes.get("waited", {}))
+    guard = Guard(config, notes.get("anomalies", {}), skips)
     stopped_by: int | None = None
-    batches = prefetched(data.train.dataset(start, config.steps).as_numpy_iterator(), mesh)
+    parts = (data.train.dataset(*part).as_numpy_iterator() for part in skips.ranges(start, config.steps))
+    batches = prefetched(itertools.chain.from_iterable(parts), mesh)
 
     with (
-        MetricsWriter(workdir.metrics, workdir.tensorboard, start) if runtime.is_primary() else NoMetrics() as writer,
-        StopRequest() as stop,
+        open_metrics(experiment, workdir, start) if runtime.is_primary() else NoMetrics() as writer,
+        Watchdog(config.watchdog_seconds, workdir.path / f"stacks.{jax.process_index()}.txt") as watchdog,
+        Profile(profile or range(0), workdir.tensorboard) as traced,
         console.progress("train", config.steps, "steps", done=start) as bar,
     ):
+        for skip in skips.found:
+            if skip.after <= start:
+                writer.once(skip.after, ROLLED_BACK, skip.record())
+        clock.go_on(writer.kept_time, writer.reached_time)
+        slow_steps = SlowSteps()
+
+        def arrive(step: int, metrics: Mapping[str, jax.Array]) -> None:
+            values = flattened(jax.device_get(metrics), tasks)
+            meter.arrived()
+            keep = functools.partial(keep_batch, data.train, skips.batch(step), workdir.path, step)
+            if guard.passes(step, values, functools.partial(writer.write, step), keep):
+                meter.add(values)
+
         pending: tuple[int, dict[str, jax.Array]] | None = None
         for step in range(start + 1, start + 1 if patience.out else config.steps + 1):
-            state, metrics = compiled.train_step(state, next(batches))
+            batch = next(batches)
+            # Whether the devices had run out of work by then.
+            idle = pending is not None and pending[1]["loss"].is_ready()  # type: ignore[attr-defined]
+            clock.mark("data" if idle else "start" if step == start + 1 else meter.doing)
+            with traced.around(step):
+                state, metrics = compiled.train_step(state, batch, guard.limit(step))
             if pending is not None:
-                meter.add(fetch(*pending, data.train, workdir, tasks))
+                arrive(*pending)
             pending = (step, metrics)
+            traced.after(step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
             if logs or jax.process_count() == 1:  # several processes have to agree, which takes a message
@@ -128,40 +191,45 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
             if logs or measures or saves:  # nothing reaches a checkpoint before its loss is known to be finite
-                meter.add(fetch(*pending, data.train, workdir, tasks))
+                arrive(*pending)
                 pending = None
             loss_here: float | None = None
             ranking: Ranking | None = None
             if logs and (values := meter.take()):
                 writer.write(step, "train", values)
+                writer.write(step, "time", clock.values())
                 bar.note(f"loss {values['loss']:.3f}  {values['tokens_per_second']:,.0f} tokens/s")
             if measures:
-                with meter.paused():
-                    averaged = compiled.averaged(state)
-                    held_out = measure_tasks(compiled, averaged, data, config.eval_batches)
-                    if held_out:
-                        writer.write(step, "dev", held_out)
-                        if not math.isfinite(held_out["nll"]):
-                            raise UserError(
-                                f"the held-out loss of step {step} is {held_out['nll']}; the last checkpoint is from"
-                                " before: lower config.optimizer.learning_rate and run the same command again"
-                            )
-                        dev_loss = loss_here = held_out["nll"]
-                        console.say(f"step {step}: dev loss {describe(held_out)}")
-                    decoded = Decoded(()) if decode is None else decode(averaged)
-                    writer.samples(step, decoded.samples)
-                    if decoded.score is not None:
-                        name, score = config.stop_metric, decoded.score
-                        writer.write(step, "dev_decoded", {name: score, "examples": float(decoded.examples)})
-                        console.say(f"step {step}: {name} {score:.2f} on {decoded.examples:,} dev pairs")
-                        ranking = Ranking(name, score if decoded.lower_is_better else -score)
-                    if loss_here is not None:
-                        patience.add(loss_here if ranking is None else ranking.cost)
+                averaged = compiled.averaged(state)
+                held_out = measure_tasks(compiled, averaged, data, config.eval_batches)
+                if held_out:
+                    writer.write(step, "dev", held_out)
+                    if not math.isfinite(held_out["nll"]):
+                        raise UserError(
+                            f"the held-out loss of step {step} is {held_out['nll']}; the last checkpoint is from"
+                            " before: lower config.optimizer.learning_rate and run the same command again"
+                        )
+                    dev_loss = loss_here = held_out["nll"]
+                    console.say(f"step {step}: dev loss {describe(held_out)}")
+                watchdog.beat()
+                decoded = Decoded(()) if decode is None else decode(averaged)
+                writer.samples(step, decoded.samples)
+                if decoded.score is not None:
+                    name, score = config.stop_metric, decoded.score
+                    writer.write(step, "dev_decoded", {name: score, "examples": float(decoded.examples)})
+                    console.say(f"step {step}: {name} {score:.2f} on {decoded.examples:,} dev pairs")
+                    ranking = Ranking(name, score if decoded.lower_is_better else -score)
+                if loss_here is not None:
+                    patience.add(loss_here if ranking is None else ranking.cost)
+                clock.mark("evaluation")
             if saves or patience.out:
-                with meter.paused():
-                    checkpoints.save(
-                        step, stored(state), loss_here, meter.window, ranking=ranking, waited=patience.stored()
-                    )
+                notes = {"waited": patience.stored(), "anomalies": guard.stored()}
+                checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
+                clock.mark("checkpoint")
+            if (slow := slow_steps.add(clock.lap())) is not None:
+                writer.write(step, "slow_step", {"seconds": slow.seconds, "median": slow.median, **slow.parts})
+                console.say(f"step {step} {slow.describe()}")
+            watchdog.beat()
             bar.advance()
             if patience.out and step < config.steps:
                 console.say(f"step {step}: no better {config.stop_metric} in {config.patience} measurements; stopping")
@@ -169,6 +237,12 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
                 break
         checkpoints.wait()
         checkpoints.close()
+        clock.mark("checkpoint")
+        if int(state["step"]) > start:
+            writer.write(step, "time", clock.values())
+            if stopped_by is None:
+                writer.write(step, "end", {"out_of_patience": float(patience.out)})
+            console.say(clock.describe())
     return TrainResult(
         steps=int(state["step"]),
         parameters=compiled.parameters,
@@ -178,6 +252,7 @@ def train(experiment: Experiment, workdir: Workdir, decode: Decode | None = None
         dev_loss=dev_loss,
         stopped_by=stopped_by if int(state["step"]) < config.steps else None,
         out_of_patience=patience.out and int(state["step"]) < config.steps,
+        goodput=clock.goodput,
     )
 
 
@@ -196,14 +271,14 @@ class Data:
     shares: Mapping[str, float]
 
 
-def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) -> Data:
-    """This process's part of the batches.
+def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: jax.sharding.Mesh) -> Data:
+    """The rows of the batches that this process's devices hold.
 
     Raises:
       UserError: the tokens were made by another tokenizer, or are missing or damaged.
     """
     data, tasks = experiment.data, experiment.data.tasks
-    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    rows = meshes.local_rows(mesh, data.batch_size)
     train, dev = (open_streams(experiment, workdir, tokenizers, split) for split in ("train", "dev"))
     objectives = {task.objective for task in tasks.values()}
     wanted = {
@@ -214,9 +289,9 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) 
     extras = [name for name, is_wanted in wanted.items() if is_wanted]
     shares = task_shares(experiment, train)
     return Data(
-        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, **host),
+        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, rows=rows),
         {
-            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, **host)
+            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, rows=rows)
             for number, (name, stream) in enumerate(dev.items())
         },
         {
@@ -245,30 +320,6 @@ def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.M
         yield ahead
 
 
-def fetch(
-    step: int, metrics: Mapping[str, jax.Array], batches: Batches, workdir: Workdir, tasks: Sequence[str]
-) -> dict[str, float]:
-    """A step's metrics as floats.
-
-    Raises:
-      UserError: the loss, the gradient or the update is not finite; the batch is written beside for a look.
-    """
-    values = flattened(jax.device_get(metrics), tasks)
-    if all(math.isfinite(values[name]) for name in ("loss", "gradient_norm", "update_norm")):
-        return values
-    part = "" if jax.process_count() == 1 else f".process_{jax.process_index()}"
-    path = workdir.path / f"nonfinite_step_{step}{part}.npz"
-    ids = batches.pair_ids(step - 1)
-    arrays: dict[str, Any] = {"pair_ids": np.array(ids), **batches.batch(step - 1)}
-    np.savez(path, **arrays)
-    raise UserError(
-        f"the loss of step {step} is {values['loss']}, its gradient norm {values['gradient_norm']}, its update norm"
-        f" {values['update_norm']}; its batch of {len(ids)} pairs is in '{path}', and the last checkpoint is from"
-        " before: lower"
-        " config.optimizer.learning_rate or raise warmup_steps, and run the same command again"
-    )
-
-
 def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]:
     """Sums as floats, those by task under ``NAME/TASK``."""
     values: dict[str, float] = {}
@@ -278,18 +329,6 @@ def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]
         else:
             values[name] = float(value)
     return values
-
-
-def means(sums: Mapping[str, float]) -> dict[str, float]:
-    """The means of what ``loss_sums`` adds up beside the decoder's tokens: by task, and of the heads."""
-    found = {}
-    for name, weight in sums.items():
-        kind, separator, task = name.partition("_weight")
-        if separator and weight > 0 and kind in ("task", "tagging", "contrastive"):
-            found[f"nll{task}" if task else f"{kind}_nll"] = sums[f"{kind}_nll{task}"] / weight
-            if not task:
-                found[f"{kind}_accuracy"] = sums[f"{kind}_correct"] / weight
-    return found
 
 
 def measure_tasks(compiled: Compiled, params: Any, data: Data, limit: int) -> dict[str, float]:
@@ -344,51 +383,3 @@ def describe(held_out: Mapping[str, float]) -> str:
         f"{held_out['nll']:.4f} ± {held_out['nll_standard_error']:.4f} nats a token,"
         f" accuracy {held_out['accuracy']:.1%} of {held_out['tokens']:,.0f} tokens"
     )
-
-
-class Meter:
-    """Adds up the steps' sums and the time they took; ``window`` holds those of the steps not logged yet."""
-
-    def __init__(self, window: Iterable[Mapping[str, float]] = ()) -> None:
-        self.window = [dict(values) for values in window]
-        self._window_seconds = 0.0
-        self._tokens = self._window_tokens = self.seconds = 0.0
-        self._warm = False  # the first step compiles: its time is no rate
-        self._since = time.perf_counter()
-
-    def add(self, values: dict[str, float]) -> None:
-        """One step's sums, on their arrival."""
-        now = time.perf_counter()
-        tokens = values["target_tokens"] + values["source_tokens"]
-        if self._warm:
-            self.seconds += now - self._since
-            self._window_seconds += now - self._since
-            self._tokens += tokens
-            self._window_tokens += tokens
-        self._warm, self._since = True, now
-        self.window.append(values)
-
-    def take(self) -> dict[str, float]:
-        """Means since the last call, per target token, pair or tag; the norms and the rate are the last step's."""
-        window, self.window = self.window, []
-        if not window:
-            return {}
-        sums = {name: math.fsum(values[name] for values in window) for name in window[0]}
-        weight = max(sums["weight"], 1.0)
-        mean = {"loss": sums["loss"] / max(sums["denominator"], 1.0), "nll": sums["nll"] / weight}
-        mean |= {"accuracy": sums["correct"] / weight, **means(sums)}
-        last = {name: window[-1][name] for name in ("gradient_norm", "update_norm", "learning_rate")}
-        rate = self._window_tokens / self._window_seconds if self._window_seconds else 0.0
-        self._window_tokens = self._window_seconds = 0.0
-        return {**mean, **last, "tokens_per_second": rate}
-
-    @property
-    def tokens_per_second(self) -> float:
-        """Over all steps but the first."""
-        return self._tokens / self.seconds if self.seconds else 0.0
-
-    @contextlib.contextmanager
-    def paused(self) -> Iterator[None]:
-        """Time that is not training's."""
-        yield
-        self._since = time.perf_counter()

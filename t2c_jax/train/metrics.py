@@ -16,7 +16,9 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from t2c_jax.workdir import disk_errors
+from t2c_jax.config import Experiment
+from t2c_jax.train.weights_and_biases import Board
+from t2c_jax.workdir import Workdir, disk_errors
 
 
 class MetricsWriter:
@@ -24,25 +26,44 @@ class MetricsWriter:
 
     Opening cuts off lines past the step a run goes on from, so that each step stands there once, however often the
     run was killed; a last line that was cut in the middle goes too.
+
+    Attributes:
+      kept_time: the last ``time`` record up to that step, and
+      reached_time: the last of all; empty where there is none.
     """
 
-    def __init__(self, path: Path, tensorboard: Path, start_step: int) -> None:
+    kept_time: Mapping[str, float]
+    reached_time: Mapping[str, float]
+
+    def __init__(self, path: Path, tensorboard: Path, start_step: int, board: Board | None = None) -> None:
         with disk_errors(path):
-            kept = [line for line in _lines(path) if json.loads(line)["step"] <= start_step]
-            path.write_text("".join(kept), "utf-8")
+            lines = [(line, json.loads(line)) for line in _lines(path)]
+            kept = [(line, record) for line, record in lines if record["step"] <= start_step]
+            aside = path.with_name(f".{path.name}.partial")
+            aside.write_text("".join(line for line, _ in kept), "utf-8")
+            aside.replace(path)  # whole: a kill in between must not cost the lines that stand
+            self._kept = [record for _, record in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
             self._events = EventFileWriter(str(tensorboard))
-        self._path = path
+        self._path, self._board = path, board
+        self.kept_time, self.reached_time = _last_time(self._kept), _last_time([record for _, record in lines])
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """One record: ``{"step": …, "kind": "train" or "dev", …}``; TensorBoard names are ``kind/name``."""
-        record = {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
+        """One record: ``{"step": …, "kind": "train", "dev", "time" …, …}``; TensorBoard names are ``kind/name``."""
+        record = _record(step, kind, values)
         with disk_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
         scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
         self._events.add_event(_event(step, Summary(value=scalars)))
+        if self._board is not None:
+            self._board.write(step, kind, values)
+
+    def once(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """``write``, unless a run before wrote the very same."""
+        if _record(step, kind, values) not in self._kept:
+            self.write(step, kind, values)
 
     def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
         """Texts with their reference and predicted code, for TensorBoard's text page."""
@@ -58,13 +79,21 @@ class MetricsWriter:
     ) -> None:
         self._file.close()
         self._events.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def open_metrics(experiment: Experiment, workdir: Workdir, start_step: int) -> MetricsWriter:
+    """The writer of a run that goes on from a step, to all places that its config names."""
+    board = Board(experiment, workdir) if experiment.train.wandb else None
+    return MetricsWriter(workdir.metrics, workdir.tensorboard, start_step, board)
 
 
 class NoMetrics(MetricsWriter):
     """Writes nothing: for all processes of a run but the first."""
 
     def __init__(self) -> None:
-        pass
+        self.kept_time, self.reached_time, self._kept = {}, {}, []
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -76,10 +105,35 @@ class NoMetrics(MetricsWriter):
         pass
 
 
+def has_ended(path: Path) -> bool:
+    """Whether a run's ``metrics.jsonl`` says that it reached its last step."""
+    lines = _lines(path)
+    return bool(lines) and json.loads(lines[-1]).get("kind") == "end"
+
+
+def write_scores(tensorboard: Path, step: int, split: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
+    """A checkpoint's scores by metric (``value`` of each), as ``split/name`` beside what the run writes itself."""
+    with disk_errors(tensorboard):
+        tensorboard.mkdir(parents=True, exist_ok=True)
+        events = EventFileWriter(str(tensorboard), filename_suffix=".evaluate")
+        values = [
+            Summary.Value(tag=f"{split}/{name}", simple_value=score["value"])
+            for name, score in scores.items()
+            if score["value"] is not None
+        ]
+        events.add_event(_event(step, Summary(value=values)))
+        events.close()
+
+
 def _lines(path: Path) -> list[str]:
     if not path.exists():
         return []
     return [line for line in path.read_text("utf-8").splitlines(keepends=True) if _whole(line)]
+
+
+def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    found = [record for record in records if record.get("kind") == "time"][-1:]
+    return {name: value for record in found for name, value in record.items() if isinstance(value, int | float)}
 
 
 def _whole(line: str) -> bool:
@@ -87,6 +141,10 @@ def _whole(line: str) -> bool:
         return line.endswith("\n") and "step" in json.loads(line)
     except ValueError:
         return False
+
+
+def _record(step: int, kind: str, values: Mapping[str, float]) -> dict[str, Any]:
+    return {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
 
 
 def _number(value: Any) -> float | None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
@@ -143,11 +144,12 @@ def state_shardings(definition: Definition, abstract: State, mesh: Mesh, config:
 
 def make_train_step(
     definition: Definition, optimizer: optax.GradientTransformation, experiment: Experiment
-) -> Callable[[State, Batch], tuple[State, dict[str, jax.Array]]]:
+) -> Callable[..., tuple[State, dict[str, jax.Array]]]:
     """One optimizer step as a pure function of (state, global batch), to be jitted with the state donated.
 
     Microbatches and hosts add up sums; the one division by the weight comes last. Each microbatch draws its own
-    dropout key, folded from (seed, step, index).
+    dropout key, folded from (seed, step, index). A third argument is a loss per token, float32: a step whose loss is
+    above it, or whose gradients are not finite where config.train.on_nonfinite is skip, counts but moves nothing else.
     """
     config = experiment.train
     rate = learning_rate(experiment.optimizer, config.steps)
@@ -174,7 +176,7 @@ def make_train_step(
 
         return jax.lax.scan(body, zero, (split_rows(batch, config.microbatches), jnp.arange(config.microbatches)))[0]
 
-    def train_step(state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
+    def train_step(state: State, batch: Batch, limit: jax.Array | None = None) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(experiment.seed + 1), state["step"])
         gradients, sums = accumulate(state, batch, key)
         weight = jnp.maximum(sums["denominator"], 1.0)
@@ -199,6 +201,13 @@ def make_train_step(
             decay = average_decay(config.ema_decay, state["step"])
             averaged = optax.incremental_update(moved, before, 1 - decay)
             new["ema"] = with_frozen(averaged, state["ema"], experiment.optimizer)
+        if config.on_nonfinite == "skip" or limit is not None:
+            loss = sums["loss"] / weight
+            good = jnp.isfinite(loss) & jnp.isfinite(metrics["gradient_norm"])
+            good &= loss <= (jnp.inf if limit is None else limit)
+            metrics["skipped"] = 1.0 - good
+            kept = jax.tree.map(functools.partial(jnp.where, good), new, state)
+            new = {**kept, "step": new["step"]}
         return new, metrics
 
     return train_step
@@ -241,7 +250,7 @@ class Compiled:
     """The functions of a run, jitted for a mesh with shardings in and out and the state donated."""
 
     def __init__(self, experiment: Experiment, vocab_size: int, mesh: Mesh) -> None:
-        self.mesh = mesh
+        self.mesh, self.experiment = mesh, experiment
         self.definition = Definition(experiment.model, vocab_size)
         self.optimizer = make_optimizer(experiment.optimizer, experiment.train.steps)
 
@@ -277,10 +286,15 @@ class Compiled:
         with jax.set_mesh(self.mesh):
             return self._init()
 
-    def train_step(self, state: State, batch: Batch) -> tuple[State, dict[str, jax.Array]]:
-        """The state after one step (the given one is consumed) and the step's metrics, not yet fetched."""
+    def train_step(
+        self, state: State, batch: Batch, limit: np.float32 | None = None
+    ) -> tuple[State, dict[str, jax.Array]]:
+        """The state after one step (the given one is consumed) and the step's metrics, not yet fetched.
+
+        A loss per token above ``limit`` moves nothing (``make_train_step``).
+        """
         with jax.set_mesh(self.mesh):
-            return self._train(state, batch)
+            return self._train(state, batch) if limit is None else self._train(state, batch, limit)
 
     def averaged(self, state: State) -> dict[str, Any]:
         """The parameters to measure and to answer with: their moving average where there is one, adapters merged in."""

@@ -91,12 +91,12 @@ def test_the_best_is_by_what_checkpoints_are_ranked_by(compiled, tmp_path):
     state = compiled.init()
     checkpoints.save(1, state, 0.1)
     for step, loss, cost in ((2, 1.0, -7.0), (3, 2.0, -9.0), (4, 3.0, -9.0), (5, 0.5, -8.0), (6, 4.0, -1.0)):
-        checkpoints.save(step, state, loss, ranking=Ranking("bleu", cost), waited={"since": step})
+        checkpoints.save(step, state, loss, ranking=Ranking("bleu", cost), notes={"waited": {"since": step}})
     checkpoints.wait()
     for manager in (checkpoints, Checkpoints(tmp_path / "checkpoints", ABOUT, read_only=True)):
         assert manager.steps() == [4, 6]
         assert manager.best() == 4
-        assert (manager.loss(4), manager.waited(6)) == (3.0, {"since": 6})
+        assert (manager.loss(4), manager.notes(6)) == (3.0, {"waited": {"since": 6}})
     checkpoints.close()
 
 

@@ -1,0 +1,289 @@
+"""Losses and gradients that are not finite, and losses that jump: stopped, skipped or rolled back, and always told."""
+
+import json
+import math
+import shutil
+from dataclasses import replace
+
+import jax
+import numpy as np
+import pytest
+from small_run import main, prepared, records  # noqa: F401
+from tiny import VOCABULARY, assert_same, batch, experiment, on_device, one_device
+
+from t2c_jax import config as configs
+from t2c_jax import mesh as meshes
+from t2c_jax.config import TrainConfig
+from t2c_jax.data.pipeline import Batches
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.errors import UserError
+from t2c_jax.train import anomalies
+from t2c_jax.train.anomalies import FILE, ROLLED_BACK, Guard, RollBack, Skip, Skips, target
+from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.loop import about
+from t2c_jax.train.step import Compiled
+from t2c_jax.workdir import Workdir
+
+# TensorStore's futures may outlive the event loop that Orbax ran them in.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+
+
+# --- which batch a step takes -----------------------------------------------------------------------------------------
+
+
+def test_batches_with_two_gaps(tmp_path):
+    """Two batches left out behind step 3, one more behind step 5."""
+    skips = Skips(tmp_path)
+    skips.add(Skip(3, 2, 5, {"loss": None}))
+    skips.add(Skip(5, 1, 6, {"loss": 9.0}))
+    for known in (skips, Skips(tmp_path)):
+        assert [known.batch(step) for step in range(1, 9)] == [0, 1, 2, 5, 6, 8, 9, 10]
+        assert list(known.ranges(0, 8)) == [(0, 3), (5, 7), (8, 11)]
+        assert list(known.ranges(4, 8)) == [(6, 7), (8, 11)]
+        assert list(known.ranges(8, 8)) == []
+    assert Skips(tmp_path).found[0].record() == pytest.approx({"at": 5, "batches": 2, "loss": math.nan}, nan_ok=True)
+
+
+@pytest.mark.parametrize("text", ["", "{}x", '{"after": 1}', '[{"after": 1}]', "[3]", "null"])
+def test_a_damaged_list_of_gaps_is_refused(text, tmp_path):
+    (tmp_path / FILE).write_text(text)
+    with pytest.raises(UserError, match=r"skips.json' is damaged, and without it no step knows its batch"):
+        Skips(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("steps", "at", "distance", "expected"),
+    [([100, 200, 300], 310, 100, 200), ([100, 200, 300], 300, 100, 200), ([250, 300], 310, 100, 250), ([], 5, 1, 0)],
+)
+def test_where_a_rollback_goes_to(steps, at, distance, expected):
+    assert target(steps, at, distance) == expected
+
+
+# --- what is a spike --------------------------------------------------------------------------------------------------
+
+
+def values(loss, **changes):
+    return {"loss": 2 * loss, "denominator": 2.0, "gradient_norm": 1.0, "update_norm": 1.0, **changes}
+
+
+def ignored(*_):
+    return "there"
+
+
+@pytest.fixture
+def quiet(tmp_path, monkeypatch):
+    monkeypatch.setattr(anomalies, "WINDOW", 4)
+
+    def make(stored=(), **train):
+        config = TrainConfig(**{"on_spike": "skip", "spike_deviations": 2.0, **train})
+        return Guard(config, dict(stored), Skips(tmp_path))
+
+    return make
+
+
+def test_the_bound_is_of_the_losses_up_to_the_step_before_the_last(quiet):
+    """A window of 4, half of it enough: 1 and 3 have the mean 2 and the deviation 1."""
+    watch = quiet()
+    bounds = []
+    for step, loss in enumerate((1.0, 3.0, 5.0, 7.0, 9.0, 11.0), 1):
+        bounds.append(watch.bound(step))
+        assert watch.passes(step, values(loss), ignored, ignored)
+    assert bounds[:3] == [math.inf] * 3
+    assert bounds[3:] == pytest.approx([4.0, 3 + 2 * math.sqrt(8 / 3), 4 + 2 * math.sqrt(5)])
+    assert watch.bound(7) == pytest.approx(6 + 2 * math.sqrt(5))  # of 3, 5, 7, 9
+    again = quiet(json.loads(json.dumps(watch.stored())))
+    assert [again.bound(step) for step in (7, 8)] == [watch.bound(step) for step in (7, 8)]
+    assert quiet(on_spike="ignore").limit(1) is None
+    assert quiet(on_spike="stop").limit(1) is None
+    assert again.limit(7).dtype == np.float32
+
+
+def test_the_compiled_step_says_what_is_skipped_and_the_count_is_bounded(quiet):
+    watch, told = quiet(most_anomalies=2), []
+
+    def tell(*record):
+        told.append(record)
+
+    assert watch.passes(1, values(1.0, skipped=0.0), tell, ignored)
+    assert not watch.passes(2, values(9.0, skipped=1.0), tell, ignored)
+    assert not watch.passes(3, values(9.0, skipped=1.0), tell, ignored)
+    assert told == [("spike", {"loss": 9.0, "gradient_norm": 1.0, "update_norm": 1.0})] * 2
+    again = quiet(watch.stored(), most_anomalies=2)
+    with pytest.raises(UserError, match=r"step 1001 is 9, .*after config.train.most_anomalies=2 others in 1,000 steps"):
+        again.passes(1001, values(9.0, skipped=1.0), tell, ignored)
+    assert len(told) == 3
+    assert not quiet(watch.stored(), most_anomalies=2).passes(1002, values(9.0, skipped=1.0), tell, ignored)
+
+
+def test_an_update_that_was_taken_though_it_is_not_finite_stops_whoever_skips(quiet):
+    with pytest.raises(UserError, match="its update norm inf"):
+        quiet(on_nonfinite="skip").passes(1, values(1.0, update_norm=math.inf, skipped=0.0), ignored, ignored)
+    with pytest.raises(RollBack):
+        quiet(on_nonfinite="rollback").passes(1, values(1.0, update_norm=math.inf), ignored, ignored)
+
+
+# --- the compiled step ------------------------------------------------------------------------------------------------
+
+
+def test_a_skipped_step_changes_the_number_of_the_step_alone():
+    """A gradient that is not finite, and a loss above the limit; below both, the step is the plain one."""
+    plain, careful = (
+        Compiled(experiment(train={"ema_decay": 0.5, "on_nonfinite": choice}), VOCABULARY, one_device())
+        for choice in ("stop", "skip")
+    )
+    good, bad = on_device(batch()), on_device(batch())
+    bad["decoder_loss_weights"] = bad["decoder_loss_weights"].at[0, 0].set(np.nan)
+    before, _ = plain.train_step(plain.init(), good)
+    before = jax.device_get(before)
+    expected, metrics = plain.train_step(jax.device_put(before), good)
+    loss = np.float32(metrics["loss"] / metrics["denominator"])
+    for limit in (loss * np.float32(1 + 1e-5), np.float32(np.inf)):
+        taken, metrics = careful.train_step(jax.device_put(before), good, limit)
+        assert metrics["skipped"] == 0
+        assert_same(taken, expected)
+    for given, limit in ((bad, np.float32(np.inf)), (bad, loss), (good, loss * np.float32(1 - 1e-5))):
+        after, metrics = careful.train_step(jax.device_put(before), given, limit)
+        assert metrics["skipped"] == 1
+        assert_same(after, {**before, "step": np.int32(2)})
+
+
+# --- whole runs -------------------------------------------------------------------------------------------------------
+
+
+def poisoned(monkeypatch, *numbers, tokens=False):
+    """Training batches of these numbers have a weight that is not a number, or are targets never seen."""
+    batch_of = Batches.batch
+
+    def poison(self, step):
+        made = batch_of(self, step)
+        if self._repeat and step in numbers:
+            if tokens:
+                made["decoder_target_tokens"] = np.full_like(made["decoder_target_tokens"], 2)
+            else:
+                made["decoder_loss_weights"] = np.full_like(made["decoder_loss_weights"], np.nan)
+        return made
+
+    monkeypatch.setattr(Batches, "batch", poison)
+
+
+def without(monkeypatch, first, behind):
+    """Training batches from the first on are taken that many later."""
+    batch_of = Batches.batch
+    monkeypatch.setattr(
+        Batches,
+        "batch",
+        lambda self, step: batch_of(self, step + behind * (self._repeat and step >= first)),
+    )
+
+
+def last_state(path):
+    workdir = Workdir(path)
+    experiment = configs.load(str(workdir.config))
+    experiment = replace(experiment, train=replace(experiment.train, on_nonfinite="stop", on_spike="ignore"))
+    tokenizers = Tokenizers.load(workdir.tokenizer)
+    compiled = Compiled(experiment, tokenizers.target.vocab_size, meshes.make_mesh(experiment))
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+    state = checkpoints.restore(checkpoints.steps()[-1], compiled.abstract_state_on_mesh())
+    checkpoints.close()
+    return jax.device_get(state)
+
+
+def kinds(workdir, *wanted):
+    return [line for line in records(workdir) if line["kind"] in wanted]
+
+
+def test_a_run_skips_and_goes_on(prepared, monkeypatch, capsys):  # noqa: F811
+    _, workdir = prepared
+    poisoned(monkeypatch, 4, 8)
+    assert main("train", "--workdir", workdir, "--config.train.on_nonfinite=skip") == 0
+    assert [(line["step"], line["loss"]) for line in kinds(workdir, "nonfinite")] == [(5, None), (9, None)]
+    assert [line["step"] for line in kinds(workdir, "train")] == [4, 8, 12]
+    assert all(line["loss"] > 0 for line in kinds(workdir, "train"))
+    assert (workdir / "nonfinite_step_5.npz").is_file()
+    assert "the step is skipped" in capsys.readouterr().err
+    assert all(np.isfinite(leaf).all() for leaf in jax.tree.leaves(last_state(workdir)))
+    # 12 steps, of which 10 moved the parameters.
+    assert int(last_state(workdir)["opt_state"]["adam"].count) == 10
+
+
+def test_too_many_skips_stop_the_run(prepared, monkeypatch, capsys):  # noqa: F811
+    _, workdir = prepared
+    poisoned(monkeypatch, *range(4, 12))
+    options = ("--config.train.on_nonfinite=skip", "--config.train.most_anomalies=3")
+    assert main("train", "--workdir", workdir, *options) == 2
+    assert "the loss of step 8 is nan" in (said := capsys.readouterr().err)
+    assert "after config.train.most_anomalies=3 others" in said
+    assert [line["step"] for line in kinds(workdir, "nonfinite")] == [5, 6, 7, 8]
+
+
+def test_a_rollback_is_the_run_that_never_saw_those_batches(prepared, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """Batch 7 is step 8's; the checkpoint of step 6 is gone back to, and batches 6 and 7 are left out."""
+    _, workdir = prepared
+    clean = shutil.copytree(workdir, tmp_path / "clean")
+    options = ("--config.train.on_nonfinite=rollback", "--config.train.rollback_steps=1")
+    with monkeypatch.context() as patch:
+        without(patch, 6, 2)
+        assert main("train", "--workdir", clean, *options) == 0
+    poisoned(monkeypatch, 7)
+    # Killed as soon as everything but the list of gaps is done: the same step is met once more.
+    with monkeypatch.context() as patch:
+        patch.setattr(Skips, "add", lambda self, skip: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            main("train", "--workdir", workdir, *options)
+    # Killed before it went on.
+    with monkeypatch.context() as patch:
+        patch.setattr(anomalies.console, "warn", lambda text: (_ for _ in ()).throw(MemoryError))
+        with pytest.raises(MemoryError):
+            main("train", "--workdir", workdir, *options)
+    capsys.readouterr()
+    assert main("train", "--workdir", workdir, *options) == 0
+    assert "going on from the checkpoint of step 6" in capsys.readouterr().err
+    assert_same(last_state(workdir), last_state(clean))
+    told = kinds(workdir, ROLLED_BACK)
+    assert [(line["step"], line["at"], line["batches"], line["loss"]) for line in told] == [(6, 8, 2, None)]
+    kept = [line for line in records(workdir) if line["kind"] == "dev"]
+    assert kept == kinds(clean, "dev")
+
+
+def test_a_rollback_in_one_go_and_from_the_very_start(prepared, monkeypatch, capsys):  # noqa: F811
+    """Before any checkpoint, it is the drawn parameters that are gone back to; later one of them is out of the way."""
+    _, workdir = prepared
+    poisoned(monkeypatch, 1, 10)
+    options = ("--config.train.on_nonfinite=rollback", "--config.train.rollback_steps=4")
+    assert main("train", "--workdir", workdir, *options) == 0
+    said = capsys.readouterr().err
+    assert "going back to step 0 and leaving out 2 batches" in said
+    assert "going back to step 3 and leaving out 6 batches" in said  # step 9 takes batch 10, step 6's is too near
+    told = kinds(workdir, ROLLED_BACK)
+    assert [(line["step"], line["at"], line["batches"]) for line in told] == [(0, 2, 2), (3, 9, 6)]
+    assert [path.name for path in (workdir / "checkpoints" / ROLLED_BACK).iterdir()] == ["6"]
+
+
+@pytest.mark.parametrize("choice", ["stop", "skip", "rollback"])
+def test_a_spike_in_a_run(choice, prepared, monkeypatch, capsys):  # noqa: F811
+    _, workdir = prepared
+    monkeypatch.setattr(anomalies, "WINDOW", 4)
+    poisoned(monkeypatch, 10, tokens=True)
+    options = [
+        f"--config.{option}"
+        for option in (f"train.on_spike={choice}", "optimizer.learning_rate=0.03", "train.spike_deviations=4.0")
+    ]
+    assert main("train", "--workdir", workdir, *options) == (2 if choice == "stop" else 0)
+    assert "the loss of step 11 is" in capsys.readouterr().err
+    (found,) = kinds(workdir, "spike", ROLLED_BACK)
+    assert found["loss"] > found.get("limit", 0)
+    assert (workdir / "spike_step_11.npz").is_file()
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("train.on_spike=retry", "on_spike"),
+        ("train.spike_deviations=0", "config.train.spike_deviations must be above 0"),
+        ("train.most_anomalies=0", "config.train.most_anomalies must be at least 1"),
+        ("train.rollback_steps=-1", "config.train.rollback_steps must be at least 0"),
+    ],
+)
+def test_what_cannot_be_is_refused(override, message, prepared):  # noqa: F811
+    with pytest.raises(UserError, match=message):
+        configs.load(str(prepared[1] / "config.json"), [override])

@@ -1,0 +1,95 @@
+"""Operations counted in jaxprs against products counted by hand."""
+
+import types
+
+import jax
+import jax.numpy as jnp
+import pytest
+from tiny import VOCABULARY, batch, experiment
+
+from t2c_jax.mesh import make_mesh
+from t2c_jax.train.flops import PEAKS, Utilisation, forward_flops, model_flops
+from t2c_jax.train.step import Compiled
+
+A = jax.ShapeDtypeStruct((3, 5), jnp.float32)
+B = jax.ShapeDtypeStruct((5, 7), jnp.float32)
+ONCE = 2 * 3 * 5 * 7
+
+
+def scanned(a, b):
+    return jax.lax.scan(lambda x, _: (x + a @ b, None), jnp.zeros((3, 7)), length=4)[0]
+
+
+def branched(a, b):
+    return jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: (a @ b) @ jnp.ones((7, 7)))
+
+
+@pytest.mark.parametrize(
+    ("function", "expected"),
+    [
+        (lambda a, b: jnp.tanh(a @ b), ONCE),
+        (lambda a, b: jnp.einsum("ij,jk->ki", a, b), ONCE),
+        (scanned, 4 * ONCE),
+        (jax.jit(jax.checkpoint(lambda a, b: a @ b)), ONCE),
+        (branched, ONCE + 2 * 3 * 7 * 7),
+        (lambda a, b: a.sum() + b.sum(), 0),
+    ],
+    ids=["product", "einsum", "scan", "jit and remat", "cond", "none"],
+)
+def test_products_are_counted(function, expected):
+    assert forward_flops(function, A, B) == expected
+
+
+@pytest.mark.parametrize("execution", [{}, {"scan": False}, {"remat": "full"}, {"attention": "cudnn"}])
+def test_a_model_makes_what_its_shape_says(execution):
+    """Three passes of 2 x parameters x tokens for each side's kernels, its attention, and the logits."""
+    config = experiment(model=execution)
+    compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
+    arrays = batch()
+    rows = {name: (value.shape, value.dtype) for name, value in arrays.items()}
+    model = config.model
+    (B, S), T = arrays["encoder_input_tokens"].shape, arrays["decoder_target_tokens"].shape[1]
+    inner, gated = model.heads * model.head_width, 3 * model.width * model.feed_forward
+    attention = 4 * model.width * inner
+    encoder = model.encoder_layers * (2 * S * (attention + gated) + 4 * S * S * inner)
+    decoder = model.decoder_layers * (
+        2 * T * (attention + gated)  # self-attention and feed-forward
+        + 2 * T * 2 * model.width * inner  # cross-attention's queries and output
+        + 2 * S * 2 * model.width * inner  # its keys and values
+        + 4 * (T * T + T * S) * inner
+    )
+    logits = 2 * T * model.width * VOCABULARY
+    assert model_flops(compiled, rows) == 3 * B * (encoder + decoder + logits)
+
+
+def test_devices_whose_peak_is_unknown_have_no_utilisation():
+    config = experiment()
+    compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
+    rows = {name: (value.shape, value.dtype) for name, value in batch().items()}
+    assert Utilisation.of(compiled, rows) is None
+
+
+@pytest.mark.parametrize(
+    ("kind", "peak"),
+    [
+        ("TPU v5 lite", 197e12),
+        ("TPU v5p", 459e12),
+        ("TPU v5", 459e12),
+        ("TPU v6 lite", 918e12),
+        ("NVIDIA H100 80GB HBM3", 989e12),
+        ("NVIDIA H100 PCIe", 756e12),
+        ("NVIDIA L40S", 362e12),
+        ("NVIDIA L4", 121e12),
+    ],
+)
+def test_the_first_peak_that_fits_a_kind_is_its_own(kind, peak):
+    config = experiment()
+    compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
+    device = types.SimpleNamespace(device_kind=kind)
+    devices = types.SimpleNamespace(flat=[device])
+    compiled.mesh = types.SimpleNamespace(devices=devices, size=16)
+    rows = {name: (value.shape, value.dtype) for name, value in batch().items()}
+    found = Utilisation.of(compiled, rows)
+    assert found.peak == 16 * peak
+    assert found.share(1.0) == found.flops / found.peak
+    assert peak in PEAKS.values()
