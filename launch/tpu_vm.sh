@@ -69,7 +69,7 @@ trap 'rm -rf "$files"' EXIT
 describe() {
   if $dry_run; then return; fi
   gcloud compute tpus "$1" describe "$name" "${place[@]}" "--format=$2" 2>"$files/errors" && return
-  grep -q NOT_FOUND "$files/errors" && return
+  grep -qiE 'not.?found' "$files/errors" && return
   cat "$files/errors" >&2
   return 1
 }
@@ -115,7 +115,7 @@ stand() {
       READY) return ;;
       '')
         say "creating $name"
-        create || { [ $# -gt 0 ] || fail "gcloud could not create $name; --queued waits for capacity"; }
+        create || [ $# -gt 0 ] || fail "gcloud could not create $name$($queued || echo "; --queued waits for capacity")"
         ;;
       PREEMPTED | TERMINATED | SUSPENDED)
         say "$name is $now: making way for another one"

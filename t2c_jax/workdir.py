@@ -15,14 +15,19 @@ import itertools
 import json
 import os
 import shutil
+import socket
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import t2c_jax
+from t2c_jax import console
 from t2c_jax.errors import UserError
+
+Result = TypeVar("Result")
 
 MANIFEST = "manifest.json"
 
@@ -42,7 +47,7 @@ def digest(*parts: bytes | str | Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file so that a reader sees the old one or the new one, never a part."""
-    aside = path.with_name(f".{path.name}.{os.getpid()}")
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with aside.open("w", encoding="utf-8") as file:
             json.dump(value, file, indent=1, ensure_ascii=False)
@@ -72,6 +77,31 @@ def move_aside(path: Path, directory: Path) -> Path:
     return place
 
 
+# What a network file system says while it or its server has a hitch.
+TRANSIENT = frozenset(
+    (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EREMOTEIO, errno.ENOTCONN, errno.ECONNRESET)
+)
+_NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
+WAITS = (1.0, 4.0, 16.0, 64.0)  # seconds between trials
+
+
+def retried(action: Callable[[], Result], what: str) -> Result:
+    """Does it, again after each of ``WAITS`` where a file system has a hitch; ``what`` then says what went wrong.
+
+    Raises:
+      OSError: it went wrong in another way, or still after the last of them.
+    """
+    for wait in WAITS:
+        try:
+            return action()
+        except OSError as error:
+            if error.errno not in TRANSIENT:
+                raise
+            console.warn(f"{what}: {error.strerror}; trying again in {wait:g} s")
+            time.sleep(wait)
+    return action()
+
+
 def at_step(name: str) -> tuple[str, int | None]:
     """``DIR``, ``DIR@STEP`` or ``@STEP``: a run's directory, empty for this one, and a step, None for its best.
 
@@ -92,7 +122,7 @@ class Workdir:
     def __init__(self, path: str | os.PathLike[str]) -> None:
         if "://" in os.fspath(path):
             raise UserError(f"workdir '{path}' must be a directory; mount the bucket (gcsfuse, s3fs) and name its path")
-        self.path = Path(path)
+        self.path, self._held = Path(path), ""
 
     corpus = property(lambda self: self.path / "corpus")
     tokenizer = property(lambda self: self.path / "tokenizer")
@@ -107,7 +137,8 @@ class Workdir:
     def locked(self, part: str = "") -> Iterator[None]:
         """Holds the workdir for this process, or only its ``evaluations``: those are made beside a run that trains.
 
-        The lock is the kernel's, so one left by a killed run is no lock.
+        The lock is the kernel's, so one left by a killed run is no lock. Not every network file system tells other
+        hosts of it, or has locks at all; ``check_held`` then finds out.
 
         Raises:
           UserError: another run holds it, or the directory cannot be written.
@@ -119,20 +150,47 @@ class Workdir:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
-                if error.errno not in (errno.EAGAIN, errno.EACCES):
+                if error.errno in _NO_LOCKS:
+                    console.warn(f"the file system of '{self.path}' has no locks; see that no other run uses it")
+                elif error.errno in (errno.EAGAIN, errno.EACCES):
+                    file.seek(0)
+                    raise UserError(
+                        f"workdir '{self.path / part}' is in use by another run ({_holder(file.read())}); wait for it,"
+                        " stop it, or choose another --workdir"
+                    ) from None
+                else:
                     raise
-                file.seek(0)
-                holder = file.read().strip() or "unknown"
-                raise UserError(
-                    f"workdir '{self.path / part}' is in use by another run (process {holder}); wait for it,"
-                    " stop it, or choose another --workdir"
-                ) from None
-            file.truncate(0)
-            file.write(str(os.getpid()))
-            file.flush()
-            for leftover in (self.path / part).glob(".*.partial"):  # of a run that was killed
-                shutil.rmtree(leftover, ignore_errors=True)
+            held = f"{os.getpid()} {socket.gethostname()} {uuid.uuid4().hex}"
+            with disk_errors(self.path):
+                file.truncate(0)
+                file.write(held)
+                file.flush()
+            for pattern in (".*.partial",) if part else (".*.partial", "checkpoints/.*.partial"):
+                for leftover in (self.path / part).glob(pattern):  # of a run that was killed
+                    if leftover.is_dir():
+                        shutil.rmtree(leftover, ignore_errors=True)
+                    else:
+                        leftover.unlink(missing_ok=True)
+            if not part:
+                self._held = held
             yield
+        self._held = ""
+
+    def check_held(self) -> None:
+        """To be asked before something is written in a workdir that has been locked for long.
+
+        Raises:
+          UserError: another run has taken it since, which the lock did not keep out.
+        """
+        if self._held:
+            path = self.path / ".lock"
+            with disk_errors(self.path):
+                found = retried(lambda: path.read_text("utf-8"), f"cannot read '{path}'")
+            if found != self._held:
+                raise UserError(
+                    f"workdir '{self.path}' has been taken by another run ({_holder(found)}), which its file system's"
+                    " locks did not keep out; this one stops"
+                )
 
     def manifest(self, name: str) -> dict[str, Any]:
         """The manifest of a finished stage.
@@ -142,7 +200,7 @@ class Workdir:
         """
         path = self.path / name / MANIFEST
         try:
-            manifest = json.loads(path.read_text("utf-8"))
+            manifest = json.loads(retried(lambda: path.read_text("utf-8"), f"cannot read '{path}'"))
             if not isinstance(manifest, dict):
                 raise ValueError("not an object")
         except (FileNotFoundError, NotADirectoryError):
@@ -194,16 +252,26 @@ class Workdir:
             try:
                 counts = build(aside)
                 manifest = {**key, "counts": dict(counts), "seconds": round(time.monotonic() - started, 1)}
-                write_json(aside / MANIFEST, manifest)
-                if final.exists():  # out of the way whole: half deleted, it might still look finished
-                    shutil.rmtree(replaced, ignore_errors=True)
-                    final.rename(replaced)
-                aside.rename(final)
+
+                def publish() -> None:
+                    if aside.exists():  # else it was, though the answer was lost
+                        write_json(aside / MANIFEST, manifest)
+                        if final.exists():  # out of the way whole: half deleted, it might still look finished
+                            shutil.rmtree(replaced, ignore_errors=True)
+                            final.rename(replaced)
+                        aside.rename(final)
+
+                retried(publish, f"cannot write '{final}'")
                 shutil.rmtree(replaced, ignore_errors=True)
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
         return StageResult(final, manifest, ran=True)
+
+
+def _holder(text: str) -> str:
+    process, _, rest = text.partition(" ")
+    return f"process {process or 'unknown'}{' on ' + rest.split()[0] if rest else ''}"
 
 
 def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
@@ -227,9 +295,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             errno.ENOTDIR: "a part of the path is a file; choose another --workdir",
             errno.EEXIST: "a file is in the way; choose another --workdir",
         }
+        hitch = f"{error.strerror}; run the same command again when the file system is steady"
         where = Path(error.filename) if isinstance(error.filename, str) else path
         about_path = where.is_relative_to(path) or path.is_relative_to(where)  # and not, say, a source that is read
-        reason = full.get(error.errno or 0) or (unfit.get(error.errno or 0) if about_path else None)
+        number = error.errno or 0
+        reason = full.get(number) or (unfit.get(number, hitch if number in TRANSIENT else None) if about_path else None)
         if reason is None:
             raise
         raise UserError(f"cannot write '{error.filename or path}': {reason}") from error

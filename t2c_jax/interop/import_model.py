@@ -27,8 +27,9 @@ from t2c_jax.errors import UserError, nearest
 from t2c_jax.interop import tokenizer as tokenizers_in
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights, read_json
 from t2c_jax.models.functional import Definition, count
-from t2c_jax.train.checkpoint import flat, save_params
+from t2c_jax.train.checkpoint import save_params
 from t2c_jax.train.loop import about
+from t2c_jax.train.trees import flat
 from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
 
 # config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.

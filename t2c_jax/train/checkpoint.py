@@ -10,10 +10,9 @@ a source is an error.
 from __future__ import annotations
 
 import contextlib
-import errno
+import functools
 import json
-import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -23,10 +22,12 @@ import orbax.checkpoint as ocp
 
 from t2c_jax import console
 from t2c_jax.errors import UserError
-from t2c_jax.models.functional import names
-from t2c_jax.workdir import disk_errors, move_aside
+from t2c_jax.train.storage import as_os_errors, patiently, storage_errors
+from t2c_jax.train.trees import changed, checksums, flat, from_nested, to_nested
+from t2c_jax.workdir import TRANSIENT, disk_errors, move_aside
 
 DAMAGED = "damaged"
+_MOST_FAILURES = 3
 _FOREIGN = {
     "tokenizer": "the tokenizer is another than the checkpoint's",
     "base": "the best checkpoint in config.init_from is another than the one its adapters were trained over",
@@ -67,6 +68,8 @@ class Checkpoints:
           ranked_by: the metric by which the best is kept; what was ranked by another comes last.
         """
         self.directory, self._about = directory.absolute(), json.loads(json.dumps(about))
+        self._write: Callable[[], Any] | None = None  # the one that may still be under way
+        self._failures = 0  # of writes in a row
         policies = ocp.checkpoint_managers
 
         def cost(metrics: Any) -> float:
@@ -107,7 +110,7 @@ class Checkpoints:
                 if self._options.read_only:
                     raise UserError(f"'{path}' is damaged; t2c train sets such a checkpoint aside") from None
                 self._move_aside(step, error)
-        with _disk_errors(self.directory):
+        with storage_errors(self.directory):
             return ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
 
     def steps(self) -> list[int]:
@@ -143,7 +146,7 @@ class Checkpoints:
 
     def notes(self, step: int) -> dict[str, Any]:
         """What ``save`` was given."""
-        return {name: note for name, note in self._window(step).items() if name != "steps"}
+        return {name: note for name, note in self._window(step).items() if name not in ("steps", "checksums")}
 
     def _window(self, step: int) -> dict[str, Any]:
         return self._manager.restore(step, args=ocp.args.Composite(window=ocp.args.JsonRestore()))["window"]
@@ -168,29 +171,58 @@ class Checkpoints:
           ranking: what to rank it by instead of the loss.
           notes: how what watches the run stands after that step, JSON values by name.
 
+        A write before that an unsteady file system broke off in the background is told and not repeated: its state is
+        gone, and this one takes its place.
+
         Raises:
-          UserError: this or an earlier write hit a full or forbidden disk.
+          UserError: this or an earlier write hit a full or forbidden disk, or several in a row broke off.
         """
-        with _disk_errors(self.directory):
-            self._manager.save(
-                step,
-                args=ocp.args.Composite(
-                    state=ocp.args.StandardSave(to_nested(state)),
-                    about=ocp.args.JsonSave(self._about),
-                    window=ocp.args.JsonSave({**(notes or {}), "steps": [dict(values) for values in window]}),
-                ),
-                metrics=None if loss is None else {"loss": loss, **({} if ranking is None else ranking._asdict())},
-                force=True,
-            )
+        nested = to_nested(state)
+        window_and_notes = {**(notes or {}), "checksums": checksums(nested), "steps": [dict(item) for item in window]}
+        args = ocp.args.Composite(
+            state=ocp.args.StandardSave(nested),
+            about=ocp.args.JsonSave(self._about),
+            window=ocp.args.JsonSave(window_and_notes),
+        )
+        metrics = None if loss is None else {"loss": loss, **({} if ranking is None else ranking._asdict())}
+        with disk_errors(self.directory):
+            try:
+                self._finish()
+            except OSError as error:
+                if error.errno not in TRANSIENT or self._failures == _MOST_FAILURES or jax.process_count() > 1:
+                    raise
+                self._failures += 1
+                console.warn(f"a checkpoint was not written ({error.strerror}); that of step {step} takes its place")
+            self._write = functools.partial(self._manager.save, step, args=args, metrics=metrics, force=True)
+            patiently(self._write, f"cannot write '{self.directory}'")
+
+    def _finish(self) -> None:
+        """Waits for the write under way.
+
+        Raises:
+          OSError: it broke off.
+        """
+        with as_os_errors():
+            self._manager.wait_until_finished()
+        self._failures, self._write = 0, None
 
     def wait(self) -> None:
-        """Until everything is on disk.
+        """Until everything is on disk; a write that broke off is repeated, for its state is still there.
 
         Raises:
-          UserError: a write hit a full or forbidden disk.
+          UserError: a write hit a full or forbidden disk, or broke off several times.
         """
-        with _disk_errors(self.directory):
-            self._manager.wait_until_finished()
+        broken = False
+
+        def finish() -> None:
+            nonlocal broken
+            if broken and self._write is not None:
+                self._write()
+            broken = True
+            self._finish()
+
+        with disk_errors(self.directory):
+            patiently(finish, f"cannot write '{self.directory}'")
 
     def restore_latest(self, abstract: Any) -> tuple[int, Any] | None:
         """The newest state that can be read, with its step; None where there is no checkpoint.
@@ -206,7 +238,9 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                return step, self.restore(step, abstract)
+                with disk_errors(self.directory):  # a file system that fails damages nothing
+                    read = functools.partial(self.restore, step, abstract)
+                    return step, patiently(read, f"cannot read checkpoint {step}")
             except UserError:
                 raise
             except Exception as error:  # whatever Orbax meets in a damaged directory
@@ -223,6 +257,7 @@ class Checkpoints:
 
         Raises:
           UserError: of another model or tokenizer, or an array is missing or of another shape.
+          ValueError: an array is not what was saved.
         """
         found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
         self._check_about(step, found)
@@ -231,6 +266,7 @@ class Checkpoints:
         nested = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target, strict=True))
         )["state"]
+        self._check_sums(step, nested)
         return from_nested(abstract, nested)
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
@@ -297,6 +333,7 @@ class Checkpoints:
                     partial_restore=True,
                 ),
             )
+        self._check_sums(step, nested)
         return from_nested({name: abstract_params}, nested)[name]
 
     def _check_about(self, step: int, found: Mapping[str, Any]) -> None:
@@ -320,6 +357,11 @@ class Checkpoints:
                     " go back to its config, or choose another --workdir"
                 )
 
+    def _check_sums(self, step: int, nested: Any) -> None:
+        """Those of a release before there were checksums pass."""
+        if wrong := changed(nested, self._window(step).get("checksums", {})):
+            raise ValueError(f"{wrong[0]} has not the checksum that it was saved with")
+
     def _set_aside(self, step: int, error: Exception) -> None:
         self._manager.close()
         self._move_aside(str(step), error)
@@ -337,7 +379,7 @@ class Checkpoints:
         Raises:
           UserError: a write hit a full or forbidden disk.
         """
-        with _disk_errors(self.directory):
+        with storage_errors(self.directory):
             self._manager.close()
 
 
@@ -370,48 +412,12 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
             ocdbt_target_data_file_size=2**25,
         ),
         about=ocp.args.JsonSave(dict(about)),
-        window=ocp.args.JsonSave({"steps": []}),
+        window=ocp.args.JsonSave({"steps": [], "checksums": checksums(state)}),
     )
     # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
-    with _disk_errors(directory), ocp.CheckpointManager(directory.absolute(), item_handlers=handlers) as manager:
+    with storage_errors(directory), ocp.CheckpointManager(directory.absolute(), item_handlers=handlers) as manager:
         manager.save(0, args=items)
         manager.wait_until_finished()
-
-
-@contextlib.contextmanager
-def _disk_errors(path: Path) -> Iterator[None]:
-    """``disk_errors``, for TensorStore too: its ValueErrors tell a full disk by their text alone."""
-    with disk_errors(path):
-        try:
-            yield
-        except ValueError as error:
-            if "RESOURCE_EXHAUSTED" not in str(error):
-                raise
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-
-
-def to_nested(tree: Any) -> dict[str, Any]:
-    """Any tree as nested dicts keyed by names: the public format on disk."""
-    nested: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        *parents, last = names(path)
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = leaf
-    return nested
-
-
-def from_nested(template: Any, nested: Mapping[str, Any]) -> Any:
-    """``to_nested`` undone: the arrays in the template's own structure."""
-    arrays = flat(nested)
-    paths, structure = jax.tree_util.tree_flatten_with_path(template)
-    return jax.tree.unflatten(structure, [arrays[".".join(names(path))] for path, _ in paths])
-
-
-def flat(nested: Any) -> dict[str, Any]:
-    """Leaves of a tree by dotted path."""
-    return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
 
 
 def _ranking(metrics: Mapping[str, Any]) -> Ranking:

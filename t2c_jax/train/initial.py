@@ -25,9 +25,10 @@ from t2c_jax.data.tokenizer import ENCODER, Tokenizer, load_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, Params
-from t2c_jax.train.checkpoint import Checkpoints, flat
+from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.settle import Matching, Settled, Shapes, extended, match_pieces, matched, scaled, settle
 from t2c_jax.train.step import Compiled, State, model_params
+from t2c_jax.train.trees import flat
 from t2c_jax.workdir import Workdir, at_step, digest
 
 

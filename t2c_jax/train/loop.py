@@ -110,7 +110,7 @@ def train(
             )
             try:
                 return _train(
-                    experiment, workdir, decode, profile, tokenizers, data, compiled, checkpoints, skips, stop, clock
+                    experiment, workdir, decode, profile, clock, tokenizers, data, compiled, checkpoints, skips, stop
                 )
             except RollBack as wish:
                 checkpoints.close()
@@ -123,13 +123,13 @@ def _train(
     workdir: Workdir,
     decode: Decode | None,
     profile: range | None,
+    clock: Clock,
     tokenizers: Tokenizers,
     data: Data,
     compiled: Compiled,
     checkpoints: Checkpoints,
     skips: Skips,
     stop: StopRequest,
-    clock: Clock,
 ) -> TrainResult:
     """``train`` from the last checkpoint on, or until a step went so wrong that the run is to go back (RollBack)."""
     config, tasks, mesh = experiment.train, list(experiment.data.tasks), compiled.mesh
@@ -158,6 +158,8 @@ def _train(
         Profile(profile or range(0), workdir.tensorboard) as traced,
         console.progress("train", config.steps, "steps", done=start) as bar,
     ):
+        clock.go_on(writer.kept_time, writer.reached_time)
+        slow_steps = SlowSteps()
         for skip in skips.found:
             if skip.after <= start:
                 writer.once(skip.after, ROLLED_BACK, skip.record())
@@ -185,8 +187,7 @@ def _train(
             traced.after(step, metrics)
 
             logs = step % config.log_every == 0 or step == config.steps
-            if logs or jax.process_count() == 1:  # several processes have to agree, which takes a message
-                stopped_by = runtime.agreed(stop.requested or 0) or None
+            stopped_by = stop.agreed(step, meet=logs)
             last = step == config.steps or stopped_by is not None
             measures = step == config.steps or (config.eval_every and step % config.eval_every == 0)
             saves = step % config.save_every == 0 or last
@@ -223,6 +224,7 @@ def _train(
                     patience.add(loss_here if ranking is None else ranking.cost)
                 clock.mark("evaluation")
             if saves or patience.out:
+                workdir.check_held()
                 notes = {"waited": patience.stored(), "anomalies": guard.stored()}
                 checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
                 clock.mark("checkpoint")

@@ -143,7 +143,8 @@ def test_the_first_failure_decides(cluster: Path, commands: Path, status: int, a
 def test_before_its_time_is_up_a_job_saves(cluster: Path, commands: Path, state: str):
     """SLURM sends SIGTERM to the job's shell alone. A job that is being ended already is left to SLURM."""
     root = cluster.parent
-    (root / "job.state").write_text(f"{state}\n" if state else "")
+    # What the job asks once its tasks have ended, no sooner.
+    recorder(commands / "squeue", f'[ -e "{root}/saved.0" ] && [ -e "{root}/saved.1" ] && echo "{state}"')
     saves = f"""
 trap 'sleep 0.1; touch "{root}/saved.$SLURM_PROCID"; exit 143' TERM
 touch "{root}/up.$SLURM_PROCID"

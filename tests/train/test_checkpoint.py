@@ -1,8 +1,6 @@
 """Checkpoints: exactly the state of their step, and never one that is damaged, foreign or half there."""
 
-import contextlib
 import shutil
-import subprocess
 
 import jax
 import jax.numpy as jnp
@@ -13,8 +11,9 @@ from tiny import VOCABULARY, assert_same, batch, experiment, on_device, one_devi
 from t2c_jax import mesh as meshes
 from t2c_jax.config import to_dict
 from t2c_jax.errors import UserError
-from t2c_jax.train.checkpoint import DAMAGED, Checkpoints, Ranking, flat, from_nested, to_nested
+from t2c_jax.train.checkpoint import DAMAGED, Checkpoints, Ranking
 from t2c_jax.train.step import Compiled
+from t2c_jax.train.trees import flat, from_nested, to_nested
 
 # What TensorStore fails to read or write calls back into an event loop that Orbax has closed by then.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -234,32 +233,3 @@ def test_trees_go_to_nested_dicts_and_back(compiled):
     assert flat(nested).keys() == flat(state).keys()
     assert "opt_state.adam.mu.embedding.embedding" in flat(nested)
     assert jax.tree.structure(from_nested(state, nested)) == jax.tree.structure(state)
-
-
-def test_a_full_disk_is_one_line_and_the_checkpoint_before_stays(compiled, tmp_path):
-    """On a file system of 1 MiB; a machine that lets nobody mount one says so."""
-    small = tmp_path / "small"
-    small.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(small)]
-    if not shutil.which("mount") or subprocess.run(mount, capture_output=True, check=False).returncode:
-        pytest.skip("no right to mount a small file system here")
-    try:
-        checkpoints = Checkpoints(small / "checkpoints", ABOUT, keep=1)
-        state = compiled.init()
-        expected = jax.tree.map(np.array, jax.device_get(state))
-        checkpoints.save(1, state, None)
-        checkpoints.wait()
-        (small / "filler").write_bytes(b"\0" * (shutil.disk_usage(small).free - 20_000))
-        checkpoints.save(2, state, None)
-        with pytest.raises(UserError, match="disk is full; free some space and run the same command again"):
-            checkpoints.wait()
-        with contextlib.suppress(Exception):
-            checkpoints.close()
-        (small / "filler").unlink()
-        again = Checkpoints(small / "checkpoints", ABOUT, keep=1)
-        step, found = again.restore_latest(compiled.abstract_state_on_mesh())
-        again.close()
-        assert step == 1
-        assert_same(found, expected)
-    finally:
-        subprocess.run(["umount", str(small)], check=True)

@@ -37,7 +37,8 @@ from t2c_jax.workdir import Workdir, digest
 
 verbs, workdir = json.loads(sys.argv[1])
 for arguments in verbs:
-    assert cli.main(arguments) == 0, arguments
+    if status := cli.main(arguments):
+        sys.exit(status)
 experiment, run = config.load(workdir + "/config.json"), Workdir(workdir)
 mesh = make_mesh(experiment)
 data = open_data(experiment, run, Tokenizers.load(run.tokenizer), mesh)
@@ -68,14 +69,14 @@ def start(count, cache, verbs, workdir):
     ]
 
 
-def finish(processes):
+def finish(processes, status=0):
     """What each wrote to standard output and to standard error, once all have ended."""
     try:
         said = [process.communicate(timeout=DEADLINE) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert {process.returncode for process in processes} == {0}, "\n".join(error for _, error in said)
+    assert {process.returncode for process in processes} == {status}, "\n".join(error for _, error in said)
     return said
 
 
@@ -92,7 +93,7 @@ def base(tmp_path_factory):
     """A directory with a workdir that one process trained, copies of its tokens, and a compilation cache."""
     directory = tmp_path_factory.mktemp("processes")
     _, prepared = small_run._prepared(tmp_path_factory.getbasetemp())
-    for name in ("alone", "two", "killed", "four"):
+    for name in ("alone", "two", "killed", "noticed", "four"):
         shutil.copytree(prepared, directory / name)
     (directory / "cache").mkdir()
     assert main("train", "--workdir", directory / "alone", *OVERRIDES) == 0
@@ -161,6 +162,26 @@ def test_two_processes_killed_go_on_bit_for_bit(base, two):
     (_, said), _ = finish(start(2, base / "cache", verbs, base / "killed"))
     assert "going on from the checkpoint of step" in said
     assert records(base / "killed") == records(base / "two")
+
+
+def test_a_notice_to_one_of_two_processes_stops_both(base, two):
+    """They agree on a step, save there, and the same command goes on as if nothing had been."""
+    run = base / "noticed"
+    verbs = [("train", "--workdir", run, *OVERRIDES)]
+    noticed = start(2, base / "cache", verbs, run)
+    deadline = time.monotonic() + 200
+    while not (run / "metrics.jsonl").exists():  # then both load what is compiled, while the notice goes round
+        assert time.monotonic() < deadline
+        assert [process.poll() for process in noticed] == [None, None]
+        time.sleep(0.01)
+    noticed[1].send_signal(signal.SIGTERM)
+    (_, said), _ = finish(noticed, 128 + signal.SIGTERM)
+    stopped = int(said.split("saved at step ")[1].split(";")[0])
+    assert stopped < 40
+    assert (run / "checkpoints" / str(stopped)).is_dir()
+    (_, said), _ = finish(start(2, base / "cache", verbs, run))
+    assert f"going on from the checkpoint of step {stopped}" in said
+    assert records(run) == records(base / "two")
 
 
 def test_four_processes_two_of_which_share_their_rows(base):

@@ -1,0 +1,51 @@
+"""What a file system may answer to Orbax, and when it is asked again."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TypeVar
+
+import jax
+
+from t2c_jax.workdir import TRANSIENT, disk_errors, retried
+
+Result = TypeVar("Result")
+
+
+@contextlib.contextmanager
+def as_os_errors() -> Iterator[None]:
+    """TensorStore's ValueErrors as the OSErrors that they come from: the kernel's number stands in their text alone."""
+    try:
+        yield
+    except ValueError as error:
+        code = re.search(r"os_error_code='(\d+)'", str(error))
+        number = int(code[1]) if code else errno.ENOSPC if "RESOURCE_EXHAUSTED" in str(error) else 0
+        if number not in (errno.ENOSPC, *TRANSIENT):
+            raise
+        raise OSError(number, os.strerror(number)) from error
+
+
+@contextlib.contextmanager
+def storage_errors(path: Path) -> Iterator[None]:
+    """``disk_errors``, for TensorStore too."""
+    with disk_errors(path), as_os_errors():
+        yield
+
+
+def patiently(action: Callable[[], Result], what: str) -> Result:
+    """``retried``, for TensorStore too; of several processes none tries again alone, for Orbax makes them wait.
+
+    Raises:
+      OSError: as ``retried``.
+    """
+
+    def translated() -> Result:
+        with as_os_errors():
+            return action()
+
+    return retried(translated, what) if jax.process_count() == 1 else translated()

@@ -1,0 +1,74 @@
+"""Trees of arrays as nested dicts, the public format on disk, and the checksums that tell whether they came back whole.
+
+A checksum is the sum, modulo 2^32, of an array's words, each times an odd number that goes by its place. So any change
+within one word changes it, and neither the mesh nor the order of the additions does. TensorStore checks the index of
+its files, not what they hold: of weights, which hardly compress, a flipped bit would come back as another weight.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from t2c_jax.models.functional import names
+
+
+def to_nested(tree: Any) -> dict[str, Any]:
+    """Any tree as nested dicts keyed by names."""
+    nested: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        *parents, last = names(path)
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = leaf
+    return nested
+
+
+def from_nested(template: Any, nested: Mapping[str, Any]) -> Any:
+    """``to_nested`` undone: the arrays in the template's own structure."""
+    arrays = flat(nested)
+    paths, structure = jax.tree_util.tree_flatten_with_path(template)
+    return jax.tree.unflatten(structure, [arrays[".".join(names(path))] for path, _ in paths])
+
+
+def flat(nested: Any) -> dict[str, Any]:
+    """Leaves of a tree by dotted path."""
+    return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
+
+
+def checksums(tree: Any) -> dict[str, int]:
+    """Of each array of jax, by dotted path; waits for them."""
+    arrays = flat(tree)
+    leaves = list(arrays.values())
+    where = next((leaf.sharding for leaf in leaves if isinstance(leaf.sharding, NamedSharding)), None)
+    everywhere = None if where is None else NamedSharding(where.mesh, PartitionSpec())
+    return dict(zip(arrays, jax.device_get(_summing(everywhere)(leaves)).tolist(), strict=True))
+
+
+def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
+    """Paths of the arrays that do not have the checksum expected of them; one without any passes."""
+    return [path for path, found in checksums(tree).items() if expected.get(path, found) != found]
+
+
+@functools.cache
+def _summing(sharding: Sharding | None) -> Any:
+    def sums(leaves: Sequence[jax.Array]) -> jax.Array:
+        return jnp.stack([_checksum(leaf) for leaf in leaves])
+
+    return jax.jit(sums, out_shardings=sharding)
+
+
+def _checksum(x: jax.Array) -> jax.Array:
+    bits = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+    words = jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32)
+    odd, stride = jnp.ones(x.shape, jnp.uint32), 2
+    for axis in reversed(range(x.ndim)):  # by axis, so that an array stays split as it is
+        odd += jnp.uint32(stride) * jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        stride = stride * x.shape[axis] % 2**32
+    return jnp.sum(words * odd, dtype=jnp.uint32)
