@@ -169,7 +169,7 @@ def test_a_notice_to_one_of_two_processes_stops_both(base, two):
     run = base / "noticed"
     verbs = [("train", "--workdir", run, *OVERRIDES)]
     noticed = start(2, base / "cache", verbs, run)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + DEADLINE
     while not (run / "metrics.jsonl").exists():  # then both load what is compiled, while the notice goes round
         assert time.monotonic() < deadline
         assert [process.poll() for process in noticed] == [None, None]
