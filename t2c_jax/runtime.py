@@ -106,7 +106,7 @@ def connect() -> None:
 
 
 def _keep_standard_output() -> None:
-    """Standard output is for answers: what the libraries between processes print there, as Gloo does, goes to stderr."""
+    """Standard output is for answers: what libraries print there, as Gloo does between processes, goes to stderr."""
     sys.stdout.flush()
     sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
     os.dup2(2, 1)
