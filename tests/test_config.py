@@ -151,8 +151,8 @@ def test_get_config_may_take_an_argument(tmp_path: Path):
         ),
         (["train.microbatches=3"], "config.data.batch_size=16 is not divisible by config.train.microbatches=3"),
         (["train.steps=50"], "config.optimizer.warmup_steps=100 must lie between 0 and train.steps=50"),
-        (["mesh.data=-1", "mesh.fsdp=-1"], "sizes are at least 1, and at most one axis is -1"),
-        (["mesh.tensor=0"], "sizes are at least 1, and at most one axis is -1"),
+        (["mesh.data=-1", "mesh.fsdp=-1"], "and at most one is -1"),
+        (["mesh.data=0"], "sizes are at least 1, fsdp and tensor also 0"),
         (["mesh.tensor=3"], "config.model.heads=8 is not divisible by config.mesh.tensor=3"),
         (["tokenizer.vocab_size=300"], "config.tokenizer.vocab_size=300 must exceed 364"),
         (
