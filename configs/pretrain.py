@@ -2,11 +2,14 @@
 
 t2c run --config configs/pretrain.py:cpu --workdir runs/pretrained
 t2c run --config configs/pretrain.py:base --workdir runs/base --config.corpus.sources=/data/repositories
+t2c run --config configs/pretrain.py:xl@v5e-256 --workdir gs://bucket/xl --config.corpus.sources=/data/repositories
 
 ``cpu`` has 12 million parameters, for an evening on two cores and the code that lies on any machine: the standard
 library's and the installed packages'. ``small`` (61M), ``base`` (223M) and ``large`` (750M) are about CodeT5's sizes,
-for accelerators and for sources of your own. Name the sets that you are going to score under config.corpus.held_out:
-what shares a line with them is left out, and counted in the corpus's card.
+for accelerators and for sources of your own; ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5
+v1.1's. Their mesh is chosen by their size and the devices; ``xl@v5e-256`` names the machine, one of those below, and
+takes the mesh, the remat and the microbatches that suit it. Name the sets that you are going to score under
+config.corpus.held_out: what shares a line with them is left out, and counted in the corpus's card.
 
 The mixture: spans of code to restore, identifiers to name, and pairs in both directions. An argument such as
 ``cpu-spans+tags`` chooses others of the tasks below, to see what each is worth; one more is a line, for instance
@@ -14,6 +17,7 @@ The mixture: spans of code to restore, identifiers to name, and pairs in both di
 """
 
 import sysconfig
+from typing import NamedTuple
 
 from ml_collections import ConfigDict
 
@@ -26,6 +30,45 @@ SHAPES = {
     "small": (512, 6, 8, 64, 1408, 512),
     "base": (768, 12, 12, 64, 2048, 512),
     "large": (1024, 24, 16, 64, 2816, 512),
+    "xl": (2048, 24, 32, 64, 5120, 2048),
+    "xxl": (4096, 24, 64, 64, 10240, 2048),
+}
+
+
+class Run(NamedTuple):
+    """How a size runs on a machine: the mesh, what the backward pass computes again, and parts of a batch."""
+
+    data: int
+    fsdp: int
+    tensor: int = 1
+    remat: str = "none"
+    microbatches: int = 1
+
+
+# By machine: v5e-8 has 8 chips of 16 GiB, v5e-256 has 256, and v5p-128, which is counted in cores, 64 of 95 GiB. Each
+# microbatch is 8 rows a chip or less on v5e, and no state is split further than it has to be. Of xxl eight chips of
+# v5e would have to hold 22 GiB each.
+RUNS = {
+    "v5e-8": {
+        "small": Run(8, 1, microbatches=4),
+        "base": Run(8, 1, remat="dots", microbatches=8),
+        "large": Run(2, 4, remat="dots", microbatches=8),
+        "xl": Run(1, 8, remat="full", microbatches=64),
+    },
+    "v5e-256": {
+        "small": Run(256, 1),
+        "base": Run(256, 1),
+        "large": Run(64, 4),
+        "xl": Run(16, 16, remat="full"),
+        "xxl": Run(4, 64, remat="full", microbatches=2),
+    },
+    "v5p-128": {
+        "small": Run(64, 1),
+        "base": Run(64, 1),
+        "large": Run(64, 1),
+        "xl": Run(16, 4, remat="dots", microbatches=2),
+        "xxl": Run(4, 16, remat="full", microbatches=2),
+    },
 }
 TASKS = {
     "spans": {"objective": "span_corruption", "weight": 1.0, "prefix": "Restore: "},
@@ -40,11 +83,15 @@ HEADS = {"tags": "tagging", "match": "embedding"}
 
 
 def get_config(argument: str = "cpu") -> ConfigDict:
-    """``cpu``, ``small``, ``base`` or ``large``; after a hyphen the tasks, joined by plus signs."""
-    size, _, chosen = argument.partition("-")
+    """``SIZE``, ``SIZE-TASK+TASK``, and either with ``@MACHINE`` behind it."""
+    named, at, machine = argument.partition("@")
+    size, _, chosen = named.partition("-")
     tasks = chosen.split("+") if chosen else MIXTURE
     if size not in SHAPES or not set(tasks) <= TASKS.keys():
         raise ValueError(f"{argument}: write one of {', '.join(SHAPES)}, or SIZE-TASK+TASK of {', '.join(TASKS)}")
+    if at and size not in RUNS.get(machine, {}):
+        machines = [name for name, runs in RUNS.items() if size in runs]
+        raise ValueError(f"{argument}: {size} has a mesh for {', '.join(machines) or 'no machine'}; or leave @ out")
     width, layers, heads, head_width, feed_forward, batch_size = SHAPES[size]
     on_cpu = size == "cpu"
     config = schema.default()
@@ -72,7 +119,12 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.model.copy = on_cpu  # so small a model has not seen a name of many pieces often enough to spell it
     if not on_cpu:
         config.model.dtype = "bfloat16"
-        config.model.remat = "dots" if size == "large" else "none"
+        config.model.remat = "none" if size in ("small", "base") else "dots" if size == "large" else "full"
+        config.mesh.fsdp = config.mesh.tensor = 0
+    if at:
+        run = RUNS[machine][size]
+        config.mesh.data, config.mesh.fsdp, config.mesh.tensor = run.data, run.fsdp, run.tensor
+        config.model.remat, config.train.microbatches = run.remat, run.microbatches
 
     config.optimizer.schedule = "cosine"
     config.optimizer.learning_rate = 1e-3 if on_cpu else 3e-4

@@ -3,17 +3,11 @@
 #
 # PYTHON=/path/to/python chooses the interpreter; without it the newest suitable one on PATH is taken.
 
-root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
+# shellcheck source=launch/_common.sh
+source "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
 venv="$root/.venv"
 oldest=3.11
 newest=3.13 # TensorFlow has no wheels beyond
-
-say() { printf '%s\n' "$*" >&2; }
-
-fail() {
-  say "error: $*"
-  exit 2
-}
 
 # Prints an interpreter's version as "3.12" if it is one that the package supports; fails otherwise.
 suitable_version() {

@@ -3,11 +3,12 @@
 #
 #   bash launch/local.sh                            what the README shows
 #   bash launch/local.sh --config.train.steps=200   arguments go on to t2c run
+#   EXTRA=cuda bash launch/local.sh                 on this machine's GPUs
 #   PYTHON=python3.12 bash launch/local.sh          with a given interpreter
 set -euo pipefail
 # shellcheck source=launch/_environment.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_environment.sh"
 
-make_environment
+make_environment "${EXTRA:-}"
 cd "$root"
 exec "$venv/bin/t2c" run --config configs/quickstart.py --workdir runs/quickstart "$@"

@@ -160,6 +160,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     from t2c_jax import runtime
 
     runtime.quiet()
+    runtime.keep_compiled()
 
     from t2c_jax.workdir import Workdir
 
@@ -170,10 +171,6 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
         return _import(parsed, workdir, overrides)
     _check_import(parsed.verb, workdir)
     experiment = _experiment(parsed, workdir, overrides)
-    if parsed.verb == "generate":
-        return _generate(parsed, experiment, workdir)
-    if parsed.verb == "embed":
-        return _embed(parsed, experiment, workdir)
     if parsed.verb == "export":
         return _export(parsed, experiment, workdir)
 
@@ -183,12 +180,18 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     profile = {"profile": _steps(parsed.profile)} if trains and parsed.profile else {}
     runtime.connect()
     console.console.quiet = not runtime.is_primary()
+    if parsed.verb == "generate":
+        return _generate(parsed, experiment, workdir)
+    if parsed.verb == "embed":
+        return _embed(parsed, experiment, workdir)
     if parsed.verb == "evaluate":
         result: Any = _evaluate(parsed, experiment, workdir)
     else:
         with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
             if trains:
-                runtime.check_devices(experiment)  # before any work is done for a run that could not train
+                from t2c_jax.train import placement
+
+                placement.make_mesh(experiment)  # before any work is done for a run that could not train
             verbs.save_config(experiment, workdir)
             result = getattr(verbs, parsed.verb)(experiment, workdir, **profile)
     if parsed.json and runtime.is_primary():
@@ -261,11 +264,13 @@ def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Seq
 
 
 def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
-    from t2c_jax import verbs
+    from t2c_jax import runtime, verbs
 
     asked, answered = experiment.data.direction.split("_to_")
     texts = _prompts(parsed, asked)
     answers = verbs.generate(experiment, workdir, texts, parsed.step, parsed.others, parsed.average)
+    if not runtime.is_primary():
+        return 0
     if parsed.json:
         print(json.dumps(answers, ensure_ascii=False))
     elif sys.stdout.isatty():
@@ -286,10 +291,12 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
 def _embed(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
     import numpy as np
 
-    from t2c_jax import verbs
+    from t2c_jax import runtime, verbs
 
     sources = _prompts(parsed, parsed.of)
     vectors = verbs.embed(experiment, workdir, sources, parsed.step)
+    if not runtime.is_primary():
+        return 0
     if parsed.output is not None:
         from t2c_jax.workdir import disk_errors
 
@@ -315,15 +322,17 @@ def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir
 
 
 def _prompts(parsed: argparse.Namespace, key: str) -> list[str]:
+    from t2c_jax import runtime
+
     if parsed.text and parsed.input:
         raise UserError("give prompts either on the command line or with --input, not both")
     if parsed.text:
         return parsed.text
-    if parsed.input is None and sys.stdin.isatty():
+    if parsed.input is None and runtime.is_primary() and sys.stdin.isatty():
         raise UserError(f'no prompt; write t2c {parsed.verb} --workdir DIR "what the code should do", or --input FILE')
     source = parsed.input or "-"
     if source == "-":
-        lines = sys.stdin.read().splitlines()
+        lines = runtime.from_primary(sys.stdin.read().splitlines() if runtime.is_primary() else [])
     elif Path(source).is_file():
         lines = Path(source).read_text("utf-8", errors="replace").splitlines()
     else:

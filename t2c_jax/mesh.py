@@ -3,16 +3,23 @@
 Models name the axes of their parameters and activations (``embed``, ``heads``, ``batch`` …); one table here
 says which mesh axis each is split over. Rows are split over ``data`` and ``fsdp`` together, parameters over
 ``fsdp`` (gathered as needed, as in ZeRO; Rajbhandari et al. 2020, section 5) and ``tensor`` (Shoeybi et al. 2019,
-section 3).
+section 3). What lies between blocks, the residual stream with its norms and dropout, is split along its length over
+``tensor`` (Korthikanti et al. 2022, section 4.2.2).
+
+Devices come in slices, fast within and slow between: of TPUs what one interconnect joins, of GPUs a host or what NVLink
+joins. ``tensor`` talks in every layer and never leaves a slice. ``data``, which talks once a step, takes as many slices
+as divide it; only where it takes fewer than there are does ``fsdp`` reach across them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import jax
 import numpy as np
+from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from t2c_jax.config import PRETRAINED, Experiment, MeshConfig
@@ -23,7 +30,7 @@ AXES = ("data", "fsdp", "tensor")
 # Logical axis -> mesh axes. Every axis a parameter or activation names must be here.
 RULES: Mapping[str, tuple[str, ...] | None] = {
     "batch": ("data", "fsdp"),
-    "length": None,
+    "length": ("tensor",),  # of the residual stream; inside attention and feed-forward a row is whole
     "embed": ("fsdp",),
     "heads": ("tensor",),
     "head_width": None,
@@ -49,25 +56,50 @@ def axis_sizes(config: MeshConfig, devices: int) -> dict[str, int]:
 
     Raises:
       UserError: the sizes do not multiply to the number of devices.
+      ValueError: a size is still to be chosen (``train.placement``).
     """
     sizes = {"data": config.data, "fsdp": config.fsdp, "tensor": config.tensor}
-    fixed = int(np.prod([size for size in sizes.values() if size != -1]))
+    if 0 in sizes.values():
+        raise ValueError(f"{sizes}: a size of 0 is chosen by train.placement before a mesh is made")
+    fixed = math.prod(size for size in sizes.values() if size != -1)
     free = [name for name, size in sizes.items() if size == -1]
     if free and devices % fixed == 0:
         sizes[free[0]] = devices // fixed
-    if int(np.prod(list(sizes.values()))) != devices:
+    if math.prod(sizes.values()) != devices:
         shape = " x ".join(f"{name}={size}" for name, size in sizes.items())
         raise UserError(f"config.mesh {shape} does not fit {devices} device(s); its sizes must multiply to {devices}")
     return sizes
 
 
-def check(experiment: Experiment, devices: int) -> dict[str, int]:
-    """Checks the config against this many devices and returns the mesh's shape.
+def across_slices(sizes: Mapping[str, int], slices: int) -> dict[str, int]:
+    """How many parts of each axis lie in different slices; the rest of an axis lies within one.
+
+    Raises:
+      UserError: ``tensor`` would have to reach across slices.
+    """
+    data = math.gcd(sizes["data"], slices)
+    fsdp = slices // data
+    if sizes["fsdp"] % fsdp:
+        raise UserError(
+            f"config.mesh data={sizes['data']} x fsdp={sizes['fsdp']} does not fit {slices} slices, which tensor="
+            f"{sizes['tensor']} must not cross: make data, or data and fsdp together, divisible by {slices}"
+        )
+    return {"data": data, "fsdp": fsdp, "tensor": 1}
+
+
+def slice_count(devices: Sequence[Any]) -> int:
+    """How many slices the devices form; 1 on platforms that know none."""
+    return len({getattr(device, "slice_index", 0) for device in devices})
+
+
+def check(experiment: Experiment, devices: int, slices: int = 1) -> dict[str, int]:
+    """Checks the config against this many devices, in so many slices, and returns the mesh's shape.
 
     Raises:
       UserError: a batch or a parameter cannot be split as the mesh asks.
     """
     sizes = axis_sizes(experiment.mesh, devices)
+    across_slices(sizes, slices)
     rows = sizes["data"] * sizes["fsdp"] * experiment.train.microbatches
     if experiment.data.batch_size % rows:
         raise UserError(
@@ -95,23 +127,45 @@ def check(experiment: Experiment, devices: int) -> dict[str, int]:
     return sizes
 
 
-def make_mesh(experiment: Experiment, devices: list[jax.Device] | None = None) -> Mesh:
-    """A mesh of axes ``data, fsdp, tensor`` over the given devices, or over all there are."""
+def make_mesh(experiment: Experiment, devices: Sequence[Any] | None = None) -> Mesh:
+    """A mesh of axes ``data, fsdp, tensor`` over the given devices, or over all there are.
+
+    Raises:
+      UserError: as ``check``.
+    """
     devices = jax.devices() if devices is None else devices
-    sizes = check(experiment, len(devices))
+    sizes = check(experiment, len(devices), slice_count(devices))
     # The axis type is always passed: its default has changed between releases of jax.
-    return jax.make_mesh(
-        tuple(sizes[axis] for axis in AXES), AXES, axis_types=(AxisType.Auto,) * len(AXES), devices=devices
-    )
+    return Mesh(arranged(sizes, devices), AXES, axis_types=(AxisType.Auto,) * len(AXES))
+
+
+def arranged(sizes: Mapping[str, int], devices: Sequence[Any]) -> np.ndarray:
+    """The devices as an array of the mesh's shape: neighbours along an axis are neighbours in the network."""
+    slices = slice_count(devices)
+    shape = [sizes[axis] for axis in AXES]
+    # An axis may take a part of a torus's dimension: a slower ring is better than a mesh refused.
+    if slices == 1:
+        return mesh_utils.create_device_mesh(shape, devices, allow_split_physical_axes=True)
+    between = [across_slices(sizes, slices)[axis] for axis in AXES]
+    within = [size // parts for size, parts in zip(shape, between, strict=True)]
+    return mesh_utils.create_hybrid_device_mesh(within, between, devices, allow_split_physical_axes=True)
 
 
 def partition_spec(names: tuple[str | None, ...]) -> PartitionSpec:
-    """The mesh axes of an array whose axes have these logical names.
+    """The mesh axes of an array whose axes have these logical names; None for an axis that is whole.
 
     Raises:
       KeyError: a name without a rule.
     """
-    return PartitionSpec(*(None if name is None else RULES[name] for name in names))
+    return PartitionSpec(*map(_rule, names))
+
+
+def _rule(name: str | None) -> tuple[str, ...] | None:
+    if name is None:
+        return None
+    if name not in RULES:
+        raise KeyError(f"the logical axis '{name}' has no rule: add one to mesh.RULES")
+    return RULES[name]
 
 
 def shardings(names: Any, mesh: Mesh) -> Any:
@@ -127,13 +181,51 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def constrain(x: jax.Array, *names: str | None) -> jax.Array:
-    """Asks for an activation's layout by logical names; does nothing where no mesh is set."""
-    if jax.sharding.get_abstract_mesh().empty:
+    """Asks for an activation's layout by logical names; does nothing where no mesh is set.
+
+    An axis that its mesh axes do not divide stays whole: the last, short piece would be padded on every device.
+    """
+    mesh = jax.sharding.get_abstract_mesh()
+    if mesh.empty:
         return x
-    return jax.lax.with_sharding_constraint(x, partition_spec(names))
+    parts = [
+        axes if axes is None or size % math.prod(mesh.shape[axis] for axis in axes) == 0 else None
+        for size, axes in zip(x.shape, map(_rule, names), strict=True)
+    ]
+    return jax.lax.with_sharding_constraint(x, PartitionSpec(*parts))
+
+
+def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.ndarray:
+    """The rows of a global batch that a process's devices hold, ascending; by default this process's.
+
+    They are no function of the process's number alone: devices are arranged by the network, and processes that share a
+    tensor axis hold the same rows.
+    """
+    blocks = _local_blocks(mesh, jax.process_index() if process is None else process)
+    size = batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
+    return (blocks[:, None] * size + np.arange(size)[None]).reshape(-1)
+
+
+def _local_blocks(mesh: Mesh, process: int) -> np.ndarray:
+    """Numbers of the parts of the batch, one for each place on ``data`` and ``fsdp``, that a process's devices hold."""
+    places = mesh.devices.reshape(mesh.shape["data"] * mesh.shape["fsdp"], -1)
+    return np.flatnonzero([any(device.process_index == process for device in place) for place in places])
 
 
 def global_batch(batch: Mapping[str, np.ndarray], mesh: Mesh) -> dict[str, jax.Array]:
-    """Global arrays from this process's rows: row-split over ``data`` and ``fsdp``."""
+    """Global arrays from this process's rows, ``local_rows`` in their order: row-split over ``data`` and ``fsdp``."""
     sharding = NamedSharding(mesh, partition_spec(("batch",)))
-    return {name: jax.make_array_from_process_local_data(sharding, rows) for name, rows in batch.items()}
+    blocks = _local_blocks(mesh, jax.process_index())
+    parts = mesh.shape["data"] * mesh.shape["fsdp"]
+
+    def whole(rows: np.ndarray) -> jax.Array:
+        size = len(rows) // len(blocks)
+
+        def part(index: tuple[slice, ...] | None) -> np.ndarray:
+            assert index is not None  # as it is of scalars
+            place = int(np.searchsorted(blocks, (index[0].start or 0) // size))
+            return rows[place * size : (place + 1) * size]
+
+        return jax.make_array_from_callback((parts * size, *rows.shape[1:]), sharding, part)
+
+    return {name: whole(rows) for name, rows in batch.items()}

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import logging
 import os
 import platform
 import sys
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from t2c_jax.config import Experiment
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 _TUNABLES = "GLIBC_TUNABLES"
 _HUGE_PAGES = "glibc.malloc.hugetlb"
+_COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
 
 def environment() -> dict[str, str]:
@@ -43,6 +45,29 @@ def quiet() -> None:
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     # Orbax's notes on how it goes about things, and its tracebacks: what it cannot do, it raises too.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+
+
+def processor() -> str:
+    """Names the kind of CPU: a program compiled for one may not run on another."""
+    info = Path("/proc/cpuinfo")
+    features = info.read_text().partition("flags")[2].partition("\n")[0] if info.exists() else ""
+    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {features}".encode()).hexdigest()[:12]
+
+
+def keep_compiled() -> None:
+    """Keeps compiled programs for the next start. Call it before JAX is imported.
+
+    They lie where ``JAX_COMPILATION_CACHE_DIR`` says, nowhere if that is empty, by default in the user's cache, apart
+    for each kind of CPU. Of several processes the first one writes.
+    """
+    if _COMPILED in os.environ:
+        return
+    base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    directory = base / "t2c_jax" / f"xla-{processor()}"
+    with contextlib.suppress(OSError, RuntimeError):  # no home, or one that is read-only: compile anew, as ever
+        directory.mkdir(parents=True, exist_ok=True)
+        if os.access(directory, os.W_OK):
+            os.environ[_COMPILED] = str(directory)
 
 
 def tensorflow() -> Any:
@@ -103,14 +128,16 @@ def agreed(value: int) -> int:
     return value if jax.process_count() == 1 else int(multihost_utils.process_allgather(np.array(value)).max())
 
 
-def check_devices(experiment: Experiment) -> None:
-    """Fails at once where the config does not fit the devices at hand.
-
-    Raises:
-      UserError: as ``mesh.check``.
-    """
+def from_primary(lines: Sequence[str]) -> list[str]:
+    """The first process's lines, on all of them: what only one of them was given, such as its standard input."""
     import jax
+    import numpy as np
+    from jax.experimental import multihost_utils
 
-    from t2c_jax import mesh
-
-    mesh.check(experiment, jax.device_count())
+    if jax.process_count() == 1:
+        return list(lines)
+    content = json.dumps(list(lines)).encode() if is_primary() else b""
+    size = int(multihost_utils.broadcast_one_to_all(np.array(len(content))))
+    padded = np.zeros(size, np.uint8)
+    padded[: len(content)] = np.frombuffer(content, np.uint8)
+    return json.loads(np.asarray(multihost_utils.broadcast_one_to_all(padded)).astype(np.uint8).tobytes())

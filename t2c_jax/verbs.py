@@ -109,36 +109,38 @@ def evaluate(
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stands = workdir.finished(name, read, inputs)
-    if stands is None:
+    if runtime.agreed(int(stands is None)):  # all processes answer, or none does
         pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], bar.advance)
 
-        def build(directory: Path) -> Result:
-            candidates = [answer.candidates for answer in answers]
-            train_pairs = _posed(experiment, workdir, "train")
-            embed = None
-            if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
-                from t2c_jax.decode.embed import Embedder
+        embed = None
+        if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
+            from t2c_jax.decode.embed import Embedder
 
-                embed = Embedder(experiment, workdir, step).embed
-            evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
-            counts = {
-                "step": step,
-                "members": members,
-                **({"average": average} if average > 1 else {}),
-                "examples": len(pairs),
-                "unfinished": sum(not answer.finished for answer in answers),
-                "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
-            }
-            evaluation.scores.update(counts, decode=read["decode"])
+            embed = Embedder(experiment, workdir, step).embed
+        candidates, train_pairs = [answer.candidates for answer in answers], _posed(experiment, workdir, "train")
+        # By every process, for all of them embed; the first one writes.
+        evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
+        counts = {
+            "step": step,
+            "members": members,
+            **({"average": average} if average > 1 else {}),
+            "examples": len(pairs),
+            "unfinished": sum(not answer.finished for answer in answers),
+            "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+        }
+        evaluation.scores.update(counts, decode=read["decode"])
+
+        def build(directory: Path) -> Result:
             write_evaluation(directory, evaluation)
             return counts
 
-        if not runtime.is_primary():
-            return {}
-        with workdir.locked("evaluations"):
-            stands = workdir.stage(name, read, inputs, build)
+        if runtime.is_primary():
+            with workdir.locked("evaluations"):
+                stands = workdir.stage(name, read, inputs, build)
+    if not runtime.is_primary() or stands is None:
+        return {}
     scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
     columns, rows = score_table(metrics_named(settings.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
@@ -302,9 +304,9 @@ def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
     from t2c_jax.decode.load import make_generator
     from t2c_jax.evaluate.evaluator import score_answers, select_pairs
     from t2c_jax.evaluate.metrics import metrics_named
-    from t2c_jax.mesh import make_mesh
     from t2c_jax.models.functional import Definition
     from t2c_jax.train.loop import Decoded
+    from t2c_jax.train.placement import make_mesh
 
     config = experiment.train
     metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]

@@ -11,26 +11,18 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 
-import hashlib
-import platform
 from pathlib import Path
 
 import jax
 import pytest
 
+from t2c_jax import runtime
+
 REPOSITORY = Path(__file__).resolve().parents[1]
-
-
-def _processor() -> str:
-    """Names the kind of CPU: programs compiled for one may not run on another."""
-    info = Path("/proc/cpuinfo")
-    features = info.read_text().partition("flags")[2].partition("\n")[0] if info.exists() else ""
-    return hashlib.sha256(f"{platform.machine()} {platform.processor()} {features}".encode()).hexdigest()[:12]
-
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 # In this process alone, not through the environment: tests kill the processes they start, perhaps amid a write.
-jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / f"jax-{_processor()}"))
+jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / f"jax-{runtime.processor()}"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
 
 

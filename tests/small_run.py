@@ -122,6 +122,7 @@ def environment() -> dict[str, str]:
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     flags = [flag for flag in kept.pop("XLA_FLAGS", "").split() if "device_count" not in flag]
     kept["XLA_FLAGS"] = " ".join(flags)
+    kept["JAX_COMPILATION_CACHE_DIR"] = ""  # tests kill what they start, perhaps amid a write
     paths = [str(Path(cli.__file__).parents[1]), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
 

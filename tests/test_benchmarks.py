@@ -20,6 +20,8 @@ COMMANDS = {
     "pipeline.py": (),
     "import_model.py": (),
     "checkpoint.py": (),
+    "scaling.py": (),
+    "compile.py": (),
 }
 
 
@@ -50,6 +52,11 @@ def test_benchmark(command, repository):
         assert 0 < result["stop_seconds"] < result["save_seconds"]
         assert min(result["restore_seconds"], result["step_seconds_while_saving"]) > 0
         assert result["written_bytes"] > 0.5 * result["state_bytes"] > 0
+        return
+    if command == "compile.py":
+        assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in result["depths"].values())
+        assert result["kept_bytes"] > 0
+        assert result["second_start_seconds"] > 0
         return
     tables = [result["sides"]] if "sides" in result else [result["beam"], result["greedy"]]
     for sides in tables:

@@ -1,4 +1,7 @@
-"""The mesh: its sizes, what does not fit it, and layouts asked for by name."""
+"""The mesh: its sizes, its devices within and across slices, what does not fit it, and layouts asked for by name."""
+
+from dataclasses import dataclass
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +13,17 @@ from tiny import VOCABULARY, batch, experiment
 from t2c_jax import mesh as meshes
 from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
-from t2c_jax.mesh import axis_sizes, check, constrain, global_batch, make_mesh, partition_spec
+from t2c_jax.mesh import (
+    across_slices,
+    arranged,
+    axis_sizes,
+    check,
+    constrain,
+    global_batch,
+    local_rows,
+    make_mesh,
+    partition_spec,
+)
 
 
 @pytest.mark.parametrize(
@@ -74,6 +87,77 @@ def test_a_mesh_has_all_axes_and_devices():
     assert len(make_mesh(experiment(), jax.devices()[3:4]).devices.flat) == 1
 
 
+@pytest.mark.parametrize(
+    ("sizes", "slices", "expected"),
+    [
+        ((8, 1, 1), 1, (1, 1, 1)),
+        ((8, 1, 1), 2, (2, 1, 1)),  # copies of the model: gradients alone go between slices
+        ((4, 2, 2), 4, (4, 1, 1)),
+        ((1, 8, 1), 2, (1, 2, 1)),  # a model that one slice does not hold
+        ((2, 4, 1), 4, (2, 2, 1)),
+        ((6, 2, 1), 4, (2, 2, 1)),
+    ],
+)
+def test_parts_in_different_slices(sizes, slices, expected):
+    assert tuple(across_slices(dict(zip(meshes.AXES, sizes, strict=True)), slices).values()) == expected
+
+
+def test_tensor_stays_in_a_slice():
+    with pytest.raises(UserError, match=r"data=1 x fsdp=2 does not fit 4 slices, which tensor=4 must not cross"):
+        check(experiment(mesh={"data": 1, "fsdp": 2, "tensor": 4}, model={"heads": 4}), 8, slices=4)
+
+
+@dataclass(frozen=True)
+class Device:
+    """What of a device its place in a mesh goes by; TPU v4 has coordinates."""
+
+    id: int
+    slice_index: int = 0
+    process_index: int = 0
+    coords: tuple[int, int, int] = (0, 0, 0)
+    platform: str = "cpu"
+    device_kind: str = "cpu"
+    core_on_chip: int = 0
+
+
+def test_slices_are_the_outer_part_of_the_data_axis():
+    devices = [Device(i, slice_index=i % 2) for i in range(8)]  # in no order of their slices
+    found = arranged({"data": 4, "fsdp": 1, "tensor": 2}, devices)
+    assert [[device.id for device in row[0]] for row in found] == [[0, 2], [4, 6], [1, 3], [5, 7]]
+
+
+def test_fsdp_reaches_across_slices_where_data_does_not():
+    found = arranged({"data": 1, "fsdp": 4, "tensor": 2}, [Device(i, slice_index=i // 4) for i in range(8)])
+    assert [[device.id for device in row] for row in found[0]] == [[0, 1], [2, 3], [4, 5], [6, 7]]
+    assert [row[0].slice_index for row in found[0]] == [0, 0, 1, 1]
+
+
+def test_tensor_neighbours_are_network_neighbours():
+    """On a torus of 4 x 2 x 2 the axis that talks most gets whole dimensions, whatever the devices' order."""
+    coords = [(x, y, z) for z in range(2) for y in range(2) for x in range(4)]
+    devices = [Device(i, coords=at, platform="tpu", device_kind="TPU v4") for i, at in enumerate(coords)]
+    found = arranged({"data": 4, "fsdp": 1, "tensor": 4}, devices[::-1])
+    for row in found[:, 0]:
+        assert len({device.coords[0] for device in row}) == 1
+        assert {device.coords[1:] for device in row} == {(0, 0), (0, 1), (1, 0), (1, 1)}
+    arranged({"data": 1, "fsdp": 8, "tensor": 2}, devices)  # splits a dimension rather than refusing
+
+
+@pytest.mark.parametrize(
+    ("processes", "shape", "process", "expected"),
+    [
+        ([0, 0, 1, 1], (4, 1, 1), 1, [4, 5, 6, 7]),
+        ([0, 1, 0, 1], (4, 1, 1), 1, [2, 3, 6, 7]),  # arranged by the network, not by process
+        ([0, 1, 0, 1], (2, 1, 2), 1, [0, 1, 2, 3, 4, 5, 6, 7]),  # a tensor axis over processes: the same rows
+        ([0, 0, 1, 1], (1, 2, 2), 0, [0, 1, 2, 3]),
+    ],
+)
+def test_rows_of_a_process(processes, shape, process, expected):
+    devices = np.array([Device(i, process_index=p) for i, p in enumerate(processes)]).reshape(shape)
+    mesh = SimpleNamespace(devices=devices, shape=dict(zip(meshes.AXES, shape, strict=True)))
+    assert local_rows(mesh, 8, process).tolist() == expected
+
+
 def test_every_rule_is_about_an_axis_of_the_mesh():
     assert {axis for axes in meshes.RULES.values() if axes for axis in axes} <= set(meshes.AXES)
     assert partition_spec(("batch", None, "heads")) == PartitionSpec(("data", "fsdp"), None, ("tensor",))
@@ -89,6 +173,15 @@ def test_constrain_with_a_mesh_lays_rows_over_the_devices():
     with jax.set_mesh(mesh):
         laid = jax.jit(lambda x: constrain(x * 2, "batch", "length"))(jnp.ones((8, 3)))
     assert {shard.data.shape for shard in laid.addressable_shards} == {(1, 3)}
+
+
+def test_constrain_keeps_whole_what_does_not_divide():
+    mesh = make_mesh(experiment(mesh={"data": 4, "tensor": 2}))
+    with jax.set_mesh(mesh):
+        laid = jax.jit(lambda x: constrain(x * 2, "batch", "length"))
+        assert {shard.data.shape for shard in laid(jnp.ones((8, 4))).addressable_shards} == {(2, 2)}
+        assert {shard.data.shape for shard in laid(jnp.ones((8, 3))).addressable_shards} == {(2, 3)}
+        assert {shard.data.shape for shard in laid(jnp.ones((6, 4))).addressable_shards} == {(6, 2)}
 
 
 def test_a_global_batch_splits_rows_and_keeps_their_values():

@@ -117,6 +117,7 @@ def check(experiment: Experiment) -> None:
             " above 0 and model.copy=False"
         )
     _check_model(experiment)
+    _check_cudnn(experiment)
     _check_tasks(experiment)
     if model.position == "rope" and model.head_width % 2:
         raise UserError(f"config.model.head_width={model.head_width} must be even under rope; or set position=t5")
@@ -130,8 +131,8 @@ def check(experiment: Experiment) -> None:
             f"config.optimizer.warmup_steps={optimizer.warmup_steps} must lie between 0 and train.steps={train.steps}"
         )
     axes = {"data": mesh.data, "fsdp": mesh.fsdp, "tensor": mesh.tensor}
-    if sum(size == -1 for size in axes.values()) > 1 or any(size < 1 and size != -1 for size in axes.values()):
-        raise UserError(f"config.mesh {axes}: sizes are at least 1, and at most one axis is -1")
+    if sum(size == -1 for size in axes.values()) > 1 or min(axes.values()) < -1 or not mesh.data:
+        raise UserError(f"config.mesh {axes}: sizes are at least 1, fsdp and tensor also 0, and at most one is -1")
     if mesh.tensor > 1:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:
@@ -202,6 +203,24 @@ def _check_model(experiment: Experiment) -> None:
     plain_weights = model.encoder in RECURRENT and model.decoder in RECURRENT
     if model.uniform_init and not plain_weights:
         raise UserError("config.model.uniform_init is for recurrent encoders and decoders; norms start from 1")
+
+
+def _check_cudnn(experiment: Experiment) -> None:
+    """What cuDNN's attention cannot take on any GPU."""
+    model = experiment.model
+    if model.attention != "cudnn":
+        return
+    if model.dtype != "bfloat16":
+        raise UserError(f"config.model.attention=cudnn wants config.model.dtype=bfloat16, not {model.dtype}")
+    widths = {"config.model.head_width": model.head_width}
+    if model.encoder in PRETRAINED:
+        widths["the pretrained encoder's head width"] = model.pretrained.width // model.pretrained.heads
+    for name, width in widths.items():
+        if width % 8 or width > 128:
+            raise UserError(
+                f"config.model.attention=cudnn wants heads whose width is a multiple of 8 and at most 128; {name} is"
+                f" {width}: set attention to auto"
+            )
 
 
 HEADS = {"identifier_tagging": "tagging", "contrastive": "embedding"}  # what a task wants of the model

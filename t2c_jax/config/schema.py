@@ -238,7 +238,11 @@ class ModelConfig:
     scale_tied_output: bool = knob(True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5).")
     dropout: float = knob(0.1, "Share of activations dropped during training.")
     norm_epsilon: float = knob(1e-6, "Added to the mean square in RMSNorm.")
-    attention: Literal["auto", "xla", "cudnn"] = knob("auto", "Attention kernel; auto goes by platform.")
+    attention: Literal["auto", "xla", "cudnn", "pallas"] = knob(
+        "auto",
+        "Attention kernel: xla is the plain formula, cudnn is for GPUs, pallas for TPUs (on a CPU it is interpreted, "
+        "for tests); auto goes by platform and takes xla where the platform's own does not fit.",
+    )
     scan: bool = knob(True, "One compiled block, scanned; off, blocks are unrolled: slower to compile, faster on CPU.")
     remat: Literal["none", "dots", "full"] = knob(
         "none", "What the backward pass computes again: nothing, all but matrix products, or whole blocks."
@@ -358,11 +362,19 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class MeshConfig:
-    """Devices along each mesh axis; -1 takes what the others leave."""
+    """Devices along each mesh axis, all slices counted in; -1 takes what the others leave."""
 
-    data: int = knob(-1, "Copies of the model, each on its own rows.")
-    fsdp: int = knob(1, "Rows and parameters split; parameters gathered as needed.")
-    tensor: int = knob(1, "Heads, feed-forward and vocabulary split.")
+    data: int = knob(
+        -1, "Copies of the model, each on its own rows; slices, where there are several, are copies first."
+    )
+    fsdp: int = knob(
+        1, "Rows and parameters split, parameters gathered as needed; 0 for the least whose share of the state fits."
+    )
+    tensor: int = knob(
+        1,
+        "Heads, feed-forward, vocabulary and, between blocks, the length split, within a slice; 0 for the least that"
+        " gives every device a row.",
+    )
 
 
 @dataclass(frozen=True)

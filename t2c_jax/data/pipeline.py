@@ -159,8 +159,7 @@ class Batches:
         schedule: Schedule | None = None,
         *,
         repeat: bool = True,
-        process_index: int = 0,
-        process_count: int = 1,
+        rows: Sequence[int] | np.ndarray | None = None,
         first_task: int | None = None,
         extras: Sequence[str] = (),
     ) -> None:
@@ -171,21 +170,17 @@ class Batches:
           data: lengths and batch size.
           schedule: whose turn a row is.
           repeat: epochs without end, or one pass.
-          process_index, process_count: this host among those that share a global batch.
+          rows: of the global batch, those that this host reads (``mesh.local_rows``); by default all.
           first_task: number of the first stream's task among the run's.
           extras: which of ``EXTRAS`` to bring along.
 
         Raises:
-          UserError: the hosts cannot share the batch evenly, or no part fits a row.
+          UserError: no part fits a row.
         """
-        if data.batch_size % process_count:
-            raise UserError(
-                f"config.data.batch_size={data.batch_size} is not divisible by the number of hosts, {process_count}"
-            )
         self.streams, self._data, self._repeat, self._extras = list(streams), data, repeat, tuple(extras)
         self._schedule = schedule or Schedule.of(np.ones(1))
-        self._process_index, self._first_task = process_index, first_task or 0
-        self._local_size = data.batch_size // process_count
+        self._host_rows = np.arange(data.batch_size) if rows is None else np.asarray(rows)
+        self._first_task = first_task or 0
         for stream in self.streams if repeat else ():
             if not len(stream.plan.rows):
                 raise UserError(
@@ -232,8 +227,7 @@ class Batches:
 
     def _rows(self, step: int) -> list[_Row]:
         """This host's rows."""
-        first = step * self._data.batch_size + self._process_index * self._local_size
-        numbers = np.arange(first, first + self._local_size)
+        numbers = step * self._data.batch_size + self._host_rows
         tasks_N, numbers_N = self._schedule.turns(numbers)
         found: list[_Row | None] = [None] * len(numbers)
         for k in np.unique(tasks_N).tolist():
@@ -299,7 +293,7 @@ class Batches:
         extras: dict[str, tuple[int, ...]] = {"encoder_tags": (self._data.encoder_length,)}
         rows |= {key: extras.get(key, ()) for key in EXTRAS if key in self._extras}
         return {
-            key: ((self._local_size, *row), np.dtype(np.float32 if key.endswith("weights") else np.int32))
+            key: ((len(self._host_rows), *row), np.dtype(np.float32 if key.endswith("weights") else np.int32))
             for key, row in rows.items()
         }
 

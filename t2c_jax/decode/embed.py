@@ -60,8 +60,7 @@ class Embedder:
         for start in range(0, len(order), self._rows):
             rows = order[start : start + self._rows]
             batch = self._inputs.batch([read[row] for row in rows], self._rows)
-            local = self._rows // jax.process_count()
-            mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+            mine = meshes.local_rows(self._mesh, self._rows)
             with jax.set_mesh(self._mesh):
                 here = meshes.global_batch({name: values[mine] for name, values in batch.items()}, self._mesh)
                 vectors = np.asarray(jax.device_get(self._embed(self._params, here)))

@@ -118,8 +118,7 @@ class Generator:
         rows = 1 if len(prompts) == 1 else self.decode.batch_size
         rows = -(-rows // self._unit) * self._unit
         batch = self.inputs.batch(prompts, rows)
-        local = rows // jax.process_count()
-        mine = slice(jax.process_index() * local, (jax.process_index() + 1) * local)
+        mine = meshes.local_rows(self.mesh, rows)
         with jax.set_mesh(self.mesh):
             here = meshes.global_batch({name: values[mine] for name, values in batch.items()}, self.mesh)
             return jax.device_get(self._search(self.params, here))

@@ -11,7 +11,6 @@ import jax.numpy as jnp
 from jax.sharding import Mesh
 
 from t2c_jax import config as configs
-from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
 from t2c_jax.data.inputs import inputs
 from t2c_jax.data.prepare import Tokens, inverse_frequency
@@ -23,6 +22,7 @@ from t2c_jax.models.functional import Definition
 from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.initial import restore_params
 from t2c_jax.train.loop import about
+from t2c_jax.train.placement import make_mesh
 from t2c_jax.workdir import Workdir, at_step
 
 
@@ -44,7 +44,7 @@ def load_generator(
     Raises:
       UserError: no such run or checkpoint, or one over another tokenizer or with another kind of input.
     """
-    mesh = meshes.make_mesh(experiment)
+    mesh = make_mesh(experiment, training=False)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     chosen, member = _member(experiment, workdir, tokenizers, mesh, step, average)
     named, members = [str(chosen)], [member]

@@ -5,55 +5,19 @@ Letters: B batch, T queries, S keys, D model, H heads, K head width, W beams, X 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
-
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int
+from jaxtyping import Array, Bool, Float
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.models.attention_kernels import choose, cudnn_attention, splash_attention, whole_row_attention
 from t2c_jax.models.layers import fan_in, parameter
 from t2c_jax.models.positions import Rotation, rotate
 from t2c_jax.models.products import narrow, widen
+from t2c_jax.models.visibility import Visibility
 
 MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
-
-
-@dataclass(frozen=True)
-class Visibility:
-    """Which keys a query sees: those of its own segment and, where causal, not after it.
-
-    Padding is segment 0 and sees padding alone. Kernels that take segment ids get them as they are; no mask is built.
-    """
-
-    query_segments_BT: Int[Array, "B T"]
-    key_segments_BS: Int[Array, "B S"]
-    causal: bool = False
-    first_query: int = 0  # where in the row the queries begin
-
-    def mask(self) -> Bool[Array, "B 1 T S"]:
-        """The dense mask, for kernels that take no segment ids."""
-        mask_BTS = self.query_segments_BT[:, :, None] == self.key_segments_BS[:, None, :]
-        if self.causal:
-            queries, keys = mask_BTS.shape[1:]
-            mask_BTS &= (jnp.arange(keys)[None, :] <= self.first_query + jnp.arange(queries)[:, None])[None]
-        return mask_BTS[:, None]
-
-    def blocks(self) -> Iterator[tuple[slice, slice, Visibility]]:
-        """Queries with the keys that they may see: where causal, blocks of rows, none with keys after its last row.
-
-        Nearly half of a long causal row's scores lie after their query, and are then never computed. At most eight
-        blocks, of at least 128 rows, keep the program small.
-        """
-        queries = self.query_segments_BT.shape[1]
-        size = max(128, -(-queries // 8)) if self.causal else queries
-        for start in range(0, queries, size):
-            rows = slice(start, min(start + size, queries))
-            keys = slice(0, rows.stop if self.causal else None)
-            part = Visibility(self.query_segments_BT[:, rows], self.key_segments_BS[:, keys], self.causal, start)
-            yield rows, keys, part
 
 
 def attend(
@@ -68,20 +32,19 @@ def attend(
 ) -> Float[Array, "B T H K"]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) by the kernel that suits the platform.
 
-    ``auto`` takes cuDNN on a GPU where it can (half precision, head width a multiple of 8 up to 128) and XLA elsewhere.
     ``scaled`` divides the scores by sqrt(K) or does not, whatever config.scale_attention says.
+
+    Raises:
+      UserError: the config names a kernel that is not of this platform.
     """
-    head_width = q_BTHK.shape[-1]
-    kernel = config.attention
-    if kernel == "auto":
-        half = q_BTHK.dtype in (jnp.bfloat16, jnp.float16)
-        fits = half and head_width % 8 == 0 and head_width <= 128
-        kernel = "cudnn" if jax.default_backend() == "gpu" and fits else "xla"
-    scale = head_width**-0.5 if (config.scale_attention if scaled is None else scaled) else 1.0
+    scale = q_BTHK.shape[-1] ** -0.5 if (config.scale_attention if scaled is None else scaled) else 1.0
+    kernel = choose(config.attention, q_BTHK, k_BSHK, biased=bias is not None)
     if kernel == "cudnn":
-        return jax.nn.dot_product_attention(
-            q_BTHK, k_BSHK, v_BSHK, bias=bias, mask=visibility.mask(), scale=scale, implementation="cudnn"
-        )
+        return cudnn_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
+    if kernel == "rows":
+        return whole_row_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
+    if kernel == "splash":
+        return splash_attention(q_BTHK, k_BSHK, v_BSHK, visibility, scale)
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
     blocks = [
         softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys), scale)

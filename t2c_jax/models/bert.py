@@ -15,11 +15,11 @@ from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
-from t2c_jax.models.attention import Visibility
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout
 from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
 from t2c_jax.models.transformer import stack
+from t2c_jax.models.visibility import Visibility
 
 
 class BertBlock(nnx.Module):
@@ -78,4 +78,5 @@ class BertEncoder(nnx.Module):
             self.mix,
             lambda block, x_BSE, key: block(x_BSE, visibility, key),
         )
+        states_BSE = constrain(states_BSE, "batch", None, "activation")  # gathered once for all that read them
         return Encoded(states_BSE, segments_BS, (Summary("first", states_BSE),))

@@ -14,11 +14,11 @@ from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
-from t2c_jax.models.attention import Visibility
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout
 from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
 from t2c_jax.models.transformer import stack
+from t2c_jax.models.visibility import Visibility
 
 
 class GPT2Block(nnx.Module):
@@ -77,4 +77,5 @@ class GPT2Encoder(nnx.Module):
             lambda block, x_BSE, key: block(x_BSE, visibility, key),
             finish=self.norm,
         )
+        states_BSE = constrain(states_BSE, "batch", None, "activation")  # gathered once for all that read them
         return Encoded(states_BSE, segments_BS, (Summary("last", states_BSE),))

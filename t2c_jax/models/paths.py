@@ -62,7 +62,7 @@ class PathEncoder(nnx.Module):
         ends_BKI = dropout(jnp.concatenate(ends, axis=-1), self.config.dropout, keys[1])
         z_BKE = jnp.einsum("bki,ie->bke", path_BKI, self.path_kernel[...].astype(dtype))
         z_BKE += jnp.einsum("bki,ie->bke", ends_BKI, self.terminal_kernel[...].astype(dtype))
-        states_BKE = constrain(jnp.tanh(z_BKE), "batch", "length", "activation")
+        states_BKE = constrain(jnp.tanh(z_BKE), "batch", None, "activation")
         return Encoded(states_BKE, batch["encoder_segment_ids"], (Summary("mean", states_BKE),))
 
 
@@ -82,7 +82,7 @@ def _last_state(
     gates_VGH = layer.project(nodes_VD[None])[0]
     nodes_MBK = jnp.moveaxis(nodes_BKM, -1, 0)
     there_MBK1 = (nodes_MBK[..., None] > 0).astype(jnp.float32)
-    zero_BKH = constrain(jnp.zeros((*nodes_BKM.shape[:2], layer.hidden)), "batch", "length", "activation")
+    zero_BKH = constrain(jnp.zeros((*nodes_BKM.shape[:2], layer.hidden)), "batch", None, "activation")
     xs = (jnp.take(gates_VGH, nodes_MBK, axis=0), there_MBK1)
     weights, step = {"state": layer.state[...]}, _MaskedStep(nodes_VD.dtype.name)
     (h_BKH, _), _ = hoisted_scan(step, {"state": _RECURRENCE}, weights, None, (zero_BKH,) * 2, xs, reverse=reverse)

@@ -5,6 +5,10 @@ kernel's gradient is a product that has to transpose one operand; written out, t
 transposition, it is the wide side, together with the activation function that XLA fuses into the copy and so computes
 again in a strided order: on a CPU that alone is a quarter of a train step.
 
+Under a tensor axis the wide side has whole rows and its share of the width; the residual stream has its share of each
+row. Said of the wide side alone, that makes each product gather the stream, or scatter its sum, and never the kernel
+(Korthikanti et al. 2022, figure 6).
+
 Letters: B batch, L length, D model, F the other width (feed-forward, or heads x head width).
 """
 
@@ -14,13 +18,15 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from t2c_jax.mesh import constrain
+
 Residuals = tuple[Float[Array, "B L A"], Float[Array, "D F"]]
 
 
 @jax.custom_vjp
 def widen(x_BLD: Float[Array, "B L D"], kernel_DF: Float[Array, "D F"]) -> Float[Array, "B L F"]:
     """``x @ kernel`` in the dtype of ``x``."""
-    return jnp.einsum("bld,df->blf", x_BLD, kernel_DF.astype(x_BLD.dtype))
+    return constrain(jnp.einsum("bld,df->blf", x_BLD, kernel_DF.astype(x_BLD.dtype)), "batch", None, "mlp")
 
 
 @jax.custom_vjp

@@ -16,10 +16,11 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
-from t2c_jax.models.attention import Attention, Visibility, attend, cached_attention
+from t2c_jax.models.attention import Attention, attend, cached_attention
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
+from t2c_jax.models.visibility import Visibility
 
 Keys = Key[Array, " n"] | None
 Stream = TypeVar("Stream")
@@ -209,7 +210,8 @@ class TransformerEncoder(nnx.Module):
             config,
             lambda block, x, k: block(x, visibility, turn, bias, k),
         )
-        states_BSD = dropout(self.norm(x_BSD), config.dropout, keys[1])
+        # Whole rows, gathered once for all the layers that read them.
+        states_BSD = constrain(dropout(self.norm(x_BSD), config.dropout, keys[1]), "batch", None, "activation")
         return Encoded(states_BSD, segments_BS, (Summary("mean", states_BSD),))
 
 
@@ -249,7 +251,7 @@ class TransformerDecoder(nnx.Module):
         bias = None if self.bias is None else self.bias(index_T, index_T)
         x_BTD = run(
             self.blocks,
-            dropout(x_BTD, config.dropout, keys[0]),
+            constrain(dropout(x_BTD, config.dropout, keys[0]), "batch", "length", "activation"),
             None if key is None else keys[2:],
             config.decoder_layers,
             config,

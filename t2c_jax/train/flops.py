@@ -64,7 +64,9 @@ class Utilisation:
         peak = next((PEAKS[name] for name in PEAKS if kind.startswith(name)), None)
         if peak is None:
             return None
-        return cls(model_flops(compiled, rows) * jax.process_count(), peak * compiled.mesh.size)
+        (local, *_), _ = next(iter(rows.values()))  # processes that share a tensor axis hold the same rows
+        whole = compiled.experiment.data.batch_size / local
+        return cls(model_flops(compiled, rows) * whole, peak * compiled.mesh.size)
 
 
 def model_flops(compiled: Compiled, rows: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> float:

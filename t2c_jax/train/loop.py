@@ -26,6 +26,7 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
+from t2c_jax.train import placement
 from t2c_jax.train.anomalies import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
 from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.train.clock import Clock, SlowSteps
@@ -91,9 +92,9 @@ def train(
       UserError: the config does not fit the devices or the checkpoint; a loss that is not finite; a full disk.
     """
     config, clock = experiment.train, Clock()
-    mesh = meshes.make_mesh(experiment)
+    mesh = placement.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    data = open_data(experiment, workdir, tokenizers)
+    data = open_data(experiment, workdir, tokenizers, mesh)
     measurable = any(data.shares[name] and dev.per_pass for name, dev in data.dev.items())
     if (config.patience or config.stop_metric != LOSS) and not measurable:
         raise UserError(
@@ -114,7 +115,7 @@ def train(
             except RollBack as wish:
                 checkpoints.close()
                 roll_back(wish, workdir.checkpoints, config, skips)
-                clock = Clock()
+                clock = Clock()  # its time is in the metrics, as of a process before this one
 
 
 def _train(
@@ -162,9 +163,12 @@ def _train(
         for skip in skips.found:
             if skip.after <= start:
                 writer.once(skip.after, ROLLED_BACK, skip.record())
+        clock.go_on(writer.kept_time, writer.reached_time)
+        slow_steps = SlowSteps()
 
         def arrive(step: int, metrics: Mapping[str, jax.Array]) -> None:
             values = flattened(jax.device_get(metrics), tasks)
+            meter.arrived()
             keep = functools.partial(keep_batch, data.train, skips.batch(step), workdir.path, step)
             if guard.passes(step, values, functools.partial(writer.write, step), keep):
                 meter.add(values)
@@ -269,14 +273,14 @@ class Data:
     shares: Mapping[str, float]
 
 
-def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) -> Data:
-    """This process's part of the batches.
+def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: jax.sharding.Mesh) -> Data:
+    """The rows of the batches that this process's devices hold.
 
     Raises:
       UserError: the tokens were made by another tokenizer, or are missing or damaged.
     """
     data, tasks = experiment.data, experiment.data.tasks
-    host = {"process_index": jax.process_index(), "process_count": jax.process_count()}
+    rows = meshes.local_rows(mesh, data.batch_size)
     train, dev = (open_streams(experiment, workdir, tokenizers, split) for split in ("train", "dev"))
     objectives = {task.objective for task in tasks.values()}
     wanted = {
@@ -287,9 +291,9 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers) 
     extras = [name for name, is_wanted in wanted.items() if is_wanted]
     shares = task_shares(experiment, train)
     return Data(
-        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, **host),
+        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, rows=rows),
         {
-            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, **host)
+            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, rows=rows)
             for number, (name, stream) in enumerate(dev.items())
         },
         {

@@ -27,12 +27,15 @@ class Meter:
         """What the devices work at between two arrivals of sums: ``compile`` until the first."""
         return "compile" if self._steps < 0 else "steps"
 
-    def add(self, values: dict[str, float]) -> None:
-        """One step's sums, on their arrival."""
+    def arrived(self) -> None:
+        """A step has ended, whatever it came to."""
         self._clock.mark(self.doing)
-        if self._steps >= 0:
-            self._tokens += values["target_tokens"] + values["source_tokens"]
         self._steps += 1
+
+    def add(self, values: dict[str, float]) -> None:
+        """The sums of the step that has arrived last, to be counted."""
+        if self._steps:
+            self._tokens += values["target_tokens"] + values["source_tokens"]
         self.window.append(values)
 
     def take(self) -> dict[str, float]:

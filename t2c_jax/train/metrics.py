@@ -39,13 +39,15 @@ class MetricsWriter:
         with disk_errors(path):
             lines = [(line, json.loads(line)) for line in _lines(path)]
             kept = [(line, record) for line, record in lines if record["step"] <= start_step]
-            path.write_text("".join(line for line, _ in kept), "utf-8")
+            aside = path.with_name(f".{path.name}.partial")
+            aside.write_text("".join(line for line, _ in kept), "utf-8")
+            aside.replace(path)  # whole: a kill in between must not cost the lines that stand
             self._kept = [record for _, record in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
             self._events = EventFileWriter(str(tensorboard))
         self._path, self._board = path, board
-        self.kept_time, self.reached_time = _last_time(kept), _last_time(lines)
+        self.kept_time, self.reached_time = _last_time(self._kept), _last_time([record for _, record in lines])
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """One record: ``{"step": …, "kind": "train", "dev", "time" …, …}``; TensorBoard names are ``kind/name``."""
@@ -91,8 +93,7 @@ class NoMetrics(MetricsWriter):
     """Writes nothing: for all processes of a run but the first."""
 
     def __init__(self) -> None:
-        self._kept = []
-        self.kept_time = self.reached_time = {}
+        self.kept_time, self.reached_time, self._kept = {}, {}, []
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
         """Nothing."""
@@ -130,8 +131,8 @@ def _lines(path: Path) -> list[str]:
     return [line for line in path.read_text("utf-8").splitlines(keepends=True) if _whole(line)]
 
 
-def _last_time(lines: Sequence[tuple[str, Mapping[str, Any]]]) -> dict[str, float]:
-    found = [record for _, record in lines if record.get("kind") == "time"][-1:]
+def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    found = [record for record in records if record.get("kind") == "time"][-1:]
     return {name: value for record in found for name, value in record.items() if isinstance(value, int | float)}
 
 

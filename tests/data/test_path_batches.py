@@ -121,7 +121,7 @@ def test_a_draw_is_a_function_of_seed_epoch_and_pair():
     whole = batches(tokens)
     for step in (0, 7, 1000):
         assert_equal(batches(tokens).batch(step), whole.batch(step))
-        shares = [batches(tokens, process_index=host, process_count=2).batch(step) for host in range(2)]
+        shares = [batches(tokens, rows=rows).batch(step) for rows in np.split(np.arange(DATA.batch_size), 2)]
         assert_equal({key: np.concatenate([share[key] for share in shares]) for key in shares[0]}, whole.batch(step))
     one_epoch = {}
     for step in range(10):

@@ -165,7 +165,7 @@ def test_any_step_is_the_same_from_any_start():
 def test_hosts_share_one_global_batch(hosts):
     tokens = store(300)
     whole = Batches.of(tokens, DATA, 0)
-    shares = [Batches.of(tokens, DATA, 0, process_index=host, process_count=hosts) for host in range(hosts)]
+    shares = [Batches.of(tokens, DATA, 0, rows=rows) for rows in np.split(np.arange(8), hosts)]
     for step in (0, 5, 23):
         assert_equal(stacked([share.batch(step) for share in shares]), whole.batch(step))
 
@@ -175,10 +175,7 @@ def test_hosts_share_one_global_batch(hosts):
 @pytest.mark.parametrize("size", [0, 1, 100])
 def test_evaluation_covers_every_pair_once(hosts, pack, size):
     tokens, data = store(size), replace(DATA, pack=pack)
-    shares = [
-        one_pass(Batches.of(tokens, data, 0, repeat=False, process_index=host, process_count=hosts))
-        for host in range(hosts)
-    ]
+    shares = [one_pass(Batches.of(tokens, data, 0, repeat=False, rows=rows)) for rows in np.split(np.arange(8), hosts)]
     assert len({len(share) for share in shares}) == 1
     batches = [stacked(parts) for parts in zip(*shares, strict=True)]
     assert sorted(pair for batch in batches for pair in pairs_in(batch)) == list(range(size))
@@ -199,7 +196,7 @@ def test_pairs_too_long_are_left_out_never_cut():
 
 def test_shapes_are_static_and_on_no_accelerator():
     tf = pytest.importorskip("tensorflow")
-    spec = Batches.of(store(50), DATA, 0, process_count=2).dataset(0, 1).element_spec
+    spec = Batches.of(store(50), DATA, 0, rows=range(4)).dataset(0, 1).element_spec
     assert {key: (tuple(value.shape), value.dtype.name) for key, value in spec.items()} == {
         key: ((4, 24 if key.startswith("encoder") else 40), "float32" if key.endswith("weights") else "int32")
         for key in KEYS
@@ -210,8 +207,14 @@ def test_shapes_are_static_and_on_no_accelerator():
 def test_what_cannot_work():
     with pytest.raises(UserError, match="none of the 1 pairs fits"):
         Batches.of(Tokens.of([[5] * 24], [[6]], ["a"]), DATA, 0)
-    with pytest.raises(UserError, match=r"batch_size=8 is not divisible by the number of hosts, 3"):
-        Batches.of(store(5), DATA, 0, process_count=3)
+
+
+def test_a_host_may_read_any_rows():
+    """As where devices are arranged by the network, or where a tensor axis makes two hosts read the same."""
+    whole, rows = Batches.of(store(300), DATA, 0), [0, 1, 4, 5]
+    part = Batches.of(store(300), DATA, 0, rows=rows)
+    assert_equal(part.batch(3), {key: value[rows] for key, value in whole.batch(3).items()})
+    assert len(part.pair_ids(3)) < len(whole.pair_ids(3))
 
 
 @pytest.mark.parametrize("pack", [True, False])

@@ -176,18 +176,18 @@ def test_shares():
     np.testing.assert_allclose(shares(np.ones(2), np.array([4.0, 1.0]), 2.0), [2 / 3, 1 / 3])
 
 
-def mixed(hosts=1, host=0):
+def mixed(rows=None):
     tokens = store()
     names = ("text_to_code", "span_corruption", "identifier_tagging", "contrastive")
     streams = [Stream(tokens, DATA, number, task(name)) for number, name in enumerate(names)]
     schedule = Schedule.of(np.array([2.0, 1.0, 1.0, 1.0]))
-    return Batches(streams, DATA, schedule, extras=EXTRAS, process_index=host, process_count=hosts)
+    return Batches(streams, DATA, schedule, extras=EXTRAS, rows=rows)
 
 
 @pytest.mark.parametrize("hosts", [1, 2, 4])
 def test_a_mixture_is_the_same_from_any_step_on_any_hosts(hosts):
     whole = mixed()
-    parts = [mixed(hosts, host) for host in range(hosts)]
+    parts = [mixed(rows) for rows in np.split(np.arange(DATA.batch_size), hosts)]
     for step in (0, 5, 1234):
         expected = whole.batch(step)
         for key in expected:

@@ -7,11 +7,11 @@ from dataclasses import replace
 import jax
 import pytest
 from flax import nnx
-from tiny import MODEL, VOCABULARY, experiment
+from tiny import DATA, MODEL, VOCABULARY, batch, experiment
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig
-from t2c_jax.models import seq2seq
+from t2c_jax.models import seq2seq, transformer
 from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.train.step import Compiled
 
@@ -31,11 +31,39 @@ def specs(definition, mesh):
     return {".".join(names(path)): " ".join(str(axes(part) or "-") for part in leaf.spec) for path, leaf in leaves}
 
 
-def test_golden_shardings(repository):
-    found = {
-        name: specs(Definition(WHOLE, VOCABULARY), meshes.make_mesh(experiment(mesh=sizes)))
-        for name, sizes in MESHES.items()
-    }
+def residual_streams(mesh, monkeypatch):
+    """Where XLA lays each residual stream that the blocks hand on, as found in the compiled model."""
+    found = {}
+
+    def watched(x, *logical):
+        x = meshes.constrain(x, *logical)
+        if "length" in logical:
+            where = "decoder" if x.shape[1] == DATA.decoder_length else "encoder"
+            seen = found.setdefault(where, set())
+            jax.debug.inspect_array_sharding(
+                x, callback=lambda sharding: seen.add("x".join(map(str, sharding.shard_shape(x.shape))))
+            )
+        return x
+
+    definition = Definition(replace(WHOLE, encoder_layers=1, decoder_layers=1, scan=False), VOCABULARY)
+    params = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        definition.abstract_params(),
+        definition.shardings(mesh),
+    )
+    with monkeypatch.context() as patched, jax.set_mesh(mesh):
+        patched.setattr(transformer, "constrain", watched)
+        predict = jax.jit(lambda params, values: definition.bind(params).predict(values).states_BTD)
+        predict.lower(params, meshes.global_batch(batch(), mesh)).compile()
+    return {f"residual stream, {side}": " ".join(sorted(shapes)) for side, shapes in sorted(found.items())}
+
+
+def test_golden_shardings(repository, monkeypatch):
+    """Parameters by their axes; of the residual stream, 8 rows x 16 or 24 x 16, what one device holds."""
+    found = {}
+    for name, sizes in MESHES.items():
+        mesh = meshes.make_mesh(experiment(mesh=sizes))
+        found[name] = specs(Definition(WHOLE, VOCABULARY), mesh) | residual_streams(mesh, monkeypatch)
     path = repository / "tests" / "golden" / "shardings.json"
     if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
         path.write_text(json.dumps(found, indent=1) + "\n")
@@ -76,7 +104,7 @@ def test_a_parameter_without_names_is_an_error(monkeypatch):
 
 
 def test_a_name_without_a_rule_is_an_error():
-    with pytest.raises(KeyError, match="nowhere"):
+    with pytest.raises(KeyError, match=r"'nowhere' has no rule: add one to mesh\.RULES"):
         meshes.partition_spec(("embed", "nowhere"))
 
 

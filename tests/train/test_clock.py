@@ -112,6 +112,7 @@ def test_the_meter_counts_no_tokens_of_the_step_that_compiles():
     meter = Meter(made, utilisation=Utilisation(flops=60.0, peak=100.0))
     for seconds in (30, 2, 1):
         time.now += seconds
+        meter.arrived()
         meter.add({**sums, "target_tokens": 60.0})
     time.now += 1
     made.mark("data")
@@ -121,6 +122,7 @@ def test_the_meter_counts_no_tokens_of_the_step_that_compiles():
     assert values["step_seconds"] == 2
     assert values["utilisation"] == pytest.approx(60 / (2 * 100))
     time.now += 2
+    meter.arrived()
     meter.add({**sums, "target_tokens": 10.0})
     assert meter.take()["tokens_per_second"] == 25  # since the line before
     assert meter.tokens_per_second == 250 / 6

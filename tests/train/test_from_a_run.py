@@ -49,7 +49,7 @@ def test_a_run_from_a_checkpoint_of_its_own_has_its_dev_loss(trained):  # noqa: 
     tokenizers = Tokenizers.load(trained / "tokenizer")
     compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
     state = initial_state(experiment, compiled, tokenizers.target)
-    data = open_data(experiment, Workdir(trained), tokenizers)
+    data = open_data(experiment, Workdir(trained), tokenizers, make_mesh(experiment))
     assert measure_tasks(compiled, state["params"], data, experiment.train.eval_batches)["nll"] == measured["nll"]
     assert int(state["step"]) == 0
 
@@ -92,7 +92,9 @@ def test_an_untied_table_gives_the_tied_tables_logits(trained):  # noqa: F811
     tied = experiment_of(trained, origin=f"{trained}@12")
     untied = experiment_of(trained, "model.tied_embeddings=false", origin=f"{trained}@12")
     tokenizers = Tokenizers.load(trained / "tokenizer")
-    batch = next(open_data(tied, Workdir(trained), tokenizers).dev[""].dataset(0, 1).as_numpy_iterator())
+    batch = next(
+        open_data(tied, Workdir(trained), tokenizers, make_mesh(tied)).dev[""].dataset(0, 1).as_numpy_iterator()
+    )
     logits = []
     for experiment in (tied, untied):
         definition = Compiled(experiment, 448, make_mesh(experiment)).definition

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_run import main, prepared, records, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import experiment
+from tiny import experiment, one_device
 
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers
@@ -174,7 +174,7 @@ def test_rare_targets_weigh_more_in_training_alone(tmp_path, monkeypatch):
     )
     config = experiment(data={"batch_size": 2, "pack": False, "decoder_length": 5}, train={"idf_weight": 0.5})
     tokenizer = Ids()
-    data = open_data(config, Workdir(tmp_path), Tokenizers(tokenizer, tokenizer, "text_to_code"))
+    data = open_data(config, Workdir(tmp_path), Tokenizers(tokenizer, tokenizer, "text_to_code"), one_device(config))
     batch, rare = data.train.batch(0), 1 + 0.5 * math.log(2)
     found = {tuple(row): weights for row, weights in zip(*rows_of(batch), strict=True)}
     assert found.keys() == {(3, 4, 4, 1, 0), (3, 5, 1, 0, 0)}
@@ -193,6 +193,7 @@ def test_the_meter_divides_sums_once():
     first = {"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "denominator": 4.0, "source_tokens": 5.0}
     second = {"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "denominator": 16.0, "source_tokens": 5.0}
     meter = Meter(Clock(), [{**first, "target_tokens": 2.0, **NORMS}])
+    meter.arrived()
     meter.add({**second, "target_tokens": 8.0, **NORMS})
     values = meter.take()
     assert (values["loss"], values["nll"], values["accuracy"]) == (0.5, 0.5, 0.2)
@@ -213,6 +214,7 @@ def test_the_meter_tells_tasks_and_heads_apart():
     head = {"tagging_nll": 3.0, "tagging_correct": 4.0, "tagging_weight": 6.0}
     meter = Meter(Clock())
     for _ in range(2):
+        meter.arrived()
         meter.add({**sums, **by_task, **head, **NORMS})
     values = meter.take()
     assert (values["nll/a"], values["nll/b"]) == (4.0, 0.5)

@@ -1,75 +1,190 @@
-"""Two processes on this machine, each with its rows of the batch, stand in for two hosts."""
+"""Processes on this machine, each with its rows of the batch, stand in for hosts: two, and four under a tensor axis."""
 
+import json
 import shutil
 import signal
 import socket
 import subprocess
+import sys
 import time
 
 import pytest
-from small_run import command, environment, prepared, records, t2c  # noqa: F401
+import small_run
+from small_run import environment, main, records
+
+from t2c_jax import config as configs
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.train.loop import open_data
+from t2c_jax.train.placement import make_mesh
+from t2c_jax.workdir import Workdir, digest
 
 OVERRIDES = [
     f"--config.train.{key}={value}"
-    for key, value in (("steps", 60), ("save_every", 15), ("log_every", 4), ("eval_every", 30))
+    for key, value in (("steps", 40), ("save_every", 8), ("log_every", 4), ("eval_every", 20))
 ]
+PROMPTS = ("Return the first list of 3 values.", "Return the largest word of 7 values.", "Sort.")
+STEPS = (0, 5, 33)
+# Verbs one after the other in one process, which is what starting costs; then the global batches as devices hold them.
+WORKER = f"""
+import json, sys
+from jax.experimental import multihost_utils
+from t2c_jax import cli, config, mesh as meshes
+from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.train.loop import open_data
+from t2c_jax.train.placement import make_mesh
+from t2c_jax.workdir import Workdir, digest
+
+verbs, workdir = json.loads(sys.argv[1])
+for arguments in verbs:
+    if status := cli.main(arguments):
+        sys.exit(status)
+experiment, run = config.load(workdir + "/config.json"), Workdir(workdir)
+mesh = make_mesh(experiment)
+data = open_data(experiment, run, Tokenizers.load(run.tokenizer), mesh)
+for step in {STEPS}:
+    batch = meshes.global_batch(data.train.batch(step), mesh)
+    whole = [multihost_utils.process_allgather(batch[name], tiled=True) for name in sorted(batch)]
+    print(digest(*(array.tobytes() for array in whole)))
+"""
 
 
-def start(workdir):
-    """Both processes of a run."""
+def start(count, cache, verbs, workdir):
+    """All processes of a run, which does these verbs."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
-    shared = {**environment(), "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    shared = {**environment(), "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
+    shared |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
+    work = json.dumps([[[str(part) for part in arguments] for arguments in verbs], str(workdir)])
     return [
         subprocess.Popen(
-            command("train", "--workdir", workdir, *OVERRIDES),
+            [sys.executable, "-c", WORKER, work],
             env={**shared, "JAX_PROCESS_ID": str(index)},
+            stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for index in range(2)
+        for index in range(count)
     ]
 
 
 def finish(processes, status=0):
-    """What each said, once all have ended."""
+    """What each wrote to standard output and to standard error, once all have ended."""
     try:
-        said = [process.communicate(timeout=200)[1] for process in processes]
+        said = [process.communicate(timeout=200) for process in processes]
     finally:
         for process in processes:
             process.kill()
-    assert [process.returncode for process in processes] == [status, status], "\n".join(said)
+    assert {process.returncode for process in processes} == {status}, "\n".join(error for _, error in said)
     return said
 
 
-def test_two_processes_train_as_one_and_a_notice_to_one_of_them_stops_both(prepared, tmp_path):  # noqa: F811
-    _, disturbed = prepared
-    alone, together = (shutil.copytree(disturbed, tmp_path / name) for name in ("alone", "together"))
-    done = t2c("train", "--workdir", alone, *OVERRIDES)
-    assert done.returncode == 0, done.stderr
-    first, second = finish(start(together))
-    assert "dev loss" in first
-    assert "dev loss" not in second  # one of them speaks for both
+def batch_digests(workdir):
+    """Of the same global batches, by a process that holds all of their rows."""
+    experiment, run = configs.load(str(workdir / "config.json")), Workdir(workdir)
+    data = open_data(experiment, run, Tokenizers.load(run.tokenizer), make_mesh(experiment))
+    batches = [data.train.batch(step) for step in STEPS]
+    return [digest(*(batch[name].tobytes() for name in sorted(batch))) for batch in batches]
 
-    one, two = records(alone), records(together)
-    assert [(line["step"], line["kind"]) for line in one] == [(line["step"], line["kind"]) for line in two]
-    for ours, theirs in zip(one, two, strict=True):
-        # The same global batches, dropout included; but sums over rows are split in two, and 60 steps of Adam carry
-        # the difference of the last bits on.
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory):
+    """A directory with a workdir that one process trained, copies of its tokens, and a compilation cache."""
+    directory = tmp_path_factory.mktemp("processes")
+    _, prepared = small_run._prepared(tmp_path_factory.getbasetemp())
+    for name in ("alone", "two", "killed", "noticed", "four"):
+        shutil.copytree(prepared, directory / name)
+    (directory / "cache").mkdir()
+    assert main("train", "--workdir", directory / "alone", *OVERRIDES) == 0
+    shutil.copytree(directory / "alone", directory / "answered")
+    return directory
+
+
+@pytest.fixture(scope="module")
+def two(base):
+    """Two processes that train, and that answer with what one process trained."""
+    verbs = [
+        ("train", "--workdir", base / "two", *OVERRIDES),
+        ("evaluate", "--workdir", base / "answered"),
+        ("generate", "--workdir", base / "answered", "--json", *PROMPTS),
+    ]
+    return finish(start(2, base / "cache", verbs, base / "two"))
+
+
+def assert_same_run(one, other):
+    assert [(line["step"], line["kind"]) for line in one] == [(line["step"], line["kind"]) for line in other]
+    for ours, theirs in zip(one, other, strict=True):
+        # The same global batches, dropout included; but sums over rows are split another way, and 40 steps of Adam
+        # carry the difference of the last bits on.
         assert ours["nll"] == pytest.approx(theirs["nll"], rel=1e-4)
 
-    preempted = start(disturbed)
+
+def test_two_processes_train_as_one(base, two):
+    (output, said), (silence, other) = two
+    assert "dev loss" in said
+    assert "dev loss" not in other  # one of them speaks for both
+    assert_same_run(records(base / "alone"), records(base / "two"))
+    assert output.split()[-len(STEPS) :] == silence.split() == batch_digests(base / "alone")
+
+
+def test_two_processes_answer_as_one(base, two, capsys):
+    """The same parameters: the same answers, each once, whatever share of the prompts a process decoded."""
+    assert main("evaluate", "--workdir", base / "alone") == 0
+    predictions = [
+        [json.loads(line) for line in path.read_text().splitlines()]
+        for run in ("alone", "answered")
+        for path in (base / run).glob("evaluations/*/predictions.jsonl")
+    ]
+    assert len(predictions) == 2
+    assert len(predictions[0]) == 12
+    assert predictions[0] == predictions[1]
+    capsys.readouterr()
+    assert main("generate", "--workdir", base / "alone", "--json", *PROMPTS) == 0
+    expected = json.loads(capsys.readouterr().out)
+    found = json.loads(two[0][0].splitlines()[-len(STEPS) - 1])
+    assert [answer["code"] for answer in found] == [answer["code"] for answer in expected]
+    # Sums of float32 in another order.
+    assert [answer["score"] for answer in found] == pytest.approx([a["score"] for a in expected], rel=1e-4)
+
+
+def test_two_processes_killed_go_on_bit_for_bit(base, two):
+    verbs = [("train", "--workdir", base / "killed", *OVERRIDES)]
+    killed = start(2, base / "cache", verbs, base / "killed")
     deadline = time.monotonic() + 200
-    while not (disturbed / "metrics.jsonl").exists():  # then both compile, while the notice goes round
+    while not (base / "killed" / "checkpoints" / "16").is_dir():
         assert time.monotonic() < deadline
-        assert [process.poll() for process in preempted] == [None, None]
+        assert [process.poll() for process in killed] == [None, None]
         time.sleep(0.01)
-    preempted[1].send_signal(signal.SIGTERM)
-    first, _ = finish(preempted, 128 + signal.SIGTERM)
-    stopped = int(first.split("saved at step ")[1].split(";")[0])
-    assert stopped < 60
-    assert (disturbed / "checkpoints" / str(stopped)).is_dir()
-    first, _ = finish(start(disturbed))
-    assert f"going on from the checkpoint of step {stopped}" in first
-    assert records(disturbed) == two
+    for process in killed:
+        process.send_signal(signal.SIGKILL)
+        process.communicate()
+    (_, said), _ = finish(start(2, base / "cache", verbs, base / "killed"))
+    assert "going on from the checkpoint of step" in said
+    assert records(base / "killed") == records(base / "two")
+
+
+def test_a_notice_to_one_of_two_processes_stops_both(base, two):
+    """They agree on a step, save there, and the same command goes on as if nothing had been."""
+    run = base / "noticed"
+    verbs = [("train", "--workdir", run, *OVERRIDES)]
+    noticed = start(2, base / "cache", verbs, run)
+    deadline = time.monotonic() + 200
+    while not (run / "metrics.jsonl").exists():  # then both load what is compiled, while the notice goes round
+        assert time.monotonic() < deadline
+        assert [process.poll() for process in noticed] == [None, None]
+        time.sleep(0.01)
+    noticed[1].send_signal(signal.SIGTERM)
+    (_, said), _ = finish(noticed, 128 + signal.SIGTERM)
+    stopped = int(said.split("saved at step ")[1].split(";")[0])
+    assert stopped < 40
+    assert (run / "checkpoints" / str(stopped)).is_dir()
+    (_, said), _ = finish(start(2, base / "cache", verbs, run))
+    assert f"going on from the checkpoint of step {stopped}" in said
+    assert records(run) == records(base / "two")
+
+
+def test_four_processes_two_of_which_share_their_rows(base):
+    mesh = ("--config.mesh.data=2", "--config.mesh.tensor=2")
+    said = finish(start(4, base / "cache", [("train", "--workdir", base / "four", *OVERRIDES, *mesh)], base / "four"))
+    assert_same_run(records(base / "alone"), records(base / "four"))
+    assert [output.split() for output, _ in said] == [batch_digests(base / "alone")] * 4
