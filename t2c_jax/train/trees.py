@@ -70,6 +70,7 @@ def _summing(sharding: Sharding | None) -> Any:
     return jax.jit(sums, out_shardings=sharding)
 
 
+@jax.jit  # traced once for a shape
 def _checksum(x: jax.Array) -> jax.Array:
     bits = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
     words = jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32)
