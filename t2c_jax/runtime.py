@@ -101,6 +101,15 @@ def connect() -> None:
         alone = "coordinator_address" in str(error)  # the one thing that nobody sets for a process on its own
         if not alone and "must be called before any JAX" not in str(error):
             raise
+    else:
+        _keep_standard_output()
+
+
+def _keep_standard_output() -> None:
+    """Standard output is for answers: what libraries print there, as Gloo does between processes, goes to stderr."""
+    sys.stdout.flush()
+    sys.stdout = os.fdopen(os.dup(1), "w", encoding=sys.stdout.encoding, errors=sys.stdout.errors)
+    os.dup2(2, 1)
 
 
 def is_primary() -> bool:

@@ -19,6 +19,7 @@ COMMANDS = {
     "objectives.py": (),
     "pipeline.py": (),
     "import_model.py": (),
+    "checkpoint.py": (),
     "scaling.py": (),
     "compile.py": (),
 }
@@ -47,8 +48,13 @@ def test_benchmark(command, repository):
         assert result["seconds"] > 0
         assert result["peak_bytes"] > result["peak_bytes_beyond_libraries"] > 0
         return
+    if command == "checkpoint.py":
+        assert 0 < result["stop_seconds"] < result["save_seconds"]
+        assert min(result["restore_seconds"], result["step_seconds_while_saving"]) > 0
+        assert result["written_bytes"] > 0.5 * result["state_bytes"] > 0
+        return
     if command == "compile.py":
-        assert all(row["seconds"] > 0 and row["ratio"] > 0 for row in result["depths"].values())
+        assert all(row["together_seconds"] > 0 and row["ratio"] > 0 for row in result["depths"].values())
         assert result["kept_bytes"] > 0
         assert result["second_start_seconds"] > 0
         return

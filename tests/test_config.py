@@ -144,10 +144,15 @@ def test_get_config_may_take_an_argument(tmp_path: Path):
         (["corpus.dev_share=0.5", "corpus.test_share=0.5"], "leave nothing to train on; lower them"),
         (["corpus.min_code_chars=5000"], "config.corpus.min_code_chars=5000 exceeds max_code_chars=4000"),
         (["model.head_width=33"], "config.model.head_width=33 must be even under rope; or set position=t5"),
+        (["model.attention=cudnn"], "config.model.attention=cudnn wants config.model.dtype=bfloat16, not float32"),
+        (
+            ["model.attention=cudnn", "model.dtype=bfloat16", "model.head_width=136"],
+            "a multiple of 8 and at most 128; config.model.head_width is 136: set attention to auto",
+        ),
         (["train.microbatches=3"], "config.data.batch_size=16 is not divisible by config.train.microbatches=3"),
         (["train.steps=50"], "config.optimizer.warmup_steps=100 must lie between 0 and train.steps=50"),
-        (["mesh.data=-1", "mesh.fsdp=-1"], "sizes are at least 1, and at most one axis is -1"),
-        (["mesh.tensor=0"], "sizes are at least 1, and at most one axis is -1"),
+        (["mesh.data=-1", "mesh.fsdp=-1"], "and at most one is -1"),
+        (["mesh.data=0"], "sizes are at least 1, fsdp and tensor also 0"),
         (["mesh.tensor=3"], "config.model.heads=8 is not divisible by config.mesh.tensor=3"),
         (["tokenizer.vocab_size=300"], "config.tokenizer.vocab_size=300 must exceed 364"),
         (

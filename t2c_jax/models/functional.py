@@ -7,6 +7,8 @@ parameters back into a module, inside a traced function only.
 from __future__ import annotations
 
 import functools
+import math
+import operator
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +19,7 @@ from jaxtyping import Array, Key
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import ModelConfig
+from t2c_jax.errors import UserError
 from t2c_jax.models.seq2seq import Seq2Seq
 
 Params = dict[str, Any]
@@ -68,8 +71,22 @@ class Definition:
         return nnx.traversals.unflatten_mapping(named)
 
     def shardings(self, mesh: Mesh) -> Params:
-        """A ``NamedSharding`` for each parameter."""
-        return meshes.shardings(self.axis_names(), mesh)
+        """A ``NamedSharding`` for each parameter.
+
+        Raises:
+          UserError: one that the mesh does not divide.
+        """
+        named = meshes.shardings(self.axis_names(), mesh)
+        for path, variable in nnx.to_flat_state(self._abstract()[1]):
+            sharding = functools.reduce(operator.getitem, path, named)
+            for size, axes in zip(variable.shape, sharding.spec, strict=True):
+                parts = math.prod(mesh.shape[axis] for axis in (axes if isinstance(axes, tuple) else (axes,)) if axis)
+                if size % parts:
+                    raise UserError(
+                        f"the parameter {'.'.join(map(str, path))} of {list(variable.shape)} has an axis that is not"
+                        f" divisible by config.mesh.{axes}={parts}"
+                    )
+        return named
 
     def bind(self, params: Params) -> Seq2Seq:
         """The module holding these parameters, to call inside a traced function."""

@@ -22,8 +22,8 @@ import orbax.checkpoint as ocp
 
 from t2c_jax import console
 from t2c_jax.errors import UserError
-from t2c_jax.train.storage import as_os_errors, patiently, storage_errors
-from t2c_jax.train.trees import changed, checksums, flat, from_nested, to_nested
+from t2c_jax.train.storage import Later, as_os_errors, patiently, storage_errors
+from t2c_jax.train.trees import begin_checksums, changed, checksums, flat, from_nested, to_nested
 from t2c_jax.workdir import TRANSIENT, disk_errors, move_aside
 
 DAMAGED = "damaged"
@@ -178,7 +178,9 @@ class Checkpoints:
           UserError: this or an earlier write hit a full or forbidden disk, or several in a row broke off.
         """
         nested = to_nested(state)
-        window_and_notes = {**(notes or {}), "checksums": checksums(nested), "steps": [dict(item) for item in window]}
+        window_and_notes = Later(
+            {**(notes or {}), "steps": [dict(item) for item in window]}, checksums=begin_checksums(nested)
+        )
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(nested),
             about=ocp.args.JsonSave(self._about),
@@ -205,6 +207,11 @@ class Checkpoints:
         with as_os_errors():
             self._manager.wait_until_finished()
         self._failures, self._write = 0, None
+
+    @property
+    def writing(self) -> bool:
+        """Whether a save is under way in the background."""
+        return self._manager.is_saving_in_progress()
 
     def wait(self) -> None:
         """Until everything is on disk; a write that broke off is repeated, for its state is still there.

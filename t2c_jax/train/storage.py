@@ -1,4 +1,4 @@
-"""What a file system may answer to Orbax, and when it is asked again."""
+"""What a file system may answer to Orbax, and when it is asked again; and JSON that is written before it is known."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import contextlib
 import errno
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import jax
 
@@ -49,3 +49,15 @@ def patiently(action: Callable[[], Result], what: str) -> Result:
             return action()
 
     return retried(translated, what) if jax.process_count() == 1 else translated()
+
+
+class Later(dict[str, Any]):
+    """A JSON object with members that are still being computed: who writes it, in the background, waits for them."""
+
+    def __init__(self, known: Mapping[str, Any], **later: Callable[[], Any]) -> None:
+        super().__init__(known)
+        self._later = later
+
+    def items(self) -> Any:
+        """Of all members."""
+        return {**self, **{name: value() for name, value in self._later.items()}}.items()

@@ -8,7 +8,7 @@ its files, not what they hold: of weights, which hardly compress, a flipped bit 
 from __future__ import annotations
 
 import functools
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -43,12 +43,18 @@ def flat(nested: Any) -> dict[str, Any]:
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """Of each array of jax, by dotted path; waits for them."""
+    """Of each array of jax, by dotted path."""
+    return begin_checksums(tree)()
+
+
+def begin_checksums(tree: Any) -> Callable[[], dict[str, int]]:
+    """Starts to sum, so that the arrays may be donated; what is returned waits for the sums."""
     arrays = flat(tree)
     leaves = list(arrays.values())
     where = next((leaf.sharding for leaf in leaves if isinstance(leaf.sharding, NamedSharding)), None)
     everywhere = None if where is None else NamedSharding(where.mesh, PartitionSpec())
-    return dict(zip(arrays, jax.device_get(_summing(everywhere)(leaves)).tolist(), strict=True))
+    sums = _summing(everywhere)(leaves)
+    return lambda: dict(zip(arrays, jax.device_get(sums).tolist(), strict=True))
 
 
 def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
@@ -64,6 +70,7 @@ def _summing(sharding: Sharding | None) -> Any:
     return jax.jit(sums, out_shardings=sharding)
 
 
+@jax.jit  # traced once for a shape
 def _checksum(x: jax.Array) -> jax.Array:
     bits = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
     words = jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32)

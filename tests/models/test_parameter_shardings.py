@@ -10,7 +10,8 @@ from flax import nnx
 from tiny import DATA, MODEL, VOCABULARY, batch, experiment
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import OptimizerConfig
+from t2c_jax.config import OptimizerConfig, RecurrentConfig
+from t2c_jax.errors import UserError
 from t2c_jax.models import seq2seq, transformer
 from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.train.step import Compiled
@@ -106,6 +107,14 @@ def test_a_parameter_without_names_is_an_error(monkeypatch):
 def test_a_name_without_a_rule_is_an_error():
     with pytest.raises(KeyError, match=r"'nowhere' has no rule: add one to mesh\.RULES"):
         meshes.partition_spec(("embed", "nowhere"))
+
+
+def test_a_parameter_that_the_mesh_does_not_divide():
+    """What no knob of the Transformers' tells: an LSTM of 12 units over eight devices."""
+    model = replace(MODEL, encoder="lstm", heads=8, recurrent=RecurrentConfig(width=12))
+    mesh = meshes.make_mesh(experiment(mesh={"tensor": 8}, model={"heads": 8}))
+    with pytest.raises(UserError, match=r"encoder\..* has an axis that is not divisible by config\.mesh\.tensor=8"):
+        Definition(model, VOCABULARY).shardings(mesh)
 
 
 def test_count_and_abstract_parameters_agree_with_the_drawn_ones():

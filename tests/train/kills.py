@@ -252,7 +252,8 @@ def main() -> None:
 
 def _place(where: str) -> str:
     operation, path = where.split(" ")[-2:]
-    return f"{operation} in {Path(path).parts[0].strip('.').split('.')[0]}"
+    parts = Path(path).parts  # none of the workdir itself
+    return f"{operation} in {parts[0].strip('.').split('.')[0] if parts else 'the workdir'}"
 
 
 if __name__ == "__main__":

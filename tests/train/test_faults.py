@@ -33,7 +33,7 @@ TABLE = (
     (
         "a preemption notice to one of several hosts",
         "all save after the same step and exit with 143",
-        "train/test_processes.py::test_two_processes_train_as_one_and_a_notice_to_one_of_them_stops_both",
+        "train/test_processes.py::test_a_notice_to_one_of_two_processes_stops_both",
     ),
     ("a host that is gone", "the others' watchdog exits with 75", "train/test_watchdog.py"),
     (

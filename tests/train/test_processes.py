@@ -24,11 +24,12 @@ OVERRIDES = [
 ]
 PROMPTS = ("Return the first list of 3 values.", "Return the largest word of 7 values.", "Sort.")
 STEPS = (0, 5, 33)
+DEADLINE = 600  # seconds, on a machine with other work
 # Verbs one after the other in one process, which is what starting costs; then the global batches as devices hold them.
 WORKER = f"""
 import json, sys
 from jax.experimental import multihost_utils
-from t2c_jax import cli, config, mesh as meshes
+from t2c_jax import cli, config, runtime, mesh as meshes
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.train.loop import open_data
 from t2c_jax.train.placement import make_mesh
@@ -41,10 +42,12 @@ for arguments in verbs:
 experiment, run = config.load(workdir + "/config.json"), Workdir(workdir)
 mesh = make_mesh(experiment)
 data = open_data(experiment, run, Tokenizers.load(run.tokenizer), mesh)
+found = []
 for step in {STEPS}:
     batch = meshes.global_batch(data.train.batch(step), mesh)
     whole = [multihost_utils.process_allgather(batch[name], tiled=True) for name in sorted(batch)]
-    print(digest(*(array.tobytes() for array in whole)))
+    found.append(digest(*(array.tobytes() for array in whole)))
+print(json.dumps(found + runtime.from_primary(["first's own"] if runtime.is_primary() else [])))
 """
 
 
@@ -71,7 +74,7 @@ def start(count, cache, verbs, workdir):
 def finish(processes, status=0):
     """What each wrote to standard output and to standard error, once all have ended."""
     try:
-        said = [process.communicate(timeout=200) for process in processes]
+        said = [process.communicate(timeout=DEADLINE) for process in processes]
     finally:
         for process in processes:
             process.kill()
@@ -124,7 +127,8 @@ def test_two_processes_train_as_one(base, two):
     assert "dev loss" in said
     assert "dev loss" not in other  # one of them speaks for both
     assert_same_run(records(base / "alone"), records(base / "two"))
-    assert output.split()[-len(STEPS) :] == silence.split() == batch_digests(base / "alone")
+    expected = [*batch_digests(base / "alone"), "first's own"]
+    assert json.loads(output.splitlines()[-1]) == json.loads(silence) == expected
 
 
 def test_two_processes_answer_as_one(base, two, capsys):
@@ -141,7 +145,7 @@ def test_two_processes_answer_as_one(base, two, capsys):
     capsys.readouterr()
     assert main("generate", "--workdir", base / "alone", "--json", *PROMPTS) == 0
     expected = json.loads(capsys.readouterr().out)
-    found = json.loads(two[0][0].splitlines()[-len(STEPS) - 1])
+    found = json.loads(two[0][0].splitlines()[0])
     assert [answer["code"] for answer in found] == [answer["code"] for answer in expected]
     # Sums of float32 in another order.
     assert [answer["score"] for answer in found] == pytest.approx([a["score"] for a in expected], rel=1e-4)
@@ -150,7 +154,7 @@ def test_two_processes_answer_as_one(base, two, capsys):
 def test_two_processes_killed_go_on_bit_for_bit(base, two):
     verbs = [("train", "--workdir", base / "killed", *OVERRIDES)]
     killed = start(2, base / "cache", verbs, base / "killed")
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + DEADLINE
     while not (base / "killed" / "checkpoints" / "16").is_dir():
         assert time.monotonic() < deadline
         assert [process.poll() for process in killed] == [None, None]
@@ -168,7 +172,7 @@ def test_a_notice_to_one_of_two_processes_stops_both(base, two):
     run = base / "noticed"
     verbs = [("train", "--workdir", run, *OVERRIDES)]
     noticed = start(2, base / "cache", verbs, run)
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + DEADLINE
     while not (run / "metrics.jsonl").exists():  # then both load what is compiled, while the notice goes round
         assert time.monotonic() < deadline
         assert [process.poll() for process in noticed] == [None, None]
@@ -187,4 +191,4 @@ def test_four_processes_two_of_which_share_their_rows(base):
     mesh = ("--config.mesh.data=2", "--config.mesh.tensor=2")
     said = finish(start(4, base / "cache", [("train", "--workdir", base / "four", *OVERRIDES, *mesh)], base / "four"))
     assert_same_run(records(base / "alone"), records(base / "four"))
-    assert [output.split() for output, _ in said] == [batch_digests(base / "alone")] * 4
+    assert [json.loads(output) for output, _ in said] == [[*batch_digests(base / "alone"), "first's own"]] * 4
