@@ -12,6 +12,7 @@ from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, drawn, on_device,
 from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.models.functional import Definition
+from t2c_jax.train.flops import forward_flops
 from t2c_jax.train.step import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
@@ -100,6 +101,26 @@ def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, positio
     assert_close(
         loss_and_gradient(replace(config, scan=scan, remat=remat), params, values, key), expected, tolerance=ROUNDING
     )
+
+
+def test_each_remat_computes_again_what_it_says():
+    """Matrix products of the gradient: what leaves the residual stream is kept by "dots", the way back is not."""
+    values, flops = on_device(batch()), {}
+    for remat in ("none", "dots", "full"):
+        definition = Definition(replace(MODEL, remat=remat), VOCABULARY)
+        params = definition.abstract_params()
+
+        def loss(params, definition=definition):
+            return jnp.sum(definition.bind(params).predict(values).states_BTD)
+
+        flops[remat] = forward_flops(jax.grad(loss), params)
+    (B, S), T = values["encoder_input_tokens"].shape, values["decoder_input_tokens"].shape[1]
+    d, hk, f, layers = MODEL.width, MODEL.heads * MODEL.head_width, MODEL.feed_forward, MODEL.encoder_layers
+    attention = 4 * B * hk * (S * S + T * T + T * S)
+    back = 2 * B * d * hk * (S + 2 * T)  # the output projection of each attention
+    assert flops["dots"] - flops["none"] == layers * (attention + back)
+    leaving = 2 * B * d * (S * (3 * hk + 2 * f) + T * (4 * hk + 2 * f) + S * 2 * hk)
+    assert flops["full"] - flops["dots"] == layers * leaving
 
 
 @pytest.mark.parametrize("activation", ["gated_gelu", "gated_silu", "relu", "gelu"])

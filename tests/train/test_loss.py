@@ -9,6 +9,7 @@ import pytest
 from tiny import DATA, assert_close, batch, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
+from t2c_jax.aot.costs import costs
 from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.loss import chunked_sums, token_sums
@@ -181,3 +182,19 @@ def test_the_mixture_is_its_formula(chunk):
     assert float(expected[0][1][1]) > 0, "some are right"
     assert_close(found, expected, tolerance=2e-5)  # the same float32 terms, summed in another order
     assert_close(jax.jit(ours)(*arguments), expected[0], tolerance=2e-5)
+
+
+def test_devices_add_up_the_tables_gradient_once_not_in_every_chunk():
+    mesh = meshes.make_mesh(experiment(mesh={"data": 1, "fsdp": 4}), jax.devices()[:4])
+    arguments = inputs()
+    with jax.set_mesh(mesh):
+        step = jax.jit(
+            jax.grad(lambda *arrays: chunked(*arrays, chunk=3, label_smoothing=0.0, z_loss=0.0)["loss"], argnums=1)
+        )
+        rows = [jax.device_put(x, meshes.shardings(("batch", None, None)[: x.ndim], mesh)) for x in arguments]
+        rows[1] = jax.device_put(arguments[1], meshes.replicated(mesh))
+        found = costs(step.lower(*rows).compile().as_text())
+    assert found.endless == 0
+    summed = sum(item.payload for item in found.collectives.values() if item.kind in ("all-reduce", "reduce-scatter"))
+    table = V * D * 4
+    assert table <= summed < 2 * table  # four chunks; beside the table there are scalars
