@@ -134,7 +134,7 @@ def _measured(
         "temporaries": analysis.temp_size_in_bytes,
         "program": analysis.generated_code_size_in_bytes,
     }
-    counted = costs(compiled.as_text())
+    counted = costs(compiled.as_text() or "")
     devices: Sequence[Any] = list(mesh.devices.flat)
     estimate = roofline(counted, topology.chip, devices, asked)
     return Program(sizes, memory, sum(memory.values()), available, rows, asked, counted, estimate)

@@ -9,6 +9,7 @@ from typing import Any
 from t2c_jax import console
 from t2c_jax.aot import program as programs
 from t2c_jax.aot.chips import GIB
+from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.program import Program
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import Experiment
@@ -41,6 +42,8 @@ def compile_for(experiment: Experiment, vocab_size: int, name: str) -> dict[str,
         show(found[part], target, _PARTS[part])
     advice = [] if found["train"].fits else advise(found["train"], experiment)
     console.say(verdict(found["train"], advice))
+    if not found["decode"].fits:
+        console.say("the search does not fit: lower config.decode.batch_size, beam_size or max_tokens")
     return {
         "topology": name,
         "chips": len(target.devices),
@@ -58,7 +61,9 @@ _PARTS = {"train": "the train step", "decode": "the search"}
 def show(program: Program, target: Topology, title: str) -> None:
     """The tables of one program."""
     mesh = " x ".join(f"{axis}={size}" for axis, size in program.mesh.items())
-    rows = [(kind, gib(size), f"{size / program.available:.1%}") for kind, size in program.memory.items()]
+    rows: list[tuple[str, ...]] = [
+        (kind, gib(size), f"{size / program.available:.1%}") for kind, size in program.memory.items()
+    ]
     rows.append(("total", gib(program.total), f"{program.total / program.available:.1%}"))
     rows.append(("the chip has", gib(program.available), ""))
     heading = f"{title}, {mesh}, {program.rows} row(s) a chip: memory of a chip"
@@ -66,31 +71,27 @@ def show(program: Program, target: Topology, title: str) -> None:
     counted, estimate = program.costs, program.roofline
     if counted is None or estimate is None:
         return
-    kinds = sorted(counted.collectives.values(), key=lambda item: -item.sent)
     console.table(
         f"{title}: collectives of a chip",
         ("", "chips", "times", "GB", "GB sent", "beside other work"),
         [
-            (
-                item.kind,
-                len(item.group),
-                f"{item.count:,.0f}",
-                f"{item.payload / 1e9:.3f}",
-                f"{item.sent / 1e9:.3f}",
-                "yes" if item.overlapped else "no, waited for",
-            )
-            for item in kinds
+            (kind, chips, f"{times:,.0f}", gb(payload), gb(sent), "yes" if overlapped else "no, waited for")
+            for (kind, chips, overlapped), (times, payload, sent) in by_kind(counted).items()
         ],
     )
     chip = target.chip
-    rows = [
-        ("compute", f"{counted.flops / 1e12:.4g} TFLOP", f"{chip.flops / 1e12:.0f} TFLOP/s", ms(estimate.compute)),
-        ("HBM", f"{counted.memory / 1e9:.4g} GB", f"{chip.memory_bandwidth / 1e9:.0f} GB/s", ms(estimate.memory)),
-        ("collectives beside other work", "", f"{chip.link_bandwidth / 1e9:.0f} GB/s", ms(estimate.overlapped)),
-        ("collectives waited for", "", f"{chip.link_bandwidth / 1e9:.0f} GB/s", ms(estimate.waited)),
-        ("estimate: the longest, and what is waited for", "", "", ms(estimate.seconds)),
-    ]
-    console.table(f"{title}: at the chip's peaks ({chip.source})", ("", "work", "peak", "ms"), rows)
+    link = f"{chip.link_bandwidth / 1e9:.0f} GB/s"
+    console.table(
+        f"{title}: at the chip's peaks ({chip.source})",
+        ("", "work", "peak", "ms"),
+        [
+            ("compute", f"{counted.flops / 1e12:.4g} TFLOP", f"{chip.flops / 1e12:.0f} TFLOP/s", ms(estimate.compute)),
+            ("HBM", f"{counted.memory / 1e9:.4g} GB", f"{chip.memory_bandwidth / 1e9:.0f} GB/s", ms(estimate.memory)),
+            ("collectives beside other work", "", link, ms(estimate.overlapped)),
+            ("collectives waited for", "", link, ms(estimate.waited)),
+            ("estimate: the longest, and what is waited for", "", "", ms(estimate.seconds)),
+        ],
+    )
     if program.model_flops:
         share = program.model_flops / counted.flops if counted.flops else 0.0
         console.say(
@@ -101,6 +102,21 @@ def show(program: Program, target: Topology, title: str) -> None:
         console.warn(f"{counted.endless} loop(s) of unknown length count once")
     if counted.kernels:
         console.say(f"{counted.kernels:,.0f} runs of hand-written kernels count as they declare")
+
+
+def by_kind(counted: Costs) -> dict[tuple[str, int, bool], tuple[float, float, float]]:
+    """Runs, bytes and bytes sent by (kind, chips that take part, overlapped), the most sent first."""
+    found: dict[tuple[str, int, bool], tuple[float, float, float]] = {}
+    for item in counted.collectives.values():
+        key = (item.kind, len(item.group), item.overlapped)
+        old = found.get(key, (0.0, 0.0, 0.0))
+        found[key] = (old[0] + item.count, old[1] + item.payload, old[2] + item.sent)
+    return dict(sorted(found.items(), key=lambda pair: -pair[1][2]))
+
+
+def gb(size: float) -> str:
+    """Bytes in units of 10^9."""
+    return f"{size / 1e9:.3g}"
 
 
 def gib(size: float) -> str:

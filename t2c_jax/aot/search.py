@@ -100,7 +100,7 @@ def _trials(experiment: Experiment, vocab_size: int, target: Topology) -> Iterat
                 changed = dataclasses.replace(
                     experiment,
                     mesh=dataclasses.replace(experiment.mesh, **sizes),
-                    model=dataclasses.replace(experiment.model, remat=remat),
+                    model=dataclasses.replace(experiment.model, remat=remat),  # type: ignore[arg-type]
                     data=dataclasses.replace(data, batch_size=batch),
                 )
                 program = programs.train_step(changed, vocab_size, target)
