@@ -9,8 +9,9 @@ as ``t2c compile`` compiles it: bytes of a chip against its memory, and the util
 
 With ``--t5x`` it is T5X's scalable T5 v1.1 XL instead (2.85 billion parameters: width 2048, 24 + 24 layers, 32 heads of
 64, gated GELU of 5120, relative bias, vocabulary 32128, untied; AdamW in float32, bfloat16 compute, 512 + 512 tokens),
-on v5e:16x16 with parameters split over all chips, beside the temporaries that T5X's own step takes at the same batch
-and remat. They were compiled by the same compiler; "minimal" is T5X's policy that keeps matrix products.
+on v5e:16x16 with parameters split over all chips, beside the temporaries that T5X's own step took at the same batch and
+remat, compiled ahead of time for the same slice. T5X's "minimal" keeps matrix products without batch axes; our "dots"
+those that leave the residual stream.
 """
 
 from __future__ import annotations
