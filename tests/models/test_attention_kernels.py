@@ -95,6 +95,24 @@ def test_splash_attention_in_several_blocks(monkeypatch):
 
 
 @pytest.mark.parametrize("kernel", [whole_row_attention, splash], ids=["rows", "splash"])
+def test_half_precision_stays_near_float32(kernel):
+    """Sums are float32; what is left is rounding, by 2**-9 at most: of weights, their gradients and results, and in
+    splash attention of the output that its gradients start from. 2**-6 leaves room for four in a row, and 2."""
+    whole = [drawn(1, 16, 2, 8, seed=seed) for seed in range(4)]
+    *arrays, d = (x.astype(jnp.bfloat16) for x in whole)
+    visibility = Visibility(*[segments(1, 16)] * 2, causal=True)
+
+    found, expected = (
+        with_gradients(kernel, tuple(arrays), visibility, d),
+        with_gradients(plain, tuple(x.astype(jnp.float32) for x in arrays), visibility, d.astype(jnp.float32)),
+    )
+
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert one.dtype == jnp.bfloat16
+        np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=0, atol=2**-6 * float(jnp.abs(other).max()))
+
+
+@pytest.mark.parametrize("kernel", [whole_row_attention, splash], ids=["rows", "splash"])
 def test_queries_in_the_middle_of_a_row(kernel):
     arrays = (drawn(1, 8, 1, 8), drawn(1, 24, 1, 8, seed=1), drawn(1, 24, 1, 8, seed=2))
     ones = jnp.ones((1, 24), jnp.int32)
