@@ -115,6 +115,22 @@ def test_the_compiled_step_says_what_is_skipped_and_the_count_is_bounded(quiet):
     assert not quiet(watch.stored(), most_anomalies=2).passes(1002, values(9.0, skipped=1.0), tell, ignored)
 
 
+@pytest.mark.parametrize(("choice", "outcome"), [("stop", UserError), ("rollback", RollBack)])
+def test_a_spike_that_the_compiled_step_does_not_judge(choice, outcome, quiet):
+    """1 and 3 have the mean 2 and the deviation 1: step 4 may have a loss of 4, and of no more."""
+    watch, told = quiet(on_spike=choice), []
+
+    def tell(kind, shown):
+        told.append((kind, shown["loss"], shown["limit"]))
+
+    for step, loss in ((1, 1.0), (2, 3.0), (3, 2.0)):
+        assert watch.passes(step, values(loss), tell, ignored)
+    with pytest.raises(outcome, match=r"the loss of step 4 is 4.5, above 4; its batch is in 'there'"):
+        watch.passes(4, values(4.5), tell, ignored)
+    assert told == ([("spike", 4.5, 4.0)] if choice == "stop" else [])  # a rollback is told where it goes on
+    assert watch.passes(4, values(4.0), tell, ignored)
+
+
 def test_an_update_that_was_taken_though_it_is_not_finite_stops_whoever_skips(quiet):
     with pytest.raises(UserError, match="its update norm inf"):
         quiet(on_nonfinite="skip").passes(1, values(1.0, update_norm=math.inf, skipped=0.0), ignored, ignored)
@@ -259,19 +275,17 @@ def test_a_rollback_in_one_go_and_from_the_very_start(prepared, monkeypatch, cap
     assert [path.name for path in (workdir / "checkpoints" / ROLLED_BACK).iterdir()] == ["6"]
 
 
-@pytest.mark.parametrize("choice", ["stop", "skip", "rollback"])
-def test_a_spike_in_a_run(choice, prepared, monkeypatch, capsys):  # noqa: F811
+def test_a_run_skips_a_spike(prepared, monkeypatch, capsys):  # noqa: F811
     _, workdir = prepared
     monkeypatch.setattr(anomalies, "WINDOW", 4)
     poisoned(monkeypatch, 10, tokens=True)
-    options = [
-        f"--config.{option}"
-        for option in (f"train.on_spike={choice}", "optimizer.learning_rate=0.03", "train.spike_deviations=4.0")
-    ]
-    assert main("train", "--workdir", workdir, *options) == (2 if choice == "stop" else 0)
-    assert "the loss of step 11 is" in capsys.readouterr().err
-    (found,) = kinds(workdir, "spike", ROLLED_BACK)
-    assert found["loss"] > found.get("limit", 0)
+    options = ("train.on_spike=skip", "optimizer.learning_rate=0.03", "train.spike_deviations=4.0")
+    assert main("train", "--workdir", workdir, *(f"--config.{option}" for option in options)) == 0
+    said = capsys.readouterr().err
+    assert "the loss of step 11 is" in said
+    assert "the step is skipped" in said
+    (found,) = kinds(workdir, "spike")
+    assert found["loss"] > found["limit"]
     assert (workdir / "spike_step_11.npz").is_file()
 
 

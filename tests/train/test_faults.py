@@ -78,7 +78,7 @@ TABLE = (
     (
         "a loss that jumps",
         "by choice: ignored, stopped, skipped, or rolled back",
-        "train/test_anomalies.py::test_a_spike_in_a_run",
+        "train/test_anomalies.py::test_a_run_skips_a_spike",
     ),
 )
 
