@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from t2c_jax.train.flops import PEAKS
-
-GIB = 2**30
+from t2c_jax.train.placement import MEMORY
 
 
 @dataclass(frozen=True)
@@ -33,11 +33,15 @@ class Chip:
     source: str
 
 
+def _chip(kind: str, *figures: Any) -> Chip:
+    return Chip(MEMORY[kind], PEAKS[kind], *figures)
+
+
 # Interconnect is published for both directions together; half of it goes one way. Bandwidth between slices is that of
 # "How to Scale Your Model", https://jax-ml.github.io/scaling-book/tpus; for v4 a host's card shared by its four chips.
 CHIPS: Mapping[str, Chip] = {
-    "v4": Chip(32 * GIB, PEAKS["TPU v4"], 1228e9, 600e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v4"),
-    "v5e": Chip(16 * GIB, PEAKS["TPU v5 lite"], 819e9, 400e9 / 2, 3.125e9, 2, "https://cloud.google.com/tpu/docs/v5e"),
-    "v5p": Chip(95 * GIB, PEAKS["TPU v5"], 2765e9, 1200e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v5p"),
-    "v6e": Chip(32 * GIB, PEAKS["TPU v6 lite"], 1640e9, 800e9 / 2, 12.5e9, 2, "https://cloud.google.com/tpu/docs/v6e"),
+    "v4": _chip("TPU v4", 1228e9, 600e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v4"),
+    "v5e": _chip("TPU v5 lite", 819e9, 400e9 / 2, 3.125e9, 2, "https://cloud.google.com/tpu/docs/v5e"),
+    "v5p": _chip("TPU v5", 2765e9, 1200e9 / 2, 6.25e9, 3, "https://cloud.google.com/tpu/docs/v5p"),
+    "v6e": _chip("TPU v6 lite", 1640e9, 800e9 / 2, 12.5e9, 2, "https://cloud.google.com/tpu/docs/v6e"),
 }

@@ -13,7 +13,6 @@ import jax
 from jax.sharding import Mesh, NamedSharding
 
 from t2c_jax import mesh as meshes
-from t2c_jax.aot.chips import GIB
 from t2c_jax.aot.costs import Costs, costs
 from t2c_jax.aot.roofline import Roofline, roofline
 from t2c_jax.aot.topology import Topology
@@ -24,7 +23,7 @@ from t2c_jax.decode.generate import search_function
 from t2c_jax.decode.search import Rules
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.flops import model_flops
-from t2c_jax.train.placement import make_mesh
+from t2c_jax.train.placement import GIB, make_mesh
 from t2c_jax.train.step import Compiled
 
 Bytes = dict[str, int]

@@ -8,11 +8,11 @@ from typing import Any
 
 from t2c_jax import console
 from t2c_jax.aot import program as programs
-from t2c_jax.aot.chips import GIB
 from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.program import Program
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import Experiment
+from t2c_jax.train.placement import GIB
 
 REMAT = ("none", "dots", "full")  # config.model.remat, from the most memory to the most work
 

@@ -97,7 +97,7 @@ def state_bytes(experiment: Experiment, *, training: bool = True) -> int:
 
 
 # Bytes of devices that are compiled for and not there, which do not tell (cloud.google.com/tpu/docs).
-_MEMORY = {
+MEMORY = {
     "TPU v4": 32 * GIB,
     "TPU v5 lite": 16 * GIB,
     "TPU v5": 95 * GIB,
@@ -112,4 +112,4 @@ def memory_bytes(device: Any) -> int | None:
         stats = device.memory_stats()
     except (AttributeError, RuntimeError, NotImplementedError):  # compiled for, not there
         stats = None
-    return (stats or {}).get("bytes_limit") or _MEMORY.get(device.device_kind)
+    return (stats or {}).get("bytes_limit") or MEMORY.get(device.device_kind)

@@ -9,12 +9,12 @@ from tiny import experiment
 
 from t2c_jax import cli
 from t2c_jax.aot import program as programs
-from t2c_jax.aot.chips import GIB
 from t2c_jax.aot.program import Program, _refused
 from t2c_jax.aot.report import advise, verdict
 from t2c_jax.aot.search import meshes_to_try
 from t2c_jax.aot.topology import topology
 from t2c_jax.errors import UserError
+from t2c_jax.train.placement import GIB
 
 compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (extra tpu) is not installed")
 PROGRAM = Program(
