@@ -138,7 +138,7 @@ def main() -> None:
         return
     about = _rounds.machine()
     sides = []
-    for devices in DEVICES:
+    for devices in DEVICES[:2] if options.tiny else DEVICES:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
         side = _rounds.ours(f"{devices} device{'s' * (devices > 1)}", "devices")
         sides.append(replace(side, environment=(*side.environment, ("XLA_FLAGS", flags), ("JAX_PLATFORMS", "cpu"))))

@@ -12,7 +12,6 @@ from t2c_jax import runtime
 # The peer's second turn, in t2c's own environment, is taken once; elsewhere the user has that environment already.
 COMMANDS = {
     "train_step.py": ("torch", "transformers"),
-    "train_step.py --padded": ("torch", "transformers"),
     "recurrent.py": ("torch",),
     "decode.py": ("torch", "transformers", "ctranslate2"),
     "lora.py": (),

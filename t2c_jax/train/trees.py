@@ -43,15 +43,19 @@ def flat(nested: Any) -> dict[str, Any]:
 
 
 def checksums(tree: Any) -> dict[str, int]:
-    """Of each array of jax, by dotted path."""
-    return begin_checksums(tree)()
+    """Of each array, by dotted path; arrays of numpy come to a device one after the other."""
+    arrays = flat(tree)
+    if all(isinstance(leaf, jax.Array) for leaf in arrays.values()):
+        return begin_checksums(tree)()
+    return {path: int(_checksum(leaf)) for path, leaf in arrays.items()}
 
 
 def begin_checksums(tree: Any) -> Callable[[], dict[str, int]]:
-    """Starts to sum, so that the arrays may be donated; what is returned waits for the sums."""
+    """Starts to sum arrays of jax, so that they may be donated; what is returned waits for the sums."""
     arrays = flat(tree)
     leaves = list(arrays.values())
-    where = next((leaf.sharding for leaf in leaves if isinstance(leaf.sharding, NamedSharding)), None)
+    shardings = [getattr(leaf, "sharding", None) for leaf in leaves]
+    where = next((sharding for sharding in shardings if isinstance(sharding, NamedSharding)), None)
     everywhere = None if where is None else NamedSharding(where.mesh, PartitionSpec())
     sums = _summing(everywhere)(leaves)
     return lambda: dict(zip(arrays, jax.device_get(sums).tolist(), strict=True))

@@ -95,7 +95,7 @@ def base(tmp_path_factory):
     """A directory with a workdir that one process trained, copies of its tokens, and a compilation cache."""
     directory = tmp_path_factory.mktemp("processes")
     _, prepared = small_run._prepared(tmp_path_factory.getbasetemp())
-    for name in ("alone", "two", "killed", "noticed", "four"):
+    for name in ("alone", "two", "noticed", "four"):
         shutil.copytree(prepared, directory / name)
     (directory / "cache").mkdir()
     assert main("train", "--workdir", directory / "alone", *OVERRIDES) == 0
@@ -149,22 +149,6 @@ def test_two_processes_answer_as_one(base, two, capsys):
     assert [answer["code"] for answer in found] == [answer["code"] for answer in expected]
     # Sums of float32 in another order.
     assert [answer["score"] for answer in found] == pytest.approx([a["score"] for a in expected], rel=1e-4)
-
-
-def test_two_processes_killed_go_on_bit_for_bit(base, two):
-    verbs = [("train", "--workdir", base / "killed", *OVERRIDES)]
-    killed = start(2, base / "cache", verbs, base / "killed")
-    deadline = time.monotonic() + DEADLINE
-    while not (base / "killed" / "checkpoints" / "16").is_dir():
-        assert time.monotonic() < deadline
-        assert [process.poll() for process in killed] == [None, None]
-        time.sleep(0.01)
-    for process in killed:
-        process.send_signal(signal.SIGKILL)
-        process.communicate()
-    (_, said), _ = finish(start(2, base / "cache", verbs, base / "killed"))
-    assert "going on from the checkpoint of step" in said
-    assert records(base / "killed") == records(base / "two")
 
 
 def test_a_notice_to_one_of_two_processes_stops_both(base, two):
