@@ -21,6 +21,7 @@ cd "$root"
 check ruff check
 check ruff format --check
 check mypy
-# Most tests keep one core busy. Two processes, and what they start, need some 10 GB; in the order of files, no slow one is left for the end.
+# Most tests keep one core busy. Two processes, and what they start, need some 10 GB; in the order of files, no slow one
+# is left for the end.
 check pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 say "all passed in $SECONDS s"
