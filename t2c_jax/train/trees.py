@@ -58,6 +58,9 @@ def begin_checksums(tree: Any) -> Callable[[], dict[str, int]]:
     where = next((sharding for sharding in shardings if isinstance(sharding, NamedSharding)), None)
     everywhere = None if where is None else NamedSharding(where.mesh, PartitionSpec())
     sums = _summing(everywhere)(leaves)
+    if where is not None and where.mesh.size > 1 and jax.default_backend() == "cpu":
+        # Several devices of one CPU share its threads: two programs that both wait for all devices may wait for ever.
+        jax.block_until_ready(sums)
     return lambda: dict(zip(arrays, jax.device_get(sums).tolist(), strict=True))
 
 
