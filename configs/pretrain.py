@@ -2,7 +2,7 @@
 
 t2c run --config configs/pretrain.py:cpu --workdir runs/pretrained
 t2c run --config configs/pretrain.py:base --workdir runs/base --config.corpus.sources=/data/repositories
-t2c run --config configs/pretrain.py:xl@v5e-256 --workdir gs://bucket/xl --config.corpus.sources=/data/repositories
+t2c run --config configs/pretrain.py:xl@v5e-256 --workdir /mnt/bucket/xl --config.corpus.sources=/data/repositories
 
 ``cpu`` has 12 million parameters, for an evening on two cores and the code that lies on any machine: the standard
 library's and the installed packages'. ``small`` (61M), ``base`` (223M) and ``large`` (750M) are about CodeT5's sizes,
