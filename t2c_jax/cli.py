@@ -165,7 +165,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     from t2c_jax import runtime
 
     runtime.quiet()
-    runtime.keep_compiled()
+    if parsed.verb != "compile":  # a program for devices that are not there cannot be loaded again
+        runtime.keep_compiled()
 
     from t2c_jax.workdir import Workdir
 

@@ -27,6 +27,7 @@ _BITS = {"pred": 8, "s4": 4, "u4": 4, "s8": 8, "u8": 8, "s16": 16, "u16": 16, "b
 }
 _ARRAY = re.compile(r"\b([a-z]+[0-9]*(?:e\d+m\d+\w*)?)\[([\d,]*)\](\{[^}]*\})?")
 _HEAD = re.compile(r"^(ENTRY )?%?([\w.\-]+) \(.*\{\s*$")
+_END = re.compile(r"^\}(, execution_thread=.*)?\s*$")  # a kernel's attributes may fill lines that begin with a brace
 _OPERATION = re.compile(r"^\s+(ROOT )?%?([\w.\-]+) = ")
 _NAME = re.compile(r"%([\w.\-]+)")
 
@@ -127,7 +128,7 @@ def parse(text: str) -> Program:
         if (head := _HEAD.match(line)) is not None:
             current = computations[head[2]] = Computation(head[2])
             entry = head[2] if head[1] else entry
-        elif line.startswith("}"):
+        elif _END.match(line):
             current = None
         elif current is not None and (operation := _operation(line)) is not None:
             current.operations.append(operation)

@@ -211,6 +211,25 @@ backend_config={"custom_call_config":{"cost_estimate":{"flops":"4096","bytes_acc
     assert (found.flops, found.kernels) == (4096, 1)
 
 
+def test_what_follows_a_kernel_whose_attributes_fill_lines_is_read_too():
+    """As splash attention's do: a line that begins with a brace is not always a computation's end."""
+    program = parse(
+        "ENTRY %main (x: f32[8]) -> f32[8] {\n"
+        "  %x = f32[8]{0} parameter(0)\n"
+        '  %o = f32[8]{0} custom-call(%x), custom_call_target="k", frontend_attributes={kernel_metadata={\n'
+        '"xprof_metadata":"{}"\n'
+        '}}, metadata={op_name="splash"}\n'
+        "  ROOT %sum = f32[8]{0} all-reduce(%o), channel_id=1\n"
+        '}, execution_thread="main"\n'
+        "  %stray = f32[8]{0} negate(%x)\n"
+    )
+    assert [item.opcode for item in program.computations["main"].operations] == [
+        "parameter",
+        "custom-call",
+        "all-reduce",
+    ]
+
+
 def test_types_are_read_with_their_layouts():
     first, second = shapes("(bf16[8,16]{1,0:T(8,128)(2,1)S(1)}, /*index=1*/f32[])")
     assert (first.dtype, first.sizes, first.scratch, first.bytes) == ("bf16", (8, 16), True, 256)
