@@ -4,11 +4,12 @@ import os
 
 # Before anything imports jax or tensorflow, and for the processes that tests start.
 os.environ["JAX_PLATFORMS"] = "cpu"
-# Tests compile far more than they compute: without LLVM's optimisations they take half the time. Where other tests
-# have the cores, one of eight devices may come late to the others, who otherwise end the process after 40 s.
+# Tests compile far more than they compute: without LLVM's optimisations, and with XLA's older emitters of fused loops,
+# compiling takes a quarter of the time. Where other tests have the cores, one of eight devices may come late to the
+# others, who otherwise end the process after 40 s.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_collective_call_terminate_timeout_seconds=300"
 ).strip()
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"

@@ -5,7 +5,7 @@
 Every start is ``mine``, ``tokenizer``, ``prepare`` and ``train`` in a process forked from one that has imported
 everything and touched no device. A kill falls on a file operation of the run, drawn anew for each start: just before it
 (between a rename and the clean-up behind it, amid a corpus half written), or up to 50 ms later (in a step, while a
-checkpoint is written in the background). One start is stopped by SIGTERM and one by Ctrl-C, which save first. In the
+checkpoint is written in the background), by a timer of the kernel's: this process may be late. One start is stopped by SIGTERM and one by Ctrl-C, which save first. In the
 end corpus, tokenizer, tokens, logged lines and the last state must be equal bit for bit.
 """
 
@@ -55,15 +55,17 @@ MOST_SECONDS = 600
 
 def overrides(kills: int) -> list[str]:
     """Saves, lines and measurements that do not fall together: what a checkpoint leaves unlogged must not be lost."""
-    values = {"steps": STEPS_A_KILL * kills + 30, "save_every": SAVE_EVERY, "log_every": 3, "eval_every": 50}
+    values = {"steps": STEPS_A_KILL * kills + 60, "save_every": SAVE_EVERY, "log_every": 3, "eval_every": 50}
     return [f"--config.train.{key}={value}" for key, value in values.items()]
 
 
 class Start:
     """A forked process that runs the verbs, and tells of its file operations through a pipe."""
 
-    def __init__(self, directory: Path, workdir: Path, options: Sequence[str], die_at: int = 0) -> None:
-        """``die_at`` is the file operation before which it kills itself; 0 for none."""
+    def __init__(
+        self, directory: Path, workdir: Path, options: Sequence[str], die_at: int = 0, delay: float = 0.0
+    ) -> None:
+        """``die_at`` is the file operation before which it is killed, 0 for none; ``delay`` so many seconds later."""
         self.said = directory / "said.txt"
         self._pipe, theirs = os.pipe()
         self.process = os.fork()
@@ -71,13 +73,15 @@ class Start:
             os.close(theirs)
             return
         try:
-            self._child(directory, workdir, options, die_at, theirs)
+            self._child(directory, workdir, options, die_at, delay, theirs)
         except BaseException:
             traceback.print_exc()
         finally:
             os._exit(70)  # not reached but by an error, which is in what it said
 
-    def _child(self, directory: Path, workdir: Path, options: Sequence[str], die_at: int, pipe: int) -> None:
+    def _child(
+        self, directory: Path, workdir: Path, options: Sequence[str], die_at: int, delay: float, pipe: int
+    ) -> None:
         output = os.open(self.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
@@ -91,7 +95,9 @@ class Start:
                 return
             count += 1
             os.write(pipe, f"{event} {Path(str(arguments[0])).relative_to(workdir)}\n".encode())
-            if count == die_at:
+            if count == die_at and delay:
+                signal.setitimer(signal.ITIMER_REAL, delay)  # SIGALRM, which nobody handles, ends a process at once
+            elif count == die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
@@ -104,10 +110,10 @@ class Start:
         sys.stderr.flush()
         os._exit(status)
 
-    def operations(self, until: int | None = None) -> list[str]:
-        """The operations up to that one, or to the end."""
+    def operations(self) -> list[str]:
+        """The operations, to its end."""
         found, deadline = b"", time.monotonic() + MOST_SECONDS
-        while until is None or found.count(b"\n") < until:
+        while True:
             assert time.monotonic() < deadline, "a start hangs"
             if select.select([self._pipe], [], [], 1.0)[0]:
                 chunk = os.read(self._pipe, 1 << 16)
@@ -150,19 +156,15 @@ def stop(start: Start, workdir: Path, number: int) -> str:
 
 
 def kill(directory: Path, workdir: Path, options: Sequence[str], most: int, draw: random.Random) -> tuple[str, bool]:
-    """One start and its end by SIGKILL: on which operation, and whether it came to that."""
+    """One start and its end by a signal: on which operation, and whether it came to that."""
     number, delay = draw.randint(1, most), draw.choice([0.0, draw.uniform(0.0, 0.05)])
-    start = Start(directory, workdir, options, 0 if delay else number)
-    operations = start.operations(number)
-    if delay:
-        time.sleep(delay)
-        os.kill(start.process, signal.SIGKILL)
-    status = start.end()
-    if status != -signal.SIGKILL:
+    start = Start(directory, workdir, options, number, delay)
+    operations, status = start.operations(), start.end()
+    if status not in (-signal.SIGKILL, -signal.SIGALRM):
         assert status == 0, f"status {status}\n{start.said.read_text()}"
         return "", False
-    where = f"before {operations[-1]}" if not delay else f"{delay * 1000:.0f} ms after {operations[-1]}"
-    return where, True
+    operation = operations[number - 1]
+    return f"{delay * 1000:.0f} ms after {operation}" if delay else f"before {operation}", True
 
 
 def contents(workdir: Path) -> dict[str, bytes]:

@@ -18,6 +18,6 @@ def test_killed_stopped_and_interrupted_is_undisturbed(tmp_path):
         command, env={**here, "PYTHONPATH": paths}, capture_output=True, text=True, timeout=600, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "3 kills: 60 steps" in done.stdout
+    assert "3 kills: 90 steps" in done.stdout
     assert "stopped by SIGTERM" in done.stdout
     assert "stopped by SIGINT" in done.stdout
