@@ -9,14 +9,13 @@ Letters: B batch, S source, E encoder's width.
 from __future__ import annotations
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
-from t2c_jax.models.layers import dropout
+from t2c_jax.models.layers import dropout, look_up
 from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
 from t2c_jax.models.transformer import stack
 from t2c_jax.models.visibility import Visibility
@@ -63,8 +62,8 @@ class BertEncoder(nnx.Module):
         """
         config, segments_BS = self.config, batch["encoder_segment_ids"]
         positions_BS = batch["encoder_positions"] + config.pretrained.first_position
-        x_BSE = jnp.take(self.tokens[...], batch["encoder_input_tokens"], axis=0)
-        x_BSE = x_BSE + jnp.take(self.positions[...], positions_BS, axis=0)
+        x_BSE = look_up(self.tokens[...], batch["encoder_input_tokens"])
+        x_BSE = x_BSE + look_up(self.positions[...], positions_BS)
         if self.token_types is not None:
             x_BSE = x_BSE + self.token_types[...][None, :1]
         keys = None if key is None else jax.random.split(key, config.pretrained.layers + 1)

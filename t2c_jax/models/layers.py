@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.mesh import constrain
 from t2c_jax.models.products import narrow, widen
 
 
@@ -85,7 +86,19 @@ class Embedding(nnx.Module):
 
     def __call__(self, tokens_BL: Int[Array, "B L"]) -> Float[Array, "B L D"]:
         """Token vectors in the compute dtype."""
-        return jnp.take(self.embedding[...], tokens_BL, axis=0).astype(self.dtype)
+        return look_up(self.embedding[...].astype(self.dtype), tokens_BL, "vocab")
+
+
+def look_up(table_VD: Float[Array, "V D"], ids_BL: Int[Array, "B L"], axis: str | None = None) -> Float[Array, "B L D"]:
+    """Rows of a table whose first axis has this logical name, or none; its width is split over fsdp.
+
+    The table is gathered, so that each device looks up its own ids. Left to the compiler, a device looks up its part of
+    the width for all of fsdp, and where rows are split over data too, it then gathers the whole batch. Ids that are
+    fewer than the table's rows, as in a step of the search, are cheaper to move than the table.
+    """
+    if ids_BL.size >= table_VD.shape[0]:
+        table_VD = constrain(table_VD, axis, None)
+    return constrain(jnp.take(table_VD, ids_BL, axis=0), "batch", None, "activation")
 
 
 _ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}

@@ -60,7 +60,7 @@ class Seq2Seq(nnx.Module):
         """Predictions of every target under teacher forcing; ``key`` turns dropout on."""
         keys = (None, None) if key is None else jax.random.split(key)
         encoded = self.encode(batch, keys[0])
-        inputs_BTD = constrain(self.embedding(batch["decoder_input_tokens"]), "batch", None, "activation")
+        inputs_BTD = self.embedding(batch["decoder_input_tokens"])
         segments_BT = batch["decoder_segment_ids"]
         states_BTD = self.decoder(inputs_BTD, segments_BT, batch["decoder_positions"], encoded, keys[1])
         states_BTD = constrain(states_BTD, "batch", None, "activation")  # the loss goes along the length, in turns

@@ -4,9 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, drawn
+from jax.sharding import NamedSharding
+from tiny import MODEL, drawn, experiment
 
-from t2c_jax.models.layers import dropout
+from t2c_jax.mesh import make_mesh, partition_spec
+from t2c_jax.models.layers import dropout, look_up
 from t2c_jax.models.positions import relative_bucket, rotate, rotation
 
 
@@ -66,3 +68,29 @@ def test_relative_buckets(bidirectional):
     assert len(set(behind[128:])) == 1
     ahead = bucket[201:]
     assert (ahead >= 16).all() if bidirectional else not ahead.any()
+
+
+def test_no_device_looks_up_for_the_whole_batch():
+    """Neither the vectors of all rows, nor their cotangents, come to one device, whole or with a part of the width."""
+    rows, length, vocabulary, width = 16, 10, 32, 48
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 4}, data={"batch_size": rows}))
+    specs = (("vocab", "embed"), ("batch",), ("batch",))
+    shapes = (
+        ((vocabulary, width), jnp.float32),
+        ((rows, length), jnp.int32),
+        ((rows, length, width), jnp.float32),
+    )
+    arguments = [
+        jax.ShapeDtypeStruct(shape, dtype, sharding=NamedSharding(mesh, partition_spec(names)))
+        for names, (shape, dtype) in zip(specs, shapes, strict=True)
+    ]
+
+    def forth_and_back(table, ids, cotangent):
+        y, back = jax.vjp(lambda table: look_up(table, ids, "vocab"), table)
+        return y, back(cotangent)
+
+    with jax.set_mesh(mesh):
+        text = jax.jit(forth_and_back).lower(*arguments).compile().as_text()
+    assert "all-gather" in text, "the table is gathered"
+    assert f"[{rows},{length}," not in text
+    assert f"[{rows * length}," not in text

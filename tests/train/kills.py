@@ -5,8 +5,9 @@
 Every start is ``mine``, ``tokenizer``, ``prepare`` and ``train`` in a process forked from one that has imported
 everything and touched no device. A kill falls on a file operation of the run, drawn anew for each start: just before it
 (between a rename and the clean-up behind it, amid a corpus half written), or up to 50 ms later (in a step, while a
-checkpoint is written in the background), by a timer of the kernel's: this process may be late. One start is stopped by SIGTERM and one by Ctrl-C, which save first. In the
-end corpus, tokenizer, tokens, logged lines and the last state must be equal bit for bit.
+checkpoint is written in the background), by a timer of the kernel's, for this process may be late. One start is stopped
+by SIGTERM and one by Ctrl-C, which save first. In the end corpus, tokenizer, tokens, logged lines and the last state
+must be equal bit for bit.
 """
 
 from __future__ import annotations
