@@ -20,11 +20,13 @@ import jax
 import numpy as np
 import orbax.checkpoint as ocp
 
-from t2c_jax import console
+from t2c_jax import console, runtime
 from t2c_jax.errors import UserError
+from t2c_jax.hitches import TRANSIENT
+from t2c_jax.train import object_stores
 from t2c_jax.train.storage import Later, as_os_errors, patiently, storage_errors
 from t2c_jax.train.trees import begin_checksums, changed, checksums, flat, from_nested, to_nested
-from t2c_jax.workdir import TRANSIENT, disk_errors, move_aside
+from t2c_jax.workdir import disk_errors, move_aside
 
 DAMAGED = "damaged"
 _MOST_FAILURES = 3
@@ -62,12 +64,12 @@ class Checkpoints:
         """Opens the directory, making it unless ``read_only``.
 
         Args:
-          directory: ``WORKDIR/checkpoints``.
+          directory: ``WORKDIR/checkpoints``; on an object store an ``epath.Path``.
           about: what must agree between a checkpoint and the run, as plain JSON values.
           keep: latest checkpoints to keep.
           ranked_by: the metric by which the best is kept; what was ranked by another comes last.
         """
-        self.directory, self._about = directory.absolute(), json.loads(json.dumps(about))
+        self.directory, self._about = _absolute(directory), json.loads(json.dumps(about))
         self._write: Callable[[], Any] | None = None  # the one that may still be under way
         self._failures = 0  # of writes in a row
         policies = ocp.checkpoint_managers
@@ -93,6 +95,7 @@ class Checkpoints:
             read_only=read_only,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
+            **object_stores.prepare(directory),
         )
         self._manager = self._open()
 
@@ -102,9 +105,11 @@ class Checkpoints:
             "about": ocp.JsonCheckpointHandler(),
             "window": ocp.JsonCheckpointHandler(),
         }
-        for path in self.directory.glob("*/metrics/metrics"):  # Orbax reads them all as it opens, damaged or not
+        with storage_errors(self.directory):
+            metrics = [(path, path.read_bytes()) for path in self.directory.glob("*/metrics/metrics")]
+        for path, content in metrics:  # Orbax reads them all as it opens, damaged or not
             try:
-                json.loads(path.read_text("utf-8"))
+                json.loads(content.decode("utf-8"))
             except ValueError as error:
                 step = path.parents[1].name
                 if self._options.read_only:
@@ -377,8 +382,12 @@ class Checkpoints:
     def _move_aside(self, step: str, error: Exception) -> None:
         aside = self.directory / DAMAGED
         console.warn(f"checkpoint {step} cannot be read ({_reason(error)}); it is set aside in '{aside}'")
-        with contextlib.suppress(FileNotFoundError):  # another process of this run was faster
-            move_aside(self.directory / step, aside)
+        on_disk = isinstance(self.directory, Path)
+        if on_disk or runtime.is_primary():  # on an object store, two that move a directory get in each other's way
+            with contextlib.suppress(FileNotFoundError):  # another process of this run was faster
+                move_aside(self.directory / step, aside)
+        if not on_disk:
+            runtime.barrier("set aside")
 
     def close(self) -> None:
         """Ends the background writer, once everything is on disk.
@@ -422,9 +431,15 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
         window=ocp.args.JsonSave({"steps": [], "checksums": checksums(state)}),
     )
     # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
-    with storage_errors(directory), ocp.CheckpointManager(directory.absolute(), item_handlers=handlers) as manager:
+    options = ocp.CheckpointManagerOptions(**object_stores.prepare(directory))
+    opened = ocp.CheckpointManager(_absolute(directory), options=options, item_handlers=handlers)
+    with storage_errors(directory), opened as manager:
         manager.save(0, args=items)
         manager.wait_until_finished()
+
+
+def _absolute(directory: Path) -> Path:
+    return directory.absolute() if isinstance(directory, Path) else directory
 
 
 def _ranking(metrics: Mapping[str, Any]) -> Ranking:
