@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from t2c_jax.errors import UserError
-from t2c_jax.hitches import retried
+from t2c_jax.hitches import TRANSIENT, retried
 
 CACHE = "T2C_CACHE_DIR"
 EXTRAS = {"gs": "gcs", "s3": "s3"}  # what pip is to install for a protocol that takes checkpoints too
@@ -134,6 +134,8 @@ class Remote:
                 errno.ENOKEY: f"no credentials; {_CREDENTIALS.get(self.protocol, 'see its documentation')}",
                 errno.EACCES: "permission denied; ask for the right to read, write and delete in this bucket",
             }.get(error.errno or 0)
+            if error.errno in TRANSIENT:
+                reason = f"{error.strerror}; run the same command again when the store answers"
             if reason is None or isinstance(error, FileNotFoundError):
                 raise
             raise UserError(f"'{self.url}': {reason}") from error
@@ -207,7 +209,7 @@ class Remote:
                 wanted = again
 
     def _get(self, name: str, target: Path) -> None:
-        source = f"{self.url}/{name}"
+        source = f"{self.url}/{name}".rstrip("/")
         root = self._files._strip_protocol(source)
 
         def action() -> None:
@@ -219,6 +221,22 @@ class Remote:
                 self._files.get(paths, [str(place) for place in places])
 
         self._patiently(action, name)
+
+    def whole(self) -> Path:
+        """A copy of the directory, which is written once and not changed.
+
+        Raises:
+          UserError: it is missing or cannot be read.
+        """
+        if not self.copy.is_dir():
+            with self.errors(), as_os_errors():
+                if not self._files.isdir(self.url):
+                    raise UserError(f"'{self.url}' does not exist")
+            aside = self.copy.with_name(f".{self.copy.name}.{os.getpid()}.partial")
+            aside.mkdir(parents=True)
+            self._get("", aside)
+            aside.rename(self.copy)
+        return self.copy
 
     def push(self, paths: Sequence[Path]) -> None:
         """Writes files of the copy, those that have changed since they were last written from here."""

@@ -7,8 +7,10 @@ between them takes all but ``gs://`` for a local path. ``prepare`` puts that rig
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +18,26 @@ import orbax.checkpoint as ocp
 from orbax.checkpoint._src.path import gcs_utils
 from orbax.checkpoint._src.serialization import tensorstore_utils
 
+from t2c_jax import runtime
+
 S3 = "s3://"
+
+
+def absolute(directory: Path) -> Path:
+    """A directory as Orbax wants it; a URL is so already."""
+    return directory.absolute() if isinstance(directory, Path) else directory
+
+
+@contextlib.contextmanager
+def by_one_process(directory: Path) -> Iterator[bool]:
+    """Whether this process is to move something; the others wait. On a disk all may try, for a rename is one act."""
+    if isinstance(directory, Path):
+        yield True
+        return
+    try:
+        yield runtime.is_primary()
+    finally:
+        runtime.barrier("moved")
 
 
 def prepare(directory: Path) -> dict[str, Any]:
