@@ -21,7 +21,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.hitches import TRANSIENT, retried
 
 CACHE = "T2C_CACHE_DIR"
-EXTRAS = {"gs": "gcs", "s3": "s3"}  # what pip is to install for a protocol that takes checkpoints too
+STORES = ("gs", "s3")  # protocols that checkpoints can be written to; each is the name of an extra of the package too
 _CREDENTIALS = {
     "gs": "run 'gcloud auth application-default login', or name a key in GOOGLE_APPLICATION_CREDENTIALS",
     "s3": "run 'aws configure', or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
@@ -115,8 +115,8 @@ class Remote:
         Raises:
           UserError: Orbax does not write there.
         """
-        if self.protocol not in EXTRAS:
-            raise UserError(f"'{self.url}': checkpoints can be on {' and '.join(f'{name}://' for name in EXTRAS)}")
+        if self.protocol not in STORES:
+            raise UserError(f"'{self.url}': checkpoints can be on {' and '.join(f'{name}://' for name in STORES)}")
         file_system(self.url)  # what is missing is told here
         from etils import epath
 
@@ -260,11 +260,10 @@ def file_system(url: str) -> Any:
     protocol = url.partition("://")[0]
     for name in {protocol, *({"gs", "gcs"} if protocol == "gs" else ())}:  # etils has its own name for it
         fsspec.config.conf.setdefault(name, {}).setdefault("use_listings_cache", False)
-    extra = EXTRAS.get(protocol)
     try:
         return fsspec.filesystem(protocol)
     except ImportError as error:
-        how = f"pip install 't2c-jax[{extra}]'" if extra else str(error)
+        how = f"pip install 't2c-jax[{protocol}]'" if protocol in STORES else str(error)
         raise UserError(f"'{url}' wants a library that is not installed: {how}") from None
     except ValueError as error:
         raise UserError(f"'{url}': {error}; gs:// and s3:// are known") from None
