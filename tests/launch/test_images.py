@@ -136,10 +136,8 @@ def test_skypilot_starts_again_what_asks_for_it(task: dict):
 def test_skypilot_sets_a_machine_up(task: dict, repository: Path, checkout: Path, commands: Path, tmp_path: Path):
     assert task["envs"]["EXTRA"] in project(repository)["optional-dependencies"]
     executable(checkout / "launch" / "_worker.sh", f'echo "$*" >"{tmp_path}/worker.log"')
-    assert (
-        run("bash", "-c", task["setup"], cwd=checkout, commands=commands, EXTRA="cuda", BUCKET="s3://mine").returncode
-        == 0
-    )
+    done = run("bash", "-c", task["setup"], cwd=checkout, commands=commands, EXTRA="cuda", BUCKET="s3://mine")
+    assert done.returncode == 0
     assert (tmp_path / "worker.log").read_text() == "install cuda,s3\n"
 
 
