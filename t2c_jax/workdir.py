@@ -80,13 +80,9 @@ def move_aside(path: Path, directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     names = itertools.chain([path.name], (f"{path.name}.{number}" for number in itertools.count(1)))
     place = next(directory / name for name in names if not (directory / name).exists())
-    if isinstance(path, Path):
-        path.rename(place)
-    else:  # copied and deleted file by file: a checkpoint is none from the start, and what lies there is no leftover
-        (path / COMMITTED).unlink(missing_ok=True)
-        path.rename(place)
-        for directory_there in (directory, place):
-            (directory_there / COMMITTED).write_text("")
+    if not isinstance(path, Path):
+        (directory / COMMITTED).write_text("")  # else Orbax takes it for a leftover, and deletes it
+    path.rename(place)
     return place
 
 

@@ -22,7 +22,7 @@ from t2c_jax import hitches
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.sources import resolve
 from t2c_jax.errors import UserError
-from t2c_jax.remote import as_os_errors
+from t2c_jax.remote import as_os_errors, file_system
 from t2c_jax.train.checkpoint import DAMAGED
 from t2c_jax.workdir import Workdir
 
@@ -114,7 +114,7 @@ def test_metrics_follow_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 def test_hitches_of_a_store(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     waits: list[float] = []
     monkeypatch.setattr(hitches.time, "sleep", waits.append)
-    store, left = fsspec.filesystem("memory"), [2]
+    store, left = file_system(URL), [2]
     real = store.pipe_file
 
     def fails(*arguments, **options):
@@ -191,7 +191,7 @@ def test_a_remote_file_of_pairs():
 def store(request: pytest.FixtureRequest) -> Iterator[str]:
     """A store of its own, which the environment names, and the protocol that it speaks."""
     for library in {"gs": ("gcsfs", "gcp_storage_emulator"), "s3": ("s3fs", "moto", "flask_cors")}[request.param]:
-        pytest.importorskip(library)
+        pytest.importorskip(library, reason="the test extra is not installed")
     script = Path(__file__).with_name("object_stores.py")
     with (
         subprocess.Popen(
