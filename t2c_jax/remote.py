@@ -269,6 +269,22 @@ def file_system(url: str) -> Any:
         raise UserError(f"'{url}': {error}; gs:// and s3:// are known") from None
 
 
+def move(source: str, target: str) -> None:
+    """Moves a directory to where there is none: all its files are copied, and then deleted.
+
+    fsspec's own move of a directory fails on ``s3://``, where it takes the prefixes between for files.
+
+    Raises:
+      FileNotFoundError: it has no files.
+    """
+    files = file_system(source)
+    paths, root = files.find(source), files._strip_protocol(source)
+    if not paths:
+        raise FileNotFoundError(source)
+    files.copy(paths, [f"{files._strip_protocol(target)}{path.removeprefix(root)}" for path in paths])
+    files.rm(paths)
+
+
 def local_file(url: str) -> Path:
     """This machine's copy of a remote file, under the name that it has there in the directory that it has there.
 

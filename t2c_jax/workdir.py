@@ -28,7 +28,7 @@ import t2c_jax
 from t2c_jax import console
 from t2c_jax.errors import UserError
 from t2c_jax.hitches import TRANSIENT, retried
-from t2c_jax.remote import Remote, is_remote
+from t2c_jax.remote import Remote, is_remote, move
 
 MANIFEST = "manifest.json"
 COMMITTED = "commit_success.txt"  # with it, a checkpoint on an object store is whole (Orbax's name)
@@ -80,9 +80,11 @@ def move_aside(path: Path, directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     names = itertools.chain([path.name], (f"{path.name}.{number}" for number in itertools.count(1)))
     place = next(directory / name for name in names if not (directory / name).exists())
-    if not isinstance(path, Path):
+    if isinstance(path, Path):
+        path.rename(place)
+    else:
         (directory / COMMITTED).write_text("")  # else Orbax takes it for a leftover, and deletes it
-    path.rename(place)
+        move(str(path), str(place))
     return place
 
 

@@ -14,7 +14,6 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-from etils import epath
 from jax.sharding import NamedSharding, PartitionSpec
 
 from t2c_jax import config as configs
@@ -225,8 +224,7 @@ def about_adapters(experiment: Experiment) -> dict[str, Any]:
     source, step = _source(experiment, origin)
     source.close()
     directory = origin.checkpoints / str(step)
-    walked = epath.Path(directory / "state").walk()
-    data = sorted(name for place, _, names in walked if place.name == "d" for name in names)
+    data = sorted(path.name for pattern in ("d/*", "*/d/*") for path in (directory / "state").glob(pattern))
     settings = configs.to_dict(experiment.lora)
     del settings["dropout"]
     return {"lora": settings, "base": digest(*data, *(directory / "about").glob("metadata"))}
