@@ -1,11 +1,11 @@
-"""What the package needs with one of its extras, a requirement a line: ``python launch/_requirements.py cuda``."""
+"""What the package needs with some of its extras, a requirement a line: ``python launch/_requirements.py tpu,gs``."""
 
 import sys
 import tomllib
 from pathlib import Path
 
 
-def main(extra: str) -> None:
+def main(names: str) -> None:
     """Prints the requirements of pyproject.toml in the working directory.
 
     Raises:
@@ -13,9 +13,10 @@ def main(extra: str) -> None:
     """
     project = tomllib.loads(Path("pyproject.toml").read_text("utf-8"))["project"]
     extras = project["optional-dependencies"]
-    if extra not in extras:
-        sys.exit(f"error: pyproject.toml has no extra '{extra}'; it has {', '.join(extras)}")
-    print(*project["dependencies"], *extras[extra], sep="\n")
+    for name in names.split(","):
+        if name not in extras:
+            sys.exit(f"error: pyproject.toml has no extra '{name}'; it has {', '.join(extras)}")
+    print(*project["dependencies"], *(item for name in names.split(",") for item in extras[name]), sep="\n")
 
 
 if __name__ == "__main__":

@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
 # What the other scripts run on a rented machine, in the directory that the checkout lies in:
 #
-#   _worker.sh install EXTRA             makes .venv beside this checkout's launch/, with the package and its extra
-#   _worker.sh start BUCKET ARGUMENT...  mounts the bucket, if one is named, and starts t2c run, unless it runs
-#   _worker.sh follow LINES              prints the run's log from its last LINES on (+1: all) until it ends, and exits
-#                                        as it did
-#   _worker.sh stop                      asks the run to save and end, and ends it after T2C_GRACE_SECONDS (120)
+#   _worker.sh install EXTRA[,EXTRA]  makes .venv beside this checkout's launch/, with the package and its extras
+#   _worker.sh start ARGUMENT...      starts t2c run, unless it runs
+#   _worker.sh follow LINES           prints the run's log from its last LINES on (+1: all) until it ends, and exits
+#                                     as it did
+#   _worker.sh stop                   asks the run to save and end, and ends it after T2C_GRACE_SECONDS (120)
 set -euo pipefail
 home="$PWD"
 # shellcheck source=launch/_environment.sh
@@ -30,16 +30,9 @@ keeper() { cat "$home/t2c.pid" 2>/dev/null; }
 runs() { kill -0 -- "-$(keeper)" 2>/dev/null; }
 
 start() {
-  local bucket="$1"
-  shift
   if runs; then
     say "a run goes on here already"
     return
-  fi
-  if [ -n "$bucket" ] && ! mountpoint --quiet "$home/bucket"; then
-    command -v gcsfuse >/dev/null || fail "gcsfuse is not on this image; install it, or choose another --runtime-version"
-    mkdir -p "$home/bucket"
-    gcsfuse --implicit-dirs "$bucket" "$home/bucket"
   fi
   rm -f "$home/t2c.status"
   cd "$root"

@@ -17,13 +17,12 @@ checkpoint; an error (1) or a mistake (2) ends the job. Ctrl-C stops the followi
   --cluster CLUSTER     made by xpk cluster create, which also decides on spot or reserved machines
   --zone ZONE           of the cluster
   --project PROJECT     default: gcloud's own
-  --image IMAGE         built from launch/Dockerfile and pushed, with the extra that the machines need
+  --image IMAGE         built from launch/Dockerfile and pushed, with the extras that the machines need
   --tpu-type TYPE       such as v6e-64
   --device-type TYPE    of GPU machines, such as h100-mega-80gb-8
   --slices N            TPU slices, or GPU machines; default: 1
-  --workdir DIR         where all machines see the same files: below the mount point of --storage
-  --storage NAME        attached with xpk storage attach; a bucket with --mount-options=implicit-dirs,uid=1000,gid=1000,
-                        since the image's user is not root
+  --workdir DIR         gs://BUCKET/PATH, of an image with the extra gs; or below the mount point of --storage
+  --storage NAME        a file system of all machines, attached with xpk storage attach
   --config FILE         default: configs/quickstart.py; inside the image
   --restarts N          how often all pods are started again; default: 100
   --grace SECONDS       for saving after SIGTERM; default: 120 (GKE gives spot machines less)
@@ -113,12 +112,12 @@ elif $follow; then
   run xpk workload list "${place[@]}" "--filter-by-job=$name" # it also gives kubectl the cluster's credentials
   follow
 else
-  [ -n "$image" ] || fail "--image is needed: docker build --file launch/Dockerfile --build-arg EXTRA=tpu --tag IMAGE ."
+  [ -n "$image" ] || fail "--image is needed: docker build --file launch/Dockerfile --build-arg EXTRA=tpu,gs --tag IMAGE ."
   [ -n "$tpu_type$device_type" ] || fail "--tpu-type or --device-type is needed; see --help"
   [ -z "$tpu_type" ] || [ -z "$device_type" ] || fail "--tpu-type and --device-type exclude each other"
   case "$workdir" in
-    /*) ;;
-    '') fail "--workdir is needed: a path that all machines share, below the mount point of --storage" ;;
+    gs://* | /*) ;;
+    '') fail "--workdir is needed: gs://BUCKET/PATH, or a path below the mount point of --storage" ;;
     *) fail "--workdir $workdir is no absolute path, and a pod's own files go with the pod" ;;
   esac
   check_config "$config"

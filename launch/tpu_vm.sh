@@ -24,8 +24,8 @@ the run; the same command again takes it up.
   --queued                  through a queued resource, waiting until there is capacity
   --spot                    cheaper, and may be taken away at any time; needs a --workdir that outlives it
   --config FILE             default: configs/quickstart.py; inside this checkout
-  --workdir DIR             default: runs/NAME of the config, on the worker; gs://BUCKET/PATH is mounted with gcsfuse.
-                            A slice of several workers needs gs://: they share one workdir
+  --workdir DIR             default: runs/NAME of the config, on the worker. A slice of several workers
+                            needs gs://BUCKET/PATH: they share one workdir
   --restarts N              how often to start the run again on a TPU that stands; default: 10
   --worker N                whose log to follow; default: 0
   --follow                  follow the log of a run that was started before, and do nothing else
@@ -34,7 +34,7 @@ the run; the same command again takes it up.
   --help
 
 Needs gcloud (logged in, its TPU API enabled). What the config mines has to be reachable from the workers:
-python:stdlib, a path in this checkout, or a path under the workdir's bucket, mounted at ~/bucket.
+python:stdlib, a path in this checkout, or a gs:// file of pairs.
 TEXT
 }
 
@@ -153,19 +153,11 @@ pack() {
 # Fails as ssh does where the workers cannot be reached; they answer a while after their VM is there.
 install() {
   run gcloud compute tpus tpu-vm scp "$archive" "$name:t2c.tar.gz" "${place[@]}" --worker=all || return 255
-  on all "mkdir -p t2c_jax && tar -xzf t2c.tar.gz -C t2c_jax && $(work install tpu)"
+  on all "mkdir -p t2c_jax && tar -xzf t2c.tar.gz -C t2c_jax && $(work install tpu,gs)"
 }
 
 start() {
-  local directory="$workdir" bucket=""
-  case "$workdir" in
-    gs://*)
-      bucket="${workdir#gs://}"
-      bucket="${bucket%%/*}"
-      directory="../bucket${workdir#"gs://$bucket"}"
-      ;;
-  esac
-  on all "$(work start "$bucket" --config "$config" --workdir "$directory" ${arguments[@]+"${arguments[@]}"})"
+  on all "$(work start --config "$config" --workdir "$workdir" ${arguments[@]+"${arguments[@]}"})"
 }
 
 # may_restart STATUS: whether the run is to start again; counts it.

@@ -157,7 +157,7 @@ def _experiment(parsed: argparse.Namespace, workdir: Workdir | None, overrides: 
     if workdir is None:
         raise UserError(f"t2c {parsed.verb} wants --workdir DIR or --config FILE")
     if not workdir.config.is_file():
-        raise UserError(f"'{workdir.path}' holds no run yet; say --config FILE (see configs/)")
+        raise UserError(f"'{workdir.name}' holds no run yet; say --config FILE (see configs/)")
     return config.load(str(workdir.config), overrides)
 
 
@@ -243,8 +243,8 @@ def _check_import(verb: str, workdir: Workdir) -> None:
     if whole is False or (whole and verb in ("run", *STAGES)):
         what = "model" if whole else "encoder without a decoder"
         raise UserError(
-            f"'{workdir.path}' holds an imported {what}; start a run from it in another --workdir, with"
-            f" --config.init_from={workdir.path}"
+            f"'{workdir.name}' holds an imported {what}; start a run from it in another --workdir, with"
+            f" --config.init_from={workdir.name}"
         )
 
 

@@ -43,8 +43,10 @@ def quiet() -> None:
     """Silences libraries' news about themselves. Call it before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
+    os.environ.setdefault("EPATH_USE_TF", "false")  # gs:// and s3:// through fsspec, as this package reads them too
     # Orbax's notes on how it goes about things, and its tracebacks: what it cannot do, it raises too.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
+    logging.getLogger("gcsfs").setLevel(logging.ERROR)  # tells at each access of what kind the bucket is
 
 
 def processor() -> str:

@@ -17,7 +17,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import MANIFEST, Workdir, digest, disk_errors, write_json
+from t2c_jax.workdir import MANIFEST, Workdir, digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -169,10 +169,10 @@ def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> l
         checkpoints.close()
         return [step for step in steps if step not in scored and step not in gone]
 
-    console.say(f"following '{workdir.path}'")
+    console.say(f"following '{workdir.name}'")
     while True:
         running = runtime.agreed(
-            int(not has_ended(workdir.metrics))
+            int(not has_ended(workdir.text(workdir.metrics.name)))
         )  # looked at first: the last checkpoint precedes it
         step = runtime.agreed(min(waiting(), default=0))
         if step:
@@ -186,6 +186,8 @@ def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> l
             else:
                 if runtime.is_primary():
                     write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
+                    workdir.push(["tb/*.evaluate"])
+                    workdir.pushed()
         elif not running:
             return list(scored.values())
         else:
@@ -299,8 +301,7 @@ def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) 
 def save_config(experiment: Experiment, workdir: Workdir) -> None:
     """Writes the resolved config beside what it makes."""
     if runtime.is_primary():
-        with disk_errors(workdir.config):
-            write_json(workdir.config, configs.to_dict(experiment))
+        workdir.save_config(configs.to_dict(experiment))
 
 
 def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
@@ -353,7 +354,7 @@ def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
 
 
 def _show_answers(workdir: Workdir, scores: Result) -> None:
-    path = workdir.evaluations / str(scores["step"]) / "predictions.jsonl"
+    path = workdir.current(f"evaluations/{scores['step']}") / "predictions.jsonl"
     with path.open(encoding="utf-8") as file:
         examples = [json.loads(line) for line in file]
     for example in sorted(examples, key=lambda example: -example["chrf"])[:3]:
@@ -382,13 +383,13 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
         (f"{split} {metric.title}", _score(scores, metric.name))
         for metric in metrics_named(experiment.evaluate.metrics)
     ]
-    console.table(f"t2c run: {workdir.path}", ("", "value"), rows)
+    console.table(f"t2c run: {workdir.name}", ("", "value"), rows)
     console.say("next:")
     signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
     prompt = f"{signature}Return True if the name is valid."
     if experiment.data.direction == "code_to_text":
         prompt = "def f(name):\\n    return name.isidentifier()"
-    console.say(f"  t2c generate --workdir {workdir.path} $'{prompt}'")
+    console.say(f"  t2c generate --workdir {workdir.name} $'{prompt}'")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 

@@ -18,25 +18,29 @@ import shutil
 import socket
 import time
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from typing import Any
 
 import t2c_jax
 from t2c_jax import console
 from t2c_jax.errors import UserError
-
-Result = TypeVar("Result")
+from t2c_jax.hitches import TRANSIENT, retried
+from t2c_jax.remote import Remote, is_remote, move
 
 MANIFEST = "manifest.json"
+COMMITTED = "commit_success.txt"  # with it, a checkpoint on an object store is whole (Orbax's name)
+OF_A_PROCESS = ("*.txt", "*.npz")  # files of a run that each process writes for itself
+OF_A_RUN = ("*.json", "*.jsonl", "tb/*", *OF_A_PROCESS)
 
 
 def digest(*parts: bytes | str | Path) -> str:
     """SHA-256, as 16 hexadecimal digits, over byte strings, texts, and the contents of files."""
     state = hashlib.sha256()
     for part in parts:
-        if isinstance(part, Path):
+        if isinstance(part, PurePath):
             with part.open("rb") as file:
                 state.update(hashlib.file_digest(file, "sha256").digest())
         else:
@@ -47,6 +51,9 @@ def digest(*parts: bytes | str | Path) -> str:
 
 def write_json(path: Path, value: Any) -> None:
     """Writes a JSON file so that a reader sees the old one or the new one, never a part."""
+    if not isinstance(path, Path):  # on an object store, where every write is so
+        path.write_text(json.dumps(value, indent=1, ensure_ascii=False) + "\n")
+        return
     aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
         with aside.open("w", encoding="utf-8") as file:
@@ -73,33 +80,15 @@ def move_aside(path: Path, directory: Path) -> Path:
     directory.mkdir(exist_ok=True)
     names = itertools.chain([path.name], (f"{path.name}.{number}" for number in itertools.count(1)))
     place = next(directory / name for name in names if not (directory / name).exists())
-    path.rename(place)
+    if isinstance(path, Path):
+        path.rename(place)
+    else:
+        (directory / COMMITTED).write_text("")  # else Orbax takes it for a leftover, and deletes it
+        move(str(path), str(place))
     return place
 
 
-# What a network file system says while it or its server has a hitch.
-TRANSIENT = frozenset(
-    (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EREMOTEIO, errno.ENOTCONN, errno.ECONNRESET)
-)
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
-WAITS = (1.0, 4.0, 16.0, 64.0)  # seconds between trials
-
-
-def retried(action: Callable[[], Result], what: str) -> Result:
-    """Does it, again after each of ``WAITS`` where a file system has a hitch; ``what`` then says what went wrong.
-
-    Raises:
-      OSError: it went wrong in another way, or still after the last of them.
-    """
-    for wait in WAITS:
-        try:
-            return action()
-        except OSError as error:
-            if error.errno not in TRANSIENT:
-                raise
-            console.warn(f"{what}: {error.strerror}; trying again in {wait:g} s")
-            time.sleep(wait)
-    return action()
 
 
 def at_step(name: str) -> tuple[str, int | None]:
@@ -117,21 +106,102 @@ def at_step(name: str) -> tuple[str, int | None]:
 
 
 class Workdir:
-    """Paths of one run; ``locked`` for as long as something writes there."""
+    """Paths of one run; ``locked`` for as long as something writes there.
+
+    Behind a URL lies a directory on an object store, which is what holds, and this machine's copy of it. A stage is
+    built in the copy and then written to the store; a stage that the store has, of whichever machine, is fetched when
+    it is asked for. Checkpoints are on the store alone.
+
+    Attributes:
+      name: as it was given: a directory or a URL.
+      path: the directory, or the copy.
+      remote: the store's side of it, where there is one.
+    """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
-        if "://" in os.fspath(path):
-            raise UserError(f"workdir '{path}' must be a directory; mount the bucket (gcsfuse, s3fs) and name its path")
-        self.path, self._held = Path(path), ""
+        self.name, self._held = os.fspath(path), ""
+        self.remote = Remote(self.name) if is_remote(path) else None
+        self.path = Path(path) if self.remote is None else self.remote.copy
+        self._pool = ThreadPoolExecutor(1)
+        self._pushed: Future[None] | None = None
 
-    corpus = property(lambda self: self.path / "corpus")
-    tokenizer = property(lambda self: self.path / "tokenizer")
-    tokens = property(lambda self: self.path / "tokens")
-    checkpoints = property(lambda self: self.path / "checkpoints")
+    corpus = property(lambda self: self.current("corpus"))
+    tokenizer = property(lambda self: self.current("tokenizer"))
+    tokens = property(lambda self: self.current("tokens"))
     evaluations = property(lambda self: self.path / "evaluations")
-    config = property(lambda self: self.path / "config.json")
     metrics = property(lambda self: self.path / "metrics.jsonl")
     tensorboard = property(lambda self: self.path / "tb")
+
+    @property
+    def title(self) -> str:
+        """The last part of its path."""
+        return self.path.resolve().name if self.remote is None else PurePath(self.remote.url).name
+
+    @property
+    def checkpoints(self) -> Path:
+        """Where they lie; of a URL an ``epath.Path``, which can what a ``Path`` can but for links and locks."""
+        if self.remote is None:
+            return self.path / "checkpoints"
+        return self.remote.directory("checkpoints")
+
+    @property
+    def config(self) -> Path:
+        """The resolved config."""
+        path = self.path / "config.json"
+        if self.remote is not None and (content := self.remote.read(path.name)) is not None:
+            self._write(path, content)
+        return path
+
+    def save_config(self, values: Mapping[str, Any]) -> None:
+        """Writes the resolved config."""
+        path = self.path / "config.json"
+        with disk_errors(path):
+            write_json(path, values)
+        if self.remote is not None:
+            self.remote.write(path.name, path.read_bytes())
+
+    def current(self, stage: str) -> Path:
+        """The directory of a stage, as it is now, whoever built it."""
+        if self.remote is not None:
+            with disk_errors(self.path):
+                self.remote.fetch(stage, MANIFEST)
+        return self.path / stage
+
+    def text(self, name: str) -> str:
+        """What a file of the run holds now, wherever it trains; empty where there is none."""
+        if self.remote is not None:
+            return (self.remote.read(name) or b"").decode("utf-8")
+        path = self.path / name
+        return path.read_text("utf-8") if path.exists() else ""
+
+    def push(self, patterns: Sequence[str] = OF_A_RUN) -> None:
+        """Begins to write the run's small files to the object store, where there is one, after the last time's."""
+        if self.remote is not None:
+            self.pushed()
+            found = (path for pattern in patterns for path in sorted(self.path.glob(pattern)))
+            paths = [path for path in found if path.is_file() and not path.name.startswith(".")]
+            self._pushed = self._pool.submit(self.remote.push, paths)
+
+    def pushed(self) -> None:
+        """Waits for ``push``."""
+        if self._pushed is not None:
+            pushed, self._pushed = self._pushed, None
+            pushed.result()
+
+    def _write(self, path: Path, content: bytes) -> None:
+        if not path.is_file() or path.read_bytes() != content:
+            with disk_errors(path):
+                path.parent.mkdir(parents=True, exist_ok=True)
+                aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+                aside.write_bytes(content)
+                aside.replace(path)
+
+    def _catch_up(self) -> None:
+        """The metrics of another machine, unless this one has them and has gone on."""
+        if self.remote is not None and (there := self.remote.read(self.metrics.name)) is not None:
+            here = self.metrics.read_bytes() if self.metrics.is_file() else b""
+            if not here.startswith(there):
+                self._write(self.metrics, there)
 
     @contextlib.contextmanager
     def locked(self, part: str = "") -> Iterator[None]:
@@ -139,6 +209,9 @@ class Workdir:
 
         The lock is the kernel's, so one left by a killed run is no lock. Not every network file system tells other
         hosts of it, or has locks at all; ``check_held`` then finds out.
+
+        Raises:
+        An object store has no locks: there the run that comes last takes the workdir over.
 
         Raises:
           UserError: another run holds it, or the directory cannot be written.
@@ -154,9 +227,10 @@ class Workdir:
                     console.warn(f"the file system of '{self.path}' has no locks; see that no other run uses it")
                 elif error.errno in (errno.EAGAIN, errno.EACCES):
                     file.seek(0)
+                    where, holder = os.path.join(self.name, part).rstrip("/"), _holder(file.read())
                     raise UserError(
-                        f"workdir '{self.path / part}' is in use by another run ({_holder(file.read())}); wait for it,"
-                        " stop it, or choose another --workdir"
+                        f"workdir '{where}' is in use by another run ({holder}); wait for it, stop it, or choose"
+                        " another --workdir"
                     ) from None
                 else:
                     raise
@@ -171,10 +245,20 @@ class Workdir:
                         shutil.rmtree(leftover, ignore_errors=True)
                     else:
                         leftover.unlink(missing_ok=True)
-            if not part:
-                self._held = held
-            yield
-        self._held = ""
+            if part:
+                yield
+                return
+            if self.remote is not None:
+                self.remote.write(".lock", held.encode())
+                self._catch_up()
+            self._held = held
+            try:
+                yield
+            finally:
+                if self._held:  # and no other run has taken it
+                    self.push()
+                    self.pushed()
+                self._held = ""
 
     def check_held(self) -> None:
         """To be asked before something is written in a workdir that has been locked for long.
@@ -184,12 +268,16 @@ class Workdir:
         """
         if self._held:
             path = self.path / ".lock"
-            with disk_errors(self.path):
-                found = retried(lambda: path.read_text("utf-8"), f"cannot read '{path}'")
+            if self.remote is not None:
+                found = (self.remote.read(path.name) or b"").decode("utf-8")
+            else:
+                with disk_errors(self.path):
+                    found = retried(lambda: path.read_text("utf-8"), f"cannot read '{path}'")
             if found != self._held:
+                self._held = ""
                 raise UserError(
-                    f"workdir '{self.path}' has been taken by another run ({_holder(found)}), which its file system's"
-                    " locks did not keep out; this one stops"
+                    f"workdir '{self.name}' has been taken by another run ({_holder(found)}), which"
+                    f" {'no lock keeps' if self.remote else 'its file system did not keep'} out; this one stops"
                 )
 
     def manifest(self, name: str) -> dict[str, Any]:
@@ -198,13 +286,13 @@ class Workdir:
         Raises:
           UserError: the stage has not run here.
         """
-        path = self.path / name / MANIFEST
+        path = self.current(name) / MANIFEST
         try:
             manifest = json.loads(retried(lambda: path.read_text("utf-8"), f"cannot read '{path}'"))
             if not isinstance(manifest, dict):
                 raise ValueError("not an object")
         except (FileNotFoundError, NotADirectoryError):
-            raise UserError(f"'{self.path}' holds no finished {name}; run the stage before, or t2c run") from None
+            raise UserError(f"'{self.name}' holds no finished {name}; run the stage before, or t2c run") from None
         except ValueError:
             raise UserError(f"'{path}' is damaged; delete '{path.parent}' and run again") from None
         return manifest
@@ -216,11 +304,21 @@ class Workdir:
 
     def finished(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
         """The stage's result where it stands already, made of the same config and inputs."""
-        with contextlib.suppress(UserError):
-            manifest = self.manifest(name)
-            key = _key(name, config, inputs)
-            if {field: manifest.get(field) for field in key} == key:
-                return StageResult(self.path / name, manifest, ran=False)
+        key = _key(name, config, inputs)
+
+        def fits(content: bytes | str | None) -> dict[str, Any] | None:
+            with contextlib.suppress(ValueError):
+                manifest = json.loads(content or "null")
+                if isinstance(manifest, dict) and {field: manifest.get(field) for field in key} == key:
+                    return manifest
+            return None
+
+        path = self.path / name / MANIFEST
+        if self.remote is not None and fits(self.remote.read(f"{name}/{MANIFEST}")) is not None:
+            self.current(name)  # what this machine may have built of the same, others have not read
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if (manifest := fits(retried(path.read_bytes, f"cannot read '{path}'"))) is not None:
+                return StageResult(path.parent, manifest, ran=False)
         return None
 
     def stage(
@@ -242,6 +340,7 @@ class Workdir:
           UserError: the disk is full or read-only; nothing that looks finished is left.
         """
         if (stands := self.finished(name, config, inputs)) is not None:
+            self._publish(name)
             return stands
         key, final = _key(name, config, inputs), self.path / name
         aside, replaced = (final.with_name(f".{final.name}.{what}.partial") for what in ("new", "old"))
@@ -266,7 +365,14 @@ class Workdir:
             except BaseException:
                 shutil.rmtree(aside, ignore_errors=True)
                 raise
+        self._publish(name)
         return StageResult(final, manifest, ran=True)
+
+    def _publish(self, name: str) -> None:
+        """Writes a stage to the object store, where it is not there."""
+        directory = self.path / name
+        if self.remote is not None and self.remote.read(f"{name}/{MANIFEST}") != (directory / MANIFEST).read_bytes():
+            self.remote.put(directory, name, MANIFEST)
 
 
 def _holder(text: str) -> str:

@@ -13,6 +13,7 @@ os.environ["XLA_FLAGS"] = (
     " --xla_cpu_collective_call_terminate_timeout_seconds=300"
 ).strip()
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
+os.environ["EPATH_USE_TF"] = "false"  # as t2c sets it
 
 from pathlib import Path
 

@@ -15,7 +15,17 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "t2c_jax"
 
 LAYERS = (
-    {"", "errors", "config", "workdir", "console", "mesh", "runtime"},  # "" is the package itself: its version
+    {
+        "",
+        "errors",
+        "config",
+        "workdir",
+        "remote",
+        "hitches",
+        "console",
+        "mesh",
+        "runtime",
+    },  # "" is the package itself: its version
     {"corpus", "data", "models"},
     {"train", "decode"},
     {"evaluate", "interop", "aot"},

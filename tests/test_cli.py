@@ -53,7 +53,7 @@ except SystemExit:
     [
         (["trian", "--workdir", "w"], "unknown verb 'trian'; did you mean 'train'?; t2c --help lists them"),
         (["train", "--workdir", "w", "--config.train.steps"], "--config.train.steps has no value; write"),
-        (["train", "--workdir", "gs://bucket/run"], "workdir 'gs://bucket/run' must be a directory; mount the bucket"),
+        (["train", "--workdir", "nowhere://bucket/run"], "gs:// and s3:// are known"),
         (["train", "--workdir", "w", "--config", "no.py"], "config file 'no.py' does not exist; see configs/"),
         (["train", "--workdir", "w"], "'w' holds no run yet; say --config FILE"),
     ],

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from t2c_jax.config.check import check
 from t2c_jax.config.schema import PRETRAINED, Experiment, PretrainedConfig
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.workdir import at_step
+from t2c_jax.workdir import Workdir, at_step
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -77,6 +77,11 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
     return from_dict(values)
 
 
+def _config_of(origin: str) -> Any:
+    """What config.json holds of WORKDIR or WORKDIR@STEP."""
+    return json.loads(Workdir(at_step(origin)[0]).config.read_text("utf-8"))
+
+
 _OWN = ("copy", "dropout", "encoder_heads", "attention", "scan", "remat", "dtype")
 
 
@@ -90,15 +95,14 @@ def _inherit(values: dict[str, Any], overrides: Sequence[str]) -> None:
     origin = named.get("init_from", values.get("init_from"))
     if inherits is not True or not origin or not isinstance(origin, str):
         return
-    path = Path(origin.partition("@")[0]) / "config.json"
     try:
-        theirs = json.loads(path.read_text("utf-8"))
+        theirs = _config_of(origin)
         shape = {key: value for key, value in theirs["model"].items() if key not in _OWN}
         prefix = theirs["data"]["prefix"]
     except OSError:
         return
     except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"config.init_from: '{path}' is damaged; config.inherit takes its model") from None
+        raise UserError(f"config.init_from: '{origin}' is damaged; config.inherit takes its model") from None
     values["model"] = {**values.get("model", {}), **shape}
     values["data"] = {**values.get("data", {}), "prefix": prefix}
 
@@ -118,7 +122,7 @@ def _take_encoder_shape(values: dict[str, Any]) -> None:
     ):
         return
     try:
-        theirs = json.loads((Path(at_step(origin)[0]) / "config.json").read_text("utf-8"))["model"]
+        theirs = _config_of(origin)["model"]
         shape = dict(theirs["pretrained"]) if theirs["encoder"] == model["encoder"] else {}
         positions = int(shape.get("positions", 0))
     except (OSError, ValueError, KeyError, TypeError, UserError):

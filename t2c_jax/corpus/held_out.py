@@ -12,8 +12,9 @@ from pathlib import Path
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs_file import read_codes
-from t2c_jax.corpus.sources import PairsFile
+from t2c_jax.corpus.sources import PAIRS, PairsFile
 from t2c_jax.errors import UserError
+from t2c_jax.remote import is_remote, local_file
 from t2c_jax.workdir import digest
 
 SHARES_LINE = "shares a line with config.corpus.held_out"
@@ -51,9 +52,9 @@ def find_held_out(config: CorpusConfig) -> list[PairsFile]:
     """
     files = []
     for name in config.held_out:
-        path = Path(name).expanduser()
-        if not path.name.endswith((".jsonl", ".jsonl.gz")):
+        if not name.endswith(PAIRS):
             raise UserError(f"config.corpus.held_out: '{name}' is no .jsonl or .jsonl.gz file; convert it to one")
+        path = local_file(name) if is_remote(name) else Path(name).expanduser()
         try:
             files.append(PairsFile(name, path, digest(path)))
         except OSError as error:

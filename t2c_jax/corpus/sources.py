@@ -1,8 +1,8 @@
 """What config.corpus.sources names: found, checked and digested, before anything is read.
 
 - a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read;
-- a ``.jsonl`` or ``.jsonl.gz`` of pairs;
-- ``tfds:NAME``, a prepared TFDS dataset by its name or its directory;
+- a ``.jsonl`` or ``.jsonl.gz`` of pairs, also behind a URL that fsspec reads (``gs://``, ``s3://`` …);
+- ``tfds:NAME``, a prepared TFDS dataset by its name or its directory, which may be a URL too;
 - ``python:stdlib``, the standard library of the Python at hand.
 """
 
@@ -23,7 +23,10 @@ from t2c_jax.corpus.extract import is_readable
 from t2c_jax.corpus.licences import guess_licence
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.remote import is_remote, local_file
 from t2c_jax.workdir import digest
+
+PAIRS = (".jsonl", ".jsonl.gz")
 
 
 @dataclass(frozen=True)
@@ -104,17 +107,17 @@ def resolve(name: str, config: CorpusConfig, skip: Path) -> Resolved:
 
         dataset = name.removeprefix("tfds:")
         return PairsDataset(name, dataset, *writer.describe_dataset(dataset))
-    path = Path(name).expanduser()
+    path = local_file(name) if is_remote(name) and name.endswith(PAIRS) else Path(name).expanduser()
     if path.is_dir():
         return _directory(name, path, config, skip)
-    if path.name.endswith((".jsonl", ".jsonl.gz")) and path.is_file():
+    if path.name.endswith(PAIRS) and path.is_file():
         try:
             return PairsFile(name, path, digest(path))
         except OSError as error:
             raise UserError(f"source '{name}' cannot be read: {error.strerror}") from None
     if path.exists():
         raise UserError(f"source '{name}' is neither a directory nor a .jsonl or .jsonl.gz file; convert it to one")
-    if "://" in name or name.startswith("git@"):
+    if is_remote(name) or name.startswith("git@"):
         raise UserError(f"source '{name}' is an address; clone or download it first and name the directory or file")
     raise UserError(f"source '{name}' does not exist; check config.corpus.sources")
 

@@ -20,6 +20,7 @@ from typing import Any
 from t2c_jax import runtime
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.errors import UserError
+from t2c_jax.remote import Remote, is_remote
 from t2c_jax.workdir import digest
 
 NAME, VERSION = "t2c_pairs", "1.0.0"
@@ -153,10 +154,10 @@ def _builder(dataset: str) -> Any:
     _, tfds = _tensorflow()
     try:
         with _quiet():
-            if Path(dataset).expanduser().is_dir():
-                builder = tfds.builder_from_directory(str(Path(dataset).expanduser()))
-            else:
-                builder = tfds.builder(dataset)
+            place = Remote(dataset).whole() if is_remote(dataset) else Path(dataset).expanduser()
+            builder = tfds.builder_from_directory(str(place)) if place.is_dir() else tfds.builder(dataset)
+    except UserError:
+        raise
     except Exception as error:  # opening a dataset runs its own code
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(f"source 'tfds:{dataset}' cannot be opened: {reason}") from None

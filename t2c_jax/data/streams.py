@@ -26,8 +26,8 @@ def open_tokens(workdir: Workdir, split: str, tokenizers: Tokenizers) -> Tokens:
     tokens = Tokens.open(workdir.tokens, split)
     if tokens.tokenizer_digest != tokenizers.digest:
         raise UserError(
-            f"'{workdir.tokens}' was made by another tokenizer than this run's; run t2c prepare, or name a workdir that"
-            " shares its tokenizer"
+            f"the tokens in '{workdir.name}' were made by another tokenizer than this run's; run t2c prepare, or name a"
+            " workdir that shares its tokenizer"
         )
     return tokens
 

@@ -33,7 +33,7 @@ class Embedder:
         """
         if "embedding" not in experiment.model.encoder_heads:
             raise UserError(
-                f"the run in '{workdir.path}' has no embedding head; train one with"
+                f"the run in '{workdir.name}' has no embedding head; train one with"
                 " config.model.encoder_heads=embedding and a contrastive task in config.data.tasks"
             )
         _, generator = load_generator(experiment, workdir, step)

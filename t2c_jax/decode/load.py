@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -53,9 +52,9 @@ def load_generator(
             directory, at = at_step(other)
         except UserError as error:
             raise UserError(f"--with {error}") from None
-        run = Workdir(Path(directory)) if directory else workdir
+        run = Workdir(directory) if directory else workdir
         if not run.config.is_file():
-            raise UserError(f"--with {other}: '{run.path}' holds no run")
+            raise UserError(f"--with {other}: '{run.name}' holds no run")
         settings = configs.load(str(run.config)) if directory else experiment
         theirs = Tokenizers.load(run.tokenizer, settings.data.direction)
         kinds = [(e.data.direction, e.data.prefix, e.data.reverse_source) for e in (settings, experiment)]

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-import shutil
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 
 import jax
 import numpy as np
+from etils import epath
 
 from t2c_jax import console
 from t2c_jax.config import Experiment, ModelConfig, to_dict
@@ -30,7 +30,7 @@ from t2c_jax.models.functional import Definition, count
 from t2c_jax.train.checkpoint import save_params
 from t2c_jax.train.loop import about
 from t2c_jax.train.trees import flat
-from t2c_jax.workdir import Workdir, digest, disk_errors, write_json
+from t2c_jax.workdir import Workdir, digest
 
 # config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.
 FAMILIES: Mapping[str, str] = {
@@ -62,7 +62,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     model: ModelConfig = family.config_from_huggingface(values, weights.files.keys())
     origin = _digest(source, weights)
     if _stands(workdir, origin):
-        console.say(f"'{workdir.path}' holds this model already")
+        console.say(f"'{workdir.name}' holds this model already")
         return dict(workdir.manifest("tokenizer")["counts"])
     params, left_out = _params(family, model, weights)
     rows = _rows(params)
@@ -86,11 +86,10 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
         specials = {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")}
         return {**summary, "vocab_size": rows, "specials": specials, "digest": tokenizer.digest}
 
-    shutil.rmtree(workdir.checkpoints, ignore_errors=True)  # of an import that did not come to its end
+    epath.Path(workdir.checkpoints).rmtree(missing_ok=True)  # of an import that did not come to its end
     counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)), _moved(params))
-    with disk_errors(workdir.config):
-        write_json(workdir.config, to_dict(experiment))  # last: with it the import stands
+    workdir.save_config(to_dict(experiment))  # last: with it the import stands
     _show(source, workdir, counts)
     return dict(counts)
 
@@ -125,7 +124,7 @@ def _stands(workdir: Workdir, origin: str) -> bool:
     if not occupied:
         return False
     if made_of.get("huggingface") != origin or workdir.corpus.exists():
-        raise UserError(f"workdir '{workdir.path}' holds another run or model; choose another --workdir")
+        raise UserError(f"workdir '{workdir.name}' holds another run or model; choose another --workdir")
     return (workdir.checkpoints / "0").is_dir()
 
 
@@ -195,14 +194,14 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
         ("pieces", f"{counts['vocab_size']:,}"),
         ("special ids", ", ".join(specials)),
     ]
-    console.table(f"t2c import: {workdir.path}", ("", "value"), rows)
+    console.table(f"t2c import: {workdir.name}", ("", "value"), rows)
     console.say("next:")
     if counts["whole_model"]:
-        console.say(f"  t2c generate --workdir {workdir.path} 'Return True if the name is valid.'")
+        console.say(f"  t2c generate --workdir {workdir.name} 'Return True if the name is valid.'")
         config = workdir.config
     else:
         config = Path(f"configs/pretrained_encoder.py:{counts['encoder']}")
-    console.say(f"  t2c run --config {config} --config.init_from={workdir.path} --workdir runs/NEW")
+    console.say(f"  t2c run --config {config} --config.init_from={workdir.name} --workdir runs/NEW")
 
 
 def _ids(value: Any) -> str:

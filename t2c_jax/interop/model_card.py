@@ -42,7 +42,7 @@ def model_card(
         *(f"- {tag}" for tag in ("text2text-generation", "code", "t2c-jax")),
         "---",
         "",
-        f"# {model.workdir.path.resolve().name}",
+        f"# {model.workdir.title}",
         "",
         f"A Transformer of {count(model.params):,} parameters ({quantization}) that {what}, trained with t2c_jax"
         f" {t2c_jax.__version__}: checkpoint {model.step} of its run.",
@@ -99,7 +99,7 @@ def _data(model: Trained) -> list[str]:
 
 
 def _scores(model: Trained) -> list[str]:
-    scores = _read(model.workdir.evaluations / str(model.step) / "scores.json")
+    scores = _read(model.workdir.current(f"evaluations/{model.step}") / "scores.json")
     if scores is None:
         return ["## Scores", "", "None were measured.", ""]
     columns, rows = score_table(metrics_named(tuple(scores["model"])), scores)

@@ -23,6 +23,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
+from t2c_jax.train.storage import storage_errors
 from t2c_jax.workdir import disk_errors, move_aside, write_json
 
 WINDOW = 128  # losses that a spike is judged by
@@ -70,7 +71,9 @@ class Skips:
         self._path = directory / FILE
         self.found: list[Skip] = []
         try:
-            self.found = [Skip(**item) for item in json.loads(self._path.read_text("utf-8"))]
+            with storage_errors(self._path):
+                text = self._path.read_text("utf-8")
+            self.found = [Skip(**item) for item in json.loads(text)]
         except FileNotFoundError:
             pass
         except (ValueError, TypeError):
@@ -92,7 +95,7 @@ class Skips:
     def add(self, skip: Skip) -> None:
         """Appends one, on disk once this returns."""
         self.found.append(skip)
-        with disk_errors(self._path):
+        with storage_errors(self._path):
             write_json(self._path, [asdict(item) for item in self.found])
 
 
@@ -217,7 +220,7 @@ def roll_back(wish: RollBack, directory: Path, config: TrainConfig, skips: Skips
     runtime.barrier("rollback")
     if runtime.is_primary():
         # The list last: killed before, the run comes to the same step again, and killed after, it is past it.
-        with disk_errors(directory):
+        with storage_errors(directory):
             for step in itertools.takewhile(lambda step: step > after, steps):
                 move_aside(directory / str(step), directory / ROLLED_BACK)
             skips.add(skip)

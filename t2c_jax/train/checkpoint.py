@@ -22,9 +22,11 @@ import orbax.checkpoint as ocp
 
 from t2c_jax import console
 from t2c_jax.errors import UserError
+from t2c_jax.hitches import TRANSIENT
+from t2c_jax.train import object_stores
 from t2c_jax.train.storage import Later, as_os_errors, patiently, storage_errors
-from t2c_jax.train.trees import begin_checksums, changed, checksums, flat, from_nested, to_nested
-from t2c_jax.workdir import TRANSIENT, disk_errors, move_aside
+from t2c_jax.train.trees import begin_checksums, changed, checksums, differences, flat, from_nested, to_nested
+from t2c_jax.workdir import disk_errors, move_aside
 
 DAMAGED = "damaged"
 _MOST_FAILURES = 3
@@ -62,12 +64,12 @@ class Checkpoints:
         """Opens the directory, making it unless ``read_only``.
 
         Args:
-          directory: ``WORKDIR/checkpoints``.
+          directory: ``WORKDIR/checkpoints``; on an object store an ``epath.Path``.
           about: what must agree between a checkpoint and the run, as plain JSON values.
           keep: latest checkpoints to keep.
           ranked_by: the metric by which the best is kept; what was ranked by another comes last.
         """
-        self.directory, self._about = directory.absolute(), json.loads(json.dumps(about))
+        self.directory, self._about = object_stores.absolute(directory), json.loads(json.dumps(about))
         self._write: Callable[[], Any] | None = None  # the one that may still be under way
         self._failures = 0  # of writes in a row
         policies = ocp.checkpoint_managers
@@ -93,6 +95,7 @@ class Checkpoints:
             read_only=read_only,
             create=not read_only,
             cleanup_tmp_directories=not read_only,
+            **object_stores.prepare(directory),
         )
         self._manager = self._open()
 
@@ -102,9 +105,11 @@ class Checkpoints:
             "about": ocp.JsonCheckpointHandler(),
             "window": ocp.JsonCheckpointHandler(),
         }
-        for path in self.directory.glob("*/metrics/metrics"):  # Orbax reads them all as it opens, damaged or not
+        with storage_errors(self.directory):
+            metrics = [(path, path.read_bytes()) for path in self.directory.glob("*/metrics/metrics")]
+        for path, content in metrics:  # Orbax reads them all as it opens, damaged or not
             try:
-                json.loads(path.read_text("utf-8"))
+                json.loads(content.decode("utf-8"))
             except ValueError as error:
                 step = path.parents[1].name
                 if self._options.read_only:
@@ -344,7 +349,7 @@ class Checkpoints:
         return from_nested({name: abstract_params}, nested)[name]
 
     def _check_about(self, step: int, found: Mapping[str, Any]) -> None:
-        for path, ours, theirs in _differences(self._about, found):
+        for path, ours, theirs in differences(self._about, found):
             what = _FOREIGN.get(path, f"config.{path} is {ours!r}, the checkpoint's {theirs!r}")
             raise UserError(
                 f"checkpoint {step} in '{self.directory}' does not fit this run: {what};"
@@ -377,8 +382,9 @@ class Checkpoints:
     def _move_aside(self, step: str, error: Exception) -> None:
         aside = self.directory / DAMAGED
         console.warn(f"checkpoint {step} cannot be read ({_reason(error)}); it is set aside in '{aside}'")
-        with contextlib.suppress(FileNotFoundError):  # another process of this run was faster
-            move_aside(self.directory / step, aside)
+        with contextlib.suppress(FileNotFoundError), object_stores.by_one_process(self.directory) as mine:
+            if mine:  # else another process of this run moves it, or was faster
+                move_aside(self.directory / step, aside)
 
     def close(self) -> None:
         """Ends the background writer, once everything is on disk.
@@ -422,21 +428,15 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
         window=ocp.args.JsonSave({"steps": [], "checksums": checksums(state)}),
     )
     # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
-    with storage_errors(directory), ocp.CheckpointManager(directory.absolute(), item_handlers=handlers) as manager:
+    options = ocp.CheckpointManagerOptions(**object_stores.prepare(directory))
+    opened = ocp.CheckpointManager(object_stores.absolute(directory), options=options, item_handlers=handlers)
+    with storage_errors(directory), opened as manager:
         manager.save(0, args=items)
         manager.wait_until_finished()
 
 
 def _ranking(metrics: Mapping[str, Any]) -> Ranking:
     return Ranking(metrics.get("by", LOSS), metrics.get("cost", metrics["loss"]))
-
-
-def _differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        keys = sorted(ours.keys() | theirs.keys())
-        parts = [_differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
-        return [difference for part in parts for difference in part]
-    return [] if ours == theirs else [(path, ours, theirs)]
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:

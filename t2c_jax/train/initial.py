@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -121,7 +120,7 @@ def _matching(experiment: Experiment, origin: Workdir, tokenizer: Tokenizer | No
         return match_pieces(ours, theirs)
     if ours.digest != theirs.digest:
         raise UserError(
-            f"the tokenizer of this run is another than that of config.init_from, '{origin.path}': run t2c tokenizer"
+            f"the tokenizer of this run is another than that of config.init_from, '{origin.name}': run t2c tokenizer"
             " and t2c prepare, or set config.tokenizer.retrain=True"
         )
     return None
@@ -134,16 +133,16 @@ def _lacks_target_tokenizer(experiment: Experiment, origin: Workdir) -> bool:
 
 def _origin(experiment: Experiment) -> Workdir:
     origin, encoder = Workdir(at_step(experiment.init_from)[0]), experiment.model.encoder
-    hint = f"make it with t2c import --from DIR --workdir {origin.path}, or name another"
+    hint = f"make it with t2c import --from DIR --workdir {origin.name}, or name another"
     if not origin.config.is_file():
-        raise UserError(f"config.init_from: '{origin.path}' is no workdir of an import or of a run; {hint}")
+        raise UserError(f"config.init_from: '{origin.name}' is no workdir of an import or of a run; {hint}")
     try:
         theirs = json.loads(origin.config.read_text("utf-8"))["model"]["encoder"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"config.init_from: '{origin.config}' is damaged; {hint}") from None
     if theirs != encoder:
         raise UserError(
-            f"config.init_from: '{origin.path}' holds an encoder of type {theirs}, and config.model.encoder is"
+            f"config.init_from: '{origin.name}' holds an encoder of type {theirs}, and config.model.encoder is"
             f" {encoder}; {hint}"
         )
     origin.manifest("tokenizer")
@@ -225,7 +224,7 @@ def about_adapters(experiment: Experiment) -> dict[str, Any]:
     source, step = _source(experiment, origin)
     source.close()
     directory = origin.checkpoints / str(step)
-    data = sorted(path.name for path in (directory / "state").rglob("*") if path.parent.name == "d")
+    data = sorted(path.name for pattern in ("d/*", "*/d/*") for path in (directory / "state").glob(pattern))
     settings = configs.to_dict(experiment.lora)
     del settings["dropout"]
     return {"lora": settings, "base": digest(*data, *(directory / "about").glob("metadata"))}
@@ -296,7 +295,7 @@ def _shapes(abstract: Any) -> dict[str, tuple[int, ...]]:
 
 
 def _where(origin: Workdir, step: int) -> str:
-    return f"'{Path(origin.path)}' (checkpoint {step})"
+    return f"'{origin.name}' (checkpoint {step})"
 
 
 def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,7 @@ from t2c_jax.train.profile import Profile
 from t2c_jax.train.signals import StopRequest
 from t2c_jax.train.step import Compiled, stored
 from t2c_jax.train.watchdog import Watchdog
-from t2c_jax.workdir import Workdir
+from t2c_jax.workdir import OF_A_PROCESS, OF_A_RUN, Workdir
 
 
 @dataclass(frozen=True)
@@ -225,6 +225,7 @@ def _train(
                 clock.mark("evaluation")
             if saves or patience.out:
                 workdir.check_held()
+                workdir.push(OF_A_RUN if runtime.is_primary() else OF_A_PROCESS)
                 notes = {"waited": patience.stored(), "anomalies": guard.stored()}
                 checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
                 clock.mark("checkpoint")
@@ -239,6 +240,7 @@ def _train(
                 break
         checkpoints.wait()
         checkpoints.close()
+        workdir.pushed()
         clock.mark("checkpoint")
         if int(state["step"]) > start:
             writer.write(step, "time", clock.values())

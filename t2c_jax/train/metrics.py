@@ -37,7 +37,7 @@ class MetricsWriter:
 
     def __init__(self, path: Path, tensorboard: Path, start_step: int, board: Board | None = None) -> None:
         with disk_errors(path):
-            lines = [(line, json.loads(line)) for line in _lines(path)]
+            lines = [(line, json.loads(line)) for line in _lines(path.read_text("utf-8") if path.exists() else "")]
             kept = [(line, record) for line, record in lines if record["step"] <= start_step]
             aside = path.with_name(f".{path.name}.partial")
             aside.write_text("".join(line for line, _ in kept), "utf-8")
@@ -105,9 +105,9 @@ class NoMetrics(MetricsWriter):
         pass
 
 
-def has_ended(path: Path) -> bool:
-    """Whether a run's ``metrics.jsonl`` says that it reached its last step."""
-    lines = _lines(path)
+def has_ended(metrics: str) -> bool:
+    """Whether the content of a run's ``metrics.jsonl`` says that it reached its last step."""
+    lines = _lines(metrics)
     return bool(lines) and json.loads(lines[-1]).get("kind") == "end"
 
 
@@ -125,10 +125,8 @@ def write_scores(tensorboard: Path, step: int, split: str, scores: Mapping[str, 
         events.close()
 
 
-def _lines(path: Path) -> list[str]:
-    if not path.exists():
-        return []
-    return [line for line in path.read_text("utf-8").splitlines(keepends=True) if _whole(line)]
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines(keepends=True) if _whole(line)]
 
 
 def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:

@@ -12,16 +12,22 @@ from typing import Any, TypeVar
 
 import jax
 
-from t2c_jax.workdir import TRANSIENT, disk_errors, retried
+from t2c_jax import remote
+from t2c_jax.hitches import TRANSIENT, retried
+from t2c_jax.workdir import disk_errors
 
 Result = TypeVar("Result")
 
 
 @contextlib.contextmanager
 def as_os_errors() -> Iterator[None]:
-    """TensorStore's ValueErrors as the OSErrors that they come from: the kernel's number stands in their text alone."""
+    """TensorStore's ValueErrors as the OSErrors that they come from: the kernel's number stands in their text alone.
+
+    What the clients of object stores raise too.
+    """
     try:
-        yield
+        with remote.as_os_errors():
+            yield
     except ValueError as error:
         code = re.search(r"os_error_code='(\d+)'", str(error))
         number = int(code[1]) if code else errno.ENOSPC if "RESOURCE_EXHAUSTED" in str(error) else 0

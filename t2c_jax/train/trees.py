@@ -86,3 +86,12 @@ def _checksum(x: jax.Array) -> jax.Array:
         odd += jnp.uint32(stride) * jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
         stride = stride * x.shape[axis] % 2**32
     return jnp.sum(words * odd, dtype=jnp.uint32)
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two nested dicts differ: dotted path, value of the one, value of the other."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        keys = sorted(ours.keys() | theirs.keys())
+        parts = [differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
+        return [difference for part in parts for difference in part]
+    return [] if ours == theirs else [(path, ours, theirs)]

@@ -36,10 +36,11 @@ class Board:
         import wandb
 
         where = str(workdir.path.absolute())
+        identity = where if workdir.remote is None else workdir.remote.url  # on whichever machine
         self._run: Any = wandb.init(
             project=experiment.train.wandb,
-            name=workdir.path.name,
-            id=digest(where),
+            name=workdir.title,
+            id=digest(identity),
             resume="allow",
             dir=where,
             config=to_dict(experiment),

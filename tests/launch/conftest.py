@@ -16,7 +16,6 @@ OUTWARD = (
     "scancel",
     "squeue",
     "scontrol",
-    "gcsfuse",
     "sudo",
 )
 

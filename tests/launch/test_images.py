@@ -61,8 +61,6 @@ def test_the_image_runs_t2c_as_a_user(repository: Path):
     user = found.index(("USER", "t2c"))
     assert all(name not in ("RUN", "COPY") for name, _ in found[user:])
     assert any("useradd --uid 1000" in rest for name, rest in found[:user])
-    # The number that launch/gke.sh tells to mount a bucket for.
-    assert "uid=1000,gid=1000" in (repository / "launch" / "gke.sh").read_text()
 
 
 def test_the_images_python_is_one_that_the_package_supports(repository: Path):
@@ -74,7 +72,7 @@ def test_the_images_python_is_one_that_the_package_supports(repository: Path):
 def test_the_image_installs_an_extra(repository: Path):
     (default,) = (rest for name, rest in instructions(repository) if name == "ARG")
     extras = project(repository)["optional-dependencies"]
-    for extra in (default.removeprefix("EXTRA="), "tpu"):
+    for extra in (default.removeprefix("EXTRA="), "tpu", "tpu,gs"):
         printed = subprocess.run(
             [sys.executable, "launch/_requirements.py", extra],
             cwd=repository,
@@ -82,8 +80,9 @@ def test_the_image_installs_an_extra(repository: Path):
             text=True,
             check=True,
         ).stdout
-        assert printed.splitlines() == [*project(repository)["dependencies"], *extras[extra]]
-        assert f"jax[{extra}" in printed
+        wanted = [item for name in extra.split(",") for item in extras[name]]
+        assert printed.splitlines() == [*project(repository)["dependencies"], *wanted]
+        assert f"jax[{extra.split(',')[0]}" in printed
     wrong = subprocess.run(
         [sys.executable, "launch/_requirements.py", "gpu"], cwd=repository, capture_output=True, text=True
     )
@@ -131,15 +130,15 @@ def task(repository: Path) -> dict:
 
 def test_skypilot_starts_again_what_asks_for_it(task: dict):
     assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75, 143]
-    assert task["file_mounts"] == {"/bucket": {"source": "${BUCKET}", "mode": "MOUNT"}}
     assert task["envs"]["BUCKET"] is None, "SkyPilot asks for what is null"
 
 
 def test_skypilot_sets_a_machine_up(task: dict, repository: Path, checkout: Path, commands: Path, tmp_path: Path):
     assert task["envs"]["EXTRA"] in project(repository)["optional-dependencies"]
     executable(checkout / "launch" / "_worker.sh", f'echo "$*" >"{tmp_path}/worker.log"')
-    assert run("bash", "-c", task["setup"], cwd=checkout, commands=commands, EXTRA="cuda").returncode == 0
-    assert (tmp_path / "worker.log").read_text() == "install cuda\n"
+    done = run("bash", "-c", task["setup"], cwd=checkout, commands=commands, EXTRA="cuda", BUCKET="s3://mine")
+    assert done.returncode == 0
+    assert (tmp_path / "worker.log").read_text() == "install cuda,s3\n"
 
 
 @pytest.mark.parametrize(
@@ -152,6 +151,7 @@ def test_skypilot_runs_it(task: dict, checkout: Path, commands: Path, extra: str
     environment = {
         **{name: value or "" for name, value in task["envs"].items()},
         "EXTRA": extra,
+        "BUCKET": "gs://mine",
         "ARGUMENTS": shlex.join(["--config.data.prefix=it's $HOME", "--config.train.steps=2"]),
         "SKYPILOT_NUM_NODES": str(nodes),
         "SKYPILOT_NODE_RANK": str(nodes - 1),
@@ -161,7 +161,7 @@ def test_skypilot_runs_it(task: dict, checkout: Path, commands: Path, extra: str
     assert done.returncode == 75, done.stderr
     arguments, _, found = done.stdout.partition("|")
     assert arguments == (
-        "<run><--config><configs/quickstart.py><--workdir></bucket/runs/quickstart>"
+        "<run><--config><configs/quickstart.py><--workdir><gs://mine/runs/quickstart>"
         "<--config.data.prefix=it's $HOME><--config.train.steps=2>"
     )
     assert found == expected

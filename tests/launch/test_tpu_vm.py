@@ -82,11 +82,11 @@ def test_dry_run_prints_every_command_and_runs_none(checkout: Path, commands: Pa
     assert scp[4:7] == ["scp", tar[2], "my-tpu:t2c.tar.gz"]
     assert all("--worker=all" in command for command in (scp, install, start))
     assert "--worker=0" in follow
-    assert install[-1].endswith("bash t2c_jax/launch/_worker.sh install tpu")
+    assert install[-1].endswith("bash t2c_jax/launch/_worker.sh install tpu,gs")
     remote = shlex.split(start[-1].removeprefix("--command="))
     assert remote == [
-        *("bash", "t2c_jax/launch/_worker.sh", "start", "bucket", "--config", "configs/quickstart.py"),
-        *("--workdir", "../bucket/runs/a b", "--config.data.prefix=it's $HOME"),
+        *("bash", "t2c_jax/launch/_worker.sh", "start", "--config", "configs/quickstart.py"),
+        *("--workdir", "gs://bucket/runs/a b", "--config.data.prefix=it's $HOME"),
     ]
 
 
@@ -292,24 +292,13 @@ def worker(checkout: Path, commands: Path, *words: str, **environment: str) -> s
 def test_a_worker_starts_a_run_once_and_follows_it_to_its_status(checkout: Path, commands: Path):
     wait = "while [ ! -f ../go ]; do sleep 0.05; done; exit 5"
     executable(checkout / ".venv/bin/t2c", f'printf "<%s>" "$@"; echo; {wait}')
-    arguments = ("", "--config", "configs/quickstart.py", "--config.data.prefix=it's $HOME")
+    arguments = ("--config", "configs/quickstart.py", "--config.data.prefix=it's $HOME")
     assert worker(checkout, commands, "start", *arguments).returncode == 0
     assert worker(checkout, commands, "start", *arguments).stderr == "a run goes on here already\n"
     (checkout.parent / "go").touch()
     done = worker(checkout, commands, "follow", "+1")
     assert done.returncode == 5
     assert done.stdout == "<run><--config><configs/quickstart.py><--config.data.prefix=it's $HOME>\n"
-
-
-def test_a_worker_mounts_the_bucket_once(checkout: Path, commands: Path):
-    home = checkout.parent
-    executable(checkout / ".venv/bin/t2c", "exit 0")
-    executable(commands / "mountpoint", '[ -f "$2/mounted" ]')
-    executable(commands / "gcsfuse", 'echo "$*" >>gcsfuse.log; touch "$3/mounted"')
-    for _ in range(2):
-        assert worker(checkout, commands, "start", "my-bucket").returncode == 0
-        assert worker(checkout, commands, "follow", "+1").returncode == 0
-    assert (home / "gcsfuse.log").read_text() == f"--implicit-dirs my-bucket {home}/bucket\n"
 
 
 def wait_for(path: Path) -> None:
@@ -320,7 +309,7 @@ def test_a_worker_stops_a_run_that_saves(checkout: Path, commands: Path):
     home = checkout.parent
     saves = "trap 'sleep 0.1; echo saved; exit 143' TERM; touch ../up; while :; do sleep 0.02; done"
     executable(checkout / ".venv/bin/t2c", saves)
-    worker(checkout, commands, "start", "")
+    worker(checkout, commands, "start")
     wait_for(home / "up")
     assert worker(checkout, commands, "stop").returncode == 0
     done = worker(checkout, commands, "follow", "+1")
@@ -330,7 +319,7 @@ def test_a_worker_stops_a_run_that_saves(checkout: Path, commands: Path):
 
 def test_a_worker_ends_a_run_that_hangs(checkout: Path, commands: Path):
     executable(checkout / ".venv/bin/t2c", "trap '' TERM; touch ../up; while :; do sleep 0.02; done")
-    worker(checkout, commands, "start", "")
+    worker(checkout, commands, "start")
     wait_for(checkout.parent / "up")
     assert worker(checkout, commands, "stop", T2C_GRACE_SECONDS="0").returncode == 0
     # Nobody was left to write a status, as after a reboot: to be started again.

@@ -71,6 +71,27 @@ TABLE = (
     ("two runs, and locks that do not hold", "the first stops at its next save", "::test_locks_that_do_not_hold"),
     ("a file system without locks", "told, and gone on", "::test_no_locks"),
     (
+        "kill -9, and the disk gone too, with the workdir in a bucket",
+        "another machine ends bit for bit where an unbroken run does",
+        "test_remote.py::test_a_killed_run_goes_on_on_another_machine",
+    ),
+    (
+        "a damaged or half written checkpoint in a bucket",
+        "set aside and told, or cleared; the one before is taken",
+        "test_remote.py::test_checkpoints_on_a_store",
+    ),
+    (
+        "half a stage in a bucket",
+        "the stage is written or made again",
+        "test_remote.py::test_half_an_upload_is_no_stage",
+    ),
+    ("a bucket with hitches", "tried again, five times at most", "test_remote.py::test_hitches_of_a_store"),
+    (
+        "two runs on one bucket",
+        "the first stops at its next save",
+        "test_remote.py::test_the_last_one_to_come_takes_it_over",
+    ),
+    (
         "gradients that are not finite",
         "by choice: stopped, skipped, or rolled back",
         "train/test_anomalies.py::test_a_run_skips_and_goes_on",
