@@ -221,25 +221,36 @@ def _scattered(computation: Computation, operation: Operation) -> bool:
 
 
 def _group(rest: str, kind: str) -> tuple[int, ...]:
-    """The devices of the first group: listed, as ``[groups,size]<=[...]T(...)``, or as axes of a mesh."""
+    """The devices of the first group: listed, as ``[groups,size]<=[...]T(...)``, or as axes of a mesh.
+
+    Raises:
+      ValueError: written in another way, which to pass over would make collectives free.
+    """
     if kind == "collective-permute":
         pair = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest)
         return (int(pair[1]), int(pair[2])) if pair else (0,)
     if (listed := re.search(r"replica_groups=\{\{([\d,]+)\}", rest)) is not None:
         return tuple(int(number) for number in listed[1].split(","))
-    if (iota := re.search(r"replica_groups=\[(\d+),(\d+)\]<=\[([\d,]+)\](?:T\(([\d,]+)\))?", rest)) is not None:
-        sizes = [int(size) for size in iota[3].split(",")]
-        numbers = np.arange(math.prod(sizes)).reshape(sizes)
-        if iota[4]:
-            numbers = numbers.transpose([int(axis) for axis in iota[4].split(",")])
-        return tuple(numbers.reshape(int(iota[1]), int(iota[2]))[0].tolist())
-    if (named := re.search(r"replica_groups=mesh\[([^\]]*)\]\s*\{([^}]*)\}", rest)) is not None:
-        axes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", named[1])}
-        wanted = re.findall(r"'([^']+)'", named[2])
-        numbers = np.arange(math.prod(axes.values())).reshape(list(axes.values()))
-        first = tuple(slice(None) if name in wanted else 0 for name in axes)
-        return tuple(numbers[first].reshape(-1).tolist())
-    return (0,)
+    if (iota := re.search(rf"replica_groups=\[(\d+),(\d+)\]<={_IOTA}", rest)) is not None:
+        return tuple(_numbers(iota[3], iota[4]).reshape(int(iota[1]), int(iota[2]))[0].tolist())
+    mesh = re.search(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({_IOTA}\))?\s*\{{([^}}]*)\}}", rest)
+    if mesh is None:
+        raise ValueError(f"a {kind} among devices that cannot be told: {rest[:200]}")
+    axes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
+    wanted = re.findall(r"'([^']+)'", mesh[4])
+    numbers = _numbers(mesh[2] or str(math.prod(axes.values())), mesh[3]).reshape(list(axes.values()))
+    first = tuple(slice(None) if name in wanted else 0 for name in axes)
+    return tuple(numbers[first].reshape(-1).tolist())
+
+
+_IOTA = r"\[([\d,]+)\](?:T\(([\d,]+)\))?"
+
+
+def _numbers(sizes: str, order: str | None) -> np.ndarray:
+    """XLA's ``[sizes]T(order)``: numbers from 0 in an array of those sizes, its axes in that order."""
+    shape = [int(size) for size in sizes.split(",")]
+    numbers = np.arange(math.prod(shape)).reshape(shape)
+    return numbers.transpose([int(axis) for axis in order.split(",")]) if order else numbers
 
 
 def _product(computation: Computation, operation: Operation) -> float:

@@ -151,6 +151,20 @@ source_target_pairs={{0,1},{1,0}}
 """
 
 
+def test_a_mesh_of_devices_in_an_order_of_its_own():
+    """Devices 0 to 7 as 2 rows of 4, transposed to 4 rows of 2: down a column of the mesh go 0, 1, 2, 3."""
+    mesh = "replica_groups=mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'a'}, dimensions"
+    text = PARTS.replace("replica_groups=mesh['a'=2,'b'=8] {'b'}, dimensions", mesh)
+    assert text != PARTS
+    groups = {item.kind: item.group for item in costs(text).collectives.values()}
+    assert groups["all-gather"] == (0, 1, 2, 3)
+
+
+def test_a_group_that_cannot_be_read_is_told():
+    with pytest.raises(ValueError, match="all-gather among devices that cannot be told"):
+        costs(PARTS.replace("replica_groups=mesh['a'=2,'b'=8] {'b'}", "replica_groups=another"))
+
+
 def test_collectives_by_kind_and_whether_they_are_waited_for():
     found = {(item.kind, item.overlapped): item for item in costs(PARTS).collectives.values()}
     assert found.keys() == {("all-gather", True), ("collective-permute", True), ("reduce-scatter", False)}

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from small_run import main, prepared, records  # noqa: F401
-from tiny import VOCABULARY, assert_same, batch, experiment, on_device, one_device
+from tiny import VOCABULARY, assert_close, assert_same, batch, experiment, on_device, one_device
 
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
@@ -142,7 +142,10 @@ def test_an_update_that_was_taken_though_it_is_not_finite_stops_whoever_skips(qu
 
 
 def test_a_skipped_step_changes_the_number_of_the_step_alone():
-    """A gradient that is not finite, and a loss above the limit; below both, the step is the plain one."""
+    """A gradient that is not finite, and a loss above the limit; below both, the step is the plain one.
+
+    To rounding, where it is: the two are different programs, which the compiler fuses each in its own way.
+    """
     plain, careful = (
         Compiled(experiment(train={"ema_decay": 0.5, "on_nonfinite": choice}), VOCABULARY, one_device())
         for choice in ("stop", "skip")
@@ -156,7 +159,7 @@ def test_a_skipped_step_changes_the_number_of_the_step_alone():
     for limit in (loss * np.float32(1 + 1e-5), np.float32(np.inf)):
         taken, metrics = careful.train_step(jax.device_put(before), good, limit)
         assert metrics["skipped"] == 0
-        assert_same(taken, expected)
+        assert_close(taken, expected, tolerance=2e-6)
     for given, limit in ((bad, np.float32(np.inf)), (bad, loss), (good, loss * np.float32(1 - 1e-5))):
         after, metrics = careful.train_step(jax.device_put(before), given, limit)
         assert metrics["skipped"] == 1
