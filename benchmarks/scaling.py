@@ -28,6 +28,8 @@ from t2c_jax import runtime
 from t2c_jax.config import DataConfig, Experiment, MeshConfig
 
 DEVICES = (1, 2, 4, 8)
+# Devices that wait for each other keep a thread each, at several places at once; there must be some left over.
+THREADS = (("NPROC", "32"),)
 TWO = "two"  # the worker that has a second process
 _SECOND = "second"
 
@@ -141,7 +143,9 @@ def main() -> None:
     for devices in DEVICES[:2] if options.tiny else DEVICES:
         flags = f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count={devices}".strip()
         side = _rounds.ours(f"{devices} device{'s' * (devices > 1)}", "devices")
-        sides.append(replace(side, environment=(*side.environment, ("XLA_FLAGS", flags), ("JAX_PLATFORMS", "cpu"))))
+        sides.append(
+            replace(side, environment=(*side.environment, ("XLA_FLAGS", flags), ("JAX_PLATFORMS", "cpu"), *THREADS))
+        )
     sides.append(replace(sides[0], name="2 processes", worker=TWO))
     turns, _ = _rounds.measure(sides, options.rounds)
     one, *others = sides

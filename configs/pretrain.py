@@ -46,14 +46,14 @@ class Run(NamedTuple):
 
 
 # By machine: v5e-8 has 8 chips of 16 GiB, v5e-256 has 256, and v5p-128, which is counted in cores, 64 of 95 GiB. Each
-# microbatch is 8 rows a chip or less on v5e, and no state is split further than it has to be. Of xxl eight chips of
-# v5e would have to hold 22 GiB each.
+# microbatch is 8 rows a chip or less on v5e, but for xl on eight chips, which gather all parameters for each; no state
+# is split further than it has to be. Of xxl eight chips of v5e would have to hold 22 GiB each.
 RUNS = {
     "v5e-8": {
         "small": Run(8, 1, microbatches=4),
         "base": Run(8, 1, remat="dots", microbatches=8),
         "large": Run(2, 4, remat="dots", microbatches=8),
-        "xl": Run(1, 8, remat="full", microbatches=64),
+        "xl": Run(1, 8, remat="full", microbatches=16),
     },
     "v5e-256": {
         "small": Run(256, 1),

@@ -12,6 +12,9 @@ os.environ["XLA_FLAGS"] = (
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
     " --xla_cpu_collective_call_terminate_timeout_seconds=300"
 ).strip()
+# A device that waits for the others keeps a thread, and may wait in several places at once: XLA has a thread a core, or
+# a device, and where all of them wait none is left for what they wait for.
+os.environ["NPROC"] = "32"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["EPATH_USE_TF"] = "false"  # as t2c sets it
 

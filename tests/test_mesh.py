@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from jax.sharding import PartitionSpec
+from jax.sharding import NamedSharding, PartitionSpec
 from tiny import VOCABULARY, batch, experiment
 
 from t2c_jax import mesh as meshes
@@ -23,6 +23,7 @@ from t2c_jax.mesh import (
     local_rows,
     make_mesh,
     partition_spec,
+    sum_over_rows,
 )
 
 
@@ -192,3 +193,33 @@ def test_a_global_batch_splits_rows_and_keeps_their_values():
         np.testing.assert_array_equal(placed[name], value)
         assert {shard.data.shape for shard in placed[name].addressable_shards} == {(2, value.shape[1])}
     assert VOCABULARY % 2 == 0
+
+
+@pytest.mark.parametrize("axis", [0, 1])
+def test_a_sum_over_rows_is_scattered_and_is_the_sum(axis):
+    """Each device gets its share of the sum over fsdp alone, and adds that up over data."""
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 4}, data={"batch_size": 16}))
+    draw = np.random.default_rng(0)
+    x, y = (draw.normal(size=(16, 3, width)).astype(np.float32) for width in (24, 40))
+    width = (24, 40)[axis]
+
+    def summed(x, y):
+        return sum_over_rows(lambda x, y: jnp.einsum("bld,blf->df", x, y), x, y, width=width, axis=axis)
+
+    rows = NamedSharding(mesh, partition_spec(("batch",)))
+    with jax.set_mesh(mesh):
+        compiled = jax.jit(summed).lower(*(jax.ShapeDtypeStruct(z.shape, z.dtype, sharding=rows) for z in (x, y)))
+        compiled = compiled.compile()
+        found = compiled(*(jax.device_put(z, rows) for z in (x, y)))
+    assert "reduce-scatter" in compiled.as_text()
+    assert found.sharding.shard_shape(found.shape) == ((6, 40), (24, 10))[axis]
+    # Sums of 48 float32 products of size 1, in another order.
+    np.testing.assert_allclose(found, np.einsum("bld,blf->df", x, y), rtol=0, atol=1e-5)
+
+
+def test_rows_that_do_not_divide_are_summed_whole():
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 4}, data={"batch_size": 16}))
+    x = np.arange(6 * 5, dtype=np.float32).reshape(6, 5)  # neither 6 rows nor a width of 5
+    with jax.set_mesh(mesh):
+        found = jax.jit(lambda x: sum_over_rows(lambda x: jnp.sum(x, axis=0), x, width=5))(x)
+    np.testing.assert_array_equal(found, x.sum(0))

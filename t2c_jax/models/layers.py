@@ -6,6 +6,7 @@ Parameters are float32; each layer computes in the dtype of its input. Dropout k
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -15,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.mesh import constrain
+from t2c_jax.mesh import constrain, sum_over_rows
 from t2c_jax.models.products import narrow, widen
 
 
@@ -86,19 +87,44 @@ class Embedding(nnx.Module):
 
     def __call__(self, tokens_BL: Int[Array, "B L"]) -> Float[Array, "B L D"]:
         """Token vectors in the compute dtype."""
-        return look_up(self.embedding[...].astype(self.dtype), tokens_BL, "vocab")
+        return look_up(self.embedding[...], tokens_BL, self.dtype, axis="vocab")
 
 
-def look_up(table_VD: Float[Array, "V D"], ids_BL: Int[Array, "B L"], axis: str | None = None) -> Float[Array, "B L D"]:
+def look_up(
+    table_VD: Float[Array, "V D"], ids_BL: Int[Array, "B L"], dtype: Any = jnp.float32, *, axis: str | None = None
+) -> Float[Array, "B L D"]:
     """Rows of a table whose first axis has this logical name, or none; its width is split over fsdp.
 
     The table is gathered, so that each device looks up its own ids. Left to the compiler, a device looks up its part of
     the width for all of fsdp, and where rows are split over data too, it then gathers the whole batch. Ids that are
     fewer than the table's rows, as in a step of the search, are cheaper to move than the table.
     """
+    return constrain(_look_up(jnp.dtype(dtype), axis, table_VD, ids_BL), "batch", None, "activation")
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))
+def _look_up(dtype: Any, axis: str | None, table_VD: Array, ids_BL: Array) -> Array:
+    table_VD = table_VD.astype(dtype)
     if ids_BL.size >= table_VD.shape[0]:
         table_VD = constrain(table_VD, axis, None)
-    return constrain(jnp.take(table_VD, ids_BL, axis=0), "batch", None, "activation")
+    return jnp.take(table_VD, ids_BL, axis=0)
+
+
+def _look_up_forward(dtype: Any, axis: str | None, table_VD: Array, ids_BL: Array) -> tuple[Array, tuple[Array, Array]]:
+    return _look_up(dtype, axis, table_VD, ids_BL), (table_VD, ids_BL)
+
+
+def _look_up_backward(dtype: Any, axis: str | None, residuals: tuple[Array, Array], d_BLD: Array) -> tuple[Array, None]:
+    table_VD, ids_BL = residuals
+
+    def part(ids_BL: Array, d_BLD: Array) -> Array:
+        # In float32 whatever the compute dtype: a frequent token's row is a sum of thousands.
+        return jnp.zeros(table_VD.shape, jnp.float32).at[ids_BL].add(d_BLD.astype(jnp.float32))
+
+    return sum_over_rows(part, ids_BL, d_BLD, width=table_VD.shape[1], axis=1).astype(table_VD.dtype), None
+
+
+_look_up.defvjp(_look_up_forward, _look_up_backward)
 
 
 _ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}

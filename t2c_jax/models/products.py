@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 from jaxtyping import Array, Float
 
-from t2c_jax.mesh import constrain
+from t2c_jax.mesh import constrain, sum_over_rows
 
 PRODUCT = "product"  # what config.model.remat=dots keeps; a policy on primitives would not see into custom gradients
 Residuals = tuple[Float[Array, "B L A"], Float[Array, "D F"]]
@@ -42,7 +42,10 @@ def narrow(h_BLF: Float[Array, "B L F"], kernel_DF: Float[Array, "D F"]) -> Floa
 
 
 def _kernel_gradient(x_BLD: Array, h_BLF: Array, kernel_DF: Array) -> Array:
-    return jnp.einsum("bld,blf->df", x_BLD, h_BLF, preferred_element_type=jnp.float32).astype(kernel_DF.dtype)
+    def part(x_BLD: Array, h_BLF: Array) -> Array:
+        return jnp.einsum("bld,blf->df", x_BLD, h_BLF, preferred_element_type=jnp.float32)
+
+    return sum_over_rows(part, x_BLD, h_BLF, width=kernel_DF.shape[0]).astype(kernel_DF.dtype)
 
 
 def _widen_forward(x_BLD: Array, kernel_DF: Array) -> tuple[Array, Residuals]:

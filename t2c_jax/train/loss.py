@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
-from t2c_jax.mesh import constrain, row_shards
+from t2c_jax.mesh import constrain, row_shards, sum_over_rows
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.r_drop import r_drop_sums
 
@@ -214,7 +214,8 @@ def _chunked_forward(
 
     start = (_zero_sums(rows), constrain(jnp.zeros((shards, *table.shape[::-1]), jnp.float32), *axes))
     (total, d_table_NDV), d_states = jax.lax.scan(body, start, (states, given))
-    return total, (d_states, constrain(jnp.sum(d_table_NDV, axis=0), "embed", "vocab").T)
+    d_table_DV = sum_over_rows(lambda d_NDV: jnp.sum(d_NDV, axis=0), d_table_NDV, width=table.shape[1])
+    return total, (d_states, constrain(d_table_DV, "embed", "vocab").T)
 
 
 def _chunked_backward(

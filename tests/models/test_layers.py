@@ -86,7 +86,7 @@ def test_no_device_looks_up_for_the_whole_batch():
     ]
 
     def forth_and_back(table, ids, cotangent):
-        y, back = jax.vjp(lambda table: look_up(table, ids, "vocab"), table)
+        y, back = jax.vjp(lambda table: look_up(table, ids, axis="vocab"), table)
         return y, back(cotangent)
 
     with jax.set_mesh(mesh):
