@@ -85,21 +85,22 @@ class Embedding(nnx.Module):
         self.embedding = parameter(rngs, (vocab_size, config.width), ("vocab", "embed"), nnx.initializers.normal(scale))
         self.dtype = jnp.dtype(config.dtype)
 
-    def __call__(self, tokens_BL: Int[Array, "B L"]) -> Float[Array, "B L D"]:
+    def __call__(self, tokens_BL: Int[Array, "B ..."]) -> Float[Array, "B ... D"]:
         """Token vectors in the compute dtype."""
         return look_up(self.embedding[...], tokens_BL, self.dtype, axis="vocab")
 
 
 def look_up(
-    table_VD: Float[Array, "V D"], ids_BL: Int[Array, "B L"], dtype: Any = jnp.float32, *, axis: str | None = None
-) -> Float[Array, "B L D"]:
+    table_VD: Float[Array, "V D"], ids_BL: Int[Array, "B ..."], dtype: Any = jnp.float32, *, axis: str | None = None
+) -> Float[Array, "B ... D"]:
     """Rows of a table whose first axis has this logical name, or none; its width is split over fsdp.
 
     The table is gathered, so that each device looks up its own ids. Left to the compiler, a device looks up its part of
     the width for all of fsdp, and where rows are split over data too, it then gathers the whole batch. Ids that are
     fewer than the table's rows, as in a step of the search, are cheaper to move than the table.
     """
-    return constrain(_look_up(jnp.dtype(dtype), axis, table_VD, ids_BL), "batch", None, "activation")
+    within = (None,) * (ids_BL.ndim - 1)
+    return constrain(_look_up(jnp.dtype(dtype), axis, table_VD, ids_BL), "batch", *within, "activation")
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0, 1))

@@ -115,7 +115,7 @@ def test_another_tokenizer_is_refused(trained, capsys):  # noqa: F811
 def test_stale_tokens_are_refused(trained, capsys):  # noqa: F811
     assert main("tokenizer", "--workdir", trained, "--config.tokenizer.vocab_size=440") == 0
     assert main("train", "--workdir", trained) == 2
-    assert "was made by another tokenizer" in failed(capsys)
+    assert "were made by another tokenizer" in failed(capsys)
 
 
 def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(trained, capsys):  # noqa: F811
