@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import argparse
 import collections
+import itertools
 import json
 import os
 import random
@@ -86,19 +87,18 @@ class Start:
         output = os.open(self.said, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
         os.dup2(output, 1)
         os.dup2(output, 2)
-        count = 0
+        numbers = itertools.count(1)  # threads write too, and each operation has a number of its own
 
         def hook(event: str, arguments: tuple) -> None:
-            nonlocal count
             if event not in OPERATIONS or not str(arguments[0]).startswith(str(workdir)):
                 return
             if event == "open" and not (arguments[2] or 0) & (os.O_WRONLY | os.O_RDWR):
                 return
-            count += 1
+            number = next(numbers)
             os.write(pipe, f"{event} {Path(str(arguments[0])).relative_to(workdir)}\n".encode())
-            if count == die_at and delay:
+            if number == die_at and delay:
                 signal.setitimer(signal.ITIMER_REAL, delay)  # SIGALRM, which nobody handles, ends a process at once
-            elif count == die_at:
+            elif number == die_at:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
