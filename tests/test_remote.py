@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import functools
+import gc
 import json
 import os
 import shutil
@@ -27,6 +28,8 @@ from t2c_jax.train.checkpoint import DAMAGED
 from t2c_jax.workdir import Workdir
 
 URL = "memory://bucket/run"
+# fsspec's and TensorStore's clients leave sockets to the garbage collector, which warns of them whenever it comes by.
+pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 @pytest.fixture(autouse=True)
@@ -212,6 +215,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
             patch.setenv(f"AWS_{name}", value)
         yield request.param
         process.kill()
+    gc.collect()  # while what it warns of is passed over
 
 
 def test_checkpoints_on_a_store(store: str, capsys: pytest.CaptureFixture[str]):
