@@ -15,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import orbax.checkpoint as ocp
-from orbax.checkpoint._src.path import gcs_utils
-from orbax.checkpoint._src.serialization import tensorstore_utils
 
 from t2c_jax import runtime
 
@@ -50,6 +48,10 @@ def prepare(directory: Path) -> dict[str, Any]:
 
 @functools.cache
 def _teach_s3() -> None:
+    # Its own, and not promised to stay where they are: asked for where they are needed alone.
+    from orbax.checkpoint._src.path import gcs_utils
+    from orbax.checkpoint._src.serialization import tensorstore_utils
+
     of_gcs, uses, normalized = (
         gcs_utils.get_kvstore_for_gcs,
         tensorstore_utils._use_gcs_driver,
