@@ -93,6 +93,7 @@ def _parser() -> argparse.ArgumentParser:
                 metavar="DIR[@N]",
                 help="average with another run's checkpoint, or @N of this one; may be given several times",
             )
+        if name in ("evaluate", "generate", "export"):
             verb.add_argument(
                 "--average",
                 type=int,
@@ -334,7 +335,7 @@ def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir
     from t2c_jax import verbs
 
     output = Path(parsed.output)
-    result = verbs.export(experiment, workdir, parsed.to, output, parsed.quantization, parsed.step)
+    result = verbs.export(experiment, workdir, parsed.to, output, parsed.quantization, parsed.step, parsed.average)
     if parsed.json:
         print(json.dumps(result, ensure_ascii=False))
     return 0

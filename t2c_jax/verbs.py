@@ -17,7 +17,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import MANIFEST, Workdir, digest
+from t2c_jax.workdir import MANIFEST, Workdir, digest, evaluation_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -103,7 +103,7 @@ def evaluate(
     settings = experiment.evaluate
     members, generator = load_generator(experiment, workdir, step, others, average)
     step = int(members[0])
-    name = f"evaluations/{step}" if average == 1 else f"evaluations/{step}-average-{average}"
+    name = evaluation_name(step, average)
     if others:
         name += f"-with-{digest(*members)[:8]}"
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
@@ -258,9 +258,15 @@ def compile_ahead(experiment: Experiment, workdir: Workdir | None, topology: str
 
 
 def export(
-    experiment: Experiment, workdir: Workdir, to: str, output: Path, quantization: str, step: int | None = None
+    experiment: Experiment,
+    workdir: Workdir,
+    to: str,
+    output: Path,
+    quantization: str,
+    step: int | None = None,
+    average: int = 1,
 ) -> Result:
-    """A checkpoint, the best one by default, as a model directory of another library."""
+    """A checkpoint, the best one by default, or the mean of several, as a model directory of another library."""
     from t2c_jax.interop.export import check_request, export_model
     from t2c_jax.interop.trained import load_trained
 
@@ -268,7 +274,7 @@ def export(
     pairs: list[tuple[str, str]] = []
     if (workdir.corpus / MANIFEST).is_file():
         pairs = [(pair.text, pair.code) for pair in itertools.islice(_posed(experiment, workdir, "dev"), 256)]
-    return export_model(load_trained(experiment, workdir, step), to, output, quantization, pairs)
+    return export_model(load_trained(experiment, workdir, step, average), to, output, quantization, pairs)
 
 
 def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
@@ -354,7 +360,7 @@ def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
 
 
 def _show_answers(workdir: Workdir, scores: Result) -> None:
-    path = workdir.current(f"evaluations/{scores['step']}") / "predictions.jsonl"
+    path = workdir.current(evaluation_name(scores["step"])) / "predictions.jsonl"
     with path.open(encoding="utf-8") as file:
         examples = [json.loads(line) for line in file]
     for example in sorted(examples, key=lambda example: -example["chrf"])[:3]:

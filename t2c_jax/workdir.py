@@ -91,6 +91,11 @@ def move_aside(path: Path, directory: Path) -> Path:
 _NO_LOCKS = (errno.ENOSYS, errno.EOPNOTSUPP, errno.ENOLCK, errno.EINVAL)
 
 
+def evaluation_name(step: int, average: int = 1) -> str:
+    """The stage that scores a checkpoint, or the mean of the latest ``average`` up to it."""
+    return f"evaluations/{step}" if average == 1 else f"evaluations/{step}-average-{average}"
+
+
 def at_step(name: str) -> tuple[str, int | None]:
     """``DIR``, ``DIR@STEP`` or ``@STEP``: a run's directory, empty for this one, and a step, None for its best.
 

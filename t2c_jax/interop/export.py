@@ -83,6 +83,7 @@ def export_model(
             raise
     parity = {**parity, "texts": "dev pairs" if real else "built-in prompts"}
     result = {"output": str(output), "to": to, "step": model.step, "quantization": quantization}
+    result |= {"average": model.average} if model.average > 1 else {}
     _show(output, files, written, parity)
     return {**result, "files": files, **written, "parity": parity}
 

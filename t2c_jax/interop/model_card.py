@@ -13,6 +13,7 @@ from t2c_jax.evaluate.metrics import metrics_named
 from t2c_jax.interop.parity import PROMPTS
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.functional import count
+from t2c_jax.workdir import evaluation_name
 
 
 def model_card(
@@ -45,7 +46,7 @@ def model_card(
         f"# {model.workdir.title}",
         "",
         f"A Transformer of {count(model.params):,} parameters ({quantization}) that {what}, trained with t2c_jax"
-        f" {t2c_jax.__version__}: checkpoint {model.step} of its run.",
+        f" {t2c_jax.__version__}: {_which(model)} of its run.",
         "",
         "## Use",
         "",
@@ -61,6 +62,11 @@ def model_card(
         lines += ["", f"The tokenizer puts the prefix {data.prefix!r} before every text, as in training."]
     lines += ["", *_data(model), *_scores(model), *_parity(tokenizer, parity)]
     return "\n".join(lines)
+
+
+def _which(model: Trained) -> str:
+    mean = f", the mean of its latest {model.average} checkpoints up to it," if model.average > 1 else ""
+    return f"checkpoint {model.step}{mean}"
 
 
 def _example(model: Trained) -> str:
@@ -99,7 +105,7 @@ def _data(model: Trained) -> list[str]:
 
 
 def _scores(model: Trained) -> list[str]:
-    scores = _read(model.workdir.current(f"evaluations/{model.step}") / "scores.json")
+    scores = _read(model.workdir.current(evaluation_name(model.step, model.average)) / "scores.json")
     if scores is None:
         return ["## Scores", "", "None were measured.", ""]
     columns, rows = score_table(metrics_named(tuple(scores["model"])), scores)

@@ -16,12 +16,13 @@ from t2c_jax.workdir import Workdir
 
 @dataclass(frozen=True)
 class Trained:
-    """A checkpoint of a run.
+    """A checkpoint of a run, or the mean of several.
 
     Attributes:
       experiment: the run's config.
       workdir: where it lies.
-      step: of the checkpoint.
+      step: of the checkpoint, the last one of several.
+      average: how many checkpoints' mean the parameters are.
       params: float32 arrays on the host.
       tokenizers: the run's.
       objective: what surrounds its sources and targets.
@@ -30,6 +31,7 @@ class Trained:
     experiment: Experiment
     workdir: Workdir
     step: int
+    average: int
     params: Params
     tokenizers: Tokenizers
     objective: Translate
@@ -45,18 +47,18 @@ class Trained:
         return self.tokenizers.target
 
 
-def load_trained(experiment: Experiment, workdir: Workdir, step: int | None = None) -> Trained:
-    """A checkpoint, the best one by default, on the host.
+def load_trained(experiment: Experiment, workdir: Workdir, step: int | None = None, average: int = 1) -> Trained:
+    """A checkpoint, the best one by default, on the host; ``average`` as in ``decode.load``.
 
     Raises:
       UserError: there is no such checkpoint, or it is of another model or tokenizer.
     """
     plain = replace(experiment, decode=replace(experiment.decode, idf_weight=0.0))  # whose counts are not needed
-    named, generator = load_generator(plain, workdir, step)
+    named, generator = load_generator(plain, workdir, step, average=average)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     objective = translate(tokenizers, experiment.data)
     params = jax.device_get(generator.params[0])
-    return Trained(experiment, workdir, int(named[0]), params, tokenizers, objective)
+    return Trained(experiment, workdir, int(named[0]), average, params, tokenizers, objective)
 
 
 def why_not(experiment: Experiment) -> str | None:

@@ -23,7 +23,7 @@ from t2c_jax.workdir import Workdir, write_json
 STEP = 7
 
 
-def checkpoint(workdir: Path, **model):
+def checkpoint(workdir: Path, step: int = STEP, **model):
     """Gives a prepared workdir a checkpoint with parameters as drawn, of a model with some values changed."""
     run = Workdir(workdir)
     experiment = configs.load(str(run.config), [])
@@ -32,10 +32,10 @@ def checkpoint(workdir: Path, **model):
     tokenizers = Tokenizers.load(run.tokenizer)
     params = jax.jit(Definition(experiment.model, tokenizers.target.vocab_size).init)(jax.random.key(0))
     # As drawn, all norms are 1, and it would not show which is whose.
-    draw = np.random.default_rng(0)
+    draw = np.random.default_rng(step)
     params = jax.tree.map(lambda leaf: np.asarray(leaf) * draw.uniform(0.7, 1.4, leaf.shape).astype("f"), params)
-    checkpoints = Checkpoints(run.checkpoints, about(experiment, tokenizers))
-    checkpoints.save(STEP, {"step": np.zeros((), np.int32), "params": params}, None)
+    checkpoints = Checkpoints(run.checkpoints, about(experiment, tokenizers), keep=2)
+    checkpoints.save(step, {"step": np.zeros((), np.int32), "params": params}, None)
     checkpoints.close()
     return experiment, tokenizers.target
 
@@ -112,6 +112,22 @@ def test_the_card_says_what_it_is_made_of_and_the_tokenizer_adds_the_prefix(run,
     prefix, text = (ids.tolist() for ids in tokenizer.encode_batch(["Write: ", "the sum"]))
     theirs = Tokenizer.from_file(str(tmp_path / "out" / "tokenizer.json"))
     assert theirs.encode("the sum").ids == [*prefix, *text, tokenizer.eos]
+
+
+def test_the_mean_of_the_latest_checkpoints_goes_out_as_one_model(run, tmp_path, capsys):
+    for step in (STEP, STEP + 1):
+        checkpoint(run, step, position="t5")
+    exported(capsys, run, tmp_path / "first", "--to", "huggingface", "--step", str(STEP))
+    exported(capsys, run, tmp_path / "second", "--to", "huggingface")
+    result = exported(capsys, run, tmp_path / "mean", "--to", "huggingface", "--average", "2")
+    assert (result["step"], result["average"]) == (STEP + 1, 2)
+    first, second, mean = (load_file(tmp_path / name / "model.safetensors") for name in ("first", "second", "mean"))
+    assert any(not np.array_equal(first[name], second[name]) for name in first)
+    for name, values in mean.items():
+        # Scales are multiplied into kernels on the way out: after the mean or before it, which a rounding tells.
+        np.testing.assert_allclose(values, (first[name] + second[name]) / 2, rtol=1e-6, err_msg=name)
+    card = (tmp_path / "mean" / "README.md").read_text()
+    assert f"checkpoint {STEP + 1}, the mean of its latest 2 checkpoints up to it, of its run" in card
 
 
 def test_the_card_has_the_scores_of_its_checkpoint(run, tmp_path, capsys):
