@@ -6,6 +6,11 @@ It stands on any decoder over any encoder of tokens: its attention a is its own,
 with encoder states, so that it asks nothing of the attention within either. The source's tokens are pieces of the
 vocabulary that falls back to bytes, so nothing is out of vocabulary and the mixture has the vocabulary's size.
 
+A name is several pieces, and to copy it is to go on in the source from where the last piece came. Recurrent states tell
+what came before by themselves; a Transformer's have to learn to. So the scores of the positions behind a token equal to
+the last one written are raised by f, a number that the decoder's state decides: high within a name, low at its end.
+Copying spans by pointing at the next position is CopyNext (Singh et al. 2020); f is this idea without its hard choice.
+
 Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, W beams.
 """
 
@@ -53,6 +58,20 @@ class Copying(NamedTuple):
         return self.log_point_BT[..., None] + jnp.log(held_BTS + _TINY)
 
 
+class Source(NamedTuple):
+    """What the pointer needs of a source: made once, for all steps and beams.
+
+    Attributes:
+      keys_BSD: what decoder states are compared with.
+      tokens_BS: what each position would be as a target token; 0 for none.
+      before_BS: that of the position before it in its segment; 0 for none.
+    """
+
+    keys_BSD: Float[Array, "B S D"]
+    tokens_BS: Int[Array, "B S"]
+    before_BS: Int[Array, "B S"]
+
+
 class Pointer(nnx.Module):
     """Attention over the source's positions, and the gate between writing and pointing."""
 
@@ -60,58 +79,71 @@ class Pointer(nnx.Module):
         width = config.width
         self.query = parameter(rngs, (width, width), ("embed", "pointer"), fan_in(width))
         self.key = parameter(rngs, (encoder_width, width), ("embed", "pointer"), fan_in(encoder_width))
+        self.follow = parameter(rngs, (width,), ("embed",), nnx.initializers.zeros)
         self.gate_state = parameter(rngs, (width,), ("embed",), fan_in(width))
         self.gate_input = parameter(rngs, (width,), ("embed",), fan_in(width))
         self.gate_context = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
         self.gate_bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros)
 
-    def keys(self, encoded: Encoded) -> Float[Array, "B S D"]:
-        """What the states are compared with: computed once a prompt."""
-        return jnp.einsum("bse,ed->bsd", encoded.states_BSE, self.key[...].astype(encoded.states_BSE.dtype))
+    def read(self, encoded: Encoded, tokens_BS: Int[Array, "B S"]) -> Source:
+        """What the source's tokens and their encoded states are to the pointer."""
+        keys_BSD = jnp.einsum("bse,ed->bsd", encoded.states_BSE, self.key[...].astype(encoded.states_BSE.dtype))
+        first = jnp.zeros_like(tokens_BS[:, :1])
+        within_BS = jnp.diff(encoded.segments_BS, axis=1, prepend=first) == 0
+        before_BS = jnp.where(within_BS, jnp.concatenate((first, tokens_BS[:, :-1]), axis=1), 0)
+        return Source(keys_BSD, tokens_BS, before_BS)
 
     def __call__(
         self,
         states_BTD: Float[Array, "B T D"],
         inputs_BTD: Float[Array, "B T D"],
+        last_BT: Int[Array, "B T"],
         segments_BT: Int[Array, "B T"],
         encoded: Encoded,
         tokens_BS: Int[Array, "B S"],
     ) -> Copying:
-        """The mixture's part at every position under teacher forcing."""
+        """The mixture's part at every position under teacher forcing; ``last_BT`` are the decoder's input tokens."""
         visible_BTS = segments_BT[:, :, None] == encoded.segments_BS[:, None, :]
-        return self._mix(states_BTD, inputs_BTD, visible_BTS, encoded, self.keys(encoded), tokens_BS)
+        return self._mix(states_BTD, inputs_BTD, last_BT, visible_BTS, encoded, self.read(encoded, tokens_BS))
 
     def step(
         self,
         states_BWD: Float[Array, "B W D"],
         inputs_BWD: Float[Array, "B W D"],
+        last_BW: Int[Array, "B W"],
         logits_BWV: Float[Array, "B W V"],
         encoded: Encoded,
-        keys_BSD: Float[Array, "B S D"],
-        tokens_BS: Int[Array, "B S"],
+        source: Source,
     ) -> Float[Array, "B W V"]:
         """Log-probabilities of the mixture over the whole vocabulary, one token for each beam."""
-        visible_BWS = jnp.broadcast_to((encoded.segments_BS > 0)[:, None], (*states_BWD.shape[:2], keys_BSD.shape[1]))
-        copying = self._mix(states_BWD, inputs_BWD, visible_BWS, encoded, keys_BSD, tokens_BS)
+        visible_BWS = jnp.broadcast_to((encoded.segments_BS > 0)[:, None], (*last_BW.shape, source.tokens_BS.shape[1]))
+        copying = self._mix(states_BWD, inputs_BWD, last_BW, visible_BWS, encoded, source)
         pointed_BWS = jnp.exp(copying.log_point_BT)[..., None] * copying.attention_BTS
         written_BWV = jnp.exp(jax.nn.log_softmax(logits_BWV, axis=-1) + copying.log_generate_BT[..., None])
-        rows_B = jnp.arange(tokens_BS.shape[0])
+        rows_B = jnp.arange(last_BW.shape[0])
         # One scatter a prompt: its source tokens are the same for all of its beams.
-        added_BVW = jnp.swapaxes(written_BWV, 1, 2).at[rows_B[:, None], tokens_BS].add(jnp.swapaxes(pointed_BWS, 1, 2))
+        added_BVW = (
+            jnp.swapaxes(written_BWV, 1, 2).at[rows_B[:, None], source.tokens_BS].add(jnp.swapaxes(pointed_BWS, 1, 2))
+        )
         return jnp.log(jnp.swapaxes(added_BVW, 1, 2) + _TINY)
 
     def _mix(
         self,
         states_BTD: Float[Array, "B T D"],
         inputs_BTD: Float[Array, "B T D"],
+        last_BT: Int[Array, "B T"],
         visible_BTS: Bool[Array, "B T S"],
         encoded: Encoded,
-        keys_BSD: Float[Array, "B S D"],
-        tokens_BS: Int[Array, "B S"],
+        source: Source,
     ) -> Copying:
         dtype, width = states_BTD.dtype, states_BTD.shape[-1]
         q_BTD = jnp.einsum("btd,df->btf", states_BTD, self.query[...].astype(dtype)) * width**-0.5
-        scores_BTS = jnp.einsum("btd,bsd->bts", q_BTD, keys_BSD, preferred_element_type=jnp.float32)
+        scores_BTS = jnp.einsum("btd,bsd->bts", q_BTD, source.keys_BSD, preferred_element_type=jnp.float32)
+        follow_BT = jnp.einsum(
+            "btd,d->bt", states_BTD, self.follow[...].astype(dtype), preferred_element_type=jnp.float32
+        )
+        goes_on_BTS = (source.before_BS[:, None, :] == last_BT[:, :, None]) & (source.before_BS > 0)[:, None, :]
+        scores_BTS += follow_BT[..., None] * goes_on_BTS
         attention_BTS = jax.nn.softmax(jnp.where(visible_BTS, scores_BTS, MASKED), axis=-1)
         context_BTE = jnp.einsum("bts,bse->bte", attention_BTS.astype(dtype), encoded.states_BSE)
         gate_BT = self.gate_bias[...][None] + sum(
@@ -122,4 +154,4 @@ class Pointer(nnx.Module):
                 (context_BTE, self.gate_context),
             )
         )
-        return Copying(jax.nn.log_sigmoid(gate_BT), jax.nn.log_sigmoid(-gate_BT), attention_BTS, tokens_BS)
+        return Copying(jax.nn.log_sigmoid(gate_BT), jax.nn.log_sigmoid(-gate_BT), attention_BTS, source.tokens_BS)

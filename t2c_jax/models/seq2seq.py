@@ -66,7 +66,8 @@ class Seq2Seq(nnx.Module):
         states_BTD = constrain(states_BTD, "batch", None, "activation")  # the loss goes along the length, in turns
         copying = None
         if self.pointer is not None:
-            copying = self.pointer(states_BTD, inputs_BTD, segments_BT, encoded, copied_tokens(batch))
+            last_BT = batch["decoder_input_tokens"]
+            copying = self.pointer(states_BTD, inputs_BTD, last_BT, segments_BT, encoded, copied_tokens(batch))
         return Prediction(self.scale_output(states_BTD), self.output_table(), copying, encoded)
 
     def start(self, batch: Batch, *, beams: int, steps: int) -> tuple[Callable[..., Any], Any]:
@@ -78,7 +79,7 @@ class Seq2Seq(nnx.Module):
         encoded = self.encode(batch)
         shared, cache = self.decoder.start(encoded, beams, steps)
         pointer = self.pointer
-        pointed = None if pointer is None else (pointer.keys(encoded), copied_tokens(batch))
+        source = None if pointer is None else pointer.read(encoded, copied_tokens(batch))
 
         def step(
             tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
@@ -86,8 +87,8 @@ class Seq2Seq(nnx.Module):
             inputs_BWD = self.embedding(tokens_BW)
             states_BWD, cache = self.decoder.step(shared, inputs_BWD, step, cache, visible_BWX)
             logits_BWV = self.logits(self.scale_output(states_BWD))
-            if pointer is not None and pointed is not None:
-                logits_BWV = pointer.step(states_BWD, inputs_BWD, logits_BWV, encoded, *pointed)
+            if pointer is not None and source is not None:
+                logits_BWV = pointer.step(states_BWD, inputs_BWD, tokens_BW, logits_BWV, encoded, source)
             return logits_BWV, cache
 
         return step, cache
