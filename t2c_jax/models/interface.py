@@ -122,6 +122,16 @@ def _load(path: str) -> type[Any]:
     return found
 
 
+def of_parents(states: Any, step: Int[Array, ""], visible_BWX: Bool[Array, "B W X"]) -> Any:
+    """What each beam takes over from the one it descends from: leaves (B, W, ...), as the step before left them."""
+    beams = visible_BWX.shape[1]
+    # Among the slots of the step before; before the first step, every beam from itself.
+    before = jnp.maximum(step - 1, 0) * beams
+    parents_BWW = jax.lax.dynamic_slice_in_dim(visible_BWX, before, beams, axis=2)
+    parents_BW1 = jnp.argmax(parents_BWW, axis=-1)[..., None]
+    return jax.tree.map(lambda leaf_BWH: jnp.take_along_axis(leaf_BWH, parents_BW1, axis=1), states)
+
+
 def summarise(encoded: Encoded, segments_BT: Int[Array, "B T"]) -> Float[Array, "B T C"]:
     """The summaries of the source segment that each target position belongs to; zeros where there is none.
 

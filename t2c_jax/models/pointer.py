@@ -7,11 +7,12 @@ with encoder states, so that it asks nothing of the attention within either. The
 vocabulary that falls back to bytes, so nothing is out of vocabulary and the mixture has the vocabulary's size.
 
 A name is several pieces, and to copy it is to go on in the source from where the last piece came. Recurrent states tell
-what came before by themselves; a Transformer's have to learn to. So the scores of the positions behind a token equal to
-the last one written are raised by f, a number that the decoder's state decides: high within a name, low at its end.
-Copying spans by pointing at the next position is CopyNext (Singh et al. 2020); f is this idea without its hard choice.
+what came before by themselves; a Transformer's have to learn to. So the score of a position is raised where the token
+before it is the last one written, again where the two before it are the last two, and so on, each time by a number that
+the decoder's state decides: high within a name, low at its end. Copying spans by pointing at the next position is
+CopyNext (Singh et al. 2020); this is the idea without its hard choice.
 
-Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, W beams.
+Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, W beams, N tokens before.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ from t2c_jax.models.attention import MASKED
 from t2c_jax.models.interface import Encoded
 from t2c_jax.models.layers import fan_in, parameter
 
+BEFORE = 3  # tokens compared: a piece and the space before it, which may stand anywhere, and the piece before that
 _TINY = 1e-30  # a copy of what the source does not hold: log of it is finite, and outweighed by anything
 
 
@@ -64,12 +66,12 @@ class Source(NamedTuple):
     Attributes:
       keys_BSD: what decoder states are compared with.
       tokens_BS: what each position would be as a target token; 0 for none.
-      before_BS: that of the position before it in its segment; 0 for none.
+      before_BSN: those of the positions before it in its segment, the nearest first; 0 for none.
     """
 
     keys_BSD: Float[Array, "B S D"]
     tokens_BS: Int[Array, "B S"]
-    before_BS: Int[Array, "B S"]
+    before_BSN: Int[Array, "B S N"]
 
 
 class Pointer(nnx.Module):
@@ -79,7 +81,7 @@ class Pointer(nnx.Module):
         width = config.width
         self.query = parameter(rngs, (width, width), ("embed", "pointer"), fan_in(width))
         self.key = parameter(rngs, (encoder_width, width), ("embed", "pointer"), fan_in(encoder_width))
-        self.follow = parameter(rngs, (width,), ("embed",), nnx.initializers.zeros)
+        self.follow = parameter(rngs, (width, BEFORE), ("embed", "pointer"), nnx.initializers.zeros)
         self.gate_state = parameter(rngs, (width,), ("embed",), fan_in(width))
         self.gate_input = parameter(rngs, (width,), ("embed",), fan_in(width))
         self.gate_context = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
@@ -88,39 +90,42 @@ class Pointer(nnx.Module):
     def read(self, encoded: Encoded, tokens_BS: Int[Array, "B S"]) -> Source:
         """What the source's tokens and their encoded states are to the pointer."""
         keys_BSD = jnp.einsum("bse,ed->bsd", encoded.states_BSE, self.key[...].astype(encoded.states_BSE.dtype))
-        first = jnp.zeros_like(tokens_BS[:, :1])
-        within_BS = jnp.diff(encoded.segments_BS, axis=1, prepend=first) == 0
-        before_BS = jnp.where(within_BS, jnp.concatenate((first, tokens_BS[:, :-1]), axis=1), 0)
-        return Source(keys_BSD, tokens_BS, before_BS)
+        return Source(keys_BSD, tokens_BS, _back(tokens_BS, encoded.segments_BS, range(1, BEFORE + 1)))
 
     def __call__(
         self,
         states_BTD: Float[Array, "B T D"],
         inputs_BTD: Float[Array, "B T D"],
-        last_BT: Int[Array, "B T"],
+        tokens_BT: Int[Array, "B T"],
         segments_BT: Int[Array, "B T"],
         encoded: Encoded,
         tokens_BS: Int[Array, "B S"],
     ) -> Copying:
-        """The mixture's part at every position under teacher forcing; ``last_BT`` are the decoder's input tokens."""
+        """The mixture's part at every position under teacher forcing; ``tokens_BT`` are what the decoder is fed."""
+        last_BTN = _back(tokens_BT, segments_BT, range(BEFORE))
         visible_BTS = segments_BT[:, :, None] == encoded.segments_BS[:, None, :]
-        return self._mix(states_BTD, inputs_BTD, last_BT, visible_BTS, encoded, self.read(encoded, tokens_BS))
+        return self._mix(states_BTD, inputs_BTD, last_BTN, visible_BTS, encoded, self.read(encoded, tokens_BS))
 
     def step(
         self,
         states_BWD: Float[Array, "B W D"],
         inputs_BWD: Float[Array, "B W D"],
-        last_BW: Int[Array, "B W"],
+        last_BWN: Int[Array, "B W N"],
         logits_BWV: Float[Array, "B W V"],
         encoded: Encoded,
         source: Source,
     ) -> Float[Array, "B W V"]:
-        """Log-probabilities of the mixture over the whole vocabulary, one token for each beam."""
-        visible_BWS = jnp.broadcast_to((encoded.segments_BS > 0)[:, None], (*last_BW.shape, source.tokens_BS.shape[1]))
-        copying = self._mix(states_BWD, inputs_BWD, last_BW, visible_BWS, encoded, source)
+        """Log-probabilities of the mixture over the whole vocabulary, one token for each beam.
+
+        ``last_BWN`` are the tokens that each beam was fed, the latest first; 0 before the first.
+        """
+        visible_BWS = jnp.broadcast_to(
+            (encoded.segments_BS > 0)[:, None], (*last_BWN.shape[:2], source.tokens_BS.shape[1])
+        )
+        copying = self._mix(states_BWD, inputs_BWD, last_BWN, visible_BWS, encoded, source)
         pointed_BWS = jnp.exp(copying.log_point_BT)[..., None] * copying.attention_BTS
         written_BWV = jnp.exp(jax.nn.log_softmax(logits_BWV, axis=-1) + copying.log_generate_BT[..., None])
-        rows_B = jnp.arange(last_BW.shape[0])
+        rows_B = jnp.arange(last_BWN.shape[0])
         # One scatter a prompt: its source tokens are the same for all of its beams.
         added_BVW = (
             jnp.swapaxes(written_BWV, 1, 2).at[rows_B[:, None], source.tokens_BS].add(jnp.swapaxes(pointed_BWS, 1, 2))
@@ -131,7 +136,7 @@ class Pointer(nnx.Module):
         self,
         states_BTD: Float[Array, "B T D"],
         inputs_BTD: Float[Array, "B T D"],
-        last_BT: Int[Array, "B T"],
+        last_BTN: Int[Array, "B T N"],
         visible_BTS: Bool[Array, "B T S"],
         encoded: Encoded,
         source: Source,
@@ -139,11 +144,13 @@ class Pointer(nnx.Module):
         dtype, width = states_BTD.dtype, states_BTD.shape[-1]
         q_BTD = jnp.einsum("btd,df->btf", states_BTD, self.query[...].astype(dtype)) * width**-0.5
         scores_BTS = jnp.einsum("btd,bsd->bts", q_BTD, source.keys_BSD, preferred_element_type=jnp.float32)
-        follow_BT = jnp.einsum(
-            "btd,d->bt", states_BTD, self.follow[...].astype(dtype), preferred_element_type=jnp.float32
-        )
-        goes_on_BTS = (source.before_BS[:, None, :] == last_BT[:, :, None]) & (source.before_BS > 0)[:, None, :]
-        scores_BTS += follow_BT[..., None] * goes_on_BTS
+        follow = self.follow[...].astype(dtype)
+        follow_BTN = jnp.einsum("btd,dn->btn", states_BTD, follow, preferred_element_type=jnp.float32)
+        same_BTS: Bool[Array, "B T S"] = jnp.array(True)
+        for n in range(BEFORE):
+            before_B1S = source.before_BSN[:, None, :, n]
+            same_BTS &= (before_B1S == last_BTN[:, :, None, n]) & (before_B1S > 0)
+            scores_BTS += jnp.where(same_BTS, follow_BTN[..., n, None], 0)
         attention_BTS = jax.nn.softmax(jnp.where(visible_BTS, scores_BTS, MASKED), axis=-1)
         context_BTE = jnp.einsum("bts,bse->bte", attention_BTS.astype(dtype), encoded.states_BSE)
         gate_BT = self.gate_bias[...][None] + sum(
@@ -155,3 +162,12 @@ class Pointer(nnx.Module):
             )
         )
         return Copying(jax.nn.log_sigmoid(gate_BT), jax.nn.log_sigmoid(-gate_BT), attention_BTS, source.tokens_BS)
+
+
+def _back(tokens_BT: Int[Array, "B T"], segments_BT: Int[Array, "B T"], distances: range) -> Int[Array, "B T N"]:
+    """The tokens so far back in the same segment; 0 where it begins later."""
+    back = []
+    for distance in distances:
+        tokens, segments = (jnp.pad(x, ((0, 0), (distance, 0)))[:, : x.shape[1]] for x in (tokens_BT, segments_BT))
+        back.append(jnp.where(segments == segments_BT, tokens, 0))
+    return jnp.stack(back, axis=-1)

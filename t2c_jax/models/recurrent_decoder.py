@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.hoisted import Apply, apply_with, hoisted_scan
-from t2c_jax.models.interface import Encoded, summarise
+from t2c_jax.models.interface import Encoded, of_parents, summarise
 from t2c_jax.models.layers import dropout, fan_in, parameter
 from t2c_jax.models.recurrent import (
     GRU,
@@ -300,12 +300,7 @@ class RecurrentDecoder(nnx.Module):
         visible_BWX: Bool[Array, "B W X"],
     ) -> tuple[Float[Array, "B W D"], _Carry]:
         """States of one new token for each beam, and the states after it."""
-        beams = x_BWD.shape[1]
-        # Where each beam descends from, among the slots of the step before; before the first, every beam from itself.
-        before = jnp.maximum(step - 1, 0) * beams
-        parents_BWW = jax.lax.dynamic_slice_in_dim(visible_BWX, before, beams, axis=2)
-        parents_BW1 = jnp.argmax(parents_BWW, axis=-1)[..., None]
-        cache = jax.tree.map(lambda part_BWH: jnp.take_along_axis(part_BWH, parents_BW1, axis=1), cache)
+        cache = of_parents(cache, step, visible_BWX)
         take, apply = self._token_step(x_BWD.dtype), apply_with(self._specs(), shared.weights)
         gates_BWGH = self._layer(0).project(x_BWD)
         going_on = jnp.zeros((x_BWD.shape[0], 1))

@@ -16,9 +16,9 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
-from t2c_jax.models.interface import Batch, Encoded, decoder_class, encoder_class
+from t2c_jax.models.interface import Batch, Encoded, decoder_class, encoder_class, of_parents
 from t2c_jax.models.layers import Embedding, parameter
-from t2c_jax.models.pointer import Copying, Pointer
+from t2c_jax.models.pointer import BEFORE, Copying, Pointer
 
 
 class Prediction(NamedTuple):
@@ -66,8 +66,8 @@ class Seq2Seq(nnx.Module):
         states_BTD = constrain(states_BTD, "batch", None, "activation")  # the loss goes along the length, in turns
         copying = None
         if self.pointer is not None:
-            last_BT = batch["decoder_input_tokens"]
-            copying = self.pointer(states_BTD, inputs_BTD, last_BT, segments_BT, encoded, copied_tokens(batch))
+            tokens_BT = batch["decoder_input_tokens"]
+            copying = self.pointer(states_BTD, inputs_BTD, tokens_BT, segments_BT, encoded, copied_tokens(batch))
         return Prediction(self.scale_output(states_BTD), self.output_table(), copying, encoded)
 
     def start(self, batch: Batch, *, beams: int, steps: int) -> tuple[Callable[..., Any], Any]:
@@ -79,19 +79,26 @@ class Seq2Seq(nnx.Module):
         encoded = self.encode(batch)
         shared, cache = self.decoder.start(encoded, beams, steps)
         pointer = self.pointer
-        source = None if pointer is None else pointer.read(encoded, copied_tokens(batch))
+        if pointer is None:
+            source, last = None, None
+        else:
+            source = pointer.read(encoded, copied_tokens(batch))
+            last = jnp.zeros((encoded.segments_BS.shape[0], beams, BEFORE), jnp.int32)
 
         def step(
             tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
         ) -> tuple[Float[Array, "B W V"], Any]:
             inputs_BWD = self.embedding(tokens_BW)
+            cache, last_BWN = cache
             states_BWD, cache = self.decoder.step(shared, inputs_BWD, step, cache, visible_BWX)
             logits_BWV = self.logits(self.scale_output(states_BWD))
             if pointer is not None and source is not None:
-                logits_BWV = pointer.step(states_BWD, inputs_BWD, tokens_BW, logits_BWV, encoded, source)
-            return logits_BWV, cache
+                earlier_BWN = of_parents(last_BWN, step, visible_BWX)[..., :-1]
+                last_BWN = jnp.concatenate((tokens_BW[..., None], earlier_BWN), axis=-1)
+                logits_BWV = pointer.step(states_BWD, inputs_BWD, last_BWN, logits_BWV, encoded, source)
+            return logits_BWV, (cache, last_BWN)
 
-        return step, cache
+        return step, (cache, last)
 
     def embed(self, batch: Batch, segments: int = 1) -> Float[Array, "B M P"]:
         """Unit vectors of each row's first ``segments`` sources; the model has the embedding head."""

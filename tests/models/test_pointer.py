@@ -1,4 +1,4 @@
-"""The copying head goes on behind the token written last, within a segment, as far as the decoder's state says so."""
+"""The copying head goes on behind the tokens written last, within a segment, as far as the decoder's state says so."""
 
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +7,7 @@ from flax import nnx
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.interface import Encoded
-from t2c_jax.models.pointer import Pointer
+from t2c_jax.models.pointer import BEFORE, Pointer
 
 WIDTH = 4
 # Two segments and padding; 7 stands twice in the first and ends it.
@@ -15,15 +15,22 @@ TOKENS = jnp.array([[7, 8, 9, 7, 8, 7, 5, 6, 0]])
 SEGMENTS = jnp.array([[1, 1, 1, 1, 1, 1, 2, 2, 0]])
 
 
-def attention(follow, last, segment):
-    """Of one target position in the given segment, by a pointer for which content says nothing."""
+def attention(follow, fed, segment):
+    """Of the last of the target's positions, all in one segment, by a pointer for which content says nothing.
+
+    ``follow`` raises the positions behind one, two and three equal tokens.
+    """
     pointer = Pointer(ModelConfig(width=WIDTH), WIDTH, rngs=nnx.Rngs(0))
     pointer.query[...] = jnp.zeros((WIDTH, WIDTH))
-    pointer.follow[...] = jnp.full(WIDTH, follow / WIDTH)
+    pointer.follow[...] = jnp.broadcast_to(jnp.array(follow) / WIDTH, (WIDTH, BEFORE))
     encoded = Encoded(jnp.ones((1, TOKENS.shape[1], WIDTH)), SEGMENTS, ())
-    states = jnp.ones((1, 1, WIDTH))
-    copying = pointer(states, states, jnp.array([[last]]), jnp.array([[segment]]), encoded, TOKENS)
-    return np.asarray(copying.attention_BTS[0, 0])
+    states = jnp.ones((1, len(fed), WIDTH))
+    copying = pointer(states, states, jnp.array([fed]), jnp.full((1, len(fed)), segment), encoded, TOKENS)
+    return np.asarray(copying.attention_BTS[0, -1])
+
+
+def spread(positions):
+    return [1 / len(positions) if s in positions else 0 for s in range(TOKENS.shape[1])]
 
 
 @pytest.mark.parametrize(
@@ -39,12 +46,24 @@ def attention(follow, last, segment):
     ],
 )
 def test_positions_behind_the_last_token_are_raised(last, segment, positions):
-    expected = np.zeros(TOKENS.shape[1])
-    expected[positions] = 1 / len(positions)
-    np.testing.assert_allclose(attention(30.0, last, segment), expected, atol=1e-6)
+    np.testing.assert_allclose(attention((30.0, 0.0, 0.0), [last], segment), spread(positions), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fed", "positions"),
+    [
+        ((7, 8), [2, 5]),
+        ((9, 7), [4]),
+        ((8, 9, 7), [4]),
+        ((0, 7), [1, 4]),  # one written so far, and behind either
+        ((5, 7), [1, 4]),
+        ((5, 9, 7), [4]),
+    ],
+)
+def test_the_longer_the_match_the_higher(fed, positions):
+    np.testing.assert_allclose(attention((30.0, 30.0, 30.0), list(fed), 1), spread(positions), atol=1e-6)
 
 
 def test_a_state_that_wants_no_going_on_gets_none():
-    np.testing.assert_allclose(attention(0.0, 7, 1), [1 / 6] * 6 + [0] * 3, atol=1e-6)
-    behind = attention(-30.0, 7, 1)
-    np.testing.assert_allclose(behind[[1, 4]], 0, atol=1e-6)
+    np.testing.assert_allclose(attention((0.0, 0.0, 0.0), [7], 1), spread([0, 1, 2, 3, 4, 5]), atol=1e-6)
+    np.testing.assert_allclose(attention((-30.0, 0.0, 0.0), [7], 1), spread([0, 2, 3, 5]), atol=1e-6)
