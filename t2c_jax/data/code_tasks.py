@@ -15,6 +15,7 @@ from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks import Parts, Task
 
 _NOTHING = np.zeros(0, np.int32)
+_RECORDS_AT_ONCE = 1 << 14  # whose tokens lie in memory together, some megabytes
 
 
 def windows(lengths_N: np.ndarray, most: int, least: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -95,13 +96,23 @@ class MaskedIdentifiers(Task):
     def parts(self, tokens: Tokens, seed: int) -> Parts:
         """Windows that hold an identifier."""
         records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length)
-        lengths = np.zeros((len(records_N), 2), np.int64)
-        for n, window in enumerate(np.stack([records_N, begins_N, ends_N], axis=1).tolist()):
-            made = self._masked(tokens, *window)
-            lengths[n] = len(made.sources[0]), len(made.target)
-        kept = lengths[:, 1] > 0
-        lengths = lengths[kept] + np.array([[self.around_source, self.around_target]])
-        return Parts(records_N[kept], begins_N[kept], ends_N[kept], lengths[:, 0], lengths[:, 1])
+        firsts = np.flatnonzero(begins_N == 0)[::_RECORDS_AT_ONCE]
+        lengths = [
+            self._lengths(tokens, records_N[some], begins_N[some], ends_N[some])
+            for some in map(slice, firsts.tolist(), [*firsts[1:].tolist(), len(records_N)])
+        ]
+        source_N, target_N = (np.concatenate([_NOTHING, *side]) for side in zip(*lengths, strict=True))
+        kept = target_N > 0
+        source_N, target_N = source_N[kept] + self.around_source, target_N[kept] + self.around_target
+        return Parts(records_N[kept], begins_N[kept], ends_N[kept], source_N, target_N)
+
+    def _lengths(
+        self, tokens: Tokens, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Of all windows of some records."""
+        codes = np.concatenate([tokens.identifiers(record) for record in np.unique(records_N).tolist()])
+        starts_N = np.cumsum(ends_N - begins_N) - (ends_N - begins_N)
+        return objectives.masked_lengths(codes, starts_N[begins_N == 0], starts_N, len(self.sentinels), self.room)
 
     def _masked(self, tokens: Tokens, record: int, begin: int, end: int) -> Example:
         names = whole_occurrences(tokens.identifiers(record), begin, end)

@@ -159,6 +159,48 @@ def masked_identifiers(tokens_N: np.ndarray, names_N: np.ndarray, sentinels: Seq
     return Example((source_N[keeps_N],), np.concatenate([_NOTHING, *target]))
 
 
+def masked_lengths(
+    codes_N: np.ndarray, sequences: np.ndarray, windows_W: np.ndarray, sentinels: int, room: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Tokens of the source and of the target that ``masked_identifiers`` makes of each window, of all of them at once.
+
+    A plan wants the lengths of a whole corpus at every start, and examples one by one would take minutes.
+
+    Args:
+      codes_N: ``occurrence_codes`` of sequences one after the other.
+      sequences: where each begins.
+      windows_W: where each window begins, every sequence's first among them. An identifier that two windows share
+        belongs to neither.
+      sentinels: how many there are.
+      room: tokens of a target at most.
+    """
+    is_edge_N = np.diff(codes_N, prepend=-1) != 0
+    is_edge_N[sequences] = True
+    edges = np.flatnonzero(is_edge_N)
+    ends = np.append(edges[1:], len(codes_N))
+    window_O = np.searchsorted(windows_W, edges, "right") - 1
+    whole = (codes_N[edges] > 0) & (ends <= np.append(windows_W[1:], len(codes_N))[window_O])
+    window_O, name_O, length_O = window_O[whole], codes_N[edges[whole]].astype(np.int64), (ends - edges)[whole]
+    name_O = (name_O - 1) // 2
+    key_O = window_O * (name_O.max(initial=0) + 1) + name_O
+    _, first_M, number_O = np.unique(key_O, return_index=True, return_inverse=True)
+    order_M = np.argsort(first_M)
+    first_M, rank_M = first_M[order_M], np.argsort(order_M)
+    window_M, cost_M = window_O[first_M], length_O[first_M] + 1
+    opens_M = np.searchsorted(window_M, window_M)  # a window's first name
+    spent_M = np.cumsum(cost_M)
+    spent_M -= (spent_M - cost_M)[opens_M]
+    kept_M = (spent_M <= room) & (np.arange(len(first_M)) - opens_M < sentinels)
+    masked_O = kept_M[rank_M[number_O]]
+
+    def by_window(windows: np.ndarray, tokens: np.ndarray) -> np.ndarray:
+        return np.bincount(windows, tokens, len(windows_W)).astype(np.int64)
+
+    lengths_W = np.diff(windows_W, append=len(codes_N))
+    sources_W = lengths_W - by_window(window_O[masked_O], length_O[masked_O] - 1)
+    return sources_W, by_window(window_M[kept_M], cost_M[kept_M])
+
+
 def occurrence_codes(occurrences_N: np.ndarray, names_O: Sequence[int]) -> np.ndarray:
     """What is kept of each token: 0 for no identifier, else 1 + 2 name + the parity of its occurrence.
 

@@ -119,6 +119,30 @@ def test_a_window_leaves_identifiers_it_cuts():
     assert whole_occurrences(codes, 4, 5).tolist() == [0]
 
 
+def test_lengths_of_masked_windows_are_those_of_the_examples(monkeypatch):
+    """The plan counts whole corpora at once; identifiers touch, repeat, and are cut by windows."""
+    monkeypatch.setattr("t2c_jax.data.code_tasks._RECORDS_AT_ONCE", 3)
+    draw = np.random.default_rng(0)
+    codes, identifiers = [], []
+    for size in draw.integers(0, 60, 50).tolist():
+        runs = np.repeat(np.arange(size), draw.integers(1, 4, size))[:size]
+        occurrences_N = np.cumsum(np.diff(runs, prepend=-1) > 0) * (draw.random(size) < 0.9)
+        codes.append(draw.integers(3, 150, size).tolist())
+        names = draw.integers(0, 6, size + 1).tolist()
+        identifiers.append(occurrence_codes(occurrences_N, names).tolist())
+    tokens = Tokens.of([[]] * 50, codes, [str(i) for i in range(50)], identifiers=identifiers)
+    for sentinels, room in ((2, 100), (100, 7), (100, 100)):
+        made = replace(task("masked_identifiers"), length=16, room=room, sentinels=tuple(range(200, 200 + sentinels)))
+        parts = made.parts(tokens, 0)
+        counted = {}
+        for window in np.stack(windows(tokens.code_lengths, 16), axis=1).tolist():
+            example = made.example(tokens, *window, 0, 0, 0)
+            if len(example.target) > 1:
+                counted[tuple(window)] = len(example.sources[0]), len(example.target)
+        keys = zip(*(part.tolist() for part in parts[:3]), strict=True)
+        assert dict(zip(keys, zip(*(part.tolist() for part in parts[3:5]), strict=True), strict=True)) == counted
+
+
 def test_identifier_tasks_by_hand():
     """f ( x ) of one token each."""
     codes = occurrence_codes(np.array([1, 0, 2, 0]), [0, 1]).tolist()
