@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,22 @@ from t2c_jax import config as configs
 from t2c_jax.config import DataConfig, Experiment, ModelConfig
 from t2c_jax.data.prepare import Tokens
 
+PRETRAIN = Path(__file__).resolve().parents[1] / "configs" / "pretrain.py"
+SIZES = ("reference", "small", "base", "large")
 
-def shape(*, tiny: bool, dropout: float = 0.0) -> tuple[ModelConfig, int]:
-    """The reference shape, or a toy one, and its vocabulary."""
+
+def size_option(parser: argparse.ArgumentParser) -> None:
+    """Which model."""
+    parser.add_argument(
+        "--size", choices=SIZES, default="reference", help="reference, or configs/pretrain.py's (default: %(default)s)"
+    )
+
+
+def shape(*, tiny: bool, dropout: float = 0.0, size: str = "reference") -> tuple[ModelConfig, int]:
+    """The reference shape, a toy one or a preset's, and its vocabulary."""
+    if size != "reference":
+        preset = configs.load(f"{PRETRAIN}:{size}")
+        return replace(preset.model, dropout=dropout), preset.tokenizer.vocab_size
     if tiny:
         sizes: dict[str, Any] = {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "head_width": 16}
         return ModelConfig(**sizes, feed_forward=64, scan=False, dropout=dropout), 256

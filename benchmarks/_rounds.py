@@ -233,6 +233,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": names[0] if names else platform.processor() or platform.machine(),
         "cores": cores(),
+        "gpu": _gpu(),
         "load_before": os.getloadavg()[0],
         "python": platform.python_version(),
         "versions": versions,
@@ -240,11 +241,21 @@ def machine() -> dict[str, Any]:
     }
 
 
+def _gpu() -> str:
+    """The first GPU's name, or nothing. Asked of the driver: this process is not to take its memory."""
+    try:
+        asked = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.partition("\n")[0].strip()
+    except (OSError, subprocess.CalledProcessError):
+        return ""
+
+
 def report(options: argparse.Namespace, about: Mapping[str, Any], results: Mapping[str, Any]) -> None:
     """Ends a benchmark: the machine in a line, and with ``--json`` the whole as one document."""
     versions = "  ".join(f"{name} {version}" for name, version in about["versions"].items())
+    gpu = f"{about['gpu']}, " if about["gpu"] else ""
     console.say(
-        f"{about['cpu']}, {options.threads} of {about['cores']} cores, load {about['load_before']:.1f} before;"
+        f"{gpu}{about['cpu']}, {options.threads} of {about['cores']} cores, load {about['load_before']:.1f} before;"
         f" {options.rounds} rounds of {options.steps} steps; {versions}"
     )
     if options.json:

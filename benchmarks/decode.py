@@ -1,6 +1,10 @@
 """Decoding: ours against CTranslate2 (beam 4) and transformers.generate (greedy), in turn, on this machine's CPU.
 
     python benchmarks/decode.py
+    XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 python benchmarks/decode.py --size base
+
+On a machine with a GPU both searches are compared with transformers' there; ``--size`` takes a preset of
+configs/pretrain.py, all in bfloat16.
 
 A step is one batch: 16 prompts of 128 tokens, exactly 64 new tokens each, in float32 at the reference shape: 4 + 4
 layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192. The rate counts the tokens of the
@@ -20,7 +24,7 @@ from typing import Any
 
 import _rounds
 import numpy as np
-from _reference import shape, t5
+from _reference import shape, size_option, t5
 
 from t2c_jax import console
 
@@ -29,7 +33,7 @@ BEAMS, LENGTH_PENALTY = 4, 0.6
 
 def prompts(options: argparse.Namespace) -> tuple[np.ndarray, int]:
     """Source ids without padding, the same on all sides, and how many tokens to generate."""
-    vocab_size = shape(tiny=options.tiny)[1]
+    vocab_size = shape(tiny=options.tiny, size=options.size)[1]
     batch, length, new = (2, 8, 4) if options.tiny else (16, 128, 64)
     return np.random.default_rng(0).integers(3, vocab_size, (batch, length)).astype(np.int32), new
 
@@ -43,7 +47,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     from t2c_jax.decode.search import beam_search, greedy_search
     from t2c_jax.models.functional import Definition
 
-    definition = Definition(*shape(tiny=options.tiny))
+    definition = Definition(*shape(tiny=options.tiny, size=options.size))
     params = jax.jit(definition.init)(jax.random.key(0))
     params["embedding"]["embedding"] = params["embedding"]["embedding"].at[EOS].set(0.0)
     source, new = prompts(options)
@@ -105,27 +109,34 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
 
 
 def transformers(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
-    """Greedy search by transformers."""
+    """The two searches by transformers."""
     import torch
 
     torch.set_num_threads(options.threads)
-    model = endless_t5(options)
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model = endless_t5(options).to(device)
     source, new = prompts(options)
-    inputs = torch.from_numpy(source).long()
 
-    def step() -> float:
-        found = model.generate(
-            input_ids=inputs,
-            attention_mask=torch.ones_like(inputs),
-            do_sample=False,
-            num_beams=1,
-            use_cache=True,
-            max_new_tokens=new,
-        )
-        assert found.shape == (len(source), new + 1)
-        return float(len(source) * new)
+    def task(beams: int) -> _rounds.Task:
+        ranks = {"length_penalty": LENGTH_PENALTY} if beams > 1 else {}
 
-    return {"greedy": step}, {}
+        def step() -> float:
+            inputs = torch.from_numpy(source).long().to(device)
+            found = model.generate(
+                input_ids=inputs,
+                attention_mask=torch.ones_like(inputs),
+                do_sample=False,
+                num_beams=beams,
+                **ranks,
+                use_cache=True,
+                max_new_tokens=new,
+            ).cpu()
+            assert found.shape == (len(source), new + 1)
+            return float(len(source) * new)
+
+        return step
+
+    return {"beam": task(BEAMS), "greedy": task(1)}, {}
 
 
 def endless_t5(options: argparse.Namespace) -> Any:
@@ -133,10 +144,11 @@ def endless_t5(options: argparse.Namespace) -> Any:
     import torch
 
     torch.manual_seed(0)
-    model = t5(*shape(tiny=options.tiny)).eval()
+    config, vocab_size = shape(tiny=options.tiny, size=options.size)
+    model = t5(config, vocab_size).eval()
     with torch.no_grad():
         model.shared.weight[1] = 0.0
-    return model
+    return model.to(getattr(torch, config.dtype))
 
 
 def piece(token: int) -> str:
@@ -162,6 +174,7 @@ def convert(options: argparse.Namespace, directory: Path) -> None:
 def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.add_argument("--converted", type=Path, help=argparse.SUPPRESS)
+    size_option(parser)
     options = parser.parse_args()
     if options.worker:
         workers = {"ours": ours, "ctranslate2": ctranslate2, "transformers": transformers}
@@ -169,11 +182,15 @@ def main() -> None:
         return
     about = _rounds.machine()
     beam, greedy = (_rounds.ours(f"t2c_jax, {task}", task=task) for task in ("beam", "greedy"))
-    beam_peers = _rounds.peers("CTranslate2, beam", "ctranslate2", "beam")
-    greedy_peers = _rounds.peers("transformers, greedy", "transformers", "greedy")
-    greedy_peers += _rounds.peers("CTranslate2, greedy", "ctranslate2", "greedy")
     with tempfile.TemporaryDirectory() as directory:
-        convert(options, Path(directory))
+        if about["gpu"]:
+            beam_peers = [_rounds.Side("transformers, beam", "transformers", "beam")]
+            greedy_peers = [_rounds.Side("transformers, greedy", "transformers", "greedy")]
+        else:
+            convert(options, Path(directory))
+            beam_peers = _rounds.peers("CTranslate2, beam", "ctranslate2", "beam")
+            greedy_peers = _rounds.peers("transformers, greedy", "transformers", "greedy")
+            greedy_peers += _rounds.peers("CTranslate2, greedy", "ctranslate2", "greedy")
         sides = [beam, *beam_peers, greedy, *greedy_peers]
         turns, facts = _rounds.measure(sides, options.rounds, ["--converted", directory])
     results = {

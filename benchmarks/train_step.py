@@ -1,17 +1,21 @@
-"""Train step: ours against transformers' T5 with torch's AdamW, in turn, on this machine's CPU.
+"""Train step: ours against transformers' T5 with torch's AdamW, in turn, on this machine's CPU or its GPU.
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --padded --workdir runs/quickstart
+    XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 python benchmarks/train_step.py --size base
 
 A step is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32 at the reference shape: 4 + 4
 layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192. The peer's AdamW is the fused one,
-as in transformers' Trainer.
+as in transformers' Trainer. ``--size`` takes a preset of configs/pretrain.py instead, in bfloat16 over float32
+parameters, the peer under torch.autocast. Where JAX and torch find a GPU, both are on it; there the peer is measured
+through torch.compile too, and each side's peak of its own allocator is told.
 
-Plain, the batch is 32 x (128 + 128) tokens without padding, the same for both. With ``--padded`` it is a workdir's own
-training pairs, and the rate counts real source and target tokens alone: ours packed as the workdir's config says, the
-peer's in random batches padded to their longest pair (as DataCollatorForSeq2Seq does, labels -100) in a plain torch
-loop without Trainer's own overhead, with as many pairs in a batch as make the same number of real tokens a step. Pairs
-too long for our rows are left out on both sides, and making the batches is a part of the step on both.
+Plain, the batch is 32 x (128 + 128) tokens without padding (of a preset 32 x (512 + 512)), the same for both. With
+``--padded`` it is a workdir's own training pairs, and the rate counts real source and target tokens alone: ours packed
+as the workdir's config says, the peer's in random batches padded to their longest pair (as DataCollatorForSeq2Seq does,
+labels -100) in a plain torch loop without Trainer's own overhead, with as many pairs in a batch as make the same number
+of real tokens a step. Pairs too long for our rows are left out on both sides, and making the batches is a part of the
+step on both.
 
 Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the best
 rate of large square float32 products in the same rounds. Model FLOPs are 3 times those of the forward pass (the
@@ -34,7 +38,7 @@ from typing import Any
 
 import _rounds
 import numpy as np
-from _reference import shape, t5, workdir_experiment, workdir_option, workdir_pairs
+from _reference import shape, size_option, t5, workdir_experiment, workdir_option, workdir_pairs
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig, Experiment, ModelConfig, OptimizerConfig, TrainConfig
@@ -49,8 +53,8 @@ def rows(options: argparse.Namespace) -> DataConfig:
     """The shape of our batches."""
     if options.padded:
         return workdir_experiment(options).data
-    batch, length = (4, 16) if options.tiny else (32, 128)
-    return DataConfig(encoder_length=length, decoder_length=length, batch_size=batch, pack=False)
+    length = 16 if options.tiny else 128 if options.size == "reference" else 512
+    return DataConfig(encoder_length=length, decoder_length=length, batch_size=options.batch, pack=False)
 
 
 def full_batch(data: DataConfig, vocab_size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -87,7 +91,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax
     import jax.numpy as jnp
 
-    model, vocab_size = shape(tiny=options.tiny, dropout=options.dropout)
+    model, vocab_size = shape(tiny=options.tiny, dropout=options.dropout, size=options.size)
     data = rows(options)
     experiment = Experiment(
         data=data,
@@ -102,8 +106,9 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     else:
         batches = itertools.repeat(unpacked(*full_batch(data, vocab_size)))
 
-    size = 256 if options.tiny else 2048
-    square = jax.random.normal(jax.random.key(0), (size, size), jnp.float32)
+    device = jax.devices()[0]
+    size = 256 if options.tiny else 2048 if device.platform == "cpu" else 8192
+    square = jax.random.normal(jax.random.key(0), (size, size), jnp.dtype(model.dtype))
     product = jax.jit(jnp.matmul)
 
     def peak() -> float:
@@ -111,7 +116,15 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
             product(square, square).block_until_ready()
         return 4 * 2.0 * size**3
 
-    return {"step": step_task(experiment, vocab_size, batches), "peak": peak}, {"flops": flops(model, vocab_size, data)}
+    facts: dict[str, Any] = {"flops": flops(model, vocab_size, data), "device": device.device_kind}
+    train_step = step_task(experiment, vocab_size, batches)
+
+    def step() -> float:
+        work = train_step()
+        facts["peak_bytes"] = (device.memory_stats() or {}).get("peak_bytes_in_use")
+        return work
+
+    return {"step": step, "peak": peak}, facts
 
 
 def unpacked(source: np.ndarray, target: np.ndarray) -> dict[str, np.ndarray]:
@@ -131,8 +144,11 @@ def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
 
     torch.set_num_threads(options.threads)
     torch.manual_seed(0)
-    config, vocab_size = shape(tiny=options.tiny, dropout=options.dropout)
-    model = t5(config, vocab_size).train()
+    config, vocab_size = shape(tiny=options.tiny, dropout=options.dropout, size=options.size)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    half = torch.autocast(device.type, torch.bfloat16, enabled=config.dtype == "bfloat16")
+    model = t5(config, vocab_size).train().to(device)
+    forward = torch.compile(model) if options.worker == "compiled" else model
     optimizer = torch.optim.AdamW(model.parameters(), LEARNING_RATE, betas=(0.9, 0.98), weight_decay=0.01, fused=True)
     data = rows(options)
     facts: dict[str, Any] = {}
@@ -144,12 +160,16 @@ def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
         batches = itertools.repeat((source, np.ones_like(source), target))
 
     def step() -> float:
-        inputs, mask, labels = (torch.from_numpy(part).long() for part in next(batches))
-        model(input_ids=inputs, attention_mask=mask, labels=labels).loss.backward()
+        parts = next(batches)
+        inputs, mask, labels = (torch.from_numpy(part).long().to(device, non_blocking=True) for part in parts)
+        with half:
+            loss = forward(input_ids=inputs, attention_mask=mask, labels=labels).loss
+        loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         optimizer.zero_grad()
-        return float(mask.sum() + (labels >= 0).sum())
+        facts["peak_bytes"] = torch.cuda.max_memory_allocated() if device.type == "cuda" else None
+        return float(mask.sum() + (labels >= 0).sum())  # waits for the device, as ours does
 
     return {"step": step}, facts
 
@@ -198,7 +218,7 @@ def share_of_peak(
     share = reached / machine
     console.say(
         f"{flops_of_step / 1e9:.1f} GFLOP a step: {reached / 1e9:.0f} GFLOP/s, {share:.0%} of the"
-        f" {machine / 1e9:.0f} GFLOP/s that large float32 products reach here"
+        f" {machine / 1e9:.0f} GFLOP/s that large products reach here"
     )
     return {"flops_per_step": flops_of_step, "flops_per_second": reached, "peak": machine, "share_of_peak": share}
 
@@ -207,17 +227,25 @@ def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.add_argument("--dropout", type=float, default=0.0, help="on both sides (default: %(default)s)")
     parser.add_argument("--padded", action="store_true", help="real pairs: ours packed, the peer's padded")
+    parser.add_argument("--batch", type=int, help="rows (default: 32, or 4 of the toy)")
     workdir_option(parser)
+    size_option(parser)
     options = parser.parse_args()
+    options.batch = options.batch or (4 if options.tiny else 32)
     if options.worker:
-        _rounds.serve({"ours": ours, "peer": peer}[options.worker], options)
+        _rounds.serve({"ours": ours, "peer": peer, "compiled": peer}[options.worker], options)
         return
     about = _rounds.machine()
     own, others = _rounds.ours("t2c_jax"), _rounds.peers("transformers + torch", "peer")
-    peak = _rounds.ours("float32 products", task="peak")
+    if about["gpu"]:  # where a host's allocator matters little, and compiling much
+        others = [others[0], _rounds.Side("transformers + torch.compile", "compiled", "step")]
+    peak = _rounds.ours("products", task="peak")
     turns, facts = _rounds.measure([own, *others] + ([] if options.padded else [peak]), options.rounds)
     unit = "real tokens" if options.padded else "tokens"
     results: dict[str, Any] = {"sides": _rounds.compare("train step", unit, turns, options.steps, others, own)}
+    peaks = {worker: told["peak_bytes"] for worker, told in facts.items() if told.get("peak_bytes")}
+    if peaks:
+        console.say("peak memory: " + ", ".join(f"{worker} {peak / 2**30:.2f} GiB" for worker, peak in peaks.items()))
     if options.padded:
         results["pairs"] = facts["peer"]
     else:

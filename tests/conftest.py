@@ -1,17 +1,25 @@
-"""What every test runs under: eight CPU devices, strict JAX, a quiet TensorFlow, compiled programs kept."""
+"""What every test runs under: eight CPU devices, strict JAX, a quiet TensorFlow, compiled programs kept.
+
+On a machine with a GPU ``T2C_TEST_PLATFORM=cuda,cpu`` puts the tests that it is set for there, for instance those of
+tests/train/test_gpu.py and tests/models/test_every_pairing.py.
+"""
 
 import os
+from importlib.metadata import version
 
 # Before anything imports jax or tensorflow, and for the processes that tests start.
-os.environ["JAX_PLATFORMS"] = "cpu"
+os.environ["JAX_PLATFORMS"] = os.environ.get("T2C_TEST_PLATFORM", "cpu")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU
 # Tests compile far more than they compute: without LLVM's optimisations, and with XLA's older emitters of fused loops,
 # compiling takes a quarter of the time. Where other tests have the cores, one of eight devices may come late to the
 # others, who otherwise end the process after 40 s.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
-    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true --xla_cpu_use_fusion_emitters=false"
+    " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_collective_call_terminate_timeout_seconds=300"
 ).strip()
+if version("jaxlib").startswith("0.10."):  # later ones have no older emitters, and end where they are told of any
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
 # A device that waits for the others keeps a thread, and may wait in several places at once: XLA has a thread a core, or
 # a device, and where all of them wait none is left for what they wait for.
 os.environ["NPROC"] = "32"
@@ -28,6 +36,8 @@ from t2c_jax import runtime
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
+if os.environ["JAX_PLATFORMS"] != "cpu":
+    jax.config.update("jax_default_matmul_precision", "highest")  # a GPU's is TensorFloat-32, of ten bits
 # In this process alone, not through the environment: tests kill the processes they start, perhaps amid a write.
 jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / f"jax-{runtime.processor()}"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
