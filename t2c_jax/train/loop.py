@@ -163,8 +163,6 @@ def _train(
         for skip in skips.found:
             if skip.after <= start:
                 writer.once(skip.after, ROLLED_BACK, skip.record())
-        clock.go_on(writer.kept_time, writer.reached_time)
-        slow_steps = SlowSteps()
 
         def arrive(step: int, metrics: Mapping[str, jax.Array]) -> None:
             values = flattened(jax.device_get(metrics), tasks)
@@ -181,6 +179,8 @@ def _train(
             clock.mark("data" if idle else "start" if step == start + 1 else meter.doing)
             with traced.around(step):
                 state, metrics = compiled.train_step(state, batch, guard.limit(step))
+            if step == start + 1:  # it compiled before it returned; fast devices are done with it by the next batch
+                clock.mark("compile")
             if pending is not None:
                 arrive(*pending)
             pending = (step, metrics)

@@ -2,8 +2,10 @@
 
 import json
 import sys
+import time
 import types
 
+import jax
 import pytest
 from small_run import all_records, main, prepared, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
@@ -13,6 +15,7 @@ from t2c_jax.config import load
 from t2c_jax.errors import UserError
 from t2c_jax.train.clock import PARTS
 from t2c_jax.train.metrics import MetricsWriter, has_ended
+from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
@@ -38,6 +41,26 @@ def test_all_of_a_runs_time_is_itemised(trained):  # noqa: F811
     assert last["lost"] == 0
     assert all_records(trained)[-1] == {"step": 12, "kind": "end", "out_of_patience": 0.0}
     assert [line["step_seconds"] > 0 for line in of_kind(trained, "train")] == [True] * 3
+
+
+def test_compiling_is_no_wait_for_data(prepared, monkeypatch):  # noqa: F811
+    """Fast devices have done the first step by the time the second one's batch is there."""
+    _, workdir = prepared
+    train_step = Compiled.train_step
+
+    def done_at_once(self, *given):
+        if not taken:
+            time.sleep(2)  # compiles
+        taken.append(jax.block_until_ready(train_step(self, *given)))
+        return taken[-1]
+
+    taken = []
+    monkeypatch.setattr(Compiled, "train_step", done_at_once)
+    assert main("train", "--workdir", workdir) == 0
+    last = of_kind(workdir, "time")[-1]
+    assert last["compile"] > 2
+    assert last["data"] < 2
+    assert of_kind(workdir, "train")[0]["step_seconds"] < 1
 
 
 def test_what_a_killed_run_did_past_its_checkpoint_is_lost(trained, capsys):  # noqa: F811
