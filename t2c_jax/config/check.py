@@ -34,7 +34,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         "lora.rank",
         *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples", "patience", "r_drop")),
         *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight", "rollback_steps")),
-        *(f"decode.{key}" for key in ("length_penalty", "idf_weight")),
+        *(f"decode.{key}" for key in ("length_penalty", "idf_weight", "no_repeat_ngram_size")),
         "evaluate.max_examples",
     ),
 }

@@ -388,6 +388,9 @@ class DecodeConfig:
     idf_weight: float = knob(
         0.0, "lambda: add lambda log(N / n) to a token's log-probability in the search (Gu et al. 2016, equation 8)."
     )
+    no_repeat_ngram_size: int = knob(
+        0, "No answer holds so many tokens in a row twice, as in transformers; 0 for no such rule. It ends loops."
+    )
     max_tokens: int = knob(256, "Tokens generated at most.")
     batch_size: int = knob(16, "Prompts decoded together.")
 

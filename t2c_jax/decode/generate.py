@@ -129,12 +129,13 @@ def search_function(definitions: Sequence[Definition], decode: DecodeConfig, rul
     """The search as a function of (each model's parameters, the encoder's part of a batch), to be jitted."""
 
     def search(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
+        own = rules._replace(no_repeat_ngram_size=decode.no_repeat_ngram_size)
         models = [definition.bind(one) for definition, one in zip(definitions, params, strict=True)]
         rows, steps = next(iter(batch.values())).shape[0], decode.max_tokens
         step, cache = ensemble([model.start(batch, beams=decode.beam_size, steps=steps) for model in models])
         if decode.beam_size == 1:
-            return greedy_search(step, cache, rows, steps, rules)
+            return greedy_search(step, cache, rows, steps, own)
         penalty = decode.length_penalty
-        return beam_search(step, cache, rows, steps, rules, beams=decode.beam_size, length_penalty=penalty)
+        return beam_search(step, cache, rows, steps, own, beams=decode.beam_size, length_penalty=penalty)
 
     return search

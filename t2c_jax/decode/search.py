@@ -46,16 +46,40 @@ class Rules(NamedTuple):
     Attributes:
       start, eos: the tokens that a sequence begins and ends with.
       bonus_V: added to each token's log-probability; None for nothing.
+      no_repeat_ngram_size: no sequence holds so many tokens in a row twice; 0 for no such rule.
     """
 
     start: int = 0
     eos: int = 1
     bonus_V: np.ndarray | None = None
+    no_repeat_ngram_size: int = 0
 
-    def log_p(self, logits_BWV: Float[Array, "B W V"]) -> tuple[Float[Array, "B W V"], Float[Array, "B W"]]:
-        """Logits to rank by, and what to take off them: together the log-probability, and the bonus."""
+    def log_p(
+        self, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], t: Int[Array, ""]
+    ) -> tuple[Float[Array, "B W V"], Float[Array, "B W"]]:
+        """Logits to rank by, and what to take off them: together the log-probability, and the bonus.
+
+        ``tokens_BWT`` are the sequences as far as step t, which the logits go on from.
+        """
         log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
-        return logits_BWV if self.bonus_V is None else logits_BWV + jnp.asarray(self.bonus_V)[None, None], log_z_BW
+        if self.bonus_V is not None:
+            logits_BWV = logits_BWV + jnp.asarray(self.bonus_V)[None, None]
+        if self.no_repeat_ngram_size:
+            logits_BWV = self._without_repeats(logits_BWV, tokens_BWT, t)
+        return logits_BWV, log_z_BW
+
+    def _without_repeats(
+        self, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], t: Int[Array, ""]
+    ) -> Float[Array, "B W V"]:
+        """Every token that came after the last n - 1 tokens before has no chance to do so again."""
+        rows, beams, length = tokens_BWT.shape
+        places_T = jnp.arange(length)
+        came_BWT = jnp.broadcast_to((places_T >= self.no_repeat_ngram_size - 1) & (places_T < t), tokens_BWT.shape)
+        for back in range(1, self.no_repeat_ngram_size):
+            last_BW1 = jax.lax.dynamic_slice_in_dim(tokens_BWT, t - back, 1, axis=2)
+            came_BWT &= jnp.roll(tokens_BWT, back, axis=2) == last_BW1
+        at = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None], tokens_BWT
+        return logits_BWV.at[at].min(jnp.where(came_BWT, _WORST, jnp.inf))
 
 
 _PLAIN = Rules()
@@ -90,7 +114,7 @@ def greedy_search(step: Step, cache: Any, batch: int, steps: int, rules: Rules =
         t, last_B, tokens_BT, scores_B, done_B, cache = state
         visible_BWX = jnp.broadcast_to(slots_T <= t, (batch, 1, steps))
         logits_BWV, cache = step(last_B[:, None], t, cache, visible_BWX)
-        logits_BWV, log_z_BW = rules.log_p(logits_BWV)
+        logits_BWV, log_z_BW = rules.log_p(logits_BWV, tokens_BT[:, None], t)
         logits_BV = logits_BWV[:, 0]
         token_B = jnp.where(done_B, PAD, jnp.argmax(logits_BV, axis=-1))
         log_p_B = jnp.max(logits_BV, axis=-1) - log_z_BW[:, 0]
@@ -179,7 +203,7 @@ def beam_search(
 
         # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
         top = min(candidates, logits_BWV.shape[-1])
-        logits_BWV, log_z_BW = rules.log_p(logits_BWV)
+        logits_BWV, log_z_BW = rules.log_p(logits_BWV, state.tokens, t)
         best_BWC, token_BWC = top_k(logits_BWV, top)
         total_BWC = (state.scores - log_z_BW)[..., None] + best_BWC
         scores_BC, flat_BC = jax.lax.top_k(total_BWC.reshape(batch, beams * top), candidates)

@@ -193,6 +193,7 @@ found = translator.translate_batch(
     [tokenizer.encode(text).tokens],
     beam_size={decode.beam_size},
     length_penalty={decode.length_penalty},
+    no_repeat_ngram_size={decode.no_repeat_ngram_size},
     max_decoding_length={decode.max_tokens},
 )
 print(tokenizer.decode([tokenizer.token_to_id(token) for token in found[0].hypotheses[0]]))

@@ -67,6 +67,8 @@ def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, 
     }
     if decode.beam_size > 1:
         values |= {"length_penalty": decode.length_penalty, "early_stopping": "never"}
+    if decode.no_repeat_ngram_size:
+        values["no_repeat_ngram_size"] = decode.no_repeat_ngram_size
     if config.decoder_layers > config.encoder_layers:
         values["use_cache"] = False
         console.warn(
@@ -111,7 +113,8 @@ def _by_transformers(model: Trained, directory: Path, expected: Reference) -> di
             logits = theirs(**read, decoder_input_ids=torch.from_numpy(fed_NT).long()).logits
             log_p_NTV = torch.log_softmax(logits.float(), dim=-1).numpy()
             log_p += [row[: len(target)] for row, target in zip(log_p_NTV, part, strict=True)]
-        answers = theirs.generate(**read, num_beams=1, max_new_tokens=STEPS, length_penalty=None, early_stopping=None)
+        plain: dict[str, Any] = {"length_penalty": None, "early_stopping": None, "no_repeat_ngram_size": 0}
+        answers = theirs.generate(**read, num_beams=1, max_new_tokens=STEPS, **plain)
     greedy = [upto(row[1:], eos) for row in answers.numpy()]
     return {**compare(expected, log_p, greedy), "version": transformers.__version__}
 

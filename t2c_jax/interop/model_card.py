@@ -36,6 +36,7 @@ def model_card(
     """
     data, decode = model.experiment.data, model.experiment.decode
     what = "describes code" if model.objective.to_text else "writes code from text"
+    repeats = f", none of {decode.no_repeat_ngram_size} in a row twice" if decode.no_repeat_ngram_size else ""
     lines = [
         "---",
         f"library_name: {library}",
@@ -56,7 +57,7 @@ def model_card(
         "",
         f"Sources were at most {data.encoder_length:,} tokens long in training; the run's own search kept"
         f" {decode.beam_size} beam(s), ranked by log p / length**{decode.length_penalty:g}, for at most"
-        f" {decode.max_tokens:,} tokens.",
+        f" {decode.max_tokens:,} tokens{repeats}.",
     ]
     if data.prefix:
         lines += ["", f"The tokenizer puts the prefix {data.prefix!r} before every text, as in training."]

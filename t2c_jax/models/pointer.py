@@ -56,7 +56,8 @@ class Copying(NamedTuple):
     def log_copied_source(self) -> Float[Array, "B T S"]:
         """Log-probability of copying the token at each source position, from wherever the source holds it."""
         same_BSS = self.tokens_BS[:, :, None] == self.tokens_BS[:, None, :]
-        held_BTS = jnp.einsum("bts,bsr->btr", self.attention_BTS, same_BSS.astype(jnp.float32))
+        # In whole float32: it is compared with ``log_copied``, and accelerators round what they multiply.
+        held_BTS = jnp.einsum("bts,bsr->btr", self.attention_BTS, same_BSS.astype(jnp.float32), precision="highest")
         return self.log_point_BT[..., None] + jnp.log(held_BTS + _TINY)
 
 

@@ -240,6 +240,45 @@ def test_an_ensemble_of_one_is_that_one():
     np.testing.assert_array_equal(step(*arguments, cache, visible)[0], toy.step(*arguments, toy.cache(1), visible)[0])
 
 
+def repeats(tokens, size):
+    """Whether so many tokens in a row come twice."""
+    grams = [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
+    return len(set(grams)) < len(grams)
+
+
+@pytest.mark.parametrize("size", [1, 2, 3])
+def test_greedy_repeats_nothing(size):
+    """The most likely token at each step of those after which nothing has come twice."""
+    toy = Toy(vocabulary=5, steps=8, batch=8, seed=4)
+    rules = Rules(no_repeat_ngram_size=size)
+    found = jax.device_get(jax.jit(lambda: greedy_search(toy.step, toy.cache(1), 8, 8, rules))())
+    assert (found.tokens != greedy(toy).tokens).any()
+    for row in range(8):
+        chosen = []
+        while len(chosen) < (8 if size > 1 else 4) and EOS not in chosen:
+            allowed = [v for v in range(5) if not repeats([*chosen, v], size)]
+            chosen.append(max(allowed, key=lambda v: toy.log_p(row, (*chosen, v))))
+        assert found.tokens[row, 0, : len(chosen)].tolist() == chosen
+        if EOS in chosen:
+            np.testing.assert_allclose(found.scores[row, 0], toy.log_p(row, chosen), rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_a_beam_as_wide_as_the_tree_ranks_all_that_repeats_nothing(size):
+    toy = Toy(vocabulary=4, steps=4, batch=3, seed=0)
+    rules = Rules(no_repeat_ngram_size=size)
+    search = jax.jit(lambda: beam_search(toy.step, toy.cache(108), 3, 4, rules, beams=108, length_penalty=0.6))
+    found = jax.device_get(search())
+    for row in range(toy.batch):
+        expected = [(score, tokens) for score, tokens in toy.ranked(row, 0.6) if not repeats(tokens, size)]
+        assert len(expected) < 40
+        assert found.finished[row].sum() == len(expected)
+        assert found.tokens[row, : len(expected)].tolist() == [padded(tokens, 4) for _, tokens in expected]
+        np.testing.assert_allclose(
+            found.scores[row, : len(expected)], [score for score, _ in expected], rtol=1e-5, atol=1e-5
+        )
+
+
 BONUS = np.array([0.0, 2.0, 1.5, 0.0, 1.0], np.float32)
 
 

@@ -27,7 +27,8 @@ def checkpoint(workdir: Path, step: int = STEP, **model):
     """Gives a prepared workdir a checkpoint with parameters as drawn, of a model with some values changed."""
     run = Workdir(workdir)
     experiment = configs.load(str(run.config), [])
-    experiment = replace(experiment, model=replace(experiment.model, **model))
+    decode = replace(experiment.decode, no_repeat_ngram_size=9)
+    experiment = replace(experiment, model=replace(experiment.model, **model), decode=decode)
     write_json(run.config, configs.to_dict(experiment))
     tokenizers = Tokenizers.load(run.tokenizer)
     params = jax.jit(Definition(experiment.model, tokenizers.target.vocab_size).init)(jax.random.key(0))
@@ -86,6 +87,7 @@ def test_hugging_face_loads_it_and_answers_the_same(run, tmp_path, capsys):
     settings = model.generation_config
     assert (settings.num_beams, settings.length_penalty, settings.early_stopping) == (2, 1.0, "never")
     assert settings.max_new_tokens == experiment.decode.max_tokens
+    assert settings.no_repeat_ngram_size == experiment.decode.no_repeat_ngram_size > 0
     batch = theirs([text, "Return."], return_tensors="pt", padding=True)
     with torch.no_grad():
         assert model.generate(**batch).shape[0] == 2

@@ -232,7 +232,8 @@ def test_what_t5_writes_otherwise_gives_the_same_logits(change, tmp_path):
 
 @pytest.mark.parametrize("config", KINDS[:4])
 def test_searches_find_their_tokens(config):
-    """``early_stopping="never"`` is the exact bound; with it ``length_penalty`` means to them what it means to us."""
+    """``early_stopping="never"`` is the exact bound; with it ``length_penalty`` means to them what it means to us, and
+    ``no_repeat_ngram_size`` does anyway."""
     model, batch = theirs(config), padded_batch()
     definition, params = ours(model, config)
     source = torch.from_numpy(batch["encoder_input_tokens"]).long()
@@ -252,21 +253,26 @@ def test_searches_find_their_tokens(config):
         after = np.cumsum(found == eos, axis=1) - (found == eos) > 0
         return np.where(after, 0, found)  # a beam that has ended is filled up with eos where pad is 0
 
-    def searched(eos, beams, penalty):
+    def searched(eos, beams, penalty, repeats=0):
         def search(params, read):
+            rules = Rules(0, eos, no_repeat_ngram_size=repeats)
             step, cache = definition.bind(params).start(read, beams=beams, steps=STEPS)
             if beams == 1:
-                return greedy_search(step, cache, 3, STEPS, Rules(0, eos))
-            return beam_search(step, cache, 3, STEPS, Rules(0, eos), beams=beams, length_penalty=penalty)
+                return greedy_search(step, cache, 3, STEPS, rules)
+            return beam_search(step, cache, 3, STEPS, rules, beams=beams, length_penalty=penalty)
 
         return jax.jit(search)(params, read)
 
     eos = int(np.bincount(generated(1).ravel()).argmax())  # what it says anyway, so that sequences do end
-    np.testing.assert_array_equal(searched(eos, 1, 0.0).tokens[:, 0], generated(eos))
+    for repeats in (0, 2):
+        np.testing.assert_array_equal(
+            searched(eos, 1, 0.0, repeats).tokens[:, 0], generated(eos, no_repeat_ngram_size=repeats)
+        )
     compared = 0
-    for penalty in (0.0, 1.0):
-        beams = searched(eos, 3, penalty)
+    for penalty, repeats in ((0.0, 0), (1.0, 0), (1.0, 2)):
+        beams = searched(eos, 3, penalty, repeats)
         best_first = {"num_beams": 3, "num_return_sequences": 3, "length_penalty": penalty, "early_stopping": "never"}
+        best_first["no_repeat_ngram_size"] = repeats
         found = generated(eos, **best_first).reshape(3, 3, STEPS)
         for row, (tokens, finished) in enumerate(zip(beams.tokens, beams.finished, strict=True)):
             # One cut short counts as ended to them, and may displace an ended one; what is left keeps its order.

@@ -1,5 +1,6 @@
 """The copying head goes on behind the tokens written last, within a segment, as far as the decoder's state says so."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -7,7 +8,7 @@ from flax import nnx
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.interface import Encoded
-from t2c_jax.models.pointer import BEFORE, Pointer
+from t2c_jax.models.pointer import BEFORE, Copying, Pointer
 
 WIDTH = 4
 # Two segments and padding; 7 stands twice in the first and ends it.
@@ -67,3 +68,15 @@ def test_the_longer_the_match_the_higher(fed, positions):
 def test_a_state_that_wants_no_going_on_gets_none():
     np.testing.assert_allclose(attention((0.0, 0.0, 0.0), [7], 1), spread([0, 1, 2, 3, 4, 5]), atol=1e-6)
     np.testing.assert_allclose(attention((-30.0, 0.0, 0.0), [7], 1), spread([0, 2, 3, 5]), atol=1e-6)
+
+
+def test_both_ways_to_a_copys_probability_agree():
+    """``correct`` compares the two to 1e-5. A CPU multiplies in float32 anyway, accelerators only where told to."""
+    draw = np.random.default_rng(0)
+    tokens = jnp.asarray(draw.integers(1, 5, (1, 12)), jnp.int32)
+    attention = jnp.asarray(draw.dirichlet(np.ones(12), (1, 12)), jnp.float32)
+    copying = Copying(jnp.full((1, 12), -0.7), jnp.full((1, 12), -0.7), attention, tokens)
+    by_source = jax.jit(lambda: copying.log_copied_source())
+    assert "precision = [HIGHEST, HIGHEST]" in by_source.lower().as_text()
+    expected = copying.log_copied(tokens)[0]
+    np.testing.assert_allclose(jnp.diagonal(by_source()[0]), expected, rtol=0, atol=2e-6)
