@@ -46,6 +46,7 @@ def get_config() -> ConfigDict:
     config.train.save_every = 250
     config.train.eval_batches = 100
     config.decode.max_tokens = 160
+    config.decode.no_repeat_ngram_size = 12  # of few pairs a model learns to go round in circles too
     config.decode.batch_size = 32
     config.evaluate.split = "dev"
     return config
