@@ -15,7 +15,7 @@ from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks import Parts, Task
 
 _NOTHING = np.zeros(0, np.int32)
-_RECORDS_AT_ONCE = 1 << 14  # whose tokens lie in memory together, some megabytes
+_RECORDS_AT_ONCE = 1 << 14  # whose tokens are in memory together, tens of megabytes
 
 
 def windows(lengths_N: np.ndarray, most: int, least: int = 1) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -101,7 +101,7 @@ class MaskedIdentifiers(Task):
             self._lengths(tokens, records_N[some], begins_N[some], ends_N[some])
             for some in map(slice, firsts.tolist(), [*firsts[1:].tolist(), len(records_N)])
         ]
-        source_N, target_N = (np.concatenate([_NOTHING, *side]) for side in zip(*lengths, strict=True))
+        source_N, target_N = map(np.concatenate, zip((_NOTHING, _NOTHING), *lengths, strict=True))
         kept = target_N > 0
         source_N, target_N = source_N[kept] + self.around_source, target_N[kept] + self.around_target
         return Parts(records_N[kept], begins_N[kept], ends_N[kept], source_N, target_N)

@@ -143,6 +143,11 @@ def test_lengths_of_masked_windows_are_those_of_the_examples(monkeypatch):
         assert dict(zip(keys, zip(*(part.tolist() for part in parts[3:5]), strict=True), strict=True)) == counted
 
 
+def test_a_corpus_without_code_has_no_windows():
+    tokens = Tokens.of([[5]], [[]], ["a"], identifiers=[[]])
+    assert len(task("masked_identifiers").parts(tokens, 0).records_N) == 0
+
+
 def test_identifier_tasks_by_hand():
     """f ( x ) of one token each."""
     codes = occurrence_codes(np.array([1, 0, 2, 0]), [0, 1]).tolist()
