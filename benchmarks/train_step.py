@@ -2,7 +2,7 @@
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --padded --workdir runs/quickstart
-    XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 python benchmarks/train_step.py --size base
+    XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 python benchmarks/train_step.py --size base --batch 16
 
 A step is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32 at the reference shape: 4 + 4
 layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192. The peer's AdamW is the fused one,
@@ -18,7 +18,7 @@ of real tokens a step. Pairs too long for our rows are left out on both sides, a
 step on both.
 
 Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the best
-rate of large square float32 products in the same rounds. Model FLOPs are 3 times those of the forward pass (the
+rate of large square products of the model's dtype in the same rounds. Model FLOPs are 3 times those of the forward pass (the
 backward pass has two products for each), a multiply-add counts 2, and attention counts in full though half of it may
 be masked:
 
@@ -116,7 +116,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
             product(square, square).block_until_ready()
         return 4 * 2.0 * size**3
 
-    facts: dict[str, Any] = {"flops": flops(model, vocab_size, data), "device": device.device_kind}
+    facts: dict[str, Any] = {"flops": flops(model, vocab_size, data)}
     train_step = step_task(experiment, vocab_size, batches)
 
     def step() -> float:
