@@ -18,9 +18,9 @@ of real tokens a step. Pairs too long for our rows are left out on both sides, a
 step on both.
 
 Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the best
-rate of large square products of the model's dtype in the same rounds. Model FLOPs are 3 times those of the forward pass (the
-backward pass has two products for each), a multiply-add counts 2, and attention counts in full though half of it may
-be masked:
+rate of large square products of the model's dtype in the same rounds. Model FLOPs are 3 times those of the forward pass
+(the backward pass has two products for each), a multiply-add counts 2, and attention counts in full though half of it
+may be masked:
 
     encoder, each source token and layer   2 (4 D H K + 3 D F) + 4 S H K
     decoder, each target token and layer   2 (6 D H K + 3 D F) + 4 (T + S) H K
