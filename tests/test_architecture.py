@@ -25,6 +25,7 @@ LAYERS = (
         "console",
         "mesh",
         "runtime",
+        "workers",
     },  # "" is the package itself: its version
     {"corpus", "data", "models"},
     {"train", "decode"},

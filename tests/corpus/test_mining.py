@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
+from t2c_jax import workers
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus import mine, workers
+from t2c_jax.corpus import mine
 from t2c_jax.corpus.mine import SourceReport, mine_tree
 from t2c_jax.corpus.sources import resolve
-from t2c_jax.corpus.workers import Failure, isolated_map
 from t2c_jax.errors import UserError
+from t2c_jax.workers import Failure, isolated_map
 
 GOOD = 'def f(x):\n    """Adds one to it."""\n    return x + 1\n'
 
@@ -122,7 +123,7 @@ def test_lost_workers_cost_their_item_only():
         Failure("worker died (SIGKILL)", lost=True),
         "B",
         Failure("worker died (exit 3)", lost=True),
-        Failure("ValueError in the extractor"),
+        Failure("ValueError in a worker"),
         Failure("took longer than 2 s", lost=True),
         *"CDEFGH",
         Failure("worker died (SIGKILL)", lost=True),
@@ -168,7 +169,7 @@ def test_a_lost_worker_is_counted_by_file(tmp_path, monkeypatch):
 
 UNGUARDED = """
 import sys
-from t2c_jax.corpus.workers import isolated_map
+from t2c_jax.workers import isolated_map
 print(list(isolated_map(str.upper, ["a", "b"], 2, 60)))
 """
 
@@ -180,7 +181,7 @@ def test_a_script_on_standard_input_without_a_guard_works():
 
 LEFT_ALONE = """
 import os, signal, time
-from t2c_jax.corpus.workers import isolated_map
+from t2c_jax.workers import isolated_map
 found = isolated_map(time.sleep, [0, 600], 2, 3)
 next(found)
 print(*open(f"/proc/self/task/{os.getpid()}/children").read().split(), flush=True)

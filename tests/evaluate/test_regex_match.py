@@ -3,6 +3,7 @@
 import pytest
 from evaluate_examples import pair
 
+from t2c_jax.evaluate import regex_match as module
 from t2c_jax.evaluate.metrics import metrics_named
 from t2c_jax.evaluate.regex_match import plain_regex, regex_match
 
@@ -36,3 +37,14 @@ def test_the_share_of_hits():
     pairs = [pair("a", "", "[ <NUM> ]"), pair("b", "", "<M0>")]
     rows = metric.statistics(pairs, [["[ 0-9 ]"], ["<M2>"]])
     assert metric.score(rows.sum(0).tolist()) == 50
+
+
+def test_what_takes_too_long_counts_as_wrong_and_is_told(monkeypatch, capsys):
+    monkeypatch.setattr(module, "SECONDS", 2.0)
+    (metric,) = metrics_named(("regex_match",))
+    slow = "( ( . * <M0> . * ) | ( [ <LET> ] ) ) { 6 , }"
+    pairs = [pair(name, "", code) for name, code in (("a", slow), ("b", slow), ("c", "<M1>"))]
+    # The first is one that a model gave: 20 s on one core.
+    rows = metric.statistics(pairs, [["( ( <M0> ) | ( [ <LET> ] ) ) { 6 , }"], [slow], ["<M2>"]])
+    assert rows.tolist() == [[0, 1], [1, 1], [0, 1]]
+    assert "1 of 3 regular expressions could not be compared within 2 s" in capsys.readouterr().err

@@ -147,7 +147,7 @@ class _Worker(Generic[Item, Result]):
 _BOOT = """
 import json, sys
 sys.path[:] = json.loads(sys.argv[1])
-from t2c_jax.corpus.workers import serve
+from t2c_jax.workers import serve
 serve(int(sys.argv[2]))
 """
 
@@ -166,6 +166,6 @@ def serve(descriptor: int) -> None:
             try:
                 result = function(item)
             except Exception as error:
-                result = Failure(f"{type(error).__name__} in the extractor")
+                result = Failure(f"{type(error).__name__} in a worker")
             signal.setitimer(signal.ITIMER_REAL, 0)
             connection.send(result)
