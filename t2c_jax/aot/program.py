@@ -35,13 +35,15 @@ class Program:
 
     Attributes:
       mesh: sizes of its axes.
-      memory: bytes a device by kind; ``temporaries`` holds activations. ``padding`` is what layouts add to the
-        arguments.
+      memory: bytes a device by kind; ``temporaries`` is the most that is alive at once beside the others, activations
+        for the most part. ``padding`` is what layouts add to the arguments.
       total: their sum.
       available: what the chip has for it.
       model_flops: what the model asks of each device.
-      costs, roofline: None where the compiler refused.
       rows: of a batch, on each device.
+      costs, roofline: None where the compiler refused.
+      temp_size: ``memory_analysis().temp_size_in_bytes``, for comparison with such figures from elsewhere; of programs
+        with several loops it is more than the compiler reserves, or holds against the chip's memory.
     """
 
     mesh: dict[str, int]
@@ -52,6 +54,7 @@ class Program:
     model_flops: float
     costs: Costs | None = None
     roofline: Roofline | None = None
+    temp_size: int | None = None
 
     @property
     def fits(self) -> bool:
@@ -121,22 +124,23 @@ def _measured(
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        temporaries, available = _refused(str(error))
-        if temporaries is None:
+        needed, available = _refused(str(error))
+        if needed is None:
             raise
-        memory = held | {"temporaries": temporaries}
+        memory = held | {"temporaries": max(0, needed - sum(held.values()))}
         return Program(sizes, memory, sum(memory.values()), available, rows, asked)
     analysis: Any = compiled.memory_analysis()
     memory = held | {
         "padding": max(0, analysis.argument_size_in_bytes - sum(held.values())),
         "results": max(0, analysis.output_size_in_bytes - analysis.alias_size_in_bytes),
-        "temporaries": analysis.temp_size_in_bytes,
-        "program": analysis.generated_code_size_in_bytes,
     }
+    memory["temporaries"] = max(0, analysis.peak_memory_in_bytes - sum(memory.values()))
+    memory["program"] = analysis.generated_code_size_in_bytes
     counted = costs(compiled.as_text() or "")
     devices: Sequence[Any] = list(mesh.devices.flat)
     estimate = roofline(counted, topology.chip, devices, asked)
-    return Program(sizes, memory, sum(memory.values()), available, rows, asked, counted, estimate)
+    total = sum(memory.values())
+    return Program(sizes, memory, total, available, rows, asked, counted, estimate, analysis.temp_size_in_bytes)
 
 
 _REFUSALS = (
@@ -147,7 +151,11 @@ _UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
 
 
 def _refused(message: str) -> tuple[int | None, int]:
-    """Bytes of temporaries, and of memory available to them, that the compiler's refusal names."""
+    """Bytes that a program wants, and those there are, as the compiler's refusal names them.
+
+    What it calls temporaries holds the arguments too: a program whose batch grows is refused where its arguments,
+    results and temporaries together pass what there is, and the message names their sum.
+    """
     for pattern in _REFUSALS:
         if (found := pattern.search(message)) is not None:
             needed, available = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))
