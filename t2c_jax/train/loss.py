@@ -215,7 +215,12 @@ def _chunked_forward(
     start = (_zero_sums(rows), constrain(jnp.zeros((shards, *table.shape[::-1]), jnp.float32), *axes))
     (total, d_table_NDV), d_states = jax.lax.scan(body, start, (states, given))
     d_table_DV = sum_over_rows(lambda d_NDV: jnp.sum(d_NDV, axis=0), d_table_NDV, width=table.shape[1])
-    return total, (d_states, constrain(d_table_DV, "embed", "vocab").T)
+    d_table_DV = constrain(d_table_DV, "embed", "vocab")
+    if shards > 1:
+        # Nothing asks for the sum before the optimizer does, so that a compiler would keep the whole of it, V x D
+        # numbers on each device, all through the backward pass. That begins with these states: not before the sum.
+        d_states, d_table_DV = jax.lax.optimization_barrier((d_states, d_table_DV))
+    return total, (d_states, d_table_DV.T)
 
 
 def _chunked_backward(
