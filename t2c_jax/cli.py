@@ -150,6 +150,14 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
     return _parser().parse_args(rest), overrides
 
 
+def _check_local(parsed: argparse.Namespace) -> None:
+    from t2c_jax.remote import is_remote
+
+    for option, name in (("--input", "input"), ("--output", "output"), ("--from", "source")):
+        if is_remote(path := getattr(parsed, name, None) or ""):
+            raise UserError(f"{option} '{path}': a path of this machine is wanted; URLs are for workdirs and sources")
+
+
 def _experiment(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> Experiment:
     from t2c_jax import config
 
@@ -171,6 +179,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
 
     from t2c_jax.workdir import Workdir
 
+    _check_local(parsed)
     if parsed.verb == "compile":
         return _compile(parsed, None if parsed.workdir is None else Workdir(parsed.workdir), overrides)
     if parsed.verb == "inspect":

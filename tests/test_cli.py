@@ -55,6 +55,16 @@ except SystemExit:
         (["train", "--workdir", "w", "--config.train.steps"], "--config.train.steps has no value; write"),
         (["train", "--workdir", "nowhere://bucket/run"], "gs:// and s3:// are known"),
         (["train", "--workdir", "w", "--config", "no.py"], "config file 'no.py' does not exist; see configs/"),
+        (["generate", "--workdir", "w", "--input", "gs://b/x.txt"], "--input 'gs://b/x.txt': a path of this machine"),
+        (
+            ["embed", "--workdir", "w", "--output", "gs://b/x.npy", "x"],
+            "--output 'gs://b/x.npy': a path of this machine",
+        ),
+        (["export", "--workdir", "w", "--to=ctranslate2", "--output=s3://b/m"], "--output 's3://b/m': a path of this"),
+        (
+            ["import", "--workdir", "w", "--from", "gs://b/m"],
+            "--from 'gs://b/m': a path of this machine is wanted; URLs",
+        ),
         (["train", "--workdir", "w"], "'w' holds no run yet; say --config FILE"),
     ],
 )
