@@ -45,29 +45,30 @@ class Run(NamedTuple):
     microbatches: int = 1
 
 
-# By machine: v5e-8 has 8 chips of 16 GiB, v5e-256 has 256, and v5p-128, which is counted in cores, 64 of 95 GiB. Each
-# microbatch is 8 rows a chip or less on v5e, but for xl on eight chips, which gather all parameters for each; no state
-# is split further than it has to be. Of xxl eight chips of v5e would have to hold 22 GiB each.
+# By machine: v5e-8 has 8 chips of 16 GiB, v5e-256 has 256, and v5p-128, which is counted in cores, 64 of 95 GiB. As
+# little is computed again, and in as few parts, as `t2c compile` says there is memory for; but xl on eight chips, which
+# gather all parameters for each part, does better in few parts with all of a block computed again. No state is split
+# further than it has to be. Of xxl eight chips of v5e would have to hold 22 GiB each.
 RUNS = {
     "v5e-8": {
         "small": Run(8, 1, microbatches=4),
-        "base": Run(8, 1, remat="dots", microbatches=8),
+        "base": Run(8, 1, microbatches=8),
         "large": Run(2, 4, remat="dots", microbatches=8),
-        "xl": Run(1, 8, remat="full", microbatches=16),
+        "xl": Run(1, 8, remat="full", microbatches=8),
     },
     "v5e-256": {
         "small": Run(256, 1),
         "base": Run(256, 1),
         "large": Run(64, 4),
-        "xl": Run(16, 16, remat="full"),
-        "xxl": Run(4, 64, remat="full", microbatches=2),
+        "xl": Run(16, 16, remat="dots"),
+        "xxl": Run(4, 64, remat="full"),
     },
     "v5p-128": {
         "small": Run(64, 1),
         "base": Run(64, 1),
         "large": Run(64, 1),
-        "xl": Run(16, 4, remat="dots", microbatches=2),
-        "xxl": Run(4, 16, remat="full", microbatches=2),
+        "xl": Run(16, 4, remat="dots"),
+        "xxl": Run(4, 16, remat="dots", microbatches=2),
     },
 }
 TASKS = {
