@@ -7,12 +7,14 @@ from collections.abc import Iterator
 from typing import Any
 
 from t2c_jax import console
+from t2c_jax import mesh as meshes
 from t2c_jax.aot import program as programs
 from t2c_jax.aot.program import Program
 from t2c_jax.aot.report import REMAT, gib
 from t2c_jax.aot.topology import Topology, topology
-from t2c_jax.config import Experiment
+from t2c_jax.config import Experiment, MeshConfig
 from t2c_jax.errors import UserError
+from t2c_jax.train.placement import choose, state_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,8 +31,8 @@ class Trial:
 def search(experiment: Experiment, vocab_size: int, name: str) -> dict[str, Any]:
     """Compiles the train step on several meshes, with several batches and remat policies, and ranks what fits.
 
-    Meshes split the state over all chips or over half of them, with and without a tensor axis; batches are the
-    config's rows a chip, half, twice and four times as many, as long as they fit.
+    For the meshes see ``meshes_to_try``. Batches are half the config's rows a chip, as many, twice and four times as
+    many, each with the least remat that it fits with: what is computed again only costs where there is memory for it.
 
     Raises:
       UserError: no such topology, no libtpu, or nothing to try on so many devices.
@@ -75,15 +77,37 @@ def _told(trial: Trial) -> dict[str, Any]:
     }
 
 
-def meshes_to_try(experiment: Experiment, vocab_size: int, chips: int) -> list[dict[str, int]]:
-    """Axis sizes that the model's widths allow on so many chips."""
-    model, found = experiment.model, []
-    for tensor in (1, 2, 4):
-        divides = all(size % tensor == 0 for size in (model.heads, model.feed_forward, vocab_size, chips))
-        for data in (1, 2):
-            fsdp = chips // tensor // data
-            if divides and fsdp * data * tensor == chips and model.width % fsdp == 0:
-                found.append({"data": data, "fsdp": fsdp, "tensor": tensor})
+def meshes_to_try(experiment: Experiment, state: int, target: Topology) -> list[MeshConfig]:
+    """The config's own mesh, and others that hold the state.
+
+    Those split it as little as ``train.placement.choose`` does, four times as far, and, with two chips along
+    ``tensor``, again as little as can be: each of these saves memory, and is paid for in collectives.
+
+    Args:
+      experiment: the config; its own mesh comes first, whether or not the state fits.
+      state: bytes of parameters, gradients and optimizer state together.
+      target: the chips.
+    """
+    chips, found = len(target.devices), list[MeshConfig]()
+
+    def add(sizes: MeshConfig) -> MeshConfig | None:
+        # Of the batch it is enough that there can be one; as many rows as there are chips is one.
+        one_each = dataclasses.replace(experiment.data, batch_size=chips * experiment.train.microbatches)
+        free = dataclasses.replace(experiment, data=one_each, mesh=sizes)
+        try:
+            if 0 in (sizes.fsdp, sizes.tensor):
+                sizes = choose(free, state, target.chip.memory, chips, target.slices)
+            checked = MeshConfig(**meshes.check(dataclasses.replace(free, mesh=sizes), chips, target.slices))
+        except UserError:
+            return None
+        if checked not in found:
+            found.append(checked)
+        return checked
+
+    add(experiment.mesh)
+    if (least := add(MeshConfig(-1, 0, 1))) is not None:
+        add(MeshConfig(-1, min(4 * least.fsdp, chips), 1))
+    add(MeshConfig(-1, 0, 2))
     return found
 
 
@@ -91,23 +115,29 @@ def _trials(experiment: Experiment, vocab_size: int, target: Topology) -> Iterat
     data, chips = experiment.data, len(target.devices)
     own = max(1, data.batch_size // chips)
     rows_to_try = sorted({max(1, own // 2), own, 2 * own, 4 * own})
-    for sizes in meshes_to_try(experiment, vocab_size, chips):
-        for remat in REMAT:
-            for rows in rows_to_try:
-                batch = rows * chips
-                if batch % (sizes["data"] * sizes["fsdp"] * experiment.train.microbatches):
-                    continue
+    sizes_to_try = meshes_to_try(experiment, state_bytes(experiment), target)
+    most = len(sizes_to_try) * (len(rows_to_try) + len(REMAT) - 1)
+    console.say(f"compiling at most {most} programs, a minute or two each where the model is large")
+    for sizes in sizes_to_try:
+        remats = list(REMAT)
+        for rows in rows_to_try:
+            batch = rows * chips
+            if batch % (sizes.data * sizes.fsdp * experiment.train.microbatches):
+                continue
+            while remats:
                 changed = dataclasses.replace(
                     experiment,
-                    mesh=dataclasses.replace(experiment.mesh, **sizes),
-                    model=dataclasses.replace(experiment.model, remat=remat),  # type: ignore[arg-type]
+                    mesh=sizes,
+                    model=dataclasses.replace(experiment.model, remat=remats[0]),  # type: ignore[arg-type]
                     data=dataclasses.replace(data, batch_size=batch),
                 )
                 program = programs.train_step(changed, vocab_size, target)
                 tokens = rows * (data.encoder_length + data.decoder_length)
                 rate = tokens / program.roofline.seconds if program.roofline and program.fits else 0.0
                 fit = f"{rate:,.0f} tokens/s a chip" if program.fits else "does not fit"
-                console.say(f"{sizes} remat={remat} {rows} row(s) a chip: {gib(program.total)} GiB, {fit}")
-                yield Trial(sizes, rows, remat, program, rate)
-                if not program.fits:
-                    break  # nor would more rows
+                mesh = " x ".join(f"{axis}={size}" for axis, size in program.mesh.items())
+                console.say(f"{mesh}, remat={remats[0]}, {rows} row(s) a chip: {gib(program.total)} GiB, {fit}")
+                yield Trial(program.mesh, rows, remats[0], program, rate)
+                if program.fits:
+                    break
+                del remats[0]  # nor would more rows fit with as little

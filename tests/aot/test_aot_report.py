@@ -15,10 +15,15 @@ from tiny import experiment
 
 from t2c_jax import cli
 from t2c_jax.aot import program as programs
+from t2c_jax.aot import search
+from t2c_jax.aot.chips import CHIPS
+from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.program import Program, _measured, _refused
 from t2c_jax.aot.report import advise, verdict
+from t2c_jax.aot.roofline import Roofline
 from t2c_jax.aot.search import meshes_to_try
-from t2c_jax.aot.topology import topology
+from t2c_jax.aot.topology import Topology, topology
+from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
 from t2c_jax.train.placement import GIB
 
@@ -102,15 +107,49 @@ def test_another_failure_is_no_refusal():
     assert _refused("INTERNAL: something else")[0] is None
 
 
-def test_meshes_to_try_divide_what_they_split():
-    config = experiment(model={"width": 16, "heads": 2, "feed_forward": 32})
-    found = meshes_to_try(config, 32, 8)
-    assert found == [
-        {"data": 1, "fsdp": 8, "tensor": 1},
-        {"data": 2, "fsdp": 4, "tensor": 1},
-        {"data": 1, "fsdp": 4, "tensor": 2},
-        {"data": 2, "fsdp": 2, "tensor": 2},
-    ]
+def slice_of(chips: int) -> Topology:
+    """So many chips of v5e that nothing is compiled for."""
+    return Topology(f"v5e:1x{chips}", "v5e", CHIPS["v5e"], (None,) * chips)
+
+
+@pytest.mark.parametrize(
+    ("state", "meshes"),
+    [
+        (1, [(2, 4, 1), (8, 1, 1), (4, 1, 2)]),  # the config's own; the state is on every chip; 4 is there already
+        (20, [(2, 4, 1), (2, 4, 1), (1, 8, 1), (2, 2, 2)]),  # GiB, of which a chip of 16 takes 8
+        (900, [(2, 4, 1)]),
+    ],
+)
+def test_meshes_to_try_hold_the_state(state, meshes):
+    config = experiment(model={"width": 16, "heads": 2, "feed_forward": 32}, mesh={"data": 2, "fsdp": 4})
+    found = meshes_to_try(config, state * GIB, slice_of(8))
+    assert found == [MeshConfig(*sizes) for sizes in dict.fromkeys(meshes)]
+
+
+def test_a_search_goes_on_with_what_fits_and_ranks_by_tokens(monkeypatch, capsys):
+    compiled = []
+
+    def train_step(config, vocab_size, target):
+        """Of each row 3 GiB, less as more is computed again; the first mesh is the faster one."""
+        rows = config.data.batch_size // 8
+        compiled.append((config.mesh.fsdp, rows, config.model.remat))
+        total = rows * {"none": 3, "dots": 2, "full": 1}[config.model.remat] * GIB
+        fits = total <= 16 * GIB
+        seconds = (rows + {"none": 0, "dots": 1, "full": 3}[config.model.remat]) * config.mesh.fsdp
+        estimate = Roofline(seconds, 0, 0, 0, seconds, "compute", 0.5) if fits else None
+        return Program({"data": 1}, {}, total, 16 * GIB, rows, 1.0, Costs() if fits else None, estimate)
+
+    monkeypatch.setattr(programs, "train_step", train_step)
+    monkeypatch.setattr(search, "topology", lambda name: slice_of(8))
+    monkeypatch.setattr(search, "meshes_to_try", lambda *_: [MeshConfig(8, 1, 1), MeshConfig(4, 2, 1)])
+    found = search.search(experiment(data={"batch_size": 32}), 32, "v5e:1x8")
+    of_a_mesh = [(2, "none"), (4, "none"), (8, "none"), (8, "dots"), (16, "dots"), (16, "full")]
+    assert compiled == [(fsdp, *way) for fsdp in (1, 2) for way in of_a_mesh]
+    ranked = [(way["rows_per_chip"], way["remat"]) for way in found["ranked"]]
+    assert ranked[:4] == [(2, "none"), (4, "none"), (8, "dots"), (16, "full")]
+    assert len(found["ranked"]) == 8
+    assert len(found["refused"]) == 4
+    assert "compiling at most 12 programs" in capsys.readouterr().err
 
 
 @compiler
