@@ -117,7 +117,8 @@ def _trials(experiment: Experiment, vocab_size: int, target: Topology) -> Iterat
     rows_to_try = sorted({max(1, own // 2), own, 2 * own, 4 * own})
     sizes_to_try = meshes_to_try(experiment, state_bytes(experiment), target)
     most = len(sizes_to_try) * (len(rows_to_try) + len(REMAT) - 1)
-    console.say(f"compiling at most {most} programs, a minute or two each where the model is large")
+    hint = "" if experiment.model.scan else "; config.model.scan=True makes them smaller and compiles sooner"
+    console.say(f"compiling at most {most} programs{hint}")
     for sizes in sizes_to_try:
         remats = list(REMAT)
         for rows in rows_to_try:
