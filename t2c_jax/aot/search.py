@@ -44,10 +44,10 @@ def search(experiment: Experiment, vocab_size: int, name: str) -> dict[str, Any]
     ranked = sorted((trial for trial in trials if trial.program.fits), key=lambda trial: -trial.rate)
     console.table(
         f"What fits {name}, the fastest first",
-        ("mesh", "rows a chip", "remat", "GiB", "utilisation", "tokens/s a chip"),
+        ("data x fsdp x tensor", "rows a chip", "remat", "GiB", "utilisation", "tokens/s a chip"),
         [
             (
-                " x ".join(f"{axis}={size}" for axis, size in trial.mesh.items()),
+                "x".join(map(str, trial.mesh.values())),
                 trial.rows,
                 trial.remat,
                 gib(trial.program.total),
