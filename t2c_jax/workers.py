@@ -33,10 +33,11 @@ _LOSSES_IN_A_ROW = 20  # then it is not the items
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an item has no result; ``lost`` if its worker went with it."""
+    """Why an item has no result; ``lost`` if its worker went with it, ``late`` if that was for the time it took."""
 
     reason: str
     lost: bool = False
+    late: bool = False
 
 
 def cores() -> int:
@@ -79,7 +80,7 @@ def isolated_map(
                     continue
                 index, result = worker.take()
                 waiting[index] = result
-                losses = losses + 1 if isinstance(result, Failure) and result.lost else 0
+                losses = losses + 1 if isinstance(result, Failure) and result.lost and not result.late else 0
                 if isinstance(result, Failure) and losses == _LOSSES_IN_A_ROW:
                     raise UserError(
                         f"{losses} worker processes in a row were lost ({result.reason}); free some memory and run the"
@@ -122,21 +123,21 @@ class _Worker(Generic[Item, Result]):
         try:
             return index, self.connection.recv()
         except (EOFError, OSError):
-            reason = self._last_words()
+            failure = self._last_words()
         self.stop()
         self._start()
-        return index, Failure(reason, lost=True)
+        return index, failure
 
-    def _last_words(self) -> str:
+    def _last_words(self) -> Failure:
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return "worker closed its connection"
+            return Failure("worker closed its connection", lost=True)
         if code == -signal.SIGALRM:
-            return f"took longer than {self._seconds:g} s"
+            return Failure(f"took longer than {self._seconds:g} s", lost=True, late=True)
         with contextlib.suppress(ValueError):
-            return f"worker died ({signal.Signals(-code).name})"
-        return f"worker died (exit {code})"
+            return Failure(f"worker died ({signal.Signals(-code).name})", lost=True)
+        return Failure(f"worker died (exit {code})", lost=True)
 
     def stop(self) -> None:
         self.connection.close()

@@ -18,7 +18,7 @@ from t2c_jax.corpus.pairs import Pair
 from t2c_jax.evaluate.metrics import Match, best
 from t2c_jax.workers import Failure, cores, isolated_map
 
-SECONDS = 60.0  # a pair; most take milliseconds, but a repetition of overlapping parts can take any time
+SECONDS = 30.0  # a pair; most take milliseconds, but a repetition of overlapping parts can take any time
 
 # Locascio et al. 2016, section 3.2, and the words that their evaluation puts for <M0> to <M3>; any would do.
 _PLACEHOLDERS = {

@@ -124,7 +124,7 @@ def test_lost_workers_cost_their_item_only():
         "B",
         Failure("worker died (exit 3)", lost=True),
         Failure("ValueError in a worker"),
-        Failure("took longer than 2 s", lost=True),
+        Failure("took longer than 2 s", lost=True, late=True),
         *"CDEFGH",
         Failure("worker died (SIGKILL)", lost=True),
     ]
@@ -150,6 +150,12 @@ def test_workers_that_never_live_are_no_endless_loop(monkeypatch):
     monkeypatch.setattr(workers, "_LOSSES_IN_A_ROW", 4)
     with pytest.raises(UserError, match="4 worker processes in a row were lost"):
         list(isolated_map(misbehave, ["die"] * 10, 1, seconds=60))
+
+
+def test_items_that_take_long_are_no_lost_workers(monkeypatch):
+    monkeypatch.setattr(workers, "_LOSSES_IN_A_ROW", 2)
+    found = list(isolated_map(misbehave, [*["hang"] * 3, "a"], 1, seconds=0.5))
+    assert found == [*[Failure("took longer than 0.5 s", lost=True, late=True)] * 3, "A"]
 
 
 def test_a_lost_worker_is_counted_by_file(tmp_path, monkeypatch):
