@@ -11,7 +11,7 @@ With ``--t5x`` it is T5X's scalable T5 v1.1 XL instead (2.85 billion parameters:
 64, gated GELU of 5120, relative bias, vocabulary 32128, untied; AdamW in float32, bfloat16 compute, 512 + 512 tokens),
 on v5e:16x16 with parameters split over all chips, beside the temporaries that T5X's own step took at the same batch and
 remat, compiled ahead of time for the same slice. T5X's "minimal" keeps matrix products without batch axes; our "dots"
-those that leave the residual stream. Ours are given twice: as ``temp_size_in_bytes``, which the figures of T5X seem to
+those that leave the residual stream. Ours are given twice: as ``temp_size_in_bytes``, which the figures of T5X may
 be but for the one that was refused, and as what is alive at the peak, which is what a chip has to hold.
 """
 
