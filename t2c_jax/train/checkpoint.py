@@ -34,6 +34,12 @@ _FOREIGN = {
     "tokenizer": "the tokenizer is another than the checkpoint's",
     "base": "the best checkpoint in config.init_from is another than the one its adapters were trained over",
 }
+# What all devices hold they may write a part of each. Orbax does so by default however little that is: on eight devices
+# a layer's norm is eight slices, transfers and writes, and the run stands still until the last has begun.
+_LEAST_PART = 2**20
+ocp.type_handlers.register_type_handler(
+    jax.Array, ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_PART), override=True
+)
 LOSS = "loss"  # the held-out one: what checkpoints are ranked by where nothing else is asked for
 
 
