@@ -123,11 +123,12 @@ def test_cached_steps_are_the_full_forward(config):
     @jax.jit
     def search(params, tokens_KBW, visible_KBWX):
         step, cache = definition.bind(params).start(source, beams=BEAMS, steps=STEPS)
-        found = []
-        for t in range(STEPS):
-            logits, cache = step(tokens_KBW[t], jnp.int32(t), cache, visible_KBWX[t])
-            found.append(jax.nn.log_softmax(logits, axis=-1))
-        return jnp.stack(found)
+
+        def one(cache, fed):
+            logits, cache = step(fed[0], fed[1], cache, fed[2])
+            return cache, jax.nn.log_softmax(logits, axis=-1)
+
+        return jax.lax.scan(one, cache, (tokens_KBW, jnp.arange(STEPS, dtype=jnp.int32), visible_KBWX))[1]
 
     @jax.jit
     def full(params, history):
