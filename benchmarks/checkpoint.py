@@ -5,9 +5,9 @@
 
 The state is that of training the reference shape with AdamW: parameters and two moments in float32. A round takes
 steps, saves while further steps run until the save is on disk, and restores. The stop is what ``save`` takes until it
-returns and the next step can start: a checksum of every array, and a copy, for the next step takes the state's place.
-The disk is this machine's; the slow-down is of the steps that run while the save is written, which on a CPU shares
-their cores.
+returns, and what the step behind it then takes longer than those that follow: for a checksum of every array, and a
+copy, because the next step takes the state's place. The disk is this machine's; the slow-down is of the steps that run
+while the save is written, which on a CPU shares their cores.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def rounds(options: argparse.Namespace, directory: Path) -> tuple[list[dict[str,
             alone = steps(options.steps)
             started = time.perf_counter()
             checkpoints.save(number, state, None)
-            stop, beside = time.perf_counter() - started, list[float]()
+            returned, first, beside = time.perf_counter() - started, steps(1), list[float]()
             while checkpoints.writing or not beside:
                 beside.append(steps(1))
             checkpoints.wait()
@@ -84,7 +84,7 @@ def rounds(options: argparse.Namespace, directory: Path) -> tuple[list[dict[str,
             found.append(
                 {
                     "step": alone,
-                    "stop": stop,
+                    "stop": returned + max(first - statistics.median(beside), 0.0),
                     "save": written,
                     "step_beside": statistics.median(beside),
                     "restore": time.perf_counter() - started,
@@ -101,6 +101,7 @@ def main() -> None:
     parser.add_argument("--layers", type=int, default=0, help="on either side (default: 4)")
     parser.add_argument("--directory", type=Path, help="on the disk to measure (default: the temporary directory's)")
     options = parser.parse_args()
+    runtime.restart_with_environment()
     runtime.quiet()
     about = _rounds.machine()
     base = Path(tempfile.mkdtemp(dir=options.directory))

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 
@@ -34,12 +35,6 @@ _FOREIGN = {
     "tokenizer": "the tokenizer is another than the checkpoint's",
     "base": "the best checkpoint in config.init_from is another than the one its adapters were trained over",
 }
-# What all devices hold they may write a part of each. Orbax does so by default however little that is: on eight devices
-# a layer's norm is eight slices, transfers and writes, and the run stands still until the last has begun.
-_LEAST_PART = 2**20
-ocp.type_handlers.register_type_handler(
-    jax.Array, ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=_LEAST_PART), override=True
-)
 LOSS = "loss"  # the held-out one: what checkpoints are ranked by where nothing else is asked for
 
 
@@ -84,6 +79,7 @@ class Checkpoints:
             by, value = _ranking(metrics)
             return value if by == ranked_by else float("inf")
 
+        _write_small_arrays_whole()
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -192,6 +188,8 @@ class Checkpoints:
         window_and_notes = Later(
             {**(notes or {}), "steps": [dict(item) for item in window]}, checksums=begin_checksums(nested)
         )
+        if jax.default_backend() == "cpu":  # Orbax writes from where they lie, and the next step could not go there
+            nested = jax.tree.map(jnp.copy, nested)
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(nested),
             about=ocp.args.JsonSave(self._about),
@@ -435,10 +433,22 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
     )
     # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
     options = ocp.CheckpointManagerOptions(**object_stores.prepare(directory))
+    _write_small_arrays_whole()
     opened = ocp.CheckpointManager(object_stores.absolute(directory), options=options, item_handlers=handlers)
     with storage_errors(directory), opened as manager:
         manager.save(0, args=items)
         manager.wait_until_finished()
+
+
+@functools.cache
+def _write_small_arrays_whole() -> None:
+    """Has one device write what is less than 8 MB on eight.
+
+    What all devices hold, each of them may write a part of. Orbax does so by default however little it is: on eight
+    devices a layer's norm is eight slices, transfers and writes, and the run stands still until the last has begun.
+    """
+    handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=2**20)
+    ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
 
 
 def _ranking(metrics: Mapping[str, Any]) -> Ranking:
