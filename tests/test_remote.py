@@ -292,3 +292,28 @@ def test_a_killed_run_goes_on_on_another_machine(store: str, prepared, trained, 
         "config.json",
         "tokenizer",
     ]
+
+
+@pytest.mark.parametrize("store", ["gs"], indirect=True)
+def test_a_run_there_is_read_as_one_on_this_disk(store: str, prepared, trained, tmp_path, monkeypatch, capsys):  # noqa: F811
+    """Inspected, scored, and what another run starts from; scores are written beside it."""
+    url = f"{store}://bucket/runs/read"
+    fsspec.filesystem(store).put(str(trained), url, recursive=True)
+    there = machine("cache", monkeypatch, tmp_path, url)
+    said = []
+    for place in (trained, url):
+        assert main("inspect", "--workdir", place, "--json") == 0
+        model = json.loads(capsys.readouterr().out)
+        assert main("evaluate", "--workdir", place, "--json") == 0
+        scores = json.loads(capsys.readouterr().out)
+        initial = shutil.copytree(prepared[1], tmp_path / Path(place).name / "initial")
+        overrides = (f"--config.init_from={place}", "--config.train.steps=2")
+        assert main("train", "--workdir", initial, *overrides) == 0
+        assert "(checkpoint 12)" in " ".join(capsys.readouterr().err.split())
+        said.append((model, {name: scores[name] for name in scores if name != "directory"}, records(initial)))
+    assert said[0] == said[1]
+    answers = [
+        path.read_text() for run in (there.path, trained) for path in run.glob("evaluations/*/predictions.jsonl")
+    ]
+    assert len(answers) == 2
+    assert answers[0] == answers[1]
