@@ -195,6 +195,30 @@ def constrain(x: jax.Array, *names: str | None) -> jax.Array:
     return jax.lax.with_sharding_constraint(x, PartitionSpec(*parts))
 
 
+def gather(tree: Any, names: Any) -> Any:
+    """Asks for parameters whole on every device but for what ``tensor`` splits; does nothing where no mesh is set.
+
+    Args:
+      tree: arrays.
+      names: a tree like it, of tuples of logical names.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return tree
+    return jax.tree.map(lambda leaf, axes: jax.lax.with_sharding_constraint(leaf, _gathered(axes)), tree, names)
+
+
+def gathered_bytes(tree: Any, names: Any, dtype: str) -> int:
+    """What ``gather`` puts on each device of the mesh that is set, in that type."""
+    tensor = dict(jax.sharding.get_abstract_mesh().shape).get("tensor", 1)
+    itemsize = jax.numpy.dtype(dtype).itemsize
+    sizes = jax.tree.map(lambda leaf, axes: leaf.size // (tensor if any(_gathered(axes)) else 1), tree, names)
+    return itemsize * sum(jax.tree.leaves(sizes))
+
+
+def _gathered(names: tuple[str | None, ...]) -> PartitionSpec:
+    return PartitionSpec(*(None if axes == ("fsdp",) else axes for axes in map(_rule, names)))
+
+
 def local_rows(mesh: Mesh, batch_size: int, process: int | None = None) -> np.ndarray:
     """The rows of a global batch that a process's devices hold, ascending; by default this process's.
 

@@ -100,7 +100,8 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
         definition.abstract_params(),
         definition.shardings(mesh),
     )
-    function = jax.jit(search_function([definition], experiment.decode, Rules()), out_shardings=meshes.replicated(mesh))
+    searching = search_function([definition], experiment.decode, Rules(), topology.chip.memory)
+    function = jax.jit(searching, out_shardings=meshes.replicated(mesh))
     with jax.set_mesh(mesh):
         lowered = function.lower([params], batch)
     held = {"parameters": _held(params), "batch": _held(batch)}

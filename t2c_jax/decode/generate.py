@@ -19,6 +19,7 @@ from t2c_jax.data.inputs import Inputs, Source
 from t2c_jax.data.tokenizer import Tokenizer
 from t2c_jax.decode.search import Hypotheses, Rules, beam_search, ensemble, greedy_search
 from t2c_jax.models.functional import Definition
+from t2c_jax.train.placement import memory_bytes
 from t2c_jax.workdir import digest
 
 
@@ -80,7 +81,8 @@ class Generator:
         self.params = [member.params for member in members]
         self.inputs, self.tokenizer, self.decode, self.mesh = inputs, tokenizer, decode, mesh
         rules = Rules(tokenizer.start, tokenizer.eos, bonus_V)
-        search = search_function([member.definition for member in members], decode, rules)
+        memory = memory_bytes(jax.local_devices()[0])
+        search = search_function([member.definition for member in members], decode, rules, memory)
         # Every process gets all answers.
         self._search = jax.jit(search, out_shardings=meshes.replicated(mesh))
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -125,12 +127,24 @@ class Generator:
             return jax.device_get(self._search(self.params, here))
 
 
-def search_function(definitions: Sequence[Definition], decode: DecodeConfig, rules: Rules) -> Callable[..., Hypotheses]:
-    """The search as a function of (each model's parameters, the encoder's part of a batch), to be jitted."""
+def search_function(
+    definitions: Sequence[Definition], decode: DecodeConfig, rules: Rules, memory: int | None = None
+) -> Callable[..., Hypotheses]:
+    """The search as a function of (each model's parameters, the encoder's part of a batch), to be jitted.
+
+    Args:
+      definitions: of the models.
+      decode: the search.
+      rules: what may follow what.
+      memory: bytes of a device; None where it has none of its own.
+    """
 
     def search(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
         own = rules._replace(no_repeat_ngram_size=decode.no_repeat_ngram_size)
-        models = [definition.bind(one) for definition, one in zip(definitions, params, strict=True)]
+        models = [
+            definition.bind(_at_hand(definition, one, memory))
+            for definition, one in zip(definitions, params, strict=True)
+        ]
         rows, steps = next(iter(batch.values())).shape[0], decode.max_tokens
         step, cache = ensemble([model.start(batch, beams=decode.beam_size, steps=steps) for model in models])
         if decode.beam_size == 1:
@@ -139,3 +153,16 @@ def search_function(definitions: Sequence[Definition], decode: DecodeConfig, rul
         return beam_search(step, cache, rows, steps, own, beams=decode.beam_size, length_penalty=penalty)
 
     return search
+
+
+def _at_hand(definition: Definition, params: Any, memory: int | None) -> Any:
+    """The parameters, those that every step reads gathered from ``fsdp``, where half a device's memory takes them.
+
+    Split as they lie, each step of the search would send all of them round again to compute one token a row.
+    """
+    every_step = {name: part for name, part in params.items() if name != "encoder"}
+    names = definition.axis_names()
+    names = {name: names[name] for name in every_step}
+    if memory is not None and 2 * meshes.gathered_bytes(every_step, names, definition.config.dtype) > memory:
+        return params
+    return {**params, **meshes.gather(every_step, names)}

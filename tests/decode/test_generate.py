@@ -7,6 +7,7 @@ import pytest
 from tiny import experiment, one_device
 
 from t2c_jax import mesh as meshes
+from t2c_jax.aot.costs import costs
 from t2c_jax.config import DecodeConfig, TokenizerConfig
 from t2c_jax.data.inputs import TokenInputs
 from t2c_jax.data.pipeline import Batches
@@ -14,7 +15,8 @@ from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.spm import SentencePieceTokenizer, train
 from t2c_jax.data.tasks import translate
 from t2c_jax.data.tokenizer import Tokenizers
-from t2c_jax.decode.generate import Generator, Member
+from t2c_jax.decode.generate import Generator, Member, search_function
+from t2c_jax.decode.search import Rules
 from t2c_jax.train.step import Compiled
 
 PAIRS = {
@@ -112,3 +114,22 @@ def test_the_digest_tells_parameters_apart(params, tokenizer, compiled):
     other = jax.tree.map(lambda leaf: leaf + 1e-3, params)
     same, again, different = (generator(p, tokenizer, compiled).digest() for p in (params, params, other))
     assert same == again != different
+
+
+@pytest.mark.parametrize(("memory", "once"), [(None, True), (2**30, True), (2**10, False)])
+def test_what_every_step_reads_is_sent_once_where_it_fits(memory, once, params, tokenizer, compiled):
+    """Parameters that devices share are gathered before the search's loop, not in it."""
+    mesh = meshes.make_mesh(experiment(mesh={"data": 2, "fsdp": 4, "tensor": 1}))
+    made = generator(params, tokenizer, compiled, mesh=mesh)
+    decode = DecodeConfig(max_tokens=48, beam_size=2)
+    search = search_function([compiled.definition], decode, Rules(tokenizer.start, tokenizer.eos), memory)
+    rows = meshes.global_batch(made.inputs.batch(made.inputs.read(list(PAIRS)), 8), mesh)
+    with jax.set_mesh(mesh):
+        program = jax.jit(search).lower(made.params, rows).compile().as_text()
+    gathers = sum(
+        each.count
+        for each in costs(program).collectives.values()
+        if each.kind == "all-gather" and len(each.group) < mesh.size  # else candidates of all rows, for a CPU's top_k
+    )
+    arrays = len(jax.tree.leaves(params))
+    assert 0 < gathers <= arrays if once else gathers > arrays + decode.max_tokens
