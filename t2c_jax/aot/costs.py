@@ -155,6 +155,9 @@ class _Walk:
         """Bytes to and from HBM of one execution of an operation that is not walked into."""
         opcode = operation.opcode
         given = [computation.by_name[name] for name in operation.operands if name in computation.by_name]
+        if opcode in ("slice-start", "dynamic-slice-start"):  # prints the whole that it takes a part of, then the part
+            source, part = operation.shapes[:2]
+            return float(part.bytes * ((not source.scratch) + (not part.scratch)))
         if opcode.endswith("-start"):  # a copy's destination and source are both in its result
             return float(sum(_outside(operation.shapes[:2])))
         if opcode in _PARTS:

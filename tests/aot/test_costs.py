@@ -121,6 +121,25 @@ def test_a_fusion_reads_the_slice_and_writes_the_row():
     assert costs(FUSIONS).memory == (row + index) + (row + index)
 
 
+PREFETCHED = """HloModule prefetched, is_scheduled=true
+
+ENTRY %main (w: bf16[2048,512], v: bf16[64,64]) -> bf16[64,64] {
+  %w = bf16[2048,512]{1,0:T(8,128)(2,1)} parameter(0)
+  %v = bf16[64,64]{1,0:T(8,128)(2,1)} parameter(1)
+  %first = ((bf16[2048,512]{1,0:T(8,128)(2,1)}), bf16[512,512]{1,0:T(8,128)(2,1)S(1)}, s32[]{:S(2)}) slice-start(%w), \
+slice={[0:512], [0:512]}
+  %first.1 = bf16[512,512]{1,0:T(8,128)(2,1)S(1)} slice-done(%first)
+  %all = (bf16[64,64]{1,0:T(8,128)(2,1)S(1)}, bf16[64,64]{1,0:T(8,128)(2,1)}, u32[]{:S(2)}) copy-start(%v)
+  %all.1 = bf16[64,64]{1,0:T(8,128)(2,1)S(1)} copy-done(%all)
+  ROOT %used = bf16[64,64]{1,0:T(8,128)(2,1)S(1)} add(%all.1, %all.1)
+}
+"""
+
+
+def test_what_is_fetched_ahead_is_read_once_and_a_part_of_it_alone():
+    assert costs(PREFETCHED).memory == 2 * (512 * 512 + 64 * 64)
+
+
 PARTS = """HloModule parts, is_scheduled=true
 
 %gathering (k: bf16[8,64]) -> bf16[64,64] {
