@@ -136,13 +136,14 @@ def search_function(
       definitions: of the models.
       decode: the search.
       rules: what may follow what.
-      memory: bytes of a device; None where it has none of its own.
+      memory: bytes of a device, half of which may hold what is gathered; None where it has none of its own.
     """
 
     def search(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
         own = rules._replace(no_repeat_ngram_size=decode.no_repeat_ngram_size)
+        room = None if memory is None else memory // 2 // len(definitions)
         models = [
-            definition.bind(_at_hand(definition, one, memory))
+            definition.bind(_at_hand(definition, one, room))
             for definition, one in zip(definitions, params, strict=True)
         ]
         rows, steps = next(iter(batch.values())).shape[0], decode.max_tokens
@@ -155,14 +156,14 @@ def search_function(
     return search
 
 
-def _at_hand(definition: Definition, params: Any, memory: int | None) -> Any:
-    """The parameters, those that every step reads gathered from ``fsdp``, where half a device's memory takes them.
+def _at_hand(definition: Definition, params: Any, room: int | None) -> Any:
+    """The parameters, those that every step reads gathered from ``fsdp`` where so many bytes of a device take them.
 
     Split as they lie, each step of the search would send all of them round again to compute one token a row.
     """
     every_step = {name: part for name, part in params.items() if name != "encoder"}
     names = definition.axis_names()
     names = {name: names[name] for name in every_step}
-    if memory is not None and 2 * meshes.gathered_bytes(every_step, names, definition.config.dtype) > memory:
+    if room is not None and meshes.gathered_bytes(every_step, names, definition.config.dtype) > room:
         return params
     return {**params, **meshes.gather(every_step, names)}
