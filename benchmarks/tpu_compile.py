@@ -73,11 +73,12 @@ def presets(options: argparse.Namespace) -> list[dict[str, Any]]:
             rows.append(
                 {"preset": size, "machine": machine} | row(experiment, vocabulary(experiment), MACHINES[machine])
             )
-            console.say(" ".join(map(str, told(rows[-1]))))
+            bound = rows[-1]["roofline"]["bound"] if rows[-1]["roofline"] else "it does not fit"
+            console.say(f"{' '.join(map(str, told(rows[-1])))}: {bound}")
     console.table(
         "Presets on TPU slices: the train step of one chip",
-        ("", "mesh", "remat", "rows", "parts", "GiB", "of", "fits", "TFLOP", "utilisation", "bound by"),
-        [(f"{item['preset']} on {item['machine']}", *told(item)) for item in rows],
+        ("", "mesh", "remat", "rows", "parts", "GiB", "utilised"),
+        [(f"{item['preset']}@{item['machine']}", *told(item)) for item in rows],
     )
     return rows
 
@@ -89,18 +90,13 @@ def vocabulary(experiment: Experiment) -> int:
 
 def told(item: dict[str, Any]) -> list[object]:
     """A row's cells."""
-    gib, estimate, costs = 2**30, item["roofline"] or {}, item["costs"] or {}
     return [
         "x".join(map(str, item["mesh"].values())),
         item["remat"],
         item["rows"],
         item["microbatches"],
-        f"{item['total'] / gib:.2f}",
-        f"{item['available'] / gib:.2f}",
-        "yes" if item["fits"] else "no",
-        f"{costs.get('flops', 0) / 1e12:.1f}",
-        f"{estimate.get('utilisation', 0):.0%}",
-        estimate.get("bound", "-"),
+        f"{gib(item['total'])} of {item['available'] / 2**30:.0f}",
+        f"{item['roofline']['utilisation']:.0%}" if item["roofline"] else "-",
     ]
 
 
