@@ -25,7 +25,7 @@ from t2c_jax import console
 from t2c_jax.errors import UserError
 from t2c_jax.hitches import TRANSIENT
 from t2c_jax.train import object_stores
-from t2c_jax.train.storage import Later, as_os_errors, patiently, storage_errors
+from t2c_jax.train.storage import CHUNKS, Later, as_os_errors, patiently, storage_errors, write_small_arrays_whole
 from t2c_jax.train.trees import begin_checksums, changed, checksums, differences, flat, from_nested, to_nested
 from t2c_jax.workdir import disk_errors, move_aside
 
@@ -79,7 +79,7 @@ class Checkpoints:
             by, value = _ranking(metrics)
             return value if by == ranked_by else float("inf")
 
-        _write_small_arrays_whole()
+        write_small_arrays_whole()
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -185,9 +185,8 @@ class Checkpoints:
           UserError: this or an earlier write hit a full or forbidden disk, or several in a row broke off.
         """
         nested = to_nested(state)
-        window_and_notes = Later(
-            {**(notes or {}), "steps": [dict(item) for item in window]}, checksums=begin_checksums(nested)
-        )
+        known = {**(notes or {}), "steps": [dict(item) for item in window]}
+        window_and_notes = Later(known, checksums=begin_checksums(nested))
         if jax.default_backend() == "cpu":  # Orbax writes from where they lie, and the next step could not go there
             nested = jax.tree.map(jnp.copy, nested)
         args = ocp.args.Composite(
@@ -418,7 +417,7 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
     state = {"step": jax.device_put(np.zeros((), np.int32)), "params": params}
     limit = max(leaf.nbytes for leaf in jax.tree.leaves(params)) + 2**20
     handlers = {
-        "state": ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9),
+        "state": ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9, type_handler_registry=CHUNKS),
         "about": ocp.JsonCheckpointHandler(),
         "window": ocp.JsonCheckpointHandler(),
     }
@@ -433,22 +432,10 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
     )
     # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
     options = ocp.CheckpointManagerOptions(**object_stores.prepare(directory))
-    _write_small_arrays_whole()
     opened = ocp.CheckpointManager(object_stores.absolute(directory), options=options, item_handlers=handlers)
     with storage_errors(directory), opened as manager:
         manager.save(0, args=items)
         manager.wait_until_finished()
-
-
-@functools.cache
-def _write_small_arrays_whole() -> None:
-    """Has one device write what is less than 8 MB on eight.
-
-    What all devices hold, each of them may write a part of. Orbax does so by default however little it is: on eight
-    devices a layer's norm is eight slices, transfers and writes, and the run stands still until the last has begun.
-    """
-    handler = ocp.type_handlers.ArrayHandler(min_slice_bytes_for_replica_parallel=2**20)
-    ocp.type_handlers.register_type_handler(jax.Array, handler, override=True)
 
 
 def _ranking(metrics: Mapping[str, Any]) -> Ranking:
