@@ -1,4 +1,4 @@
-"""What file systems may answer to Orbax, and when they are asked again; JSON not yet known; which device writes what."""
+"""What a file system may answer to Orbax, and when it is asked again; JSON not known yet; which device writes what."""
 
 from __future__ import annotations
 
