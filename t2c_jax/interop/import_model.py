@@ -86,7 +86,8 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
         specials = {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")}
         return {**summary, "vocab_size": rows, "specials": specials, "digest": tokenizer.digest}
 
-    epath.Path(workdir.checkpoints).rmtree(missing_ok=True)  # of an import that did not come to its end
+    # Of an import of this model that did not come to its end: anything else there has been refused.
+    epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
     counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)), _moved(params))
     workdir.save_config(to_dict(experiment))  # last: with it the import stands
@@ -120,12 +121,19 @@ def _stands(workdir: Workdir, origin: str) -> bool:
     made_of: Mapping[str, str] = {}
     with contextlib.suppress(UserError):
         made_of = workdir.manifest("tokenizer")["inputs"]
-    occupied = workdir.config.exists() or workdir.corpus.exists() or ("huggingface" not in made_of and made_of)
-    if not occupied:
-        return False
-    if made_of.get("huggingface") != origin or workdir.corpus.exists():
+    ours = made_of.get("huggingface") == origin
+    another = workdir.config.exists() or ("huggingface" not in made_of and made_of)
+    if workdir.corpus.exists() or (another and not ours):
         raise UserError(f"workdir '{workdir.name}' holds another run or model; choose another --workdir")
-    return (workdir.checkpoints / "0").is_dir()
+    if not ours and _holds_anything(workdir.checkpoints):
+        raise UserError(
+            f"'{workdir.checkpoints}' holds what no import of this model has written; choose another --workdir"
+        )
+    return workdir.config.exists() and (workdir.checkpoints / "0").is_dir()
+
+
+def _holds_anything(directory: Path) -> bool:
+    return directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
 
 
 def _params(family: Any, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:

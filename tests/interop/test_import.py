@@ -154,6 +154,24 @@ def test_a_run_is_never_overwritten(tmp_path):
     assert [path.name for path in run.iterdir()] == ["config.json"]
 
 
+@pytest.mark.parametrize("made", ["a directory", "a file", "by an import of another model"])
+def test_checkpoints_that_it_did_not_make_are_left_alone(made, tmp_path):
+    write("bert", tmp_path / "model")
+    workdir = Workdir(tmp_path / "run")
+    if made == "by an import of another model":
+        write("gpt2", tmp_path / "other")
+        import_model(tmp_path / "other", workdir)
+        workdir.config.unlink()  # it was cut short
+        kept = workdir.checkpoints / "0"
+    else:
+        kept = workdir.checkpoints / "other.pt" if made == "a directory" else workdir.checkpoints
+        kept.parent.mkdir(parents=True)
+        kept.write_text("precious")
+    with pytest.raises(UserError, match="checkpoints' holds what no import of this model has written; choose another"):
+        import_model(tmp_path / "model", workdir)
+    assert kept.exists()
+
+
 def test_an_imports_workdir_stays_as_it_came(tmp_path, capsys):
     write("bert", tmp_path / "model")
     assert main("import", "--from", tmp_path / "model", "--workdir", tmp_path / "run") == 0
