@@ -8,9 +8,9 @@ and with a copying head. What else there is, each an override:
 
 - a part at its own rate, or frozen: --config.optimizer.rates="^encoder=0.1" or "^encoder=0"
 - LoRA (Hu et al. 2021): --config.lora.rank=8
-- to remember what came before: --config.data.tasks.before.workdir=runs/pretrained with a weight, beside
-  --config.data.tasks.mine.objective=text_to_code
-- from scratch, for comparison: --config.init_from=
+- to remember what came before: --config.data.replay.workdir=runs/pretrained gives a tenth of the rows to that run's
+  tasks and shows their dev loss beside one's own; with --config.data.replay.share=0 it is measured alone
+- from scratch, for comparison, in the same shape and with the same tokenizer: --config.from_scratch=True
 """
 
 from ml_collections import ConfigDict

@@ -1,21 +1,31 @@
 """Pre-training on a mixture of every task, and fine-tuning from it, through the verbs as a user would."""
 
 import json
+import shutil
 
+import jax
 import numpy as np
 import pytest
 from small_run import CONFIG, main, write_corpus
 
 from t2c_jax import config as configs
 from t2c_jax.config import OBJECTIVES
+from t2c_jax.data.streams import open_streams, task_shares
+from t2c_jax.data.tasks import translate
+from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
+from t2c_jax.train import placement
+from t2c_jax.train.initial import initial_state
+from t2c_jax.train.loop import open_data
+from t2c_jax.train.step import Compiled
+from t2c_jax.workdir import Workdir
 
 TASKS = """
     config.corpus.code_only = ("function",)
     config.tokenizer.split_spaces = True
     config.data.pairs_in_row = 2
     config.data.tasks = {tasks!r}
-    config.data.prefix = "G"
+    config.data.prefix = "t"
     config.data.encoder_length = 96
     config.model.encoder_heads = ("tagging", "embedding")
     config.model.embedding_width = 8
@@ -88,25 +98,62 @@ def test_fine_tuning_takes_shape_prefix_and_parameters(runs, capsys):
     said = " ".join(capsys.readouterr().err.split())
     assert "left" in said  # heads that it has no use for
     made = json.loads((workdir / "config.json").read_text())
-    assert (made["model"]["width"], made["model"]["copy"], made["data"]["prefix"]) == (16, True, "G")
+    assert (made["model"]["width"], made["model"]["copy"], made["data"]["prefix"]) == (16, True, "t")
     assert made["model"]["encoder_heads"] == []
     assert lines_of(workdir, "dev")[0]["nll"] < lines_of(runs / "pre", "dev")[0]["nll/text_to_code"]
 
 
 def test_what_came_before_is_replayed_and_told_apart(runs):
-    workdir = runs / "replay"
-    options = (
-        f"--config.init_from={runs / 'pre'}",
-        "--config.data.tasks.mine.objective=text_to_code",
-        "--config.data.tasks.before.objective=span_corruption",
-        f"--config.data.tasks.before.workdir={runs / 'pre'}",
-        "--config.data.tasks.before.weight=0.5",
-        "--config.lora.rank=2",
-        "--config.model.copy=False",
-    )
-    assert main("run", "--config", runs / "finetune.py", "--workdir", workdir, *options) == 0
+    workdir, pre = runs / "replay", runs / "pre"
+    options = (f"--config.init_from={pre}", "--config.lora.rank=2", "--config.model.copy=False")
+    replay = (f"--config.data.replay.workdir={pre}", "--config.data.replay.share=0.25")
+    assert main("run", "--config", runs / "finetune.py", "--workdir", workdir, *options, *replay) == 0
     dev = lines_of(workdir, "dev")[-1]
-    assert dev["nll"] == dev["nll/mine"] != dev["nll/before"]
+    assert dev["nll"] == dev["nll/own"] != dev["nll/replayed_span_corruption"]
+    experiment = configs.load(str(workdir / "config.json"))
+    theirs = configs.load(str(pre / "config.json")).data.tasks
+    assert {name: task.prefix for name, task in experiment.data.tasks.items()} == {
+        "own": "t",
+        **{f"replayed_{name}": task.prefix for name, task in theirs.items()},
+    }
+    tokenizers = Tokenizers.load(workdir / "tokenizer", experiment.data.direction)
+    streams = open_streams(experiment, Workdir(workdir), tokenizers, "train")
+    shares = dict(zip(streams, task_shares(experiment, streams), strict=True))
+    assert shares["own"] == pytest.approx(0.75)
+    assert set(map(len, (stream.tokens for stream in streams.values()))) > {len(streams["own"].tokens)}
+    # What is trained is what is asked.
+    own, asked = streams["own"], translate(tokenizers, experiment.data)
+    record = int(own.parts.records_N[0])
+    np.testing.assert_array_equal(own.example(0, 0).sources[0], asked.source(own.tokens.text(record)))
+    # Said again with another share it is the same run's tasks, once.
+    again = configs.load(str(workdir / "config.json"), ["data.replay.share=0.5"]).data.tasks
+    assert again.keys() == experiment.data.tasks.keys()
+    assert sum(task.weight for name, task in again.items() if name != "own") == pytest.approx(1.0)
+
+
+def test_what_came_before_is_measured_alone(runs):
+    load = ["inherit=True", f"init_from={runs / 'pre'}", f"data.replay.workdir={runs / 'pre'}", "data.replay.share=0"]
+    experiment = configs.load(str(runs / "finetune.py"), load)
+    tokenizers = Tokenizers.load(runs / "pre" / "tokenizer", experiment.data.direction)
+    mesh = placement.make_mesh(experiment)
+    data = open_data(experiment, Workdir(runs / "pre"), tokenizers, mesh)
+    tasks = np.concatenate([data.train.batch(step)["task"] for step in range(20)])
+    assert set(tasks.tolist()) == {0}
+    assert len(data.dev) == 1 + len(OBJECTIVES)
+
+
+def test_a_run_to_compare_with_draws_all_parameters(runs):
+    workdir = runs / "scratch"
+    shutil.copytree(runs / "fine/corpus", workdir / "corpus")
+    options = (f"--config.init_from={runs / 'pre'}", "--config.from_scratch=True")
+    assert main("tokenizer", "--config", runs / "finetune.py", "--workdir", workdir, *options) == 0
+    assert (workdir / "tokenizer/spm.model").read_bytes() == (runs / "pre/tokenizer/spm.model").read_bytes()
+    experiment = configs.load(str(workdir / "config.json"))
+    assert (experiment.model.width, experiment.data.prefix) == (16, "t")
+    tokenizers = Tokenizers.load(workdir / "tokenizer", experiment.data.direction)
+    compiled = Compiled(experiment, tokenizers.target.vocab_size, placement.make_mesh(experiment))
+    start, drawn = initial_state(experiment, compiled, tokenizers.target)["params"], compiled.init()["params"]
+    jax.tree.map(np.testing.assert_array_equal, start, drawn)
 
 
 @pytest.mark.parametrize(
@@ -117,11 +164,16 @@ def test_what_came_before_is_replayed_and_told_apart(runs):
         ("data.tasks.a.wait=1", "did you mean 'weight'"),
         ("data.tasks.a.objective=contrastive", "add 'embedding' to config.model.encoder_heads"),
         ("data.tasks.a.workdir=elsewhere", "leave one to this run's own corpus"),
+        ("data.tasks.a.objective=text_to_code", "set config.data.tasks.a.prefix to it"),
+        ("data.replay.workdir=elsewhere", "'elsewhere' is no workdir of a run"),
+        ("data.replay.share=1", "must lie in"),
+        ("lora.rank=2 from_scratch=True", "from_scratch draws what"),
         ("data.tasks.a=1", "is a section"),
         ("data.tasks=1", "is a section"),
         ("model.encoder_heads=taging", "did you mean 'tagging'"),
     ],
 )
 def test_mistakes_in_tasks_get_one_line(runs, override, message):
+    replayed = [f"data.replay.workdir={runs / 'pre'}"] if override.startswith("data.replay.share") else []
     with pytest.raises(UserError, match=message):
-        configs.load(str(runs / "finetune.py"), [f"init_from={runs / 'pre'}", override])
+        configs.load(str(runs / "finetune.py"), [f"init_from={runs / 'pre'}", *replayed, *override.split()])

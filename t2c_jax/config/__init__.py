@@ -30,6 +30,7 @@ from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig
 from t2c_jax.config.schema import PathsConfig as PathsConfig
 from t2c_jax.config.schema import PretrainedConfig as PretrainedConfig
 from t2c_jax.config.schema import RecurrentConfig as RecurrentConfig
+from t2c_jax.config.schema import ReplayConfig as ReplayConfig
 from t2c_jax.config.schema import TaskConfig as TaskConfig
 from t2c_jax.config.schema import TokenizerConfig as TokenizerConfig
 from t2c_jax.config.schema import TrainConfig as TrainConfig

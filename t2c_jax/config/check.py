@@ -137,6 +137,11 @@ def check(experiment: Experiment) -> None:
         for key, size in (("heads", model.heads), ("feed_forward", model.feed_forward)):
             if size % mesh.tensor:
                 raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.tensor={mesh.tensor}")
+    if experiment.from_scratch and (experiment.lora.rank or not experiment.init_from):
+        raise UserError(
+            "config.from_scratch draws what config.init_from would give: it wants an init_from, and no adapters"
+            " (config.lora.rank=0)"
+        )
     if experiment.tokenizer.retrain and not experiment.init_from:
         raise UserError("config.tokenizer.retrain wants config.init_from; without one, a tokenizer is trained anyway")
     reserved = 256 + 8 + experiment.tokenizer.sentinels
@@ -240,7 +245,7 @@ def _check_tasks(experiment: Experiment) -> None:
         if task.objective not in OBJECTIVES:
             known = f"{', '.join(OBJECTIVES)}{nearest(task.objective, OBJECTIVES)}"
             raise UserError(f"{key}.objective={task.objective!r} must be one of {known}")
-        if task.weight <= 0:
+        if task.weight < 0 or not (task.weight or task.workdir):
             raise UserError(f"{key}.weight={task.weight} must be above 0; leave the task out instead")
         if not 0 < task.noise_density < 1 or task.mean_span < 1:
             raise UserError(f"{key}: noise_density must lie in (0, 1), mean_span must be at least 1")
@@ -252,6 +257,13 @@ def _check_tasks(experiment: Experiment) -> None:
         raise UserError("config.data.tasks: every task reads another workdir; leave one to this run's own corpus")
     if tasks and all(task.objective in HEADS for task in tasks.values()):
         raise UserError("config.data.tasks teaches the decoder nothing; add a task that writes")
+    data = experiment.data
+    asked = {name: task.prefix for name, task in tasks.items() if task.objective == data.direction and not task.workdir}
+    if asked and data.prefix not in asked.values():
+        raise UserError(
+            f"config.data.prefix={data.prefix!r} stands before what is generated and scored, and no task teaches that:"
+            f" set config.data.tasks.{next(iter(asked))}.prefix to it"
+        )
     if experiment.train.r_drop and any(task.objective == "contrastive" for task in tasks.values()):
         raise UserError("config.train.r_drop makes every pair its own negative; leave contrastive tasks out")
 

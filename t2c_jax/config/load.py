@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from t2c_jax.config.check import check
-from t2c_jax.config.schema import PRETRAINED, Experiment, PretrainedConfig
+from t2c_jax.config.others import add_replay, inherit, take_encoder_shape
+from t2c_jax.config.schema import Experiment
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.workdir import Workdir, at_step
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
@@ -57,7 +57,8 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
     Raises:
       UserError: missing file, unknown key, wrong type, impossible combination.
     """
-    file, _, argument = path.partition(":")
+    file, found, argument = path.partition(".py:")  # any other colon is the path's own
+    file += ".py" if found else ""
     if not Path(file).is_file():
         raise UserError(f"config file '{file}' does not exist; see configs/ for examples")
     if file.endswith(".json"):
@@ -69,71 +70,23 @@ def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
             raise UserError(f"config file '{file}' must hold a JSON object, as a workdir's config.json does")
     else:
         values = _get_config(file, argument)
-    if not file.endswith(".json"):  # a resolved config has taken over what it wanted
-        _inherit(values, overrides)
+    resolved = file.endswith(".json")  # it has taken over what it wanted
+    if not resolved:
+        inherit(values, _named(overrides))
     for item in overrides:
         _override(values, item)
-    _take_encoder_shape(values)
+    take_encoder_shape(values)
+    if not resolved or any(item.startswith("data.replay.") for item in overrides):
+        add_replay(values)
     return from_dict(values)
 
 
-def _config_of(origin: str) -> Any:
-    """What config.json holds of WORKDIR or WORKDIR@STEP."""
-    return json.loads(Workdir(at_step(origin)[0]).config.read_text("utf-8"))
-
-
-_OWN = ("copy", "dropout", "encoder_heads", "attention", "scan", "remat", "dtype")
-
-
-def _inherit(values: dict[str, Any], overrides: Sequence[str]) -> None:
-    """Where the config says so, the model's shape and the prefix are those of the run it starts from.
-
-    One that is missing changes nothing here: the run says so before it starts.
-    """
+def _named(overrides: Sequence[str]) -> dict[str, Any]:
+    """The overrides that say what to take over from another run."""
     named = {key: value for key, _, value in (item.partition("=") for item in overrides)}
-    inherits = _parse(named["inherit"], bool) if "inherit" in named else values.get("inherit")
-    origin = named.get("init_from", values.get("init_from"))
-    if inherits is not True or not origin or not isinstance(origin, str):
-        return
-    try:
-        theirs = _config_of(origin)
-        shape = {key: value for key, value in theirs["model"].items() if key not in _OWN}
-        prefix = theirs["data"]["prefix"]
-    except OSError:
-        return
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"config.init_from: '{origin}' is damaged; config.inherit takes its model") from None
-    values["model"] = {**values.get("model", {}), **shape}
-    values["data"] = {**values.get("data", {}), "prefix": prefix}
-
-
-def _take_encoder_shape(values: dict[str, Any]) -> None:
-    """Where init_from has the pre-trained encoder that the model names, the encoder's shape is the one it has there.
-
-    How its layers are used is this run's own, and so is a longer table of positions that it asks for. A workdir that is
-    missing or has another encoder changes nothing here: the run says so before it starts.
-    """
-    origin, model = values.get("init_from"), values.get("model")
-    if (
-        not isinstance(origin, str)
-        or not origin
-        or not isinstance(model, dict)
-        or model.get("encoder") not in PRETRAINED
-    ):
-        return
-    try:
-        theirs = _config_of(origin)["model"]
-        shape = dict(theirs["pretrained"]) if theirs["encoder"] == model["encoder"] else {}
-        positions = int(shape.get("positions", 0))
-    except (OSError, ValueError, KeyError, TypeError, UserError):
-        return
-    own = model.get("pretrained")
-    own = own if isinstance(own, dict) else {}
-    shape.pop("mix_layers", None)
-    asked = own.get("positions")
-    if type(asked) is int and asked > positions and asked != PretrainedConfig().positions:
-        shape["positions"] = asked
-    model["pretrained"] = {**own, **shape}
+    if "inherit" in named:
+        named["inherit"] = _parse(named["inherit"], bool)
+    return {key: named[key] for key in ("inherit", "init_from") if key in named}
 
 
 def _get_config(file: str, argument: str) -> dict[str, Any]:

@@ -139,14 +139,22 @@ class TaskConfig:
     """One task of a mixture."""
 
     objective: str = knob("text_to_code", "What is made of the corpus: one of OBJECTIVES.")
-    weight: float = knob(1.0, "Share of the rows, relative to the other tasks' weights.")
-    workdir: str = knob(
-        "", "A workdir whose tokens the task reads, of the same tokenizer, to replay what came before; empty for own."
+    weight: float = knob(
+        1.0, "Share of the rows, relative to the other tasks' weights; 0, with a workdir, measures its dev loss alone."
     )
+    workdir: str = knob("", "A workdir whose tokens the task reads, of the same tokenizer; empty for this run's own.")
     prefix: str = knob("", "Before every source; tells the task from others, e.g. 'Describe: '.")
     noise_density: float = knob(0.15, "Span corruption: share of tokens that are noise (Raffel et al. 2020).")
     mean_span: float = knob(3.0, "Span corruption: tokens of a span on average.")
     whole_words: bool = knob(True, "Span corruption: spans begin and end where words do (Wang et al. 2021).")
+
+
+@dataclass(frozen=True)
+class ReplayConfig:
+    """What came before, kept in mind: another run's tasks, over its own tokens, beside this run's."""
+
+    workdir: str = knob("", "The run whose tasks are replayed, of the same tokenizer; empty for none.")
+    share: float = knob(0.1, "Their share of the rows; at 0 their dev loss is measured, and nothing trained on them.")
 
 
 @dataclass(frozen=True)
@@ -173,6 +181,7 @@ class DataConfig:
     temperature: float = knob(
         0.0, "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone."
     )
+    replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
     pairs_in_row: int = knob(8, "Contrastive pairs that share a row, at most.")
     paths: PathsConfig = dataclasses.field(default_factory=PathsConfig)
 
@@ -341,7 +350,10 @@ class TrainConfig:
         "alpha: weight of the divergence of two passes with different dropout (Liang et al. 2021, equation 4).",
     )
     samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
-    save_every: int = knob(200, "Steps between checkpoints; the last step is always saved.")
+    save_every: int = knob(
+        200,
+        "Steps between checkpoints; the last step, and under patience or a stop_metric each new best, are saved too.",
+    )
     on_nonfinite: Literal["stop", "skip", "rollback"] = knob(
         "stop",
         "A loss or gradients that are not finite stop the run, skip the update, or go back to a checkpoint from before "
@@ -419,8 +431,11 @@ class Experiment:
     )
     inherit: bool = knob(
         False,
-        "Take config.model's shape and config.data.prefix from config.init_from's own config, and change them by "
+        "Take config.model, data.prefix and data.reverse_source from config.init_from's own config, and change them by "
         "overrides alone; copy, dropout, heads and how the model is run stay this config's.",
+    )
+    from_scratch: bool = knob(
+        False, "Draw all parameters, and take no more than tokenizer and shape from config.init_from: to compare with."
     )
     corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)

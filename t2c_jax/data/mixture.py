@@ -38,14 +38,14 @@ class Schedule:
 
     @classmethod
     def of(cls, weights: np.ndarray) -> Schedule:
-        """Shares in proportion to ``weights``, to a thousandth, but none left out.
+        """Shares in proportion to ``weights``, to a thousandth; none above 0 is left out, and 0 has no row.
 
         With weights 2 and 1 the cycle begins 0 1 0 0 1 0.
         """
         if len(weights) == 1:
             return cls(np.zeros(1, np.int64))
         shares = weights / weights.sum()
-        counts = np.maximum(np.floor(shares * _CYCLE), 1)
+        counts = np.maximum(np.floor(shares * _CYCLE), shares > 0)
         behind = np.argsort(-(shares * _CYCLE - counts), kind="stable")
         for task in behind[: max(int(_CYCLE - counts.sum()), 0)]:
             counts[task] += 1

@@ -83,7 +83,8 @@ def _data(model: Trained) -> list[str]:
     if card is None:
         origin = model.experiment.init_from
         said = "The run's directory holds no corpus: look where the model came from for its data and their licences."
-        return [*title, f"{said} It started from `{Path(origin).name}`." if origin else said, ""]
+        started = origin and not model.experiment.from_scratch
+        return [*title, f"{said} It started from `{Path(origin).name}`." if started else said, ""]
     pairs = ", ".join(f"{count:,} {split}" for split, count in card["splits"].items())
     columns = ("name", "repository", "commit", "licence", "pairs")
     rows = [tuple(source.get(column) or "-" for column in columns) for source in card["sources"]]
@@ -91,7 +92,7 @@ def _data(model: Trained) -> list[str]:
         (Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows
     ]  # cards are published
     lines = [*title, f"Pairs of text and code: {pairs}.", "", *_table(columns, rows)]
-    if model.experiment.init_from:
+    if model.experiment.init_from and not model.experiment.from_scratch:
         lines += [
             f"Before, it was trained elsewhere: the run started from `{Path(model.experiment.init_from).name}`.",
             "",

@@ -26,6 +26,7 @@ from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, Params
 from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.settle import Matching, Settled, Shapes, extended, match_pieces, matched, scaled, settle
+from t2c_jax.train.settle_config import Difference, check_settings, different_settings
 from t2c_jax.train.step import Compiled, State, model_params
 from t2c_jax.train.trees import flat
 from t2c_jax.workdir import Workdir, at_step, digest
@@ -35,17 +36,20 @@ def check_origin(experiment: Experiment) -> None:
     """Whether config.init_from has what this run wants of it, before any work is done for the run.
 
     Raises:
-      UserError: it is missing, unfinished, of another encoder or of another shape.
+      UserError: it is missing, unfinished, of another encoder, of another shape or trained under other settings.
     """
     if not experiment.init_from:
         return
     origin = _origin(experiment)
+    if experiment.from_scratch:
+        return
     trains = experiment.tokenizer.retrain or _lacks_target_tokenizer(experiment, origin)
     rows = experiment.tokenizer.vocab_size if trains else load_tokenizer(origin.tokenizer).vocab_size
     abstract = Definition(experiment.model, rows).abstract_params()
     checkpoints, step = _source(experiment, origin)
     settled = _settle(experiment, origin, checkpoints, step, _shapes(abstract))
     _check_whole(experiment, settled)
+    _differing(experiment, origin, settled, step)
     checkpoints.close()
     if experiment.lora.rank:
         lora.axis_names(Definition(experiment.model, rows).axis_names(), experiment.lora)
@@ -63,7 +67,7 @@ def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokeniz
       UserError: config.init_from is missing, or does not fit the model or the tokenizer.
     """
     state = compiled.init()
-    if not experiment.init_from:
+    if not experiment.init_from or experiment.from_scratch:
         return state
     origin = _origin(experiment)
     matching = _matching(experiment, origin, tokenizer)
@@ -72,6 +76,7 @@ def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokeniz
     shapes = checkpoints.params_shapes(step)
     settled = _settle(experiment, origin, checkpoints, step, {path: leaf.shape for path, leaf in targets.items()})
     _check_whole(experiment, settled)
+    differing = _differing(experiment, origin, settled, step)
     params = flat(state["params"])
     del state["params"]
     whole = [one.path for one in settled if one.how == "taken" and one.source == one.path]
@@ -92,7 +97,7 @@ def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokeniz
         copy = jax.jit(lambda params: jax.tree.map(jnp.copy, params), out_shardings=compiled.shardings["ema"])
         state["ema"] = copy(state["params"])
     if runtime.is_primary():
-        _show(settled, matching, _where(origin, step))
+        _show(settled, differing, matching, _where(origin, step))
     return state
 
 
@@ -290,6 +295,14 @@ def _settle(
     return settle(checkpoints.params_shapes(step), target, where, retrained=retrained, output_scale=scale)
 
 
+def _differing(experiment: Experiment, origin: Workdir, settled: Sequence[Settled], step: int) -> list[Difference]:
+    theirs = json.loads(origin.config.read_text("utf-8"))
+    taken = {one.path.partition(".")[0] for one in settled if one.source}
+    differing = different_settings(experiment, theirs, taken)
+    check_settings(experiment, differing, _where(origin, step))
+    return differing
+
+
 def _shapes(abstract: Any) -> dict[str, tuple[int, ...]]:
     return {path: tuple(leaf.shape) for path, leaf in flat(abstract).items()}
 
@@ -309,6 +322,7 @@ def _nested(leaves: Mapping[str, Any]) -> dict[str, Any]:
     return nested
 
 
-def _show(settled: Sequence[Settled], matching: Matching | None, where: str) -> None:
+def _show(settled: Sequence[Settled], differing: Sequence[Difference], matching: Matching | None, where: str) -> None:
     rows = [(one.path, " x ".join(map(str, one.shape)) or "1", one.in_words(matching)) for one in settled]
+    rows += [(f"config.{key}", "", f"{here}, there {there}") for key, here, there in differing]
     console.table(f"Initial parameters: taken from {where}, or drawn afresh", ("parameter", "shape", ""), rows)

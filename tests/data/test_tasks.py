@@ -185,6 +185,9 @@ def test_rows_take_turns_by_their_shares():
     assert numbers.tolist() == [0, 0, 1, 2, 1, 3]
     tasks, _ = Schedule.of(np.array([0.7, 0.2996, 0.0004])).turns(np.arange(1000))
     assert np.bincount(tasks).tolist() == [700, 299, 1]  # none is left out, however small
+    tasks, numbers = Schedule.of(np.array([0.9, 0.0, 0.1])).turns(np.arange(2000))  # measured alone
+    np.testing.assert_array_equal(np.bincount(tasks), [1800, 0, 200])
+    np.testing.assert_array_equal(numbers[tasks == 2], np.arange(200))
     in_batches = Schedule.of(np.array([5.0, 3.0, 2.0])).turns(np.arange(1000))[0].reshape(-1, 20)
     counts = np.stack([(in_batches == k).sum(1) for k in range(3)], axis=1)
     assert np.abs(counts - [10, 6, 4]).max() <= 1
