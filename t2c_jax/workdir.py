@@ -106,7 +106,7 @@ def at_step(name: str) -> tuple[str, int | None]:
     if not separator or "/" in step:  # an @ of the path's own
         return name, None
     if step and not step.isdecimal():
-        raise UserError(f"{name}: '{step}' is no step; write DIR, DIR@STEP or @STEP")
+        raise UserError(f"{name}: '{step}' is no step; write DIR, DIR@STEP or @STEP, and DIR/ if its name has an @")
     return directory, int(step) if step else None
 
 

@@ -112,6 +112,16 @@ def test_get_config_may_take_an_argument(tmp_path: Path):
     assert load(f"{path}:1200").train.steps == 1200
 
 
+def test_a_path_may_hold_a_colon(tmp_path: Path):
+    directory = tmp_path / "run-12:30"
+    directory.mkdir()
+    (directory / "config.json").write_text('{"seed": 5}')
+    assert load(str(directory / "config.json")).seed == 5
+    path = written(directory, "c = schema.default(); c.train.steps = int(steps); return c", "steps='900'")
+    assert load(path).train.steps == 900
+    assert load(f"{path}:1200").train.steps == 1200
+
+
 @pytest.mark.parametrize(
     ("overrides", "message"),
     [

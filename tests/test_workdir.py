@@ -12,7 +12,7 @@ import pytest
 
 import t2c_jax
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import StageResult, Workdir, digest, disk_errors, write_json
+from t2c_jax.workdir import StageResult, Workdir, at_step, digest, disk_errors, write_json
 
 
 def writes(text: str, calls: list[str]) -> Callable[[Path], Mapping[str, int]]:
@@ -258,3 +258,12 @@ def test_the_lock_is_released_by_an_error(tmp_path: Path):
         raise RuntimeError
     with Workdir(tmp_path).locked():
         pass
+
+
+def test_an_at_is_a_steps_or_the_names_own():
+    assert at_step("runs/a@5") == ("runs/a", 5)
+    assert at_step("@5") == ("", 5)
+    assert at_step("runs/me@home/") == ("runs/me@home/", None)
+    assert at_step("runs/me@home@5") == ("runs/me@home", 5)
+    with pytest.raises(UserError, match=r"'home' is no step; .* DIR/ if its name has an @"):
+        at_step("runs/me@home")
