@@ -147,6 +147,7 @@ def _train(
     dev_loss = checkpoints.loss(start) if start else None
     notes = checkpoints.notes(start) if start else {}
     patience = Patience(config.patience, config.stop_metric, notes.get("waited", {}))
+    ranks = config.patience > 0 or config.stop_metric != LOSS  # which checkpoint is the best is what is asked for
     guard = Guard(config, notes.get("anomalies", {}), skips)
     stopped_by: int | None = None
     parts = (data.train.dataset(*part).as_numpy_iterator() for part in skips.ranges(start, config.steps))
@@ -220,8 +221,8 @@ def _train(
                     writer.write(step, "dev_decoded", {name: score, "examples": float(decoded.examples)})
                     console.say(f"step {step}: {name} {score:.2f} on {decoded.examples:,} dev pairs")
                     ranking = Ranking(name, score if decoded.lower_is_better else -score)
-                if loss_here is not None:
-                    patience.add(loss_here if ranking is None else ranking.cost)
+                if loss_here is not None and patience.add(loss_here if ranking is None else ranking.cost):
+                    saves |= ranks  # now: by the next save its state is gone
                 clock.mark("evaluation")
             if saves or patience.out:
                 workdir.check_held()

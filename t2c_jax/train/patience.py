@@ -23,10 +23,12 @@ class Patience:
         self._best: float = stored["best"] if same else math.inf
         self._since: int = stored["since"] if same else 0
 
-    def add(self, cost: float) -> None:
-        """A measurement; less is better."""
-        self._since = 0 if cost < self._best else self._since + 1
+    def add(self, cost: float) -> bool:
+        """Whether a measurement is the best so far; less is better, and an equal one is no new best."""
+        best_yet = cost < self._best
+        self._since = 0 if best_yet else self._since + 1
         self._best = min(self._best, cost)
+        return best_yet
 
     @property
     def out(self) -> bool:

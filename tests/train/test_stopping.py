@@ -12,6 +12,7 @@ from t2c_jax import config as configs
 from t2c_jax import verbs
 from t2c_jax.decode.load import load_generator
 from t2c_jax.errors import UserError
+from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.loop import Decoded, train
 from t2c_jax.train.patience import Patience
 from t2c_jax.workdir import Workdir
@@ -22,10 +23,11 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 def test_patience_counts_measurements_since_the_best():
     patience = Patience(2, "bleu", {})
     assert patience.stored() == {}
-    out = []
+    best, out = [], []
     for cost in (-3.0, -5.0, -5.0, -4.0):  # an equal one is no new best
-        patience.add(cost)
+        best.append(patience.add(cost))
         out.append(patience.out)
+    assert best == [True, True, False, False]
     assert out == [False, False, False, True]
     assert patience.stored() == {"by": "bleu", "best": -5.0, "since": 2}
 
@@ -70,26 +72,52 @@ def scored(scores):
 
 
 def outcome(workdir, scores, *more):
-    options = (*QUICK, *RHYTHM, *more)
-    experiment = configs.load(str(workdir / "config.json"), options)
-    return train(experiment, Workdir(workdir), scored(scores))
+    """Of a run that is scored so; of one that is not, where there are no scores."""
+    experiment = configs.load(str(workdir / "config.json"), (*QUICK, *RHYTHM, *more))
+    return train(experiment, Workdir(workdir), scored(scores) if scores else None)
+
+
+def kept(workdir):
+    """Steps of the checkpoints, and the best of them."""
+    checkpoints = Checkpoints(workdir / "checkpoints", {}, read_only=True)
+    return checkpoints.steps(), checkpoints.best()
 
 
 def test_a_run_stops_when_patience_is_out_and_a_disturbed_one_at_the_same_step(prepared, tmp_path):  # noqa: F811
-    """Measured at steps 2, 4, 6, ...: 20, 50, 50, 40 stops at 8, whatever the loss does; the best is of step 4."""
+    """Measured at steps 2, 4, 6, ...: 20, 90, 50, 40 stops at 8, whatever the loss does; the best is of step 4."""
     _, undisturbed = prepared
     disturbed = shutil.copytree(undisturbed, tmp_path / "disturbed")
-    found = outcome(undisturbed, [20.0, 50.0, 50.0, 40.0])
+    found = outcome(undisturbed, [20.0, 90.0, 50.0, 40.0])
     assert (found.steps, found.out_of_patience, found.stopped_by) == (8, True, None)
-    # Saved at steps 3, 6 and the last: killed after step 7, it goes on from step 6 and has waited for one already.
-    assert outcome(disturbed, [20.0, 50.0, 50.0, 0.0], "train.steps=7", "train.patience=9").steps == 7
+    # Saved at steps 3, 6, the last and each new best: killed after step 7, it goes on from step 6 and has waited once.
+    assert outcome(disturbed, [20.0, 90.0, 50.0, 0.0], "train.steps=7", "train.patience=9").steps == 7
     shutil.rmtree(disturbed / "checkpoints" / "7")
     again = outcome(disturbed, [40.0])
     assert (again.steps, again.out_of_patience) == (8, True)
     assert records(disturbed) == records(undisturbed)
     decoded = [(line["step"], line["exact_match"]) for line in records(undisturbed) if line["kind"] == "dev_decoded"]
-    assert decoded == [(2, 20.0), (4, 50.0), (6, 50.0), (8, 40.0)]
+    assert decoded == [(2, 20.0), (4, 90.0), (6, 50.0), (8, 40.0)]
+    assert kept(undisturbed) == kept(disturbed) == ([2, 3, 4, 6, 8], 4)
     assert outcome(undisturbed, []).steps == 8, "it does not go on by being started again"
+
+
+def test_the_best_is_kept_though_it_was_measured_between_two_saves(prepared, tmp_path):  # noqa: F811
+    """With one latest checkpoint beside it; a run that is killed goes on from it, and comes to the same."""
+    _, undisturbed = prepared
+    disturbed = shutil.copytree(undisturbed, tmp_path / "disturbed")
+    outcome(undisturbed, [20.0, 90.0, 50.0, 40.0], "train.keep=1")
+    outcome(disturbed, [20.0, 90.0, 0.0], "train.keep=1", "train.steps=5")
+    shutil.rmtree(disturbed / "checkpoints" / "5")
+    outcome(disturbed, [50.0, 40.0], "train.keep=1")
+    assert kept(undisturbed) == kept(disturbed) == ([4, 8], 4)
+    assert records(disturbed) == records(undisturbed)
+
+
+def test_who_asks_for_no_best_saves_as_often_as_said(prepared):  # noqa: F811
+    """The loss falls at each measurement, of steps 2 and 4."""
+    _, workdir = prepared
+    outcome(workdir, [], "train.stop_metric=loss", "train.patience=0", "train.steps=5")
+    assert kept(workdir)[0] == [3, 5]
 
 
 def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  # noqa: F811
