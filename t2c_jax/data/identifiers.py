@@ -26,7 +26,6 @@ import keyword
 import re
 import token
 import tokenize
-import unicodedata
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -79,21 +78,29 @@ def aligned(code: str, spans: Sequence[Span], piece_lengths: Sequence[int]) -> n
     return np.where(overlaps_T, first_T + 1, 0).astype(np.int32)
 
 
-def distinct(code: str, spans: Sequence[Span]) -> np.ndarray:
-    """Which name each occurrence has.
+def spelt(occurrences_T: np.ndarray, tokens_T: np.ndarray) -> tuple[np.ndarray, list[int]]:
+    """Which spelling each occurrence has: the very tokens that it is made of.
+
+    A name may be other tokens elsewhere, with the space or the bracket before it in the piece. Those are two spellings,
+    so that it is known which tokens a spelling stands for wherever it occurs. Of the pieces x, " =", " x", "+f" and "x"
+    the first and the last are spelt alike, the third is not.
 
     Args:
-      code: what the spans are of.
-      spans: as ``identifiers`` gives them.
+      occurrences_T: as ``aligned`` gives them.
+      tokens_T: ids.
 
     Returns:
-      Int32 (I,): the number of the occurrence's name, from 0 in the order in which names first appear. Names are the
-      same that Python takes for the same: those with one NFKC form.
+      Int32 (T,): 1 + the number of the token's occurrence among those that have tokens, for tokens of identifiers; and
+      for each of these occurrences the number of its spelling, from 0 in the order in which spellings first appear. An
+      occurrence with a token amid it that stands for nothing is two.
     """
-    data = _utf8(code)
-    numbers: dict[str, int] = {}
-    names = (unicodedata.normalize("NFKC", data[start:end].decode("utf-8", "surrogatepass")) for start, end in spans)
-    return np.array([numbers.setdefault(name, len(numbers)) for name in names], np.int32)
+    inside_T = occurrences_T > 0
+    begins_T = inside_T & (np.diff(occurrences_T, prepend=0) != 0)
+    ends_T = inside_T & (np.diff(occurrences_T, append=0) != 0)
+    numbers: dict[bytes, int] = {}
+    places = zip(np.flatnonzero(begins_T).tolist(), (np.flatnonzero(ends_T) + 1).tolist(), strict=True)
+    spellings = [numbers.setdefault(tokens_T[begin:end].tobytes(), len(numbers)) for begin, end in places]
+    return np.where(inside_T, np.cumsum(begins_T), 0).astype(np.int32), spellings
 
 
 def _utf8(code: str) -> bytes:

@@ -128,7 +128,9 @@ def masked_identifiers(tokens_N: np.ndarray, names_N: np.ndarray, sentinels: Seq
 
     Wang et al. 2021, "CodeT5", section 3.2 ("masked identifier prediction"). Of f ( x , y ) x with f, x and y as
     identifiers: the source is <0> ( <1> , <2> ) <1>, the target <0> f <1> x <2> y. Names that no sentinel or no room
-    is left for stay in the source. A name's tokens are those of its first occurrence.
+    is left for stay in the source. The paper works on whole names; here identifiers are distinct where their tokens are
+    (``identifiers.spelt``), so that source and target together are the code again, token by token: a name that is
+    spelt by other tokens in a second place has a second sentinel.
 
     Args:
       tokens_N: code.
@@ -209,7 +211,7 @@ def occurrence_codes(occurrences_N: np.ndarray, names_O: Sequence[int]) -> np.nd
 
     Args:
       occurrences_N: 1 + the occurrence that each token belongs to, 0 for none.
-      names_O: the name of each occurrence, numbered.
+      names_O: the name of each occurrence, numbered; the same number for the same tokens alone.
     """
     names = np.concatenate([[0], np.asarray(names_O, np.int64)])
     number_N = names[occurrences_N]

@@ -22,7 +22,7 @@ import numpy as np
 from t2c_jax import console
 from t2c_jax.config import DataConfig, PathsConfig
 from t2c_jax.data.columns import Column, ColumnWriter
-from t2c_jax.data.identifiers import aligned, distinct
+from t2c_jax.data.identifiers import aligned, spelt
 from t2c_jax.data.identifiers import identifiers as identifiers_of
 from t2c_jax.data.objectives import occurrence_codes
 from t2c_jax.data.path_columns import PathWriter, StoredPaths, stored_part
@@ -198,8 +198,7 @@ def identifier_codes(pairs: Sequence[Pair], codes: Sequence[np.ndarray], tokeniz
     made = []
     for pair, ids in zip(pairs, codes, strict=True):
         spans = identifiers_of(pair.code, pair.language)
-        names = distinct(pair.code, spans).tolist()
-        kept = occurrence_codes(aligned(pair.code, spans, sizes[ids].tolist()), names)
+        kept = occurrence_codes(*spelt(aligned(pair.code, spans, sizes[ids].tolist()), ids))
         made.append(np.where(kept <= 2 * _MOST_NAMES, kept, 0))
     return made
 

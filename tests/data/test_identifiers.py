@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2c_jax.data.identifiers import aligned, distinct, identifiers
+from t2c_jax.data.identifiers import aligned, identifiers, spelt
+from t2c_jax.data.objectives import occurrence_codes
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 BOLD_DEF = "\U0001d41d\U0001d41e\U0001d41f"
@@ -269,11 +270,24 @@ def test_tokens_that_are_not_the_codes_know_nothing(lengths):
 def test_code_without_identifiers():
     assert aligned("1 + 1", [], [2, 3]).tolist() == [0, 0]
     assert aligned("", [], []).tolist() == []
-    assert distinct("1 + 1", []).tolist() == []
+    assert spelt(np.zeros(0, np.int32), np.zeros(0, np.int32))[0].tolist() == []
+    assert spelt(np.zeros(2, np.int32), np.ones(2, np.int32))[1] == []
 
 
-def test_occurrences_of_one_name_have_one_number():
-    code = "b = a.b(a, c=B)"
-    assert distinct(code, identifiers(code, "python")).tolist() == [0, 1, 0, 1, 2, 3]
-    code = "ﬁ = fi + ª + a"  # Python's own normal forms: the ligature is fi, the ordinal a
-    assert distinct(code, identifiers(code, "python")).tolist() == [0, 0, 1, 1]
+def test_occurrences_of_the_same_tokens_are_spelt_alike():
+    """x, " x" twice, which touch, one that a token of none interrupts, and x."""
+    occurrences = np.array([1, 0, 2, 3, 4, 0, 4, 6])
+    runs, spellings = spelt(occurrences, np.array([7, 5, 8, 8, 7, 6, 9, 7], np.int32))
+    assert runs.tolist() == [1, 0, 2, 3, 4, 0, 5, 6]
+    assert spellings == [0, 1, 1, 0, 2, 0]
+    assert runs.dtype == np.int32
+    runs, spellings = spelt(np.array([1, 1, 2], np.int32), np.array([7, 8, 7], np.int32))
+    assert (runs.tolist(), spellings) == ([1, 1, 2], [0, 1])
+
+
+def test_occurrences_that_touch_are_told_apart_though_one_between_has_no_token():
+    """Of _+_+_+_+ in two pieces of four characters: the second and the fourth name lie in another's piece."""
+    code = "_+_+_+_+"
+    occurrences = aligned(code, identifiers(code, "python"), [4, 4])
+    assert occurrences.tolist() == [1, 3]
+    assert occurrence_codes(*spelt(occurrences, np.array([7, 7]))).tolist() == [1, 2]

@@ -143,7 +143,8 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces):
     begins, ends, numbers = occurrences(codes)
     spelt = [tokenizer.decode(ids[begin:end].tolist()) for begin, end in zip(begins, ends, strict=True)]
     assert [text.removeprefix(" ") for text in spelt] == names
-    assert numbers.tolist() == [names.index(name) - (names.index(name) > 2) * 2 for name in names]
+    pieces = [tuple(ids[begin:end].tolist()) for begin, end in zip(begins, ends, strict=True)]
+    assert numbers.tolist() == [list(dict.fromkeys(pieces)).index(spelling) for spelling in pieces]
     assert tokens.identifiers(400).tolist() == [0] * len(tokens.code(400))  # no lexer of that language
     if split_spaces:
         assert spelt == names
