@@ -4,7 +4,8 @@ A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``cod
 whole number), ``split`` (train, dev or test; validation, valid and val mean dev), ``language``, and ``group`` (pairs
 of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so are blank lines.
 With config.corpus.code_only, ``text`` may be empty, null or missing: the line is code to pre-train on.
-A file that is itself named dev or test (or as above) is of that split, where a line does not name another.
+A file that is itself named dev or test (or as above) is of that split, where a line does not name another;
+an empty or null ``split`` names none.
 """
 
 from __future__ import annotations
@@ -52,7 +53,9 @@ def read_file(
             continue
         report.lines += 1
         try:
-            values = {"split": split, **_parse(raw, number)}
+            values = dict(_parse(raw, number))
+            if values.get("split") in (None, ""):
+                values["split"] = split
             if config.code_only and values.get("text") is None:
                 values["text"] = ""
             candidate = _candidate(values, file.path.absolute().parent.name, file.path.name, number)

@@ -56,6 +56,7 @@ MALFORMED = {
     b'{"text": "a", "code": "b", "id": {}}': "'id' is neither text nor a whole number",
     b'{"text": "a", "code": "b", "group": 1.5}': "'group' is neither text nor a whole number",
     b'{"text": "a", "code": "b", "split": "tset"}': "unknown split",
+    b'{"text": "a", "code": "b", "split": []}': "'split' is no text",
     b'{"text": "\\ud800", "code": "b"}': "a lone surrogate",
     b'{"text": "\xff", "code": "b"}': "not UTF-8",
     b"[" * 100_000: "not JSON (RecursionError)",
@@ -78,6 +79,13 @@ def test_malformed_lines_are_counted_placed_and_kept_aside(tmp_path):
             "text": raw.decode("utf-8", "backslashreplace"),
         }
         assert f"{path}:{number}" in report.left_out.examples[f"malformed line: {reason}"]
+
+
+def test_a_files_split_is_that_of_lines_that_name_none(tmp_path):
+    path = tmp_path / "test.jsonl"
+    lines = [{"text": "a", "code": "b", **named} for named in ({}, {"split": None}, {"split": ""}, {"split": "val"})]
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert [candidate.pair.split for candidate in read(path)[0]] == ["test", "test", "test", "dev"]
 
 
 def test_too_many_malformed_lines_fail_with_the_first_place(tmp_path):
