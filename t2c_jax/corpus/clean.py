@@ -6,7 +6,8 @@ found; the second reads the scratch file back in the same order.
 
 A pair is a duplicate if its text and code equal another's up to surrounding whitespace. One is kept: that of test
 before dev before train, so that nothing held out is trained on and no named split loses to a drawn one below it,
-and within a split the first.
+and within a split the first. Code alone repeats no text, but it may be the answer of a pair in dev or test: then it is
+dropped too.
 """
 
 from __future__ import annotations
@@ -33,7 +34,12 @@ from t2c_jax.corpus.tally import Tally
 
 _UNNAMED = _REPEAT = -1
 _REPEAT_ACROSS = -2
-_REPEATS = {_REPEAT: "duplicate", _REPEAT_ACROSS: "duplicate of a pair in another split"}
+_HELD_OUT_CODE = -3
+_REPEATS = {
+    _REPEAT: "duplicate",
+    _REPEAT_ACROSS: "duplicate of a pair in another split",
+    _HELD_OUT_CODE: "code alone that is the code of a pair in dev or test",
+}
 
 
 def broken_limit(pair: Pair, config: CorpusConfig) -> str:
@@ -64,7 +70,7 @@ class Cleaned:
 
     Attributes:
       scratch: the candidates that kept the limits, one pickle after the other.
-      splits: for each of them its index in ``SPLITS``, or ``_REPEAT`` or ``_REPEAT_ACROSS``.
+      splits: for each of them its index in ``SPLITS``, or a key of ``_REPEATS``.
       repeated_ids: the positions of kept candidates with the id of one before them.
       id_hashes: of every candidate, sorted.
       drops: pairs dropped, by rule; duplicates are added by ``pairs``.
@@ -127,7 +133,7 @@ def clean(
                 pickle.dump(candidate.pair, file, protocol=5)
     drawn = survey.splits(config)
     if config.deduplicate:
-        drawn = survey.without_repeats(drawn)
+        drawn = survey.without_held_out_code(survey.without_repeats(drawn))
     counts = {name: int((drawn == index).sum()) for index, name in enumerate(SPLITS) if (drawn == index).any()}
     id_hashes = np.sort(_view(survey.id_hashes, np.uint64))
     return Cleaned(scratch, drawn, survey.repeated_ids(drawn), id_hashes, drops, counts)
@@ -140,6 +146,7 @@ class _Survey:
         self.named = array("b")
         self.groups = array("Q")
         self.contents = array("Q")  # two for each
+        self.codes = array("Q")
         self.id_hashes = array("Q")
         self.has_text = array("b")
         self.paths: dict[tuple[str, str], list[int]] = {}  # of mined pairs: how many without a text, and with one
@@ -154,6 +161,7 @@ class _Survey:
             self.paths.setdefault(key, [0, 0])[pair.has_text] += 1
             self.groups.append(_path_hash(key))
         self.has_text.append(pair.has_text)
+        self.codes.append(splits.hash64(pair.code.strip()))
         content = f"{pair.text.strip()}\0{pair.code.strip()}".encode()
         self.contents.frombytes(hashlib.blake2b(content, digest_size=16).digest())
         self.id_hashes.append(splits.hash64(pair.id))
@@ -187,6 +195,12 @@ class _Survey:
         result = drawn.copy()
         result[order] = np.where(is_new, drawn[order], np.where(kept == drawn[order], _REPEAT, _REPEAT_ACROSS))
         return result
+
+    def without_held_out_code(self, drawn: NDArray[np.int8]) -> NDArray[np.int8]:
+        """The splits, with ``_HELD_OUT_CODE`` for code alone that a kept pair of dev or test has as its code."""
+        codes, has_text = _view(self.codes, np.uint64), _view(self.has_text, np.bool_)
+        answers = np.isin(codes, codes[(drawn >= splits.DEV) & has_text])
+        return np.where((drawn >= 0) & ~has_text & answers, np.int8(_HELD_OUT_CODE), drawn)
 
     def repeated_ids(self, drawn: NDArray[np.int8]) -> frozenset[int]:
         """Positions of kept candidates whose id a kept one before them has."""

@@ -1,3 +1,4 @@
+import dataclasses
 import random
 from collections import Counter, defaultdict
 
@@ -70,6 +71,33 @@ def test_duplicates_are_kept_in_test_before_dev_before_train(tmp_path):
     pairs, result = cleaned(candidates, OPEN, tmp_path)
     assert [pair.source.start_line for pair in pairs] == [3, 6, 7, 9, 10]
     assert result.drops.counts == {"duplicate of a pair in another split": 3, "duplicate": 2}
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_code_alone_that_is_an_answer_of_dev_or_test_is_not_trained_on(order, tmp_path):
+    candidates = [
+        candidate("", "x ", split="train", line=1),
+        candidate("", "x", split="train", line=2),  # a repeat of the one before
+        candidate("a", "x", split="test", line=3),
+        candidate("b", "x", split="train", line=4),  # it has a text of its own
+        candidate("", "y", split="train", line=5),
+        candidate("c", "\ny", split="dev", line=6),
+        candidate("", "z", split="train", line=7),
+        candidate("d", "z", split="train", line=8),
+        candidate("", "v", split="train", line=9),
+        candidate("", "v", split="test", line=10),  # held out, and no answer
+        candidate("e", "w", split="test", line=11),
+        candidate("", "W", split="train", line=12),
+    ]
+    pairs, result = cleaned(candidates[::order], OPEN, tmp_path)
+    assert sorted(pair.source.start_line for pair in pairs) == [3, 4, 6, 7, 8, 10, 11, 12]
+    assert result.drops.counts == {
+        "code alone that is the code of a pair in dev or test": 2,
+        "duplicate": 1,
+        "duplicate of a pair in another split": 1,
+    }
+    everything, _ = cleaned(candidates, dataclasses.replace(OPEN, deduplicate=False), tmp_path)
+    assert len(everything) == len(candidates)
 
 
 def test_what_is_kept_is_kept_as_it_came(tmp_path):
