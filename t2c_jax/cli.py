@@ -210,8 +210,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
                 from t2c_jax.train import placement
 
                 placement.make_mesh(experiment)  # before any work is done for a run that could not train
-            verbs.save_config(experiment, workdir)
-            result = getattr(verbs, parsed.verb)(experiment, workdir, **profile)
+            with verbs.saved_config(experiment, workdir):
+                result = getattr(verbs, parsed.verb)(experiment, workdir, **profile)
     if parsed.json and runtime.is_primary():
         print(json.dumps(result, ensure_ascii=False))
     trained = result if parsed.verb == "train" else result.get("train", {}) if trains else {}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import itertools
@@ -304,10 +305,21 @@ def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) 
     return results
 
 
-def save_config(experiment: Experiment, workdir: Workdir) -> None:
-    """Writes the resolved config beside what it makes."""
+@contextlib.contextmanager
+def saved_config(experiment: Experiment, workdir: Workdir) -> Iterator[None]:
+    """Writes the resolved config beside what it makes.
+
+    Where it is refused, and the workdir has checkpoints of another config and none of this one, theirs is put back.
+    """
+    before, steps = workdir.text(workdir.config.name), workdir.checkpoint_steps()
     if runtime.is_primary():
         workdir.save_config(configs.to_dict(experiment))
+    try:
+        yield
+    except UserError:
+        if runtime.is_primary() and before and steps and workdir.checkpoint_steps() == steps:
+            workdir.save_config(json.loads(before))
+        raise
 
 
 def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:

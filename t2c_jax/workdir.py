@@ -32,6 +32,7 @@ from t2c_jax.remote import Remote, is_remote, move
 
 MANIFEST = "manifest.json"
 COMMITTED = "commit_success.txt"  # with it, a checkpoint on an object store is whole (Orbax's name)
+_TRAINED_ON = ("corpus", "tokenizer", "tokens")
 OF_A_PROCESS = ("*.txt", "*.npz")  # files of a run that each process writes for itself
 OF_A_RUN = ("*.json", "*.jsonl", "tb/*", *OF_A_PROCESS)
 
@@ -335,6 +336,9 @@ class Workdir:
     ) -> StageResult:
         """Runs ``build`` unless the directory ``name`` already holds its result.
 
+        What checkpoints were trained on stays: with another tokenizer they answer nothing, and with another corpus the
+        run would go on with other batches. It stays too where no more than the package's version has changed.
+
         Args:
           name: the directory under the workdir; ``a/b`` is one level deeper.
           config: the part of the config that the stage reads, as plain values.
@@ -342,9 +346,10 @@ class Workdir:
           build: writes into the directory it is given and returns the counts for the manifest.
 
         Raises:
-          UserError: the disk is full or read-only; nothing that looks finished is left.
+          UserError: the disk is full or read-only, and nothing that looks finished is left; or the workdir has
+            checkpoints that were trained on what would be replaced.
         """
-        if (stands := self.finished(name, config, inputs)) is not None:
+        if (stands := self.finished(name, config, inputs) or self._kept(name, config, inputs)) is not None:
             self._publish(name)
             return stands
         key, final = _key(name, config, inputs), self.path / name
@@ -372,6 +377,35 @@ class Workdir:
                 raise
         self._publish(name)
         return StageResult(final, manifest, ran=True)
+
+    def _kept(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
+        """A stage that checkpoints were trained on, made by another version of the package."""
+        if name not in _TRAINED_ON or not self.checkpoint_steps():
+            return None
+        try:
+            manifest = self.manifest(name)
+        except UserError:
+            return None  # what is gone or damaged may be made again
+        key = _key(name, config, inputs)
+        changed = [
+            f"{what}.{entry}" if what == "config" else entry
+            for what in ("config", "inputs")
+            for entry in sorted(manifest.get(what, {}).keys() | key[what])
+            if manifest.get(what, {}).get(entry) != key[what].get(entry)
+        ]
+        if changed:
+            listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            raise UserError(
+                f"'{self.name}' has checkpoints that were trained on its {name}, which would be another now (changed:"
+                f" {listed}): take another --workdir, or delete '{self.checkpoints}' to train anew"
+            )
+        return StageResult(self.path / name, manifest, ran=False)
+
+    def checkpoint_steps(self) -> set[int]:
+        """Of the checkpoints that were trained, or imported, here; some may be damaged or under way."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return {int(path.name) for path in self.checkpoints.iterdir() if path.name.isdecimal()}
+        return set()
 
     def _publish(self, name: str) -> None:
         """Writes a stage to the object store, where it is not there."""

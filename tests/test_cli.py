@@ -157,6 +157,20 @@ def test_no_checkpoint_and_no_such_checkpoint(prepared, trained, capsys):  # noq
     assert "has no checkpoint 5; it has " in said
 
 
+def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa: F811
+    config, model = (trained / "config.json").read_bytes(), (trained / "tokenizer/spm.model").read_bytes()
+    for verb, override, message in (
+        ("train", "--config.model.width=32", "config.model.width is 32, the checkpoint's 16"),
+        ("mine", "--config.corpus.max_code_chars=100", "which would be another now (changed: config.max_code_chars)"),
+        ("tokenizer", "--config.tokenizer.vocab_size=512", "changed: config.vocab_size"),
+    ):
+        assert main(verb, "--workdir", trained, override) == 2
+        assert message in " ".join(capsys.readouterr().err.split())
+        assert (trained / "config.json").read_bytes() == config
+    assert (trained / "tokenizer/spm.model").read_bytes() == model
+    assert main("generate", "--workdir", trained, "Return the first list.") == 0
+
+
 def test_json_is_one_document_on_stdout(prepared, capsys):  # noqa: F811
     _, workdir = prepared
     for verb in ("mine", "tokenizer", "prepare"):

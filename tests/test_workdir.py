@@ -1,6 +1,7 @@
 import errno
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -81,6 +82,25 @@ def test_a_stage_runs_again_under_another_version(tmp_path: Path, monkeypatch: p
     workdir.stage("corpus", {}, {}, writes("one", calls))
     monkeypatch.setattr(t2c_jax, "__version__", "99.0")
     assert workdir.stage("corpus", {}, {}, writes("two", calls)).ran
+
+
+@pytest.mark.parametrize("name", ["corpus", "tokenizer", "tokens"])
+def test_what_checkpoints_were_trained_on_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str):
+    workdir, calls = Workdir(tmp_path), []
+    workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("one", calls))
+    (tmp_path / "checkpoints" / "4").mkdir(parents=True)
+    for config, inputs, changed in (
+        ({"dev_share": 0.2}, {"source": "d1"}, "config.dev_share"),
+        ({"dev_share": 0.1}, {"source": "d2"}, "source"),
+    ):
+        with pytest.raises(UserError, match=rf"which would be another now \(changed: {changed}\): take another --workdir"):
+            workdir.stage(name, config, inputs, writes("two", calls))
+    monkeypatch.setattr(t2c_jax, "__version__", "99.0")
+    kept = workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("two", calls))
+    assert (kept.ran, calls) == (False, ["one"])
+    assert workdir.stage("evaluations/4", {}, {}, writes("scores", calls)).ran  # no checkpoint is trained on that
+    shutil.rmtree(tmp_path / name)
+    assert workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("anew", calls)).ran  # it was gone
 
 
 def test_a_nested_stage(tmp_path: Path):

@@ -245,9 +245,9 @@ def _train(
         clock.mark("checkpoint")
         if int(state["step"]) > start:
             writer.write(step, "time", clock.values())
-            if stopped_by is None:
-                writer.write(step, "end", {"out_of_patience": float(patience.out)})
             console.say(clock.describe())
+        if stopped_by is None:
+            writer.write(int(state["step"]), "end", {"out_of_patience": float(patience.out)})
     return TrainResult(
         steps=int(state["step"]),
         parameters=compiled.parameters,

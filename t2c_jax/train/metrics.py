@@ -25,7 +25,7 @@ class MetricsWriter:
     """Appends one line a record to ``metrics.jsonl`` and the same numbers to TensorBoard.
 
     Opening cuts off lines past the step a run goes on from, so that each step stands there once, however often the
-    run was killed; a last line that was cut in the middle goes too.
+    run was killed; a last line that was cut in the middle goes too, and the line that says that the run has ended.
 
     Attributes:
       kept_time: the last ``time`` record up to that step, and
@@ -38,7 +38,9 @@ class MetricsWriter:
     def __init__(self, path: Path, tensorboard: Path, start_step: int, board: Board | None = None) -> None:
         with disk_errors(path):
             lines = [(line, json.loads(line)) for line in _lines(path.read_text("utf-8") if path.exists() else "")]
-            kept = [(line, record) for line, record in lines if record["step"] <= start_step]
+            kept = [
+                (line, record) for line, record in lines if record["step"] <= start_step and record["kind"] != "end"
+            ]
             aside = path.with_name(f".{path.name}.partial")
             aside.write_text("".join(line for line, _ in kept), "utf-8")
             aside.replace(path)  # whole: a kill in between must not cost the lines that stand

@@ -101,10 +101,12 @@ def test_execution_may_change_between_one_start_and_the_next(trained):  # noqa: 
 
 
 def test_another_tokenizer_is_refused(trained, capsys):  # noqa: F811
-    """Tokens made by another one are noticed first; made anew, the checkpoint does not fit them."""
+    """Checkpoints that were put beside a tokenizer that is not theirs."""
     overrides = ["--config.tokenizer.vocab_size=440"]
+    (trained / "checkpoints").rename(trained / "elsewhere")
     for verb in ("tokenizer", "prepare"):
         assert main(verb, "--workdir", trained, *overrides) == 0
+    (trained / "elsewhere").rename(trained / "checkpoints")
     capsys.readouterr()
     assert main("train", "--workdir", trained) == 2
     assert "the tokenizer is another than the checkpoint's" in failed(capsys)
@@ -112,9 +114,10 @@ def test_another_tokenizer_is_refused(trained, capsys):  # noqa: F811
     assert "the tokenizer is another than the checkpoint's" in failed(capsys)
 
 
-def test_stale_tokens_are_refused(trained, capsys):  # noqa: F811
-    assert main("tokenizer", "--workdir", trained, "--config.tokenizer.vocab_size=440") == 0
-    assert main("train", "--workdir", trained) == 2
+def test_stale_tokens_are_refused(prepared, capsys):  # noqa: F811
+    _, workdir = prepared
+    assert main("tokenizer", "--workdir", workdir, "--config.tokenizer.vocab_size=440") == 0
+    assert main("train", "--workdir", workdir) == 2
     assert "were made by another tokenizer" in failed(capsys)
 
 

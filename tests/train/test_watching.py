@@ -82,10 +82,11 @@ def test_what_a_killed_run_did_past_its_checkpoint_is_lost(trained, capsys):  # 
 def test_a_run_has_ended_when_its_last_line_says_so(trained):  # noqa: F811
     path = trained / "metrics.jsonl"
     assert has_ended(path.read_text())
-    with MetricsWriter(path, trained / "tb", 12) as writer:
-        assert has_ended(path.read_text())
-        writer.write(13, "train", {"loss": 1.0})
-    assert not has_ended(path.read_text())  # it went on after its end
+    ended = path.read_bytes()
+    assert main("train", "--workdir", trained) == 0
+    assert path.read_bytes() == ended
+    with MetricsWriter(path, trained / "tb", 12):
+        assert not has_ended(path.read_text())  # it goes on after its end
     assert not has_ended("")
 
 
