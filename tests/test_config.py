@@ -154,6 +154,12 @@ def test_a_path_may_hold_a_colon(tmp_path: Path):
         (["corpus.dev_share=0.5", "corpus.test_share=0.5"], "leave nothing to train on; lower them"),
         (["corpus.min_code_chars=5000"], "config.corpus.min_code_chars=5000 exceeds max_code_chars=4000"),
         (["model.head_width=33"], "config.model.head_width=33 must be even under rope; or set position=t5"),
+        (["train.watchdog_seconds=-1"], "config.train.watchdog_seconds must be at least 0"),
+        (["model.relative_buckets=3"], "config.model.relative_buckets must be at least 4"),
+        (
+            ["model.position=t5", "model.relative_max_distance=16"],
+            "config.model.relative_max_distance=16 must exceed half of relative_buckets=32",
+        ),
         (["model.attention=cudnn"], "config.model.attention=cudnn wants config.model.dtype=bfloat16, not float32"),
         (
             ["model.attention=cudnn", "model.dtype=bfloat16", "model.head_width=136"],

@@ -10,6 +10,7 @@ from t2c_jax.config.schema import DECODERS, ENCODERS, METRICS, OBJECTIVES, PRETR
 from t2c_jax.errors import UserError, nearest
 
 _AT_LEAST: dict[int, tuple[str, ...]] = {
+    4: ("model.relative_buckets",),  # a sign halves them, and half of those hold one distance each
     1: (
         *(f"corpus.{key}" for key in ("max_file_bytes", "max_text_chars", "max_code_chars", "max_line_chars")),
         "tokenizer.max_sentences",
@@ -33,7 +34,7 @@ _AT_LEAST: dict[int, tuple[str, ...]] = {
         "data.temperature",
         "lora.rank",
         *(f"train.{key}" for key in ("z_loss", "idf_weight", "eval_every", "samples", "patience", "r_drop")),
-        *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight", "rollback_steps")),
+        *(f"train.{key}" for key in ("tagging_weight", "contrastive_weight", "rollback_steps", "watchdog_seconds")),
         *(f"decode.{key}" for key in ("length_penalty", "idf_weight", "no_repeat_ngram_size")),
         "evaluate.max_examples",
     ),
@@ -121,6 +122,11 @@ def check(experiment: Experiment) -> None:
     _check_tasks(experiment)
     if model.position == "rope" and model.head_width % 2:
         raise UserError(f"config.model.head_width={model.head_width} must be even under rope; or set position=t5")
+    if model.position == "t5" and model.relative_max_distance <= model.relative_buckets // 2:
+        raise UserError(
+            f"config.model.relative_max_distance={model.relative_max_distance} must exceed half of"
+            f" relative_buckets={model.relative_buckets}: so many hold one distance each in a decoder"
+        )
     if data.batch_size % train.microbatches:
         raise UserError(
             f"config.data.batch_size={data.batch_size} is not divisible by"
