@@ -179,7 +179,7 @@ def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> l
         if step:
             try:
                 scored[step] = evaluate(experiment, workdir, step)
-            except UserError:
+            except (UserError, OSError, ValueError):  # whatever reading meets that is being deleted
                 if step in waiting():
                     raise
                 console.warn(f"checkpoint {step} was deleted before it could be read; raise config.train.keep")

@@ -24,8 +24,8 @@ import orbax.checkpoint as ocp
 from t2c_jax import console
 from t2c_jax.errors import UserError
 from t2c_jax.hitches import TRANSIENT
-from t2c_jax.train import object_stores
-from t2c_jax.train.storage import CHUNKS, Later, as_os_errors, patiently, storage_errors, write_small_arrays_whole
+from t2c_jax.train import object_stores, storage
+from t2c_jax.train.storage import CHUNKS, Later, as_os_errors, patiently, storage_errors
 from t2c_jax.train.trees import begin_checksums, changed, checksums, differences, flat, from_nested, to_nested
 from t2c_jax.workdir import disk_errors, move_aside
 
@@ -79,7 +79,7 @@ class Checkpoints:
             by, value = _ranking(metrics)
             return value if by == ranked_by else float("inf")
 
-        write_small_arrays_whole()
+        storage.write_small_arrays_whole()
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -99,7 +99,7 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             **object_stores.prepare(directory),
         )
-        self._manager = self._open()
+        self._manager = storage.undisturbed(self._open) if read_only else self._open()
 
     def _open(self) -> ocp.CheckpointManager:
         handlers = {

@@ -61,6 +61,18 @@ def patiently(action: Callable[[], Result], what: str) -> Result:
     return retried(translated, what) if jax.process_count() == 1 else translated()
 
 
+def undisturbed(look: Callable[[], Result], times: int = 10) -> Result:
+    """What a look at files gives that another process deletes meanwhile: taken again where one went under its eyes.
+
+    Raises:
+      FileNotFoundError, NotADirectoryError: each time.
+    """
+    for _ in range(times - 1):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            return look()
+    return look()
+
+
 class Later(dict[str, Any]):
     """A JSON object with members that are still being computed: who writes it, in the background, waits for them."""
 

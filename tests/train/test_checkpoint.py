@@ -1,10 +1,12 @@
 """Checkpoints: exactly the state of their step, and never one that is damaged, foreign or half there."""
 
 import shutil
+from unittest import mock
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import orbax.checkpoint as ocp
 import pytest
 from tiny import VOCABULARY, assert_same, batch, experiment, on_device, one_device
 
@@ -169,6 +171,25 @@ def test_a_reader_sets_nothing_aside(compiled, checkpoints):
     with pytest.raises(UserError, match=r"metrics' is damaged; t2c train sets such a checkpoint aside"):
         Checkpoints(checkpoints.directory, ABOUT, read_only=True)
     assert (checkpoints.directory / "1").is_dir()
+
+
+@pytest.mark.parametrize("error", [FileNotFoundError, NotADirectoryError])
+def test_a_reader_opens_while_the_run_deletes(compiled, checkpoints, monkeypatch, error):
+    trained(compiled, checkpoints, 2, {1: 1.0, 2: 2.0})
+    opened, manager = [], ocp.CheckpointManager
+
+    def deleting(*arguments, **options):
+        opened.append(1)
+        if len(opened) == 1:
+            shutil.rmtree(checkpoints.directory / "1")
+            raise error
+        return manager(*arguments, **options)
+
+    monkeypatch.setattr(ocp, "CheckpointManager", deleting)
+    assert Checkpoints(checkpoints.directory, ABOUT, read_only=True).steps() == [2]
+    monkeypatch.setattr(ocp, "CheckpointManager", mock.Mock(side_effect=error))
+    with pytest.raises(error):
+        Checkpoints(checkpoints.directory, ABOUT, read_only=True)
 
 
 def test_no_checkpoint_is_no_state(compiled, checkpoints):
