@@ -4,7 +4,10 @@ for is cut into windows of nearly the same length that cover it.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
+from typing import ClassVar
 
 import numpy as np
 
@@ -15,6 +18,8 @@ from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks import Parts, Task
 
 _NOTHING = np.zeros(0, np.int32)
+_CODE = "code of two tokens"
+_KNOWN = "code whose identifiers are known"
 _RECORDS_AT_ONCE = 1 << 14  # whose tokens are in memory together, tens of megabytes
 
 
@@ -47,6 +52,7 @@ class SpanCorruption(Task):
         anywhere.
     """
 
+    needs: ClassVar[str] = _CODE
     sentinels: tuple[int, ...] = ()
     density: float = 0.15
     mean_span: float = 3.0
@@ -89,6 +95,7 @@ class MaskedIdentifiers(Task):
       room: tokens of a target at most, what is around it not counted.
     """
 
+    needs: ClassVar[str] = _KNOWN
     sentinels: tuple[int, ...] = ()
     length: int = 0
     room: int = 0
@@ -96,23 +103,14 @@ class MaskedIdentifiers(Task):
     def parts(self, tokens: Tokens, seed: int) -> Parts:
         """Windows that hold an identifier."""
         records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length)
-        firsts = np.flatnonzero(begins_N == 0)[::_RECORDS_AT_ONCE]
         lengths = [
-            self._lengths(tokens, records_N[some], begins_N[some], ends_N[some])
-            for some in map(slice, firsts.tolist(), [*firsts[1:].tolist(), len(records_N)])
+            objectives.masked_lengths(codes, starts[is_first], starts, len(self.sentinels), self.room)
+            for codes, starts, is_first in _codes_at_once(tokens, records_N, begins_N, ends_N)
         ]
         source_N, target_N = map(np.concatenate, zip((_NOTHING, _NOTHING), *lengths, strict=True))
         kept = target_N > 0
         source_N, target_N = source_N[kept] + self.around_source, target_N[kept] + self.around_target
         return Parts(records_N[kept], begins_N[kept], ends_N[kept], source_N, target_N)
-
-    def _lengths(
-        self, tokens: Tokens, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Of all windows of some records."""
-        codes = np.concatenate([tokens.identifiers(record) for record in np.unique(records_N).tolist()])
-        starts_N = np.cumsum(ends_N - begins_N) - (ends_N - begins_N)
-        return objectives.masked_lengths(codes, starts_N[begins_N == 0], starts_N, len(self.sentinels), self.room)
 
     def _masked(self, tokens: Tokens, record: int, begin: int, end: int) -> Example:
         names = whole_occurrences(tokens.identifiers(record), begin, end)
@@ -121,6 +119,18 @@ class MaskedIdentifiers(Task):
     def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
         """A window; nothing is drawn."""
         return self.framed(self._masked(tokens, record, begin, end))
+
+
+def _codes_at_once(
+    tokens: Tokens, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Of all code's windows, those of some records at a time: the records' occurrence codes end to end, where each
+    window begins in them, and whether it is the first of its record."""
+    firsts = np.flatnonzero(begins_N == 0)[::_RECORDS_AT_ONCE].tolist()
+    for some in (slice(*ends) for ends in pairwise([*firsts, len(records_N)])):
+        codes = np.concatenate([tokens.identifiers(record) for record in np.unique(records_N[some]).tolist()])
+        lengths = ends_N[some] - begins_N[some]
+        yield codes, np.cumsum(lengths) - lengths, begins_N[some] == 0
 
 
 def whole_occurrences(codes_N: np.ndarray, begin: int, end: int) -> np.ndarray:
@@ -141,11 +151,18 @@ class IdentifierTagging(Task):
       length: tokens of a window at most.
     """
 
+    needs: ClassVar[str] = _KNOWN
     length: int = 0
 
     def parts(self, tokens: Tokens, seed: int) -> Parts:
-        """Windows of all code."""
+        """Windows of all code that something is known of."""
         records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length)
+        is_known = [
+            np.logical_or.reduceat(codes != objectives.UNKNOWN, starts)
+            for codes, starts, _ in _codes_at_once(tokens, records_N, begins_N, ends_N)
+        ]
+        kept = np.concatenate([np.zeros(0, bool), *is_known])
+        records_N, begins_N, ends_N = records_N[kept], begins_N[kept], ends_N[kept]
         return Parts(records_N, begins_N, ends_N, ends_N - begins_N + self.around_source, np.zeros_like(records_N))
 
     def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
@@ -165,6 +182,7 @@ class LanguageModel(Task):
       least, most: bounds of the prefix's share of a window; both 0 for none.
     """
 
+    needs: ClassVar[str] = _CODE
     length: int = 0
     least: float = 0.0
     most: float = 0.0
@@ -201,6 +219,7 @@ class FillInTheMiddle(Task):
       length: tokens of a window at most.
     """
 
+    needs: ClassVar[str] = _CODE
     sentinel: int = 0
     length: int = 0
 
@@ -244,6 +263,7 @@ class Contrast(Task):
       length: tokens that both sources have room for.
     """
 
+    needs: ClassVar[str] = "both text and code"
     length: int = 0
 
     def parts(self, tokens: Tokens, seed: int) -> Parts:

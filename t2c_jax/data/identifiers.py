@@ -14,7 +14,8 @@ The names in an f-string's replacement fields count, if the whole of it can be r
 gives an f-string as one string, whose fields are found here; after that it gives the parts. What else the lexers of
 Python's versions disagree on is where broken code breaks: here, at the first thing that any of them would refuse, and
 what was found until there is the answer. (Two things only the later lexers tell: f-strings that need PEP 701, which
-others refuse, and tabs that do not agree with spaces, which others accept.)
+others refuse, and tabs that do not agree with spaces, which others accept.) What lies behind is unknown, which is
+not the same as no identifier.
 
 Letters: T tokens, I occurrences of identifiers.
 """
@@ -35,47 +36,58 @@ import numpy as np
 Span = tuple[int, int]
 
 
-def identifiers(code: str, language: str) -> list[Span]:
-    """Every occurrence of an identifier, as (start, end) offsets in the code's UTF-8 bytes.
+class Identifiers(NamedTuple):
+    """What is known of some code, in offsets in its UTF-8 bytes.
+
+    Attributes:
+      spans: (start, end) of every occurrence of an identifier, in the order of the code; they do not overlap.
+      known: behind this offset nothing is known.
+    """
+
+    spans: list[Span]
+    known: int
+
+
+def identifiers(code: str, language: str) -> Identifiers:
+    """The identifiers of some code.
 
     Args:
-      code: of any form; where it stops making sense to the lexer, the list stops.
-      language: in lower case; of one that no lexer is known for, nothing is an identifier.
-
-    Returns:
-      Spans in the order of the code, which do not overlap.
+      code: of any form; where it stops making sense to the lexer, what is known ends.
+      language: in lower case; of one that has no lexer nothing is known.
     """
-    lexer = _LEXERS.get(language)
+    lexer = LEXERS.get(language)
     if lexer is None:
-        return []
+        return Identifiers([], 0)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # the lexer's warnings are of what is read, not of ours
-        spans = lexer(code)
-    return spans if code.isascii() else list(_in_bytes(code, spans))
+        found = lexer(code)
+    if code.isascii():
+        return found
+    return Identifiers(list(_in_bytes(code, found.spans)), len(_utf8(code[: found.known])))
 
 
-def aligned(code: str, spans: Sequence[Span], piece_lengths: Sequence[int]) -> np.ndarray:
+def aligned(code: str, found: Identifiers, piece_lengths: Sequence[int]) -> np.ndarray:
     """Which identifier each token belongs to.
 
     Args:
       code: the tokens' surfaces, end to end.
-      spans: as ``identifiers`` gives them.
+      found: its identifiers.
       piece_lengths: UTF-8 bytes of each token's surface.
 
     Returns:
-      Int32 (T,): 0 for a token that overlaps no identifier, else 1 + the index in ``spans`` of the first that it
-      overlaps. All 0 where the lengths do not add up to the code's.
+      Int32 (T,): 0 for a token that overlaps no identifier, else 1 + the index in ``found.spans`` of the first that it
+      overlaps; -1 where that is not known, as of all tokens whose lengths do not add up to the code's.
     """
     lengths_T = np.asarray(piece_lengths, np.int64)
     ends_T = np.cumsum(lengths_T)
-    if not spans or not len(lengths_T) or ends_T[-1] != len(_utf8(code)):
-        return np.zeros(len(lengths_T), np.int32)
-    starts_I, ends_I = np.array(spans, np.int64).T
+    if not len(lengths_T) or ends_T[-1] != len(_utf8(code)):
+        return np.full(len(lengths_T), -1, np.int32)
+    starts_I, ends_I = np.array(found.spans, np.int64).reshape(-1, 2).T
     starts_T = ends_T - lengths_T
     first_T = np.searchsorted(ends_I, starts_T, side="right")  # the first identifier that ends behind the token's start
     begins_T = np.append(starts_I, ends_T[-1])[first_T]
     overlaps_T = (begins_T < ends_T) & (lengths_T > 0)
-    return np.where(overlaps_T, first_T + 1, 0).astype(np.int32)
+    return np.where(overlaps_T, first_T + 1, np.where(ends_T > found.known, -1, 0)).astype(np.int32)
 
 
 def spelt(occurrences_T: np.ndarray, tokens_T: np.ndarray) -> tuple[np.ndarray, list[int]]:
@@ -90,9 +102,9 @@ def spelt(occurrences_T: np.ndarray, tokens_T: np.ndarray) -> tuple[np.ndarray, 
       tokens_T: ids.
 
     Returns:
-      Int32 (T,): 1 + the number of the token's occurrence among those that have tokens, for tokens of identifiers; and
-      for each of these occurrences the number of its spelling, from 0 in the order in which spellings first appear. An
-      occurrence with a token amid it that stands for nothing is two.
+      Int32 (T,): as they came, but for tokens of identifiers 1 + the number of their occurrence among those that have
+      tokens; and for each of these occurrences the number of its spelling, from 0 in the order in which spellings first
+      appear. An occurrence with a token amid it that stands for nothing is two.
     """
     inside_T = occurrences_T > 0
     begins_T = inside_T & (np.diff(occurrences_T, prepend=0) != 0)
@@ -100,7 +112,7 @@ def spelt(occurrences_T: np.ndarray, tokens_T: np.ndarray) -> tuple[np.ndarray, 
     numbers: dict[bytes, int] = {}
     places = zip(np.flatnonzero(begins_T).tolist(), (np.flatnonzero(ends_T) + 1).tolist(), strict=True)
     spellings = [numbers.setdefault(tokens_T[begin:end].tobytes(), len(numbers)) for begin, end in places]
-    return np.where(inside_T, np.cumsum(begins_T), 0).astype(np.int32), spellings
+    return np.where(inside_T, np.cumsum(begins_T), occurrences_T).astype(np.int32), spellings
 
 
 def _utf8(code: str) -> bytes:
@@ -146,12 +158,13 @@ _FSTRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_S
 _FSTRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
 
 
-def _python(code: str) -> list[Span]:
-    """Offsets in characters of Python's identifiers."""
+def _python(code: str) -> Identifiers:
+    """Python's, in offsets in characters."""
     unwritable = _UNWRITABLE.search(code)
     text = code[: unwritable.start()] if unwritable else code
     bom = text.startswith("\ufeff")
-    return _names(_ascii(text[bom:]), int(bom))[0]
+    spans, stop = _names(_ascii(text[bom:]), int(bom))
+    return Identifiers(spans, len(text) if stop is None else stop)
 
 
 class _Stand(dict[int, str]):
@@ -177,13 +190,13 @@ def _ascii(text: str) -> str:
     return text if text.isascii() else text.translate(_STAND)
 
 
-def _names(text: str, offset: int) -> tuple[list[Span], bool]:
-    """The identifiers of ``text``, ``offset`` characters on, and whether it could be read to its end."""
+def _names(text: str, offset: int) -> tuple[list[Span], int | None]:
+    """The identifiers of ``text``, ``offset`` characters on, and where it could not be read on; None for its end."""
     found: list[Span] = []
     blocks = [False]  # of each block that is open, whether it is a match statement's
     opens_match = False
     line: list[_Token] = []
-    complete = True
+    read, stop = 0, None
     try:
         for item in _tokens(text):
             if item.type == token.INDENT:
@@ -198,10 +211,11 @@ def _names(text: str, offset: int) -> tuple[list[Span], bool]:
                 line = []
             else:
                 line.append(item)
+            read = item.end
     except _Unreadable:
-        complete = False
+        stop = read + offset
     found += _names_of_line(line, blocks[-1])
-    return [(start + offset, end + offset) for start, end in found], complete
+    return [(start + offset, end + offset) for start, end in found], stop
 
 
 def _tokens(text: str) -> Iterator[_Token]:
@@ -323,8 +337,8 @@ def _in_fields(string: _Token) -> list[_Token]:
     """
     names = []
     for start, end in _fields(string.text):
-        spans, complete = _names(f"({string.text[start:end]})", string.start + start - 1)
-        if not complete:
+        spans, stop = _names(f"({string.text[start:end]})", string.start + start - 1)
+        if stop is not None:
             raise _Unreadable
         names += [_Token(token.NAME, "", *span) for span in spans]
     return names
@@ -390,4 +404,4 @@ def _expression_end(text: str, i: int, end: int) -> int:
 
 
 # Language to lexer, which gives offsets in characters. To add one, write its function and name it here.
-_LEXERS: Mapping[str, Callable[[str], list[Span]]] = {"python": _python}
+LEXERS: Mapping[str, Callable[[str], Identifiers]] = {"python": _python}

@@ -17,6 +17,8 @@ import numpy as np
 
 from t2c_jax.data.order import permutation
 
+UNKNOWN = 2**16 - 1  # the occurrence code of a token that may belong to an identifier or not
+
 _NOTHING = np.zeros(0, np.int32)
 _NOISE, _CLEAN = 3, 4  # tell these draws from those that ``packing`` and ``path_columns`` make with the same key
 
@@ -134,7 +136,7 @@ def masked_identifiers(tokens_N: np.ndarray, names_N: np.ndarray, sentinels: Seq
 
     Args:
       tokens_N: code.
-      names_N: ``occurrence_codes`` of its tokens; 0 for what is no identifier.
+      names_N: ``occurrence_codes`` of its tokens.
       sentinels: ids.
       room: tokens of the target at most.
     """
@@ -181,7 +183,7 @@ def masked_lengths(
     edges = np.flatnonzero(is_edge_N)
     ends = np.append(edges[1:], len(codes_N))
     window_O = np.searchsorted(windows_W, edges, "right") - 1
-    whole = (codes_N[edges] > 0) & (ends <= np.append(windows_W[1:], len(codes_N))[window_O])
+    whole = _named(codes_N[edges]) & (ends <= np.append(windows_W[1:], len(codes_N))[window_O])
     window_O, name_O, length_O = window_O[whole], codes_N[edges[whole]].astype(np.int64), (ends - edges)[whole]
     name_O = (name_O - 1) // 2
     key_O = window_O * (name_O.max(initial=0) + 1) + name_O
@@ -204,34 +206,39 @@ def masked_lengths(
 
 
 def occurrence_codes(occurrences_N: np.ndarray, names_O: Sequence[int]) -> np.ndarray:
-    """What is kept of each token: 0 for no identifier, else 1 + 2 name + the parity of its occurrence.
+    """What is kept of each token: 0 for no identifier, ``UNKNOWN``, or 1 + 2 name + the parity of its occurrence.
 
     The parity tells an occurrence from the next one of the same name where they touch. With tokens of occurrences
     0 1 1 2 (0 for none) of the names 0 and 0: 0 1 1 2.
 
     Args:
-      occurrences_N: 1 + the occurrence that each token belongs to, 0 for none.
+      occurrences_N: 1 + the occurrence that each token belongs to, 0 for none, -1 where that is unknown.
       names_O: the name of each occurrence, numbered; the same number for the same tokens alone.
     """
     names = np.concatenate([[0], np.asarray(names_O, np.int64)])
-    number_N = names[occurrences_N]
-    return np.where(occurrences_N > 0, 1 + 2 * number_N + (occurrences_N + 1) % 2, 0)
+    codes_N = 1 + 2 * names[np.maximum(occurrences_N, 0)] + (occurrences_N + 1) % 2
+    return np.where(occurrences_N > 0, codes_N, np.where(occurrences_N < 0, UNKNOWN, 0))
+
+
+def _named(codes_N: np.ndarray) -> np.ndarray:
+    return (codes_N > 0) & (codes_N < UNKNOWN)
 
 
 def occurrences(codes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Begins, ends and names of the occurrences that ``occurrence_codes`` tells of."""
     edges = np.flatnonzero(np.diff(codes_N.astype(np.int64), prepend=0, append=0))
-    begins = edges[:-1][codes_N[edges[:-1]] > 0] if len(edges) else edges
+    begins = edges[:-1][_named(codes_N[edges[:-1]])] if len(edges) else edges
     ends = edges[np.searchsorted(edges, begins, "right")] if len(edges) else edges
     return begins, ends, (codes_N[begins].astype(np.int64) - 1) // 2
 
 
 def identifier_tags(codes_N: np.ndarray) -> np.ndarray:
-    """1 for tokens of identifiers, 0 for others (Wang et al. 2021, section 3.2, "identifier tagging").
+    """1 for tokens of identifiers, 0 for others, -1 where that is unknown (Wang et al. 2021, section 3.2, "identifier
+    tagging").
 
-    Of f ( x ) with the occurrence codes 1 0 4 0: 1 0 1 0.
+    Of f ( x ) " with the occurrence codes 1 0 4 0 ``UNKNOWN``: 1 0 1 0 -1.
     """
-    return (codes_N > 0).astype(np.int32)
+    return np.where(codes_N == UNKNOWN, -1, codes_N > 0).astype(np.int32)
 
 
 def prefix_lm(tokens_N: np.ndarray, pivot: int) -> Example:

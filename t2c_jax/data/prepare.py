@@ -4,15 +4,16 @@
 ``NAME.offsets.npy`` (item i is ``values[offsets[i]:offsets[i + 1]]``). Token ids are uint16 where the vocabulary
 allows, else uint32; pair ids are UTF-8 bytes. Every pair is kept: which ones fit a row is the batch's affair, so
 that other lengths, another prefix or another task need no new tokens. Where the encoder reads paths, they are columns
-more (``path_columns``); where a task asks for identifiers, a column tells which tokens of code belong to which
-(``objectives.occurrence_codes``). The manifest holds every file's digest; opening compares them, so that a flipped byte
-never reaches training.
+more (``path_columns``); where a task asks for identifiers, a column tells which tokens of code belong to which, and of
+which tokens that is unknown (``objectives.occurrence_codes``). The manifest holds every file's digest; opening compares
+them, so that a flipped byte never reaches training.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,9 +23,9 @@ import numpy as np
 from t2c_jax import console
 from t2c_jax.config import DataConfig, PathsConfig
 from t2c_jax.data.columns import Column, ColumnWriter
-from t2c_jax.data.identifiers import aligned, spelt
+from t2c_jax.data.identifiers import LEXERS, aligned, spelt
 from t2c_jax.data.identifiers import identifiers as identifiers_of
-from t2c_jax.data.objectives import occurrence_codes
+from t2c_jax.data.objectives import UNKNOWN, occurrence_codes
 from t2c_jax.data.path_columns import PathWriter, StoredPaths, stored_part
 from t2c_jax.data.tokenizer import SPLITS, Tokenizer, Tokenizers, advancing, in_batches
 from t2c_jax.errors import UserError
@@ -36,7 +37,8 @@ if TYPE_CHECKING:
 COLUMNS = ("text", "code", "id")
 IDENTIFIERS = "identifiers"
 _OF_IDENTIFIERS = ("masked_identifiers", "identifier_tagging")
-_MOST_NAMES = 2**15 - 1  # that a uint16 has room for; further ones of a module count as none
+_IDENTIFIERS_FORMAT = 2  # in 1 names were numbered by their text, and no token was unknown
+_MOST_NAMES = 2**15 - 1  # that a uint16 has room for beside UNKNOWN, which further ones of a module are
 
 
 class Tokens:
@@ -77,7 +79,8 @@ class Tokens:
         text, code, id_ = (Column.open(directory / split, name) for name in COLUMNS)
         settings = manifest["config"].get("paths")
         paths = None if settings is None else StoredPaths.open(directory / split, settings)
-        identifiers = Column.open(directory / split, IDENTIFIERS) if manifest["config"].get(IDENTIFIERS) else None
+        named = manifest["config"].get(IDENTIFIERS) == _IDENTIFIERS_FORMAT
+        identifiers = Column.open(directory / split, IDENTIFIERS) if named else None
         return cls(text, code, id_, manifest["inputs"]["tokenizer"], paths, identifiers)
 
     @classmethod
@@ -112,7 +115,10 @@ class Tokens:
           UserError: the stage was not asked for them.
         """
         if self._identifiers is None:
-            raise UserError("the tokens hold no identifiers, which a task of config.data.tasks wants; run t2c prepare")
+            raise UserError(
+                "the tokens hold no identifiers, or those of an earlier version, and a task of config.data.tasks wants"
+                " them; run t2c prepare"
+            )
         return self._identifiers[i].astype(np.int32)
 
     @cached_property
@@ -152,8 +158,31 @@ def build_tokens(
 
     read: dict[str, Any] = {} if wanted is None else {"paths": stored_part(wanted)}
     if identifiers:
-        read[IDENTIFIERS] = True
-    return workdir.stage("tokens", read, {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}, build)
+        read[IDENTIFIERS] = _IDENTIFIERS_FORMAT
+    inputs = {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}
+    result = workdir.stage("tokens", read, inputs, build)
+    if identifiers:
+        _tell_unknown(result.manifest["counts"]["splits"].values())
+    return result
+
+
+def _tell_unknown(splits: Iterable[Mapping[str, Any]]) -> None:
+    """Warns of the pairs that tasks over identifiers pass over."""
+    unknown, partly = Counter[str](), Counter[str]()
+    for counts in splits:
+        unknown.update(counts["unknown_identifiers"])
+        partly.update(counts["partly_unknown_identifiers"])
+    if unknown or partly:
+        console.warn(
+            f"identifiers are unknown in all code of {_by_language(unknown)}, and in parts of that of"
+            f" {_by_language(partly)}: they are known in {', '.join(LEXERS)}, up to what no lexer can read, where the"
+            " tokens are the code byte for byte"
+        )
+
+
+def _by_language(counts: Counter[str]) -> str:
+    named = ", ".join(f"{language or 'no language'} {count:,}" for language, count in counts.most_common())
+    return f"{counts.total():,} pairs" + (f" ({named})" if named else "")
 
 
 def write_split(
@@ -163,12 +192,17 @@ def write_split(
     paths: PathsConfig | None = None,
     *,
     identifiers: bool = False,
-) -> dict[str, int]:
-    """Writes one split's columns; returns its counts of pairs, of tokens on both sides, and of paths if wanted."""
+) -> dict[str, Any]:
+    """Writes one split's columns; returns its counts of pairs, of tokens on both sides, and of paths if wanted.
+
+    Where identifiers are wanted, ``unknown_identifiers`` and ``partly_unknown_identifiers`` count by language the pairs
+    of whose code nothing, or not all, is known.
+    """
     directory.mkdir()
     text, code = tokenizers.text, tokenizers.code
     token = np.uint16 if max(text.vocab_size, code.vocab_size) <= 2**16 else np.uint32
-    counts = {"pairs": 0, "text_tokens": 0, "code_tokens": 0}
+    counts: dict[str, Any] = {"pairs": 0, "text_tokens": 0, "code_tokens": 0}
+    unknown, partly = Counter[str](), Counter[str]()
     with (
         ColumnWriter(directory, "text", token) as text_column,
         ColumnWriter(directory, "code", token) as code_column,
@@ -188,18 +222,24 @@ def write_split(
             if path_columns is not None:
                 path_columns.extend([pair.code for pair in batch])
             if names is not None:
-                names.extend(identifier_codes(batch, codes, code))
+                kept = identifier_codes(batch, codes, code)
+                names.extend(kept)
+                for pair, is_unknown in zip(batch, (codes == UNKNOWN for codes in kept), strict=True):
+                    unknown[pair.language] += len(is_unknown) > 0 and bool(is_unknown.all())
+                    partly[pair.language] += bool(is_unknown.any() and not is_unknown.all())
+    if identifiers:
+        counts |= {"unknown_identifiers": dict(+unknown), "partly_unknown_identifiers": dict(+partly)}
     return counts if path_columns is None else {**counts, **path_columns.counts}
 
 
 def identifier_codes(pairs: Sequence[Pair], codes: Sequence[np.ndarray], tokenizer: Tokenizer) -> list[np.ndarray]:
-    """``objectives.occurrence_codes`` of each pair's code; zeros where its tokens are not its bytes, or no lexer is."""
+    """``objectives.occurrence_codes`` of each pair's code; unknown without lexer or where tokens are not its bytes."""
     sizes = np.array([len(surface) for surface in tokenizer.surfaces])
     made = []
     for pair, ids in zip(pairs, codes, strict=True):
-        spans = identifiers_of(pair.code, pair.language)
-        kept = occurrence_codes(*spelt(aligned(pair.code, spans, sizes[ids].tolist()), ids))
-        made.append(np.where(kept <= 2 * _MOST_NAMES, kept, 0))
+        found = identifiers_of(pair.code, pair.language)
+        kept = occurrence_codes(*spelt(aligned(pair.code, found, sizes[ids].tolist()), ids))
+        made.append(np.where(kept <= 2 * _MOST_NAMES, kept, UNKNOWN))
     return made
 
 

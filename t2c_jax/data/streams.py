@@ -42,7 +42,7 @@ def open_streams(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizer
       split: the train split is read in an order of the run's seed, the others in one that no seed changes.
 
     Raises:
-      UserError: tokens are missing, damaged or of another tokenizer, or a task has no room.
+      UserError: tokens are missing, damaged or of another tokenizer, or a task has no room, or nothing to train on.
     """
     data, copy = experiment.data, experiment.model.copy
     seed = experiment.seed if split == "train" else 0
@@ -58,7 +58,12 @@ def open_streams(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizer
     for number, (name, config) in enumerate(data.tasks.items()):
         place = Workdir(config.workdir) if config.workdir else workdir
         made = make(config, name, tokenizers, data, copy=copy, weights=weights)
-        streams[name] = Stream(open_tokens(place, split, tokenizers), data, seed + number, made)
+        stream = streams[name] = Stream(open_tokens(place, split, tokenizers), data, seed + number, made)
+        if split == "train" and not len(stream.parts):
+            raise UserError(
+                f"config.data.tasks.{name}: none of the {len(stream.tokens):,} pairs in '{place.name}' has"
+                f" {made.needs}; leave the task out, or add sources that have it"
+            )
     return streams
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import abc
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 
@@ -51,8 +51,10 @@ class Task(abc.ABC):
       copy_table: for each source id the target id that stands for the same text; None where ids are the same.
       weights: for each target id the weight of its cost in training; None for 1.
       most_in_row: examples that share a row, at most; 0 for as many as fit.
+      needs: what a record has to have, for messages.
     """
 
+    needs: ClassVar[str] = "text"
     before: np.ndarray = field(default_factory=_NOTHING.copy)
     after: np.ndarray = field(default_factory=_EOS.copy)
     target_before: np.ndarray = field(default_factory=_NOTHING.copy)

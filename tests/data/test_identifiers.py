@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2c_jax.data.identifiers import aligned, identifiers, spelt
+from t2c_jax.data.identifiers import Identifiers, aligned, identifiers, spelt
 from t2c_jax.data.objectives import occurrence_codes
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
@@ -20,7 +20,7 @@ BOLD_DEF = "\U0001d41d\U0001d41e\U0001d41f"
 
 def names(code):
     data = code.encode("utf-8", "surrogatepass")
-    return " ".join(data[start:end].decode("utf-8") for start, end in identifiers(code, "python"))
+    return " ".join(data[start:end].decode("utf-8") for start, end in identifiers(code, "python").spans)
 
 
 # code: the names in it, in order
@@ -140,13 +140,34 @@ def test_the_names_of_some_code(code, expected):
 
 
 def test_offsets_count_utf8_bytes():
-    assert identifiers("é = 'ü' + b", "python") == [(0, 2), (12, 13)]
-    assert identifiers("\ufeffa\r\nf'ß{b}'", "python") == [(3, 4), (11, 12)]
+    assert identifiers("é = 'ü' + b", "python") == ([(0, 2), (12, 13)], 13)
+    assert identifiers("\ufeffa\r\nf'ß{b}'", "python") == ([(3, 4), (11, 12)], 14)
 
 
-def test_a_language_without_a_lexer_has_none():
-    assert identifiers("x = 1", "java") == []
-    assert identifiers("x = 1", "") == []
+def test_of_a_language_without_a_lexer_nothing_is_known():
+    assert identifiers("x = 1", "java") == ([], 0)
+    assert identifiers("x = 1", "") == ([], 0)
+
+
+@pytest.mark.parametrize(
+    ("code", "known"),
+    {
+        "a = b  # all of it\n": "a = b  # all of it\n",
+        "é = b\nprint 'x' + 'y\nlonger = name": "é = b\nprint 'x' +",
+        "def f(x):\n    return f'{x' + y": "def f(x):\n    return",
+        "x = (a +\n  b": "x = (a +\n  b",
+        "a = b\n\0c = d": "a = b\n",
+        "\ufeffa = 'é": "\ufeffa =",
+        "": "",
+    }.items(),
+)
+def test_what_lies_behind_a_stop_is_unknown(code, known):
+    found = identifiers(code, "python")
+    assert found.known == len(known.encode())
+    if known != code:
+        tokens = aligned(code, found, [1] * len(code.encode()))
+        assert (tokens[: found.known] >= 0).all()
+        assert (tokens[found.known :] == -1).all()
 
 
 def test_an_fstring_that_needs_a_later_python_is_never_half_read():
@@ -190,7 +211,9 @@ def test_real_files_have_the_names_that_their_trees_have(name):
         pytest.skip("this Python comes without its tests")
     code = path.read_text("utf-8")
     data = code.encode()
-    assert Counter(data[start:end].decode() for start, end in identifiers(code, "python")) == in_tree(ast.parse(code))
+    found = identifiers(code, "python")
+    assert found.known == len(data)
+    assert Counter(data[start:end].decode() for start, end in found.spans) == in_tree(ast.parse(code))
 
 
 def test_any_input_gives_ordered_spans_of_names():
@@ -236,16 +259,18 @@ def test_any_input_gives_ordered_spans_of_names():
     draw = random.Random(0)
     for _ in range(2000):
         code = "".join(draw.choices(parts, k=draw.randrange(1, 20)))
-        spans = identifiers(code, "python")
+        spans, known = identifiers(code, "python")
         data = code.encode("utf-8", "surrogatepass")
+        assert all(end <= known for _, end in spans), ascii(code)
+        assert known <= len(data), ascii(code)
         assert all(left[1] <= right[0] for left, right in itertools.pairwise(spans)), ascii(code)
         assert all(data[start:end].decode("utf-8").isidentifier() for start, end in spans), ascii(code)
 
 
 def test_tokens_know_their_identifier():
     code = "ab.cd=éf"  # ab 0-2, cd 3-5, éf 6-9 in bytes
-    spans = identifiers(code, "python")
-    assert spans == [(0, 2), (3, 5), (6, 9)]
+    found = identifiers(code, "python")
+    assert found == ([(0, 2), (3, 5), (6, 9)], 9)
     for pieces, expected in (
         (["ab", ".", "cd", "=", "éf"], [1, 0, 2, 0, 3]),
         (["a", "b", ".c", "d=", "é", "f"], [1, 1, 2, 2, 3, 3]),
@@ -253,32 +278,34 @@ def test_tokens_know_their_identifier():
         (["ab.cd=éf"], [1]),
         (["", "ab", "", ".cd=", "éf", ""], [0, 1, 0, 2, 3, 0]),  # specials stand for nothing
     ):
-        found = aligned(code, spans, [len(piece.encode()) for piece in pieces])
-        assert found.tolist() == expected, pieces
-        assert found.dtype == np.int32
-    assert aligned(code, spans, [1] * 9).tolist() == [1, 1, 0, 2, 2, 0, 3, 3, 3]  # bytes, within the é too
-    assert aligned("a b", [(0, 1), (2, 3)], [1, 0, 1, 1]).tolist() == [1, 0, 0, 2]
-    assert aligned("abc", [(0, 3)], [1, 0, 2]).tolist() == [1, 0, 1]
+        tokens = aligned(code, found, [len(piece.encode()) for piece in pieces])
+        assert tokens.tolist() == expected, pieces
+        assert tokens.dtype == np.int32
+    assert aligned(code, found, [1] * 9).tolist() == [1, 1, 0, 2, 2, 0, 3, 3, 3]  # bytes, within the é too
+    assert aligned("a b", Identifiers([(0, 1), (2, 3)], 3), [1, 0, 1, 1]).tolist() == [1, 0, 0, 2]
+    assert aligned("abc", Identifiers([(0, 3)], 3), [1, 0, 2]).tolist() == [1, 0, 1]
+    assert aligned("a+ b", Identifiers([(0, 1)], 2), [1, 2, 1]).tolist() == [1, -1, -1]  # half known is unknown
 
 
 @pytest.mark.parametrize("lengths", [[2, 1, 2, 1, 2], [9, 1], [3], []])
-def test_tokens_that_are_not_the_codes_know_nothing(lengths):
+def test_of_tokens_that_are_not_the_codes_nothing_is_known(lengths):
     code = "ab.cd=éf"
-    assert aligned(code, identifiers(code, "python"), lengths).tolist() == [0] * len(lengths)
+    assert aligned(code, identifiers(code, "python"), lengths).tolist() == [-1] * len(lengths)
 
 
 def test_code_without_identifiers():
-    assert aligned("1 + 1", [], [2, 3]).tolist() == [0, 0]
-    assert aligned("", [], []).tolist() == []
+    assert aligned("1 + 1", identifiers("1 + 1", "python"), [2, 3]).tolist() == [0, 0]
+    assert aligned("1 + 1", identifiers("1 + 1", "java"), [2, 3]).tolist() == [-1, -1]
+    assert aligned("", identifiers("", "python"), []).tolist() == []
     assert spelt(np.zeros(0, np.int32), np.zeros(0, np.int32))[0].tolist() == []
     assert spelt(np.zeros(2, np.int32), np.ones(2, np.int32))[1] == []
 
 
 def test_occurrences_of_the_same_tokens_are_spelt_alike():
     """x, " x" twice, which touch, one that a token of none interrupts, and x."""
-    occurrences = np.array([1, 0, 2, 3, 4, 0, 4, 6])
-    runs, spellings = spelt(occurrences, np.array([7, 5, 8, 8, 7, 6, 9, 7], np.int32))
-    assert runs.tolist() == [1, 0, 2, 3, 4, 0, 5, 6]
+    occurrences = np.array([1, 0, 2, 3, 4, 0, 4, 6, -1])
+    runs, spellings = spelt(occurrences, np.array([7, 5, 8, 8, 7, 6, 9, 7, 7], np.int32))
+    assert runs.tolist() == [1, 0, 2, 3, 4, 0, 5, 6, -1]
     assert spellings == [0, 1, 1, 0, 2, 0]
     assert runs.dtype == np.int32
     runs, spellings = spelt(np.array([1, 1, 2], np.int32), np.array([7, 8, 7], np.int32))

@@ -128,6 +128,14 @@ def test_occurrences_that_touch_are_two():
     assert [part.tolist() for part in o.occurrences(np.zeros(3, int))] == [[], [], []]
 
 
+def test_what_is_unknown_is_neither_masked_nor_tagged():
+    codes = o.occurrence_codes(np.array([1, 0, -1, -1]), [0])
+    assert codes.tolist() == [1, 0, o.UNKNOWN, o.UNKNOWN]
+    assert o.identifier_tags(codes).tolist() == [1, 0, -1, -1]
+    example = o.masked_identifiers(ints(A, B, C, D), codes, SENTINELS, room=50)
+    assert (example.sources[0].tolist(), example.target.tolist()) == ([100, B, C, D], [100, A])
+
+
 def test_language_models():
     tokens = ints(A, B, C, D)
     assert [part.tolist() for part in (*o.prefix_lm(tokens, 3).sources, o.prefix_lm(tokens, 3).target)] == [

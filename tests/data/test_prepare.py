@@ -1,5 +1,6 @@
 """The token store: what goes in comes out, and a flipped byte does not."""
 
+import json
 from dataclasses import dataclass
 
 import numpy as np
@@ -7,7 +8,7 @@ import pytest
 
 from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
 from t2c_jax.data import prepare
-from t2c_jax.data.objectives import masked_identifiers, occurrences
+from t2c_jax.data.objectives import UNKNOWN, masked_identifiers, occurrences
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.errors import UserError
@@ -120,11 +121,16 @@ def test_inverse_frequency_counts_targets_not_tokens(direction):
 
 
 @pytest.mark.parametrize("split_spaces", [True, False])
-def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces):
+def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces, capsys):
     """Each occurrence's tokens spell its name; without a piece of its own, the space before it comes along."""
     code = "async def größe(x, *, key=None):\n    return [f'{x!r} {key}' for y in x if y != 'y']  # x\n"
     names = ["größe", "x", "key", "x", "key", "y", "x", "y"]
-    pairs = [Pair(str(n), "", f"{code}\n\n{n}") for n in range(400)] + [Pair("sh", "", "echo x", "shell")]
+    pairs = [Pair(str(n), "", f"{code}\n\n{n}") for n in range(400)] + [
+        Pair("sh", "", "echo x", "shell"),
+        Pair("none", "", "x = y", ""),
+        Pair("broken", "", "x = y + 'z"),
+        Pair("empty", "", "", ""),
+    ]
     splits = {"train": pairs, "dev": [], "test": []}
     workdir = Workdir(tmp_path)
     workdir.corpus.mkdir()
@@ -145,7 +151,25 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces):
     assert [text.removeprefix(" ") for text in spelt] == names
     pieces = [tuple(ids[begin:end].tolist()) for begin, end in zip(begins, ends, strict=True)]
     assert numbers.tolist() == [list(dict.fromkeys(pieces)).index(spelling) for spelling in pieces]
-    assert tokens.identifiers(400).tolist() == [0] * len(tokens.code(400))  # no lexer of that language
+    for i in (400, 401):  # no lexer of that language
+        assert tokens.identifiers(i).tolist() == [UNKNOWN] * len(tokens.code(i))
+    broken = tokens.identifiers(402).tolist()
+    assert broken[0] == 1
+    assert broken[-1] == UNKNOWN
+
+    counts = workdir.manifest("tokens")["counts"]["splits"]
+    assert counts["train"]["unknown_identifiers"] == {"shell": 1, "": 1}
+    assert counts["train"]["partly_unknown_identifiers"] == {"python": 1}
+    assert counts["dev"]["unknown_identifiers"] == {}
+    said = " ".join(capsys.readouterr().err.split())
+    assert "unknown in all code of 2 pairs (shell 1, no language 1), and in parts of that of 1 pairs (python 1)" in said
+
+    manifest = json.loads((workdir.tokens / "manifest.json").read_text())  # as an earlier version wrote it
+    manifest["config"]["identifiers"] = True
+    write_json(workdir.tokens / "manifest.json", manifest)
+    with pytest.raises(UserError, match="earlier version"):
+        Tokens.open(workdir.tokens, "train").identifiers(0)
+    assert prepare.build_tokens(data, workdir, splits.__getitem__).ran
     if split_spaces:
         assert spelt == names
         example = masked_identifiers(ids, codes, tokenizer.sentinels, room=100)

@@ -9,7 +9,7 @@ import pytest
 from t2c_jax.config import OBJECTIVES, DataConfig, TaskConfig
 from t2c_jax.data.code_tasks import IdentifierTagging, MaskedIdentifiers, SpanCorruption, whole_occurrences, windows
 from t2c_jax.data.mixture import Schedule, make, shares
-from t2c_jax.data.objectives import occurrence_codes
+from t2c_jax.data.objectives import UNKNOWN, occurrence_codes
 from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks import Translate
@@ -129,7 +129,8 @@ def test_lengths_of_masked_windows_are_those_of_the_examples(monkeypatch):
         occurrences_N = np.cumsum(np.diff(runs, prepend=-1) > 0) * (draw.random(size) < 0.9)
         codes.append(draw.integers(3, 150, size).tolist())
         names = draw.integers(0, 6, size + 1).tolist()
-        identifiers.append(occurrence_codes(occurrences_N, names).tolist())
+        known = int(draw.integers(0, 2 * size + 1))
+        identifiers.append([*occurrence_codes(occurrences_N, names).tolist()[:known], *[UNKNOWN] * (size - known)])
     tokens = Tokens.of([[]] * 50, codes, [str(i) for i in range(50)], identifiers=identifiers)
     for sentinels, room in ((2, 100), (100, 7), (100, 100)):
         made = replace(task("masked_identifiers"), length=16, room=room, sentinels=tuple(range(200, 200 + sentinels)))
@@ -162,6 +163,18 @@ def test_identifier_tasks_by_hand():
     example = tagging.example(tokens, 0, 0, 4, 0, 0, 0)
     assert example.tags.tolist() == [-1, 1, 0, 1, 0, -1]
     assert example.target.tolist() == []
+
+
+def test_where_nothing_is_known_nothing_is_asked():
+    """Windows of 22: none of the first record's is known, and of the second's half of the second."""
+    codes = [[UNKNOWN] * 40, [1, 0] * 16 + [UNKNOWN] * 34]
+    tokens = Tokens.of([[], []], [[10] * 40, [10] * 66], ["a", "b"], identifiers=codes)
+    made = task("identifier_tagging")
+    parts = made.parts(tokens, 0)
+    assert [part.tolist() for part in parts[:3]] == [[1, 1], [0, 22], [22, 44]]
+    assert made.example(tokens, 1, 22, 44, 0, 0, 1).tags.tolist() == [-1, *[1, 0] * 5, *[-1] * 13]
+    masked = task("masked_identifiers").parts(tokens, 0)
+    assert [part.tolist() for part in masked[:3]] == [[1, 1], [0, 22], [22, 44]]
 
 
 def test_tokens_without_identifiers_say_so():

@@ -1,0 +1,52 @@
+"""Streams of a run: what its config's tasks are drawn by, and what is said where they have nothing to draw from."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
+from t2c_jax.data.prepare import build_tokens
+from t2c_jax.data.streams import open_streams
+from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
+from t2c_jax.errors import UserError
+from t2c_jax.workdir import Workdir, write_json
+
+
+@dataclass
+class Pair:
+    id: str
+    text: str
+    code: str
+    language: str
+
+
+SPLITS = {
+    "train": [Pair(str(n), "", f"total{n % 7} = price + {n}", "shell") for n in range(400)],
+    "dev": [Pair("dev", "", "x = y", "python")],
+    "test": [],
+}
+OBJECTIVES = ("masked_identifiers", "identifier_tagging", "contrastive", "code_to_text")
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    workdir = Workdir(tmp_path_factory.mktemp("run"))
+    workdir.corpus.mkdir()
+    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
+    build_tokenizer(Experiment(tokenizer=TokenizerConfig(vocab_size=420, sentinels=10)), workdir, SPLITS.__getitem__)
+    assert build_tokens(experiment("identifier_tagging").data, workdir, SPLITS.__getitem__).ran
+    return workdir
+
+
+def experiment(*names):
+    tasks = {name: TaskConfig(name.split(":")[0]) for name in names}
+    return Experiment(data=DataConfig(encoder_length=64, decoder_length=64, tasks=tasks))
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+def test_a_task_that_finds_nothing_says_what_it_needs(workdir, objective):
+    tokenizers = Tokenizers.load(workdir.tokenizer)
+    needs = "known" if "identifier" in objective else "text"
+    with pytest.raises(UserError, match=rf"tasks\.{objective}: none of the 400 pairs .* has .*{needs}"):
+        open_streams(experiment(objective), workdir, tokenizers, "train")
+    assert open_streams(experiment(objective), workdir, tokenizers, "dev").keys() == {objective}
