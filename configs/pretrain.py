@@ -12,8 +12,8 @@ takes the mesh, the remat and the microbatches that suit it. Name the sets that 
 config.corpus.held_out: what shares a line with them is left out, and counted in the corpus's card.
 
 The mixture: spans of code to restore, identifiers to name, and pairs in both directions. An argument such as
-``cpu-spans+tags`` chooses others of the tasks below, to see what each is worth; one more is a line, for instance
---config.data.tasks.middle.objective=fill_in_the_middle.
+``cpu-spans+tags`` chooses others of the tasks below, to see what each is worth; one more is two overrides, for instance
+--config.data.tasks.middle.objective=fill_in_the_middle --config.data.tasks.middle.prefix='Fill: '.
 """
 
 import sysconfig
