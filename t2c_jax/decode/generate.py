@@ -148,9 +148,9 @@ def search_function(
         ]
         rows, steps = next(iter(batch.values())).shape[0], decode.max_tokens
         step, cache = ensemble([model.start(batch, beams=decode.beam_size, steps=steps) for model in models])
-        if decode.beam_size == 1:
-            return greedy_search(step, cache, rows, steps, own)
         penalty = decode.length_penalty
+        if decode.beam_size == 1:
+            return greedy_search(step, cache, rows, steps, own, length_penalty=penalty)
         return beam_search(step, cache, rows, steps, own, beams=decode.beam_size, length_penalty=penalty)
 
     return search

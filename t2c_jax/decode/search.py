@@ -102,16 +102,22 @@ def ensemble(members: Sequence[tuple[Step, Any]]) -> tuple[Step, list[Any]]:
     return together, [cache for _, cache in members]
 
 
-def greedy_search(step: Step, cache: Any, batch: int, steps: int, rules: Rules = _PLAIN) -> Hypotheses:
-    """The most likely token at every step, until every prompt has ended."""
+def _normalised(log_p: Array, length: Array | int, length_penalty: float) -> Array:
+    return log_p / jnp.asarray(length, jnp.float32) ** length_penalty
+
+
+def greedy_search(
+    step: Step, cache: Any, batch: int, steps: int, rules: Rules = _PLAIN, *, length_penalty: float = 0.0
+) -> Hypotheses:
+    """The most likely token at every step, until every prompt has ended; scored as a beam search's hypotheses are."""
     slots_T = jnp.arange(steps)
 
     def go_on(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        t, _, _, _, done_B, _ = state
+        t, _, _, _, _, done_B, _ = state
         return (t < steps) & ~jnp.all(done_B)
 
     def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        t, last_B, tokens_BT, scores_B, done_B, cache = state
+        t, last_B, tokens_BT, scores_B, lengths_B, done_B, cache = state
         visible_BWX = jnp.broadcast_to(slots_T <= t, (batch, 1, steps))
         logits_BWV, cache = step(last_B[:, None], t, cache, visible_BWX)
         logits_BWV, log_z_BW = rules.log_p(logits_BWV, tokens_BT[:, None], t)
@@ -120,17 +126,20 @@ def greedy_search(step: Step, cache: Any, batch: int, steps: int, rules: Rules =
         log_p_B = jnp.max(logits_BV, axis=-1) - log_z_BW[:, 0]
         scores_B = jnp.where(done_B, scores_B, scores_B + log_p_B)
         tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, token_B[:, None], (0, t))
-        return t + 1, token_B, tokens_BT, scores_B, done_B | (token_B == rules.eos), cache
+        lengths_B = jnp.where(done_B, lengths_B, t + 1)
+        return t + 1, token_B, tokens_BT, scores_B, lengths_B, done_B | (token_B == rules.eos), cache
 
     start = (
         jnp.zeros((), jnp.int32),
         jnp.full((batch,), rules.start, jnp.int32),
         jnp.full((batch, steps), PAD, jnp.int32),
         jnp.zeros((batch,), jnp.float32),
+        jnp.ones((batch,), jnp.int32),
         jnp.zeros((batch,), bool),
         cache,
     )
-    _, _, tokens_BT, scores_B, done_B, _ = jax.lax.while_loop(go_on, advance, start)
+    _, _, tokens_BT, scores_B, lengths_B, done_B, _ = jax.lax.while_loop(go_on, advance, start)
+    scores_B = _normalised(scores_B, lengths_B, length_penalty)
     return Hypotheses(tokens_BT[:, None], scores_B[:, None], done_B[:, None])
 
 
@@ -180,17 +189,14 @@ def beam_search(
     slots_T, own_W = jnp.arange(steps), jnp.arange(beams)
     most = 0.0 if rules.bonus_V is None else max(0.0, float(np.max(rules.bonus_V)))
 
-    def normalised(scores: Array, length: Array | int) -> Array:
-        return scores / jnp.asarray(length, jnp.float32) ** length_penalty
-
     def pick(rows: Array, index: Array) -> Array:
         return jnp.take_along_axis(rows, index.reshape(*index.shape, *(1,) * (rows.ndim - 2)), axis=1)
 
     def go_on(state: _Beams) -> Bool[Array, ""]:
-        best_possible_B = normalised(state.scores[:, 0], steps)
+        best_possible_B = _normalised(state.scores[:, 0], steps, length_penalty)
         if most:
             reach_B = state.scores[:, 0] + (steps - state.step) * most
-            best_possible_B = normalised(reach_B, jnp.where(reach_B > 0, state.step + 1, steps))
+            best_possible_B = _normalised(reach_B, jnp.where(reach_B > 0, state.step + 1, steps), length_penalty)
         return (state.step < steps) & jnp.any(best_possible_B > jnp.min(state.done_scores, axis=1))
 
     def advance(state: _Beams) -> _Beams:
@@ -214,7 +220,7 @@ def beam_search(
         ended_BC = token_BC == rules.eos
         # A continuation of a beam that is not there, while there are fewer than W, ends nothing.
         counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None] & (scores_BC > _WORST / 2)
-        ended_scores_BC = jnp.where(counts_BC, normalised(scores_BC, t + 1), _WORST)
+        ended_scores_BC = jnp.where(counts_BC, _normalised(scores_BC, t + 1, length_penalty), _WORST)
         done_scores, index = jax.lax.top_k(jnp.concatenate([state.done_scores, ended_scores_BC], axis=1), beams)
         done_tokens = pick(jnp.concatenate([state.done_tokens, grown_BCT], axis=1), index)
 
@@ -247,7 +253,7 @@ def beam_search(
     # Finished ones first, in their order; then live ones in theirs.
     rank = jnp.concatenate([jnp.where(found_BW, 2.0, 0.0), jnp.ones((batch, beams))], axis=1)
     _, index = jax.lax.top_k(rank, beams)  # top_k keeps the order among equals
-    live_scores = normalised(end.scores, jnp.maximum(end.step, 1))
+    live_scores = _normalised(end.scores, jnp.maximum(end.step, 1), length_penalty)
     return Hypotheses(
         tokens=pick(jnp.concatenate([end.done_tokens, end.tokens], axis=1), index),
         scores=pick(jnp.concatenate([end.done_scores, live_scores], axis=1), index),

@@ -3,6 +3,7 @@
 import json
 
 import jax
+import numpy as np
 import pytest
 from tiny import experiment, one_device
 
@@ -76,6 +77,13 @@ def test_what_was_learned_is_said_exactly(beam_size, params, tokenizer, compiled
     assert all(answer.finished and not answer.prompt_truncated for answer in answers)
     assert all(-0.5 < answer.score < 0 for answer in answers)
     assert sum(done) == len(PAIRS)
+
+
+def test_a_greedy_answer_is_scored_as_a_beams_is(params, tokenizer, compiled):
+    found = [generator(params, tokenizer, compiled, beam_size=size).generate(list(PAIRS)) for size in (1, 2)]
+    scores = [[answer.score for answer in answers] for answers in found]
+    # Of the same answers; sums of float32 log-probabilities in another order.
+    np.testing.assert_allclose(*scores, rtol=0, atol=1e-5)
 
 
 def test_a_prompt_alone_is_answered_as_in_a_batch(params, tokenizer, compiled):

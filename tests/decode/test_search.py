@@ -61,8 +61,9 @@ def beam(toy, beams, alpha):
     return jax.device_get(search())
 
 
-def greedy(toy):
-    return jax.device_get(jax.jit(lambda: greedy_search(toy.step, toy.cache(1), toy.batch, toy.steps))())
+def greedy(toy, alpha=0.0):
+    search = jax.jit(lambda: greedy_search(toy.step, toy.cache(1), toy.batch, toy.steps, length_penalty=alpha))
+    return jax.device_get(search())
 
 
 def padded(sequence, steps):
@@ -137,6 +138,18 @@ def test_a_beam_of_one_is_greedy(seed):
     np.testing.assert_array_equal(one.tokens, other.tokens)
     np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
     np.testing.assert_array_equal(one.finished, other.finished)
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
+def test_greedy_scores_are_divided_by_length_as_a_beams_are(alpha):
+    toy = Toy(vocabulary=4, steps=9, batch=16, seed=1)
+    one, other = beam(toy, 1, alpha), greedy(toy, alpha)
+    same = (one.tokens == other.tokens).all(axis=(1, 2))  # a longer answer may overtake the greedy one
+    assert {*other.finished[same].ravel().tolist()} == {True, False}
+    np.testing.assert_allclose(one.scores[same], other.scores[same], rtol=1e-5)
+    for row, (tokens, score, finished) in enumerate(zip(other.tokens, other.scores, other.finished, strict=True)):
+        sequence = tokens[0, : tokens[0].tolist().index(EOS) + 1] if finished[0] else tokens[0]
+        np.testing.assert_allclose(score[0], toy.log_p(row, sequence) / len(sequence) ** alpha, rtol=1e-5)
 
 
 def biased(eos: float, **shape) -> Toy:
