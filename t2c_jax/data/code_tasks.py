@@ -20,6 +20,7 @@ from t2c_jax.data.tasks import Parts, Task
 _NOTHING = np.zeros(0, np.int32)
 _CODE = "code of two tokens"
 _KNOWN = "code whose identifiers are known"
+_PIVOT, _CUT, _OTHER_CUT, _MIDDLE = range(4)  # draws of one window that do not depend on each other
 _RECORDS_AT_ONCE = 1 << 14  # whose tokens are in memory together, tens of megabytes
 
 
@@ -73,11 +74,11 @@ class SpanCorruption(Task):
             noise_N + spans_N + self.around_target,
         )
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
-        """A window with spans drawn by ``key``."""
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
+        """A window with spans drawn anew in each epoch."""
         window = tokens.code(record)[begin:end]
         noise, spans = objectives.noise_counts(np.array([len(window)]), self.density, self.mean_span)
-        spans_K2 = objectives.noise_spans(len(window), int(noise[0]), int(spans[0]), *key)
+        spans_K2 = objectives.noise_spans(len(window), int(noise[0]), int(spans[0]), seed, epoch, record, begin)
         if self.begins_word is not None and self.ends_word is not None:
             inside = self.ends_word[window[:-1]] & self.begins_word[window[1:]]
             boundaries = np.concatenate([[0], np.flatnonzero(~inside) + 1, [len(window)]])
@@ -116,7 +117,7 @@ class MaskedIdentifiers(Task):
         names = whole_occurrences(tokens.identifiers(record), begin, end)
         return objectives.masked_identifiers(tokens.code(record)[begin:end], names, self.sentinels, self.room)
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """A window; nothing is drawn."""
         return self.framed(self._masked(tokens, record, begin, end))
 
@@ -165,7 +166,7 @@ class IdentifierTagging(Task):
         records_N, begins_N, ends_N = records_N[kept], begins_N[kept], ends_N[kept]
         return Parts(records_N, begins_N, ends_N, ends_N - begins_N + self.around_source, np.zeros_like(records_N))
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """A window and its tags; nothing is asked of what is around it."""
         tags = objectives.identifier_tags(tokens.identifiers(record)[begin:end])
         around = (np.full(len(ids), -1, np.int32) for ids in (self.before, self.after))
@@ -175,7 +176,10 @@ class IdentifierTagging(Task):
 
 @dataclass(frozen=True)
 class LanguageModel(Task):
-    """Code to go on with: from nothing (causal) or from a prefix whose length is drawn once.
+    """Code to go on with: from nothing (causal) or from a prefix (``objectives.prefix_lm``).
+
+    Where a prefix ends is drawn by the run's seed for each window, and is the same in every epoch: source and target
+    have other lengths with another pivot, and rows are planned once.
 
     Attributes:
       length: tokens of a window at most.
@@ -190,7 +194,7 @@ class LanguageModel(Task):
     def parts(self, tokens: Tokens, seed: int) -> Parts:
         """Windows of all code of at least two tokens."""
         records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length, least=2)
-        pivots_N = self._pivots(records_N, begins_N, ends_N)
+        pivots_N = self._pivots(records_N, begins_N, ends_N, seed)
         return Parts(
             records_N,
             begins_N,
@@ -199,20 +203,25 @@ class LanguageModel(Task):
             ends_N - begins_N - pivots_N + self.around_target,
         )
 
-    def _pivots(self, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray) -> np.ndarray:
+    def _pivots(self, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray, seed: int) -> np.ndarray:
         lengths_N = ends_N - begins_N
-        share_N = self.least + (self.most - self.least) * _uniform(records_N, begins_N, 0)
+        share_N = self.least + (self.most - self.least) * _uniform(records_N, begins_N, seed, _PIVOT)
         return np.minimum(np.rint(share_N * lengths_N).astype(np.int64), lengths_N - 1)
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
-        """A window, cut at its pivot, which is the same in every epoch so that rows can be planned."""
-        pivot = self._pivots(*(np.array([value]) for value in (record, begin, end)))[0]
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
+        """A window, cut at its pivot."""
+        pivot = self._pivots(*(np.array([value]) for value in (record, begin, end)), seed)[0]
         return self.framed(objectives.prefix_lm(tokens.code(record)[begin:end], int(pivot)))
 
 
 @dataclass(frozen=True)
 class FillInTheMiddle(Task):
-    """Code with a middle to be written (``objectives.fill_in_the_middle``); where it lies is drawn once.
+    """Code with a middle to be written (``objectives.fill_in_the_middle``).
+
+    The middle lies between two cuts that are uniform over the window (Bavarian et al. 2022, section 3; there between
+    characters, here between tokens, so that source and target are the code's own). How long it is, is drawn by the
+    run's seed for each window, since rows are planned once. Where it lies is drawn anew in each epoch: given their
+    distance, two such cuts lie anywhere with the same chance.
 
     Attributes:
       sentinel: stands where the middle was.
@@ -226,31 +235,39 @@ class FillInTheMiddle(Task):
     def parts(self, tokens: Tokens, seed: int) -> Parts:
         """Windows of all code of at least two tokens."""
         records_N, begins_N, ends_N = windows(tokens.code_lengths, self.length, least=2)
-        first_N, last_N = self._middles(records_N, begins_N, ends_N)
-        middle_N = last_N - first_N
+        middle_N = self._middles(records_N, begins_N, ends_N, seed)
         source_N = ends_N - begins_N - middle_N + 1 + self.around_source
         return Parts(records_N, begins_N, ends_N, source_N, middle_N + self.around_target)
 
-    def _middles(
-        self, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Two cuts, uniform over the window (the paper's section 3), at least a token apart."""
-        lengths_N = ends_N - begins_N
-        cuts = [np.floor(_uniform(records_N, begins_N, which) * (lengths_N + 1)).astype(np.int64) for which in (1, 2)]
-        first_N = np.minimum(np.minimum(*cuts), lengths_N - 1)
-        return first_N, np.maximum(np.maximum(*cuts), first_N + 1)
+    def _middles(self, records_N: np.ndarray, begins_N: np.ndarray, ends_N: np.ndarray, seed: int) -> np.ndarray:
+        """How far two cuts lie apart, at least a token."""
+        places_N = ends_N - begins_N + 1
+        cuts = [_drawn(places_N, records_N, begins_N, seed, which) for which in (_CUT, _OTHER_CUT)]
+        return np.maximum(np.abs(cuts[0] - cuts[1]), 1)
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """A window without its middle."""
-        first, last = self._middles(*(np.array([value]) for value in (record, begin, end)))
         window = tokens.code(record)[begin:end]
-        return self.framed(objectives.fill_in_the_middle(window, int(first[0]), int(last[0]), self.sentinel))
+        records_N, begins_N, ends_N = (np.array([value]) for value in (record, begin, end))
+        middle_N = self._middles(records_N, begins_N, ends_N, seed)
+        first_N = _drawn(len(window) - middle_N + 1, records_N, begins_N, seed, _MIDDLE, epoch)
+        first, middle = int(first_N[0]), int(middle_N[0])
+        return self.framed(objectives.fill_in_the_middle(window, first, first + middle, self.sentinel))
 
 
-def _uniform(records_N: np.ndarray, begins_N: np.ndarray, which: int) -> np.ndarray:
+def _uniform(records_N: np.ndarray, begins_N: np.ndarray, *key: int) -> np.ndarray:
     """Numbers in [0, 1) for each window."""
-    keys_N = mix(records_N.astype(np.uint64) * np.uint64(4) + np.uint64(which))
-    return (mix(keys_N ^ begins_N.astype(np.uint64)) >> np.uint64(11)) * 2.0**-53
+    states_N = np.zeros(len(records_N), np.uint64)
+    for number in key:
+        states_N = mix(states_N ^ np.array([number % 2**64], np.uint64))
+    for numbers_N in (records_N, begins_N):
+        states_N = mix(states_N ^ numbers_N.astype(np.uint64))
+    return (states_N >> np.uint64(11)) * 2.0**-53
+
+
+def _drawn(counts_N: np.ndarray, records_N: np.ndarray, begins_N: np.ndarray, *key: int) -> np.ndarray:
+    """Of each window one of 0 to ``counts_N`` - 1, any as likely as any other."""
+    return np.floor(_uniform(records_N, begins_N, *key) * counts_N).astype(np.int64)
 
 
 @dataclass(frozen=True)
@@ -275,6 +292,6 @@ class Contrast(Task):
         nothing_N = np.zeros_like(records_N)
         return Parts(records_N, nothing_N, ends_N, source_N, nothing_N)
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """Text, and code."""
         return Example((self.source(tokens.text(record)), self.source(tokens.code(record)[:end])), _NOTHING)

@@ -1,8 +1,8 @@
 """What an example asks of the model: pure functions of token arrays, and of a key where something is drawn.
 
-A key is (seed, epoch, example); draws are ``order.permutation``'s, so an example is the same on every machine and under
-every version of NumPy. Where lengths matter to the plan of rows they follow from lengths alone, never from a draw that
-changes with the epoch.
+A key is (seed, epoch, record, begin of the window); draws are ``order.permutation``'s, so an example is the same on
+every machine and under every version of NumPy. Where lengths matter to the plan of rows they follow from lengths alone,
+never from a draw that changes with the epoch.
 
 Examples below write sentinels as <0>, <1>, ... and leave out the eos that ends sources and targets (``tasks`` puts it
 there, with the task's prefix).

@@ -161,7 +161,7 @@ class Stream:
         """What the task makes of a part in an epoch."""
         records_N, begins_N, ends_N = self.parts[:3]
         record, begin, end = int(records_N[part]), int(begins_N[part]), int(ends_N[part])
-        return self.task.example(self.tokens, record, begin, end, self.seed, epoch, part)
+        return self.task.example(self.tokens, record, begin, end, self.seed, epoch)
 
 
 class Batches:

@@ -69,8 +69,8 @@ class Task(abc.ABC):
         """The parts and their lengths; ``seed`` for what is drawn once for all epochs."""
 
     @abc.abstractmethod
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
-        """An example, drawn by ``key``: seed, epoch and part."""
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
+        """An example, drawn by seed, epoch, record and begin alone; its lengths do not change with the epoch."""
 
     @property
     def around_source(self) -> int:
@@ -123,7 +123,7 @@ class Translate(Task):
         lengths = source_N + self.around_source, target_N + self.around_target
         return Parts(records_N, np.zeros_like(code_N), code_N, *lengths)
 
-    def example(self, tokens: Tokens, record: int, begin: int, end: int, *key: int) -> Example:
+    def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """Source and target of a pair; nothing is drawn."""
         source, target = tokens.text(record), tokens.code(record)
         if self.to_text:

@@ -56,7 +56,7 @@ def windows(task, tokens, seed=0):
     for record, begin, end in zip(*(part.tolist() for part in parts[:3]), strict=True):
         for epoch in range(2):
             window = tokens.code(record)[begin:end].tolist()
-            yield window, task.example(tokens, record, begin, end, seed, epoch, 0)
+            yield window, task.example(tokens, record, begin, end, seed, epoch)
 
 
 @pytest.mark.parametrize("sentinels", [100, 3])

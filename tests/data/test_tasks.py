@@ -1,5 +1,6 @@
 """Tasks: which parts they make examples of, with lengths that hold; mixtures: whose turn a row is."""
 
+from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -62,7 +63,7 @@ def test_examples_have_the_lengths_that_were_planned(objective):
     for n in range(len(parts)):
         record, begin, end = (int(values[n]) for values in parts[:3])
         for epoch in range(2):
-            example = made.example(tokens, record, begin, end, 0, epoch, n)
+            example = made.example(tokens, record, begin, end, 0, epoch)
             assert sum(map(len, example.sources)) == parts.source_N[n]
             assert len(example.target) == parts.target_N[n]
             assert all(source[0] == PREFIX and source[-1] == 1 for source in example.sources)
@@ -92,9 +93,37 @@ def test_windows_by_hand():
 
 def test_spans_change_with_the_epoch_and_not_otherwise():
     tokens, made = store(), task("span_corruption")
-    one, same, other = (made.example(tokens, 4, 0, 20, 0, epoch, 9).sources[0].tolist() for epoch in (0, 0, 1))
+    one, same, other = (made.example(tokens, 4, 0, 20, 0, epoch).sources[0].tolist() for epoch in (0, 0, 1))
     assert one == same
     assert one != other
+
+
+@pytest.mark.parametrize("objective", ["span_corruption", "prefix_lm", "fill_in_the_middle"])
+def test_what_is_drawn_changes_with_the_seed_and_with_the_window(objective):
+    tokens, made = Tokens.of([[]] * 40, [list(range(95, 111))] * 40, ["a"] * 40), task(objective)
+
+    def sources(seed, epoch):
+        parts = made.parts(tokens, seed)
+        windows = zip(*(part.tolist() for part in parts[:3]), strict=True)
+        return [made.example(tokens, *window, seed, epoch).sources[0].tolist() for window in windows]
+
+    first = sources(0, 0)
+    assert sources(0, 0) == first
+    differ = {key: sum(a != b for a, b in zip(sources(*key), first, strict=True)) for key in ((1, 0), (0, 1))}
+    assert differ[1, 0] > 20
+    assert differ[0, 1] == 0 if objective == "prefix_lm" else differ[0, 1] > 20  # a pivot changes the lengths
+    assert len(set(map(str, first))) > 5
+
+
+def test_middles_are_those_of_two_even_cuts():
+    """Of three tokens: two cuts of four places each, 16 ways; where they meet, the middle is a token all the same."""
+    tokens, made = Tokens.of([[]], [[10, 11, 12]], ["a"]), task("fill_in_the_middle")
+    draws = [(seed, epoch) for seed in range(2000) for epoch in range(2)]
+    found = Counter(tuple(made.example(tokens, 0, 0, 3, *key).target[:-1].tolist()) for key in draws)
+    expected = {1: 4 + 6, 2: 4, 3: 2}  # of 16, by length: shared by the places that it can lie at
+    for middle, count in found.items():
+        share = expected[len(middle)] / 16 / (4 - len(middle))
+        assert abs(count / len(draws) - share) < 5 * np.sqrt(share / 2000), middle  # as if epochs were no draws
 
 
 def test_a_word_is_not_cut_where_its_span_can_end_with_it():
@@ -105,7 +134,7 @@ def test_a_word_is_not_cut_where_its_span_can_end_with_it():
     assert isinstance(made, SpanCorruption)
     begins = []
     for epoch in range(50):
-        source = made.example(tokens, 0, 0, 32, 0, epoch, 0).sources[0]
+        source = made.example(tokens, 0, 0, 32, 0, epoch).sources[0]
         places = np.flatnonzero(np.isin(source, SENTINELS))
         begins.append(int(source[places[0] - 1]))
     assert set(begins) <= {150, PREFIX, 6}  # never after the first or the second letter of a word
@@ -137,7 +166,7 @@ def test_lengths_of_masked_windows_are_those_of_the_examples(monkeypatch):
         parts = made.parts(tokens, 0)
         counted = {}
         for window in np.stack(windows(tokens.code_lengths, 16), axis=1).tolist():
-            example = made.example(tokens, *window, 0, 0, 0)
+            example = made.example(tokens, *window, 0, 0)
             if len(example.target) > 1:
                 counted[tuple(window)] = len(example.sources[0]), len(example.target)
         keys = zip(*(part.tolist() for part in parts[:3]), strict=True)
@@ -155,12 +184,12 @@ def test_identifier_tasks_by_hand():
     tokens = Tokens.of([[]], [[10, 150, 11, 151]], ["a"], identifiers=[codes])
     masked = task("masked_identifiers")
     assert isinstance(masked, MaskedIdentifiers)
-    example = masked.example(tokens, 0, 0, 4, 0, 0, 0)
+    example = masked.example(tokens, 0, 0, 4, 0, 0)
     assert example.sources[0].tolist() == [PREFIX, 200, 150, 201, 151, 1]
     assert example.target.tolist() == [200, 10, 201, 11, 1]
     tagging = task("identifier_tagging")
     assert isinstance(tagging, IdentifierTagging)
-    example = tagging.example(tokens, 0, 0, 4, 0, 0, 0)
+    example = tagging.example(tokens, 0, 0, 4, 0, 0)
     assert example.tags.tolist() == [-1, 1, 0, 1, 0, -1]
     assert example.target.tolist() == []
 
@@ -172,7 +201,7 @@ def test_where_nothing_is_known_nothing_is_asked():
     made = task("identifier_tagging")
     parts = made.parts(tokens, 0)
     assert [part.tolist() for part in parts[:3]] == [[1, 1], [0, 22], [22, 44]]
-    assert made.example(tokens, 1, 22, 44, 0, 0, 1).tags.tolist() == [-1, *[1, 0] * 5, *[-1] * 13]
+    assert made.example(tokens, 1, 22, 44, 0, 0).tags.tolist() == [-1, *[1, 0] * 5, *[-1] * 13]
     masked = task("masked_identifiers").parts(tokens, 0)
     assert [part.tolist() for part in masked[:3]] == [[1, 1], [0, 22], [22, 44]]
 
