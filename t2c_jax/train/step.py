@@ -1,14 +1,14 @@
 """The train state, and the one compiled step that moves it.
 
 The state is a plain nested dict: ``step`` (steps taken), ``params``, ``opt_state`` and, where they are asked for,
-``adapters`` and ``ema``. Where there are adapters they are what trains, and is averaged; ``params`` then stay as they
-came, and are no part of a checkpoint.
+``adapters`` and ``ema``. Where there are adapters they are what trains, and is averaged, with what stands beside them;
+``params`` then stay as they came, and are no part of a checkpoint.
 """
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -21,6 +21,8 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment, LoraConfig, OptimizerConfig
 from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, count, names
+from t2c_jax.models.interface import Encoded
+from t2c_jax.train.cached_contrast import Cotangents, of_one_part, over_all_parts
 from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer, scaled, trained, with_frozen
@@ -31,13 +33,21 @@ Batch = Mapping[str, jax.Array]
 
 
 def loss_sums(
-    definition: Definition, params: Any, batch: Batch, key: jax.Array | None, experiment: Experiment, *, training: bool
+    definition: Definition,
+    params: Any,
+    batch: Batch,
+    key: jax.Array | None,
+    experiment: Experiment,
+    *,
+    training: bool,
+    contrast: Callable[..., Sums] = contrastive_sums,
 ) -> Sums:
     """Sums of all objectives over a batch; dropout with ``key``, smoothing and z-loss when training.
 
     ``loss`` is what is minimised, the decoder's and the heads' together, to be divided by ``denominator``: target
     tokens by their weights, tagged tokens and contrastive pairs by config.train's. In a mixture ``task_nll`` and
-    ``task_weight`` are the decoder's by task.
+    ``task_weight`` are the decoder's by task. ``contrast`` is another than ``contrastive_sums`` where the batch is part
+    of a larger one.
     """
     config, tasks = experiment.train, len(experiment.data.tasks)
     model = definition.bind(params)
@@ -61,15 +71,25 @@ def loss_sums(
         is_task_KB = (batch["task"][None] == jnp.arange(tasks)[:, None]).astype(jnp.float32)
         sums["task_nll"], sums["task_weight"] = is_task_KB @ nll_B, is_task_KB @ weight_B
     if "encoder_tags" in batch:
-        sums |= tagging_sums(heads.tagging(prediction.encoded.states_BSE), batch["encoder_tags"])
-        sums["loss"] += config.tagging_weight * sums["tagging_nll"]
-        sums["denominator"] += config.tagging_weight * sums["tagging_weight"]
+        tagged = tagging_sums(heads.tagging(prediction.encoded.states_BSE), batch["encoder_tags"])
+        sums = with_head(sums, tagged, "tagging", config.tagging_weight)
     if "contrastive_pairs" in batch:
-        vectors_BMP = heads.embedding(prediction.encoded, 2 * experiment.data.pairs_in_row)
-        sums |= contrastive_sums(vectors_BMP, batch["contrastive_pairs"], heads.embedding.temperature())
-        sums["loss"] += config.contrastive_weight * sums["contrastive_nll"]
-        sums["denominator"] += config.contrastive_weight * sums["contrastive_weight"]
+        vectors_BMP, temperature = contrastive_vectors(model, prediction.encoded, experiment)
+        paired = contrast(vectors_BMP, batch["contrastive_pairs"], temperature)
+        sums = with_head(sums, paired, "contrastive", config.contrastive_weight)
     return sums
+
+
+def contrastive_vectors(model: Any, encoded: Encoded, experiment: Experiment) -> tuple[jax.Array, jax.Array]:
+    """Unit vectors of the pairs of each row, (B, M, P), and the temperature of their similarities."""
+    embedding = model.heads.embedding
+    return embedding(encoded, 2 * experiment.data.pairs_in_row), embedding.temperature()
+
+
+def with_head(sums: Sums, found: Sums, kind: str, weight: float) -> Sums:
+    """All sums with those of a head, whose cost has that weight beside a target token's."""
+    loss = sums["loss"] + weight * found[f"{kind}_nll"]
+    return {**sums, **found, "loss": loss, "denominator": sums["denominator"] + weight * found[f"{kind}_weight"]}
 
 
 def rows_per_device(rows: int) -> int:
@@ -96,13 +116,22 @@ def model_params(
     return lora.merged(state["params"], state["adapters"], definition.axis_names(), config, key)
 
 
-def init_state(definition: Definition, optimizer: optax.GradientTransformation, experiment: Experiment) -> State:
-    """The state before the first step. Trace it under ``jax.jit`` with the shardings of ``state_shardings``."""
+def init_state(
+    definition: Definition,
+    optimizer: optax.GradientTransformation,
+    experiment: Experiment,
+    beside: Collection[str] = (),
+) -> State:
+    """The state before the first step. Trace it under ``jax.jit`` with the shardings of ``state_shardings``.
+
+    ``beside`` are dotted paths of the parameters that train in full beside adapters.
+    """
     params = definition.init(jax.random.key(experiment.seed))
     state = {"step": jnp.zeros((), jnp.int32), "params": params}
     if experiment.lora.rank:
         key = jax.random.key(experiment.seed + 2)
-        state["adapters"] = lora.init(key, params, definition.axis_names(), experiment.lora)
+        state["adapters"] = lora.init(key, params, definition.axis_names(), experiment.lora, beside)
+        state["params"] = lora.divided(params, beside)[0]
     training = state[subject(state)]
     state["opt_state"] = optimizer.init(trained(training, experiment.optimizer))
     if experiment.train.ema_decay:
@@ -110,7 +139,9 @@ def init_state(definition: Definition, optimizer: optax.GradientTransformation, 
     return state
 
 
-def state_shardings(definition: Definition, abstract: State, mesh: Mesh, config: LoraConfig) -> State:
+def state_shardings(
+    definition: Definition, abstract: State, mesh: Mesh, config: LoraConfig, beside: Collection[str] = ()
+) -> State:
     """Shardings of a whole state: optimizer moments lie as their parameters do, all else on every device."""
     by_path: dict[tuple[str, ...], NamedSharding] = {}
     shapes: dict[tuple[str, ...], tuple[int, ...]] = {}
@@ -121,9 +152,9 @@ def state_shardings(definition: Definition, abstract: State, mesh: Mesh, config:
         ):
             by_path[names(path)], shapes[names(path)] = sharding, leaf.shape
 
-    add("params", definition.shardings(mesh))
+    add("params", lora.divided(definition.shardings(mesh), beside)[0])
     if "adapters" in abstract:
-        add("adapters", meshes.shardings(lora.axis_names(definition.axis_names(), config), mesh))
+        add("adapters", meshes.shardings(lora.axis_names(definition.axis_names(), config, beside), mesh))
 
     def alike(shape: tuple[int, ...], tail: tuple[str, ...]) -> bool:
         whole = shapes[tail]  # moments of a stack frozen in part have fewer layers, and no layer axis is ever split
@@ -156,11 +187,16 @@ def make_train_step(
     def accumulate(state: State, batch: Batch, key: jax.Array) -> tuple[Any, Sums]:
         name = subject(state)
 
-        def objective(moving: Any, batch: Batch, key: jax.Array) -> tuple[jax.Array, Sums]:
+        def whole_params(moving: Any, key: jax.Array) -> Any:
             whole = {**state, name: with_frozen(moving, state[name], experiment.optimizer)}
             # Far from the numbers under which the layers fold in or split off their own keys.
-            params = model_params(whole, definition, experiment.lora, jax.random.fold_in(key, 2**30))
-            sums = loss_sums(definition, params, batch, key, experiment, training=True)
+            return model_params(whole, definition, experiment.lora, jax.random.fold_in(key, 2**30))
+
+        def objective(
+            moving: Any, batch: Batch, key: jax.Array, contrast: Callable[..., Sums] = contrastive_sums
+        ) -> tuple[jax.Array, Sums]:
+            params = whole_params(moving, key)
+            sums = loss_sums(definition, params, batch, key, experiment, training=True, contrast=contrast)
             return sums["loss"], sums
 
         moving = trained(state[name], experiment.optimizer)
@@ -168,12 +204,25 @@ def make_train_step(
         if config.microbatches == 1:
             return gradient(batch, jax.random.fold_in(key, 0))
         zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient, batch, key))
+        parts, numbers = split_rows(batch, config.microbatches), jnp.arange(config.microbatches)
 
-        def body(total: Any, item: tuple[Batch, jax.Array]) -> tuple[Any, None]:
-            part, index = item
-            return jax.tree.map(jnp.add, total, gradient(part, jax.random.fold_in(key, index))), None
+        def embed(part: Batch, index: jax.Array) -> tuple[jax.Array, jax.Array]:
+            own = jax.random.fold_in(key, index)
+            model = definition.bind(whole_params(moving, own))
+            return contrastive_vectors(model, model.predict(part, own).encoded, experiment)
 
-        return jax.lax.scan(body, zero, (split_rows(batch, config.microbatches), jnp.arange(config.microbatches)))[0]
+        contrasted = over_all_parts(embed, parts) if "contrastive_pairs" in batch else None
+
+        def body(total: Any, item: tuple[Batch, jax.Array, Cotangents | None]) -> tuple[Any, None]:
+            part, index, cotangents = item
+            contrast = contrastive_sums if cotangents is None else of_one_part(cotangents)
+            return jax.tree.map(jnp.add, total, gradient(part, jax.random.fold_in(key, index), contrast)), None
+
+        cotangents = None if contrasted is None else contrasted[1]
+        (gradients, sums), _ = jax.lax.scan(body, zero, (parts, numbers, cotangents))
+        if contrasted is not None:
+            sums = with_head(sums, contrasted[0], "contrastive", config.contrastive_weight)
+        return gradients, sums
 
     def train_step(state: State, batch: Batch, limit: jax.Array | None = None) -> tuple[State, dict[str, jax.Array]]:
         key = jax.random.fold_in(jax.random.key(experiment.seed + 1), state["step"])
@@ -246,18 +295,21 @@ def counts(abstract: State, config: OptimizerConfig) -> tuple[int, int]:
 
 
 class Compiled:
-    """The functions of a run, jitted for a mesh with shardings in and out and the state donated."""
+    """The functions of a run, jitted for a mesh with shardings in and out and the state donated.
 
-    def __init__(self, experiment: Experiment, vocab_size: int, mesh: Mesh) -> None:
+    ``beside`` are dotted paths of the parameters that train in full beside adapters (``initial.beside_adapters``).
+    """
+
+    def __init__(self, experiment: Experiment, vocab_size: int, mesh: Mesh, beside: Collection[str] = ()) -> None:
         self.mesh, self.experiment = mesh, experiment
         self.definition = Definition(experiment.model, vocab_size)
         self.optimizer = make_optimizer(experiment.optimizer, experiment.train.steps)
 
         def init() -> State:
-            return init_state(self.definition, self.optimizer, experiment)
+            return init_state(self.definition, self.optimizer, experiment, beside)
 
         self.abstract_state = jax.eval_shape(init)
-        self.shardings = state_shardings(self.definition, self.abstract_state, mesh, experiment.lora)
+        self.shardings = state_shardings(self.definition, self.abstract_state, mesh, experiment.lora, beside)
         self.parameters, self.trained = counts(self.abstract_state, experiment.optimizer)
         everywhere = meshes.replicated(mesh)
         self._init = jax.jit(init, out_shardings=self.shardings)
@@ -268,7 +320,7 @@ class Compiled:
         )
         self._merged = jax.jit(
             functools.partial(model_params, definition=self.definition, config=experiment.lora),
-            out_shardings=self.shardings["params"],
+            out_shardings=self.definition.shardings(mesh),
         )
         self._eval = jax.jit(make_eval_step(self.definition, experiment), out_shardings=everywhere)
 

@@ -1,12 +1,14 @@
 """The heads' losses by their formulas, and a mixture of all tasks that learns what it is shown."""
 
+import math
 from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
-from tiny import EXPERIMENT, MODEL, VOCABULARY, drawn, on_device, one_device
+from tiny import EXPERIMENT, MODEL, VOCABULARY, assert_close, drawn, on_device, one_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import TaskConfig
@@ -17,6 +19,7 @@ from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks import Translate
 from t2c_jax.models.interface import Encoded
+from t2c_jax.train import step as steps
 from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.step import Compiled
 
@@ -65,7 +68,7 @@ def test_an_embedding_is_of_its_own_segment():
     assert float(temperature) == pytest.approx(0.07)
 
 
-def mixture():
+def mixture(rows=8):
     """A handful of pairs under four tasks; tokens of 3 to 9 are text, identifiers are 10 to 19."""
     draw = np.random.default_rng(0)
     texts = [draw.integers(3, 10, 4).tolist() for _ in range(6)]
@@ -80,7 +83,7 @@ def mixture():
         EXPERIMENT.data,
         pairs_in_row=2,
         encoder_length=28,
-        batch_size=8,
+        batch_size=rows,
         tasks={name: TaskConfig(name) for name in ("text_to_code", "span_corruption", "contrastive")}
         | {"tags": TaskConfig("identifier_tagging")},
     )
@@ -99,6 +102,35 @@ def mixture():
         optimizer=replace(EXPERIMENT.optimizer, learning_rate=2e-2),
     )
     return experiment, batches
+
+
+@pytest.fixture
+def descent(monkeypatch):
+    """Plain gradient descent: Adam's first update is a sign, which blows a rounding error up to a whole step."""
+    monkeypatch.setattr(steps, "make_optimizer", lambda config, count: optax.named_chain(("sgd", optax.sgd(0.1))))
+
+
+def taken(experiment, values, **sizes):
+    """State and metrics after a step on a mesh of those sizes."""
+    config = replace(experiment, mesh=replace(experiment.mesh, **sizes))
+    mesh = meshes.make_mesh(config, jax.devices()[: math.prod(sizes.values())])
+    compiled = Compiled(config, VOCABULARY, mesh)
+    return compiled.train_step(compiled.init(), meshes.global_batch(values, mesh))
+
+
+@pytest.mark.parametrize(
+    ("microbatches", "sizes"), [(2, {"data": 1}), (4, {"data": 1}), (2, {"data": 4, "fsdp": 2})], ids=str
+)
+def test_negatives_are_those_of_all_microbatches(microbatches, sizes, descent):
+    """Pairs lie in different microbatches: sums, norms and all parameters after a step are those of one batch."""
+    experiment, batches = mixture(16)
+    values = batches.batch(0)
+    order = np.argsort(values["contrastive_pairs"] == 0, kind="stable")  # every n-th row is of the same microbatch
+    values = {name: value[order] for name, value in values.items()}
+    assert (values["contrastive_pairs"] > 0).sum() > 2
+    parts = replace(experiment, train=replace(experiment.train, microbatches=microbatches))
+    # The same float32 terms, summed in another order.
+    assert_close(taken(parts, values, **sizes), taken(experiment, values, data=1), tolerance=2e-5)
 
 
 def test_a_mixture_learns_every_task():
@@ -133,3 +165,28 @@ def test_negatives_are_those_of_all_devices():
     assert found[0]["contrastive_weight"] > 2
     for name, value in found[0].items():
         np.testing.assert_allclose(found[1][name], value, rtol=2e-5, err_msg=name)  # sums in another order
+
+
+def test_a_microbatch_draws_the_same_dropout_for_both_of_its_passes(monkeypatch):
+    """The gradient in its vectors is of those that the first pass made."""
+    experiment, batches = mixture()
+    experiment = replace(
+        experiment,
+        model=replace(experiment.model, dropout=0.3),
+        train=replace(experiment.train, microbatches=2),
+    )
+    seen, made = [], steps.contrastive_vectors
+
+    def watched(model, encoded, experiment):
+        vectors, temperature = made(model, encoded, experiment)
+        jax.debug.callback(lambda vectors: seen.append(float(np.abs(vectors).sum())), vectors)
+        return vectors, temperature
+
+    monkeypatch.setattr(steps, "contrastive_vectors", watched)
+    compiled = Compiled(experiment, VOCABULARY, one_device())
+    compiled.train_step(compiled.init(), on_device(batches.batch(0)))
+    jax.effects_barrier()
+    assert len(seen) == 4
+    seen.sort()
+    np.testing.assert_allclose(seen[::2], seen[1::2], rtol=1e-5)  # compiled with and without a gradient
+    assert seen[2] > 1.001 * seen[0]

@@ -112,7 +112,7 @@ def keys_of(config, step=0):
     definition, params = drawn(config.model)
     optimizer = make_optimizer(config.optimizer, 10)
 
-    def loss_sums(definition, params, batch, key, config, *, training):
+    def loss_sums(definition, params, batch, key, config, **_):
         jax.debug.callback(lambda data: seen.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key))
         total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
         return {"loss": total, "denominator": jnp.ones(())}
