@@ -425,8 +425,11 @@ def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dic
 
 
 @contextlib.contextmanager
-def disk_errors(path: Path) -> Iterator[None]:
-    """Turns a full disk, or a ``path`` that cannot be written, into one clear line; other errors pass."""
+def disk_errors(path: Path, option: str = "--workdir") -> Iterator[None]:
+    """Turns a full disk, or a ``path`` that cannot be written, into one clear line; other errors pass.
+
+    ``option`` is what names the path on the command line.
+    """
     try:
         yield
     except OSError as error:
@@ -435,10 +438,11 @@ def disk_errors(path: Path) -> Iterator[None]:
             errno.EDQUOT: "the disk quota is used up; free some space and run the same command again",
         }
         unfit = {
-            errno.EROFS: "the file system is read-only; choose another --workdir",
-            errno.EACCES: "permission denied; choose another --workdir",
-            errno.ENOTDIR: "a part of the path is a file; choose another --workdir",
-            errno.EEXIST: "a file is in the way; choose another --workdir",
+            errno.EROFS: f"the file system is read-only; choose another {option}",
+            errno.EACCES: f"permission denied; choose another {option}",
+            errno.EPERM: f"permission denied; choose another {option}",
+            errno.ENOTDIR: f"a part of the path is a file; choose another {option}",
+            errno.EEXIST: f"a file is in the way; choose another {option}",
         }
         hitch = f"{error.strerror}; run the same command again when the file system is steady"
         where = Path(error.filename) if isinstance(error.filename, str) else path

@@ -39,8 +39,13 @@ def check_request(experiment: Experiment, to: str, output: Path, quantization: s
         )
     if (reason := why_not_at_all(experiment) or module.why_not(experiment)) is not None:
         raise UserError(reason)
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    with disk_errors(output, "--output"):
+        taken = output.exists() and (not output.is_dir() or any(output.iterdir()))
+        above = next(path for path in output.absolute().parents if path.exists())
+    if taken:
         raise UserError(f"output '{output}' exists and is not empty; choose another --output, or delete it")
+    if not above.is_dir():
+        raise UserError(f"output '{output}' cannot be, for '{above}' is a file; choose another --output")
 
 
 def export_model(
@@ -68,8 +73,10 @@ def export_model(
     real = bool(pairs)
     pairs = pairs or [pair[::-1] if model.objective.to_text else pair for pair in PROMPTS]
     expected = reference(model, pairs[:_COMPARED])
-    aside = output.with_name(f".{output.name}.{os.getpid()}.partial")
-    with disk_errors(output):
+    # A directory that is there stays the one it is: it may be mounted, or the one that the command was given in.
+    final, stays = output.resolve(), output.is_dir()
+    aside = (final if stays else final.parent) / f".{final.name}.{os.getpid()}.partial"
+    with disk_errors(aside, "--output"):
         aside.mkdir(parents=True)
         try:
             written = module.write(model, aside, [text for pair in pairs for text in pair], quantization)
@@ -77,7 +84,12 @@ def export_model(
             card = model_card(model, module.LIBRARY, module.usage(model), quantization, written["tokenizer"], parity)
             (aside / "README.md").write_text(card, "utf-8")
             files = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
-            aside.rename(output)
+            if stays:
+                for path in aside.iterdir():
+                    path.rename(final / path.name)
+                aside.rmdir()
+            else:
+                aside.rename(final)
         except BaseException:
             shutil.rmtree(aside, ignore_errors=True)
             raise

@@ -1,6 +1,8 @@
 """``t2c export``: directories that other libraries load, the proof that they are the model, and what is refused."""
 
+import errno
 import json
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -254,6 +256,41 @@ def test_a_directory_with_something_in_it_is_left_alone(run, tmp_path, capsys):
     assert "exists and is not empty" in refused(capsys, run, tmp_path / "out", "--to", "ctranslate2")
     assert [path.name for path in (tmp_path / "out").iterdir()] == ["kept"]
     assert "exists and is not empty" in refused(capsys, run, tmp_path / "out" / "kept", "--to", "ctranslate2")
+
+
+def test_an_empty_directory_is_filled_and_stays_the_one_it_is(run, tmp_path, capsys, monkeypatch):
+    checkpoint(run, position="t5")
+    (tmp_path / "out").mkdir()
+    monkeypatch.chdir(tmp_path / "out")
+    before = Path.cwd().stat().st_ino
+    result = exported(capsys, run, ".", "--to", "huggingface")
+    assert {path.name for path in Path().iterdir()} == set(result["files"]) > {"README.md", "model.safetensors"}
+    assert (tmp_path / "out").stat().st_ino == before
+    assert [path.name for path in tmp_path.glob("*out*")] == ["out"]
+
+
+def test_an_output_that_cannot_be_is_refused_before_the_checkpoint_is_read(run, tmp_path, capsys):
+    checkpoint(run, position="t5")
+    (tmp_path / "file").write_text("mine")
+    for output in ("file/out", "file/deeper/out"):
+        said = refused(capsys, run, tmp_path / output, "--to", "huggingface", "--step", "3")
+        assert f"{output}' cannot be, for '{tmp_path / 'file'}' is a file" in said
+
+
+@pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
+def test_an_output_that_cannot_be_written_gets_a_line(number, run, tmp_path, capsys, monkeypatch):
+    checkpoint(run, position="t5")
+    mkdir = Path.mkdir
+
+    def refuse(path, *arguments, **keywords):
+        if path.name.startswith(".out."):
+            raise OSError(number, os.strerror(number), str(path))
+        mkdir(path, *arguments, **keywords)
+
+    monkeypatch.setattr(Path, "mkdir", refuse)
+    said = refused(capsys, run, tmp_path / "out", "--to", "huggingface")
+    assert f"cannot write '{tmp_path}/.out." in said
+    assert said.endswith("; choose another --output")
 
 
 def test_without_ctranslate2_one_line_says_what_to_install(run, tmp_path, capsys, monkeypatch):
