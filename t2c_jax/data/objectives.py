@@ -10,6 +10,7 @@ there, with the task's prefix).
 
 from __future__ import annotations
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -70,39 +71,48 @@ def _cut(size: int, parts: int, *key: int) -> np.ndarray:
 def whole_words(spans_K2: np.ndarray, length: int, boundaries: np.ndarray) -> np.ndarray:
     """Spans that begin and end where words do, as many of them and with as much noise in all.
 
-    Each span goes to the nearest word's start, and ends at the word's end that is nearest to its length; what it takes
-    too much or too little, the next one makes up for. The last one takes what is left, and so may end inside a word,
-    as does one that lies in a word longer than there is room. With words that begin at 0, 3, 4, 6 and 9, the
-    spans [2, 4) and [6, 8) of 10 tokens become [3, 6) and [9, 10).
+    Wang et al. 2021, "CodeT5", section 3.2, draw spans of words, before words are cut into tokens; here the lengths of
+    source and target stay those of the drawn spans. Each span goes to the nearest word's start, and ends at the word's
+    end that is nearest to its length; what it takes too much or too little, the next one makes up for. The last one
+    takes what is left, at the nearest place where that is whole words. A span ends inside a word where no words are as
+    long as what is left, or a word is longer than there is room. With words that begin at 0, 3, 4, 6 and 9, the spans
+    [2, 4) and [6, 8) of 10 tokens become [3, 6) and [9, 10).
 
     Args:
       spans_K2: begins and ends.
       length: tokens in all.
       boundaries: where words begin, in order, ``length`` counted in.
     """
-    lengths_K = spans_K2[:, 1] - spans_K2[:, 0]
-    left, owed, last_end = int(lengths_K.sum()), 0, -1
-    moved = np.empty_like(spans_K2)
-    for k, (begin, wanted) in enumerate(zip(spans_K2[:, 0].tolist(), lengths_K.tolist(), strict=True)):
-        later = len(spans_K2) - k - 1  # each wants a token, and one before it
-        start = _nearest(boundaries, begin, last_end + 1, length - left - later)
-        end = start + left
-        if later:
-            wanted += owed
-            end = _nearest(boundaries, start + wanted, start + 1, start + left - later)
-            owed = wanted - (end - start)
-        moved[k], left, last_end = (start, end), left - (end - start), end
-    return moved
+    places = boundaries.tolist()
+    wanted_K = (spans_K2[:, 1] - spans_K2[:, 0]).tolist()
+    begins_K = spans_K2[:, 0].tolist()
+    left, owed, least = sum(wanted_K), 0, 0
+    moved = []
+    for later, begin, wanted in zip(range(len(begins_K) - 1, 0, -1), begins_K, wanted_K, strict=False):
+        start = _nearest(places, begin, least, length - left - later)  # each later one wants a token, and one before it
+        end = _nearest(places, start + wanted + owed, start + 1, start + left - later)
+        owed += wanted - (end - start)
+        left -= end - start
+        least = end + 1
+        moved.append((start, end))
+    is_place_N = np.zeros(length + 1, bool)
+    is_place_N[boundaries] = True
+    starts = least + np.flatnonzero(is_place_N[least : length - left + 1] & is_place_N[least + left :])
+    if len(starts):
+        start = int(starts[np.argmin(np.abs(starts - begins_K[-1]))])
+    else:
+        start = _nearest(places, begins_K[-1], least, length - left)
+    return np.array([*moved, (start, start + left)])
 
 
-def _nearest(boundaries: np.ndarray, wanted: int, least: int, most: int) -> int:
-    """The boundary nearest to ``wanted`` from ``least`` to ``most``; where there is none, what lies nearest to it."""
-    first, last = np.searchsorted(boundaries, least), np.searchsorted(boundaries, most, "right")
+def _nearest(places: Sequence[int], wanted: int, least: int, most: int) -> int:
+    """The place nearest to ``wanted`` from ``least`` to ``most``; where there is none, what lies nearest to it."""
+    first, last = bisect_left(places, least), bisect_right(places, most)
     if first == last:
         return min(max(wanted, least), most)
-    place = min(max(int(np.searchsorted(boundaries, wanted)), int(first)), int(last) - 1)
-    before, here = int(boundaries[max(place - 1, int(first))]), int(boundaries[place])
-    return before if wanted - before < here - wanted else here
+    here = min(bisect_left(places, wanted, first, last), last - 1)
+    before = max(here - 1, first)
+    return places[before] if wanted - places[before] < places[here] - wanted else places[here]
 
 
 def span_corruption(tokens_N: np.ndarray, spans_K2: np.ndarray, sentinels: Sequence[int]) -> Example:
