@@ -112,11 +112,8 @@ def check(experiment: Experiment) -> None:
         raise UserError(f"config.train.stop_metric={train.stop_metric!r} must be loss or one of {known}{hint}")
     if train.patience and not train.eval_every:
         raise UserError("config.train.patience counts measurements: set config.train.eval_every above 0")
-    if train.r_drop and (model.copy or not model.dropout):
-        raise UserError(
-            "config.train.r_drop compares the vocabulary's distribution under different dropout: set model.dropout"
-            " above 0 and model.copy=False"
-        )
+    if train.r_drop and not model.dropout:
+        raise UserError("config.train.r_drop compares predictions under different dropout: set model.dropout above 0")
     _check_model(experiment)
     _check_cudnn(experiment)
     _check_tasks(experiment)
@@ -270,8 +267,6 @@ def _check_tasks(experiment: Experiment) -> None:
             f"config.data.prefix={data.prefix!r} stands before what is generated and scored, and no task teaches that:"
             f" set config.data.tasks.{next(iter(asked))}.prefix to it"
         )
-    if experiment.train.r_drop and any(task.objective == "contrastive" for task in tasks.values()):
-        raise UserError("config.train.r_drop makes every pair its own negative; leave contrastive tasks out")
 
 
 def _value(experiment: Experiment, key: str) -> Any:

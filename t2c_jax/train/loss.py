@@ -17,7 +17,7 @@ from jaxtyping import Array, Float, Int
 
 from t2c_jax.mesh import constrain, row_shards, sum_over_rows
 from t2c_jax.models.seq2seq import Prediction
-from t2c_jax.train.r_drop import r_drop_sums
+from t2c_jax.train.r_drop import pointing_divergence, r_drop_sums
 
 Sums = dict[str, Float[Array, ""]]
 Chunks = tuple[Array, ...]
@@ -140,7 +140,10 @@ def chunked_sums(
         states += cut(copying.log_generate_BT), cut(copying.log_copied(targets_BT))
         held = (cut(jax.lax.stop_gradient(copying.log_copied_source())),)
         tokens_BS = copying.tokens_BS
-    return _chunked(sums, states, prediction.table_VD, (cut(targets_BT), cut(weights_BT), *held), tokens_BS)
+    found = _chunked(sums, states, prediction.table_VD, (cut(targets_BT), cut(weights_BT), *held), tokens_BS)
+    if r_drop and copying is not None:
+        found = {**found, "loss": found["loss"] + pointing_divergence(r_drop, copying, weights_BT)}
+    return found
 
 
 def _logits(states_BCD: Float[Array, "B C D"], table_VD: Float[Array, "V D"]) -> Float[Array, "B C V"]:

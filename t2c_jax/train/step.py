@@ -22,11 +22,12 @@ from t2c_jax.config import Experiment, LoraConfig, OptimizerConfig
 from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.models.interface import Encoded
+from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.cached_contrast import Cotangents, of_one_part, over_all_parts
 from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer, scaled, trained, with_frozen
-from t2c_jax.train.r_drop import twice
+from t2c_jax.train.r_drop import predict_twice
 
 State = dict[str, Any]
 Batch = Mapping[str, jax.Array]
@@ -52,14 +53,12 @@ def loss_sums(
     config, tasks = experiment.train, len(experiment.data.tasks)
     model = definition.bind(params)
     r_drop = config.r_drop if training and key is not None else 0.0
-    if r_drop:
-        batch = twice(batch)
-    prediction, heads = model.predict(batch, key), model.heads
-    targets_BT = batch["decoder_target_tokens"]
+    given, prediction = predict(model, batch, key, r_drop)
+    heads, targets_BT = model.heads, given["decoder_target_tokens"]
     sums = chunked_sums(
         prediction,
         targets_BT,
-        batch["decoder_loss_weights"],
+        given["decoder_loss_weights"],
         chunk=max(1, config.loss_chunk_tokens // rows_per_device(targets_BT.shape[0])),
         label_smoothing=config.label_smoothing if training else 0.0,
         z_loss=config.z_loss if training else 0.0,
@@ -67,8 +66,8 @@ def loss_sums(
     )
     nll_B, weight_B = sums.pop("nll_B"), sums.pop("weight_B")
     sums["denominator"] = sums["weight"]
-    if "task" in batch:
-        is_task_KB = (batch["task"][None] == jnp.arange(tasks)[:, None]).astype(jnp.float32)
+    if "task" in given:
+        is_task_KB = (given["task"][None] == jnp.arange(tasks)[:, None]).astype(jnp.float32)
         sums["task_nll"], sums["task_weight"] = is_task_KB @ nll_B, is_task_KB @ weight_B
     if "encoder_tags" in batch:
         tagged = tagging_sums(heads.tagging(prediction.encoded.states_BSE), batch["encoder_tags"])
@@ -78,6 +77,11 @@ def loss_sums(
         paired = contrast(vectors_BMP, batch["contrastive_pairs"], temperature)
         sums = with_head(sums, paired, "contrastive", config.contrastive_weight)
     return sums
+
+
+def predict(model: Any, batch: Batch, key: jax.Array | None, r_drop: float) -> tuple[Batch, Prediction]:
+    """What the model makes of a batch, and the batch as it was given: under R-Drop each row twice."""
+    return predict_twice(model, batch, key) if r_drop else (batch, model.predict(batch, key))
 
 
 def contrastive_vectors(model: Any, encoded: Encoded, experiment: Experiment) -> tuple[jax.Array, jax.Array]:
@@ -209,7 +213,7 @@ def make_train_step(
         def embed(part: Batch, index: jax.Array) -> tuple[jax.Array, jax.Array]:
             own = jax.random.fold_in(key, index)
             model = definition.bind(whole_params(moving, own))
-            return contrastive_vectors(model, model.predict(part, own).encoded, experiment)
+            return contrastive_vectors(model, predict(model, part, own, config.r_drop)[1].encoded, experiment)
 
         contrasted = over_all_parts(embed, parts) if "contrastive_pairs" in batch else None
 

@@ -173,7 +173,7 @@ def test_a_microbatch_draws_the_same_dropout_for_both_of_its_passes(monkeypatch)
     experiment = replace(
         experiment,
         model=replace(experiment.model, dropout=0.3),
-        train=replace(experiment.train, microbatches=2),
+        train=replace(experiment.train, microbatches=2, r_drop=1.0),  # under which each pass is two
     )
     seen, made = [], steps.contrastive_vectors
 

@@ -11,12 +11,14 @@ from tiny import MODEL, assert_close, batch, drawn, experiment, on_device
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
 from t2c_jax.errors import UserError
+from t2c_jax.models.attention import MASKED
+from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.loss import chunked_sums
-from t2c_jax.train.r_drop import r_drop_sums, twice
+from t2c_jax.train.r_drop import pointing_divergence, r_drop_sums, twice
 from t2c_jax.train.step import loss_sums
 
-B, T, D, V = 3, 6, 4, 11
+B, T, D, V, S = 3, 6, 4, 11, 5
 
 
 def test_the_loss_of_one_target_is_half_of_equation_4():
@@ -60,6 +62,76 @@ def test_chunked_is_the_formula_over_all_logits(chunk):
     assert_close(found, expected, tolerance=2e-5)  # the same float32 terms, summed in another order
 
 
+def copied_from(gate, scores, tokens):
+    attention = jax.nn.softmax(scores, axis=-1)
+    return Copying(jax.nn.log_sigmoid(gate), jax.nn.log_sigmoid(-gate), attention, tokens)
+
+
+def two_passes(seed=0):
+    """States, a table, gates and scores of pointing of two copies of each row; targets; the source's tokens."""
+    draw = np.random.default_rng(seed)
+    states, gate, scores = (
+        jnp.asarray(draw.normal(0, 1, shape), jnp.float32) for shape in ((2 * B, T, D), (2 * B, T), (2 * B, T, S))
+    )
+    table = jnp.asarray(draw.normal(0, 1, (V, D)), jnp.float32)
+    targets, tokens = (
+        jnp.repeat(jnp.asarray(draw.integers(0, V, shape), jnp.int32), 2, axis=0) for shape in ((B, T), (B, S))
+    )
+    return (states, table, gate, scores), targets, tokens
+
+
+def jeffreys(p):
+    """KL both ways between the copies of each row."""
+    return ((p[::2] - p[1::2]) * (jnp.log(p[::2]) - jnp.log(p[1::2]))).sum(-1)
+
+
+@pytest.mark.parametrize("chunk", [2, 6])
+def test_copying_agrees_on_the_ways_to_come_by_a_token(chunk):
+    """The loss and its gradients, over the whole of the distribution of what is written and where it is pointed."""
+    parts, targets, tokens = two_passes()
+    weights = jnp.repeat(jnp.asarray(np.random.default_rng(1).integers(0, 2, (B, T)), jnp.float32), 2, axis=0)
+
+    def ways(states, table, gate, scores):
+        written = jax.nn.softmax(jnp.einsum("btd,vd->btv", states, table), axis=-1)
+        g = jax.nn.sigmoid(gate)[..., None]
+        return jnp.concatenate([g * written, (1 - g) * jax.nn.softmax(scores, axis=-1)], axis=-1)
+
+    def mixture(*parts):
+        p = ways(*parts)
+        held = jax.nn.one_hot(tokens, V)
+        return p[..., :V] + jnp.einsum("bts,bsv->btv", p[..., V:], held)
+
+    def written_out(*parts):
+        nll = -jnp.log(jnp.take_along_axis(mixture(*parts), targets[..., None], axis=-1)[..., 0])
+        return (nll * weights / 2).sum() + 5.0 / 4 * (jeffreys(ways(*parts)) * weights[::2]).sum()
+
+    def ours(states, table, gate, scores):
+        prediction = Prediction(states, table, copied_from(gate, scores, tokens))
+        options = {"chunk": chunk, "label_smoothing": 0.0, "z_loss": 0.0, "r_drop": 5.0}
+        return chunked_sums(prediction, targets, weights / 2, **options)["loss"]
+
+    expected, found = (jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2, 3)))(*parts) for f in (written_out, ours))
+    assert_close(found, expected, tolerance=2e-5)  # the same float32 terms, summed in another order
+    assert (jeffreys(mixture(*parts)) <= jeffreys(ways(*parts))).all()  # what it bounds from above
+
+
+def test_attention_to_what_is_masked_costs_nothing_and_has_a_gradient():
+    """One copy points where the other cannot, far beyond what float32 holds of it."""
+    _, _, tokens = two_passes()
+    scores = jnp.zeros((2 * B, T, S)).at[::2, :, 0].set(-200.0).at[:, :, 1].set(MASKED)
+    gate, weights = jnp.zeros((2 * B, T)), jnp.ones((2 * B, T))
+
+    def cost(scores):
+        return pointing_divergence(1.0, copied_from(gate, scores, tokens), weights)
+
+    value, gradient = jax.jit(jax.value_and_grad(cost))(scores)
+    assert np.isfinite(value)
+    assert value > 0
+    assert np.isfinite(gradient).all()
+    assert (gradient[:, :, 1] == 0).all()
+    assert float(cost(scores.at[::2].set(scores[1::2]))) == 0
+
+
 def test_a_batch_given_twice_keeps_its_rows_together_on_every_device():
     mesh = meshes.make_mesh(experiment(mesh={"data": 8}))
     values = batch()
@@ -71,14 +143,22 @@ def test_a_batch_given_twice_keeps_its_rows_together_on_every_device():
         np.testing.assert_array_equal(doubled[name][1::2] * factor, value, err_msg=name)
 
 
-def test_the_passes_cost_what_they_differ_in():
-    """Without dropout the copies agree, and it is the plain loss; held-out losses know nothing of it."""
-    values = on_device(batch())
-    _, params = drawn()
+@pytest.mark.parametrize("copy", [False, True], ids=["plain", "copying"])
+def test_the_passes_cost_what_they_differ_in(copy):
+    """Without dropout the copies agree, and it is the plain loss, of the heads too, with the weight that it had.
+
+    Held-out losses know nothing of it.
+    """
+    values = batch()
+    tags = np.random.default_rng(0).integers(-1, 2, values["encoder_input_tokens"].shape).astype(np.int32)
+    pairs = np.ones(len(tags), np.int32)
+    values = on_device({**values, "encoder_tags": tags, "contrastive_pairs": pairs})
+    model = replace(MODEL, copy=copy, encoder_heads=("tagging", "embedding"))
+    _, params = drawn(model)
 
     def sums(r_drop, dropout, *, training=True):
-        config = experiment(train={"r_drop": r_drop, "z_loss": 0.0})
-        definition, _ = drawn(replace(MODEL, dropout=dropout))
+        config = experiment(train={"r_drop": r_drop, "z_loss": 0.0}, data={"pairs_in_row": 1})
+        definition, _ = drawn(replace(model, dropout=dropout))
         key = jax.random.key(0) if training else None
         return jax.jit(lambda params: loss_sums(definition, params, values, key, config, training=training))(params)
 
@@ -86,11 +166,14 @@ def test_the_passes_cost_what_they_differ_in():
     assert_close(sums(3.0, 0.0), plain, tolerance=1e-5)  # the same terms, halved and added up
     assert_close(sums(3.0, 0.3, training=False), plain, tolerance=1e-5)
     found = sums(1.0, 0.3)
-    assert float(found["loss"]) > 1.01 * float(found["nll"])
-    assert float(found["weight"]) == float(plain["weight"])
+    costs = sum(
+        weight * float(found[f"{kind}nll"]) for kind, weight in (("", 1), ("tagging_", 1), ("contrastive_", 16))
+    )
+    assert float(found["loss"]) > 1.001 * costs
+    assert float(found["denominator"]) == float(plain["denominator"])
 
 
-@pytest.mark.parametrize("model", [{"dropout": 0.0}, {"dropout": 0.1, "copy": True}], ids=["no dropout", "copying"])
-def test_what_it_cannot_go_with_is_refused(model):
-    with pytest.raises(UserError, match=r"config.train.r_drop .*: set model.dropout above 0 and model.copy=False"):
-        configs.check(experiment(train={"r_drop": 1.0}, model=model))
+def test_it_wants_dropout():
+    with pytest.raises(UserError, match=r"config.train.r_drop .*: set model.dropout above 0"):
+        configs.check(experiment(train={"r_drop": 1.0}, model={"dropout": 0.0}))
+    configs.check(experiment(train={"r_drop": 1.0}, model={"dropout": 0.1, "copy": True}))
