@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from t2c_jax.errors import UserError
 
-_ITEM = re.compile(r"(?P<pattern>.*?)(\[(?P<start>-?\d+)?:(?P<stop>-?\d+)?\])?=(?P<factor>\d+(\.\d*)?|\.\d+)")
+_FACTOR = r"(\d+(\.\d*)?|\.\d+)([eE][-+]?\d+)?"
+_ITEM = re.compile(rf"(?P<pattern>.*?)(\[(?P<start>-?\d+)?:(?P<stop>-?\d+)?\])?=(?P<factor>{_FACTOR})")
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ def parse_rates(items: Sequence[str]) -> list[Rate]:
     rates = []
     for item in items:
         found = _ITEM.fullmatch(item)
-        if found is None:
+        if found is None or not math.isfinite(float(found["factor"])):
             raise UserError(
                 f"config.optimizer.rates: {item!r} must be PATTERN=FACTOR, such as '^encoder=0.1', or"
                 " PATTERN[START:STOP]=FACTOR for some layers of a stack, such as '^encoder[:-2]=0'"

@@ -9,7 +9,7 @@ import optax
 import pytest
 from tiny import MODEL, VOCABULARY, assert_close, assert_same, batch, drawn, experiment, flat, on_device, one_device
 
-from t2c_jax.config import OptimizerConfig, check
+from t2c_jax.config import OptimizerConfig, check, parse_rates
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models.functional import Definition
@@ -205,7 +205,8 @@ def test_everything_frozen_is_a_mistake():
         ("encoder=", "must be PATTERN=FACTOR"),
         ("encoder=-1", "must be PATTERN=FACTOR"),
         ("encoder=nan", "must be PATTERN=FACTOR"),
-        ("encoder=1e-2", "must be PATTERN=FACTOR"),
+        ("a=1e", "config.optimizer.rates: 'a=1e' must be PATTERN=FACTOR"),
+        ("a=1e999", "config.optimizer.rates: 'a=1e999' must be PATTERN=FACTOR"),
         ("(=1", "config.optimizer.rates='(' is no regular expression"),
     ],
 )
@@ -218,6 +219,17 @@ def test_rates_that_cannot_be(item, message):
 
 def test_a_pattern_may_hold_an_equals_sign():
     check(experiment(optimizer={"rates": ("(?=encoder)=0.5", "^embedding=2.", "x=.5")}))
+
+
+def test_a_factor_is_a_number_as_one_writes_it():
+    items = ("a=1e-2", "b=1.5E+1", "c[:-1]=.5e0", "1e-3=2", "d=10")
+    assert [(rate.pattern, rate.factor) for rate in parse_rates(items)] == [
+        ("a", 0.01),
+        ("b", 15.0),
+        ("c", 0.5),
+        ("1e-3", 2.0),
+        ("d", 10.0),
+    ]
 
 
 def abstract(**shapes):
