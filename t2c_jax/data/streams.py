@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import zlib
 from collections.abc import Mapping
 
 import numpy as np
 
 from t2c_jax.config import Experiment
 from t2c_jax.data.mixture import make, shares
+from t2c_jax.data.order import mix
 from t2c_jax.data.pipeline import Stream
 from t2c_jax.data.prepare import Tokens, inverse_frequency
 from t2c_jax.data.source_side import source_side
@@ -55,16 +57,21 @@ def open_streams(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizer
         tokens = open_tokens(workdir, split, tokenizers)
         return {"": Stream(tokens, data, seed, task, source_side(experiment, tokens, task.copy_table))}
     streams = {}
-    for number, (name, config) in enumerate(data.tasks.items()):
+    for name, config in data.tasks.items():
         place = Workdir(config.workdir) if config.workdir else workdir
         made = make(config, name, tokenizers, data, copy=copy, weights=weights)
-        stream = streams[name] = Stream(open_tokens(place, split, tokenizers), data, seed + number, made)
+        stream = streams[name] = Stream(open_tokens(place, split, tokenizers), data, task_seed(seed, name), made)
         if split == "train" and not len(stream.parts):
             raise UserError(
                 f"config.data.tasks.{name}: none of the {len(stream.tokens):,} pairs in '{place.name}' has"
                 f" {made.needs}; leave the task out, or add sources that have it"
             )
     return streams
+
+
+def task_seed(seed: int, name: str) -> int:
+    """What a task is drawn by: by its name, so that other tasks beside it change nothing about it."""
+    return int(mix(mix(np.array([seed % 2**64], np.uint64)) ^ np.uint64(zlib.crc32(name.encode("utf-8"))))[0])
 
 
 def task_shares(experiment: Experiment, streams: Mapping[str, Stream]) -> np.ndarray:

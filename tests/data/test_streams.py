@@ -1,12 +1,13 @@
 """Streams of a run: what its config's tasks are drawn by, and what is said where they have nothing to draw from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+import numpy as np
 import pytest
 
 from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
 from t2c_jax.data.prepare import build_tokens
-from t2c_jax.data.streams import open_streams
+from t2c_jax.data.streams import open_streams, task_seed
 from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, write_json
@@ -50,3 +51,24 @@ def test_a_task_that_finds_nothing_says_what_it_needs(workdir, objective):
     with pytest.raises(UserError, match=rf"tasks\.{objective}: none of the 400 pairs .* has .*{needs}"):
         open_streams(experiment(objective), workdir, tokenizers, "train")
     assert open_streams(experiment(objective), workdir, tokenizers, "dev").keys() == {objective}
+
+
+def drawn(workdir, names, seed):
+    """For each task what its stream holds: the order of an epoch and an example."""
+    config = replace(experiment(*names), seed=seed)
+    streams = open_streams(config, workdir, Tokenizers.load(workdir.tokenizer), "train")
+    rows = np.arange(40)
+    return {
+        name: (stream.endless(rows)[0].pairs.tolist(), stream.example(7, 0).sources[0].tolist())
+        for name, stream in streams.items()
+    }
+
+
+def test_a_task_is_drawn_by_the_runs_seed_and_its_name(workdir):
+    one, two = "span_corruption:one", "span_corruption:two"
+    found = {seed: drawn(workdir, (one, two), seed) for seed in (0, 1)}
+    draws = [found[seed][name] for seed in found for name in (one, two)]
+    assert len({str(order) for order, _ in draws}) == 4  # of no seed and task that of another
+    assert drawn(workdir, ("causal_lm", two, one), 1)[two] == found[1][two]
+    assert drawn(workdir, (two,), 1)[two] == found[1][two]
+    assert task_seed(0, "spans") == 12363505968313747828  # on any machine, under any version
