@@ -260,6 +260,12 @@ def _check_tasks(experiment: Experiment) -> None:
         raise UserError("config.data.tasks: every task reads another workdir; leave one to this run's own corpus")
     if tasks and all(task.objective in HEADS for task in tasks.values()):
         raise UserError("config.data.tasks teaches the decoder nothing; add a task that writes")
+    own, train = [task for task in tasks.values() if not task.workdir], experiment.train
+    if own and all(task.objective in HEADS for task in own) and (train.patience or train.stop_metric != "loss"):
+        raise UserError(
+            "config.train.patience and stop_metric go by what is written for this run's own pairs, and no task of"
+            " theirs writes: add one, or leave both out"
+        )
     data = experiment.data
     asked = {name: task.prefix for name, task in tasks.items() if task.objective == data.direction and not task.workdir}
     if asked and data.prefix not in asked.values():

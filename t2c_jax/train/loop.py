@@ -21,6 +21,7 @@ from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
+from t2c_jax.config.check import HEADS
 from t2c_jax.data.mixture import Schedule
 from t2c_jax.data.pipeline import Batches, extras_of
 from t2c_jax.data.streams import open_streams, task_shares
@@ -95,8 +96,7 @@ def train(
     mesh = placement.make_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     data = open_data(experiment, workdir, tokenizers, mesh)
-    measurable = any(data.shares[name] and dev.per_pass for name, dev in data.dev.items())
-    if (config.patience or config.stop_metric != LOSS) and not measurable:
+    if (config.patience or config.stop_metric != LOSS) and not measurable(experiment, data):
         raise UserError(
             "config.train.patience and stop_metric go by dev pairs, and there is none that fits a row; raise"
             " config.corpus.dev_share"
@@ -207,6 +207,7 @@ def _train(
                 if held_out:
                     writer.write(step, "dev", held_out)
                     if not math.isfinite(held_out["nll"]):
+                if "nll" in held_out:
                         raise UserError(
                             f"the held-out loss of step {step} is {held_out['nll']}; the last checkpoint is from"
                             " before: lower config.optimizer.learning_rate and run the same command again"
@@ -331,26 +332,32 @@ def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]
 
 
 def measure_tasks(compiled: Compiled, params: Any, data: Data, limit: int) -> dict[str, float]:
-    """``measure`` of each task, together: means over tasks by their shares, and each task's own.
+def measurable(experiment: Experiment, data: Data) -> bool:
+    """Whether there is a held-out loss to go by: of pairs of this run's own that the decoder writes something of."""
+    tasks = experiment.data.tasks
+    writes = {name: not name or tasks[name].objective not in HEADS for name in data.dev}
+    return any(writes[name] and data.shares[name] and dev.per_pass for name, dev in data.dev.items())
 
-    Tasks that write nothing, or that replay another corpus, are told and not counted in.
+
+    """``measure`` of each task under ``NAME/TASK``, and together: means by the shares of the tasks that have a NAME.
+
+    Tasks that replay another corpus are told and not counted in; the loss is of those that write, where there are any.
+    For example ``nll``, ``nll/generate``, ``nll/describe``, ``tagging_nll``, ``tagging_nll/tags``.
     """
     found = {name: measure(compiled, params, batches, -(-limit // len(data.dev))) for name, batches in data.dev.items()}
     if "" in found:
         return found[""]
-    together = {name: one for name, one in found.items() if "nll" in one and data.shares[name]}
-    total = sum(data.shares[name] for name in together)
-    if not total:
-        return {}
-    mixed = {
-        key: sum(data.shares[name] / total * one[key] for name, one in together.items()) for key in ("nll", "accuracy")
-    }
-    variance = sum((data.shares[name] / total * one["nll_standard_error"]) ** 2 for name, one in together.items())
-    mixed["nll_standard_error"] = math.sqrt(variance)
-    mixed["tokens"] = sum(one["tokens"] for one in together.values())
-    for name, one in found.items():
-        mixed |= {f"{key}/{name}": value for key, value in one.items() if key in ("nll", "accuracy")}
-        mixed |= {key: value for key, value in one.items() if key.startswith(("tagging", "contrastive"))}
+    mixed: dict[str, float] = {}
+    for key in dict.fromkeys(key for one in found.values() for key in one):
+        values = {name: one[key] for name, one in found.items() if key in one}
+        own = {name: data.shares[name] for name in values if data.shares[name]}
+        weighed = [share / sum(own.values()) * values[name] for name, share in own.items()]
+        if own and key == "tokens":
+            mixed[key] = sum(values[name] for name in own)
+        elif own:
+            mixed[key] = math.hypot(*weighed) if key == "nll_standard_error" else sum(weighed)
+        if key not in ("tokens", "nll_standard_error"):
+            mixed |= {f"{key}/{name}": value for name, value in values.items()}
     return mixed
 
 

@@ -13,6 +13,7 @@ from tiny import experiment, one_device
 
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.train import loop
 from t2c_jax.train.clock import Clock
 from t2c_jax.train.loop import flattened, open_data
 from t2c_jax.train.meter import Meter
@@ -145,6 +146,60 @@ def test_without_dev_pairs_there_is_no_dev_loss(prepared, capsys):  # noqa: F811
         capsys.readouterr()
         assert main(verb, "--workdir", workdir, f"--config.corpus.sources={corpus}", "--json") == 0
     assert json.loads(capsys.readouterr().out)["dev_loss"] is None
+
+
+def test_held_out_losses_are_told_by_task_and_averaged_over_this_run_s_own(monkeypatch):
+    """Two tasks that write and two that tag, one of them replayed; shares of 1/4, 1/2, 1/4 and 0."""
+
+    def writes(nll, error):
+        return {"nll": nll, "nll_standard_error": error, "accuracy": nll / 10, "tokens": 10.0}
+
+    measured = {
+        "mine": writes(1.0, 0.3),
+        "other": writes(4.0, 0.3),
+        "tags": {"tagging_nll": 0.1, "tagging_accuracy": 0.5},
+        "before": {"tagging_nll": 0.9, "tagging_accuracy": 0.25},
+    }
+    monkeypatch.setattr(loop, "measure", lambda compiled, params, name, limit: measured[name])
+
+    def told(**shares):
+        return loop.measure_tasks(None, None, loop.Data(None, {name: name for name in shares}, shares), 4)
+
+    found = told(mine=0.25, other=0.5, tags=0.25, before=0.0)
+    assert found == {
+        "nll": pytest.approx(3.0),
+        "nll/mine": 1.0,
+        "nll/other": 4.0,
+        "nll_standard_error": pytest.approx(0.3 * math.sqrt(1 + 4) / 3),
+        "accuracy": pytest.approx(0.3),
+        "accuracy/mine": 0.1,
+        "accuracy/other": 0.4,
+        "tokens": 20.0,
+        "tagging_nll": 0.1,
+        "tagging_nll/tags": 0.1,
+        "tagging_nll/before": 0.9,
+        "tagging_accuracy": 0.5,
+        "tagging_accuracy/tags": 0.5,
+        "tagging_accuracy/before": 0.25,
+    }
+    heads = told(tags=1.0, mine=0.0)  # what writes is replayed
+    assert heads == {
+        "tagging_nll": 0.1,
+        "tagging_nll/tags": 0.1,
+        "tagging_accuracy": 0.5,
+        "tagging_accuracy/tags": 0.5,
+        "nll/mine": 1.0,
+        "accuracy/mine": 0.1,
+    }
+
+
+def test_without_a_loss_of_its_own_a_run_still_tells_the_others(prepared, monkeypatch, capsys):  # noqa: F811
+    _, workdir = prepared
+    monkeypatch.setattr(loop, "measure_tasks", lambda *_: {"tagging_nll/tags": 0.1, "nll/before": 2.0})
+    assert main("train", "--workdir", workdir, "--json", "--config.train.steps=2") == 0
+    assert json.loads(capsys.readouterr().out)["dev_loss"] is None
+    (line,) = [line for line in records(workdir) if line["kind"] == "dev"]
+    assert (line["tagging_nll/tags"], line["nll/before"]) == (0.1, 2.0)
 
 
 def test_a_batch_that_does_not_fit_the_devices_is_refused_before_any_work(prepared, capsys):  # noqa: F811

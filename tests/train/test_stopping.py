@@ -3,17 +3,20 @@
 import json
 import math
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from small_run import main, prepared, records  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tiny import experiment
 
 from t2c_jax import config as configs
 from t2c_jax import verbs
+from t2c_jax.config import TaskConfig
 from t2c_jax.decode.load import load_generator
 from t2c_jax.errors import UserError
 from t2c_jax.train.checkpoint import Checkpoints
-from t2c_jax.train.loop import Decoded, train
+from t2c_jax.train.loop import Data, Decoded, measurable, train
 from t2c_jax.train.patience import Patience
 from t2c_jax.workdir import Workdir
 
@@ -61,6 +64,31 @@ def test_what_cannot_be_is_refused(override, message, prepared):  # noqa: F811
         configs.load(str(workdir / "config.json"), ["train.patience=1", "train.eval_every=0"])
 
 
+def with_tasks(train, **objectives):
+    """The tiny experiment with tasks by objective; those called ``before`` replay another run's pairs."""
+    tasks = {name: TaskConfig(what, workdir="w" if name == "before" else "") for name, what in objectives.items()}
+    return experiment(train=train, data={"tasks": tasks}, model={"encoder_heads": ("tagging",)})
+
+
+@pytest.mark.parametrize("train", [{"patience": 1}, {"stop_metric": "bleu"}], ids=str)
+def test_a_run_whose_own_tasks_write_nothing_has_nothing_to_go_by(train):
+    with pytest.raises(UserError, match="no task of theirs writes: add one, or leave both out"):
+        configs.check(with_tasks(train, tags="identifier_tagging", before="text_to_code"))
+    configs.check(with_tasks(train, tags="identifier_tagging", mine="text_to_code"))
+    configs.check(with_tasks({}, tags="identifier_tagging", before="text_to_code"))
+
+
+def test_it_goes_by_pairs_of_its_own_that_something_is_written_of():
+    config = with_tasks({}, tags="identifier_tagging", mine="text_to_code", before="text_to_code")
+    batches = {name: SimpleNamespace(per_pass=2) for name in config.data.tasks}
+    data = Data(None, batches, {"tags": 0.5, "mine": 0.5, "before": 0.0})
+    assert measurable(config, data)
+    batches["mine"].per_pass = 0
+    assert not measurable(config, data)
+    alone = SimpleNamespace(per_pass=1)
+    assert measurable(experiment(), Data(None, {"": alone}, {"": 1.0}))
+
+
 QUICK = ("optimizer.schedule=constant", "train.ema_decay=0", "train.steps=20", "train.log_every=5", "train.keep=20")
 RHYTHM = ("train.eval_every=2", "train.save_every=3", "train.stop_metric=exact_match", "train.patience=2")
 
@@ -73,8 +101,8 @@ def scored(scores):
 
 def outcome(workdir, scores, *more):
     """Of a run that is scored so; of one that is not, where there are no scores."""
-    experiment = configs.load(str(workdir / "config.json"), (*QUICK, *RHYTHM, *more))
-    return train(experiment, Workdir(workdir), scored(scores) if scores else None)
+    config = configs.load(str(workdir / "config.json"), (*QUICK, *RHYTHM, *more))
+    return train(config, Workdir(workdir), scored(scores) if scores else None)
 
 
 def kept(workdir):
@@ -135,8 +163,8 @@ def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  #
     assert "dev_decoded/chrf" in events.Tags()["scalars"]
     assert "samples/0" in events.Tags()["tensors"]
     best = max(lines, key=lambda step: (lines[step]["chrf"], step))
-    experiment = configs.load(str(workdir / "config.json"))
-    members, generator = load_generator(experiment, Workdir(workdir))
+    config = configs.load(str(workdir / "config.json"))
+    members, generator = load_generator(config, Workdir(workdir))
     assert members == [str(best)]
-    decoded = verbs._decoder(experiment, Workdir(workdir))(generator.params[0])
+    decoded = verbs._decoder(config, Workdir(workdir))(generator.params[0])
     assert math.isclose(decoded.score, lines[best]["chrf"], rel_tol=1e-12)  # as written: all digits of it
