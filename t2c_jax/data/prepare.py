@@ -23,7 +23,7 @@ import numpy as np
 from t2c_jax import console
 from t2c_jax.config import DataConfig, PathsConfig
 from t2c_jax.data.columns import Column, ColumnWriter
-from t2c_jax.data.identifiers import LEXERS, aligned, spelt
+from t2c_jax.data.identifiers import aligned, spelt
 from t2c_jax.data.identifiers import identifiers as identifiers_of
 from t2c_jax.data.objectives import UNKNOWN, occurrence_codes
 from t2c_jax.data.path_columns import PathWriter, StoredPaths, stored_part
@@ -175,8 +175,8 @@ def _tell_unknown(splits: Iterable[Mapping[str, Any]]) -> None:
     if unknown or partly:
         console.warn(
             f"identifiers are unknown in all code of {_by_language(unknown)}, and in parts of that of"
-            f" {_by_language(partly)}: they are known in {', '.join(LEXERS)}, up to what no lexer can read, where the"
-            " tokens are the code byte for byte"
+            f" {_by_language(partly)}: they are known in languages that Pygments reads, up to what it cannot read,"
+            " where the tokens are the code byte for byte"
         )
 
 

@@ -144,9 +144,36 @@ def test_offsets_count_utf8_bytes():
     assert identifiers("\ufeffa\r\nf'ß{b}'", "python") == ([(3, 4), (11, 12)], 14)
 
 
-def test_of_a_language_without_a_lexer_nothing_is_known():
-    assert identifiers("x = 1", "java") == ([], 0)
-    assert identifiers("x = 1", "") == ([], 0)
+@pytest.mark.parametrize(
+    ("language", "code", "names"),
+    [
+        ("java", "import java.util.List;\n@A int f(List<T> xs) { return xs.x; }", "java util List A f List T xs xs x"),
+        ("javascript", "const f = async (a, $b) => `é ${a.c}` + 'd' // e", "f a $b a c"),
+        ("php", "function f($x) { return $this->y($x ?? null); }", "f $x $this y $x"),
+        (
+            "go",
+            'func (s *Server) F(l net.Listener) error { return fmt.Errorf("x") }',
+            "s Server F l net Listener fmt Errorf",
+        ),
+        ("ruby", "def each(&block)\n  @items.map { |x| block.call(x) }\nend", "each block items map x block call x"),
+        ("c++", "template<class T> T* f(const std::vector<T>& v) { return 0; }", "T T f std vector T v"),
+        ("html", '<a href="x">b</a>', "href"),
+    ],
+)
+def test_other_languages(language, code, names):
+    found, text = identifiers(code, language), code.encode()
+    assert [text[start:end].decode() for start, end in found.spans] == names.split()
+    assert found.known == len(text)
+
+
+def test_in_other_languages_too_nothing_is_known_behind_an_error():
+    found = identifiers("int é = a; § int b;", "java")
+    assert found == ([(4, 6), (9, 10)], 12)
+
+
+@pytest.mark.parametrize("language", ["", "english", "text"])
+def test_of_a_language_without_a_lexer_nothing_is_known(language):
+    assert identifiers("x = 1", language) == ([], 0)
 
 
 @pytest.mark.parametrize(
@@ -295,7 +322,8 @@ def test_of_tokens_that_are_not_the_codes_nothing_is_known(lengths):
 
 def test_code_without_identifiers():
     assert aligned("1 + 1", identifiers("1 + 1", "python"), [2, 3]).tolist() == [0, 0]
-    assert aligned("1 + 1", identifiers("1 + 1", "java"), [2, 3]).tolist() == [-1, -1]
+    assert aligned("1 + 1", identifiers("1 + 1", "java"), [2, 3]).tolist() == [0, 0]
+    assert aligned("1 + 1", identifiers("1 + 1", "english"), [2, 3]).tolist() == [-1, -1]
     assert aligned("", identifiers("", "python"), []).tolist() == []
     assert spelt(np.zeros(0, np.int32), np.zeros(0, np.int32))[0].tolist() == []
     assert spelt(np.zeros(2, np.int32), np.ones(2, np.int32))[1] == []

@@ -126,7 +126,7 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces, caps
     code = "async def größe(x, *, key=None):\n    return [f'{x!r} {key}' for y in x if y != 'y']  # x\n"
     names = ["größe", "x", "key", "x", "key", "y", "x", "y"]
     pairs = [Pair(str(n), "", f"{code}\n\n{n}") for n in range(400)] + [
-        Pair("sh", "", "echo x", "shell"),
+        Pair("sh", "", "echo x", "english"),
         Pair("none", "", "x = y", ""),
         Pair("broken", "", "x = y + 'z"),
         Pair("empty", "", "", ""),
@@ -158,11 +158,11 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces, caps
     assert broken[-1] == UNKNOWN
 
     counts = workdir.manifest("tokens")["counts"]["splits"]
-    assert counts["train"]["unknown_identifiers"] == {"shell": 1, "": 1}
+    assert counts["train"]["unknown_identifiers"] == {"english": 1, "": 1}
     assert counts["train"]["partly_unknown_identifiers"] == {"python": 1}
     assert counts["dev"]["unknown_identifiers"] == {}
     said = " ".join(capsys.readouterr().err.split())
-    assert "unknown in all code of 2 pairs (shell 1, no language 1), and in parts of that of 1 pairs (python 1)" in said
+    assert "in all code of 2 pairs (english 1, no language 1), and in parts of that of 1 pairs (python 1)" in said
 
     manifest = json.loads((workdir.tokens / "manifest.json").read_text())  # as an earlier version wrote it
     manifest["config"]["identifiers"] = True
