@@ -206,8 +206,8 @@ def _train(
                 held_out = measure_tasks(compiled, averaged, data, config.eval_batches)
                 if held_out:
                     writer.write(step, "dev", held_out)
-                    if not math.isfinite(held_out["nll"]):
                 if "nll" in held_out:
+                    if not math.isfinite(held_out["nll"]):
                         raise UserError(
                             f"the held-out loss of step {step} is {held_out['nll']}; the last checkpoint is from"
                             " before: lower config.optimizer.learning_rate and run the same command again"
@@ -331,7 +331,6 @@ def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]
     return values
 
 
-def measure_tasks(compiled: Compiled, params: Any, data: Data, limit: int) -> dict[str, float]:
 def measurable(experiment: Experiment, data: Data) -> bool:
     """Whether there is a held-out loss to go by: of pairs of this run's own that the decoder writes something of."""
     tasks = experiment.data.tasks
@@ -339,6 +338,7 @@ def measurable(experiment: Experiment, data: Data) -> bool:
     return any(writes[name] and data.shares[name] and dev.per_pass for name, dev in data.dev.items())
 
 
+def measure_tasks(compiled: Compiled, params: Any, data: Data, limit: int) -> dict[str, float]:
     """``measure`` of each task under ``NAME/TASK``, and together: means by the shares of the tasks that have a NAME.
 
     Tasks that replay another corpus are told and not counted in; the loss is of those that write, where there are any.
