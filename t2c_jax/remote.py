@@ -74,18 +74,20 @@ def as_os_errors() -> Iterator[None]:
 
 
 def _number(error: BaseException) -> int | None:
-    if isinstance(error, OSError) and error.errno:
-        return None  # one already
+    kinds = [kind.__name__ for kind in type(error).__mro__]
+    if isinstance(error, OSError) and error.errno and _NAMES.keys().isdisjoint(kinds):
+        return None  # one already, and not a client's with a number of its own
     if isinstance(error, PermissionError):
         return errno.EACCES
     if isinstance(error, TimeoutError):
         return errno.ETIMEDOUT
-    code = getattr(error, "code", None)
-    if isinstance(code, int) and code in _NUMBERS:
+    answers = (getattr(error, name, None) for name in ("status", "code"))
+    code = next((answer for answer in answers if isinstance(answer, int)), 0)
+    if code in _NUMBERS:
         return _NUMBERS[code]
-    if isinstance(code, int) and 500 <= code < 600:
+    if 500 <= code < 600:
         return errno.ECONNRESET
-    words = [kind.__name__ for kind in type(error).__mro__] + str(error).replace(":", " ").split()[:1]
+    words = kinds + str(error).replace(":", " ").split()[:1]
     return next((_NAMES[word] for word in words if word in _NAMES), None)
 
 
@@ -135,7 +137,8 @@ class Remote:
                 errno.EACCES: "permission denied; ask for the right to read, write and delete in this bucket",
             }.get(error.errno or 0)
             if error.errno in TRANSIENT:
-                reason = f"{error.strerror}; run the same command again when the store answers"
+                said = f"{error.__cause__ or ''}" or error.strerror
+                reason = f"{said}; run the same command again when the store answers"
             if reason is None or isinstance(error, FileNotFoundError):
                 raise
             raise UserError(f"'{self.url}': {reason}") from error

@@ -426,10 +426,7 @@ def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dic
 
 @contextlib.contextmanager
 def disk_errors(path: Path, option: str = "--workdir") -> Iterator[None]:
-    """Turns a full disk, or a ``path`` that cannot be written, into one clear line; other errors pass.
-
-    ``option`` is what names the path on the command line.
-    """
+    """Turns a full disk, or an ``option``'s ``path`` that cannot be written, into one clear line; other errors pass."""
     try:
         yield
     except OSError as error:
@@ -439,8 +436,7 @@ def disk_errors(path: Path, option: str = "--workdir") -> Iterator[None]:
         }
         unfit = {
             errno.EROFS: f"the file system is read-only; choose another {option}",
-            errno.EACCES: f"permission denied; choose another {option}",
-            errno.EPERM: f"permission denied; choose another {option}",
+            **dict.fromkeys((errno.EACCES, errno.EPERM), f"permission denied; choose another {option}"),
             errno.ENOTDIR: f"a part of the path is a file; choose another {option}",
             errno.EEXIST: f"a file is in the way; choose another {option}",
         }

@@ -8,6 +8,7 @@ import json
 import os
 import shutil
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -144,11 +145,24 @@ def test_what_clients_raise_is_told_apart():
             super().__init__("of a store")
             self.code = code
 
+    class ClientConnectorError(OSError):
+        """With the operating system's number, or a name server's."""
+
+    class ClientResponseError(Exception):
+        status = 403
+
+        @property
+        def code(self) -> int:
+            raise AssertionError("deprecated")
+
     cases = [
         (RefreshError("no token"), errno.ENOKEY),
         (HttpError(403), errno.EACCES),
         (HttpError(503), errno.ECONNRESET),
         (HttpError(429), errno.EAGAIN),
+        (ClientResponseError(), errno.EACCES),
+        (ClientConnectorError(errno.ECONNREFUSED, "refused"), errno.ECONNRESET),
+        (ClientConnectorError(-2, "Name or service not known"), errno.ECONNRESET),
         (PermissionError("Access Denied"), errno.EACCES),
         (OSError("Forbidden: https://..."), errno.EACCES),
         (ValueError("PERMISSION_DENIED: Error writing"), errno.EACCES),
@@ -160,6 +174,17 @@ def test_what_clients_raise_is_told_apart():
         assert found.value.errno == number, error
     with pytest.raises(ValueError, match="of our own"), as_os_errors():
         raise ValueError("of our own")
+    with pytest.raises(IsADirectoryError), as_os_errors():
+        raise IsADirectoryError(errno.EISDIR, "of a file system")
+
+
+def test_a_source_whose_server_is_not_there_gets_a_line():
+    pytest.importorskip("aiohttp")
+    with socket.socket() as taken:  # bound, and nobody listens
+        taken.bind(("127.0.0.1", 0))
+        url = f"http://127.0.0.1:{taken.getsockname()[1]}"
+        with pytest.raises(UserError, match=f"'{url}': Cannot connect to host .*; run the same command again when"):
+            resolve(f"{url}/x.jsonl", CorpusConfig(), Path("nowhere"))
 
 
 def test_mistakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
