@@ -6,7 +6,6 @@ import argparse
 import contextlib
 import json
 import os
-import re
 import signal
 import sys
 from collections.abc import Sequence
@@ -322,22 +321,34 @@ def _embed(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir)
 
     from t2c_jax import runtime, verbs
 
+    output = None if parsed.output is None else Path(parsed.output)
+    if output is not None and runtime.is_primary():
+        _check_writable(output)
     sources = _prompts(parsed, parsed.of)
     vectors = verbs.embed(experiment, workdir, sources, parsed.step)
     if not runtime.is_primary():
         return 0
-    if parsed.output is not None:
+    if output is not None:
         from t2c_jax.workdir import disk_errors
 
-        with disk_errors(Path(parsed.output)), open(parsed.output, "wb") as file:
+        with disk_errors(output, "--output"), output.open("wb") as file:
             np.save(file, vectors)
     rows = [{parsed.of: source, "vector": vector} for source, vector in zip(sources, vectors.tolist(), strict=True)]
     if parsed.json:
         print(json.dumps(rows, ensure_ascii=False))
-    elif parsed.output is None:
+    elif output is None:
         for row in rows:
             print(json.dumps(row, ensure_ascii=False))
     return 0
+
+
+def _check_writable(output: Path) -> None:
+    """Whether a file can be written, told before the work is done for it."""
+    directory = output.absolute().parent
+    if output.is_dir() or not directory.is_dir():
+        raise UserError(f"--output '{output}': name a file in a directory that is there")
+    if not os.access(output if output.exists() else directory, os.W_OK):
+        raise UserError(f"--output '{output}' cannot be written; choose another")
 
 
 def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
@@ -352,37 +363,19 @@ def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir
 
 def _prompts(parsed: argparse.Namespace, key: str) -> list[str]:
     from t2c_jax import runtime
+    from t2c_jax.decode.prompts import read_prompts
 
     if parsed.text and parsed.input:
         raise UserError("give prompts either on the command line or with --input, not both")
     if parsed.text:
+        try:
+            "".join(parsed.text).encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError("a prompt on the command line is not UTF-8") from None
         return parsed.text
-    if parsed.input is None and runtime.is_primary() and sys.stdin.isatty():
+    if parsed.input is None and runtime.is_primary() and (sys.stdin is None or sys.stdin.isatty()):
         raise UserError(f'no prompt; write t2c {parsed.verb} --workdir DIR "what the code should do", or --input FILE')
-    source = parsed.input or "-"
-    if source == "-":
-        lines = runtime.from_primary(sys.stdin.read().splitlines() if runtime.is_primary() else [])
-    elif Path(source).is_file():
-        lines = Path(source).read_text("utf-8", errors="replace").splitlines()
-    else:
-        raise UserError(f"input file '{source}' does not exist")
-    if re.search(r"\.jsonl$", source):
-        texts = [_value(line, key, f"{source}:{number}") for number, line in enumerate(lines, 1) if line.strip()]
-    else:
-        texts = [line for line in lines if line.strip()]
-    if not texts:
-        raise UserError(f"no prompts in {'standard input' if source == '-' else source}")
-    return texts
-
-
-def _value(line: str, key: str, where: str) -> str:
-    try:
-        value = json.loads(line)[key]
-    except (ValueError, KeyError, TypeError):
-        value = None
-    if not isinstance(value, str):
-        raise UserError(f"{where}: not a JSON object with a '{key}'")
-    return value
+    return read_prompts(parsed.input or "-", key)
 
 
 if __name__ == "__main__":

@@ -183,11 +183,15 @@ def test_json_is_one_document_on_stdout(prepared, capsys):  # noqa: F811
     assert err
 
 
+def standard_input(content=""):
+    return io.TextIOWrapper(io.BytesIO(content.encode()))
+
+
 def answers(capsys, *arguments, stdin=None):
     """What a program reads of ``generate``."""
     capsys.readouterr()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("sys.stdin", io.StringIO(stdin or ""))
+        patch.setattr("sys.stdin", standard_input(stdin or ""))
         assert main("generate", *arguments) == 0
     return capsys.readouterr().out
 
@@ -219,10 +223,21 @@ def test_generates_mistakes(trained, tmp_path, capsys, monkeypatch):  # noqa: F8
     assert "no prompts in" in refused(capsys, *where, "--input", tmp_path / "empty.txt")
     assert "does not exist" in refused(capsys, *where, "--input", tmp_path / "none.txt")
     assert "not both" in refused(capsys, *where, "--input", tmp_path / "empty.txt", "x")
-    monkeypatch.setattr("sys.stdin", io.StringIO(""))
+    assert "not UTF-8" in refused(capsys, *where, "\udcff")
+    monkeypatch.setattr("sys.stdin", standard_input())
     assert "no prompts in standard input" in refused(capsys, *where)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)
     assert "no prompt; write t2c generate" in refused(capsys, *where)
+    monkeypatch.setattr("sys.stdin", None)
+    assert "no prompt; write t2c generate" in refused(capsys, *where)
+
+
+def test_where_vectors_cannot_be_written_is_told_first(trained, tmp_path, capsys, monkeypatch):  # noqa: F811
+    where = ("embed", "--workdir", trained, "x", "--output")
+    for output in (tmp_path, tmp_path / "no" / "v.npy", trained / "config.json" / "v.npy"):
+        assert "name a file in a directory that is there" in refused(capsys, *where, output)
+    monkeypatch.setattr("os.access", lambda *_: False)
+    assert "v.npy' cannot be written; choose another" in refused(capsys, *where, tmp_path / "v.npy")
 
 
 def test_a_prompt_too_long_is_cut_with_a_word(trained, capsys):  # noqa: F811
