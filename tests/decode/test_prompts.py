@@ -50,7 +50,7 @@ def test_a_pipe_is_a_file(tmp_path):
         ("a.jsonl", b'{"text": "\\ud800"}', "a.jsonl:1: not a JSON object"),
         ("a.jsonl", b'{"text": "cut', "a.jsonl:1: not a JSON object"),
     ],
-    ids=str,
+    ids=["not UTF-8", "UTF-16", "blank lines", "no text", "deep", "half a pair", "cut"],
 )
 def test_what_is_no_prompt(tmp_path, name, content, message):
     with pytest.raises(UserError) as caught:
