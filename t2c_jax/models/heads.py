@@ -5,12 +5,13 @@ Letters: B batch, S source, E encoder's width, M segments of a row, P width of a
 
 from __future__ import annotations
 
+import functools
 import math
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Float, Int
+from jaxtyping import Array, Bool, Float, Int
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.interface import Encoded
@@ -58,7 +59,28 @@ class Embedding(nnx.Module):
 
     def temperature(self) -> Float[Array, ""]:
         """What similarities are divided by."""
-        return jnp.exp(jnp.maximum(self.scale[...][0], _LEAST_LOG_TEMPERATURE))
+        return jnp.exp(_at_least(self.scale[...][0], _LEAST_LOG_TEMPERATURE))
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(1,))
+def _at_least(x: Float[Array, ""], floor: float) -> Float[Array, ""]:
+    """The larger one; below the floor the gradient that would lead x back is passed on, which that of a maximum is not.
+
+    For example of x = -5 with a floor of -4: it is -4, a cotangent of -1, whose descent raises x, stays -1, and one of
+    1 becomes 0.
+    """
+    return jnp.maximum(x, floor)
+
+
+def _at_least_forward(x: Float[Array, ""], floor: float) -> tuple[Float[Array, ""], Bool[Array, ""]]:
+    return jnp.maximum(x, floor), x <= floor
+
+
+def _at_least_backward(floor: float, below: Bool[Array, ""], cotangent: Float[Array, ""]) -> tuple[Float[Array, ""]]:
+    return (jnp.where(below, jnp.minimum(cotangent, 0.0), cotangent),)
+
+
+_at_least.defvjp(_at_least_forward, _at_least_backward)
 
 
 class Heads(nnx.Module):

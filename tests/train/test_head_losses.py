@@ -68,6 +68,27 @@ def test_an_embedding_is_of_its_own_segment():
     assert float(temperature) == pytest.approx(0.07)
 
 
+def test_a_temperature_at_its_floor_comes_back_when_it_should():
+    """Descent on what asks for less goes no further than the floor; asked for more, it rises from there."""
+    config = replace(MODEL, encoder_heads=("embedding",))
+    definition, params = drawn(config)
+
+    def temperature(scale):
+        head = {**params["heads"], "embedding": {**params["heads"]["embedding"], "scale": scale[None]}}
+        return definition.bind({**params, "heads": head}).heads.embedding.temperature()
+
+    def descend(scale, sign, steps):
+        gradient = jax.jit(jax.grad(lambda scale: sign * jnp.log(temperature(scale))))
+        for _ in range(steps):
+            scale -= 0.1 * gradient(scale)
+        return scale
+
+    low = descend(jnp.log(0.02), 1.0, 30)
+    assert float(temperature(low)) == pytest.approx(0.01)
+    assert float(low) > np.log(0.01) - 0.1 - 1e-6  # one step's worth below
+    assert float(temperature(descend(low, -1.0, 10))) == pytest.approx(0.01 * np.exp(1.0), rel=0.1)
+
+
 def mixture(rows=8):
     """A handful of pairs under four tasks; tokens of 3 to 9 are text, identifiers are 10 to 19."""
     draw = np.random.default_rng(0)
