@@ -403,7 +403,7 @@ class Workdir:
 
     def checkpoint_steps(self) -> set[int]:
         """Of the checkpoints that were trained, or imported, here; some may be damaged or under way."""
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError, UserError):  # a store that takes none has none
             return {int(path.name) for path in self.checkpoints.iterdir() if path.name.isdecimal()}
         return set()
 

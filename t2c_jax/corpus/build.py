@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -34,7 +35,8 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
       workers: processes that read files; all cores by default. The corpus does not depend on it.
 
     Raises:
-      UserError: a source is missing, damaged or too malformed; nothing is left to train on; the disk is full.
+      UserError: a source is missing, damaged or too malformed; nothing is left to train on; the disk is full. The
+        malformed lines are in ``WORKDIR/malformed.jsonl`` then, else in the corpus.
     """
     for key, kinds, known in (("kinds", config.kinds, MINED_KINDS), ("code_only", config.code_only, CODE_ONLY_KINDS)):
         for kind in kinds:
@@ -51,10 +53,19 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     inputs["grammar"] = ".".join(platform.python_version_tuple()[:2])
 
     def build(directory: Path) -> Mapping[str, Any]:
-        return _build(config, sources, held_out, directory, workers)
+        try:
+            return _build(config, sources, held_out, directory, workers)
+        except UserError as error:  # nothing of the directory stays, but these are needed now
+            malformed = directory / MALFORMED
+            if not (malformed.is_file() and malformed.stat().st_size):
+                raise
+            malformed.replace(workdir.path / MALFORMED)
+            kept = os.path.join(workdir.name, MALFORMED)
+            raise UserError(f"{error}; the malformed lines are in '{kept}'") from None
 
     result = workdir.stage("corpus", to_dict(config), inputs, build)
     if result.ran:
+        (workdir.path / MALFORMED).unlink(missing_ok=True)  # of a corpus that was not to be
         _tell(result)
     return result
 

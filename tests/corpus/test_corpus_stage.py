@@ -237,6 +237,37 @@ def test_empty_held_out_splits_are_a_warning(tmp_path, capsys):
     assert count_pairs(workdir, "dev") == 0
 
 
+def test_malformed_lines_outlive_the_stage_that_fails_on_them(tmp_path):
+    path, workdir = tmp_path / "pairs.jsonl", Workdir(tmp_path / "run")
+    path.write_text('{\n{"text": "a good long text", "code": "a_good_long_code = 1234"}\n')
+    config = CorpusConfig(sources=(str(path),), dev_share=0.0, test_share=0.0)
+    with pytest.raises(UserError, match=rf"1 of 2 lines .*; the malformed lines are in '{workdir.name}/malformed"):
+        build_corpus(config, workdir)
+    (kept,) = (workdir.path / "malformed.jsonl").read_text().splitlines()
+    assert (json.loads(kept)["line"], json.loads(kept)["text"]) == (1, "{")
+    assert names(workdir.path) == ["malformed.jsonl"]
+    with pytest.raises(UserError, match=r"the corpus of .* is empty: .*; the malformed lines are in "):
+        build_corpus(dataclasses.replace(config, max_malformed_share=0.9, min_text_chars=99), workdir)
+    build_corpus(dataclasses.replace(config, max_malformed_share=0.9), workdir)
+    assert [name for name in names(workdir.path) if name.endswith("malformed.jsonl")] == ["corpus/malformed.jsonl"]
+    with pytest.raises(UserError) as found:
+        build_corpus(dataclasses.replace(config, sources=(str(tmp_path / "none"),)), workdir)
+    assert "the malformed lines" not in str(found.value)
+
+
+def test_malformed_lines_of_a_url_are_on_the_store(tmp_path, monkeypatch):
+    monkeypatch.setenv("T2C_CACHE_DIR", str(tmp_path / "cache"))
+    (tmp_path / "pairs.jsonl").write_text("{\n")
+    workdir = Workdir("memory://malformed/run")
+    config = CorpusConfig(sources=(str(tmp_path / "pairs.jsonl"),))
+    with (
+        workdir.locked(),
+        pytest.raises(UserError, match=r"lines are in 'memory://malformed/run/malformed\.jsonl'"),
+    ):
+        build_corpus(config, workdir)
+    assert json.loads(workdir.text("malformed.jsonl"))["line"] == 1
+
+
 def test_malformed_lines_are_told_with_their_place(tmp_path, capsys):
     path = tmp_path / "a.jsonl"
     path.write_text("[]\n" + '{"text": "long enough text", "code": "long_enough = code()"}\n')
