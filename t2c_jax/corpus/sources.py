@@ -241,8 +241,18 @@ def exclusion(patterns: Iterable[str]) -> Callable[[str], object]:
 
     ``*`` and ``?`` stay within a name, ``**/`` is any number of directories, also none, and a final ``/**`` is all
     that a directory holds.
+
+    Raises:
+      UserError: a pattern is none.
     """
-    return re.compile("|".join(_regex(pattern) for pattern in patterns) or r"(?!)", re.DOTALL).fullmatch
+    expressions = []
+    for pattern in patterns:
+        expressions.append(_regex(pattern))
+        try:
+            re.compile(expressions[-1])
+        except re.error as error:
+            raise UserError(f"config.corpus.exclude: '{pattern}' is no glob pattern: {error.msg}") from None
+    return re.compile("|".join(expressions) or r"(?!)", re.DOTALL).fullmatch
 
 
 _GLOB = re.compile(r"\*\*/|/\*\*\Z|\*|\?|\[!?[^\]]+\]|[^*?\[/]+|.", re.DOTALL)

@@ -15,6 +15,7 @@ from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.data.path_columns import encode, lay_out
 from t2c_jax.data.tasks import Translate
 from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.errors import UserError
 
 
 class Source(NamedTuple):
@@ -47,14 +48,24 @@ class TokenInputs:
     """Sources as token ids: ``encoder_input_tokens``, ``encoder_segment_ids``, ``encoder_positions``, each (B, S)."""
 
     def __init__(self, tokenizers: Tokenizers, objective: Translate, data: DataConfig) -> None:
+        """Reads nothing yet.
+
+        Raises:
+          UserError: what belongs around a source leaves no room for it.
+        """
         self._tokenizer, self._objective, self._length = tokenizers.source, objective, data.encoder_length
+        self._room = self._length - objective.around_source
+        if self._room < 1:
+            raise UserError(
+                f"config.data.encoder_length={self._length} leaves no room for a source: the prefix {data.prefix!r} and"
+                f" special tokens around it are {objective.around_source}"
+            )
 
     def read(self, sources: Sequence[str]) -> list[Source]:
         """Tokens with what belongs around them; the source's own are cut to fit config.data.encoder_length."""
-        room = self._length - len(self._objective.before) - len(self._objective.after)
         encoded = self._tokenizer.encode_batch(sources)
-        made = [self._objective.source(ids[:room]) for ids in encoded]
-        return [Source(value, len(value), len(ids) > room) for value, ids in zip(made, encoded, strict=True)]
+        made = [self._objective.source(ids[: self._room]) for ids in encoded]
+        return [Source(value, len(value), len(ids) > self._room) for value, ids in zip(made, encoded, strict=True)]
 
     def batch(self, sources: Sequence[Source], rows: int) -> dict[str, np.ndarray]:
         """Rows as long as the next power of two; empty ones hold a single pad, which is read as a token."""

@@ -1,5 +1,6 @@
 import os
 import platform
+import re
 import socket
 import subprocess
 
@@ -182,6 +183,12 @@ def test_exclusion(pattern, yes, no):
     excluded = exclusion([pattern, "never"])
     assert [path for path in yes if not excluded(path)] == []
     assert [path for path in no if excluded(path)] == []
+
+
+def test_what_is_no_pattern_is_named():
+    message = "config.corpus.exclude: '[z-a]*.py' is no glob pattern: bad character range"
+    with pytest.raises(UserError, match=re.escape(message)):
+        exclusion(["*.md", "[z-a]*.py"])
 
 
 def test_no_exclusion():

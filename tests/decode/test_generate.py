@@ -1,6 +1,7 @@
 """Text in, code out: a tiny model learns a handful of pairs by heart, and says them."""
 
 import json
+from dataclasses import replace
 
 import jax
 import numpy as np
@@ -18,6 +19,7 @@ from t2c_jax.data.tasks import translate
 from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.decode.generate import Generator, Member, search_function
 from t2c_jax.decode.search import Rules
+from t2c_jax.errors import UserError
 from t2c_jax.train.step import Compiled
 
 PAIRS = {
@@ -107,6 +109,19 @@ def test_a_handful_of_shapes_is_compiled(params, tokenizer, compiled):
         made.generate(["x " * length] * 3)
         made.generate(["x " * length] * 8)
     assert made._search._cache_size() == 4  # lengths 16 and 32, alone and in a batch
+
+
+def test_a_prefix_that_fills_the_encoder_is_refused(tokenizer):
+    both = Tokenizers(tokenizer, tokenizer, CONFIG.data.direction)
+    frame = translate(both, replace(CONFIG.data, prefix="describe: ")).around_source
+    for length in (frame - 3, frame, frame + 1):
+        data = replace(CONFIG.data, prefix="describe: ", encoder_length=length)
+        if length > frame:
+            assert TokenInputs(both, translate(both, data), data).read(["a long prompt"])[0].size == length
+            continue
+        message = rf"encoder_length={length} leaves no room for a source: the prefix 'describe: ' and .* are {frame}"
+        with pytest.raises(UserError, match=message):
+            TokenInputs(both, translate(both, data), data)
 
 
 def test_a_long_prompt_is_cut_and_a_short_budget_is_unfinished(params, tokenizer, compiled):
