@@ -93,7 +93,9 @@ def test_what_checkpoints_were_trained_on_stays(tmp_path: Path, monkeypatch: pyt
         ({"dev_share": 0.2}, {"source": "d1"}, "config.dev_share"),
         ({"dev_share": 0.1}, {"source": "d2"}, "source"),
     ):
-        with pytest.raises(UserError, match=rf"which would be another now \(changed: {changed}\): take another --workdir"):
+        with pytest.raises(
+            UserError, match=rf"which would be another now \(changed: {changed}\): take another --workdir"
+        ):
             workdir.stage(name, config, inputs, writes("two", calls))
     monkeypatch.setattr(t2c_jax, "__version__", "99.0")
     kept = workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("two", calls))
