@@ -6,6 +6,7 @@ Everything is read off shapes, so a model too large for the machine can be looke
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -18,6 +19,7 @@ from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.models import lora
 from t2c_jax.models.functional import Definition, names
 from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.train.initial import beside_adapters
 from t2c_jax.train.optimizer import trained
 from t2c_jax.workdir import Workdir
 
@@ -81,16 +83,19 @@ def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str,
 
 
 def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
-    params, prefix = definition.abstract_params(), tuple[str, ...]()
-    names_of_axes = definition.axis_names()
+    params, names_of_axes = definition.abstract_params(), definition.axis_names()
     subject = params
     if experiment.lora.rank:
-        config = experiment.lora
-        subject = jax.eval_shape(lambda: lora.init(jax.random.key(0), params, names_of_axes, config))
-        names_of_axes = {**names_of_axes, "adapters": lora.axis_names(names_of_axes, config)}
-        params, prefix = {**params, "adapters": subject}, ("adapters",)
+        config, beside = experiment.lora, beside_adapters(experiment, definition.vocab_size)
+        draw = functools.partial(lora.init, axes=names_of_axes, config=config, beside=beside)
+        subject = jax.eval_shape(draw, jax.random.key(0), params)
+        adapters = lora.divided(subject, beside)[0]
+        named = lora.divided(lora.axis_names(names_of_axes, config, beside), beside)[0]
+        params, names_of_axes = {**params, "adapters": adapters}, {**names_of_axes, "adapters": named}
     moving = jax.eval_shape(lambda tree: trained(tree, experiment.optimizer), subject)
-    sizes = {(*prefix, *path): leaf.size for path, leaf in _flat(moving)}
+    sizes = {path: leaf.size for path, leaf in _flat(moving)}
+    if experiment.lora.rank:
+        sizes |= {("adapters", *path): sizes.pop(path, 0) for path, _ in _flat(adapters)}
     axes = dict(_flat(names_of_axes, is_leaf=lambda node: isinstance(node, tuple)))
     groups: dict[tuple[tuple[str, ...], int], list[tuple[tuple[str, ...], Any]]] = {}
     for path, leaf in _flat(params):

@@ -23,6 +23,7 @@ from t2c_jax.decode.generate import search_function
 from t2c_jax.decode.search import Rules
 from t2c_jax.models.functional import Definition
 from t2c_jax.train.flops import model_flops
+from t2c_jax.train.initial import beside_adapters
 from t2c_jax.train.placement import GIB, make_mesh
 from t2c_jax.train.step import Compiled
 
@@ -69,7 +70,7 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
       UserError: the config does not fit the number of devices.
     """
     mesh = make_mesh(experiment, topology.devices)
-    compiled = Compiled(experiment, vocab_size, mesh)
+    compiled = Compiled(experiment, vocab_size, mesh, beside_adapters(experiment, vocab_size))
     data = experiment.data
     shapes = batch_shapes(data, source_shapes(experiment), extras_of(data), data.batch_size)
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}

@@ -81,7 +81,7 @@ def model_flops(compiled: Compiled, rows: Mapping[str, tuple[tuple[int, ...], np
     def forward(params: Any, batch: Any) -> Any:
         return loss_sums(definition, params, batch, None, experiment, training=True)["loss"]
 
-    return 3.0 * forward_flops(forward, compiled.abstract_state["params"], batch)
+    return 3.0 * forward_flops(forward, compiled.definition.abstract_params(), batch)
 
 
 def forward_flops(function: Any, *arguments: Any) -> int:

@@ -2,12 +2,13 @@
 
 What is taken and what is drawn is settled (``train.settle``) before anything is trained, and shown.
 
-Under adapters (config.lora) the source is the base: it is taken whole, and again whenever the run goes on or answers,
-since no checkpoint of the run holds it.
+Under adapters (config.lora) the source is the base: it is taken as it is, and again whenever the run goes on or
+answers, since no checkpoint of the run holds it. What it lacks, such as a new head, trains in full beside the adapters.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -48,11 +49,11 @@ def check_origin(experiment: Experiment) -> None:
     abstract = Definition(experiment.model, rows).abstract_params()
     checkpoints, step = _source(experiment, origin)
     settled = _settle(experiment, origin, checkpoints, step, _shapes(abstract))
-    _check_whole(experiment, settled)
+    _check_base(experiment, [one for one in settled if one.how != "drawn"])
     _differing(experiment, origin, settled, step)
     checkpoints.close()
     if experiment.lora.rank:
-        lora.axis_names(Definition(experiment.model, rows).axis_names(), experiment.lora)
+        lora.axis_names(Definition(experiment.model, rows).axis_names(), experiment.lora, _drawn(settled))
 
 
 def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokenizer | None = None) -> State:
@@ -74,8 +75,8 @@ def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokeniz
     checkpoints, step = _source(experiment, origin)
     targets = flat(compiled.abstract_state_on_mesh()["params"])
     shapes = checkpoints.params_shapes(step)
-    settled = _settle(experiment, origin, checkpoints, step, {path: leaf.shape for path, leaf in targets.items()})
-    _check_whole(experiment, settled)
+    settled = _settle(experiment, origin, checkpoints, step, _shapes(compiled.definition.abstract_params()))
+    _check_base(experiment, [one for one in settled if one.path in targets])
     differing = _differing(experiment, origin, settled, step)
     params = flat(state["params"])
     del state["params"]
@@ -205,13 +206,38 @@ class _Adapted:
         self._checkpoints.close()
 
 
-def _check_whole(experiment: Experiment, settled: Sequence[Settled]) -> None:
-    other = [one.path for one in settled if one.how != "left" and (one.how != "taken" or one.source != one.path)]
+def _check_base(experiment: Experiment, settled: Sequence[Settled]) -> None:
+    """Whether adapters may leave these parameters as they come."""
+    other = [one for one in settled if one.how != "left" and (one.how != "taken" or one.source != one.path)]
     if experiment.lora.rank and other:
         raise UserError(
-            f"config.lora.rank={experiment.lora.rank}: '{experiment.init_from}' lacks the parameter {other[0]} as it is"
-            " here, and adapters leave the rest as it is; train the model with lora.rank=0 first, and name that run"
+            f"config.lora.rank={experiment.lora.rank}: '{experiment.init_from}' lacks the parameter {other[0].path} as"
+            f" it is here ({other[0].in_words(None)}), and adapters leave the base as it is; train the model with"
+            " lora.rank=0 first, and name that run"
         )
+
+
+def _drawn(settled: Sequence[Settled]) -> frozenset[str]:
+    return frozenset(one.path for one in settled if one.how == "drawn")
+
+
+def beside_adapters(experiment: Experiment, rows: int) -> frozenset[str]:
+    """Dotted paths of the parameters that train in full beside adapters, for config.init_from lacks them.
+
+    Args:
+      experiment: the run's; without adapters there are none.
+      rows: of the vocabulary.
+
+    Raises:
+      UserError: config.init_from is missing, or does not fit the model.
+    """
+    if not experiment.lora.rank:
+        return frozenset()
+    origin = _origin(experiment)
+    source, step = _source(experiment, origin)
+    settled = _settle(experiment, origin, source, step, _shapes(Definition(experiment.model, rows).abstract_params()))
+    source.close()
+    return _drawn(settled)
 
 
 def about_adapters(experiment: Experiment) -> dict[str, Any]:
@@ -239,11 +265,11 @@ def base_params(experiment: Experiment, abstract_params: Any) -> Params:
     """The frozen parameters under adapters: config.init_from's, laid out as ``abstract_params`` says.
 
     Raises:
-      UserError: config.init_from is missing, or is not the whole model.
+      UserError: config.init_from is missing, or lacks one as it is here.
     """
     origin = _origin(experiment)
     source, step = _source(experiment, origin)
-    _check_whole(experiment, _settle(experiment, origin, source, step, _shapes(abstract_params)))
+    _check_base(experiment, _settle(experiment, origin, source, step, _shapes(abstract_params)))
     params = source.foreign_params(step, abstract_params)
     source.close()
     return params
@@ -266,11 +292,11 @@ def restore_params(
     """
     if not experiment.lora.rank:
         return read(step, abstract_params)
-    shapes = jax.eval_shape(
-        lambda: lora.init(jax.random.key(0), abstract_params, definition.axis_names(), experiment.lora)
-    )
+    axes, beside = definition.axis_names(), beside_adapters(experiment, definition.vocab_size)
+    draw = functools.partial(lora.init, axes=axes, config=experiment.lora, beside=beside)
+    shapes = jax.eval_shape(draw, jax.random.key(0), abstract_params)
     mesh = jax.tree.leaves(abstract_params)[0].sharding.mesh
-    layout = meshes.shardings(lora.axis_names(definition.axis_names(), experiment.lora), mesh)
+    layout = meshes.shardings(lora.axis_names(axes, experiment.lora, beside), mesh)
     wanted = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), shapes, layout
     )
@@ -282,7 +308,7 @@ def restore_params(
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
     with jax.set_mesh(mesh):
         return jax.jit(merged, out_shardings=layout, donate_argnums=0)(
-            base_params(experiment, abstract_params), adapters
+            base_params(experiment, lora.divided(abstract_params, beside)[0]), adapters
         )
 
 

@@ -32,7 +32,7 @@ from t2c_jax.train.anomalies import ROLLED_BACK, Guard, RollBack, Skips, keep_ba
 from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.train.clock import Clock, SlowSteps
 from t2c_jax.train.flops import Utilisation
-from t2c_jax.train.initial import about_adapters, base_params, initial_state
+from t2c_jax.train.initial import about_adapters, base_params, beside_adapters, initial_state
 from t2c_jax.train.meter import Meter, means
 from t2c_jax.train.metrics import NoMetrics, open_metrics
 from t2c_jax.train.patience import Patience
@@ -101,7 +101,8 @@ def train(
             "config.train.patience and stop_metric go by dev pairs, and there is none that fits a row; raise"
             " config.corpus.dev_share"
         )
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, mesh)
+    rows = tokenizers.target.vocab_size
+    compiled = Compiled(experiment, rows, mesh, beside_adapters(experiment, rows))
     skips = Skips(workdir.checkpoints)
     with StopRequest() as stop:
         while True:

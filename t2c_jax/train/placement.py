@@ -13,6 +13,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment, MeshConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models.functional import Definition
+from t2c_jax.train.initial import beside_adapters
 from t2c_jax.train.optimizer import make_optimizer, trained
 from t2c_jax.train.step import init_state, subject
 
@@ -89,9 +90,10 @@ def state_bytes(experiment: Experiment, *, training: bool = True) -> int:
     """Bytes of parameters and, in training, optimizer state, moving average and gradients; all devices together."""
     definition = Definition(experiment.model, experiment.tokenizer.vocab_size)
     optimizer = make_optimizer(experiment.optimizer, experiment.train.steps)
-    state = jax.eval_shape(lambda: init_state(definition, optimizer, experiment))
     if not training:
-        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(state["params"]))
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(definition.abstract_params()))
+    beside = beside_adapters(experiment, definition.vocab_size)
+    state = jax.eval_shape(lambda: init_state(definition, optimizer, experiment, beside))
     gradients = jax.eval_shape(lambda tree: trained(tree, experiment.optimizer), state[subject(state)])
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, gradients)))
 

@@ -146,6 +146,25 @@ def test_adapters_lie_as_their_kernels_do():
     }
 
 
+def test_what_the_base_lacks_stands_beside_the_adapters():
+    """Whatever the targets: its arrays as they are, the axes that they have, and adapters of the others alone."""
+    params, axes = values(TRANSFORMER.abstract_params()), TRANSFORMER.axis_names()
+    beside = {path for path in flat(params) if path.startswith("pointer.") or path == "encoder.norm.scale"}
+    base, full = lora.divided(params, beside)
+    assert set(flat(full)) == beside == set(flat(params)) - set(flat(base))
+    key = jax.random.key(0)
+    adapters = lora.init(key, params, axes, LORA, beside)
+    halves = lora.init(key, base, lora.divided(axes, beside)[0], LORA)
+    assert_same(lora.divided(adapters, beside)[0], halves)
+    assert_same(lora.divided(adapters, beside)[1], full)
+    assert_same(lora.merged(base, adapters, axes, LORA, jax.random.key(1)), params)
+    named = lora.axis_names(axes, LORA, beside)
+    assert named["pointer"] == axes["pointer"]
+    assert named["encoder"]["norm"] == axes["encoder"]["norm"]
+    with pytest.raises(UserError, match=r"config.lora.targets='\^pointer' finds no matrix"):
+        lora.init(key, params, axes, replace(LORA, targets="^pointer"), beside)
+
+
 def test_targets_that_find_no_matrix():
     with pytest.raises(UserError, match=r"config.lora.targets='kwery' finds no matrix in this model; it has .*\.query"):
         lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets="kwery"))

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -20,9 +21,9 @@ from t2c_jax.interop import export_huggingface
 from t2c_jax.interop.trained import load_trained
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models import lora
-from t2c_jax.models.functional import Definition, count
+from t2c_jax.models.functional import Definition, count, names
 from t2c_jax.train.checkpoint import Checkpoints, save_params
-from t2c_jax.train.initial import base_params, check_origin
+from t2c_jax.train.initial import base_params, beside_adapters, check_origin
 from t2c_jax.train.loop import about
 from t2c_jax.train.step import Compiled, stored
 from t2c_jax.workdir import Workdir, write_json
@@ -60,6 +61,17 @@ def test_adapters_alone_train_and_are_averaged():
         np.testing.assert_allclose(leaf, flat(expected)[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
 
 
+def test_rank_zero_is_the_run_without_adapters_and_fresh_adapters_are_the_base():
+    plain = experiment(train={"ema_decay": 0.5})
+    adapted = replace(plain, lora=replace(LORA, rank=0), init_from="somewhere")
+    compiled = [Compiled(config, VOCABULARY, one_device(config)) for config in (plain, adapted)]
+    stepped = [one.train_step(one.init(), on_device(batch())) for one in compiled]
+    assert_same(*stepped)
+    assert (compiled[1].parameters, compiled[1].trained) == (compiled[0].parameters, compiled[0].parameters)
+    fresh = Compiled(replace(adapted, lora=LORA), VOCABULARY, one_device(adapted))
+    assert_same(fresh.averaged(fresh.init()), compiled[0].init()["params"])
+
+
 def test_adapters_and_their_moments_are_split_as_their_kernels():
     config = with_lora(mesh={"data": 2, "fsdp": 2, "tensor": 2})
     compiled = Compiled(config, VOCABULARY, make_mesh(config))
@@ -84,10 +96,13 @@ def runs(tmp_path_factory):
     shapes = Definition(settings.model, tokenizers.target.vocab_size).abstract_params()
     params = jax.tree.map(lambda leaf: jax.numpy.asarray(draw.normal(size=leaf.shape) * 0.3, np.float32), shapes)
     save_params(base.checkpoints, about(settings, tokenizers), params)
-    for name, steps in (("whole", 4), ("halted", 2)):
+    for name, steps, more in (("whole", 4, ()), ("halted", 2, ()), ("headed", 4, COPY)):
         shutil.copytree(base.path, place / name, ignore=shutil.ignore_patterns("checkpoints"))
-        assert train(place / name, place / "base", steps) == 0
+        assert train(place / name, place / "base", steps, *more) == 0
     return place
+
+
+COPY = ("--config.model.copy=true",)  # a head that the base lacks
 
 
 def train(workdir, base, steps, *more):
@@ -105,7 +120,8 @@ def train(workdir, base, steps, *more):
 def opened(workdir: Path):
     run = Workdir(workdir)
     settings = configs.load(str(run.config))
-    compiled = Compiled(settings, Tokenizers.load(run.tokenizer).target.vocab_size, make_mesh(settings))
+    rows = Tokenizers.load(run.tokenizer).target.vocab_size
+    compiled = Compiled(settings, rows, make_mesh(settings), beside_adapters(settings, rows))
     checkpoints = Checkpoints(run.checkpoints, about(settings, Tokenizers.load(run.tokenizer)), read_only=True)
     return settings, compiled, checkpoints
 
@@ -171,6 +187,66 @@ def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):
     assert files[0] == files[1]
 
 
+def test_a_head_that_the_base_lacks_trains_in_full_beside_the_adapters(runs):
+    """It is in the checkpoint, in the optimizer's state and in the average; the base is read and never moves."""
+    settings, compiled, checkpoints = opened(runs / "headed")
+    written = checkpoints._manager.item_metadata(4)["state"].tree
+    checkpoints.close()
+    assert set(written) == {"step", "adapters", "opt_state", "ema"}
+    state = latest(runs / "headed")
+    head = {path for path in flat(compiled.definition.abstract_params()) if path.startswith("pointer.")}
+    for part in (written["adapters"], state["ema"], state["opt_state"]["adam"].mu):
+        paths = {".".join(names(path)) for path, _ in jax.tree_util.tree_leaves_with_path(part)}
+        assert {path for path in paths if not path.endswith((".a", ".b"))} == head
+        assert len(paths) == 12 * 2 + len(head), "none of the head's kernels has adapters"
+    assert compiled.trained == 12 * 2 * 16 * 2 + count(state["adapters"]["pointer"])
+    assert compiled.parameters == compiled.trained + count(compiled.abstract_state["params"])
+    drawn = flat(jax.device_get(compiled.init())["adapters"])
+    for path in head:
+        assert (flat(state["adapters"])[path] != drawn[path]).any(), path
+    abstract = compiled.abstract_state_on_mesh()["params"]
+    assert not [path for path in flat(abstract) if path.startswith("pointer.")]
+    assert_same(base_params(settings, abstract), model(runs / "base").params)
+
+
+def test_a_run_with_a_new_head_goes_on_bit_for_bit(runs, tmp_path, capsys):
+    halted = tmp_path / "halted"
+    shutil.copytree(runs / "base", halted, ignore=shutil.ignore_patterns("checkpoints"))
+    assert train(halted, runs / "base", 2, *COPY) == 0
+    shown = " ".join(capsys.readouterr().err.split())
+    assert re.search(r"pointer\.key\W+16 x 16\W+drawn", shown), "the table before the first step says what is new"
+    assert train(halted, runs / "base", 4, *COPY) == 0
+    assert_same(latest(halted), latest(runs / "headed"))
+
+
+def test_a_new_head_answers_with_base_and_adapters_as_one_model(runs, tmp_path):
+    """Evaluated, averaged and started from as the merged parameters would be."""
+    settings, compiled, checkpoints = opened(runs / "headed")
+    checkpoints.close()
+    base = jax.device_get(base_params(settings, compiled.abstract_state_on_mesh()["params"]))
+    axes, found = compiled.definition.axis_names(), model(runs / "headed")
+    expected = flat(lora.merged(base, latest(runs / "headed")["ema"], axes, settings.lora))
+    assert flat(found.params).keys() == flat(compiled.definition.abstract_params()).keys() == expected.keys()
+    for path, leaf in flat(found.params).items():
+        np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
+    assert beside_adapters(replace(settings, init_from=str(runs / "headed")), 448) == frozenset()
+
+    plain = Workdir(shutil.copytree(runs / "base", tmp_path / "plain", ignore=shutil.ignore_patterns("checkpoints")))
+    copying = replace(settings, init_from="", lora=LoraConfig())
+    write_json(plain.config, configs.to_dict(copying))
+    merged = jax.tree.map(jax.numpy.asarray, found.params)
+    save_params(plain.checkpoints, about(copying, Tokenizers.load(plain.tokenizer)), merged)
+    mean, parts = load_trained(settings, Workdir(runs / "headed"), average=2).params, [2, 4]
+    parts = [flat(model(runs / "headed", step).params) for step in parts]
+    for path, leaf in flat(mean).items():
+        np.testing.assert_allclose(leaf, (parts[0][path] + parts[1][path]) / 2, rtol=1e-6, err_msg=path)
+    results = []
+    for workdir in (runs / "headed", plain.path):
+        assert main("evaluate", "--workdir", workdir, "--config.evaluate.max_examples=8") == 0
+        results.append(next((Path(workdir) / "evaluations").glob("*/predictions.jsonl")).read_text())
+    assert results[0] == results[1]
+
+
 def test_another_base_is_refused_and_a_copy_is_none(runs, tmp_path, capsys):
     copy, whole = tmp_path / "copy", tmp_path / "whole"
     shutil.copytree(runs / "base", copy)
@@ -213,13 +289,25 @@ def test_inspect_counts_adapters(runs, capsys):
     # 12 kernels of 16 x 16 in one layer of each side, two factors of 16 x 2 each
     assert result["trained"] == 12 * 2 * 16 * 2
     assert "frozen by config.lora" in err
+    assert main("inspect", "--workdir", runs / "headed", "--json") == 0
+    headed = {block["name"]: block["trained"] for block in json.loads(capsys.readouterr().out)["blocks"]}
+    _, compiled, checkpoints = opened(runs / "headed")
+    checkpoints.close()
+    assert beside_adapters(configs.load(str(runs / "headed" / "config.json")), 448) == {
+        f"pointer.{name}" for name in compiled.abstract_state["adapters"]["pointer"]
+    }
+    assert sum(headed.values()) == compiled.trained
+    assert headed["pointer"] == count(compiled.abstract_state["adapters"]["pointer"])
 
 
 def test_a_base_that_is_no_whole_model_is_refused_before_anything_is_done(runs):
     settings = configs.load(str(runs / "whole" / "config.json"))
     check_origin(settings)
-    with pytest.raises(UserError, match=r"lacks the parameter pointer\..*train the model with lora.rank=0 first"):
-        check_origin(replace(settings, model=replace(settings.model, copy=True)))
+    check_origin(replace(settings, model=replace(settings.model, copy=True)))
+    with pytest.raises(
+        UserError, match=r"lacks .* \(layers 0 taken, 1-2 drawn\).*train the model with lora.rank=0 first"
+    ):
+        check_origin(replace(settings, model=replace(settings.model, decoder_layers=3)))
     with pytest.raises(UserError, match=r"config.lora.targets='nowhere' finds no matrix"):
         check_origin(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
 
