@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import itertools
 import math
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -343,9 +344,14 @@ def measure_tasks(compiled: Compiled, params: Any, data: Data, limit: int) -> di
     """``measure`` of each task under ``NAME/TASK``, and together: means by the shares of the tasks that have a NAME.
 
     Tasks that replay another corpus are told and not counted in; the loss is of those that write, where there are any.
-    For example ``nll``, ``nll/generate``, ``nll/describe``, ``tagging_nll``, ``tagging_nll/tags``.
+    For example ``nll``, ``nll/generate``, ``nll/describe``, ``tagging_nll``, ``tagging_nll/tags``. ``limit`` batches
+    are for the run's own tasks, and as many for those replayed.
     """
-    found = {name: measure(compiled, params, batches, -(-limit // len(data.dev))) for name, batches in data.dev.items()}
+    kinds = Counter(data.shares[name] > 0 for name in data.dev)
+    found = {
+        name: measure(compiled, params, batches, -(-limit // kinds[data.shares[name] > 0]))
+        for name, batches in data.dev.items()
+    }
     if "" in found:
         return found[""]
     mixed: dict[str, float] = {}

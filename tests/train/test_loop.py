@@ -160,7 +160,13 @@ def test_held_out_losses_are_told_by_task_and_averaged_over_this_run_s_own(monke
         "tags": {"tagging_nll": 0.1, "tagging_accuracy": 0.5},
         "before": {"tagging_nll": 0.9, "tagging_accuracy": 0.25},
     }
-    monkeypatch.setattr(loop, "measure", lambda compiled, params, name, limit: measured[name])
+    limits = {}
+
+    def measure(compiled, params, name, limit):
+        limits[name] = limit
+        return measured[name]
+
+    monkeypatch.setattr(loop, "measure", measure)
 
     def told(**shares):
         return loop.measure_tasks(None, None, loop.Data(None, {name: name for name in shares}, shares), 4)
@@ -182,6 +188,7 @@ def test_held_out_losses_are_told_by_task_and_averaged_over_this_run_s_own(monke
         "tagging_accuracy/tags": 0.5,
         "tagging_accuracy/before": 0.25,
     }
+    assert limits == {"mine": 2, "other": 2, "tags": 2, "before": 4}  # what is replayed costs the run's own no batch
     heads = told(tags=1.0, mine=0.0)  # what writes is replayed
     assert heads == {
         "tagging_nll": 0.1,
