@@ -87,7 +87,7 @@ def initial_state(experiment: Experiment, compiled: Compiled, tokenizer: Tokeniz
     for one in settled:
         if one.source and one.path not in whole:
             target = targets[one.path]
-            # Blocks and positions are split along other axes than the one that differs; a vocabulary's rows are not.
+            # What is extended is split along other axes than the one that differs; a vocabulary's rows are not.
             sharding = target.sharding if one.how == "extended" else NamedSharding(compiled.mesh, PartitionSpec())
             wanted = jax.ShapeDtypeStruct(shapes[one.source], target.dtype, sharding=sharding)
             taken = flat(checkpoints.foreign_params(step, _nested({one.source: wanted})))[one.source]
@@ -107,7 +107,7 @@ def _combined(
 ) -> jax.Array:
     def combine(taken: jax.Array, drawn: jax.Array) -> jax.Array:
         if one.how == "extended":
-            return extended(taken, drawn)
+            return extended(taken, drawn, one.axis)
         if one.how == "matched":
             assert matching is not None
             taken = matched(taken, jnp.asarray(matching.rows_V))

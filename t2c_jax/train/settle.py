@@ -3,8 +3,8 @@
 Nothing is settled silently: each parameter is listed with how, and what no rule below explains is an error.
 
 - The same path and shape: taken.
-- A table of positions, or a stack of blocks, that is longer here: the source's rows or layers come first, and the
-  further ones are drawn. A shorter one is an error.
+- A table of positions, or a stack of blocks or of recurrent layers, that is longer here: the source's rows or layers
+  come first, and the further ones are drawn; so it is with what starts each recurrent layer. A shorter one is an error.
 - Another tokenizer (config.tokenizer.retrain): rows of the vocabulary's tables go by what a piece stands for, and a
   piece that the source has not starts from the mean of its rows.
 - An output table where the source has its embedding for one: that embedding, scaled so that the logits are the same.
@@ -17,6 +17,7 @@ Letters: V vocabulary here, U vocabulary of the source, D model.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -35,6 +36,8 @@ How = Literal["taken", "drawn", "extended", "matched", "left"]
 MIX = "encoder.mix"  # of all layers: a run's own way to use an encoder, which an import does not have
 EMBEDDING, OUTPUT, POSITIONS = "embedding.embedding", "output", "encoder.positions"
 BLOCKS = ("encoder.blocks.", "decoder.blocks.")
+BRIDGE = {"decoder.bridge": 1, "decoder.bridge_bias": 0}  # the axis of first states, layer by layer
+_LAYER = re.compile(r"(encoder\.(forward|backward)|decoder\.layer)_\d+(?=\.)")
 _AS_THERE = "make config.model as it is in the source's config.json"
 
 
@@ -47,7 +50,8 @@ class Settled:
       shape: here; there, of what is left.
       how: ``extended`` is taken as far as the source reaches and drawn from there on; ``matched`` goes by pieces.
       source: the path of what is read of the source; empty for none.
-      reach: rows or layers that the source has of an extended one.
+      reach: rows, layers or states that the source has of an extended one.
+      axis: of those.
       scale: what the source's numbers are multiplied with.
     """
 
@@ -56,14 +60,15 @@ class Settled:
     how: How
     source: str = ""
     reach: int = 0
+    axis: int = 0
     scale: float = 1.0
 
     def in_words(self, matching: Matching | None) -> str:
         """For the table; ``matching`` is of the tokenizers, where this run has another one."""
         words: str = self.how
         if self.how == "extended":
-            what = "rows" if self.path == POSITIONS else "layers"
-            words = f"{what} {_span(0, self.reach)} taken, {_span(self.reach, self.shape[0])} drawn"
+            what = {POSITIONS: "rows", **dict.fromkeys(BRIDGE, "states")}.get(self.path, "layers")
+            words = f"{what} {_span(0, self.reach)} taken, {_span(self.reach, self.shape[self.axis])} drawn"
         elif self.how == "matched" and matching is not None:
             words = f"matched {matching.found:,} of {len(matching.rows_V):,} pieces"
         return f"{words}, from embedding" if self.path == OUTPUT and self.source == EMBEDDING else words
@@ -137,13 +142,14 @@ def settle(
             settled.append(Settled(path, shape, "drawn"))
             continue
         theirs = source[read]
-        longer = bool(shape) and shape[1:] == theirs[1:] and shape[0] > theirs[0]
+        axis = BRIDGE.get(path, 0)
+        grows = path == POSITIONS or path.startswith(BLOCKS) or path in BRIDGE
         if retrained and path in (EMBEDDING, OUTPUT) and shape[1:] == theirs[1:]:
             settled.append(Settled(path, shape, "matched", read, scale=scale))
         elif shape == theirs:
             settled.append(Settled(path, shape, "taken", read, scale=scale))
-        elif longer and (path == POSITIONS or path.startswith(BLOCKS)):
-            settled.append(Settled(path, shape, "extended", read, reach=theirs[0]))
+        elif grows and _longer(shape, theirs, axis):
+            settled.append(Settled(path, shape, "extended", read, reach=theirs[axis], axis=axis))
         else:
             raise UserError(
                 f"config.init_from: {path} is {list(theirs)} in {where} and {list(shape)} here; {_AS_THERE}"
@@ -161,17 +167,25 @@ def settle(
 def _part(path: str) -> str:
     if path.startswith(f"{MIX}."):
         return MIX
+    if (layer := _LAYER.match(path)) is not None:
+        return layer[0]
     names = path.split(".")
     return ".".join(names[:2]) if names[0] == "heads" else names[0]
+
+
+def _longer(shape: tuple[int, ...], theirs: tuple[int, ...], axis: int) -> bool:
+    same = len(shape) == len(theirs) and (*shape[:axis], *shape[axis + 1 :]) == (*theirs[:axis], *theirs[axis + 1 :])
+    return same and shape[axis] > theirs[axis]
 
 
 def _span(start: int, end: int) -> str:
     return str(start) if end - start == 1 else f"{start}-{end - 1}"
 
 
-def extended(taken: Float[Array, ...], drawn: Float[Array, ...]) -> Float[Array, ...]:
-    """The source's rows or layers, and those drawn behind them."""
-    return jnp.concatenate([taken, drawn[taken.shape[0] :]])
+def extended(taken: Float[Array, ...], drawn: Float[Array, ...], axis: int = 0) -> Float[Array, ...]:
+    """The source's rows, layers or states, and those drawn behind them."""
+    further = jax.lax.slice_in_dim(drawn, taken.shape[axis], None, axis=axis)
+    return jnp.concatenate([taken, further], axis=axis)
 
 
 def matched(table_UD: Float[Array, "U D"], rows_V: Int[Array, " V"]) -> Float[Array, "V D"]:

@@ -12,11 +12,12 @@ from t2c_jax import config as configs
 from t2c_jax.data.tokenizer import Tokenizers, load_tokenizer
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import make_mesh
-from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.models.functional import Definition
+from t2c_jax.train.checkpoint import Checkpoints, save_params
 from t2c_jax.train.initial import check_origin, initial_state
 from t2c_jax.train.loop import about, measure_tasks, open_data
 from t2c_jax.train.step import Compiled
-from t2c_jax.workdir import Workdir
+from t2c_jax.workdir import Workdir, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -85,6 +86,35 @@ def test_deeper_untied_and_with_a_head_is_shown_and_drawn_where_the_source_ends(
     shown = " ".join(capsys.readouterr().err.split())
     assert "layers 0 taken, 1-2 drawn" in shown
     assert "taken, from embedding" in shown
+
+
+def test_further_recurrent_layers_are_drawn_over_the_sources(prepared, tmp_path, capsys):  # noqa: F811
+    """And what starts them: the bridge's states of the first layers are the source's."""
+    source = Workdir(shutil.copytree(prepared[1], tmp_path / "source"))
+    lstm = ("model.encoder=lstm", "model.decoder=lstm", "model.recurrent.width=12")
+    settings = configs.load(str(source.config), lstm)
+    write_json(source.config, configs.to_dict(settings))
+    draw = np.random.default_rng(0)
+    shapes = Definition(settings.model, 448).abstract_params()
+    params = jax.tree.map(lambda leaf: jax.numpy.asarray(draw.normal(size=leaf.shape), np.float32), shapes)
+    save_params(source.checkpoints, about(settings, Tokenizers.load(source.tokenizer)), params)
+    deeper = ("model.encoder_layers=2", "model.decoder_layers=3", "mesh.tensor=2")
+    experiment = experiment_of(source.path, *deeper, origin=source.path)
+    check_origin(experiment)
+    there = flat(params)
+    drawn, found = started(experiment)
+    assert found["decoder.bridge"].shape == (24, 3 * 2, 12)
+    for path, value in found.items():
+        axis = {"decoder.bridge": 1, "decoder.bridge_bias": 0}.get(path)
+        if axis is not None:
+            np.testing.assert_array_equal(value.take(range(2), axis), there[path], err_msg=path)
+            np.testing.assert_array_equal(value.take(range(2, 6), axis), drawn[path].take(range(2, 6), axis))
+        else:
+            np.testing.assert_array_equal(value, there.get(path, drawn[path]), err_msg=path)
+    assert {path.split(".")[1] for path in found.keys() - there.keys()} == {
+        *("forward_1", "backward_1", "layer_1", "layer_2")
+    }
+    assert "states 0-1 taken, 2-5 drawn" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_untied_table_gives_the_tied_tables_logits(trained):  # noqa: F811

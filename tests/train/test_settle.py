@@ -36,12 +36,29 @@ def test_whole_parts_and_the_mix_are_drawn_where_the_source_has_none():
         ("encoder.positions", (5, 4), (8, 4), "rows 0-4 taken, 5-7 drawn"),
         ("decoder.blocks.up", (1, 4, 3), (2, 4, 3), "layers 0 taken, 1 drawn"),
         ("encoder.blocks.norm.scale", (4, 3), (6, 3), "layers 0-3 taken, 4-5 drawn"),
+        ("decoder.bridge", (5, 4, 3), (5, 6, 3), "states 0-3 taken, 4-5 drawn"),
+        ("decoder.bridge_bias", (2, 3), (3, 3), "states 0-1 taken, 2 drawn"),
     ],
 )
 def test_longer_positions_and_deeper_stacks_keep_what_the_source_has(path, there, here, words):
     assert settled({path: there}, {path: here}) == {path: words}
     with pytest.raises(UserError, match=r"here; make config.model as it is in the source's config.json"):
         settle({path: here}, {path: there}, "'a'")
+
+
+def test_further_recurrent_layers_are_drawn_whole():
+    source = {"decoder.layer_0.bias": (4,), "decoder.layer_0.input": (4, 4), "encoder.forward_0.bias": (4,)}
+    further = {"decoder.layer_1.bias": (4,), "decoder.layer_1.input": (4, 4), "encoder.forward_1.bias": (4,)}
+    assert settled(source, {**source, **further}) == {
+        **dict.fromkeys(source, "taken"),
+        **dict.fromkeys(further, "drawn"),
+    }
+    with pytest.raises(UserError, match=r"holds the parameter decoder.layer_1.bias, which this run's model has not"):
+        settle({**source, **further}, source, "'a'")
+    with pytest.raises(
+        UserError, match=r"lacks the parameter decoder.layer_0.gate, though it has other parts of the dec"
+    ):
+        settle(source, {**source, "decoder.layer_0.gate": (4,)}, "'a'")
 
 
 def test_heads_are_drawn_or_left_one_by_one():
@@ -134,3 +151,4 @@ def test_rows_without_a_piece_start_from_the_mean():
     found = matched(table, jnp.array([2, -1, 0, 2]))
     assert found.tolist() == [[5, 9], [3, 5], [1, 2], [5, 9]]
     assert extended(table[:1], -table).tolist() == [[1, 2], [-3, -4], [-5, -9]]
+    assert extended(table[:, :1], -table, 1).tolist() == [[1, -2], [3, -4], [5, -9]]
