@@ -182,7 +182,7 @@ class DataConfig:
         0.0, "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone."
     )
     replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
-    pairs_in_row: int = knob(8, "Contrastive pairs that share a row, at most.")
+    pairs_in_row: int = knob(4, "Contrastive pairs that share a row; each is cut to its share of encoder_length.")
     paths: PathsConfig = dataclasses.field(default_factory=PathsConfig)
 
 

@@ -91,7 +91,13 @@ def make(
     if config.objective in ("text_to_code", "code_to_text"):
         return Translate(**around, to_text=config.objective == "code_to_text", reverse=data.reverse_source)
     if config.objective == "contrastive":
-        return Contrast(**around, most_in_row=data.pairs_in_row, length=data.encoder_length)
+        length = data.encoder_length // data.pairs_in_row
+        if length - 2 * plain.around_source < 8:
+            raise UserError(
+                f"{where}: config.data.encoder_length={data.encoder_length} has no room for pairs_in_row="
+                f"{data.pairs_in_row} pairs; set it to a smaller number"
+            )
+        return Contrast(**around, most_in_row=data.pairs_in_row, length=length)
     if config.objective == "identifier_tagging":
         return IdentifierTagging(**around, length=room[0])
     if config.objective == "causal_lm":

@@ -22,7 +22,7 @@ class Pair:
 
 
 SPLITS = {
-    "train": [Pair(str(n), "", f"total{n % 7} = price + {n}", "shell") for n in range(400)],
+    "train": [Pair(str(n), "", f"total{n % 7} = price + {n}", "english") for n in range(400)],
     "dev": [Pair("dev", "", "x = y", "python")],
     "test": [],
 }

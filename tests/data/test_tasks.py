@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import OBJECTIVES, DataConfig, TaskConfig
-from t2c_jax.data.code_tasks import IdentifierTagging, MaskedIdentifiers, SpanCorruption, whole_occurrences, windows
+from t2c_jax.data.code_tasks import (
+    Contrast,
+    IdentifierTagging,
+    MaskedIdentifiers,
+    SpanCorruption,
+    whole_occurrences,
+    windows,
+)
 from t2c_jax.data.mixture import Schedule, make, shares
 from t2c_jax.data.objectives import UNKNOWN, occurrence_codes
 from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
@@ -285,6 +292,32 @@ def test_rows_of_a_mixture_say_what_they_are():
     assert batch["contrastive_pairs"].max() <= DATA.pairs_in_row
     segments = batch["encoder_segment_ids"].max(axis=1)
     np.testing.assert_array_equal(segments[is_contrast], 2 * batch["contrastive_pairs"][is_contrast])
+
+
+def test_a_pair_is_cut_to_its_share_of_a_row():
+    """Shares of 12 with a prefix of none and eos: ten tokens, half of them each side's, and what the other leaves."""
+    sizes = [(3, 9), (8, 9), (9, 2), (2, 3), (40, 40), (0, 5), (5, 0)]
+    texts, codes = ([[first] * pair[side] for pair in sizes] for side, first in enumerate((5, 6)))
+    made = Contrast(most_in_row=2, length=12)
+    tokens = Tokens.of(texts, codes, ["a"] * len(sizes))
+    parts = made.parts(tokens, 0)
+    assert parts.records_N.tolist() == [0, 1, 2, 3, 4]  # those without text or code alone are left out
+    found = [made.example(tokens, n, 0, int(parts.ends_N[n]), 0, 0).sources for n in range(5)]
+    assert [(len(text) - 1, len(code) - 1) for text, code in found] == [(3, 7), (5, 5), (8, 2), (2, 3), (5, 5)]
+    assert parts.source_N.tolist() == [12, 12, 12, 7, 12]
+    assert found[0][1].tolist() == [6] * 7 + [1]
+
+
+def test_pairs_share_rows_as_their_number_says():
+    tokens = Tokens.of([[5] * 50] * 40, [[6] * 200] * 40, ["a"] * 40)
+    data = replace(DATA, encoder_length=96, pairs_in_row=4)
+    made = make(TaskConfig("contrastive", prefix="!"), "t", TOKENIZERS, data, copy=False, weights=None)
+    stream = Stream(tokens, data, 0, made)
+    assert np.diff(stream.plan.rows.starts).tolist() == [4] * 10
+    assert stream.plan.left_out == 0
+    crowded = replace(data, pairs_in_row=9)
+    with pytest.raises(UserError, match=r"tasks\.t: .*pairs_in_row=9 pairs"):
+        make(TaskConfig("contrastive", prefix="!"), "t", TOKENIZERS, crowded, copy=False, weights=None)
 
 
 def test_each_record_comes_once_an_epoch():
