@@ -39,7 +39,7 @@ class Example(NamedTuple):
 
 
 def noise_counts(lengths_N: np.ndarray, density: float, mean_span: float) -> tuple[np.ndarray, np.ndarray]:
-    """How many tokens of a sequence are noise, and in how many spans (Raffel et al. 2020, section 3.1.4).
+    """How many tokens of a sequence are noise, and in how many spans (Raffel et al. 2020, section 3.3.4).
 
     Of 20 tokens at a density of 0.15 and a mean span of 3 there are 3, in 1 span; of 100, 15 in 5. Both are at least 1,
     and something is left for each span. Lengths are at least 2.
@@ -52,9 +52,10 @@ def noise_counts(lengths_N: np.ndarray, density: float, mean_span: float) -> tup
 def noise_spans(length: int, noise: int, spans: int, *key: int) -> np.ndarray:
     """(spans, 2) begins and ends of spans that are drawn by ``key``, each apart from the next.
 
-    Noise is cut into ``spans`` parts and the rest into one more, any cut as likely as any other; the rest's first and
-    last part may be empty. (Raffel et al.'s code has no last part, so that a sequence always ends in noise, and a short
-    one has no other.)
+    Noise is cut into ``spans`` parts and the rest into one more, any cut as likely as any other (Raffel et al. 2020,
+    section 3.3.4, and their code); the rest's first and last part may be empty. (Their code has no last part, so that a
+    sequence always ends in noise, and a short one has no other.) Of 20 tokens with 6 of noise in 2 spans, the key
+    (0, 0) draws [1, 3) and [6, 10), the key (0, 1) [10, 14) and [16, 18).
     """
     noise_K = _cut(noise, spans, *key, _NOISE)
     rest_K = _cut(length - noise + 2, spans + 1, *key, _CLEAN)[:-1]
@@ -118,7 +119,9 @@ def _nearest(places: Sequence[int], wanted: int, least: int, most: int) -> int:
 def span_corruption(tokens_N: np.ndarray, spans_K2: np.ndarray, sentinels: Sequence[int]) -> Example:
     """Spans give way to sentinels, and are what is asked for (Raffel et al. 2020, section 3.1.4 and figure 2).
 
-    Of a b c d e f with the spans [1, 3) and [4, 5): the source is a <0> d <1> f and the target <0> b c <1> e.
+    Of a b c d e f with the spans [1, 3) and [4, 5): the source is a <0> d <1> f and the target <0> b c <1> e. The
+    figure closes targets with one more sentinel. It would tell no more than the eos that follows, cost a token of every
+    target, and be the only sentinel of a target that its source does not hold.
     """
     begins_K, ends_K = spans_K2[:, 0], spans_K2[:, 1]
     steps = np.zeros(len(tokens_N) + 1, np.int64)
@@ -178,7 +181,9 @@ def masked_lengths(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Tokens of the source and of the target that ``masked_identifiers`` makes of each window, of all of them at once.
 
-    A plan wants the lengths of a whole corpus at every start, and examples one by one would take minutes.
+    A plan wants the lengths of a whole corpus at every start, and examples one by one would take minutes. Of
+    f ( x , y ) x as there (Wang et al. 2021, section 3.2), whose codes are 1 0 4 0 5 0 4, the source has 7 tokens and
+    the target 6. As two windows, f ( x and , y ) x, the sources have 3 and 4, the targets 4 and 4.
 
     Args:
       codes_N: ``occurrence_codes`` of sequences one after the other.
@@ -218,8 +223,9 @@ def masked_lengths(
 def occurrence_codes(occurrences_N: np.ndarray, names_O: Sequence[int]) -> np.ndarray:
     """What is kept of each token: 0 for no identifier, ``UNKNOWN``, or 1 + 2 name + the parity of its occurrence.
 
-    The parity tells an occurrence from the next one of the same name where they touch. With tokens of occurrences
-    0 1 1 2 (0 for none) of the names 0 and 0: 0 1 1 2.
+    It is what both of CodeT5's tasks over identifiers (Wang et al. 2021, section 3.2) have to know. The parity tells an
+    occurrence from the next one of the same name where they touch. With tokens of occurrences 0 1 1 2 (0 for none) of
+    the names 0 and 0: 0 1 1 2.
 
     Args:
       occurrences_N: 1 + the occurrence that each token belongs to, 0 for none, -1 where that is unknown.
@@ -235,7 +241,10 @@ def _named(codes_N: np.ndarray) -> np.ndarray:
 
 
 def occurrences(codes_N: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Begins, ends and names of the occurrences that ``occurrence_codes`` tells of."""
+    """Begins, ends and names of the occurrences that ``occurrence_codes`` tells of.
+
+    Of the codes 1 4 4 0 1: [0, 1), [1, 3) and [4, 5) of the names 0, 1 and 0.
+    """
     edges = np.flatnonzero(np.diff(codes_N.astype(np.int64), prepend=0, append=0))
     begins = edges[:-1][_named(codes_N[edges[:-1]])] if len(edges) else edges
     ends = edges[np.searchsorted(edges, begins, "right")] if len(edges) else edges

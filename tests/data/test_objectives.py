@@ -70,6 +70,8 @@ def test_spans_are_drawn_evenly_and_by_key_alone():
     counts = np.bincount(first, minlength=7)
     assert len(counts) == 7
     assert np.abs(counts / 7000 - 1 / 7).max() < 0.02  # 4.8 standard errors of such a share
+    assert o.noise_spans(20, 6, 2, 0, 0).tolist() == [[1, 3], [6, 10]]
+    assert o.noise_spans(20, 6, 2, 0, 1).tolist() == [[10, 14], [16, 18]]
     assert o.noise_spans(50, 10, 3, 1, 2, 3).tolist() == o.noise_spans(50, 10, 3, 1, 2, 3).tolist()
     assert o.noise_spans(50, 10, 3, 1, 2, 3).tolist() != o.noise_spans(50, 10, 3, 1, 3, 3).tolist()
 
@@ -124,6 +126,16 @@ def test_identifiers_give_way_to_their_sentinels():
     assert example.sources[0].tolist() == [100, 50, 101, 51, 102, 52, 101]
     assert example.target.tolist() == [100, A, 101, B, C, 102, D]
     assert restored(example, SENTINELS) == tokens.tolist()
+
+
+def test_lengths_of_masked_windows_by_hand():
+    """f ( x , y ) x, whole and as two windows."""
+    codes, begin = np.array([1, 0, 4, 0, 5, 0, 4]), np.array([0])
+    assert [lengths.tolist() for lengths in o.masked_lengths(codes, begin, begin, 100, 100)] == [[7], [6]]
+    assert [lengths.tolist() for lengths in o.masked_lengths(codes, begin, np.array([0, 3]), 100, 100)] == [
+        [3, 4],
+        [4, 4],
+    ]
 
 
 def test_names_that_find_no_room_stay():
