@@ -80,7 +80,9 @@ def test_examples_have_the_lengths_that_were_planned(objective):
         assert (tokens.text_lengths[parts.records_N] > 0).all()
 
 
-@pytest.mark.parametrize("objective", ["span_corruption", "identifier_tagging", "causal_lm", "prefix_lm"])
+@pytest.mark.parametrize(
+    "objective", ["span_corruption", "identifier_tagging", "causal_lm", "prefix_lm", "fill_in_the_middle"]
+)
 def test_windows_cover_all_code(objective):
     tokens = store()
     parts = task(objective).parts(tokens, 0)
