@@ -308,7 +308,7 @@ class OptimizerConfig:
 class LoraConfig:
     """Low-rank adapters over frozen parameters (Hu et al. 2021, section 4.1)."""
 
-    rank: int = knob(0, "r: rank of the adapters, which alone train, over config.init_from's parameters; 0 for none.")
+    rank: int = knob(0, "r: rank of the adapters, which train alone, or beside what config.init_from lacks; 0: none.")
     alpha: float = knob(16.0, "The adapters' product is scaled by alpha / rank.")
     dropout: float = knob(0.0, "Share of the adapters' inputs dropped during training.")
     targets: str = knob(
