@@ -210,7 +210,8 @@ class LanguageModel(Task):
 
     def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """A window, cut at its pivot."""
-        pivot = self._pivots(*(np.array([value]) for value in (record, begin, end)), seed)[0]
+        records_N, begins_N, ends_N = (np.array([value]) for value in (record, begin, end))
+        pivot = self._pivots(records_N, begins_N, ends_N, seed)[0]
         return self.framed(objectives.prefix_lm(tokens.code(record)[begin:end], int(pivot)))
 
 
