@@ -67,7 +67,7 @@ def workdir_experiment(options: argparse.Namespace) -> Experiment:
     """The workdir's config, or a toy one."""
     if not options.tiny:
         return configs.load(str(options.workdir / "config.json"))
-    rows = DataConfig(encoder_length=16, decoder_length=24, batch_size=4)
+    rows = DataConfig(encoder_length=16, decoder_length=24, batch_size=4, pairs_in_row=1)
     return Experiment(data=rows, model=shape(tiny=True)[0])
 
 
