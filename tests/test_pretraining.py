@@ -132,7 +132,8 @@ def test_what_came_before_is_replayed_and_told_apart(runs):
 
 
 def test_what_came_before_is_measured_alone(runs):
-    load = ["inherit=True", f"init_from={runs / 'pre'}", f"data.replay.workdir={runs / 'pre'}", "data.replay.share=0"]
+    step = f"{runs / 'pre'}@12"
+    load = ["inherit=True", f"init_from={step}", f"data.replay.workdir={step}", "data.replay.share=0"]
     experiment = configs.load(str(runs / "finetune.py"), load)
     tokenizers = Tokenizers.load(runs / "pre" / "tokenizer", experiment.data.direction)
     mesh = placement.make_mesh(experiment)

@@ -106,6 +106,7 @@ def add_replay(values: dict[str, Any]) -> None:
         raise UserError(f"config.data.replay.share={share!r} must lie in [0, 1)")
     if data.get("temperature"):
         raise UserError("config.data.replay.share is a share by weights alone: set config.data.temperature=0")
+    workdir = at_step(workdir)[0]  # tokens are of no step
     own = {name: dict(task) for name, task in tasks.items() if not name.startswith(_REPLAYED)} or {"own": _only(data)}
     before = _tasks_of(workdir)
     ours, theirs = (sum(float(task.get("weight", 1.0)) for task in some.values()) for some in (own, before))
