@@ -317,8 +317,9 @@ def saved_config(experiment: Experiment, workdir: Workdir) -> Iterator[None]:
     try:
         yield
     except UserError:
-        if runtime.is_primary() and before and steps and workdir.checkpoint_steps() == steps:
-            workdir.save_config(json.loads(before))
+        if runtime.is_primary() and steps and workdir.checkpoint_steps() == steps:
+            with contextlib.suppress(ValueError):  # there was none, or a damaged one
+                workdir.save_config(json.loads(before))
         raise
 
 

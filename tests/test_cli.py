@@ -171,6 +171,12 @@ def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa
     assert main("generate", "--workdir", trained, "Return the first list.") == 0
 
 
+def test_a_damaged_config_is_replaced_and_what_is_wrong_with_the_new_one_told(config, trained, capsys):  # noqa: F811
+    (trained / "config.json").write_text("{")
+    said = refused(capsys, "train", "--config", config, "--workdir", trained, "--config.model.width=32")
+    assert "config.model.width is 32, the checkpoint's 16" in said
+
+
 def test_json_is_one_document_on_stdout(prepared, capsys):  # noqa: F811
     _, workdir = prepared
     for verb in ("mine", "tokenizer", "prepare"):

@@ -172,17 +172,17 @@ def _tell_unknown(splits: Iterable[Mapping[str, Any]]) -> None:
     for counts in splits:
         unknown.update(counts["unknown_identifiers"])
         partly.update(counts["partly_unknown_identifiers"])
-    if unknown or partly:
+    found = {"all code of": unknown, "parts of the code of": partly}
+    if told := [f"{what} {_by_language(counts)}" for what, counts in found.items() if counts]:
         console.warn(
-            f"identifiers are unknown in all code of {_by_language(unknown)}, and in parts of that of"
-            f" {_by_language(partly)}: they are known in languages that Pygments reads, up to what it cannot read,"
-            " where the tokens are the code byte for byte"
+            f"identifiers are unknown in {' and in '.join(told)}: they are known in languages that Pygments reads, up"
+            " to what it cannot read, where the tokens are the code byte for byte"
         )
 
 
 def _by_language(counts: Counter[str]) -> str:
     named = ", ".join(f"{language or 'no language'} {count:,}" for language, count in counts.most_common())
-    return f"{counts.total():,} pairs" + (f" ({named})" if named else "")
+    return f"{counts.total():,} pairs ({named})"
 
 
 def write_split(

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from mined import with_tokenizer
 
 from t2c_jax.config import DataConfig, Experiment, ModelConfig, PathsConfig, TokenizerConfig
 from t2c_jax.corpus.pairs import Pair, Source
@@ -15,9 +16,8 @@ from t2c_jax.data.prepare import Tokens, build_tokens
 from t2c_jax.data.report import show_paths
 from t2c_jax.data.source_side import PathSource, TokenSource, source_side
 from t2c_jax.data.tasks import Translate
-from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
+from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir, write_json
 
 PATHS = PathsConfig(sampled=6, stored=20, max_length=5, max_width=2, terminal_tokens=3)
 DATA = DataConfig(
@@ -172,12 +172,7 @@ SPLITS = {
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    workdir = Workdir(tmp_path_factory.mktemp("run"))
-    workdir.corpus.mkdir()
-    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
-    experiment = Experiment(tokenizer=TokenizerConfig(vocab_size=340, sentinels=10), data=DATA)
-    build_tokenizer(experiment, workdir, SPLITS.__getitem__)
-    return workdir
+    return with_tokenizer(tmp_path_factory.mktemp("run"), SPLITS, TokenizerConfig(vocab_size=340, sentinels=10), DATA)
 
 
 def test_columns_hold_what_was_extracted(workdir):

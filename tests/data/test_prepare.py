@@ -1,10 +1,11 @@
 """The token store: what goes in comes out, and a flipped byte does not."""
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
+from mined import TOKENIZER, Pair, with_tokenizer
 
 from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
 from t2c_jax.data import prepare
@@ -12,16 +13,7 @@ from t2c_jax.data.objectives import UNKNOWN, masked_identifiers, occurrences
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir, write_json
-
-
-@dataclass
-class Pair:
-    id: str
-    text: str
-    code: str
-    language: str = "python"
-
+from t2c_jax.workdir import write_json
 
 SPLITS = {
     "train": [Pair(f"train-{n} \u00e4", f"the sum of {n} and a", f"a + {n}\n" * (n % 5)) for n in range(3000)],
@@ -32,10 +24,7 @@ SPLITS = {
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    workdir = Workdir(tmp_path_factory.mktemp("run"))
-    workdir.corpus.mkdir()
-    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
-    build_tokenizer(Experiment(tokenizer=TokenizerConfig(vocab_size=420, sentinels=10)), workdir, SPLITS.__getitem__)
+    workdir = with_tokenizer(tmp_path_factory.mktemp("run"), SPLITS)
     assert prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
     return workdir
 
@@ -132,11 +121,7 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces, caps
         Pair("empty", "", "", ""),
     ]
     splits = {"train": pairs, "dev": [], "test": []}
-    workdir = Workdir(tmp_path)
-    workdir.corpus.mkdir()
-    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
-    settings = TokenizerConfig(vocab_size=420, sentinels=10, split_spaces=split_spaces)
-    build_tokenizer(Experiment(tokenizer=settings), workdir, splits.__getitem__)
+    workdir = with_tokenizer(tmp_path, splits, replace(TOKENIZER, split_spaces=split_spaces))
     data = DataConfig(tasks={"tags": TaskConfig("identifier_tagging")})
     assert prepare.build_tokens(data, workdir, splits.__getitem__).ran
     assert prepare.build_tokens(DataConfig(), workdir, splits.__getitem__).ran  # which want none
@@ -162,7 +147,7 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces, caps
     assert counts["train"]["partly_unknown_identifiers"] == {"python": 1}
     assert counts["dev"]["unknown_identifiers"] == {}
     said = " ".join(capsys.readouterr().err.split())
-    assert "in all code of 2 pairs (english 1, no language 1), and in parts of that of 1 pairs (python 1)" in said
+    assert "in all code of 2 pairs (english 1, no language 1) and in parts of the code of 1 pairs (python 1):" in said
 
     manifest = json.loads((workdir.tokens / "manifest.json").read_text())  # as an earlier version wrote it
     manifest["config"]["identifiers"] = True

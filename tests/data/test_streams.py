@@ -1,25 +1,16 @@
 """Streams of a run: what its config's tasks are drawn by, and what is said where they have nothing to draw from."""
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import pytest
+from mined import Pair, with_tokenizer
 
-from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
+from t2c_jax.config import DataConfig, Experiment, TaskConfig
 from t2c_jax.data.prepare import build_tokens
 from t2c_jax.data.streams import open_streams, task_seed
-from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
+from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir, write_json
-
-
-@dataclass
-class Pair:
-    id: str
-    text: str
-    code: str
-    language: str
-
 
 SPLITS = {
     "train": [Pair(str(n), "", f"total{n % 7} = price + {n}", "english") for n in range(400)],
@@ -31,10 +22,7 @@ OBJECTIVES = ("masked_identifiers", "identifier_tagging", "contrastive", "code_t
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    workdir = Workdir(tmp_path_factory.mktemp("run"))
-    workdir.corpus.mkdir()
-    write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
-    build_tokenizer(Experiment(tokenizer=TokenizerConfig(vocab_size=420, sentinels=10)), workdir, SPLITS.__getitem__)
+    workdir = with_tokenizer(tmp_path_factory.mktemp("run"), SPLITS)
     assert build_tokens(experiment("identifier_tagging").data, workdir, SPLITS.__getitem__).ran
     return workdir
 
