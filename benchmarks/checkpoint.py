@@ -45,7 +45,7 @@ def rounds(options: argparse.Namespace, directory: Path) -> tuple[list[dict[str,
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.checkpoint import Checkpoints
+    from t2c_jax.checkpoints.checkpoint import Checkpoints
     from t2c_jax.train.step import Compiled
 
     experiment, vocab_size = experiment_of(options)

@@ -43,9 +43,9 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax
     import jax.numpy as jnp
 
-    from t2c_jax.data.spm import EOS
     from t2c_jax.decode.search import beam_search, greedy_search
-    from t2c_jax.models.functional import Definition
+    from t2c_jax.models.definition import Definition
+    from t2c_jax.tokenizers.sentencepiece import EOS
 
     definition = Definition(*shape(tiny=options.tiny, size=options.size))
     params = jax.jit(definition.init)(jax.random.key(0))

@@ -30,7 +30,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from t2c_jax import console
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop.t5 import config_to_huggingface, tensors
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 

@@ -24,11 +24,11 @@ from train_step import step_task
 from t2c_jax import console
 from t2c_jax.config import OBJECTIVES, TaskConfig
 from t2c_jax.data.mixture import make
-from t2c_jax.data.objectives import occurrence_codes
 from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.data.tasks.objectives import occurrence_codes
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.workdir import Workdir
 
 

@@ -5,8 +5,8 @@ t2c run --config configs/deep_api.py --workdir runs/deep_api
 The paper trains on 7.5 million pairs mined from Java projects, with 1000 hidden units, embeddings of 120, a vocabulary
 of 10,000 calls and lambda = 0.035, and reaches BLEU 54.42 (its section 5; 52.49 without the IDF weight), with FRank 1.6
 and a relevancy of 80 % among five answers as people judged them. Here relevance is overlap with the reference
-(``t2c_jax.evaluate.api_ranking``), so these two compare between runs alone. The standard library has some thousands of
-pairs, which is enough to see the road end to end and far from enough for the paper's scores (BLEU 0.5 on held-out
+(``t2c_jax.papers.deep_api.ranking``), so these two compare between runs alone. The standard library has some thousands
+of pairs, which is enough to see the road end to end and far from enough for the paper's scores (BLEU 0.5 on held-out
 modules, where copying the nearest pair gets 2.3; six minutes on two cores): name the checkouts of projects that use the
 libraries you care about as sources, and widen the model to the paper's sizes.
 """

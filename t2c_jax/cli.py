@@ -150,7 +150,7 @@ def _parse(arguments: list[str]) -> tuple[argparse.Namespace, list[str]]:
 
 
 def _check_local(parsed: argparse.Namespace) -> None:
-    from t2c_jax.remote import is_remote
+    from t2c_jax.workdir.remote import is_remote
 
     for option, name in (("--input", "input"), ("--output", "output"), ("--from", "source")):
         if is_remote(path := getattr(parsed, name, None) or ""):
@@ -191,7 +191,8 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     if parsed.verb == "export":
         return _export(parsed, experiment, workdir)
 
-    from t2c_jax import console, verbs
+    from t2c_jax import console
+    from t2c_jax.commands import verbs
 
     trains = parsed.verb in ("train", "run")
     profile = {"profile": _steps(parsed.profile)} if trains and parsed.profile else {}
@@ -206,7 +207,7 @@ def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:
     else:
         with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
             if trains:
-                from t2c_jax.train import placement
+                from t2c_jax.train import mesh_selection as placement
 
                 placement.make_mesh(experiment)  # before any work is done for a run that could not train
             with verbs.saved_config(experiment, workdir):
@@ -234,7 +235,7 @@ def _steps(span: str) -> range:
 
 
 def _evaluate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> Any:
-    from t2c_jax import verbs
+    from t2c_jax.commands import verbs
 
     if not parsed.follow:
         return verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
@@ -261,7 +262,7 @@ def _import(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[st
     if overrides:
         raise UserError("t2c import takes no --config: the model's shape is its own; set it for the run that uses it")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # it computes nothing: accelerators are left to others
-    from t2c_jax import verbs
+    from t2c_jax.commands import verbs
 
     with workdir.locked():
         result = verbs.import_model(Path(parsed.source), workdir)
@@ -272,7 +273,7 @@ def _import(parsed: argparse.Namespace, workdir: Workdir, overrides: Sequence[st
 
 def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> int:
     experiment = _experiment(parsed, workdir, overrides)
-    from t2c_jax import summary
+    from t2c_jax.commands import inspect as summary
 
     result = summary.inspect(experiment, workdir)
     if parsed.json:
@@ -283,7 +284,7 @@ def _inspect(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Seq
 def _compile(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> int:
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # it runs nothing: accelerators are left to others
     experiment = _experiment(parsed, workdir, overrides)
-    from t2c_jax import verbs
+    from t2c_jax.commands import verbs
 
     result = verbs.compile_ahead(experiment, workdir, parsed.topology, parsed.search)
     if parsed.json:
@@ -292,7 +293,8 @@ def _compile(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Seq
 
 
 def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
-    from t2c_jax import runtime, verbs
+    from t2c_jax import runtime
+    from t2c_jax.commands import verbs
 
     asked, answered = experiment.data.direction.split("_to_")
     texts = _prompts(parsed, asked)
@@ -319,7 +321,8 @@ def _generate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workd
 def _embed(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
     import numpy as np
 
-    from t2c_jax import runtime, verbs
+    from t2c_jax import runtime
+    from t2c_jax.commands import verbs
 
     output = None if parsed.output is None else Path(parsed.output)
     if output is not None and runtime.is_primary():
@@ -352,7 +355,7 @@ def _check_writable(output: Path) -> None:
 
 
 def _export(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> int:
-    from t2c_jax import verbs
+    from t2c_jax.commands import verbs
 
     output = Path(parsed.output)
     result = verbs.export(experiment, workdir, parsed.to, output, parsed.quantization, parsed.step, parsed.average)

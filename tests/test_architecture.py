@@ -158,7 +158,7 @@ def test_nnx_is_a_definition_only(module: Module):
         if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "nnx"
     }
     assert not attributes & TRANSFORMS
-    if module.name != "t2c_jax.models.functional":
+    if module.name != "t2c_jax.models.definition":
         assert not attributes & {"split", "merge", "update", "state", "graphdef"}
     if module.component not in ("models", "interop"):
         assert not attributes, f"{module.name} knows flax; parameters are plain dicts outside of models"

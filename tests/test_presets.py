@@ -8,8 +8,8 @@ import pytest
 from t2c_jax import config as configs
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import check
-from t2c_jax.models.functional import Definition, count
-from t2c_jax.train.placement import GIB, STATE_SHARE, choose
+from t2c_jax.models.definition import Definition, count
+from t2c_jax.train.mesh_selection import GIB, STATE_SHARE, choose
 
 CHIPS = {"v5e-8": (8, 16), "v5e-256": (256, 16), "v5p-128": (64, 95)}  # and GiB of one
 PARAMETERS = {"small": 61e6, "base": 223e6, "large": 750e6, "xl": 2.75e9, "xxl": 10.9e9}

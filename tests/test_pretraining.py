@@ -9,13 +9,13 @@ import pytest
 from small_run import CONFIG, main, write_corpus
 
 from t2c_jax import config as configs
+from t2c_jax.checkpoints.start import initial_state
 from t2c_jax.config import OBJECTIVES
 from t2c_jax.data.streams import open_streams, task_shares
-from t2c_jax.data.tasks import translate
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.data.tasks.task import translate
 from t2c_jax.errors import UserError
-from t2c_jax.train import placement
-from t2c_jax.train.initial import initial_state
+from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.train import mesh_selection as placement
 from t2c_jax.train.loop import open_data
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir

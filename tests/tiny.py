@@ -13,11 +13,11 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
-from t2c_jax.data.paths import NODE_IDS
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.mesh import make_mesh
-from t2c_jax.models.functional import Definition, names
+from t2c_jax.models.definition import Definition, names
+from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
 
 VOCABULARY = 32
 MODEL = ModelConfig(

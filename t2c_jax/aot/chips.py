@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from t2c_jax.train.flops import PEAKS
-from t2c_jax.train.placement import MEMORY
+from t2c_jax.train.mesh_selection import MEMORY
+from t2c_jax.train.telemetry.flops import PEAKS
 
 
 @dataclass(frozen=True)

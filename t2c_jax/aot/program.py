@@ -16,16 +16,16 @@ from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import Costs, costs
 from t2c_jax.aot.roofline import Roofline, roofline
 from t2c_jax.aot.topology import Topology
+from t2c_jax.checkpoints.start import beside_adapters
 from t2c_jax.config import Experiment
+from t2c_jax.data.encoder_features import source_shapes
 from t2c_jax.data.pipeline import batch_shapes, extras_of
-from t2c_jax.data.source_side import source_shapes
-from t2c_jax.decode.generate import search_function
+from t2c_jax.decode.generator import search_function
 from t2c_jax.decode.search import Rules
-from t2c_jax.models.functional import Definition
-from t2c_jax.train.flops import model_flops
-from t2c_jax.train.initial import beside_adapters
-from t2c_jax.train.placement import GIB, make_mesh
+from t2c_jax.models.definition import Definition
+from t2c_jax.train.mesh_selection import GIB, make_mesh
 from t2c_jax.train.step import Compiled
+from t2c_jax.train.telemetry.flops import model_flops
 
 Bytes = dict[str, int]
 

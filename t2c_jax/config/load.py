@@ -12,8 +12,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from t2c_jax.checkpoints.inherit import add_replay, inherit, take_encoder_shape
 from t2c_jax.config.check import check
-from t2c_jax.config.others import add_replay, inherit, take_encoder_shape
 from t2c_jax.config.schema import Experiment
 from t2c_jax.errors import UserError, nearest
 

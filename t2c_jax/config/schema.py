@@ -11,16 +11,16 @@ from typing import Any, Literal
 # here; it is imported where a config asks for it.
 ENCODERS: Mapping[str, str] = {
     "transformer": "t2c_jax.models.transformer.TransformerEncoder",
-    "lstm": "t2c_jax.models.recurrent_encoder.LSTMEncoder",
-    "gru": "t2c_jax.models.recurrent_encoder.GRUEncoder",
+    "lstm": "t2c_jax.models.recurrent.encoder.LSTMEncoder",
+    "gru": "t2c_jax.models.recurrent.encoder.GRUEncoder",
     "bert": "t2c_jax.models.bert.BertEncoder",
     "gpt2": "t2c_jax.models.gpt2.GPT2Encoder",
-    "paths": "t2c_jax.models.paths.PathEncoder",
+    "paths": "t2c_jax.papers.code2seq.encoder.PathEncoder",
 }
 DECODERS: Mapping[str, str] = {
     "transformer": "t2c_jax.models.transformer.TransformerDecoder",
-    "lstm": "t2c_jax.models.recurrent_decoder.LSTMDecoder",
-    "gru": "t2c_jax.models.recurrent_decoder.GRUDecoder",
+    "lstm": "t2c_jax.models.recurrent.decoder.LSTMDecoder",
+    "gru": "t2c_jax.models.recurrent.decoder.GRUDecoder",
 }
 # What config.evaluate.metrics may name, and the class behind each, in the same way.
 METRICS: Mapping[str, str] = {
@@ -29,13 +29,13 @@ METRICS: Mapping[str, str] = {
     "chrf": "t2c_jax.evaluate.metrics.ChrF",
     "parses": "t2c_jax.evaluate.metrics.Parses",
     "python_match": "t2c_jax.evaluate.python_match.PythonMatch",
-    "logic_match": "t2c_jax.evaluate.logic_match.LogicMatch",
-    "regex_match": "t2c_jax.evaluate.regex_match.RegexMatch",
-    "conala_bleu": "t2c_jax.evaluate.conala_bleu.ConalaBleu4",
-    "subtoken_f1": "t2c_jax.evaluate.subtoken_f1.SubtokenF1",
-    "api_precision": "t2c_jax.evaluate.api_ranking.ApiPrecision",
-    "relevancy": "t2c_jax.evaluate.api_ranking.Relevancy",
-    "frank": "t2c_jax.evaluate.api_ranking.FRank",
+    "logic_match": "t2c_jax.papers.semantic_parsing.logic_match.LogicMatch",
+    "regex_match": "t2c_jax.papers.nlrx.regex_match.RegexMatch",
+    "conala_bleu": "t2c_jax.papers.conala.bleu.ConalaBleu4",
+    "subtoken_f1": "t2c_jax.papers.code2seq.subtoken_f1.SubtokenF1",
+    "api_precision": "t2c_jax.papers.deep_api.ranking.ApiPrecision",
+    "relevancy": "t2c_jax.papers.deep_api.ranking.Relevancy",
+    "frank": "t2c_jax.papers.deep_api.ranking.FRank",
 }
 # What a task of config.data.tasks may make of the corpus (``data.mixture``).
 OBJECTIVES = (

@@ -14,8 +14,8 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs_file import read_codes
 from t2c_jax.corpus.sources import PAIRS, PairsFile
 from t2c_jax.errors import UserError
-from t2c_jax.remote import is_remote, local_file
 from t2c_jax.workdir import digest
+from t2c_jax.workdir.remote import is_remote, local_file
 
 SHARES_LINE = "shares a line with config.corpus.held_out"
 

@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus.extract import Extraction, extractor_for
 from t2c_jax.corpus.pairs import Pair, Source, origin_id
 from t2c_jax.corpus.sources import FileTree
 from t2c_jax.corpus.tally import Tally, readable
+from t2c_jax.languages.extract import Extraction, extractor_for
 from t2c_jax.workers import Failure, cores, isolated_map
 
 SECONDS_PER_FILE = 60.0  # the slowest file of the standard library takes under one

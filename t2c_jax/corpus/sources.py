@@ -19,12 +19,12 @@ from pathlib import Path
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.checkout import Checkout
-from t2c_jax.corpus.extract import is_readable
 from t2c_jax.corpus.licences import guess_licence
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.remote import is_remote, local_file
+from t2c_jax.languages.extract import is_readable
 from t2c_jax.workdir import digest
+from t2c_jax.workdir.remote import is_remote, local_file
 
 PAIRS = (".jsonl", ".jsonl.gz")
 

@@ -20,8 +20,8 @@ from typing import Any
 from t2c_jax import runtime
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.errors import UserError
-from t2c_jax.remote import Remote, is_remote
 from t2c_jax.workdir import digest
+from t2c_jax.workdir.remote import Remote, is_remote
 
 NAME, VERSION = "t2c_pairs", "1.0.0"
 

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from t2c_jax.config import DataConfig, TaskConfig
-from t2c_jax.data import objectives
-from t2c_jax.data.code_tasks import (
+from t2c_jax.data.tasks import objectives
+from t2c_jax.data.tasks.code_tasks import (
     Contrast,
     FillInTheMiddle,
     IdentifierTagging,
@@ -16,9 +16,9 @@ from t2c_jax.data.code_tasks import (
     MaskedIdentifiers,
     SpanCorruption,
 )
-from t2c_jax.data.tasks import Task, Translate, frame
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.data.tasks.task import Task, Translate, frame
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 
 _CYCLE = 1000  # rows after which the schedule of tasks begins again: shares are met to a thousandth
 

@@ -18,7 +18,7 @@ from functools import cached_property
 
 import numpy as np
 
-from t2c_jax.data.order import permutation
+from t2c_jax.data.permutation import permutation
 
 
 @dataclass(frozen=True)

@@ -45,13 +45,13 @@ import numpy as np
 
 from t2c_jax import runtime
 from t2c_jax.config import DataConfig
-from t2c_jax.data.layout import laid_out
+from t2c_jax.data.encoder_features import TOKEN_KEYS, SourceSide, TokenSource
 from t2c_jax.data.mixture import Schedule
-from t2c_jax.data.objectives import Example
 from t2c_jax.data.packing import Plan, Rows, plan
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.source_side import TOKEN_KEYS, SourceSide, TokenSource
-from t2c_jax.data.tasks import Task, Translate
+from t2c_jax.data.rows import laid_out
+from t2c_jax.data.tasks.objectives import Example
+from t2c_jax.data.tasks.task import Task, Translate
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:

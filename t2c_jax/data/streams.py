@@ -8,14 +8,14 @@ from collections.abc import Mapping
 import numpy as np
 
 from t2c_jax.config import Experiment
+from t2c_jax.data.encoder_features import source_side
 from t2c_jax.data.mixture import make, shares
-from t2c_jax.data.order import mix
+from t2c_jax.data.permutation import mix
 from t2c_jax.data.pipeline import Stream
 from t2c_jax.data.prepare import Tokens, inverse_frequency
-from t2c_jax.data.source_side import source_side
-from t2c_jax.data.tasks import translate
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.data.tasks.task import translate
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.workdir import Workdir
 
 

@@ -19,7 +19,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import compare, summary
 from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
 from t2c_jax.evaluate.report import write_report
-from t2c_jax.evaluate.retrieval import retrieve, retrieve_by_vectors
+from t2c_jax.retrieval.nearest import retrieve, retrieve_by_vectors
 from t2c_jax.workdir import write_json
 
 if TYPE_CHECKING:

@@ -20,9 +20,9 @@ from t2c_jax import console
 from t2c_jax.config import Experiment, ModelConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
-from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.interop.trained import Trained
-from t2c_jax.models.functional import Params
+from t2c_jax.models.definition import Params
+from t2c_jax.tokenizers.tokenizer_json import pad_of, write_tokenizer
 
 QUANTIZATIONS = ("float32", "int8")
 LIBRARY = "ctranslate2"

@@ -17,8 +17,8 @@ from t2c_jax.config import Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
-from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.interop.trained import Trained
+from t2c_jax.tokenizers.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.workdir import write_json
 
 WEIGHTS = "model.safetensors"

@@ -20,16 +20,16 @@ import numpy as np
 from etils import epath
 
 from t2c_jax import console
+from t2c_jax.checkpoints.checkpoint import save_params
+from t2c_jax.checkpoints.pytrees import flat
 from t2c_jax.config import Experiment, ModelConfig, to_dict
 from t2c_jax.config import check as check_config
-from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.interop import tokenizer as tokenizers_in
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights, read_json
-from t2c_jax.models.functional import Definition, count
-from t2c_jax.train.checkpoint import save_params
+from t2c_jax.models.definition import Definition, count
+from t2c_jax.tokenizers import convert as tokenizers_in
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.loop import about
-from t2c_jax.train.trees import flat
 from t2c_jax.workdir import Workdir, digest
 
 # config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.

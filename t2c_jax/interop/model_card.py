@@ -12,7 +12,7 @@ from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.metrics import metrics_named
 from t2c_jax.interop.parity import PROMPTS
 from t2c_jax.interop.trained import Trained
-from t2c_jax.models.functional import count
+from t2c_jax.models.definition import count
 from t2c_jax.workdir import evaluation_name
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
-from t2c_jax.models.functional import Definition, Params
+from t2c_jax.models.definition import Definition, Params
 
 # What transformers calls "gelu" is the exact one; ours, and T5's "gated-gelu", is the tanh form, its "gelu_new".
 ACTIVATIONS = {"relu": "relu", "gelu_new": "gelu", "gated-gelu": "gated_gelu", "gated-silu": "gated_silu"}

@@ -7,10 +7,10 @@ from dataclasses import dataclass, replace
 import jax
 
 from t2c_jax.config import Experiment, ModelConfig
-from t2c_jax.data.tasks import Translate, translate
-from t2c_jax.data.tokenizer import Tokenizer, Tokenizers
-from t2c_jax.decode.load import load_generator
-from t2c_jax.models.functional import Params
+from t2c_jax.data.tasks.task import Translate, translate
+from t2c_jax.decode.loading import load_generator
+from t2c_jax.models.definition import Params
+from t2c_jax.tokenizers.tokenizer import Tokenizer, Tokenizers
 from t2c_jax.workdir import Workdir
 
 

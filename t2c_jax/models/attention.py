@@ -13,11 +13,11 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.models.attention_kernels import choose, cudnn_attention, splash_attention, whole_row_attention
+from t2c_jax.kernels.attention import choose, cudnn_attention, splash_attention, whole_row_attention
+from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models.layers import fan_in, parameter, remade
 from t2c_jax.models.positions import Rotation, rotate
-from t2c_jax.models.products import narrow, widen
-from t2c_jax.models.visibility import Visibility
 
 MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
 

@@ -12,12 +12,12 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
 from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
 from t2c_jax.models.transformer import stack
-from t2c_jax.models.visibility import Visibility
 
 
 class GPT2Block(nnx.Module):

@@ -16,8 +16,8 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.mesh import constrain, sum_over_rows
-from t2c_jax.models.products import narrow, widen
 
 
 def parameter(

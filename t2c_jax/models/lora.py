@@ -29,7 +29,7 @@ from jaxtyping import Array, Key
 
 from t2c_jax.config import LoraConfig
 from t2c_jax.errors import UserError
-from t2c_jax.models.functional import Params, names
+from t2c_jax.models.definition import Params, names
 from t2c_jax.models.layers import dropout
 
 Path = tuple[str, ...]

@@ -17,11 +17,11 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig, PretrainedConfig
+from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models.attention import attend
 from t2c_jax.models.layers import parameter
-from t2c_jax.models.products import narrow, widen
 from t2c_jax.models.transformer import Keys, run
-from t2c_jax.models.visibility import Visibility
 
 ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
     "gelu": functools.partial(jax.nn.gelu, approximate=False),

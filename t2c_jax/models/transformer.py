@@ -15,13 +15,13 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels.projections import PRODUCT
 from t2c_jax.mesh import constrain
 from t2c_jax.models.attention import Attention, attend, cached_attention
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
-from t2c_jax.models.products import PRODUCT
-from t2c_jax.models.visibility import Visibility
 
 Keys = Key[Array, " n"] | None
 Stream = TypeVar("Stream")

@@ -21,26 +21,26 @@ import numpy as np
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
+from t2c_jax.checkpoints.checkpoint import LOSS, Checkpoints, Ranking
+from t2c_jax.checkpoints.start import about_adapters, base_params, beside_adapters, initial_state
 from t2c_jax.config import Experiment
 from t2c_jax.config.check import HEADS
 from t2c_jax.data.mixture import Schedule
 from t2c_jax.data.pipeline import Batches, extras_of
 from t2c_jax.data.streams import open_streams, task_shares
-from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
-from t2c_jax.train import placement
-from t2c_jax.train.anomalies import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
-from t2c_jax.train.checkpoint import LOSS, Checkpoints, Ranking
-from t2c_jax.train.clock import Clock, SlowSteps
-from t2c_jax.train.flops import Utilisation
-from t2c_jax.train.initial import about_adapters, base_params, beside_adapters, initial_state
-from t2c_jax.train.meter import Meter, means
-from t2c_jax.train.metrics import NoMetrics, open_metrics
+from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.train import mesh_selection as placement
 from t2c_jax.train.patience import Patience
-from t2c_jax.train.profile import Profile
-from t2c_jax.train.signals import StopRequest
+from t2c_jax.train.resilience.loss_spikes import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
+from t2c_jax.train.resilience.signals import StopRequest
+from t2c_jax.train.resilience.watchdog import Watchdog
 from t2c_jax.train.step import Compiled, stored
-from t2c_jax.train.watchdog import Watchdog
+from t2c_jax.train.telemetry.flops import Utilisation
+from t2c_jax.train.telemetry.goodput import Clock, SlowSteps
+from t2c_jax.train.telemetry.profile import Profile
+from t2c_jax.train.telemetry.running_means import Meter, means
+from t2c_jax.train.telemetry.writers import NoMetrics, open_metrics
 from t2c_jax.workdir import OF_A_PROCESS, OF_A_RUN, Workdir
 
 

@@ -20,11 +20,11 @@ from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment, LoraConfig, OptimizerConfig
 from t2c_jax.models import lora
-from t2c_jax.models.functional import Definition, count, names
+from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.models.interface import Encoded
 from t2c_jax.models.seq2seq import Prediction
-from t2c_jax.train.cached_contrast import Cotangents, of_one_part, over_all_parts
-from t2c_jax.train.head_losses import contrastive_sums, tagging_sums
+from t2c_jax.train.encoder_losses import contrastive_sums, tagging_sums
+from t2c_jax.train.gradcache import Cotangents, of_one_part, over_all_parts
 from t2c_jax.train.loss import Sums, chunked_sums
 from t2c_jax.train.optimizer import learning_rate, make_optimizer, scaled, trained, with_frozen
 from t2c_jax.train.r_drop import predict_twice

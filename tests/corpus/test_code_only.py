@@ -6,17 +6,17 @@ import shutil
 import pytest
 
 from t2c_jax import config as configs
-from t2c_jax import verbs
+from t2c_jax.commands import verbs
 from t2c_jax.config import CorpusConfig, Experiment, TokenizerConfig, TrainConfig
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.clean import broken_limit
 from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.corpus.python_extractor import extract_python
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.data.prepare import Tokens, build_tokens
-from t2c_jax.data.tokenizer import build_tokenizer, drawn_evenly
 from t2c_jax.errors import UserError
+from t2c_jax.languages.python.extractor import extract_python
+from t2c_jax.tokenizers.tokenizer import build_tokenizer, drawn_evenly
 from t2c_jax.workdir import Workdir
 
 EVERY = ("function", "method", "class", "module")

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from t2c_jax.data import objectives as o
+from t2c_jax.data.tasks import objectives as o
 
 A, B, C, D, E, F = range(10, 16)
 SENTINELS = (100, 101, 102, 103)

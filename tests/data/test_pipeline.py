@@ -8,7 +8,7 @@ import pytest
 from t2c_jax.config import DataConfig
 from t2c_jax.data.pipeline import KEYS, Batches
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks import Translate
+from t2c_jax.data.tasks.task import Translate
 from t2c_jax.errors import UserError
 
 DATA = DataConfig(encoder_length=24, decoder_length=40, batch_size=8, packing_pool=32)

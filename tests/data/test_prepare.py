@@ -9,10 +9,10 @@ from mined import TOKENIZER, Pair, with_tokenizer
 
 from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
 from t2c_jax.data import prepare
-from t2c_jax.data.objectives import UNKNOWN, masked_identifiers, occurrences
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tokenizer import Tokenizers, build_tokenizer
+from t2c_jax.data.tasks.objectives import UNKNOWN, masked_identifiers, occurrences
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.tokenizer import Tokenizers, build_tokenizer
 from t2c_jax.workdir import write_json
 
 SPLITS = {

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import DataConfig, TaskConfig, TokenizerConfig
-from t2c_jax.data import spm
 from t2c_jax.data.mixture import make
 from t2c_jax.data.prepare import Tokens, identifier_codes
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.tokenizers import sentencepiece as spm
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 FILES = ("json/decoder.py", "fractions.py", "string.py", "dataclasses.py", "contextlib.py", "shlex.py", "abc.py")

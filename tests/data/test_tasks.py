@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import OBJECTIVES, DataConfig, TaskConfig
-from t2c_jax.data.code_tasks import (
+from t2c_jax.data.mixture import Schedule, make, shares
+from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
+from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tasks.code_tasks import (
     Contrast,
     IdentifierTagging,
     MaskedIdentifiers,
@@ -16,11 +19,8 @@ from t2c_jax.data.code_tasks import (
     whole_occurrences,
     windows,
 )
-from t2c_jax.data.mixture import Schedule, make, shares
-from t2c_jax.data.objectives import UNKNOWN, occurrence_codes
-from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks import Translate
+from t2c_jax.data.tasks.objectives import UNKNOWN, occurrence_codes
+from t2c_jax.data.tasks.task import Translate
 from t2c_jax.errors import UserError
 
 DATA = DataConfig(encoder_length=24, decoder_length=20, batch_size=8, packing_pool=32, pairs_in_row=2)
@@ -159,7 +159,7 @@ def test_a_window_leaves_identifiers_it_cuts():
 
 def test_lengths_of_masked_windows_are_those_of_the_examples(monkeypatch):
     """The plan counts whole corpora at once; identifiers touch, repeat, and are cut by windows."""
-    monkeypatch.setattr("t2c_jax.data.code_tasks._RECORDS_AT_ONCE", 3)
+    monkeypatch.setattr("t2c_jax.data.tasks.code_tasks._RECORDS_AT_ONCE", 3)
     draw = np.random.default_rng(0)
     codes, identifiers = [], []
     for size in draw.integers(0, 60, 50).tolist():

@@ -3,8 +3,8 @@
 import numpy as np
 
 from t2c_jax.config import DecodeConfig
-from t2c_jax.data.inputs import Source
-from t2c_jax.decode.generate import Generator
+from t2c_jax.data.prompt_encoder import Source
+from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.search import Hypotheses
 
 LETTERS = " .abc"  # ids 0 and 1 are silent

@@ -11,15 +11,15 @@ from tiny import experiment, one_device
 from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import costs
 from t2c_jax.config import DecodeConfig, TokenizerConfig
-from t2c_jax.data.inputs import TokenInputs
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.spm import SentencePieceTokenizer, train
-from t2c_jax.data.tasks import translate
-from t2c_jax.data.tokenizer import Tokenizers
-from t2c_jax.decode.generate import Generator, Member, search_function
+from t2c_jax.data.prompt_encoder import TokenInputs
+from t2c_jax.data.tasks.task import translate
+from t2c_jax.decode.generator import Generator, Member, search_function
 from t2c_jax.decode.search import Rules
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.step import Compiled
 
 PAIRS = {

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from t2c_jax.data.spm import EOS
 from t2c_jax.decode.search import PAD, Rules, beam_search, ensemble, greedy_search
+from t2c_jax.tokenizers.sentencepiece import EOS
 
 
 class Toy:

@@ -14,11 +14,11 @@ from small_run import main, prepared  # noqa: F401
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from t2c_jax import config as configs
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.interop import export_huggingface, t5
-from t2c_jax.interop.tokenizer_json import STRINGS
-from t2c_jax.models.functional import Definition
-from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.models.definition import Definition
+from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.tokenizer_json import STRINGS
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, write_json
 

@@ -14,11 +14,11 @@ from small_run import main
 from tiny import assert_same, flat, on_device
 
 from t2c_jax import config as configs
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
-from t2c_jax.models.functional import Definition
-from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.models.definition import Definition
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir
 

@@ -13,10 +13,10 @@ from small_run import main, records, write_config
 from tiny import on_device
 
 from t2c_jax import config as configs
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.checkpoints.start import initial_state
 from t2c_jax.interop.import_model import import_model
 from t2c_jax.mesh import make_mesh
-from t2c_jax.train.initial import initial_state
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 

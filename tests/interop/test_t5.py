@@ -11,7 +11,7 @@ from tiny import MODEL, assert_same, drawn, on_device
 from t2c_jax.decode.search import Rules, beam_search, greedy_search
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
 
 VOCABULARY = 48
 T5 = replace(MODEL, position="t5", scale_attention=False, width=24, encoder_layers=3, decoder_layers=2)

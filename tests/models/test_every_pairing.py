@@ -11,10 +11,10 @@ import pytest
 from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs, random_paths
 
 from t2c_jax.config import DECODERS, ENCODERS, Experiment, PathsConfig, PretrainedConfig, RecurrentConfig, TrainConfig
-from t2c_jax.data.path_columns import StoredPaths
+from t2c_jax.data.encoder_features import PathSource
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.source_side import PathSource
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
+from t2c_jax.papers.code2seq.columns import StoredPaths
 from t2c_jax.train.step import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.

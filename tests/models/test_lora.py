@@ -9,9 +9,9 @@ from tiny import MODEL, VOCABULARY, assert_same, flat
 
 from t2c_jax.config import LoraConfig, PretrainedConfig, RecurrentConfig
 from t2c_jax.errors import UserError
+from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models import lora
-from t2c_jax.models.functional import Definition
-from t2c_jax.models.products import narrow, widen
+from t2c_jax.models.definition import Definition
 
 LORA = LoraConfig(rank=3, alpha=6.0, targets=".")
 TRANSFORMER = Definition(replace(MODEL, position="t5", tied_embeddings=False, copy=True), VOCABULARY)

@@ -13,7 +13,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig, RecurrentConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models import seq2seq, transformer
-from t2c_jax.models.functional import Definition, count, names
+from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.train.step import Compiled
 
 MESHES = {
@@ -99,7 +99,7 @@ def test_a_parameter_without_names_is_an_error(monkeypatch):
             super().__init__(*args, rngs=rngs, **kwargs)
             self.stray = nnx.Param(jax.numpy.zeros((3,)))
 
-    monkeypatch.setattr("t2c_jax.models.functional.Seq2Seq", Unnamed)
+    monkeypatch.setattr("t2c_jax.models.definition.Seq2Seq", Unnamed)
     with pytest.raises(KeyError, match="parameter stray names no axes"):
         Definition(MODEL, 31).axis_names()
 

@@ -13,7 +13,7 @@ from tiny import MODEL, assert_close, on_device, row
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop import bert, gpt2
 from t2c_jax.mesh import partition_spec
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
 from t2c_jax.models.pretrained import LayerMix
 
 torch = pytest.importorskip("torch")

@@ -11,7 +11,7 @@ from tiny import MODEL, on_device
 from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
 from t2c_jax.interop import t5
 from t2c_jax.mesh import make_mesh
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
 from t2c_jax.train.step import Compiled, loss_sums
 
 torch = pytest.importorskip("torch")

@@ -11,9 +11,9 @@ from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, drawn, on_device,
 
 from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.models.functional import Definition
-from t2c_jax.train.flops import forward_flops
+from t2c_jax.models.definition import Definition
 from t2c_jax.train.step import loss_sums
+from t2c_jax.train.telemetry.flops import forward_flops
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
 ROUNDING = 1e-5

@@ -41,8 +41,8 @@ from small_run import records, write_config
 
 import t2c_jax.corpus.build
 import t2c_jax.corpus.writer
-import t2c_jax.data.report
-import t2c_jax.decode.load
+import t2c_jax.data.packing_report
+import t2c_jax.decode.loading
 import t2c_jax.evaluate.evaluator
 import t2c_jax.train.loop  # noqa: F401
 from t2c_jax import cli

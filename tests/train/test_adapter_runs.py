@@ -14,16 +14,16 @@ from small_run import main, prepared  # noqa: F401
 from tiny import VOCABULARY, assert_same, batch, experiment, flat, on_device, one_device
 
 from t2c_jax import config as configs
+from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
+from t2c_jax.checkpoints.start import base_params, beside_adapters, check_origin
 from t2c_jax.config import LoraConfig, check
-from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
 from t2c_jax.interop import export_huggingface
 from t2c_jax.interop.trained import load_trained
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models import lora
-from t2c_jax.models.functional import Definition, count, names
-from t2c_jax.train.checkpoint import Checkpoints, save_params
-from t2c_jax.train.initial import base_params, beside_adapters, check_origin
+from t2c_jax.models.definition import Definition, count, names
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.train.step import Compiled, stored
 from t2c_jax.workdir import Workdir, write_json

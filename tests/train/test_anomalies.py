@@ -13,14 +13,14 @@ from tiny import VOCABULARY, assert_close, assert_same, batch, experiment, on_de
 
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
+from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.tokenizer import Tokenizers
 from t2c_jax.errors import UserError
-from t2c_jax.train import anomalies
-from t2c_jax.train.anomalies import FILE, ROLLED_BACK, Guard, RollBack, Skip, Skips, target
-from t2c_jax.train.checkpoint import Checkpoints
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.loop import about
+from t2c_jax.train.resilience import loss_spikes as anomalies
+from t2c_jax.train.resilience.loss_spikes import FILE, ROLLED_BACK, Guard, RollBack, Skip, Skips, target
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 

@@ -8,7 +8,7 @@ import pytest
 from small_run import main, prepared, records  # noqa: F401
 
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.train import placement
+from t2c_jax.train import mesh_selection as placement
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")

@@ -18,9 +18,9 @@ import pytest
 from tiny import assert_same
 
 from t2c_jax import workdir as workdirs
+from t2c_jax.checkpoints.checkpoint import DAMAGED, Checkpoints
+from t2c_jax.checkpoints.pytrees import changed, checksums
 from t2c_jax.errors import UserError
-from t2c_jax.train.checkpoint import DAMAGED, Checkpoints
-from t2c_jax.train.trees import changed, checksums
 from t2c_jax.workdir import Workdir
 
 # What TensorStore fails to read or write calls back into an event loop that Orbax has closed by then.

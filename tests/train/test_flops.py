@@ -8,8 +8,8 @@ import pytest
 from tiny import VOCABULARY, batch, experiment
 
 from t2c_jax.mesh import make_mesh
-from t2c_jax.train.flops import PEAKS, Utilisation, forward_flops, model_flops
 from t2c_jax.train.step import Compiled
+from t2c_jax.train.telemetry.flops import PEAKS, Utilisation, forward_flops, model_flops
 
 A = jax.ShapeDtypeStruct((3, 5), jnp.float32)
 B = jax.ShapeDtypeStruct((5, 7), jnp.float32)

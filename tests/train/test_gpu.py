@@ -16,8 +16,8 @@ from tiny import MODEL, VOCABULARY, batch, drawn, experiment, on_device
 from t2c_jax import mesh as meshes
 from t2c_jax.config import RecurrentConfig
 from t2c_jax.decode.search import beam_search, greedy_search
+from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.models.attention import attend
-from t2c_jax.models.visibility import Visibility
 from t2c_jax.train.step import Compiled, make_train_step
 
 pytestmark = pytest.mark.skipif(

@@ -12,11 +12,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import experiment, one_device
 
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train import loop
-from t2c_jax.train.clock import Clock
 from t2c_jax.train.loop import flattened, open_data
-from t2c_jax.train.meter import Meter
+from t2c_jax.train.telemetry.goodput import Clock
+from t2c_jax.train.telemetry.running_means import Meter
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.

@@ -9,7 +9,7 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 from tiny import VOCABULARY, batch, experiment
 
 from t2c_jax.mesh import AXES
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
 from t2c_jax.train.optimizer import make_optimizer
 from t2c_jax.train.step import init_state, make_train_step
 

@@ -12,7 +12,7 @@ from tiny import MODEL, VOCABULARY, assert_close, assert_same, batch, drawn, exp
 from t2c_jax.config import OptimizerConfig, check, parse_rates
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import make_mesh
-from t2c_jax.models.functional import Definition
+from t2c_jax.models.definition import Definition
 from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors, scaled, trained, with_frozen
 from t2c_jax.train.step import Compiled, loss_sums
 

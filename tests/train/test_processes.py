@@ -13,9 +13,9 @@ import small_run
 from small_run import environment, main, records
 
 from t2c_jax import config as configs
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.loop import open_data
-from t2c_jax.train.placement import make_mesh
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, digest
 
 OVERRIDES = [
@@ -30,9 +30,9 @@ WORKER = f"""
 import json, sys
 from jax.experimental import multihost_utils
 from t2c_jax import cli, config, runtime, mesh as meshes
-from t2c_jax.data.tokenizer import Tokenizers
+from t2c_jax.tokenizers.tokenizer import Tokenizers
 from t2c_jax.train.loop import open_data
-from t2c_jax.train.placement import make_mesh
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, digest
 
 verbs, workdir = json.loads(sys.argv[1])

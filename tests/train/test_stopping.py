@@ -11,11 +11,11 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import experiment
 
 from t2c_jax import config as configs
-from t2c_jax import verbs
+from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.commands import verbs
 from t2c_jax.config import TaskConfig
-from t2c_jax.decode.load import load_generator
+from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
-from t2c_jax.train.checkpoint import Checkpoints
 from t2c_jax.train.loop import Data, Decoded, measurable, train
 from t2c_jax.train.patience import Patience
 from t2c_jax.workdir import Workdir

@@ -8,11 +8,12 @@ import time
 import pytest
 from small_run import environment
 
-from t2c_jax.train.watchdog import STATUS, Watchdog
+from t2c_jax.train.resilience.watchdog import STATUS, Watchdog
 
 
 def start(code, stacks):
-    source = "import sys, time, threading\nfrom t2c_jax.train.watchdog import Watchdog\nfrom pathlib import Path\n"
+    source = "import sys, time, threading\nfrom pathlib import Path\n"
+    source += "from t2c_jax.train.resilience.watchdog import Watchdog\n"
     source += f"stacks = Path({str(stacks)!r})\n" + textwrap.dedent(code)
     return subprocess.run([sys.executable, "-c", source], env=environment(), capture_output=True, text=True, timeout=60)
 

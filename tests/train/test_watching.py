@@ -10,13 +10,13 @@ import pytest
 from small_run import all_records, main, prepared, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from t2c_jax import verbs
+from t2c_jax.commands import verbs
 from t2c_jax.config import load
 from t2c_jax.errors import UserError
 from t2c_jax.train import loop
-from t2c_jax.train.clock import PARTS, Clock
-from t2c_jax.train.metrics import MetricsWriter, has_ended
 from t2c_jax.train.step import Compiled
+from t2c_jax.train.telemetry.goodput import PARTS, Clock
+from t2c_jax.train.telemetry.writers import MetricsWriter, has_ended
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.

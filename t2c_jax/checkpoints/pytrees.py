@@ -1,0 +1,99 @@
+"""Trees of arrays as nested dicts, the public format on disk, and the checksums that tell whether they came back whole.
+
+A checksum is the sum, modulo 2^32, of an array's words, each times an odd number that goes by its place. So any change
+within one word changes it, and neither the mesh nor the order of the additions does. TensorStore checks the index of
+its files, not what they hold: of weights, which hardly compress, a flipped bit would come back as another weight.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import NamedSharding, PartitionSpec, Sharding
+
+from t2c_jax.models.definition import names
+
+
+def to_nested(tree: Any) -> dict[str, Any]:
+    """Any tree as nested dicts keyed by names."""
+    nested: dict[str, Any] = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
+        *parents, last = names(path)
+        place = nested
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = leaf
+    return nested
+
+
+def from_nested(template: Any, nested: Mapping[str, Any]) -> Any:
+    """``to_nested`` undone: the arrays in the template's own structure."""
+    arrays = flat(nested)
+    paths, structure = jax.tree_util.tree_flatten_with_path(template)
+    return jax.tree.unflatten(structure, [arrays[".".join(names(path))] for path, _ in paths])
+
+
+def flat(nested: Any) -> dict[str, Any]:
+    """Leaves of a tree by dotted path."""
+    return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
+
+
+def checksums(tree: Any) -> dict[str, int]:
+    """Of each array, by dotted path; arrays of numpy come to a device one after the other."""
+    arrays = flat(tree)
+    if all(isinstance(leaf, jax.Array) for leaf in arrays.values()):
+        return begin_checksums(tree)()
+    return {path: int(_checksum(leaf)) for path, leaf in arrays.items()}
+
+
+def begin_checksums(tree: Any) -> Callable[[], dict[str, int]]:
+    """Starts to sum arrays of jax, so that they may be donated; what is returned waits for the sums."""
+    arrays = flat(tree)
+    leaves = list(arrays.values())
+    shardings = [getattr(leaf, "sharding", None) for leaf in leaves]
+    where = next((sharding for sharding in shardings if isinstance(sharding, NamedSharding)), None)
+    everywhere = None if where is None else NamedSharding(where.mesh, PartitionSpec())
+    sums = _summing(everywhere)(leaves)
+    if where is not None and where.mesh.size > 1 and jax.default_backend() == "cpu":
+        # Several devices of one CPU share its threads: two programs that both wait for all devices may wait for ever.
+        jax.block_until_ready(sums)
+    return lambda: dict(zip(arrays, jax.device_get(sums).tolist(), strict=True))
+
+
+def changed(tree: Any, expected: Mapping[str, int]) -> list[str]:
+    """Paths of the arrays that do not have the checksum expected of them; one without any passes."""
+    return [path for path, found in checksums(tree).items() if expected.get(path, found) != found]
+
+
+@functools.cache
+def _summing(sharding: Sharding | None) -> Any:
+    def sums(leaves: Sequence[jax.Array]) -> jax.Array:
+        return jnp.stack([_checksum(leaf) for leaf in leaves])
+
+    return jax.jit(sums, out_shardings=sharding)
+
+
+@jax.jit  # traced once for a shape
+def _checksum(x: jax.Array) -> jax.Array:
+    bits = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32}[x.dtype.itemsize]
+    words = jax.lax.bitcast_convert_type(x, bits).astype(jnp.uint32)
+    odd, stride = jnp.ones(x.shape, jnp.uint32), 2
+    for axis in reversed(range(x.ndim)):  # by axis, so that an array stays split as it is
+        odd += jnp.uint32(stride) * jax.lax.broadcasted_iota(jnp.uint32, x.shape, axis)
+        stride = stride * x.shape[axis] % 2**32
+    # Row by row first: on a CPU, a sum to one number is made by one thread, a word at a time.
+    rows = jax.lax.optimization_barrier(jnp.sum(words * odd, axis=-1, dtype=jnp.uint32)) if x.ndim else words * odd
+    return jnp.sum(rows, dtype=jnp.uint32)
+
+
+def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
+    """Where two nested dicts differ: dotted path, value of the one, value of the other."""
+    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
+        keys = sorted(ours.keys() | theirs.keys())
+        parts = [differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
+        return [difference for part in parts for difference in part]
+    return [] if ours == theirs else [(path, ours, theirs)]

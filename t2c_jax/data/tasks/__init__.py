@@ -1,0 +1,1 @@
+"""Training tasks: what a task makes of the records of a corpus."""

@@ -1,0 +1,118 @@
+"""Checkpoints to a generator: one of a run, or several of it and of others as an ensemble."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import Mesh
+
+from t2c_jax import config as configs
+from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.start import restore_params
+from t2c_jax.config import Experiment
+from t2c_jax.data.prepare import Tokens, inverse_frequency
+from t2c_jax.data.prompt_encoder import inputs
+from t2c_jax.data.tasks.task import translate
+from t2c_jax.decode.generator import Generator, Member
+from t2c_jax.errors import UserError
+from t2c_jax.models.definition import Definition
+from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.train.loop import about
+from t2c_jax.train.mesh_selection import make_mesh
+from t2c_jax.workdir import Workdir, at_step
+
+
+def load_generator(
+    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = (), average: int = 1
+) -> tuple[list[str], Generator]:
+    """A generator over a checkpoint, the best one by default, averaged with others where they are named.
+
+    Args:
+      experiment: of the run in ``workdir``.
+      workdir: holds tokenizer and checkpoints.
+      step: the checkpoint.
+      average: more than 1 for the mean of the parameters of that many checkpoints, the latest up to ``step``.
+      others: ``DIR``, ``DIR@STEP`` or ``@STEP``: of another run the best or a given checkpoint, or another of this one.
+
+    Returns:
+      The members' names, this run's step first, and the generator.
+
+    Raises:
+      UserError: no such run or checkpoint, or one over another tokenizer or with another kind of input.
+    """
+    mesh = make_mesh(experiment, training=False)
+    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+    chosen, member = _member(experiment, workdir, tokenizers, mesh, step, average)
+    named, members = [str(chosen)], [member]
+    for other in others:
+        try:
+            directory, at = at_step(other)
+        except UserError as error:
+            raise UserError(f"--with {error}") from None
+        run = Workdir(directory) if directory else workdir
+        if not run.config.is_file():
+            raise UserError(f"--with {other}: '{run.name}' holds no run")
+        settings = configs.load(str(run.config)) if directory else experiment
+        theirs = Tokenizers.load(run.tokenizer, settings.data.direction)
+        kinds = [(e.data.direction, e.data.prefix, e.data.reverse_source) for e in (settings, experiment)]
+        if theirs.digest != tokenizers.digest or kinds[0] != kinds[1]:
+            raise UserError(
+                f"--with {other}: its tokenizer, config.data.direction, prefix or reverse_source is another than this"
+                " run's; members of an ensemble share them"
+            )
+        chosen, member = _member(settings, run, theirs, mesh, at)
+        named.append(f"{directory}@{chosen}")
+        members.append(member)
+    return named, make_generator(experiment, workdir, tokenizers, members, mesh)
+
+
+def make_generator(
+    experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, members: Sequence[Member], mesh: Mesh
+) -> Generator:
+    """A generator over given parameters, as the config of the run in ``workdir`` says."""
+    bonus_V = None
+    if experiment.decode.idf_weight:
+        frequencies = inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
+        bonus_V = experiment.decode.idf_weight * frequencies
+    objective = translate(tokenizers, experiment.data, copy=any(member.definition.config.copy for member in members))
+    read = inputs(experiment, tokenizers, objective)
+    return Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus_V)
+
+
+def _member(
+    experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh, step: int | None, average: int = 1
+) -> tuple[int, Member]:
+    definition = Definition(experiment.model, tokenizers.target.vocab_size)
+    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+    steps = checkpoints.steps()
+    if step is None:
+        step = checkpoints.best() if average == 1 else max(steps, default=None)
+    if step is None or step not in steps:
+        have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
+        raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
+    abstract: Any = jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
+        definition.abstract_params(),
+        definition.shardings(mesh),
+    )
+
+    def params_at(step: int) -> Any:
+        return restore_params(experiment, definition, checkpoints.restore_params, step, abstract)
+
+    params = params_at(step)
+    if average != 1:
+        latest = [at for at in steps[-experiment.train.keep :] if at <= step]  # an old best one is none of them
+        if not 1 <= average <= len(latest):
+            raise UserError(
+                f"--average {average}: '{workdir.checkpoints}' has {len(latest)} of the latest checkpoints up to step"
+                f" {step}; a run keeps config.train.keep={experiment.train.keep} of them"
+            )
+        add = jax.jit(lambda total, more: jax.tree.map(jnp.add, total, more), donate_argnums=0)
+        for other in latest[-average:-1]:
+            params = add(params, params_at(other))
+        params = jax.jit(lambda total: jax.tree.map(lambda leaf: leaf / average, total), donate_argnums=0)(params)
+    checkpoints.close()
+    return step, Member(definition, params)

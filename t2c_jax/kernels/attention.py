@@ -1,0 +1,205 @@
+"""Fused attention, which keeps the scores on the chip: Pallas kernels on a TPU, cuDNN's on a GPU.
+
+All of them bring lengths up to what their blocks want, inside; none limits what a caller may pass. The Pallas kernels
+run on each device of the mesh, over its own rows and heads.
+
+Letters: B batch, T queries, S keys, H heads, K head width.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+from jax.experimental.pallas.ops.tpu import splash_attention as splash
+from jaxtyping import Array, Float, Int
+
+from t2c_jax.errors import UserError
+from t2c_jax.kernels.attention_mask import Visibility, pad_to
+from t2c_jax.kernels.single_block_attention import LANES, Form, fits, row_attention
+from t2c_jax.mesh import RULES, partition_spec
+
+_LONGEST_BLOCK = 512  # of queries or keys: some 4 MiB of scores, weights and their gradients on the chip
+
+
+def target_platform() -> str:
+    """Where the program that is being traced will run: cpu, gpu or tpu.
+
+    The mesh that is set says it, though its devices be only described, as in ahead-of-time compilation.
+    """
+    device = jax.sharding.get_abstract_mesh().abstract_device
+    return jax.default_backend() if device is None else device.platform
+
+
+def choose(asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool) -> Literal["xla", "cudnn", "rows", "splash"]:
+    """The kernel for these queries and keys: config.model.attention's, or under ``auto`` the target platform's own.
+
+    ``auto`` and ``pallas`` fall back to XLA: on a GPU, for heads that cuDNN does not take; on a TPU, for rows so short
+    that they would be filled up to the lanes and that have small scores, for rows or heads that the mesh does not
+    divide, and for a bias over rows too long for ``row_attention``. Splash attention has no place for a bias; the
+    flash attention that comes with Pallas wants one for each of the batch's rows, and writes the gradient of each.
+
+    Raises:
+      UserError: the kernel that is asked for is not of the target platform.
+    """
+    platform = target_platform()
+    if platform not in {"cudnn": ("gpu",), "pallas": ("tpu", "cpu")}.get(asked, (platform,)):
+        raise UserError(f"config.model.attention={asked} does not run on a {platform}; set it to auto")
+    batch, queries, heads, head_width = q_BTHK.shape
+    keys = k_BSHK.shape[1]
+    if asked == "cudnn" or (asked == "auto" and platform == "gpu" and _cudnn_takes(q_BTHK.dtype, head_width)):
+        return "cudnn"
+    if asked != "pallas" and not (asked == "auto" and platform == "tpu" and min(queries, keys) >= LANES):
+        return "xla"
+    here = _on_one_device(batch, heads)
+    if here is None:
+        return "xla"
+    if fits(queries, keys, here, head_width, q_BTHK.dtype.itemsize, biased=biased):
+        return "rows"
+    return "xla" if biased else "splash"
+
+
+def _cudnn_takes(dtype: Any, head_width: int) -> bool:
+    """In training, and on every GPU that has the kernel."""
+    return dtype in (jnp.bfloat16, jnp.float16) and head_width % 8 == 0 and head_width <= 128
+
+
+def _on_one_device(batch: int, heads: int) -> int | None:
+    """The heads that each device of the mesh has; nothing where it does not divide them or the batch evenly."""
+    sizes = jax.sharding.get_abstract_mesh().shape
+    over_batch, over_heads = (
+        math.prod(sizes.get(axis, 1) for axis in RULES[name] or ()) for name in ("batch", "heads")
+    )
+    return None if batch % over_batch or heads % over_heads else heads // over_heads
+
+
+def whole_row_attention(
+    q_BTHK: Float[Array, "B T H K"],
+    k_BSHK: Float[Array, "B S H K"],
+    v_BSHK: Float[Array, "B S H K"],
+    visibility: Visibility,
+    bias: Float[Array, "1 H T S"] | None,
+    scale: float,
+) -> Float[Array, "B T H K"]:
+    """``row_attention`` over rows and heads of any number that ``choose`` gives it."""
+    seen = visibility.padded(LANES)
+    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
+    arrays, names = _arrays(q, k, v, seen)
+    if bias is not None:
+        arrays.append(pad_to(pad_to(bias[0], LANES, axis=1), LANES, axis=2))
+        names.append(("heads", None, None))
+
+    def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array, *bias: Array) -> Array:
+        form = Form(q.shape[2], seen.causal, seen.first_query, _interpreted())
+        flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
+        return row_attention(form, *flat, query_segments, key_segments, bias[0] if bias else None).reshape(q.shape)
+
+    return _on_each_device(on_one_device, names)(*arrays)[:, : q_BTHK.shape[1]]
+
+
+def splash_attention(
+    q_BTHK: Float[Array, "B T H K"],
+    k_BSHK: Float[Array, "B S H K"],
+    v_BSHK: Float[Array, "B S H K"],
+    visibility: Visibility,
+    scale: float,
+) -> Float[Array, "B T H K"]:
+    """Pallas' attention in blocks with a running softmax (Dao et al. 2022, algorithm 1), for rows of any length.
+
+    Blocks that lie after all their queries are skipped. A query that sees no key averages over all of them, as in the
+    plain formula, but the gradient of that average is wrong here: only padding may see nothing, and no loss reads it.
+    """
+    seen = visibility.padded(LANES)
+    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
+
+    def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array) -> Array:
+        kernel = _splash_kernel((q.shape[1], k.shape[1]), q.shape[2], seen.causal, seen.first_query)
+        o_BHTK = jax.vmap(kernel)(*(jnp.swapaxes(x, 1, 2) for x in (q, k, v)), (query_segments, key_segments))
+        return jnp.swapaxes(o_BHTK, 1, 2)
+
+    arrays, names = _arrays(q, k, v, seen)
+    return _on_each_device(on_one_device, names)(*arrays)[:, : q_BTHK.shape[1]]
+
+
+def _splash_kernel(shape: tuple[int, int], heads: int, causal: bool, first_query: int) -> Callable[..., Array]:
+    block_q, block_kv = (_block(length) for length in shape)
+    # With all keys in one block the backward pass gives dq, dk and dv in one kernel; with several it would write as
+    # many partial dq, so dq is then a kernel of its own.
+    fused = block_kv == shape[1]
+    sizes = splash.BlockSizes(
+        block_q=block_q,
+        block_kv=block_kv,
+        block_q_dkv=block_q,
+        block_kv_dkv=block_kv,
+        block_q_dq=None if fused else block_q,
+        block_kv_dq=None if fused else block_kv,
+        use_fused_bwd_kernel=fused,
+    )
+    mask = splash.CausalMask(shape, offset=first_query) if causal else splash.FullMask(shape)
+    kernel = splash.make_splash_mha(
+        splash.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=_interpreted()
+    )
+
+    def call(q_HTK: Array, k_HSK: Array, v_HSK: Array, segments: tuple[Int[Array, " T"], Int[Array, " S"]]) -> Array:
+        return kernel(q_HTK, k_HSK, v_HSK, splash.SegmentIds(*segments))
+
+    return call
+
+
+def _block(length: int) -> int:
+    """The longest block that divides a length which is a multiple of ``LANES``."""
+    return max(size for size in range(LANES, _LONGEST_BLOCK + 1, LANES) if length % size == 0)
+
+
+def _interpreted() -> bool:
+    """Whether a kernel's operations run one by one, as on a CPU, for tests."""
+    return target_platform() == "cpu"
+
+
+def _arrays(q: Array, k: Array, v: Array, seen: Visibility) -> tuple[list[Array], list[tuple[str | None, ...]]]:
+    """What every kernel reads, and the logical axes of each."""
+    heads, segments = ("batch", None, "heads", "head_width"), ("batch", None)
+    return [q, k, v, seen.query_segments_BT, seen.key_segments_BS], [heads, heads, heads, segments, segments]
+
+
+def _on_each_device(kernel: Callable[..., Array], names: list[tuple[str | None, ...]]) -> Callable[..., Array]:
+    """``kernel`` on each device's part of arrays with these logical axes; what it returns is split as the first is.
+
+    A kernel cannot be split by the partitioner.
+    """
+    if jax.sharding.get_abstract_mesh().empty:
+        return kernel
+    specs = tuple(partition_spec(axes) for axes in names)
+    # check_vma: what a kernel returns says nothing of the mesh axes that it varies over.
+    return jax.shard_map(kernel, in_specs=specs, out_specs=specs[0], check_vma=False)
+
+
+def cudnn_attention(
+    q_BTHK: Float[Array, "B T H K"],
+    k_BSHK: Float[Array, "B S H K"],
+    v_BSHK: Float[Array, "B S H K"],
+    visibility: Visibility,
+    bias: Float[Array, "1 H T S"] | None,
+    scale: float,
+) -> Float[Array, "B T H K"]:
+    """cuDNN's flash attention, and its gradients; half precision, and heads at most 128 wide.
+
+    Segments reach it as a mask of a head's size. Its own packed layout wants a Hopper, has no public function, and
+    takes a list of as many segments in every row.
+    """
+    queries = q_BTHK.shape[1]
+    # Training with a bias, which cuDNN makes of the mask too, wants even lengths.
+    seen = visibility.padded(2)
+    q, k, v = (pad_to(x, 2, axis=1) for x in (q_BTHK, k_BSHK, v_BSHK))
+    if bias is not None:
+        bias = pad_to(pad_to(bias.astype(q.dtype), 2, axis=2), 2, axis=3)
+    # Told apart from segments, causality lets the kernel skip what lies after its queries.
+    skips = seen.causal and seen.first_query == 0
+    mask = Visibility(seen.query_segments_BT, seen.key_segments_BS).mask() if skips else seen.mask()
+    o_BTHK = jax.nn.dot_product_attention(
+        q, k, v, bias=bias, mask=mask, scale=scale, is_causal=skips, implementation="cudnn"
+    )
+    return o_BTHK[:, :queries]

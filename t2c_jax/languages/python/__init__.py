@@ -1,0 +1,1 @@
+"""Python: pairs from source files, identifiers, definitions."""

@@ -1,0 +1,296 @@
+"""Functions, methods and classes, with docstrings unless their name is asked for, and whole modules, from Python.
+
+``code`` is the definition from its first decorator to its last line (with the comments that trail its body)
+without its docstring and its own indentation, and otherwise byte for byte as in the file: line ends, tabs, form
+feeds, blank lines and comments are kept, and so are the docstrings of what is nested inside. Lines inside
+multi-line strings are dedented with the rest only if that leaves every value as it was. A pair whose code does
+not parse to the very tree of the definition without its docstring is left out and counted.
+
+``text`` follows config.corpus.text. ``docstring`` is all of ``inspect.cleandoc``: parameter sections and doctests
+belong to what the author said the code does. ``summary`` is its first paragraph. With a signature, the first
+line is the definition's header on one line, without decorators, default spelling of ``ast.unparse``, without the
+colon: ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``; the prose follows on the next line.
+
+``name`` is the definition's name in sub-tokens (``names.subtokens``), whether or not it has a docstring, and the code
+has ``_`` wherever the definition names itself: in its header, and as a variable inside. Double-underscored names of
+Python's own, and names without a letter, are left out and counted.
+
+Kinds in config.corpus.code_only come without a text: definitions that have no docstring, and ``module``, the whole file
+as it decodes, byte order mark apart.
+
+With config.corpus.code=apis, ``code`` is the calls that a documented function or method makes (``api_calls``).
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import copy
+import inspect
+import io
+import re
+import token
+import tokenize
+import warnings
+from collections.abc import Iterator
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.pairs import MODULE_KIND
+from t2c_jax.languages.extract import Extract, Extraction
+from t2c_jax.languages.python.definitions import Definition, Mentions, is_dunder, subtokens
+from t2c_jax.papers.deep_api.api_calls import ApiCalls
+
+# As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
+_LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
+_LINE_END = re.compile(rb"(?:\r\n|\r|\n)\Z")
+_AFTER_DOCSTRING = re.compile(rb"[ \t\f]*;?[ \t\f]*")
+_PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
+_BLANK = b" \t\f"
+_STRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(token, name)}
+_STRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
+
+
+def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
+    """What a file yields, documented or code alone; see the module's docstring for what text and code are."""
+    found = Extraction()
+    if b"\0" in data:
+        found.left_out.append(("null bytes", 0))
+        return found
+    try:
+        encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
+        source = data.decode(encoding)
+        lines = _LINE.findall(source.encode("utf-8"))
+    except (SyntaxError, LookupError, ValueError):  # UnicodeError is a ValueError
+        found.left_out.append(("undecodable", 0))
+        return found
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # SyntaxWarnings are of what is read, not of ours
+        try:
+            tree = ast.parse(source)
+        except (SyntaxError, ValueError) as error:
+            found.left_out.append(("syntax error", getattr(error, "lineno", 0) or 0))
+            return found
+        except (RecursionError, MemoryError):
+            found.left_out.append(("nested too deeply", 0))
+            return found
+        calls = ApiCalls(tree) if config.code == "apis" else None
+        if MODULE_KIND in config.code_only:
+            found.extracts.append(Extract("", source, "python", MODULE_KIND, 1, max(len(lines), 1)))
+        for node, kind in _definitions(tree):
+            docstring = _docstring(node)
+            has_text = docstring is not None or config.text == "name"
+            if kind not in (config.kinds if has_text else config.code_only):
+                continue
+            if calls is not None and isinstance(node, ast.ClassDef):
+                continue
+            line = _first_line(node, lines)
+            try:
+                text = _text(node, docstring, config.text) if has_text else ""
+                text.encode("utf-8")
+                if calls is not None and not isinstance(node, ast.ClassDef):
+                    code, end_line = _apis(node, calls), node.end_lineno or line
+                else:
+                    code, end_line = _code(node, lines, line, config.text == "name")
+            except _LeftOut as reason:
+                found.left_out.append((str(reason), line))
+            except UnicodeEncodeError:
+                found.left_out.append(("lone surrogate in the docstring", line))
+            except RecursionError:
+                found.left_out.append(("nested too deeply", line))
+            else:
+                language = "python" if calls is None else "apis"
+                found.extracts.append(Extract(text, code, language, kind, line, end_line))
+    return found
+
+
+class _LeftOut(Exception):
+    """Why a definition makes no pair."""
+
+
+def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str]]:
+    """Every definition with its kind, outer before inner, in the order of the source, without recursion."""
+    stack: list[tuple[ast.AST, bool]] = [(tree, False)]
+    while stack:
+        node, in_class = stack.pop()
+        if isinstance(node, ast.ClassDef):
+            yield node, "class"
+            in_class = True
+        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            yield node, "method" if in_class else "function"
+            in_class = False
+        blocks = (ast.stmt, ast.excepthandler, ast.match_case)  # definitions are in no expression
+        children = [(child, in_class) for child in ast.iter_child_nodes(node) if isinstance(child, blocks)]
+        stack.extend(reversed(children))
+
+
+def _first_line(node: Definition, lines: list[bytes]) -> int:
+    if not node.decorator_list:
+        return node.lineno
+    decorator = node.decorator_list[0]
+    number, before = decorator.lineno, lines[decorator.lineno - 1][: decorator.col_offset]
+    while b"@" not in before and number > 1:  # "@(" stands on a line of its own
+        number -= 1
+        before = lines[number - 1]
+    return number
+
+
+def _docstring(node: Definition) -> str | None:
+    first = node.body[0]
+    if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and isinstance(first.value.value, str):
+        return first.value.value
+    return None
+
+
+def _text(node: Definition, docstring: str | None, form: str) -> str:
+    if form == "name":
+        return _name(node.name)
+    prose = inspect.cleandoc(docstring or "").strip()
+    if not prose:
+        raise _LeftOut("empty docstring")
+    if form.endswith("summary"):
+        prose = _PARAGRAPH_END.split(prose, maxsplit=1)[0].rstrip()
+    if not form.startswith("signature"):
+        return prose
+    header = copy.copy(node)
+    header.body, header.decorator_list = [], []
+    return f"{ast.unparse(header).strip().removesuffix(':')}\n{prose}"
+
+
+def _name(name: str) -> str:
+    if is_dunder(name):
+        raise _LeftOut("name of Python's own")
+    parts = subtokens(name)
+    if not any(part.isalpha() for part in parts):
+        raise _LeftOut("name without a letter")
+    return " ".join(parts)
+
+
+def _apis(node: ast.FunctionDef | ast.AsyncFunctionDef, calls: ApiCalls) -> str:
+    names = calls.of(node)
+    if not names:
+        raise _LeftOut("no API calls")
+    return " ".join(names)
+
+
+def _code(node: Definition, lines: list[bytes], start: int, without_name: bool) -> tuple[str, int]:
+    """The code and its last line in the file."""
+    documented = _docstring(node) is not None
+    if documented and len(node.body) == 1:
+        raise _LeftOut("nothing but a docstring")
+    end = node.end_lineno or start
+    first = lines[start - 1]
+    margin = first[: len(first) - len(first.lstrip(_BLANK))]
+    indent = margin.rpartition(b"\f")[2]  # a form feed sets the column back to 0
+    end = _with_trailing_comments(lines, end, indent)
+    block = lines[start - 1 : end]
+    mentions = Mentions(node) if without_name else None
+    if mentions is not None:
+        blanked = None if mentions.elsewhere else mentions.blank(block, start)
+        if blanked is None:
+            raise _LeftOut("names itself in a way that cannot be taken out")
+        block = blanked
+    if documented:
+        block = _without_docstring(block, node.body[0], start)
+    if mentions is not None:
+        block = [line.replace(b"\0", b"") for line in block]
+    block[0] = block[0][len(margin) - len(indent) :]
+    block[-1] = _LINE_END.sub(b"", block[-1])
+    with mentions.renamed() if mentions is not None else contextlib.nullcontext():
+        code = _dedented(block, indent, node)
+    return code, end
+
+
+def _dedented(block: list[bytes], indent: bytes, node: Definition) -> str:
+    """The lines without the indentation, proven to be the definition without its docstring."""
+    code = b"".join(_dedent(line, indent) for line in block).decode("utf-8")
+    if not _is_definition(code, node):
+        if not indent:
+            raise _LeftOut("not reproducible")
+        inside = _lines_inside_strings(block)
+        code = b"".join(line if i in inside else _dedent(line, indent) for i, line in enumerate(block)).decode("utf-8")
+        if not _is_definition(code, node):
+            raise _LeftOut("not reproducible")
+    return code
+
+
+def _with_trailing_comments(lines: list[bytes], end: int, indent: bytes) -> int:
+    """The last line of the definition, counting the comments below it that are indented as its body is."""
+    for number in range(end + 1, len(lines) + 1):
+        line = lines[number - 1]
+        stripped = line.strip()
+        if not stripped:
+            continue
+        deeper = line.startswith(indent) and line[len(indent) :].startswith((b" ", b"\t"))
+        if not (deeper and stripped.startswith(b"#")):
+            break
+        end = number
+    return end
+
+
+def _without_docstring(block: list[bytes], docstring: ast.stmt, start: int) -> list[bytes]:
+    assert docstring.end_lineno is not None
+    assert docstring.end_col_offset is not None
+    top, bottom = docstring.lineno - start, docstring.end_lineno - start
+    before = block[top][: docstring.col_offset]  # ast counts columns in UTF-8 bytes
+    after = _AFTER_DOCSTRING.sub(b"", block[bottom][docstring.end_col_offset :], count=1)
+    whole_lines = not before.strip(_BLANK) and not after.strip(_BLANK + b"\r\n")
+    return block[:top] + ([] if whole_lines else [before + after]) + block[bottom + 1 :]
+
+
+def _dedent(line: bytes, indent: bytes) -> bytes:
+    if line.startswith(indent):
+        return line[len(indent) :]
+    if not line.strip():
+        return line.lstrip(_BLANK)
+    return line  # a comment or a continuation to the left of the definition
+
+
+def _is_definition(code: str, node: Definition) -> bool:
+    """Whether the code parses to the definition without its docstring if it has one, and nothing beside."""
+    try:
+        body = ast.parse(code).body
+    except (SyntaxError, ValueError, MemoryError):
+        return False
+    if len(body) != 1 or type(body[0]) is not type(node):
+        return False
+    bare = copy.copy(node)
+    bare.body = node.body if _docstring(node) is None else node.body[1:]
+    return _same_tree(body[0], bare)
+
+
+def _same_tree(left: object, right: object) -> bool:
+    """Equality of what ``ast.dump`` shows, without building the texts and without recursion."""
+    stack = [(left, right)]
+    while stack:
+        a, b = stack.pop()
+        if type(a) is not type(b):
+            return False
+        if isinstance(a, ast.AST):
+            stack.extend((getattr(a, name, None), getattr(b, name, None)) for name in a._fields)
+        elif isinstance(a, list):
+            assert isinstance(b, list)
+            if len(a) != len(b):
+                return False
+            stack.extend(zip(a, b, strict=True))
+        elif a != b:
+            return False
+    return True
+
+
+def _lines_inside_strings(block: list[bytes]) -> set[int]:
+    """Which lines of the block begin inside a string."""
+    inside: set[int] = set()
+    starts: list[int] = []
+    texts = iter([line.decode("utf-8") for line in block])
+    try:
+        for item in tokenize.generate_tokens(lambda: next(texts, "")):
+            first, last = item.start[0], item.end[0]
+            if item.type in _STRING_STARTS:
+                starts.append(first)
+            elif item.type in _STRING_ENDS:
+                inside.update(range(starts.pop(), last))
+            elif item.type == token.STRING:
+                inside.update(range(first, last))
+    except (tokenize.TokenError, SyntaxError):
+        raise _LeftOut("not reproducible") from None
+    return inside

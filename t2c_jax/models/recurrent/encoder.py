@@ -1,0 +1,70 @@
+"""LSTM and GRU encoders: stacked layers, one way or both.
+
+Letters: B batch, S source, D model, E encoder's width, H hidden units.
+"""
+
+from __future__ import annotations
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+from jaxtyping import Array, Key
+
+from t2c_jax.config import ModelConfig
+from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
+from t2c_jax.models.layers import dropout
+from t2c_jax.models.recurrent.cells import GRU, LSTM, Cell, Layer
+
+
+class RecurrentEncoder(nnx.Module):
+    """Layers over layers; each direction's states side by side. Dropout is between layers (Zaremba et al. 2014).
+
+    The summary is where each direction ends: of the last layer, or for a decoder that copies states (Sutskever et al.
+    2014) all parts of all layers.
+    """
+
+    cell: Cell
+
+    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.config = config
+        hidden, ways = config.recurrent.width, 2 if config.recurrent.bidirectional else 1
+        self.width = hidden * ways
+        self.copied = config.recurrent.bridge == "copy"
+        self.summary_width = hidden * (config.encoder_layers * self.cell.parts if self.copied else ways)
+        for i in range(config.encoder_layers):
+            below = self.width if i else config.width
+            setattr(self, f"forward_{i}", Layer(self.cell, below, hidden, rngs=rngs))
+            if ways == 2:
+                setattr(self, f"backward_{i}", Layer(self.cell, below, hidden, rngs=rngs))
+
+    def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
+        """States of the last layer."""
+        config, segments_BS = self.config, batch["encoder_segment_ids"]
+        keys = [None] * (config.encoder_layers + 1) if key is None else jax.random.split(key, config.encoder_layers + 1)
+        x_BSI = dropout(embed(batch["encoder_input_tokens"]), config.dropout, keys[-1])
+        starts_BS = batch["encoder_positions"] == 0
+        ends_BS = jnp.concatenate([segments_BS[:, 1:] != segments_BS[:, :-1], jnp.ones_like(starts_BS[:, :1])], axis=1)
+        ways: list[Array] = []
+        parts: list[Array] = []
+        for i in range(config.encoder_layers):
+            forward = getattr(self, f"forward_{i}")(x_BSI, starts_BS)
+            ways, parts = [forward[0]], [*parts, *forward]
+            if config.recurrent.bidirectional:
+                ways.append(getattr(self, f"backward_{i}")(x_BSI, ends_BS, reverse=True)[0])
+            x_BSI = dropout(jnp.concatenate(ways, axis=-1).astype(x_BSI.dtype), config.dropout, keys[i])
+        if self.copied:
+            return Encoded(x_BSI, segments_BS, (Summary("last", jnp.concatenate(parts, axis=-1)),))
+        summaries = (Summary("last", ways[0]), *(Summary("first", way) for way in ways[1:]))
+        return Encoded(x_BSI, segments_BS, summaries)
+
+
+class LSTMEncoder(RecurrentEncoder):
+    """Of LSTM layers."""
+
+    cell = LSTM
+
+
+class GRUEncoder(RecurrentEncoder):
+    """Of GRU layers."""
+
+    cell = GRU

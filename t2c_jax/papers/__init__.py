@@ -1,0 +1,1 @@
+"""What single papers alone need; each subpackage registers its own parts."""

@@ -1,0 +1,1 @@
+"""CoNaLa (Yin et al. 2018): its BLEU."""

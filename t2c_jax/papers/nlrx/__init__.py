@@ -1,0 +1,1 @@
+"""NL-RX (Locascio et al. 2016): equality of regular expressions."""

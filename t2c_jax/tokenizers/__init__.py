@@ -1,0 +1,1 @@
+"""Tokenizers: SentencePiece, Hugging Face's, their training, conversion and lossless proof."""

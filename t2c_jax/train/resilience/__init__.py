@@ -1,0 +1,1 @@
+"""What keeps a run alive: loss spikes, hangs, signals."""

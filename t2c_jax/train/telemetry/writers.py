@@ -1,0 +1,156 @@
+"""Where a run's numbers go: ``metrics.jsonl`` for programs, TensorBoard for people."""
+
+from __future__ import annotations
+
+import json
+import math
+import textwrap
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.summary_pb2 import Summary
+from tensorboard.plugins.text.summary_v2 import text_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+from t2c_jax.config import Experiment
+from t2c_jax.train.telemetry.weights_and_biases import Board
+from t2c_jax.workdir import Workdir, disk_errors
+
+
+class MetricsWriter:
+    """Appends one line a record to ``metrics.jsonl`` and the same numbers to TensorBoard.
+
+    Opening cuts off lines past the step a run goes on from, so that each step stands there once, however often the
+    run was killed; a last line that was cut in the middle goes too, and the line that says that the run has ended.
+
+    Attributes:
+      kept_time: the last ``time`` record up to that step, and
+      reached_time: the last of all; empty where there is none.
+    """
+
+    kept_time: Mapping[str, float]
+    reached_time: Mapping[str, float]
+
+    def __init__(self, path: Path, tensorboard: Path, start_step: int, board: Board | None = None) -> None:
+        with disk_errors(path):
+            lines = [(line, json.loads(line)) for line in _lines(path.read_text("utf-8") if path.exists() else "")]
+            kept = [
+                (line, record) for line, record in lines if record["step"] <= start_step and record["kind"] != "end"
+            ]
+            aside = path.with_name(f".{path.name}.partial")
+            aside.write_text("".join(line for line, _ in kept), "utf-8")
+            aside.replace(path)  # whole: a kill in between must not cost the lines that stand
+            self._kept = [record for _, record in kept]
+            self._file = path.open("a", encoding="utf-8")
+            tensorboard.mkdir(parents=True, exist_ok=True)
+            self._events = EventFileWriter(str(tensorboard))
+        self._path, self._board = path, board
+        self.kept_time, self.reached_time = _last_time(self._kept), _last_time([record for _, record in lines])
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """One record: ``{"step": …, "kind": "train", "dev", "time" …, …}``; TensorBoard names are ``kind/name``."""
+        record = _record(step, kind, values)
+        with disk_errors(self._path):
+            self._file.write(json.dumps(record) + "\n")
+            self._file.flush()
+        scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
+        self._events.add_event(_event(step, Summary(value=scalars)))
+        if self._board is not None:
+            self._board.write(step, kind, values)
+
+    def once(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """``write``, unless a run before wrote the very same."""
+        if _record(step, kind, values) not in self._kept:
+            self.write(step, kind, values)
+
+    def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
+        """Texts with their reference and predicted code, for TensorBoard's text page."""
+        for number, sample in enumerate(samples):
+            parts = [f"**{name}**\n\n{textwrap.indent(text, '    ')}" for name, text in sample.items()]
+            self._events.add_event(_event(step, text_pb(f"samples/{number}", "\n\n".join(parts))))
+
+    def __enter__(self) -> MetricsWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        self._events.close()
+        if self._board is not None:
+            self._board.close()
+
+
+def open_metrics(experiment: Experiment, workdir: Workdir, start_step: int) -> MetricsWriter:
+    """The writer of a run that goes on from a step, to all places that its config names."""
+    board = Board(experiment, workdir) if experiment.train.wandb else None
+    return MetricsWriter(workdir.metrics, workdir.tensorboard, start_step, board)
+
+
+class NoMetrics(MetricsWriter):
+    """Writes nothing: for all processes of a run but the first."""
+
+    def __init__(self) -> None:
+        self.kept_time, self.reached_time, self._kept = {}, {}, []
+
+    def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
+        """Nothing."""
+
+    def samples(self, step: int, samples: Sequence[Mapping[str, str]]) -> None:
+        """Nothing."""
+
+    def __exit__(self, *_: object) -> None:
+        pass
+
+
+def has_ended(metrics: str) -> bool:
+    """Whether the content of a run's ``metrics.jsonl`` says that it reached its last step."""
+    lines = _lines(metrics)
+    return bool(lines) and json.loads(lines[-1]).get("kind") == "end"
+
+
+def write_scores(tensorboard: Path, step: int, split: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
+    """A checkpoint's scores by metric (``value`` of each), as ``split/name`` beside what the run writes itself."""
+    with disk_errors(tensorboard):
+        tensorboard.mkdir(parents=True, exist_ok=True)
+        events = EventFileWriter(str(tensorboard), filename_suffix=".evaluate")
+        values = [
+            Summary.Value(tag=f"{split}/{name}", simple_value=score["value"])
+            for name, score in scores.items()
+            if score["value"] is not None
+        ]
+        events.add_event(_event(step, Summary(value=values)))
+        events.close()
+
+
+def _lines(text: str) -> list[str]:
+    return [line for line in text.splitlines(keepends=True) if _whole(line)]
+
+
+def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    found = [record for record in records if record.get("kind") == "time"][-1:]
+    return {name: value for record in found for name, value in record.items() if isinstance(value, int | float)}
+
+
+def _whole(line: str) -> bool:
+    try:
+        return line.endswith("\n") and "step" in json.loads(line)
+    except ValueError:
+        return False
+
+
+def _record(step: int, kind: str, values: Mapping[str, float]) -> dict[str, Any]:
+    return {"step": step, "kind": kind, **{name: _number(value) for name, value in values.items()}}
+
+
+def _number(value: Any) -> float | None:
+    number = float(value)
+    return number if math.isfinite(number) else None  # JSON has no NaN
+
+
+def _event(step: int, summary: Summary) -> Event:
+    return Event(step=step, wall_time=time.time(), summary=summary)

@@ -1,0 +1,225 @@
+"""Runs that start from another workdir: what is taken, what is drawn, what is refused; and that they learn."""
+
+import json
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from huggingface_models import write
+from small_run import main, records, write_config
+from tiny import flat
+
+from t2c_jax import config as configs
+from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.start import check_origin, initial_state
+from t2c_jax.errors import UserError
+from t2c_jax.interop.import_model import import_model
+from t2c_jax.mesh import make_mesh
+from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.train.step import Compiled
+from t2c_jax.workdir import Workdir
+
+pytest.importorskip("torch")
+pytest.importorskip("transformers")
+
+
+@pytest.fixture(scope="module")
+def imported(tmp_path_factory):
+    """Workdirs of a BERT and a GPT-2."""
+    base = tmp_path_factory.mktemp("imported")
+    for kind in ("bert", "gpt2"):
+        write(kind, base / f"{kind}_model")
+        import_model(base / f"{kind}_model", Workdir(base / kind))
+    return base
+
+
+def overrides(origin, encoder="bert", **more):
+    values = {"init_from": origin, "model.encoder": encoder, "train.steps": 4, **more}
+    return [f"--config.{key}={value}" for key, value in values.items()]
+
+
+def run(tmp_path, *options):
+    config = tmp_path / "config.py"
+    if not config.exists():
+        write_config(tmp_path)
+    for verb in ("mine", "tokenizer", "prepare", "train"):
+        if status := main(verb, "--config", config, "--workdir", tmp_path / "run", *options):
+            return status
+    return 0
+
+
+def loaded(workdir: Path, name="params"):
+    """The newest checkpoint's parameters."""
+    experiment = configs.load(str(workdir / "config.json"))
+    tokenizers = Tokenizers.load(workdir / "tokenizer")
+    compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
+    from t2c_jax.train.loop import about
+
+    checkpoints = Checkpoints(workdir / "checkpoints", about(experiment, tokenizers), read_only=True)
+    step, state = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
+    checkpoints.close()
+    return step, flat(state[name])
+
+
+def source_params(imported, kind):
+    checkpoints = Checkpoints(imported / kind / "checkpoints", {}, read_only=True)
+    sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+    shapes = checkpoints.params_shapes(0)
+    nested = {}
+    for path, shape in shapes.items():
+        place = nested
+        *parents, last = path.split(".")
+        for parent in parents:
+            place = place.setdefault(parent, {})
+        place[last] = jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
+    params = flat(checkpoints.foreign_params(0, nested))
+    checkpoints.close()
+    return params
+
+
+def experiment_from(imported, tmp_path, kind="bert", **more):
+    write_config(tmp_path)
+    options = [item.removeprefix("--config.") for item in overrides(imported / kind, kind, **more)]
+    return configs.load(str(tmp_path / "config.py"), options)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_parameters_and_their_average_start_from_the_source_on_every_mesh(kind, imported, tmp_path, capsys):
+    source = source_params(imported, kind)
+    more = {"mesh.fsdp": 2, "mesh.tensor": 2, "mesh.data": 2, "model.pretrained.mix_layers": True}
+    experiment = experiment_from(imported, tmp_path, kind, **more)
+    compiled = Compiled(experiment, 448, make_mesh(experiment))
+    drawn, state = compiled.init(), initial_state(experiment, compiled)
+    assert state.keys() == drawn.keys()
+    for name in ("params", "ema"):
+        found, fresh = flat(state[name]), flat(drawn[name])
+        for path, value in found.items():
+            np.testing.assert_array_equal(value, source.get(path, fresh[path]), err_msg=path)
+    shardings = jax.tree.map(
+        lambda leaf, sharding: leaf.sharding.is_equivalent_to(sharding, leaf.ndim), state, compiled.shardings
+    )
+    assert all(jax.tree.leaves(shardings))
+    shown = capsys.readouterr().err
+    assert "encoder.mix.weights" in shown
+    assert shown.count("taken") == len(source) + 1, "each parameter has its line, beside the title"
+
+
+def test_a_frozen_encoder_stays_and_the_loss_falls(imported, tmp_path):
+    frozen = {"optimizer.rates": "^encoder=0", "train.steps": 30, "train.log_every": 10, "train.save_every": 30}
+    assert run(tmp_path, *overrides(imported / "bert", **frozen, **{"optimizer.learning_rate": 1e-2})) == 0
+    step, params = loaded(tmp_path / "run")
+    assert step == 30
+    for path, value in source_params(imported, "bert").items():
+        np.testing.assert_array_equal(params[path], value, err_msg=path)
+    losses = [line["loss"] for line in records(tmp_path / "run") if line["kind"] == "train"]
+    assert losses[-1] < losses[0] - 0.5
+
+
+def test_an_encoder_at_its_own_rate_moves_and_the_run_goes_on_without_its_source(imported, tmp_path):
+    shutil.copytree(imported / "gpt2", tmp_path / "gpt2")
+    options = overrides(tmp_path / "gpt2", "gpt2", **{"optimizer.rates": r"^encoder\.=0.1", "train.save_every": 2})
+    assert run(tmp_path, *options) == 0
+    step, params = loaded(tmp_path / "run")
+    source = source_params(imported, "gpt2")
+    moved = {path for path, value in source.items() if not np.array_equal(params[path], value)}
+    assert step == 4
+    assert len(moved) > len(source) / 2
+    shutil.rmtree(tmp_path / "gpt2")
+    assert main("train", "--workdir", tmp_path / "run", "--config.train.steps=6") == 0
+    assert loaded(tmp_path / "run")[0] == 6
+
+
+def test_a_run_can_start_from_a_run(imported, tmp_path):
+    assert run(tmp_path, *overrides(imported / "bert")) == 0
+    again = tmp_path / "again"
+    again.mkdir()
+    options = overrides(tmp_path / "run")
+    assert run(again, *options) == 0
+    for name in ("spm.model", "encoder/tokenizer.json", "encoder/specials.json"):
+        assert (again / "run" / "tokenizer" / name).read_bytes() == (tmp_path / "run" / "tokenizer" / name).read_bytes()
+    experiment = replace(configs.load(str(again / "run" / "config.json")))
+    compiled = Compiled(experiment, 448, make_mesh(experiment))
+    _, average = loaded(tmp_path / "run", "ema")
+    for path, value in flat(initial_state(experiment, compiled)["params"]).items():
+        np.testing.assert_array_equal(value, average[path], err_msg=path)
+
+
+def test_the_encoders_tokenizer_reads_texts_and_the_runs_own_writes_code(imported, tmp_path):
+    assert run(tmp_path, *overrides(imported / "bert")) == 0
+    tokenizers = Tokenizers.load(tmp_path / "run" / "tokenizer")
+    assert tokenizers.text.before == (2,)
+    assert tokenizers.source is tokenizers.text
+    assert tokenizers.code.vocab_size == 448
+    assert not (tmp_path / "run" / "tokenizer" / "encoder" / "manifest.json").exists()
+
+
+def test_the_encoders_shape_is_the_sources(imported, tmp_path):
+    more = {"model.pretrained.layers": 7, "model.pretrained.mix_layers": True}
+    experiment = experiment_from(imported, tmp_path, "gpt2", **more)
+    pretrained = experiment.model.pretrained
+    assert (pretrained.layers, pretrained.width, pretrained.positions, pretrained.token_types) == (2, 24, 64, 0)
+    assert pretrained.activation == "gelu_tanh"
+    assert pretrained.mix_layers, "how layers are used is the run's own"
+    longer = experiment_from(imported, tmp_path, "gpt2", **{"model.pretrained.positions": 96})
+    assert longer.model.pretrained.positions == 96, "a longer table is the run's own wish"
+    check_origin(longer)
+    shorter = experiment_from(imported, tmp_path, "gpt2", **{"model.pretrained.positions": 48})
+    assert shorter.model.pretrained.positions == 64
+    resolved = tmp_path / "config.json"
+    resolved.write_text(json.dumps(configs.to_dict(experiment)))
+    assert configs.load(str(resolved)) == experiment
+
+
+@pytest.mark.parametrize(
+    ("more", "message"),
+    [
+        ({"init_from": "/nowhere"}, "'/nowhere' is no workdir of an import or of a run; make it with t2c import"),
+        ({"model.encoder": "gpt2"}, "holds an encoder of type bert, and config.model.encoder is gpt2"),
+        ({"model.encoder": "transformer"}, "holds an encoder of type bert, and config.model.encoder is transformer"),
+    ],
+    ids=["missing", "another", "fresh"],
+)
+def test_an_unfit_source_is_told_before_anything_is_mined(more, message, imported, tmp_path, capsys):
+    config = write_config(tmp_path)
+    options = overrides(
+        **{"origin": imported / "bert", **more} if "init_from" not in more else {"origin": more["init_from"]}
+    )
+    options += [f"--config.{key}={value}" for key, value in more.items()]
+    assert main("run", "--config", config, "--workdir", tmp_path / "run", *options) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert "Traceback" not in error
+    assert not (tmp_path / "run" / "corpus").exists()
+
+
+def test_a_source_without_a_checkpoint_or_with_a_damaged_config_is_told(imported, tmp_path):
+    origin = tmp_path / "origin"
+    shutil.copytree(imported / "bert", origin)
+    experiment = replace(experiment_from(imported, tmp_path), init_from=str(origin))
+    check_origin(experiment)
+    shutil.rmtree(origin / "checkpoints" / "0")
+    with pytest.raises(UserError, match="has no checkpoint; finish that run, or name another"):
+        check_origin(experiment)
+    (origin / "config.json").write_text("[]")
+    with pytest.raises(UserError, match=r"config.json' is damaged"):
+        check_origin(experiment)
+
+
+@pytest.mark.parametrize("argument", ["bert", "gpt2"])
+def test_the_config_for_pretrained_encoders_takes_either(argument, repository):
+    experiment = configs.load(f"{repository / 'configs' / 'pretrained_encoder.py'}:{argument}")
+    assert (experiment.model.encoder, experiment.init_from) == (argument, f"runs/{argument}")
+
+
+def test_a_mesh_that_does_not_divide_the_encoder_is_refused(imported, tmp_path):
+    experiment = experiment_from(imported, tmp_path)
+    sizes = replace(experiment.model.pretrained, heads=3)
+    uneven = replace(experiment, model=replace(experiment.model, pretrained=sizes))
+    uneven = replace(uneven, mesh=configs.MeshConfig(tensor=2))
+    with pytest.raises(
+        UserError, match=r"pretrained.heads=3, as '.*' has it, is not divisible by config.mesh.tensor=2"
+    ):
+        make_mesh(uneven)

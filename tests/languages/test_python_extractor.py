@@ -1,0 +1,317 @@
+import ast
+import itertools
+import sysconfig
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.python.extractor import extract_python
+
+
+def extract(source, **config):
+    data = source if isinstance(source, bytes) else source.encode()
+    return extract_python(data, CorpusConfig(**{"text": "docstring", **config}))
+
+
+def only(source, **config):
+    found = extract(source, **config)
+    assert found.left_out == []
+    assert len(found.extracts) == 1, [extract.code for extract in found.extracts]
+    return found.extracts[0]
+
+
+# name: (source, code, text)
+EXACT = {
+    "function": ('def f(x):\n    """Doc."""\n    return x\n', "def f(x):\n    return x", "Doc."),
+    "crlf": (
+        'def f():\r\n    """Doc.\r\n\r\n    More."""\r\n    return 1\r\n',
+        "def f():\r\n    return 1",
+        "Doc.\n\nMore.",
+    ),
+    "lone carriage returns": ('def f():\r    """Doc."""\r    return 1\r', "def f():\r    return 1", "Doc."),
+    "tabs": ('class A:\n\tdef f(self):\n\t\t"""Doc."""\n\t\treturn 1\n', "def f(self):\n\treturn 1", "Doc."),
+    "form feed before": ('x = 1\n\x0cdef f():\n    """Doc."""\n    return 1\n', "def f():\n    return 1", "Doc."),
+    "form feed inside": (
+        'def f():\n    """Doc."""\n    x = 1\n\x0c\n    return x\n',
+        "def f():\n    x = 1\n\x0c\n    return x",
+        "Doc.",
+    ),
+    "byte order mark": (b'\xef\xbb\xbfdef f():\n    """Doc."""\n    return 1\n', "def f():\n    return 1", "Doc."),
+    "cookie": (
+        '# -*- coding: latin-1 -*-\ndef f():\n    "Größe."\n    return "ü"\n'.encode("latin-1"),
+        'def f():\n    return "ü"',
+        "Größe.",
+    ),
+    "columns in bytes": ('def f(é="😀"): "Döc 😀"; return "é😀"\n', 'def f(é="😀"): return "é😀"', "Döc 😀"),
+    "one line": ('def f(): "Doc."; return 1', "def f(): return 1", "Doc."),
+    "semicolon": ('def f():\n    "Doc.";  x = 1; return x;\n', "def f():\n    x = 1; return x;", "Doc."),
+    "lonely semicolon": ('def f():\n    "Doc.";\n    return 1\n', "def f():\n    return 1", "Doc."),
+    "comment after": ('def f():\n    """Doc."""  # noqa\n    return 1\n', "def f():\n    # noqa\n    return 1", "Doc."),
+    "comment after a semicolon": (
+        'def f():\n    "Doc."; # a\n    return 1\n',
+        "def f():\n    # a\n    return 1",
+        "Doc.",
+    ),
+    "comment before": (
+        'def f():\n    # why\n    """Doc."""\n    return 1\n',
+        "def f():\n    # why\n    return 1",
+        "Doc.",
+    ),
+    "comments kept": (
+        'def f():  # a\n    """Doc."""\n\n    # b\n    return 1  # c\n    # d\n\n    # e\n\n# not ours\n',
+        "def f():  # a\n\n    # b\n    return 1  # c\n    # d\n\n    # e",
+        "Doc.",
+    ),
+    "comment to the left": (
+        'class A:\n    def f(self):\n        """Doc."""\n# left\n        return 1\n',
+        "def f(self):\n# left\n    return 1",
+        "Doc.",
+    ),
+    "concatenation": (
+        'def f():\n    "Doc " "and "\\\n    "more."\n    return 1\n',
+        "def f():\n    return 1",
+        "Doc and more.",
+    ),
+    "parentheses": ('def f():\n    ("Doc "\n     "more.")\n    return 1\n', "def f():\n    return 1", "Doc more."),
+    "raw": ('def f():\n    r"""\\d."""\n    return 1\n', "def f():\n    return 1", "\\d."),
+    "decorators": (
+        'class A:\n    @a(1,\n       2)\n    @b  # c\n    async def f(self):\n        """Doc."""\n        return 1\n',
+        "@a(1,\n   2)\n@b  # c\nasync def f(self):\n    return 1",
+        "Doc.",
+    ),
+    "decorator in parentheses": (
+        '@(\n  a)\ndef f():\n    """Doc."""\n    return 1\n',
+        "@(\n  a)\ndef f():\n    return 1",
+        "Doc.",
+    ),
+    "signature over lines": (
+        'def f(\n    a,  # one\n    b=2,\n) -> int:\n    """Doc."""\n    return a\n',
+        "def f(\n    a,  # one\n    b=2,\n) -> int:\n    return a",
+        "Doc.",
+    ),
+    "multi-line string in the body": (
+        'class A:\n    def f(self):\n        """Doc."""\n        return """a\n        b\n    c"""\n',
+        'def f(self):\n    return """a\n        b\n    c"""',
+        "Doc.",
+    ),
+    "multi-line f-string in the body": (
+        'class A:\n    def f(self, x):\n        """Doc."""\n        return f"""a\n        {x}\n        b"""\n',
+        'def f(self, x):\n    return f"""a\n        {x}\n        b"""',
+        "Doc.",
+    ),
+    "continued string in the body": (
+        'class A:\n    def f(self):\n        """Doc."""\n        return "a\\\n        b"\n',
+        'def f(self):\n    return "a\\\n        b"',
+        "Doc.",
+    ),
+    "lines of a call": (
+        'class A:\n    def f(self):\n        """Doc."""\n        return g("a"\n                 "b",\n    1)\n',
+        'def f(self):\n    return g("a"\n             "b",\n1)',
+        "Doc.",
+    ),
+    "string after the docstring": (
+        'def f():\n    "Doc."\n    "No doc."\n    return 1\n',
+        'def f():\n    "No doc."\n    return 1',
+        "Doc.",
+    ),
+    "blank lines with spaces": (
+        'class A:\n    def f(self):\n        """Doc."""\n  \n        x = 1\n            \n        return x\n',
+        "def f(self):\n\n    x = 1\n        \n    return x",
+        "Doc.",
+    ),
+    "unicode line separators": (
+        'def f():\n    """Doc."""\n    return "\u2028\x85\x1c"\n',
+        'def f():\n    return "\u2028\x85\x1c"',
+        "Doc.",
+    ),
+    "no line end at the end": ('def f():\n    """Doc."""\n    return 1', "def f():\n    return 1", "Doc."),
+    "class": ('class A(B):\n    """Doc."""\n\n    x = 1\n', "class A(B):\n\n    x = 1", "Doc."),
+    "in a branch": (
+        'if x:\n    def f():\n        """Doc."""\n        return 1\nelse:\n    pass\n',
+        "def f():\n    return 1",
+        "Doc.",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_code_is_exact(name):
+    source, code, text = EXACT[name]
+    found = only(source)
+    assert (found.code, found.text) == (code, text)
+
+
+def test_every_combination_of_style():
+    """Built from parts, so that the expected code is known by construction."""
+    ends, indents, quotes = ("\n", "\r\n", "\r"), ("    ", "\t", " "), ('"{}"', "'''{}'''", 'r"""{}"""')
+    tails = (("", ""), ("  # c", "# c"), ("; x = 1", "x = 1"), (" ; x = 1  # c", "x = 1  # c"))
+    for end, indent, quote, (tail, kept), depth in itertools.product(ends, indents, quotes, tails, (0, 1, 2)):
+        head = [f"{indent * level}class C{level}:" for level in range(depth)]
+        body = [
+            "@d",
+            "def f(é, b):",
+            f"{indent}{quote.format('Wörds.')}{tail}",
+            "",
+            f"{indent}if b:",
+            f"{indent * 2}return é",
+        ]
+        source = end.join(head + [indent * depth + line if line else line for line in body]) + end
+        kept_line = [indent + kept] if kept else []
+        code = end.join(body[:2] + kept_line + body[3:])
+        found = only(source)
+        assert found.code == code, source
+        assert (found.start_line, found.end_line) == (depth + 1, depth + 6)
+        assert found.kind == ("method" if depth else "function")
+
+
+def test_lines_point_at_the_definition():
+    source = 'x = 1\n\n@a\n@b\ndef f():\n    """Doc."""\n    return 1\n    # trailing\n'
+    found = only(source)
+    assert (found.start_line, found.end_line) == (3, 8)
+
+
+def test_nested_definitions_each_make_a_pair():
+    source = '''
+class A:
+    """The class."""
+
+    def m(self):
+        """The method."""
+        def inner():
+            """The function."""
+            return 1
+        return inner
+
+    class B:
+        """The inner class."""
+        y = """
+        kept"""
+'''
+    found = extract(source).extracts
+    assert [(pair.kind, pair.text) for pair in found] == [
+        ("class", "The class."),
+        ("method", "The method."),
+        ("function", "The function."),
+        ("class", "The inner class."),
+    ]
+    assert '"""The method."""' in found[0].code
+    assert '"""The class."""' not in found[0].code
+    assert found[2].code == "def inner():\n    return 1"
+    assert found[3].code == 'class B:\n    y = """\n        kept"""'
+
+
+NO_PAIRS = {
+    "nothing but a docstring": ('def f():\n    """Doc."""\n', 1),
+    "empty docstring": ('def f():\n    """  """\n    return 1\n', 1),
+    "lone surrogate in the docstring": ('def f():\n    "\\ud800"\n    return 1\n', 1),
+    "null bytes": (b'def f():\n    """Doc."""\n    return 1\0\n', 0),
+    "undecodable": (b'def f():\n    """\xff"""\n    return 1\n', 0),
+    "syntax error": ("def f(:\n", 1),
+}
+
+
+@pytest.mark.parametrize("reason", NO_PAIRS)
+def test_what_makes_no_pair_is_told(reason):
+    source, line = NO_PAIRS[reason]
+    found = extract(source)
+    assert found.extracts == []
+    assert found.left_out == [(reason, line)]
+
+
+@pytest.mark.parametrize("cookie", ["nonsense", "hex", "rot13", "utf-7", "undefined"])
+def test_odd_codecs_are_survived(cookie):
+    found = extract(f'# coding: {cookie}\ndef f():\n    """+2AA-"""\n    return 1\n')
+    assert found.extracts == []
+    assert [reason for reason, _ in found.left_out] == ["undecodable"]
+
+
+@pytest.mark.parametrize("body", ['f"""Doc {x}."""', 'b"""Doc."""', '"a" + "b"', '"doc".x', "1"])
+def test_other_first_statements_are_no_docstrings(body):
+    found = extract(f"def f(x):\n    {body}\n    return 1\n")
+    assert (found.extracts, found.left_out) == ([], [])
+
+
+def test_deep_nesting_is_survived():
+    for source in ("(" * 5000 + ")" * 5000, "x = " + "-" * 200_000 + "1", "x = " + "+".join(["1"] * 200_000)):
+        found = extract(source)
+        assert found.extracts == []
+        assert found.left_out[0][0] in ("nested too deeply", "syntax error")
+
+
+def test_a_deep_definition_does_not_take_its_neighbours_along():
+    deep = 'def deep():\n    """Doc."""\n    return ' + "+".join(["x"] * 700) + "\n"
+    found = extract(deep + 'def f():\n    """Doc."""\n    return 1\n')
+    assert found.extracts[-1].code == "def f():\n    return 1"
+
+
+TEXT_FORMS = {
+    "docstring": "Adds.\n\nArgs:\n  a: one.\n\n>>> f(1)\n2",
+    "summary": "Adds.",
+    "signature+docstring": "async def f(a, /, b: int=2, *c, d=(1, 2), **e) -> 'int'\nAdds.\n\nArgs:\n"
+    "  a: one.\n\n>>> f(1)\n2",
+    "signature+summary": "async def f(a, /, b: int=2, *c, d=(1, 2), **e) -> 'int'\nAdds.",
+}
+
+
+@pytest.mark.parametrize("form", TEXT_FORMS)
+def test_text_forms(form):
+    source = '''
+@deco
+async def f(a, /, b: int = 2, *c,
+            d=(1,
+               2), **e) -> "int":
+    """
+    Adds.
+
+    Args:
+      a: one.
+
+    >>> f(1)
+    2
+    """
+    return a
+'''
+    assert only(source, text=form).text == TEXT_FORMS[form]
+
+
+def test_class_signature():
+    source = 'class A(B, metaclass=M):\n    """Doc."""\n    x = 1\n'
+    assert only(source, text="signature+summary").text == "class A(B, metaclass=M)\nDoc."
+
+
+def test_kinds_choose():
+    source = 'class A:\n    """Doc."""\n    def f(self):\n        """Doc."""\n        return 1\n'
+    assert [pair.kind for pair in extract(source, kinds=("method",)).extracts] == ["method"]
+
+
+def test_syntax_warnings_of_the_source_are_not_ours():
+    assert only('def f():\n    """Doc."""\n    return "\\d" is 1\n').code == 'def f():\n    return "\\d" is 1'
+
+
+def test_real_files():
+    """Over real source: the code is the file's own lines, and with the docstring back it is the definition."""
+    root = Path(sysconfig.get_path("stdlib"))
+    count = 0
+    for path in [
+        *sorted(root.glob("*.py"))[::6],
+        root / "test" / "test_typing.py",
+        root / "asyncio" / "base_events.py",
+    ]:
+        data = path.read_bytes()
+        lines = data.decode("utf-8", "replace").split("\n")
+        found = extract(data)
+        assert {reason for reason, _ in found.left_out} <= {"nothing but a docstring", "empty docstring"}, path
+        for pair in found.extracts:
+            original = "\n".join(lines[pair.start_line - 1 : pair.end_line])
+            margin = original[: len(original) - len(original.lstrip())]
+            own = original.split("\n")
+            assert {line.strip() for line in pair.code.split("\n")} <= {line.strip() for line in own} | {""}
+            node = ast.parse(textwrap.dedent(original) if not margin else "if 1:\n" + original).body[0]
+            node = node if not margin else node.body[0]
+            assert ast.get_docstring(node).strip() == pair.text
+            node.body = node.body[1:]
+            assert ast.dump(ast.parse(pair.code).body[0]) == ast.dump(node)
+            count += 1
+    assert count > 300

@@ -1,0 +1,238 @@
+"""Batches of paths: their columns on disk, and draws that depend on (seed, epoch, pair) and on nothing else."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from mined import with_tokenizer
+
+from t2c_jax.config import DataConfig, Experiment, ModelConfig, PathsConfig, TokenizerConfig
+from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.data.encoder_features import PathSource, TokenSource, source_side
+from t2c_jax.data.packing_report import show_paths
+from t2c_jax.data.pipeline import DECODER_KEYS, Batches
+from t2c_jax.data.prepare import Tokens, build_tokens
+from t2c_jax.data.prompt_encoder import PathInputs
+from t2c_jax.data.tasks.task import Translate
+from t2c_jax.errors import UserError
+from t2c_jax.papers.code2seq.columns import StoredPaths
+from t2c_jax.papers.code2seq.syntax_paths import extract
+from t2c_jax.tokenizers.tokenizer import Tokenizers
+
+PATHS = PathsConfig(sampled=6, stored=20, max_length=5, max_width=2, terminal_tokens=3)
+DATA = DataConfig(
+    encoder_length=2, decoder_length=12, batch_size=4, pack=False, direction="code_to_text", paths=PATHS
+)  # encoder_length bounds no paths
+OBJECTIVE = Translate(to_text=True)
+CODES = [f"def f{i}(a, b{i}):\n    return a.x{i} * (b{i} + {i % 7})\n" for i in range(20)]
+
+
+class Letters:
+    """A tokenizer with an id a letter, which tells what a batch holds."""
+
+    vocab_size = 256
+
+    def encode_batch(self, texts):
+        return [np.array(list(text.encode()), np.int32) for text in texts]
+
+
+def store(codes, paths=PATHS):
+    """Pair i's target tokens are all i + 3."""
+    size = len(codes)
+    stored = StoredPaths.of(codes, Letters(), paths)
+    return Tokens.of([[i + 3] * 4 for i in range(size)], [[9] * 30] * size, map(str, range(size)), stored)
+
+
+def batches(tokens, data=DATA, seed=0, **options):
+    return Batches.of(tokens, data, seed, OBJECTIVE, PathSource(tokens.paths, data), **options)
+
+
+def drawn(batch):
+    """By pair, the set of its paths in the batch."""
+    found = {}
+    for row in np.flatnonzero(batch["decoder_segment_ids"][:, 0]):
+        real = batch["encoder_segment_ids"][row] > 0
+        parts = [batch[key][row][real] for key in ("path_start_tokens", "path_nodes", "path_end_tokens")]
+        pair = int(batch["decoder_target_tokens"][row, 0]) - 3
+        found[pair] = {tuple(line) for line in np.concatenate(parts, axis=1).tolist()}
+    return found
+
+
+def assert_equal(one, other):
+    assert one.keys() == other.keys()
+    for key in one:
+        np.testing.assert_array_equal(one[key], other[key], err_msg=key)
+
+
+def test_worked_example():
+    """The batch that the pipeline's documentation shows."""
+    data = replace(DATA, batch_size=1, paths=replace(PATHS, sampled=2, max_length=4))
+    tokens = store(["x = yy_1"], data.paths)
+    batch = batches(tokens, data).batch(0)
+    assert batch["path_start_tokens"].tolist() == [[[ord("x"), 0, 0], [0, 0, 0]]]
+    assert batch["path_end_tokens"].tolist() == [[[ord("y"), ord("y"), ord(" ")], [0, 0, 0]]]  # cut to N
+    nodes = extract("x = yy_1", data.paths).nodes_PM[0].tolist()
+    assert batch["path_nodes"].tolist() == [[nodes, [0, 0, 0, 0]]]
+    assert np.count_nonzero(nodes) == 3
+    assert batch["encoder_segment_ids"].tolist() == [[1, 0]]
+    assert batch["decoder_target_tokens"].tolist() == [[3, 3, 3, 3, 1] + [0] * 7]
+
+
+def test_shapes_and_dtypes():
+    made = batches(store(CODES))
+    batch = made.batch(0)
+    assert {key: (value.shape, value.dtype) for key, value in batch.items()} == made.shapes()
+    assert made.shapes()["path_nodes"] == ((4, 6, 5), np.dtype(np.int32))
+    assert set(batch) == {
+        "path_start_tokens",
+        "path_nodes",
+        "path_end_tokens",
+        "encoder_segment_ids",
+        *DECODER_KEYS,
+    }
+    (streamed,) = made.dataset(3, 4).as_numpy_iterator()
+    assert_equal(streamed, made.batch(3))
+
+
+def test_paths_are_drawn_afresh_each_epoch_without_replacement():
+    tokens = store(CODES)
+    made = batches(tokens)
+    epochs = [{}, {}]
+    for step in range(10):
+        epochs[step // 5].update(drawn(made.batch(step)))
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(20))
+        for i, paths in epoch.items():
+            one = tokens.paths[i]
+            every = {
+                (*one.terminals_UN[a].tolist(), *nodes.tolist(), *one.terminals_UN[b].tolist())
+                for nodes, (a, b) in zip(one.nodes_PM, one.ends_P2, strict=True)
+            }
+            assert len(one.ends_P2) > 6
+            assert len(paths) == 6
+            assert paths <= every
+    assert sum(epochs[0][i] != epochs[1][i] for i in range(20)) > 15
+    assert drawn(batches(tokens, seed=1).batch(0)) != drawn(made.batch(0))
+
+
+def test_a_draw_is_a_function_of_seed_epoch_and_pair():
+    """Whatever the batch size, the number of hosts and the step that a run starts from."""
+    tokens = store(CODES)
+    whole = batches(tokens)
+    for step in (0, 7, 1000):
+        assert_equal(batches(tokens).batch(step), whole.batch(step))
+        shares = [batches(tokens, rows=rows).batch(step) for rows in np.split(np.arange(DATA.batch_size), 2)]
+        assert_equal({key: np.concatenate([share[key] for share in shares]) for key in shares[0]}, whole.batch(step))
+    one_epoch = {}
+    for step in range(10):
+        one_epoch.update(drawn(batches(tokens, replace(DATA, batch_size=2)).batch(step)))
+    other = {}
+    for step in range(5):
+        other.update(drawn(whole.batch(step)))
+    assert one_epoch == other
+
+
+def test_evaluation_draws_by_a_fixed_key():
+    tokens = store(CODES)
+    one, other = (batches(tokens, seed=seed, repeat=False) for seed in (0, 1))
+    assert one.per_pass == 5
+    for step in range(5):
+        assert_equal(one.batch(step), other.batch(step))
+
+
+def test_pairs_without_a_path_are_left_out_and_counted():
+    codes = [*CODES[:3], "no python", "", *CODES[3:5]]
+    tokens = store(codes)
+    made = batches(tokens, repeat=False)
+    assert made.plan.left_out == 2
+    assert sorted(i for step in range(made.per_pass) for i in drawn(made.batch(step))) == [0, 1, 2, 5, 6]
+    last = made.batch(1)
+    assert not any(value[1:].any() for value in last.values())
+    (fit,) = show_paths(tokens, DATA, OBJECTIVE)
+    assert fit.left_out_share == 2 / 7
+    with pytest.raises(UserError, match=r"none of the 1 pairs fits config\.data\.paths\.sampled=6"):
+        batches(store(["no python"]))
+
+
+def pair(i, code):
+    return Pair(str(i), f"the {i}th text", code, "python", "function", Source("r", "", "p", i, i, ""))
+
+
+SPLITS = {
+    "train": [pair(i, code) for i, code in enumerate(CODES)],
+    "dev": [
+        pair(100, "x = y"),
+        pair(101, "no python"),
+        pair(102, "z"),
+        pair(103, "f('\ud800')".encode("utf-8", "replace").decode()),
+    ],
+    "test": [],
+}
+
+
+@pytest.fixture(scope="module")
+def workdir(tmp_path_factory):
+    return with_tokenizer(tmp_path_factory.mktemp("run"), SPLITS, TokenizerConfig(vocab_size=340, sentinels=10), DATA)
+
+
+def test_columns_hold_what_was_extracted(workdir):
+    counts = build_tokens(DATA, workdir, SPLITS.__getitem__, paths=True).manifest["counts"]["splits"]
+    tokenizer = Tokenizers.load(workdir.tokenizer, "code_to_text").code
+    tokens = Tokens.open(workdir.tokens, "train")
+    for i, code in enumerate(CODES):
+        made, stored = extract(code, PATHS), tokens.paths[i]
+        np.testing.assert_array_equal(stored.nodes_PM, made.nodes_PM)
+        np.testing.assert_array_equal(stored.ends_P2, made.ends_P2)
+        for terminal, row in zip(made.terminals, stored.terminals_UN, strict=True):
+            assert row[row > 0].tolist() == tokenizer.encode_batch([terminal])[0][:3].tolist()
+    assert counts["train"]["paths"] == tokens.paths.counts.sum()
+    dev = {"paths": 2, "without_paths": 2, "unparsable": 1}
+    assert {key: counts["dev"][key] for key in dev} == dev
+    assert len(Tokens.open(workdir.tokens, "test").paths.counts) == 0
+
+
+def test_the_stage_runs_again_where_its_paths_would_differ(workdir):
+    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=True)
+    experiment = Experiment(data=DATA, model=ModelConfig(encoder="paths"))
+    assert isinstance(source_side(experiment, Tokens.open(workdir.tokens, "train"), OBJECTIVE), PathSource)
+    sampled = replace(DATA, paths=replace(PATHS, sampled=3))
+    assert not build_tokens(sampled, workdir, SPLITS.__getitem__, paths=True).ran
+    shorter = replace(DATA, paths=replace(PATHS, max_length=4))
+    with pytest.raises(UserError, match="run t2c prepare"):
+        source_side(replace(experiment, data=shorter), Tokens.open(workdir.tokens, "train"), OBJECTIVE)
+    assert build_tokens(shorter, workdir, SPLITS.__getitem__, paths=True).ran
+    assert Tokens.open(workdir.tokens, "train").paths[0].nodes_PM.shape[1] == 4
+    assert build_tokens(shorter, workdir, SPLITS.__getitem__).ran
+    without = Tokens.open(workdir.tokens, "train")
+    assert without.paths is None
+    with pytest.raises(UserError, match="run t2c prepare"):
+        source_side(experiment, without, OBJECTIVE)
+    assert isinstance(source_side(Experiment(data=DATA), without, OBJECTIVE), TokenSource)
+
+
+def test_a_flipped_byte_is_found(workdir):
+    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=True)
+    path = workdir.tokens / "train" / "path_nodes.npy"
+    good = path.read_bytes()
+    path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
+    try:
+        with pytest.raises(UserError, match=r"path_nodes\.npy' is missing or damaged"):
+            Tokens.open(workdir.tokens, "train")
+    finally:
+        path.write_bytes(good)
+
+
+def test_inputs_read_code_as_batches_do(workdir, capsys):
+    tokenizers = Tokenizers.load(workdir.tokenizer, "code_to_text")
+    inputs = PathInputs(tokenizers, replace(DATA, paths=replace(PATHS, sampled=20)))
+    sources = inputs.read([CODES[0], "no python", "x = y"])
+    assert [source.size for source in sources] == [len(extract(CODES[0], PATHS).ends_P2), 0, 1]
+    assert "1 of 3 sources have no paths" in capsys.readouterr().err
+    batch = inputs.batch(sources, 4)
+    assert batch["path_nodes"].shape == (4, 16, 5)
+    assert batch["encoder_segment_ids"].sum(axis=1).tolist() == [sources[0].size, 1, 1, 1]
+    np.testing.assert_array_equal(batch["path_nodes"][0, : sources[0].size], extract(CODES[0], PATHS).nodes_PM)
+    alone = inputs.read([CODES[0]])
+    np.testing.assert_array_equal(alone[0].value.nodes_PM, sources[0].value.nodes_PM)
+    few = PathInputs(tokenizers, DATA)
+    assert few.batch(few.read([CODES[0]]), 1)["encoder_segment_ids"].tolist() == [[1] * 6]
