@@ -28,7 +28,7 @@ from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks.objectives import occurrence_codes
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir
 
 

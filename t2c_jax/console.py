@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterable, Iterator, Sequence
+from typing import TypeVar
 
 from rich.console import Console
 from rich.progress import (
@@ -19,6 +20,8 @@ from rich.progress import Task as RichTask
 from rich.syntax import Syntax
 from rich.table import Table
 from rich.text import Text
+
+_Item = TypeVar("_Item")
 
 console = Console(stderr=True, highlight=False)
 
@@ -84,6 +87,13 @@ class Bar:
         elif self._total and self._done * 10 // self._total > self._told:
             self._told = self._done * 10 // self._total
             say(f"{self._title}: {self._done:,}/{self._total:,}{'  ' + self._note if self._note else ''}")
+
+
+def advancing(bar: Bar, items: Iterable[_Item]) -> Iterator[_Item]:
+    """The items unchanged; the bar advances by one after each."""
+    for item in items:
+        yield item
+        bar.advance()
 
 
 @contextlib.contextmanager

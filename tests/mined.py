@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from t2c_jax.config import DataConfig, Experiment, TokenizerConfig
-from t2c_jax.tokenizers.tokenizer import build_tokenizer
+from t2c_jax.config import TokenizerConfig
+from t2c_jax.tokenizers.stage import build_tokenizer
 from t2c_jax.workdir import Workdir, write_json
 
 TOKENIZER = TokenizerConfig(vocab_size=420, sentinels=10)
@@ -28,11 +28,11 @@ def with_tokenizer(
     directory: Path,
     splits: Mapping[str, Sequence[Any]],
     settings: TokenizerConfig = TOKENIZER,
-    data: DataConfig | None = None,
+    direction: str = "text_to_code",
 ) -> Workdir:
     """A workdir whose tokenizer was trained on these splits' pairs; later stages are given the pairs too."""
     workdir = Workdir(directory)
     workdir.corpus.mkdir()
     write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
-    build_tokenizer(Experiment(tokenizer=settings, data=data or DataConfig()), workdir, splits.__getitem__)
+    build_tokenizer(settings, direction, workdir, splits.__getitem__)
     return workdir

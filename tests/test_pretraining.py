@@ -14,7 +14,7 @@ from t2c_jax.config import OBJECTIVES
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.data.tasks.task import translate
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
 from t2c_jax.train.loop import open_data
 from t2c_jax.train.step import Compiled

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizer
+from t2c_jax.tokenizers.base import Tokenizer
 
 Shapes = Mapping[str, tuple[int, ...]]
 How = Literal["taken", "drawn", "extended", "matched", "left"]

@@ -37,7 +37,8 @@ from t2c_jax.config import PRETRAINED, Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, Params
-from t2c_jax.tokenizers.tokenizer import ENCODER, Tokenizer, load_tokenizer
+from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import ENCODER, load_tokenizer
 from t2c_jax.train.step import Compiled, State, model_params
 from t2c_jax.workdir import Workdir, at_step, digest
 

@@ -19,7 +19,7 @@ from t2c_jax.checkpoints.start import beside_adapters
 from t2c_jax.config import Experiment
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, names
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.optimizer import trained
 from t2c_jax.workdir import Workdir
 

@@ -18,7 +18,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import MANIFEST, Workdir, digest, evaluation_name
+from t2c_jax.workdir import MANIFEST, Workdir, at_step, digest, evaluation_name
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,9 +51,19 @@ def mine(experiment: Experiment, workdir: Workdir) -> Result:
 @_once
 def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
     """The corpus to a tokenizer, with its lossless proof."""
-    from t2c_jax.tokenizers.tokenizer import build_tokenizer
+    from t2c_jax.tokenizers.stage import build_tokenizer
 
-    return build_tokenizer(experiment, workdir, functools.partial(read_pairs, workdir)).manifest["counts"]
+    settings = experiment.tokenizer
+    origin = Workdir(at_step(experiment.init_from)[0]) if experiment.init_from else None
+    return build_tokenizer(
+        settings,
+        experiment.data.direction,
+        workdir,
+        functools.partial(read_pairs, workdir),
+        origin=origin,
+        reuse=not settings.retrain,
+        own_encoder=experiment.model.encoder in configs.PRETRAINED,
+    ).manifest["counts"]
 
 
 @_once
@@ -63,7 +73,7 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     from t2c_jax.data.prepare import Tokens, build_tokens
     from t2c_jax.data.streams import open_streams, task_shares
     from t2c_jax.data.tasks.task import translate
-    from t2c_jax.tokenizers.tokenizer import Tokenizers
+    from t2c_jax.tokenizers.loading import Tokenizers
 
     data = experiment.data
     paths = experiment.model.encoder == "paths"
@@ -250,7 +260,7 @@ def compile_ahead(experiment: Experiment, workdir: Workdir | None, topology: str
     """
     from t2c_jax.aot.ahead_of_time import compile_for
     from t2c_jax.aot.mesh_search import search as run_search
-    from t2c_jax.tokenizers.tokenizer import Tokenizers
+    from t2c_jax.tokenizers.loading import Tokenizers
 
     vocab_size = experiment.tokenizer.vocab_size
     if workdir is not None and workdir.tokenizer.is_dir():
@@ -339,7 +349,7 @@ def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
     from t2c_jax.evaluate.evaluator import score_answers, select_pairs
     from t2c_jax.evaluate.metrics import metrics_named
     from t2c_jax.models.definition import Definition
-    from t2c_jax.tokenizers.tokenizer import Tokenizers
+    from t2c_jax.tokenizers.loading import Tokenizers
     from t2c_jax.train.loop import Decoded
     from t2c_jax.train.mesh_selection import make_mesh
 

@@ -18,7 +18,7 @@ from t2c_jax.data.tasks.code_tasks import (
 )
 from t2c_jax.data.tasks.task import Task, Translate, frame
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 
 _CYCLE = 1000  # rows after which the schedule of tasks begins again: shares are met to a thousandth
 

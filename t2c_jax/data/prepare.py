@@ -22,13 +22,17 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig, PathsConfig
+from t2c_jax.console import advancing
+from t2c_jax.corpus.pairs import SPLITS
 from t2c_jax.data.columns import Column, ColumnWriter
 from t2c_jax.data.tasks.objectives import UNKNOWN, occurrence_codes
 from t2c_jax.errors import UserError
 from t2c_jax.languages.identifiers import aligned, spelt
 from t2c_jax.languages.identifiers import identifiers as identifiers_of
 from t2c_jax.papers.code2seq.columns import PathWriter, StoredPaths, stored_part
-from t2c_jax.tokenizers.tokenizer import SPLITS, Tokenizer, Tokenizers, advancing, in_batches
+from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.tokenizers.lossless import in_batches
 from t2c_jax.workdir import StageResult, Workdir, digest
 
 if TYPE_CHECKING:

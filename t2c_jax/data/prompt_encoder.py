@@ -15,7 +15,7 @@ from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.data.tasks.task import Translate
 from t2c_jax.errors import UserError
 from t2c_jax.papers.code2seq.columns import encode, lay_out
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 
 
 class Source(NamedTuple):

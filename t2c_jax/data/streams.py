@@ -15,7 +15,7 @@ from t2c_jax.data.pipeline import Stream
 from t2c_jax.data.prepare import Tokens, inverse_frequency
 from t2c_jax.data.tasks.task import translate
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir
 
 

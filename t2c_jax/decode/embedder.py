@@ -18,7 +18,7 @@ from t2c_jax.data.prompt_encoder import TokenInputs
 from t2c_jax.data.tasks.task import translate
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir
 
 

@@ -18,7 +18,7 @@ from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import Inputs, Source
 from t2c_jax.decode.search import Hypotheses, Rules, beam_search, ensemble, greedy_search
 from t2c_jax.models.definition import Definition
-from t2c_jax.tokenizers.tokenizer import Tokenizer
+from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.train.mesh_selection import memory_bytes
 from t2c_jax.workdir import digest
 

@@ -19,7 +19,7 @@ from t2c_jax.data.tasks.task import translate
 from t2c_jax.decode.generator import Generator, Member
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, at_step

@@ -25,10 +25,11 @@ from t2c_jax.checkpoints.pytrees import flat
 from t2c_jax.config import Experiment, ModelConfig, to_dict
 from t2c_jax.config import check as check_config
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.interop.weights import INDEX, SINGLE, Weights, read_json
+from t2c_jax.interop.weights import INDEX, SINGLE, Weights
 from t2c_jax.models.definition import Definition, count
-from t2c_jax.tokenizers import convert as tokenizers_in
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers import huggingface_files as tokenizers_in
+from t2c_jax.tokenizers.huggingface_files import read_json
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, digest
 

@@ -19,7 +19,7 @@ from t2c_jax.decode.search import Rules, greedy_search
 from t2c_jax.errors import UserError
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Definition, Params
-from t2c_jax.tokenizers.tokenizer import Tokenizer
+from t2c_jax.tokenizers.base import Tokenizer
 
 TOLERANCE = 1e-3
 """Of a log-probability. Two float32 programs that sum in another order differ by 1e-6 to 1e-4, by the model's depth;

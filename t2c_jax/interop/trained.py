@@ -10,7 +10,8 @@ from t2c_jax.config import Experiment, ModelConfig
 from t2c_jax.data.tasks.task import Translate, translate
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.models.definition import Params
-from t2c_jax.tokenizers.tokenizer import Tokenizer, Tokenizers
+from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir
 
 

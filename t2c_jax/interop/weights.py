@@ -7,7 +7,6 @@ time, so that what is read takes the room of a tensor and not of the file.
 from __future__ import annotations
 
 import contextlib
-import json
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -16,29 +15,11 @@ import numpy as np
 from safetensors import SafetensorError, safe_open
 
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.huggingface_files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = ("F32", "F16", "BF16")
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
-
-
-def read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
-    """A JSON object from a model directory; empty where the file is missing and need not be there.
-
-    Raises:
-      UserError: it is missing, or does not hold a JSON object.
-    """
-    try:
-        values = json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        if required:
-            raise UserError(f"'{path}' does not exist; --from wants a Hugging Face model directory") from None
-        return {}
-    except (ValueError, RecursionError) as error:
-        raise UserError(f"'{path}' is not JSON: {error}") from None
-    if not isinstance(values, dict):
-        raise UserError(f"'{path}' must hold a JSON object")
-    return values
 
 
 class Weights:

@@ -28,7 +28,7 @@ _SPACE = "\u2581"  # Metaspace's spelling of a space
 _CONTINUES = "##"  # WordPiece's mark of a piece within a word
 
 
-class PretrainedTokenizer:
+class HuggingFaceTokenizer:
     """A ``Tokenizer`` over ``directory/tokenizer.json`` and ``directory/specials.json``."""
 
     def __init__(self, directory: Path) -> None:

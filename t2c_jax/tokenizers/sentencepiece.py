@@ -12,29 +12,27 @@ What makes it so:
 
 from __future__ import annotations
 
-import io
 import os
-import re
 from collections.abc import Iterable, Sequence
 from itertools import chain, islice
 
 import numpy as np
 import sentencepiece
 
-from t2c_jax.config import TokenizerConfig
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import digest
 
 PAD, EOS, UNK = 0, 1, 2
 MODEL = "spm.model"
 
-_SPACE = "\u2581"  # SentencePiece's spelling of a space
-_UNTRAINABLE = re.compile("[\0\u2581\u2585]")  # SentencePiece's trainer skips a whole text that holds one of these
+SPACE = "\u2581"
+"""How SentencePiece writes a space."""
+
 WHITESPACE = [
     "\n",
-    *("\n" + _SPACE * width for width in (2, 4, 6, 8, 12, 16, 20, 24)),
+    *("\n" + SPACE * width for width in (2, 4, 6, 8, 12, 16, 20, 24)),
     *("\n" + "\t" * depth for depth in (1, 2, 3, 4)),
-    *(_SPACE * width for width in range(2, 17)),
+    *(SPACE * width for width in range(2, 17)),
     *("\t" * depth for depth in (1, 2, 4)),
 ]
 
@@ -64,7 +62,7 @@ class SentencePieceTokenizer:
         self.sentinels = [i for i in ids if self._model.is_control(i) and i not in (PAD, EOS)]
         self.is_byte = np.array([self._model.is_byte(i) for i in ids])
         bytes_from = int(np.argmax(self.is_byte))
-        self._space_bytes = [bytes_from + byte for byte in _SPACE.encode("utf-8")]
+        self._space_bytes = [bytes_from + byte for byte in SPACE.encode("utf-8")]
         self.surfaces = [self._surface(i) for i in ids]
 
     def _surface(self, i: int) -> bytes:
@@ -73,7 +71,7 @@ class SentencePieceTokenizer:
             return bytes([int(piece[1:-1], 16)])
         if self._model.is_control(i):
             return b""
-        return piece.replace(_SPACE, " ").encode("utf-8")
+        return piece.replace(SPACE, " ").encode("utf-8")
 
     def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
         """Int32 ids of each text, without eos; on all cores.
@@ -81,7 +79,7 @@ class SentencePieceTokenizer:
         Raises:
           UserError: a text holds a lone surrogate, which Unicode does not let anything write down.
         """
-        space = _SPACE.encode("utf-8")
+        space = SPACE.encode("utf-8")
         try:
             parts = [text.encode("utf-8").split(space) for text in texts]
         except UnicodeEncodeError as error:
@@ -104,50 +102,3 @@ class SentencePieceTokenizer:
                 break
             surfaces.append(self.surfaces[i])
         return b"".join(surfaces).decode("utf-8", "replace")
-
-
-def train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
-    """A serialised SentencePiece model, the same bytes for the same config and texts.
-
-    The vocabulary has exactly ``config.vocab_size`` pieces: the model's shapes follow from the config alone.
-
-    Raises:
-      UserError: the texts are too few for so large a vocabulary, or their characters too many for so small a one.
-    """
-    model = io.BytesIO()
-    try:
-        sentencepiece.SentencePieceTrainer.train(
-            sentence_iterator=(_UNTRAINABLE.sub("\n", text) for text in texts),
-            model_writer=model,
-            model_type=config.model_type,
-            vocab_size=config.vocab_size,
-            normalization_rule_name="identity",
-            remove_extra_whitespaces=False,
-            add_dummy_prefix=False,
-            byte_fallback=True,
-            pad_id=PAD,
-            eos_id=EOS,
-            unk_id=UNK,
-            bos_id=-1,
-            control_symbols=[f"<extra_id_{k}>" for k in range(config.sentinels)],
-            user_defined_symbols=[*WHITESPACE, *([_SPACE] if config.split_spaces else [])],
-            max_sentence_length=2**30,  # bytes; the default leaves out whatever is longer than 4192
-            input_sentence_size=0,
-            num_threads=8,  # unigram's sums depend on the number of threads, so it is not the machine's
-            minloglevel=2,
-        )
-    except RuntimeError as error:
-        raise _explained(config, error) from None
-    return model.getvalue()
-
-
-def _explained(config: TokenizerConfig, error: RuntimeError) -> Exception:
-    message = str(error)
-    asked = f"config.tokenizer.vocab_size={config.vocab_size}"
-    if found := re.search(r"size too high .* value <= (\d+)", message):
-        return UserError(f"{asked} is more than the corpus can fill; set it to {found[1]} at most, or add sources")
-    if found := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
-        return UserError(f"{asked} has no room for the corpus's characters; set it to {found[1]} at least")
-    if "sentences_.empty()" in message:
-        return UserError("the train split has no text to train a tokenizer on; add sources or relax config.corpus")
-    return error

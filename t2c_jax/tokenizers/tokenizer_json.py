@@ -32,8 +32,8 @@ import tokenizers
 from t2c_jax import console
 from t2c_jax.interop.trained import Trained
 from t2c_jax.tokenizers import sentencepiece as spm
+from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.sentencepiece import EOS, UNK, WHITESPACE
-from t2c_jax.tokenizers.tokenizer import Tokenizer
 from t2c_jax.workdir import write_json
 
 STRINGS = (

@@ -29,7 +29,7 @@ from t2c_jax.data.mixture import Schedule
 from t2c_jax.data.pipeline import Batches, extras_of
 from t2c_jax.data.streams import open_streams, task_shares
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
 from t2c_jax.train.patience import Patience
 from t2c_jax.train.resilience.loss_spikes import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back

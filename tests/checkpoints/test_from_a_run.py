@@ -14,7 +14,7 @@ from t2c_jax.checkpoints.start import check_origin, initial_state
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition
-from t2c_jax.tokenizers.tokenizer import Tokenizers, load_tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
 from t2c_jax.train.loop import about, measure_tasks, open_data
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json

@@ -18,7 +18,7 @@ from t2c_jax.checkpoints.start import check_origin, initial_state
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
 from t2c_jax.mesh import make_mesh
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 

@@ -7,7 +7,7 @@ import pytest
 
 from t2c_jax import config as configs
 from t2c_jax.commands import verbs
-from t2c_jax.config import CorpusConfig, Experiment, TokenizerConfig, TrainConfig
+from t2c_jax.config import CorpusConfig, DataConfig, Experiment, TokenizerConfig, TrainConfig
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.clean import broken_limit
@@ -16,7 +16,8 @@ from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.data.prepare import Tokens, build_tokens
 from t2c_jax.errors import UserError
 from t2c_jax.languages.python.extractor import extract_python
-from t2c_jax.tokenizers.tokenizer import build_tokenizer, drawn_evenly
+from t2c_jax.tokenizers.stage import build_tokenizer
+from t2c_jax.tokenizers.training import sample_evenly
 from t2c_jax.workdir import Workdir
 
 EVERY = ("function", "method", "class", "module")
@@ -263,14 +264,14 @@ def test_a_corpus_of_code_alone(built, tmp_path):
 
 def test_tokenizer_and_tokens_cope_with_empty_texts(built):
     _, workdir, _, _ = built
-    experiment = Experiment(tokenizer=TokenizerConfig(vocab_size=400, sentinels=10))
+    settings = TokenizerConfig(vocab_size=400, sentinels=10)
 
     def pairs(split):
         return read_pairs(workdir, split)
 
-    counts = build_tokenizer(experiment, workdir, pairs).manifest["counts"]
+    counts = build_tokenizer(settings, "text_to_code", workdir, pairs).manifest["counts"]
     assert all(report[side]["failures"] == [] for report in counts["check"].values() for side in ("text", "code"))
-    build_tokens(experiment.data, workdir, pairs)
+    build_tokens(DataConfig(), workdir, pairs)
     for split in ("train", "dev", "test"):
         tokens = Tokens.open(workdir.tokens, split)
         assert [length > 0 for length in tokens.text_lengths] == [found.has_text for found in pairs(split)]
@@ -278,7 +279,7 @@ def test_tokenizer_and_tokens_cope_with_empty_texts(built):
 
 def test_no_empty_text_is_trained_on():
     pairs = [pair("a text", "code 1"), pair("", "code 2"), pair("", "code 3")]
-    assert list(drawn_evenly(pairs, 3, 100)) == ["a text", "code 1", "code 2", "code 3"]
+    assert list(sample_evenly(pairs, 3, 100)) == ["a text", "code 1", "code 2", "code 3"]
 
 
 @pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])

@@ -7,12 +7,13 @@ import numpy as np
 import pytest
 from mined import TOKENIZER, Pair, with_tokenizer
 
-from t2c_jax.config import DataConfig, Experiment, TaskConfig, TokenizerConfig
+from t2c_jax.config import DataConfig, TaskConfig, TokenizerConfig
 from t2c_jax.data import prepare
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks.objectives import UNKNOWN, masked_identifiers, occurrences
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers, build_tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.tokenizers.stage import build_tokenizer
 from t2c_jax.workdir import write_json
 
 SPLITS = {
@@ -59,7 +60,7 @@ def test_counts(workdir):
 
 def test_stands_until_the_tokenizer_changes(workdir):
     assert not prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
-    build_tokenizer(Experiment(tokenizer=TokenizerConfig(vocab_size=430, sentinels=10)), workdir, SPLITS.__getitem__)
+    build_tokenizer(TokenizerConfig(vocab_size=430, sentinels=10), "text_to_code", workdir, SPLITS.__getitem__)
     assert prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
     assert not prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
 

@@ -12,7 +12,8 @@ from t2c_jax.config import DataConfig, TaskConfig, TokenizerConfig
 from t2c_jax.data.mixture import make
 from t2c_jax.data.prepare import Tokens, identifier_codes
 from t2c_jax.tokenizers import sentencepiece as spm
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.tokenizers.training import train
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])
 FILES = ("json/decoder.py", "fractions.py", "string.py", "dataclasses.py", "contextlib.py", "shlex.py", "abc.py")
@@ -30,7 +31,7 @@ def made(request):
     """A tokenizer trained on some of the standard library, and the tokens of it."""
     codes = [(LIBRARY / name).read_text("utf-8") for name in FILES]
     settings = TokenizerConfig(vocab_size=2000, sentinels=100, split_spaces=request.param)
-    tokenizer = spm.SentencePieceTokenizer(spm.train(settings, codes))
+    tokenizer = spm.SentencePieceTokenizer(train(settings, codes))
     pairs, ids = [Pair(code) for code in codes], tokenizer.encode_batch(codes)
     identifiers = [kept.tolist() for kept in identifier_codes(pairs, ids, tokenizer)]
     tokens = Tokens.of([[]] * len(ids), [code.tolist() for code in ids], list(FILES), identifiers=identifiers)

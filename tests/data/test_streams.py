@@ -10,7 +10,7 @@ from t2c_jax.config import DataConfig, Experiment, TaskConfig
 from t2c_jax.data.prepare import build_tokens
 from t2c_jax.data.streams import open_streams, task_seed
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 
 SPLITS = {
     "train": [Pair(str(n), "", f"total{n % 7} = price + {n}", "english") for n in range(400)],

@@ -18,8 +18,9 @@ from t2c_jax.data.tasks.task import translate
 from t2c_jax.decode.generator import Generator, Member, search_function
 from t2c_jax.decode.search import Rules
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.sentencepiece import SentencePieceTokenizer, train
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.tokenizers.sentencepiece import SentencePieceTokenizer
+from t2c_jax.tokenizers.training import train
 from t2c_jax.train.step import Compiled
 
 PAIRS = {

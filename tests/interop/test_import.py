@@ -18,7 +18,7 @@ from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
 from t2c_jax.models.definition import Definition
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir
 

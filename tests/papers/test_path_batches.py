@@ -17,7 +17,7 @@ from t2c_jax.data.tasks.task import Translate
 from t2c_jax.errors import UserError
 from t2c_jax.papers.code2seq.columns import StoredPaths
 from t2c_jax.papers.code2seq.syntax_paths import extract
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 
 PATHS = PathsConfig(sampled=6, stored=20, max_length=5, max_width=2, terminal_tokens=3)
 DATA = DataConfig(
@@ -172,7 +172,9 @@ SPLITS = {
 
 @pytest.fixture(scope="module")
 def workdir(tmp_path_factory):
-    return with_tokenizer(tmp_path_factory.mktemp("run"), SPLITS, TokenizerConfig(vocab_size=340, sentinels=10), DATA)
+    return with_tokenizer(
+        tmp_path_factory.mktemp("run"), SPLITS, TokenizerConfig(vocab_size=340, sentinels=10), DATA.direction
+    )
 
 
 def test_columns_hold_what_was_extracted(workdir):

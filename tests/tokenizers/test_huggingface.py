@@ -7,9 +7,9 @@ import pytest
 from huggingface_models import CODET5, GPT2, ROBERTA, TEXTS, byte_level, sentencepiece_unigram, wordpiece
 
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.convert import write_tokenizer
-from t2c_jax.tokenizers.huggingface import PretrainedTokenizer, byte_alphabet
-from t2c_jax.tokenizers.tokenizer import load_tokenizer
+from t2c_jax.tokenizers.huggingface import HuggingFaceTokenizer, byte_alphabet
+from t2c_jax.tokenizers.huggingface_files import write_tokenizer
+from t2c_jax.tokenizers.loading import load_tokenizer
 
 transformers = pytest.importorskip("transformers")
 
@@ -57,7 +57,7 @@ def test_ids_are_those_of_transformers(kind, saved, tmp_path):
         expected = theirs(text, split_special_tokens=True)["input_ids"]
         assert [*ours.before, *ids.tolist(), *ours.after] == expected, text
     again = load_tokenizer(directory)
-    assert isinstance(again, PretrainedTokenizer)
+    assert isinstance(again, HuggingFaceTokenizer)
     assert again.digest == ours.digest
 
 
@@ -153,7 +153,7 @@ def test_damage_is_told(name, change, message, tmp_path):
     path = directory / name
     path.write_text(change(path.read_text()))
     with pytest.raises(ValueError, match=message):
-        PretrainedTokenizer(directory)
+        HuggingFaceTokenizer(directory)
     with pytest.raises(UserError, match="holds a damaged tokenizer"):
         load_tokenizer(directory)
 
@@ -162,4 +162,4 @@ def test_a_missing_half_is_damage(tmp_path):
     _, _, directory = built("wordpiece", tmp_path)
     (directory / "specials.json").unlink()
     with pytest.raises(ValueError, match=r"specials.json' is missing"):
-        PretrainedTokenizer(directory)
+        HuggingFaceTokenizer(directory)

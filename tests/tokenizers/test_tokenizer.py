@@ -8,12 +8,13 @@ import numpy as np
 import pytest
 import sentencepiece
 
-from t2c_jax.config import Experiment, TokenizerConfig
+from t2c_jax.config import TokenizerConfig
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers import sentencepiece as spm
-from t2c_jax.tokenizers import tokenizer as tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
+from t2c_jax.tokenizers.lossless import round_trips
 from t2c_jax.tokenizers.sentencepiece import EOS, PAD, UNK, SentencePieceTokenizer
-from t2c_jax.tokenizers.tokenizer import Tokenizers, load_tokenizer
+from t2c_jax.tokenizers.stage import build_tokenizer
+from t2c_jax.tokenizers.training import sample_evenly, train
 from t2c_jax.workdir import Workdir, write_json
 
 CONFIG = TokenizerConfig(vocab_size=700, sentinels=10)
@@ -73,7 +74,7 @@ def all_texts():
 def tokenizer(request):
     size = 700 if request.param == "bpe" else 480
     config = TokenizerConfig(vocab_size=size, sentinels=10, model_type=request.param)
-    return SentencePieceTokenizer(spm.train(config, [*all_texts(), *NASTY]))
+    return SentencePieceTokenizer(train(config, [*all_texts(), *NASTY]))
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: ascii(text[:20]))
@@ -100,7 +101,7 @@ def test_encode_batch_is_encode(tokenizer):
 
 
 def test_ordinary_texts_get_sentencepiece_own_ids():
-    model = spm.train(CONFIG, all_texts())
+    model = train(CONFIG, all_texts())
     theirs = sentencepiece.SentencePieceProcessor(model_proto=model)
     assert all(encode(SentencePieceTokenizer(model), text) == theirs.encode(text) for text in all_texts())
 
@@ -123,20 +124,20 @@ def test_decode_survives_bytes_that_are_not_text(tokenizer):
 
 
 def test_sentinels_follow_the_specials():
-    assert SentencePieceTokenizer(spm.train(CONFIG, all_texts())).sentinels == list(range(3, 13))
+    assert SentencePieceTokenizer(train(CONFIG, all_texts())).sentinels == list(range(3, 13))
 
 
 def test_model_is_the_same_bytes_each_time(capfd):
     for kind, size in (("bpe", 700), ("unigram", 480)):
         config = TokenizerConfig(vocab_size=size, sentinels=10, model_type=kind)
-        assert spm.train(config, all_texts()) == spm.train(config, all_texts())
+        assert train(config, all_texts()) == train(config, all_texts())
     assert capfd.readouterr() == ("", "")
 
 
 def test_long_and_odd_texts_are_trained_on():
     """SentencePiece by itself leaves out texts over 4192 bytes, and those with NUL, U+2581 or U+2585."""
     words = [f"wobble{n} " for n in range(1000)]
-    model = spm.train(TokenizerConfig(vocab_size=400, sentinels=0), ["\0\u2581\u2585" + "".join(words) * 2])
+    model = train(TokenizerConfig(vocab_size=400, sentinels=0), ["\0\u2581\u2585" + "".join(words) * 2])
     assert len(encode(SentencePieceTokenizer(model), "wobble")) == 1
 
 
@@ -149,40 +150,40 @@ def test_lone_surrogates_are_refused(tokenizer):
 @pytest.mark.parametrize("kind", ["bpe", "unigram"])
 def test_a_vocabulary_that_does_not_suit_names_one_that_works(size, words, kind):
     with pytest.raises(UserError, match=rf"vocab_size={size} .* set it to \d+ {words}") as caught:
-        spm.train(TokenizerConfig(vocab_size=size, model_type=kind), all_texts())
+        train(TokenizerConfig(vocab_size=size, model_type=kind), all_texts())
     named = int(str(caught.value).split("set it to ")[1].split()[0])
-    model = spm.train(TokenizerConfig(vocab_size=named, model_type=kind), all_texts())
+    model = train(TokenizerConfig(vocab_size=named, model_type=kind), all_texts())
     assert SentencePieceTokenizer(model).vocab_size == named
 
 
 def test_nothing_to_train_on():
     with pytest.raises(UserError, match="no text to train a tokenizer on"):
-        spm.train(CONFIG, [])
+        train(CONFIG, [])
 
 
-@pytest.mark.parametrize(("limit", "drawn"), [(10_000, 200), (100, 50), (1, 1)])
-def test_training_texts_are_drawn_evenly(limit, drawn):
-    texts = list(tokenizers.drawn_evenly(PAIRS, len(PAIRS), limit))
+@pytest.mark.parametrize(("limit", "sampled"), [(10_000, 200), (100, 50), (1, 1)])
+def test_training_texts_are_sampled_evenly(limit, sampled):
+    texts = list(sample_evenly(PAIRS, len(PAIRS), limit))
     picked = [n for n, pair in enumerate(PAIRS) if pair.text in texts]
-    assert len(texts) == 2 * drawn
-    assert set(np.diff(picked)) <= {len(PAIRS) // drawn}
+    assert len(texts) == 2 * sampled
+    assert set(np.diff(picked)) <= {len(PAIRS) // sampled}
 
 
-def test_check_counts_and_finds_what_is_lost(monkeypatch):
-    tokenizer = SentencePieceTokenizer(spm.train(CONFIG, all_texts()))
+def test_round_trips_count_tokens_and_name_the_pairs_that_change(monkeypatch):
+    tokenizer = SentencePieceTokenizer(train(CONFIG, all_texts()))
     both = Tokenizers(tokenizer, tokenizer, "text_to_code")
-    report = tokenizers.check(both, PAIRS)
+    report = round_trips(both, PAIRS)
     assert (report["pairs"], report["text"]["failures"], report["code"]["failures"]) == (200, [], [])
     assert report["code"]["characters"] == sum(len(pair.code) for pair in PAIRS)
     assert report["code"]["tokens"] == sum(len(encode(tokenizer, pair.code)) for pair in PAIRS)
     assert report["text"]["unk"] == report["text"]["byte_share"] == 0
-    rare = tokenizers.check(both, [Pair("rare", "\u65e5", "ok")])
+    rare = round_trips(both, [Pair("rare", "\u65e5", "ok")])
     assert rare["text"]["byte_share"] > 0.7
     right = SentencePieceTokenizer.decode
     monkeypatch.setattr(
         SentencePieceTokenizer, "decode", lambda self, ids: right(self, ids).replace("add_7(", "add_7 (")
     )
-    assert tokenizers.check(both, PAIRS)["code"]["failures"] == ["id-7"]
+    assert round_trips(both, PAIRS)["code"]["failures"] == ["id-7"]
 
 
 def corpus_at(path: Path) -> Workdir:
@@ -198,19 +199,19 @@ def split(name):
 
 def test_stage_writes_model_and_proof_and_is_skipped_after(tmp_path):
     workdir = corpus_at(tmp_path)
-    result = tokenizers.build_tokenizer(Experiment(tokenizer=CONFIG), workdir, split)
+    result = build_tokenizer(CONFIG, "text_to_code", workdir, split)
     assert result.ran
     assert result.manifest["counts"]["check"]["dev"]["pairs"] == 5
     assert (workdir.tokenizer / "check.json").is_file()
     assert Tokenizers.load(workdir.tokenizer).digest == result.manifest["counts"]["digest"]
-    assert not tokenizers.build_tokenizer(Experiment(tokenizer=CONFIG), workdir, split).ran
+    assert not build_tokenizer(CONFIG, "text_to_code", workdir, split).ran
 
 
 def test_stage_fails_where_the_proof_fails(tmp_path, monkeypatch):
     workdir = corpus_at(tmp_path)
     monkeypatch.setattr(SentencePieceTokenizer, "decode", lambda self, ids: "")
-    with pytest.raises(UserError, match=r"does not give back 207 pairs \(train:id-0, "):
-        tokenizers.build_tokenizer(Experiment(tokenizer=CONFIG), workdir, split)
+    with pytest.raises(UserError, match=r"changes 207 pairs \(train:id-0, "):
+        build_tokenizer(CONFIG, "text_to_code", workdir, split)
     assert not workdir.tokenizer.exists()
 
 

@@ -11,6 +11,7 @@ import t2c_jax
 from t2c_jax.config import TokenizerConfig
 from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.tokenizers.tokenizer_json import STRINGS, differences, tokenizer_json
+from t2c_jax.tokenizers.training import train
 
 SOURCES = [path.read_text("utf-8") for path in sorted(Path(t2c_jax.__file__).parent.glob("*/*.py"))]
 LETTERS = ["a", "b", "=", "-", " ", "  ", "\n", "\t", "_", "def ", "return", "\u00e9", "\U0001f642", "(", "\u2581", "0"]
@@ -18,7 +19,7 @@ LETTERS = ["a", "b", "=", "-", " ", "  ", "\n", "\t", "_", "def ", "return", "\u
 
 @pytest.fixture(scope="module", params=[False, True], ids=["spaces joined", "spaces split"])
 def model(request):
-    return spm.train(TokenizerConfig(vocab_size=900, sentinels=4, split_spaces=request.param), SOURCES[:20])
+    return train(TokenizerConfig(vocab_size=900, sentinels=4, split_spaces=request.param), SOURCES[:20])
 
 
 def texts():
@@ -57,7 +58,7 @@ def test_what_belongs_around_a_text_is_put_there(model):
 
 
 def test_unigram_reads_words_alike_and_what_it_does_not_is_told():
-    model = spm.train(TokenizerConfig(vocab_size=900, model_type="unigram", sentinels=4), SOURCES[:20])
+    model = train(TokenizerConfig(vocab_size=900, model_type="unigram", sentinels=4), SOURCES[:20])
     content, tokenizer = json.dumps(tokenizer_json(model)), spm.SentencePieceTokenizer(model)
     words = [word for text in SOURCES for word in text.split() if word.isalpha()]
     assert len(words) > 1000

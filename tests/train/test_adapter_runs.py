@@ -23,7 +23,7 @@ from t2c_jax.interop.trained import load_trained
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, count, names
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.train.step import Compiled, stored
 from t2c_jax.workdir import Workdir, write_json

@@ -17,7 +17,7 @@ from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import about
 from t2c_jax.train.resilience import loss_spikes as anomalies
 from t2c_jax.train.resilience.loss_spikes import FILE, ROLLED_BACK, Guard, RollBack, Skip, Skips, target

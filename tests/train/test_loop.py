@@ -12,7 +12,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tiny import experiment, one_device
 
 from t2c_jax.data.prepare import Tokens
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import loop
 from t2c_jax.train.loop import flattened, open_data
 from t2c_jax.train.telemetry.goodput import Clock

@@ -13,7 +13,7 @@ import small_run
 from small_run import environment, main, records
 
 from t2c_jax import config as configs
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import open_data
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, digest

@@ -15,8 +15,8 @@ import numpy as np
 from t2c_jax.config import DataConfig
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks.objectives import Example
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.sentencepiece import EOS, PAD
-from t2c_jax.tokenizers.tokenizer import Tokenizers
 
 _NOTHING, _EOS = np.zeros(0, np.int32), np.array([EOS], np.int32)
 

@@ -20,7 +20,7 @@ from t2c_jax.config import PathsConfig, to_dict
 from t2c_jax.data.columns import Column, ColumnWriter
 from t2c_jax.data.permutation import permutation
 from t2c_jax.papers.code2seq.syntax_paths import Paths, extract
-from t2c_jax.tokenizers.tokenizer import Tokenizer
+from t2c_jax.tokenizers.base import Tokenizer
 
 _COLUMNS = ("path_nodes", "path_ends", "path_terminals")
 _DRAW = 2  # tells the draws of paths from those that ``packing`` makes with the same seed and epoch

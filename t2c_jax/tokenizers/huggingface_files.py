@@ -1,4 +1,4 @@
-"""The tokenizer of a Hugging Face model directory, as ``data.pretrained_tokenizer`` reads it.
+"""Reads the tokenizer of a Hugging Face model directory and writes it as ``huggingface.HuggingFaceTokenizer`` reads it.
 
 It comes from ``tokenizer.json`` or, where a directory has only the files of older days, is built of them: BERT's
 ``vocab.txt``, GPT-2's ``vocab.json`` and ``merges.txt`` (RoBERTa's and CodeT5's too), T5's ``spiece.model``.
@@ -16,8 +16,7 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from t2c_jax.errors import UserError
-from t2c_jax.interop.weights import read_json
-from t2c_jax.tokenizers.huggingface import MODEL, SPECIALS, PretrainedTokenizer, byte_alphabet
+from t2c_jax.tokenizers.huggingface import MODEL, SPECIALS, HuggingFaceTokenizer, byte_alphabet
 from t2c_jax.workdir import write_json
 
 FILES = (
@@ -37,6 +36,25 @@ _ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_
 _ROBERTA |= {"cls_token": "<s>", "mask_token": "<mask>"}
 _GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 _T5 = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
+
+
+def read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
+    """A JSON object from a model directory; empty where the file is missing and need not be there.
+
+    Raises:
+      UserError: it is missing, or does not hold a JSON object.
+    """
+    try:
+        values = json.loads(path.read_text("utf-8"))
+    except (FileNotFoundError, NotADirectoryError):
+        if required:
+            raise UserError(f"'{path}' does not exist; --from wants a Hugging Face model directory") from None
+        return {}
+    except (ValueError, RecursionError) as error:
+        raise UserError(f"'{path}' is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"'{path}' must hold a JSON object")
+    return values
 
 
 class _Source:
@@ -78,7 +96,7 @@ class _Source:
         return [piece for piece in (*map(self.piece, _ROLES), *extra) if isinstance(piece, str)]
 
 
-def write_tokenizer(source: Path, values: Mapping[str, Any], rows: int, directory: Path) -> PretrainedTokenizer:
+def write_tokenizer(source: Path, values: Mapping[str, Any], rows: int, directory: Path) -> HuggingFaceTokenizer:
     """Writes a model directory's tokenizer and its special ids, and reads them back.
 
     Args:
@@ -104,7 +122,7 @@ def write_tokenizer(source: Path, values: Mapping[str, Any], rows: int, director
     tokenizer.save(str(directory / MODEL), pretty=False)
     write_json(directory / SPECIALS, {**_specials(found, tokenizer), "vocab_size": rows})
     try:
-        return PretrainedTokenizer(directory)
+        return HuggingFaceTokenizer(directory)
     except ValueError as error:
         raise UserError(f"the tokenizer in '{source}' does not fit its model: {error}") from None
 

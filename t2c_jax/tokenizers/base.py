@@ -1,0 +1,47 @@
+"""What a tokenizer is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Protocol
+
+import numpy as np
+
+
+class Tokenizer(Protocol):
+    """Text to ids and back.
+
+    Attributes:
+      vocab_size: pieces and specials counted in.
+      digest: of what defines it.
+      eos: the id that ends a target.
+      start: the id that a decoder is fed first.
+      before, after: ids around every source and target, eos counted in.
+      unk: the id of what it cannot write; negative where it can write all.
+      sentinels: ids reserved for span corruption.
+      is_byte: for each id, whether it is one of the bytes that rare characters fall back to.
+      surfaces: for each id the bytes it stands for; empty for specials.
+    """
+
+    vocab_size: int
+    digest: str
+    eos: int
+    start: int
+    unk: int
+    before: tuple[int, ...]
+    after: tuple[int, ...]
+    sentinels: list[int]
+    is_byte: np.ndarray
+    surfaces: list[bytes]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+        """Int32 ids of each text, nothing around them; on all cores.
+
+        Raises:
+          UserError: a text holds a lone surrogate, which Unicode does not let anything write down.
+        """
+        ...
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """The text of ``ids`` up to eos; specials are silent, bytes that are not UTF-8 become U+FFFD."""
+        ...
