@@ -26,6 +26,8 @@ os.environ["NPROC"] = "32"
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
 os.environ["EPATH_USE_TF"] = "false"  # as t2c sets it
 
+import shutil
+import tempfile
 from pathlib import Path
 
 import jax
@@ -41,6 +43,14 @@ if os.environ["JAX_PLATFORMS"] != "cpu":
 # In this process alone, not through the environment: tests kill the processes they start, perhaps amid a write.
 jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / f"jax-{runtime.processor()}"))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """A place for the server that forks processes, for all of pytest's workers."""
+    if not hasattr(config, "workerinput"):
+        directory = tempfile.mkdtemp(prefix="t2c-")
+        os.environ["T2C_TEST_FORK_SERVER"] = directory
+        config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
 
 
 @pytest.fixture(scope="session")

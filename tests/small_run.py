@@ -7,11 +7,11 @@ import json
 import os
 import shutil
 import subprocess
-import sys
 from pathlib import Path
 from unittest import mock
 
 import pytest
+from fork_server import ForkServer, connected
 
 from t2c_jax import cli
 
@@ -112,9 +112,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, tmp_path: Path) -> Path:
     return Path(shutil.copytree(_trained(tmp_path_factory.getbasetemp()), tmp_path / "trained"))
 
 
-def command(*arguments: str | Path) -> list[str]:
-    """``t2c`` as a process."""
-    return [sys.executable, "-m", "t2c_jax.cli", *map(str, arguments)]
+def command(*arguments: str | Path) -> dict[str, list[str]]:
+    """``t2c``, for the fork server."""
+    return {"t2c": list(map(str, arguments))}
+
+
+def processes() -> ForkServer:
+    """Starts processes quickly."""
+    return connected(Path(os.environ["T2C_TEST_FORK_SERVER"]))
 
 
 def environment() -> dict[str, str]:
@@ -129,9 +134,7 @@ def environment() -> dict[str, str]:
 
 def t2c(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs ``t2c`` to its end, in a pipe."""
-    return subprocess.run(
-        command(*arguments), env=environment(), input=stdin, capture_output=True, text=True, timeout=300, check=False
-    )
+    return processes().run(command(*arguments), env=environment(), input=stdin)
 
 
 def records(workdir: Path) -> list[dict[str, float]]:

@@ -7,7 +7,7 @@ import subprocess
 import sys
 
 import pytest
-from small_run import command, environment, main, prepared, t2c, trained, write_config  # noqa: F401
+from small_run import command, environment, main, prepared, processes, t2c, trained, write_config  # noqa: F401
 
 from t2c_jax import cli
 from t2c_jax.cli import VERBS
@@ -254,13 +254,8 @@ def test_a_prompt_too_long_is_cut_with_a_word(trained, capsys):  # noqa: F811
 
 def test_a_reader_that_goes_away_is_no_error(trained):  # noqa: F811
     """``t2c generate … | head -0``: no traceback, and the status a shell knows."""
-    process = subprocess.Popen(
-        command("generate", "--workdir", trained, "--config.mesh.data=1", "one", "two"),
-        env=environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
+    arguments = command("generate", "--workdir", trained, "--config.mesh.data=1", "one", "two")
+    process = processes().popen(arguments, env=environment())
     process.stdout.close()
     said = process.stderr.read()
     process.stderr.close()

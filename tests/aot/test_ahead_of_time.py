@@ -3,14 +3,12 @@
 import dataclasses
 import importlib.util
 import json
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from small_run import environment
+from small_run import environment, processes
 from tiny import experiment
 
 from t2c_jax import cli
@@ -60,9 +58,9 @@ def test_without_its_compiler_the_verb_says_how_to_get_it(repository):
     """In a process of its own, for one that has loaded it has it."""
     code = "import sys; sys.modules['libtpu'] = None; from t2c_jax import cli; sys.exit(cli.main(sys.argv[1:]))"
     config = repository / "configs" / "quickstart.py"
-    command = [sys.executable, "-c", code, "compile", f"--config={config}", "--topology=v5e:2x2"]
+    program = {"code": code, "argv": ["compile", f"--config={config}", "--topology=v5e:2x2"]}
     here = {name: value for name, value in environment().items() if name != "TPU_LIBRARY_PATH"}
-    done = subprocess.run(command, env=here, capture_output=True, text=True, check=False)
+    done = processes().run(program, env=here)
     assert done.returncode == 2, done.stderr
     assert "pip install t2c-jax[tpu]" in done.stderr
 

@@ -4,8 +4,6 @@ import json
 import shutil
 import signal
 import socket
-import subprocess
-import sys
 import time
 
 import pytest
@@ -60,13 +58,7 @@ def start(count, cache, verbs, workdir):
     shared |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
     work = json.dumps([[[str(part) for part in arguments] for arguments in verbs], str(workdir)])
     return [
-        subprocess.Popen(
-            [sys.executable, "-c", WORKER, work],
-            env={**shared, "JAX_PROCESS_ID": str(index)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
+        small_run.processes().popen({"code": WORKER, "argv": [work]}, env={**shared, "JAX_PROCESS_ID": str(index)})
         for index in range(count)
     ]
 

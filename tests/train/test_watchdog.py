@@ -1,12 +1,10 @@
 """The watchdog ends processes that hang, and no others."""
 
-import subprocess
-import sys
 import textwrap
 import time
 
 import pytest
-from small_run import environment
+from small_run import environment, processes
 
 from t2c_jax.train.resilience.watchdog import STATUS, Watchdog
 
@@ -15,7 +13,7 @@ def start(code, stacks):
     source = "import sys, time, threading\nfrom pathlib import Path\n"
     source += "from t2c_jax.train.resilience.watchdog import Watchdog\n"
     source += f"stacks = Path({str(stacks)!r})\n" + textwrap.dedent(code)
-    return subprocess.run([sys.executable, "-c", source], env=environment(), capture_output=True, text=True, timeout=60)
+    return processes().run({"code": source}, env=environment(), timeout=60)
 
 
 def test_a_hang_ends_with_all_stacks_and_a_status_of_its_own(tmp_path):

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import fsspec
 import pytest
-from small_run import command, environment, main, prepared, records, trained  # noqa: F401
+from small_run import command, environment, main, prepared, processes, records, trained  # noqa: F401
 from train.test_faults import assert_same, latest, opened, state
 
 from t2c_jax.checkpoints.checkpoint import DAMAGED
@@ -282,7 +282,7 @@ def test_a_killed_run_goes_on_on_another_machine(store: str, prepared, trained, 
     run = ("run", "--config", prepared[0], "--workdir", url)
     shutil.rmtree(tmp_path / "run")  # of the fixture
     here = {**environment(), "XLA_FLAGS": os.environ["XLA_FLAGS"]}
-    with subprocess.Popen(command(*run), env=here, stderr=subprocess.DEVNULL) as process:
+    with processes().popen(command(*run), env=here, stderr=subprocess.DEVNULL) as process:
         first = there("cache").checkpoints / "3" / "commit_success.txt"
         deadline = time.monotonic() + 300
         while not first.exists():
