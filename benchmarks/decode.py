@@ -43,7 +43,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax
     import jax.numpy as jnp
 
-    from t2c_jax.decode.search import beam_search, greedy_search
+    from t2c_jax.decode import search as decode
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.sentencepiece import EOS
 
@@ -60,9 +60,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
                 "encoder_positions": jnp.broadcast_to(jnp.arange(tokens_BS.shape[1])[None], tokens_BS.shape),
             }
             step, cache = definition.bind(params).start(batch, beams=beams, steps=new)
-            if beams == 1:
-                return greedy_search(step, cache, len(source), new)
-            return beam_search(step, cache, len(source), new, beams=beams, length_penalty=LENGTH_PENALTY)
+            return decode.search(step, cache, len(source), new, beams=beams, length_penalty=LENGTH_PENALTY)
 
         return jax.jit(run)
 

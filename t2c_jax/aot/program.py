@@ -21,7 +21,6 @@ from t2c_jax.config import Experiment
 from t2c_jax.data.encoder_features import source_shapes
 from t2c_jax.data.pipeline import batch_shapes, extras_of
 from t2c_jax.decode.generator import search_function
-from t2c_jax.decode.search import Rules
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.mesh_selection import GIB, make_mesh
 from t2c_jax.train.step import Compiled
@@ -101,7 +100,7 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
         definition.abstract_params(),
         definition.shardings(mesh),
     )
-    searching = search_function([definition], experiment.decode, Rules(), topology.chip.memory)
+    searching = search_function([definition], experiment.decode, memory=topology.chip.memory)
     function = jax.jit(searching, out_shardings=meshes.replicated(mesh))
     with jax.set_mesh(mesh):
         lowered = function.lower([params], batch)

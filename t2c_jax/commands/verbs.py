@@ -123,7 +123,7 @@ def evaluate(
     if runtime.agreed(int(stands is None)):  # all processes answer, or none does
         pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
-            answers = generator.generate([pair.text for pair in pairs], bar.advance)
+            answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
 
         embed = None
         if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
@@ -223,7 +223,7 @@ def generate(
 
     _, generator = load_generator(experiment, workdir, step, others, average)
     with console.progress("generate", len(texts), "prompts") as bar:
-        answers = generator.generate(texts, bar.advance)
+        answers = generator.generate(texts, advance=bar.advance)
     truncated = [number + 1 for number, answer in enumerate(answers) if answer.prompt_truncated]
     if truncated:
         console.warn(

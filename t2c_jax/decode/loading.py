@@ -7,6 +7,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax import config as configs
@@ -73,13 +74,13 @@ def make_generator(
     experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, members: Sequence[Member], mesh: Mesh
 ) -> Generator:
     """A generator over given parameters, as the config of the run in ``workdir`` says."""
-    bonus_V = None
-    if experiment.decode.idf_weight:
-        frequencies = inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
-        bonus_V = experiment.decode.idf_weight * frequencies
+
+    def frequencies() -> np.ndarray:
+        return inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
+
     objective = translate(tokenizers, experiment.data, copy=any(member.definition.config.copy for member in members))
     read = inputs(experiment, tokenizers, objective)
-    return Generator(members, read, tokenizers.target, experiment.decode, mesh, bonus_V)
+    return Generator(members, read, tokenizers.target, experiment.decode, mesh, frequencies)
 
 
 def _member(

@@ -15,11 +15,12 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Bool, Float, Int
 
-PAD = 0  # what follows the end of a sequence
-_WORST = -1e9  # finite, so that differences of two of them stay numbers
+from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor
+
+PAD = 0  # fills a sequence after its end
+_WORST = FORBIDDEN  # the score of a hypothesis that does not exist
 
 
 class Step(Protocol):
@@ -40,49 +41,20 @@ class Hypotheses(NamedTuple):
     finished: Bool[Array, "B W"]  # False where the steps ran out before eos
 
 
-class Rules(NamedTuple):
-    """What a search knows of the vocabulary.
-
-    Attributes:
-      start, eos: the tokens that a sequence begins and ends with.
-      bonus_V: added to each token's log-probability; None for nothing.
-      no_repeat_ngram_size: no sequence holds so many tokens in a row twice; 0 for no such rule.
-    """
-
-    start: int = 0
-    eos: int = 1
-    bonus_V: np.ndarray | None = None
-    no_repeat_ngram_size: int = 0
-
-    def log_p(
-        self, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], t: Int[Array, ""]
-    ) -> tuple[Float[Array, "B W V"], Float[Array, "B W"]]:
-        """Logits to rank by, and what to take off them: together the log-probability, and the bonus.
-
-        ``tokens_BWT`` are the sequences as far as step t, which the logits go on from.
-        """
-        log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
-        if self.bonus_V is not None:
-            logits_BWV = logits_BWV + jnp.asarray(self.bonus_V)[None, None]
-        if self.no_repeat_ngram_size:
-            logits_BWV = self._without_repeats(logits_BWV, tokens_BWT, t)
-        return logits_BWV, log_z_BW
-
-    def _without_repeats(
-        self, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], t: Int[Array, ""]
-    ) -> Float[Array, "B W V"]:
-        """Every token that came after the last n - 1 tokens before has no chance to do so again."""
-        rows, beams, length = tokens_BWT.shape
-        places_T = jnp.arange(length)
-        came_BWT = jnp.broadcast_to((places_T >= self.no_repeat_ngram_size - 1) & (places_T < t), tokens_BWT.shape)
-        for back in range(1, self.no_repeat_ngram_size):
-            last_BW1 = jax.lax.dynamic_slice_in_dim(tokens_BWT, t - back, 1, axis=2)
-            came_BWT &= jnp.roll(tokens_BWT, back, axis=2) == last_BW1
-        at = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None], tokens_BWT
-        return logits_BWV.at[at].min(jnp.where(came_BWT, _WORST, jnp.inf))
-
-
-_PLAIN = Rules()
+def _process(
+    processors: Sequence[LogitsProcessor],
+    states: tuple[Any, ...],
+    logits_BWV: Float[Array, "B W V"],
+    tokens_BWT: Int[Array, "B W T"],
+    step: Int[Array, ""],
+) -> tuple[Float[Array, "B W V"], Float[Array, "B W"], tuple[Any, ...]]:
+    """The logits to rank by, what to subtract of them for a score, and the processors' next states."""
+    log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
+    following = []
+    for processor, state in zip(processors, states, strict=True):
+        logits_BWV, state = processor(state, logits_BWV, tokens_BWT, step)
+        following.append(state)
+    return logits_BWV, log_z_BW, tuple(following)
 
 
 def ensemble(members: Sequence[tuple[Step, Any]]) -> tuple[Step, list[Any]]:
@@ -106,39 +78,80 @@ def _normalised(log_p: Array, length: Array | int, length_penalty: float) -> Arr
     return log_p / jnp.asarray(length, jnp.float32) ** length_penalty
 
 
-def greedy_search(
-    step: Step, cache: Any, batch: int, steps: int, rules: Rules = _PLAIN, *, length_penalty: float = 0.0
+def search(
+    step: Step,
+    cache: Any,
+    batch: int,
+    steps: int,
+    processors: Sequence[LogitsProcessor] = (),
+    *,
+    beams: int,
+    length_penalty: float = 0.0,
+    start: int = 0,
+    eos: int = 1,
 ) -> Hypotheses:
-    """The most likely token at every step, until every prompt has ended; scored as a beam search's hypotheses are."""
+    """``greedy_search`` for one beam, ``beam_search`` for several.
+
+    Args:
+      step: the decoder's.
+      cache: the decoder's before the first step.
+      batch: prompts.
+      steps: tokens of an answer at most.
+      processors: change the logits, in this order.
+      beams: hypotheses kept.
+      length_penalty: alpha in log p / length**alpha.
+      start: the token that the decoder is fed first.
+      eos: the token that ends an answer.
+    """
+    if beams == 1:
+        return greedy_search(step, cache, batch, steps, processors, length_penalty=length_penalty, start=start, eos=eos)
+    return beam_search(
+        step, cache, batch, steps, processors, beams=beams, length_penalty=length_penalty, start=start, eos=eos
+    )
+
+
+def greedy_search(
+    step: Step,
+    cache: Any,
+    batch: int,
+    steps: int,
+    processors: Sequence[LogitsProcessor] = (),
+    *,
+    length_penalty: float = 0.0,
+    start: int = 0,
+    eos: int = 1,
+) -> Hypotheses:
+    """The best token at every step, until every prompt has ended; arguments and scores are those of ``search``."""
     slots_T = jnp.arange(steps)
 
-    def go_on(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        t, _, _, _, _, done_B, _ = state
+    def unfinished(state: tuple[Any, ...]) -> Bool[Array, ""]:
+        t, _, _, _, _, done_B, _, _ = state
         return (t < steps) & ~jnp.all(done_B)
 
     def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        t, last_B, tokens_BT, scores_B, lengths_B, done_B, cache = state
+        t, last_B, tokens_BT, scores_B, lengths_B, done_B, cache, states = state
         visible_BWX = jnp.broadcast_to(slots_T <= t, (batch, 1, steps))
         logits_BWV, cache = step(last_B[:, None], t, cache, visible_BWX)
-        logits_BWV, log_z_BW = rules.log_p(logits_BWV, tokens_BT[:, None], t)
+        logits_BWV, log_z_BW, states = _process(processors, states, logits_BWV, tokens_BT[:, None], t)
         logits_BV = logits_BWV[:, 0]
         token_B = jnp.where(done_B, PAD, jnp.argmax(logits_BV, axis=-1))
         log_p_B = jnp.max(logits_BV, axis=-1) - log_z_BW[:, 0]
         scores_B = jnp.where(done_B, scores_B, scores_B + log_p_B)
         tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, token_B[:, None], (0, t))
         lengths_B = jnp.where(done_B, lengths_B, t + 1)
-        return t + 1, token_B, tokens_BT, scores_B, lengths_B, done_B | (token_B == rules.eos), cache
+        return t + 1, token_B, tokens_BT, scores_B, lengths_B, done_B | (token_B == eos), cache, states
 
-    start = (
+    first = (
         jnp.zeros((), jnp.int32),
-        jnp.full((batch,), rules.start, jnp.int32),
+        jnp.full((batch,), start, jnp.int32),
         jnp.full((batch, steps), PAD, jnp.int32),
         jnp.zeros((batch,), jnp.float32),
         jnp.ones((batch,), jnp.int32),
         jnp.zeros((batch,), bool),
         cache,
+        tuple(processor.start(batch, 1) for processor in processors),
     )
-    _, _, tokens_BT, scores_B, lengths_B, done_B, _ = jax.lax.while_loop(go_on, advance, start)
+    _, _, tokens_BT, scores_B, lengths_B, done_B, _, _ = jax.lax.while_loop(unfinished, advance, first)
     scores_B = _normalised(scores_B, lengths_B, length_penalty)
     return Hypotheses(tokens_BT[:, None], scores_B[:, None], done_B[:, None])
 
@@ -173,29 +186,40 @@ class _Beams(NamedTuple):
     done_tokens: Int[Array, "B W T"]
     done_scores: Float[Array, "B W"]
     cache: Any
+    states: tuple[Any, ...]  # of the processors
 
 
 def beam_search(
-    step: Step, cache: Any, batch: int, steps: int, rules: Rules = _PLAIN, *, beams: int, length_penalty: float
+    step: Step,
+    cache: Any,
+    batch: int,
+    steps: int,
+    processors: Sequence[LogitsProcessor] = (),
+    *,
+    beams: int,
+    length_penalty: float,
+    start: int = 0,
+    eos: int = 1,
 ) -> Hypotheses:
     """Beam search; finished hypotheses are ranked by ``log p / length**length_penalty``, eos counted.
 
-    Each step looks at the 2W best continuations, so that W live ones are left whatever rules. One ends a hypothesis if
-    it is eos and among the best W. The search stops where the best live hypothesis, were all that is to come certain,
-    of the largest bonus and as long as serves it, could not replace the worst finished one; so nothing is cut off.
-    Where fewer than W have finished when the steps run out, live ones fill the places behind them.
+    The arguments are those of ``search``. Each step looks at the 2W best continuations, so that W live ones are left
+    however many of them are eos. A continuation ends a hypothesis if it is eos and among the best W. The search stops
+    when the best live hypothesis can no longer replace the worst finished one. The bound assumes that all tokens to
+    come have probability 1 and the largest bonus, and that the hypothesis gets the length that suits it best, so
+    nothing is cut off. Where fewer than W have finished when the steps run out, live ones come behind them.
     """
     candidates = 2 * beams
     slots_T, own_W = jnp.arange(steps), jnp.arange(beams)
-    most = 0.0 if rules.bonus_V is None else max(0.0, float(np.max(rules.bonus_V)))
+    max_bonus = sum(processor.max_bonus for processor in processors)
 
     def pick(rows: Array, index: Array) -> Array:
         return jnp.take_along_axis(rows, index.reshape(*index.shape, *(1,) * (rows.ndim - 2)), axis=1)
 
-    def go_on(state: _Beams) -> Bool[Array, ""]:
+    def unfinished(state: _Beams) -> Bool[Array, ""]:
         best_possible_B = _normalised(state.scores[:, 0], steps, length_penalty)
-        if most:
-            reach_B = state.scores[:, 0] + (steps - state.step) * most
+        if max_bonus:
+            reach_B = state.scores[:, 0] + (steps - state.step) * max_bonus
             best_possible_B = _normalised(reach_B, jnp.where(reach_B > 0, state.step + 1, steps), length_penalty)
         return (state.step < steps) & jnp.any(best_possible_B > jnp.min(state.done_scores, axis=1))
 
@@ -209,7 +233,7 @@ def beam_search(
 
         # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
         top = min(candidates, logits_BWV.shape[-1])
-        logits_BWV, log_z_BW = rules.log_p(logits_BWV, state.tokens, t)
+        logits_BWV, log_z_BW, states = _process(processors, state.states, logits_BWV, state.tokens, t)
         best_BWC, token_BWC = top_k(logits_BWV, top)
         total_BWC = (state.scores - log_z_BW)[..., None] + best_BWC
         scores_BC, flat_BC = jax.lax.top_k(total_BWC.reshape(batch, beams * top), candidates)
@@ -217,7 +241,7 @@ def beam_search(
         parent_BC = flat_BC // top
         grown_BCT = jnp.where(here_T[None, None], token_BC[..., None], pick(state.tokens, parent_BC))
 
-        ended_BC = token_BC == rules.eos
+        ended_BC = token_BC == eos
         # A continuation of a beam that is not there, while there are fewer than W, ends nothing.
         counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None] & (scores_BC > _WORST / 2)
         ended_scores_BC = jnp.where(counts_BC, _normalised(scores_BC, t + 1, length_penalty), _WORST)
@@ -225,30 +249,33 @@ def beam_search(
         done_tokens = pick(jnp.concatenate([state.done_tokens, grown_BCT], axis=1), index)
 
         live_scores, index = jax.lax.top_k(jnp.where(ended_BC, _WORST, scores_BC), beams)
+        parent_BW = pick(parent_BC, index)
         return _Beams(
             step=t + 1,
             last=pick(token_BC, index),
             tokens=pick(grown_BCT, index),
             scores=live_scores,
-            ancestors=pick(ancestors_BWT, pick(parent_BC, index)),
+            ancestors=pick(ancestors_BWT, parent_BW),
             done_tokens=done_tokens,
             done_scores=done_scores,
             cache=cache,
+            states=tuple(processor.gather(each, parent_BW) for processor, each in zip(processors, states, strict=True)),
         )
 
     blank = jnp.full((batch, beams, steps), PAD, jnp.int32)
     first_W = jnp.where(own_W == 0, 0.0, _WORST)  # all beams start equal: one of them is enough
-    start = _Beams(
+    first = _Beams(
         step=jnp.zeros((), jnp.int32),
-        last=jnp.full((batch, beams), rules.start, jnp.int32),
+        last=jnp.full((batch, beams), start, jnp.int32),
         tokens=blank,
         scores=jnp.broadcast_to(first_W, (batch, beams)),
         ancestors=blank,
         done_tokens=blank,
         done_scores=jnp.full((batch, beams), _WORST),
         cache=cache,
+        states=tuple(processor.start(batch, beams) for processor in processors),
     )
-    end = jax.lax.while_loop(go_on, advance, start)
+    end = jax.lax.while_loop(unfinished, advance, first)
     found_BW = end.done_scores > _WORST
     # Finished ones first, in their order; then live ones in theirs.
     rank = jnp.concatenate([jnp.where(found_BW, 2.0, 0.0), jnp.ones((batch, beams))], axis=1)

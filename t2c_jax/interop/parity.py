@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.decode.search import Rules, greedy_search
+from t2c_jax.decode.search import greedy_search
 from t2c_jax.errors import UserError
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Definition, Params
@@ -86,12 +86,13 @@ def _definition(config: ModelConfig, tokenizer: Tokenizer) -> Definition:
 def _search(
     config: ModelConfig, params: Params, tokenizer: Tokenizer, sources: Sequence[np.ndarray]
 ) -> list[Int[np.ndarray, " T"]]:
-    definition, rules = _definition(config, tokenizer), Rules(tokenizer.start, tokenizer.eos)
+    definition = _definition(config, tokenizer)
 
     @jax.jit
     def search(params: Params, read: dict[str, jax.Array]) -> jax.Array:
         step, cache = definition.bind(params).start(read, beams=1, steps=STEPS)
-        return greedy_search(step, cache, len(sources), STEPS, rules).tokens[:, 0]
+        found = greedy_search(step, cache, len(sources), STEPS, start=tokenizer.start, eos=tokenizer.eos)
+        return found.tokens[:, 0]
 
     with jax.default_matmul_precision("highest"):
         return [upto(row, tokenizer.eos) for row in np.asarray(search(params, _batch(sources, "encoder")))]

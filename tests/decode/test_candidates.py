@@ -28,7 +28,7 @@ class Canned(Generator):
         tokens = np.array([[3, 1, 0], [3, 0, 1], [2, 2, 1], [4, 4, 4]])
         self._found = Hypotheses(tokens[None], np.array([[-0.5, -0.6, -0.7, -0.8]]), np.array([finished]))
 
-    def _run(self, prompts: object) -> Hypotheses:
+    def _run(self, prompts: object, settings: object) -> Hypotheses:
         return self._found
 
 

@@ -16,10 +16,10 @@ from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.prompt_encoder import TokenInputs
 from t2c_jax.data.tasks.task import translate
 from t2c_jax.decode.generator import Generator, Member, search_function
-from t2c_jax.decode.search import Rules
+from t2c_jax.decode.logits_processors import processors_of, unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.tokenizers.sentencepiece import SentencePieceTokenizer
+from t2c_jax.tokenizers.sentencepiece import PAD, SentencePieceTokenizer
 from t2c_jax.tokenizers.training import train
 from t2c_jax.train.step import Compiled
 
@@ -75,7 +75,7 @@ def generator(params, tokenizer, compiled, mesh=None, **decode):
 def test_what_was_learned_is_said_exactly(beam_size, params, tokenizer, compiled):
     """Six prompts in batches of four, in their own order, whatever their lengths."""
     done = []
-    answers = generator(params, tokenizer, compiled, beam_size=beam_size).generate(list(PAIRS), done.append)
+    answers = generator(params, tokenizer, compiled, beam_size=beam_size).generate(list(PAIRS), advance=done.append)
     assert [answer.best for answer in answers] == list(PAIRS.values())
     assert all(answer.finished and not answer.prompt_truncated for answer in answers)
     assert all(-0.5 < answer.score < 0 for answer in answers)
@@ -109,7 +109,9 @@ def test_a_handful_of_shapes_is_compiled(params, tokenizer, compiled):
         made.generate(["x " * length])
         made.generate(["x " * length] * 3)
         made.generate(["x " * length] * 8)
-    assert made._search._cache_size() == 4  # lengths 16 and 32, alone and in a batch
+    assert (
+        made._search(replace(made.decode, batch_size=1))._cache_size() == 4
+    )  # lengths 16 and 32, alone and in a batch
 
 
 def test_a_prefix_that_fills_the_encoder_is_refused(tokenizer):
@@ -134,6 +136,45 @@ def test_a_long_prompt_is_cut_and_a_short_budget_is_unfinished(params, tokenizer
     json.dumps([answer.score for answer in answers], allow_nan=False)
 
 
+def test_settings_of_a_call_replace_the_generators_own(params, tokenizer, compiled):
+    """Each call's answers are those of a generator with these settings, and its programs are kept for the next."""
+    made = generator(params, tokenizer, compiled, beam_size=2)
+    short = DecodeConfig(max_tokens=3, batch_size=2, beam_size=1)
+    own = made.generate(list(PAIRS))
+    assert made.generate(list(PAIRS), short) == generator(
+        params, tokenizer, compiled, max_tokens=3, batch_size=2, beam_size=1
+    ).generate(list(PAIRS))
+    assert made.generate(list(PAIRS)) == own
+    assert made.generate(list(PAIRS), short) != own
+    assert made._search.cache_info().currsize == 2
+    made.generate(list(PAIRS), replace(short, batch_size=6))
+    assert made._search.cache_info().currsize == 2, "a batch's size is a shape of the same search"
+
+
+@pytest.mark.parametrize("beam_size", [1, 4])
+def test_padding_and_sentinels_are_never_written(beam_size, params, tokenizer, compiled):
+    """A model that finds padding and sentinels likeliest of all writes text all the same."""
+    table_VD = np.array(params["embedding"]["embedding"])
+    silent = [PAD, *tokenizer.sentinels]
+    table_VD[silent] = table_VD[tokenizer.encode_batch(["x"])[0][0]] * np.linspace(20, 40, len(silent))[:, None]
+    twisted = {**params, "embedding": {"embedding": table_VD}}
+    made = generator(twisted, tokenizer, compiled, beam_size=beam_size, max_tokens=8)
+    batch = made.inputs.batch(made.inputs.read(list(PAIRS)), len(PAIRS))
+
+    def written(processors):
+        function = search_function([compiled.definition], made.decode, processors)
+        with jax.set_mesh(made.mesh):
+            return np.asarray(jax.jit(function)(made.params, batch).tokens[:, 0])
+
+    free, processed = written([]), written(processors_of(made.decode, unwritable(tokenizer)))
+    assert np.isin(free, tokenizer.sentinels).any()
+    for row in processed.tolist():
+        ids = row[: row.index(tokenizer.eos)] if tokenizer.eos in row else row
+        assert not {*ids} & {*silent}
+    for answer, ids in zip(made.generate(list(PAIRS)), processed.tolist(), strict=True):
+        assert answer.best == tokenizer.decode(ids)
+
+
 def test_the_digest_tells_parameters_apart(params, tokenizer, compiled):
     other = jax.tree.map(lambda leaf: leaf + 1e-3, params)
     same, again, different = (generator(p, tokenizer, compiled).digest() for p in (params, params, other))
@@ -146,7 +187,7 @@ def test_what_every_step_reads_is_sent_once_where_it_fits(memory, once, params, 
     mesh = meshes.make_mesh(experiment(mesh={"data": 2, "fsdp": 4, "tensor": 1}))
     made = generator(params, tokenizer, compiled, mesh=mesh)
     decode = DecodeConfig(max_tokens=48, beam_size=2)
-    search = search_function([compiled.definition], decode, Rules(tokenizer.start, tokenizer.eos), memory)
+    search = search_function([compiled.definition], decode, memory=memory)
     rows = meshes.global_batch(made.inputs.batch(made.inputs.read(list(PAIRS)), 8), mesh)
     with jax.set_mesh(mesh):
         program = jax.jit(search).lower(made.params, rows).compile().as_text()

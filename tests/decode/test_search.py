@@ -1,4 +1,4 @@
-"""Search over a toy decoder whose sequences can all be written down."""
+"""Search over a toy decoder, whose sequences can all be enumerated."""
 
 import itertools
 
@@ -6,68 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from toy_decoder import Toy, beam, greedy, padded, plain_beam
 
-from t2c_jax.decode.search import PAD, Rules, beam_search, ensemble, greedy_search
+from t2c_jax.decode.search import PAD, ensemble, greedy_search, search
 from t2c_jax.tokenizers.sentencepiece import EOS
-
-
-class Toy:
-    """A decoder whose logits are a random function of all tokens fed so far, found through the ancestry alone.
-
-    Its cache holds the token of every slot; a beam's history is what it can see, in the order of the steps.
-    """
-
-    def __init__(self, vocabulary: int, steps: int, batch: int, seed: int, sharpness: float = 1.0) -> None:
-        draw = np.random.default_rng(seed)
-        self.vocabulary, self.steps, self.batch = vocabulary, steps, batch
-        self.weights_BTVV = draw.normal(0, sharpness, (batch, steps, vocabulary, vocabulary)).astype(np.float32)
-        self.bias_BTV = draw.normal(0, sharpness, (batch, steps, vocabulary)).astype(np.float32)
-
-    def cache(self, beams: int) -> jax.Array:
-        return jnp.full((self.batch, self.steps * beams), -1, jnp.int32)
-
-    def step(self, tokens_BW, step, cache_BX, visible_BWX):
-        beams = tokens_BW.shape[1]
-        cache_BX = jax.lax.dynamic_update_slice(cache_BX, tokens_BW, (0, step * beams))
-        seen_BWX = jnp.where(visible_BWX, cache_BX[:, None], -1)
-        one_hot_BWXV = jax.nn.one_hot(seen_BWX, self.vocabulary)
-        history_BWTV = one_hot_BWXV.reshape(*tokens_BW.shape, self.steps, beams, self.vocabulary).sum(3)
-        logits_BWV = jnp.einsum("bwtv,btvu->bwu", history_BWTV, self.weights_BTVV, precision="highest")
-        return logits_BWV + jnp.asarray(self.bias_BTV)[:, step][:, None], cache_BX
-
-    def log_p(self, row: int, sequence) -> float:
-        """log p of a whole sequence, by the plain formula."""
-        total, fed = 0.0, [PAD]
-        for token in sequence:
-            logits = self.bias_BTV[row, len(fed) - 1].astype(np.float64)
-            for t, before in enumerate(fed):
-                logits = logits + self.weights_BTVV[row, t, before]
-            total += logits[token] - np.logaddexp.reduce(logits)
-            fed.append(token)
-        return total
-
-    def ranked(self, row: int, alpha: float):
-        """Every sequence that ends within the steps, best first."""
-        others = [token for token in range(self.vocabulary) if token != EOS]
-        ended = [(*body, EOS) for length in range(self.steps) for body in itertools.product(others, repeat=length)]
-        scored = [(self.log_p(row, sequence) / len(sequence) ** alpha, sequence) for sequence in ended]
-        return sorted(scored, reverse=True)
-
-
-def beam(toy, beams, alpha):
-    search = jax.jit(
-        lambda: beam_search(toy.step, toy.cache(beams), toy.batch, toy.steps, beams=beams, length_penalty=alpha)
-    )
-    return jax.device_get(search())
-
-
-def greedy(toy, alpha=0.0):
-    search = jax.jit(lambda: greedy_search(toy.step, toy.cache(1), toy.batch, toy.steps, length_penalty=alpha))
-    return jax.device_get(search())
-
-
-def padded(sequence, steps):
-    return [*sequence, *(PAD,) * (steps - len(sequence))]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
@@ -82,22 +24,6 @@ def test_a_beam_as_wide_as_the_tree_is_brute_force(alpha, seed):
         assert found.tokens[row, :40].tolist() == [padded(sequence, toy.steps) for _, sequence in expected]
         # Float32 against float64 over four log-probabilities of size 10.
         np.testing.assert_allclose(found.scores[row, :40], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
-
-
-def plain_beam(toy, row, beams, alpha, bonus_V=None):
-    """Beam search as one would write it down, to the last step: no cache, no early end."""
-    bonus_V = np.zeros(toy.vocabulary) if bonus_V is None else bonus_V
-    live, done = [(0.0, ())], []
-    for _ in range(toy.steps):
-        grown = [
-            (toy.log_p(row, (*tokens, token)) + bonus_V[[*tokens, token]].sum(), (*tokens, token))
-            for _, tokens in live
-            for token in range(toy.vocabulary)
-        ]
-        best = sorted(grown, reverse=True)[: 2 * beams]
-        done += [(score / len(tokens) ** alpha, tokens) for score, tokens in best[:beams] if tokens[-1] == EOS]
-        live = [(score, tokens) for score, tokens in best if tokens[-1] != EOS][:beams]
-    return sorted(done, reverse=True)[:beams], [(score / toy.steps**alpha, tokens) for score, tokens in live]
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])
@@ -253,80 +179,6 @@ def test_an_ensemble_of_one_is_that_one():
     np.testing.assert_array_equal(step(*arguments, cache, visible)[0], toy.step(*arguments, toy.cache(1), visible)[0])
 
 
-def repeats(tokens, size):
-    """Whether so many tokens in a row come twice."""
-    grams = [tuple(tokens[start : start + size]) for start in range(len(tokens) - size + 1)]
-    return len(set(grams)) < len(grams)
-
-
-@pytest.mark.parametrize("size", [1, 2, 3])
-def test_greedy_repeats_nothing(size):
-    """The most likely token at each step of those after which nothing has come twice."""
-    toy = Toy(vocabulary=5, steps=8, batch=8, seed=4)
-    rules = Rules(no_repeat_ngram_size=size)
-    found = jax.device_get(jax.jit(lambda: greedy_search(toy.step, toy.cache(1), 8, 8, rules))())
-    assert (found.tokens != greedy(toy).tokens).any()
-    for row in range(8):
-        chosen = []
-        while len(chosen) < (8 if size > 1 else 4) and EOS not in chosen:
-            allowed = [v for v in range(5) if not repeats([*chosen, v], size)]
-            chosen.append(max(allowed, key=lambda v: toy.log_p(row, (*chosen, v))))
-        assert found.tokens[row, 0, : len(chosen)].tolist() == chosen
-        if EOS in chosen:
-            np.testing.assert_allclose(found.scores[row, 0], toy.log_p(row, chosen), rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("size", [1, 2])
-def test_a_beam_as_wide_as_the_tree_ranks_all_that_repeats_nothing(size):
-    toy = Toy(vocabulary=4, steps=4, batch=3, seed=0)
-    rules = Rules(no_repeat_ngram_size=size)
-    search = jax.jit(lambda: beam_search(toy.step, toy.cache(108), 3, 4, rules, beams=108, length_penalty=0.6))
-    found = jax.device_get(search())
-    for row in range(toy.batch):
-        expected = [(score, tokens) for score, tokens in toy.ranked(row, 0.6) if not repeats(tokens, size)]
-        assert len(expected) < 40
-        assert found.finished[row].sum() == len(expected)
-        assert found.tokens[row, : len(expected)].tolist() == [padded(tokens, 4) for _, tokens in expected]
-        np.testing.assert_allclose(
-            found.scores[row, : len(expected)], [score for score, _ in expected], rtol=1e-5, atol=1e-5
-        )
-
-
-BONUS = np.array([0.0, 2.0, 1.5, 0.0, 1.0], np.float32)
-
-
-def test_a_bonus_changes_what_greedy_chooses():
-    """Gu et al. (2016, equation 8): the best log p + bonus at each step, whose sum is the score."""
-    toy = Toy(vocabulary=5, steps=6, batch=6, seed=2)
-    rules = Rules(bonus_V=BONUS)
-    found = jax.device_get(jax.jit(lambda: greedy_search(toy.step, toy.cache(1), 6, 6, rules))())
-    assert (found.tokens != greedy(toy).tokens).any()
-    for row in range(6):
-        chosen, total = [], 0.0
-        while len(chosen) < 6 and EOS not in chosen:
-            values = [toy.log_p(row, (*chosen, v)) - toy.log_p(row, chosen) + BONUS[v] for v in range(5)]
-            chosen.append(int(np.argmax(values)))
-            total += max(values)
-        assert found.tokens[row, 0].tolist() == padded(chosen, 6)
-        np.testing.assert_allclose(found.scores[row, 0], total, rtol=1e-5, atol=1e-5)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
-@pytest.mark.parametrize("beams", [1, 2, 4])
-def test_a_beam_ranks_by_the_bonus_too(alpha, beams):
-    """A bonus lets a hypothesis rise as it grows: the early end must wait for those that may."""
-    toy = Toy(vocabulary=5, steps=6, batch=6, seed=7, sharpness=0.7)
-    rules = Rules(bonus_V=BONUS)
-    search = jax.jit(lambda: beam_search(toy.step, toy.cache(beams), 6, 6, rules, beams=beams, length_penalty=alpha))
-    found = jax.device_get(search())
-    for row in range(6):
-        done, live = plain_beam(toy, row, beams, alpha, BONUS)
-        expected = (done + live)[:beams]
-        assert found.finished[row].tolist() == [index < len(done) for index in range(beams)]
-        assert found.tokens[row].tolist() == [padded(tokens, 6) for _, tokens in expected]
-        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
-
-
 @pytest.mark.parametrize("beams", [1, 3])
 def test_other_tokens_may_begin_and_end_a_sequence(beams):
     """Renaming tokens renames the answer: with start 4 and eos 3, it is the plain one, its 0 and 4, 1 and 3 swapped."""
@@ -335,16 +187,12 @@ def test_other_tokens_may_begin_and_end_a_sequence(beams):
     renamed = Toy(vocabulary=5, steps=5, batch=4, seed=1)
     renamed.weights_BTVV = plain.weights_BTVV[:, :, swap][..., swap]
     renamed.bias_BTV = plain.bias_BTV[..., swap]
-    rules = Rules(start=4, eos=3)
 
-    def search(toy, rules):
-        if beams == 1:
-            return greedy_search(toy.step, toy.cache(1), 4, 5, rules)
-        return beam_search(toy.step, toy.cache(beams), 4, 5, rules, beams=beams, length_penalty=0.6)
+    def found(toy, **ends):
+        run = jax.jit(lambda: search(toy.step, toy.cache(beams), 4, 5, beams=beams, length_penalty=0.6, **ends))
+        return jax.device_get(run())
 
-    one, other = (
-        jax.device_get(jax.jit(search, static_argnums=(0, 1))(*a)) for a in ((plain, Rules()), (renamed, rules))
-    )
+    one, other = found(plain), found(renamed, start=4, eos=3)
     ended = 0
     for row, beam_ in itertools.product(range(4), range(beams)):
         tokens = one.tokens[row, beam_].tolist()

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from tiny import MODEL, assert_same, drawn, on_device
 
-from t2c_jax.decode.search import Rules, beam_search, greedy_search
+from t2c_jax.decode.logits_processors import NoRepeatNgram
+from t2c_jax.decode.search import search
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.models.definition import Definition
@@ -254,14 +255,12 @@ def test_searches_find_their_tokens(config):
         return np.where(after, 0, found)  # a beam that has ended is filled up with eos where pad is 0
 
     def searched(eos, beams, penalty, repeats=0):
-        def search(params, read):
-            rules = Rules(0, eos, no_repeat_ngram_size=repeats)
+        def run(params, read):
+            processors = [NoRepeatNgram(repeats)] if repeats else []
             step, cache = definition.bind(params).start(read, beams=beams, steps=STEPS)
-            if beams == 1:
-                return greedy_search(step, cache, 3, STEPS, rules)
-            return beam_search(step, cache, 3, STEPS, rules, beams=beams, length_penalty=penalty)
+            return search(step, cache, 3, STEPS, processors, beams=beams, length_penalty=penalty, eos=eos)
 
-        return jax.jit(search)(params, read)
+        return jax.jit(run)(params, read)
 
     eos = int(np.bincount(generated(1).ravel()).argmax())  # what it says anyway, so that sequences do end
     for repeats in (0, 2):

@@ -15,7 +15,7 @@ from tiny import MODEL, VOCABULARY, batch, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import RecurrentConfig
-from t2c_jax.decode.search import beam_search, greedy_search
+from t2c_jax.decode import search as decode
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.models.attention import attend
 from t2c_jax.train.step import Compiled, make_train_step
@@ -128,9 +128,7 @@ def test_search_on_a_gpu_finds_the_answers_of_the_cpu(model):
         def search(params, source, beams):
             rows = source["encoder_input_tokens"].shape[0]
             step, cache = definition.bind(params).start(source, beams=beams, steps=12)
-            if beams == 1:
-                return greedy_search(step, cache, rows, 12)
-            return beam_search(step, cache, rows, 12, beams=beams, length_penalty=0.6)
+            return decode.search(step, cache, rows, 12, beams=beams, length_penalty=0.6)
 
         with jax.default_device(jax.devices(platform)[0]):
             placed = jax.device_put((params, on_device(source)), jax.devices(platform)[0])

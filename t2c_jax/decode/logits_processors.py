@@ -1,0 +1,156 @@
+"""Logits processors: what changes the model's logits before a search ranks the next tokens.
+
+Letters: B batch, W beams, T steps, V vocabulary.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Int
+
+from t2c_jax.config import DecodeConfig
+from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.base import Tokenizer
+
+FORBIDDEN = -1e9
+"""The logit of a token that must not come next. It is finite, so that differences of two of them stay numbers."""
+
+
+class LogitsProcessor(ABC):
+    """Changes the logits of the next token during a search.
+
+    A hypothesis scores the sum over its tokens of the processed logit minus ``logsumexp`` of the model's own logits.
+    So a processor adds to the model's log-probabilities, and forbidding one token does not make the others likelier.
+
+    A processor may keep a state for each beam, such as the state of a grammar or a random key. It is a pytree whose
+    leaves are (B, W, ...). The search carries it and calls ``gather`` wherever beams are reordered. A processor sees a
+    token one call after it was chosen: as ``tokens_BWT[..., step - 1]``.
+
+    Attributes:
+      max_bonus: the most that it adds to a logit. The beam search stops when no live hypothesis can still win, and the
+        bound that decides it needs this number.
+    """
+
+    max_bonus: float = 0.0
+
+    def start(self, batch: int, beams: int) -> Any:
+        """The state before the first token; none by default."""
+        return ()
+
+    @abstractmethod
+    def __call__(
+        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        """The processed logits and the next state.
+
+        Args:
+          state: what ``start`` or the call before returned, gathered since.
+          logits_BWV: of the token at ``step``, as the processors before left them.
+          tokens_BWT: each beam's tokens; those at ``step`` and later are not chosen yet.
+          step: how many tokens are chosen; a traced value.
+        """
+
+    def gather(self, state: Any, parents_BW: Int[Array, "B W"]) -> Any:
+        """The state of new beams, each of which continues the old beam ``parents_BW``."""
+
+        def of_parents(leaf: Array) -> Array:
+            index = parents_BW.reshape(*parents_BW.shape, *(1,) * (leaf.ndim - 2))
+            return jnp.take_along_axis(leaf, index, axis=1)
+
+        return jax.tree.map(of_parents, state)
+
+
+class TokenBonus(LogitsProcessor):
+    """Adds a number to the log-probability of each token (Gu et al. 2016, equation 8)."""
+
+    def __init__(self, bonus_V: np.ndarray) -> None:
+        """Keeps a copy of the numbers."""
+        self._bonus_V = np.array(bonus_V, np.float32)
+        self.max_bonus = max(0.0, float(np.max(self._bonus_V)))
+
+    def __call__(
+        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        """The logits and the bonus."""
+        return logits_BWV + jnp.asarray(self._bonus_V)[None, None], state
+
+
+class ForbiddenTokens(LogitsProcessor):
+    """Forbids some tokens at every step."""
+
+    def __init__(self, tokens: Sequence[int]) -> None:
+        """``tokens`` are ids."""
+        self._tokens = np.array(tokens, np.int32)
+
+    def __call__(
+        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        """The logits, those of the tokens ``FORBIDDEN``."""
+        forbidden_V = np.zeros(logits_BWV.shape[-1], bool)
+        forbidden_V[self._tokens] = True
+        return jnp.where(jnp.asarray(forbidden_V)[None, None], FORBIDDEN, logits_BWV), state
+
+
+class NoRepeatNgram(LogitsProcessor):
+    """Forbids the token that would make the last ``size`` tokens equal to ``size`` tokens before, as transformers does.
+
+    It has no state: the tokens so far say all.
+    """
+
+    def __init__(self, size: int) -> None:
+        """``size`` is at least 1."""
+        self._size = size
+
+    def __call__(
+        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        """The logits; ``FORBIDDEN`` for each token that once followed the last ``size - 1`` tokens."""
+        rows, beams, length = tokens_BWT.shape
+        steps_T = jnp.arange(length)
+        followed_BWT = jnp.broadcast_to((steps_T >= self._size - 1) & (steps_T < step), tokens_BWT.shape)
+        for back in range(1, self._size):
+            last_BW1 = jax.lax.dynamic_slice_in_dim(tokens_BWT, step - back, 1, axis=2)
+            followed_BWT &= jnp.roll(tokens_BWT, back, axis=2) == last_BW1
+        index = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None], tokens_BWT
+        return logits_BWV.at[index].min(jnp.where(followed_BWT, FORBIDDEN, jnp.inf)), state
+
+
+def unwritable(tokenizer: Tokenizer) -> list[int]:
+    """Ids that an answer must not hold: padding, sentinels and other specials, which decoding drops.
+
+    The ids around every target stay, since the model was trained to write them. So does the unknown piece, which
+    stands for what the tokenizer cannot write.
+    """
+    kept = {tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after}
+    return [i for i, surface in enumerate(tokenizer.surfaces) if not surface and i not in kept]
+
+
+def processors_of(
+    decode: DecodeConfig, forbidden: Sequence[int] = (), inverse_frequency: Callable[[], np.ndarray] | None = None
+) -> list[LogitsProcessor]:
+    """The processors that config.decode asks for.
+
+    Args:
+      decode: of which ``idf_weight`` and ``no_repeat_ngram_size`` are read.
+      forbidden: ids that must not be written.
+      inverse_frequency: gives ``log(N / n)`` of each token. It is called only where ``idf_weight`` is not 0.
+
+    Raises:
+      UserError: ``idf_weight`` is set and the frequencies of the training tokens are not known.
+    """
+    processors: list[LogitsProcessor] = []
+    if decode.idf_weight:
+        if inverse_frequency is None:
+            raise UserError("config.decode.idf_weight needs the tokens of the run's training pairs; set it to 0")
+        processors.append(TokenBonus(decode.idf_weight * inverse_frequency()))
+    if len(forbidden):
+        processors.append(ForbiddenTokens(forbidden))
+    if decode.no_repeat_ngram_size:
+        processors.append(NoRepeatNgram(decode.no_repeat_ngram_size))
+    return processors
