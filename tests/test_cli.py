@@ -161,7 +161,7 @@ def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa
     config, model = (trained / "config.json").read_bytes(), (trained / "tokenizer/spm.model").read_bytes()
     for verb, override, message in (
         ("train", "--config.model.width=32", "config.model.width is 32, the checkpoint's 16"),
-        ("mine", "--config.corpus.max_code_chars=100", "which would be another now (changed: config.max_code_chars)"),
+        ("mine", "--config.corpus.max_code_chars=100", "which would change (config.max_code_chars)"),
         ("tokenizer", "--config.tokenizer.vocab_size=512", "changed: config.vocab_size"),
     ):
         assert main(verb, "--workdir", trained, override) == 2

@@ -15,7 +15,7 @@ import jax
 import orbax.checkpoint as ocp
 
 from t2c_jax.workdir import disk_errors, remote
-from t2c_jax.workdir.retries import TRANSIENT, retried
+from t2c_jax.workdir.retries import TRANSIENT, with_retries
 
 Result = TypeVar("Result")
 # Orbax's own handler, before ``write_small_arrays_whole``: arrays are written in chunks of a given size by it alone.
@@ -47,17 +47,17 @@ def storage_errors(path: Path) -> Iterator[None]:
 
 
 def patiently(action: Callable[[], Result], what: str) -> Result:
-    """``retried``, for TensorStore too; of several processes none tries again alone, for Orbax makes them wait.
+    """``with_retries``, for TensorStore too; of several processes none tries again alone, for Orbax makes them wait.
 
     Raises:
-      OSError: as ``retried``.
+      OSError: as ``with_retries``.
     """
 
     def translated() -> Result:
         with as_os_errors():
             return action()
 
-    return retried(translated, what) if jax.process_count() == 1 else translated()
+    return with_retries(translated, what) if jax.process_count() == 1 else translated()
 
 
 def undisturbed(look: Callable[[], Result], times: int = 10) -> Result:

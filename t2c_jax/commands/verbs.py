@@ -198,7 +198,7 @@ def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> l
                 if runtime.is_primary():
                     write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
                     workdir.push(["tb/*.evaluate"])
-                    workdir.pushed()
+                    workdir.wait_for_push()
         elif not running:
             return list(scored.values())
         else:

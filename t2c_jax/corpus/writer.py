@@ -154,7 +154,7 @@ def _builder(dataset: str) -> Any:
     _, tfds = _tensorflow()
     try:
         with _quiet():
-            place = Remote(dataset).whole() if is_remote(dataset) else Path(dataset).expanduser()
+            place = Remote(dataset).full_copy() if is_remote(dataset) else Path(dataset).expanduser()
             builder = tfds.builder_from_directory(str(place)) if place.is_dir() else tfds.builder(dataset)
     except UserError:
         raise

@@ -41,7 +41,7 @@ from t2c_jax.train.telemetry.goodput import Clock, SlowSteps
 from t2c_jax.train.telemetry.profile import Profile
 from t2c_jax.train.telemetry.running_means import Meter, means
 from t2c_jax.train.telemetry.writers import NoMetrics, open_metrics
-from t2c_jax.workdir import OF_A_PROCESS, OF_A_RUN, Workdir
+from t2c_jax.workdir import PER_PROCESS_FILES, RUN_FILES, Workdir
 
 
 @dataclass(frozen=True)
@@ -229,7 +229,7 @@ def _train(
                 clock.mark("evaluation")
             if saves or patience.out:
                 workdir.check_held()
-                workdir.push(OF_A_RUN if runtime.is_primary() else OF_A_PROCESS)
+                workdir.push(RUN_FILES if runtime.is_primary() else PER_PROCESS_FILES)
                 notes = {"waited": patience.stored(), "anomalies": guard.stored()}
                 checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
                 clock.mark("checkpoint")
@@ -244,7 +244,7 @@ def _train(
                 break
         checkpoints.wait()
         checkpoints.close()
-        workdir.pushed()
+        workdir.wait_for_push()
         clock.mark("checkpoint")
         if int(state["step"]) > start:
             writer.write(step, "time", clock.values())

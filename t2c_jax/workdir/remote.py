@@ -1,7 +1,7 @@
 """Object stores: a directory behind a URL such as ``gs://bucket/run``, through fsspec.
 
-There is no rename, no append and no lock there: an object is written whole, and who reads it sees the old one or the
-new one. So a directory is published by its manifest, which is deleted first and written last.
+They have no rename, no append and no lock. An object is written whole: a reader sees the old one or the new one. So a
+directory is published by its manifest, which is deleted first and written last.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from t2c_jax.errors import UserError
-from t2c_jax.workdir.retries import TRANSIENT, retried
+from t2c_jax.workdir.retries import TRANSIENT, with_retries
 
 CACHE = "T2C_CACHE_DIR"
 STORES = ("gs", "s3")  # protocols that checkpoints can be written to; each is the name of an extra of the package too
@@ -27,7 +27,7 @@ _CREDENTIALS = {
     "s3": "run 'aws configure', or set AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY",
 }
 _NUMBERS = {401: errno.EACCES, 403: errno.EACCES, 404: errno.ENOENT, 408: errno.ETIMEDOUT, 429: errno.EAGAIN}
-# The names of what the stores' clients raise, and the codes in what TensorStore raises; the clients are not imported.
+# By the names of the exceptions of the stores' clients, which are not imported here, and TensorStore's error codes.
 _NAMES = {
     "NoCredentialsError": errno.ENOKEY,
     "PartialCredentialsError": errno.ENOKEY,
@@ -55,14 +55,14 @@ def is_remote(name: str | os.PathLike[str]) -> bool:
 
 
 def cache() -> Path:
-    """Where copies of remote files lie: ``T2C_CACHE_DIR``, by default in the user's cache."""
+    """The directory for copies of remote files: ``T2C_CACHE_DIR``, by default in the user's cache."""
     base = os.environ.get(CACHE)
     return Path(base or Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "t2c_jax").expanduser().absolute()
 
 
 @contextlib.contextmanager
 def as_os_errors() -> Iterator[None]:
-    """What the stores' clients raise, as the OSErrors that a file system would raise."""
+    """Translates what the stores' clients raise into the OSErrors that a file system would raise."""
     try:
         yield
     except (UserError, FileNotFoundError):
@@ -76,7 +76,7 @@ def as_os_errors() -> Iterator[None]:
 def _number(error: BaseException) -> int | None:
     kinds = [kind.__name__ for kind in type(error).__mro__]
     if isinstance(error, OSError) and error.errno and _NAMES.keys().isdisjoint(kinds):
-        return None  # one already, and not a client's with a number of its own
+        return None  # an OSError already, and not a client's with its own meaning of the number
     if isinstance(error, PermissionError):
         return errno.EACCES
     if isinstance(error, TimeoutError):
@@ -96,12 +96,12 @@ class Remote:
 
     Attributes:
       url: without a slash at the end.
-      protocol: what stands before ``://``.
+      protocol: what precedes ``://``.
       copy: the local directory.
     """
 
     def __init__(self, url: str) -> None:
-        """Reaches for nothing yet."""
+        """Makes no request yet."""
         self.url = url.rstrip("/")
         self.protocol, _, place = self.url.partition("://")
         self.copy = cache() / "workdirs" / f"{place.rpartition('/')[2]}-{_short(self.url)}"
@@ -119,14 +119,14 @@ class Remote:
         """
         if self.protocol not in STORES:
             raise UserError(f"'{self.url}': checkpoints can be on {' and '.join(f'{name}://' for name in STORES)}")
-        file_system(self.url)  # what is missing is told here
+        file_system(self.url)  # raises if a library is missing
         from etils import epath
 
         return epath.Path(self.url) / name
 
     @contextlib.contextmanager
     def errors(self) -> Iterator[None]:
-        """Turns what the store answers into one clear line; that a file is missing passes."""
+        """Turns the store's errors that the user can mend into a ``UserError``; FileNotFoundError passes."""
         try:
             with as_os_errors():
                 yield
@@ -137,8 +137,8 @@ class Remote:
                 errno.EACCES: "permission denied; ask for the right to read, write and delete in this bucket",
             }.get(error.errno or 0)
             if error.errno in TRANSIENT:
-                said = f"{error.__cause__ or ''}" or error.strerror
-                reason = f"{said}; run the same command again when the store answers"
+                reported = f"{error.__cause__ or ''}" or error.strerror
+                reason = f"{reported}; run the same command again when the store answers"
             if reason is None or isinstance(error, FileNotFoundError):
                 raise
             raise UserError(f"'{self.url}': {reason}") from error
@@ -147,7 +147,7 @@ class Remote:
         """A file's content; None where there is none."""
         with self.errors():
             try:
-                return retried(lambda: self._read(name), f"cannot read '{self.url}/{name}'")
+                return with_retries(lambda: self._read(name), f"cannot read '{self.url}/{name}'")
             except FileNotFoundError:
                 return None
 
@@ -157,39 +157,39 @@ class Remote:
 
     def write(self, name: str, content: bytes) -> None:
         """Writes a file whole."""
-        self._patiently(lambda: self._files.pipe_file(f"{self.url}/{name}", content), name)
+        self._with_retries(lambda: self._files.pipe_file(f"{self.url}/{name}", content), name)
 
-    def _patiently(self, action: Any, name: str) -> None:
+    def _with_retries(self, action: Any, name: str) -> None:
         def translated() -> None:
             with as_os_errors():
                 action()
 
         try:
             with self.errors():
-                retried(translated, f"cannot write '{self.url}/{name}'")
+                with_retries(translated, f"cannot write '{self.url}/{name}'")
         except FileNotFoundError as error:
             raise UserError(f"'{self.url}': there is no such bucket; make it, or choose another") from error
 
     def put(self, directory: Path, name: str, last: str) -> None:
-        """Writes a directory as ``name``, its file ``last`` at the end, in place of what is there."""
+        """Replaces the remote directory ``name`` by a local one. The file ``last`` is deleted first and written last."""
         target = f"{self.url}/{name}"
         names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
         names.remove(last)
 
         def action() -> None:
-            there = [path for path in self._files.find(target) if not path.endswith(f"/{last}")]
+            stale = [path for path in self._files.find(target) if not path.endswith(f"/{last}")]
             with contextlib.suppress(FileNotFoundError):
                 self._files.rm_file(f"{target}/{last}")
-            if there:
-                self._files.rm(there)
+            if stale:
+                self._files.rm(stale)
             if names:
                 self._files.put([str(directory / one) for one in names], [f"{target}/{one}" for one in names])
             self._files.pipe_file(f"{target}/{last}", (directory / last).read_bytes())
 
-        self._patiently(action, name)
+        self._with_retries(action, name)
 
     def fetch(self, name: str, last: str) -> None:
-        """Makes the copy's directory ``name`` the remote one, where that has its file ``last``."""
+        """Replaces the copy's directory ``name`` by the remote one, if that is complete: has its file ``last``."""
         if (wanted := self.read(f"{name}/{last}")) is None:
             return
         final = self.copy / name
@@ -204,7 +204,7 @@ class Remote:
                 aside.mkdir()
                 self._get(name, aside)
                 again = self.read(f"{name}/{last}")
-                if again == wanted == _content(aside / last):  # else it was replaced meanwhile
+                if again == wanted == _content(aside / last):  # else it was replaced during the download
                     if final.exists():
                         final.rename(replaced)
                     aside.rename(final)
@@ -220,13 +220,13 @@ class Remote:
             places = [target / path.removeprefix(root).lstrip("/") for path in paths]
             for place in places:
                 place.parent.mkdir(parents=True, exist_ok=True)
-            with contextlib.suppress(FileNotFoundError):  # replaced meanwhile
+            with contextlib.suppress(FileNotFoundError):  # replaced during the download
                 self._files.get(paths, [str(place) for place in places])
 
-        self._patiently(action, name)
+        self._with_retries(action, name)
 
-    def whole(self) -> Path:
-        """A copy of the directory, which is written once and not changed.
+    def full_copy(self) -> Path:
+        """A complete local copy of a directory that never changes.
 
         Raises:
           UserError: it is missing or cannot be read.
@@ -242,7 +242,7 @@ class Remote:
         return self.copy
 
     def push(self, paths: Sequence[Path]) -> None:
-        """Writes files of the copy, those that have changed since they were last written from here."""
+        """Uploads those files of the copy that have changed since this object uploaded them."""
         for path in paths:
             with contextlib.suppress(FileNotFoundError):
                 status, name = path.stat(), path.relative_to(self.copy).as_posix()
@@ -256,7 +256,7 @@ def file_system(url: str) -> Any:
     """The fsspec file system of a URL, without a cache of listings: others write there too.
 
     Raises:
-      UserError: fsspec does not know the protocol, or what speaks it is not installed.
+      UserError: fsspec does not know the protocol, or its library is not installed.
     """
     import fsspec
 
@@ -267,15 +267,15 @@ def file_system(url: str) -> Any:
         return fsspec.filesystem(protocol)
     except ImportError as error:
         how = f"pip install 't2c-jax[{protocol}]'" if protocol in STORES else str(error)
-        raise UserError(f"'{url}' wants a library that is not installed: {how}") from None
+        raise UserError(f"'{url}' needs a library that is not installed: {how}") from None
     except ValueError as error:
         raise UserError(f"'{url}': {error}; gs:// and s3:// are known") from None
 
 
 def move(source: str, target: str) -> None:
-    """Moves a directory to where there is none: all its files are copied, and then deleted.
+    """Moves a directory to a new name: all its files are copied, and then deleted.
 
-    fsspec's own move of a directory fails on ``s3://``, where it takes the prefixes between for files.
+    fsspec's own move of a directory fails on ``s3://``, where it takes the intermediate prefixes for files.
 
     Raises:
       FileNotFoundError: it has no files.
@@ -289,7 +289,7 @@ def move(source: str, target: str) -> None:
 
 
 def local_file(url: str) -> Path:
-    """This machine's copy of a remote file, under the name that it has there in the directory that it has there.
+    """This machine's copy of a remote file, with its name and its directory's.
 
     Raises:
       UserError: it is missing or cannot be read.

@@ -1,4 +1,4 @@
-"""What a network file system says while it or its server has a hitch, and doing it again."""
+"""Retries transient file-system errors (EIO, ESTALE, ...) with back-off."""
 
 from __future__ import annotations
 
@@ -14,14 +14,18 @@ Result = TypeVar("Result")
 TRANSIENT = frozenset(
     (errno.EIO, errno.ESTALE, errno.ETIMEDOUT, errno.EAGAIN, errno.EREMOTEIO, errno.ENOTCONN, errno.ECONNRESET)
 )
-WAITS = (1.0, 4.0, 16.0, 64.0)  # seconds between trials
+WAITS = (1.0, 4.0, 16.0, 64.0)  # seconds between attempts
 
 
-def retried(action: Callable[[], Result], what: str) -> Result:
-    """Does it, again after each of ``WAITS`` where a file system has a hitch; ``what`` then says what went wrong.
+def with_retries(action: Callable[[], Result], failure: str) -> Result:
+    """Calls ``action``, again after each of ``WAITS`` while it fails with a transient I/O error.
+
+    Args:
+      action: safe to repeat, also where it succeeded but its answer was lost.
+      failure: begins the warning, such as "cannot read 'PATH'".
 
     Raises:
-      OSError: it went wrong in another way, or still after the last of them.
+      OSError: another error, or a transient one at the last attempt.
     """
     for wait in WAITS:
         try:
@@ -29,6 +33,6 @@ def retried(action: Callable[[], Result], what: str) -> Result:
         except OSError as error:
             if error.errno not in TRANSIENT:
                 raise
-            console.warn(f"{what}: {error.strerror}; trying again in {wait:g} s")
+            console.warn(f"{failure}: {error.strerror}; trying again in {wait:g} s")
             time.sleep(wait)
     return action()

@@ -85,7 +85,11 @@ TABLE = (
         "the stage is written or made again",
         "test_remote.py::test_half_an_upload_is_no_stage",
     ),
-    ("a bucket with hitches", "tried again, five times at most", "test_remote.py::test_hitches_of_a_store"),
+    (
+        "a bucket with transient errors",
+        "retried, five attempts",
+        "test_remote.py::test_transient_errors_are_retried",
+    ),
     (
         "two runs on one bucket",
         "the first stops at its next save",
@@ -238,7 +242,7 @@ def test_hitches_without_end(two, monkeypatch, waits):
     """The checkpoint is not to blame, so it stays where it is."""
     with monkeypatch.context() as patch:
         failing(patch, ocp.CheckpointManager, "restore", 99, errno.ETIMEDOUT)
-        with pytest.raises(UserError, match="timed out; run the same command again when the file system is steady"):
+        with pytest.raises(UserError, match="timed out; run the same command again when the file system works"):
             latest(two)
     assert waits == [1.0, 4.0, 16.0, 64.0]
     assert latest(two)[0] == 2
@@ -269,7 +273,7 @@ def test_a_write_that_breaks_off(tmp_path, monkeypatch, waits, capsys):
     failing(monkeypatch, os, "rename", 4, when=lambda source, *_: "checkpoint-tmp" in str(source))
     for step in (6, 7, 8, 9):
         checkpoints.save(step, state(step), None)
-    with pytest.raises(UserError, match="run the same command again when the file system is steady"):
+    with pytest.raises(UserError, match="run the same command again when the file system works"):
         checkpoints.save(10, state(10), None)
     with contextlib.suppress(Exception):
         checkpoints.close()

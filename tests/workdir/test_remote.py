@@ -24,8 +24,7 @@ from t2c_jax.checkpoints.checkpoint import DAMAGED
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.sources import resolve
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir
-from t2c_jax.workdir import retries as hitches
+from t2c_jax.workdir import Workdir, retries
 from t2c_jax.workdir.remote import as_os_errors, file_system
 
 URL = "memory://bucket/run"
@@ -104,7 +103,7 @@ def test_metrics_follow_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         here.metrics.write_text("1\n")
         here.push()
         here.metrics.write_text("1\n2\n")
-        here.pushed()
+        here.wait_for_push()
     here.metrics.write_text("1\n2\n3 lost with its machine\n")
     with there.locked():
         assert there.metrics.read_text() == "1\n2\n"
@@ -115,9 +114,9 @@ def test_metrics_follow_the_run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
         assert here.metrics.read_text() == "1\n2\n3\n4\n"
 
 
-def test_hitches_of_a_store(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
+def test_transient_errors_are_retried(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]):
     waits: list[float] = []
-    monkeypatch.setattr(hitches.time, "sleep", waits.append)
+    monkeypatch.setattr(retries.time, "sleep", waits.append)
     store, left = file_system(URL), [2]
     real = store.pipe_file
 
@@ -196,7 +195,7 @@ def test_mistakes(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytes
     monkeypatch.delitem(sys.modules["fsspec.registry"]._registry, "s3", raising=False)
     assert main("inspect", "--workdir", "s3://bucket/run") == 2
     assert capsys.readouterr().err == (
-        "t2c: 's3://bucket/run' wants a library that is not installed: pip install 't2c-jax[s3]'\n"
+        "t2c: 's3://bucket/run' needs a library that is not installed: pip install 't2c-jax[s3]'\n"
     )
 
 

@@ -93,9 +93,7 @@ def test_what_checkpoints_were_trained_on_stays(tmp_path: Path, monkeypatch: pyt
         ({"dev_share": 0.2}, {"source": "d1"}, "config.dev_share"),
         ({"dev_share": 0.1}, {"source": "d2"}, "source"),
     ):
-        with pytest.raises(
-            UserError, match=rf"which would be another now \(changed: {changed}\): take another --workdir"
-        ):
+        with pytest.raises(UserError, match=rf"which would change \({changed}\): use another --workdir"):
             workdir.stage(name, config, inputs, writes("two", calls))
     monkeypatch.setattr(t2c_jax, "__version__", "99.0")
     kept = workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("two", calls))
@@ -108,7 +106,7 @@ def test_what_checkpoints_were_trained_on_stays(tmp_path: Path, monkeypatch: pyt
 def test_a_nested_stage(tmp_path: Path):
     workdir, calls = Workdir(tmp_path), []
     result = workdir.stage("evaluations/100", {}, {}, writes("one", calls))
-    assert result.path == workdir.evaluations / "100"
+    assert result.path == workdir.path / "evaluations" / "100"
     assert not workdir.stage("evaluations/100", {}, {}, writes("two", calls)).ran
     assert workdir.stage("evaluations/200", {}, {}, writes("three", calls)).ran
     assert not hidden(workdir)

@@ -1,0 +1,179 @@
+"""Stages, each of which finishes completely or leaves nothing.
+
+A stage is a function of (config, workdir) that writes one directory with a ``manifest.json``: digests of its inputs,
+the part of the config that it read, counts and versions. ``Stages.stage`` skips one whose manifest still matches.
+Otherwise the stage writes to a temporary directory, which is then renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import t2c_jax
+from t2c_jax.errors import UserError
+from t2c_jax.workdir.io import digest, disk_errors, write_json
+from t2c_jax.workdir.paths import MANIFEST, Paths
+from t2c_jax.workdir.retries import with_retries
+
+_TRAINED_ON = ("corpus", "tokenizer", "tokens")
+
+
+@dataclass(frozen=True)
+class StageResult:
+    """A finished stage.
+
+    Attributes:
+      path: its directory.
+      manifest: the content of its manifest.
+      ran: False if it was skipped, since its result was there.
+    """
+
+    path: Path
+    manifest: dict[str, Any]
+    ran: bool
+
+
+def evaluation_name(step: int, average: int = 1) -> str:
+    """The stage that scores a checkpoint, or the mean of the latest ``average`` up to it."""
+    return f"evaluations/{step}" if average == 1 else f"evaluations/{step}-average-{average}"
+
+
+class Stages(Paths):
+    """The finished stages of a run, and running one that is not."""
+
+    def manifest(self, name: str) -> dict[str, Any]:
+        """The manifest of a finished stage.
+
+        Raises:
+          UserError: the stage has not run here, or its manifest is damaged.
+        """
+        path = self.current(name) / MANIFEST
+        try:
+            manifest = json.loads(with_retries(lambda: path.read_text("utf-8"), f"cannot read '{path}'"))
+            if not isinstance(manifest, dict):
+                raise ValueError("not an object")
+        except (FileNotFoundError, NotADirectoryError):
+            raise UserError(f"'{self.name}' holds no finished {name}; run the stage before, or t2c run") from None
+        except ValueError:
+            raise UserError(f"'{path}' is damaged; delete '{path.parent}' and run again") from None
+        return manifest
+
+    def digest(self, name: str) -> str:
+        """A finished stage as the input of a later one: the digest of its manifest without its duration."""
+        manifest = {field: value for field, value in self.manifest(name).items() if field != "seconds"}
+        return digest(json.dumps(manifest, sort_keys=True))
+
+    def finished(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
+        """The stage's result if it was made of the same config and inputs by the same version, else None."""
+        key = _key(name, config, inputs)
+
+        def matching(content: bytes | None) -> dict[str, Any] | None:
+            with contextlib.suppress(ValueError):
+                manifest = json.loads(content or b"null")
+                if isinstance(manifest, dict) and {field: manifest.get(field) for field in key} == key:
+                    return manifest
+            return None
+
+        path = self.path / name / MANIFEST
+        if self.remote is not None and matching(self.remote.read(f"{name}/{MANIFEST}")) is not None:
+            self.current(name)  # replaces a result that this machine made of the same: others have read the store's
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            if (manifest := matching(with_retries(path.read_bytes, f"cannot read '{path}'"))) is not None:
+                return StageResult(path.parent, manifest, ran=False)
+        return None
+
+    def stage(
+        self,
+        name: str,
+        config: Mapping[str, Any],
+        inputs: Mapping[str, str],
+        build: Callable[[Path], Mapping[str, Any]],
+    ) -> StageResult:
+        """Runs ``build`` unless the directory ``name`` already holds its result.
+
+        A stage that checkpoints were trained on is never replaced: with another tokenizer they answer nothing, and with
+        another corpus the run would resume with other batches. So it is also kept if only the package's version has
+        changed.
+
+        Args:
+          name: the directory under the workdir; ``a/b`` is one level deeper.
+          config: the part of the config that the stage reads, as plain values.
+          inputs: a digest for each thing it reads.
+          build: writes into the directory it is given and returns the counts for the manifest.
+
+        Raises:
+          UserError: the disk is full or read-only, and nothing that looks finished is left; or the workdir has
+            checkpoints that were trained on what would be replaced.
+        """
+        done = self.finished(name, config, inputs) or self._kept(name, config, inputs)
+        if done is None:
+            done = self._run(name, _key(name, config, inputs), build)
+        self._publish(name)
+        return done
+
+    def _run(self, name: str, key: Mapping[str, Any], build: Callable[[Path], Mapping[str, Any]]) -> StageResult:
+        final = self.path / name
+        new, old = (final.with_name(f".{final.name}.{version}.partial") for version in ("new", "old"))
+        started = time.monotonic()
+        with disk_errors(self.path):
+            shutil.rmtree(new, ignore_errors=True)
+            new.mkdir(parents=True)
+            try:
+                counts = build(new)
+                manifest = {**key, "counts": dict(counts), "seconds": round(time.monotonic() - started, 1)}
+
+                def rename() -> None:
+                    if new.exists():  # else an attempt before succeeded, and its answer was lost
+                        write_json(new / MANIFEST, manifest)
+                        if final.exists():  # renamed, not deleted: half deleted, it might still look finished
+                            shutil.rmtree(old, ignore_errors=True)
+                            final.rename(old)
+                        new.rename(final)
+
+                with_retries(rename, f"cannot write '{final}'")
+                shutil.rmtree(old, ignore_errors=True)
+            except BaseException:
+                shutil.rmtree(new, ignore_errors=True)
+                raise
+        return StageResult(final, manifest, ran=True)
+
+    def _kept(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
+        """A stage that checkpoints were trained on, made by another version of the package."""
+        if name not in _TRAINED_ON or not self.checkpoint_steps():
+            return None
+        try:
+            manifest = self.manifest(name)
+        except UserError:
+            return None  # missing or damaged: it may be made again
+        key = _key(name, config, inputs)
+        changed = [
+            f"{what}.{entry}" if what == "config" else entry
+            for what in ("config", "inputs")
+            for entry in sorted(manifest.get(what, {}).keys() | key[what])
+            if manifest.get(what, {}).get(entry) != key[what].get(entry)
+        ]
+        if changed:
+            listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
+            raise UserError(
+                f"'{self.name}' has checkpoints that were trained on its {name}, which would change ({listed}): use"
+                f" another --workdir, or delete '{self.checkpoints}' to train from the start"
+            )
+        return StageResult(self.path / name, manifest, ran=False)
+
+    def _publish(self, name: str) -> None:
+        """Writes a stage to the object store, if there is one that does not have it."""
+        directory = self.path / name
+        if self.remote is not None and self.remote.read(f"{name}/{MANIFEST}") != (directory / MANIFEST).read_bytes():
+            self.remote.put(directory, name, MANIFEST)
+
+
+def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
+    key = {"stage": name, "version": t2c_jax.__version__, "config": dict(config), "inputs": dict(inputs)}
+    return json.loads(json.dumps(key))  # as it reads back: tuples are lists
