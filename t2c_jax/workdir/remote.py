@@ -171,7 +171,7 @@ class Remote:
             raise UserError(f"'{self.url}': there is no such bucket; make it, or choose another") from error
 
     def put(self, directory: Path, name: str, last: str) -> None:
-        """Replaces the remote directory ``name`` by a local one. The file ``last`` is deleted first and written last."""
+        """Replaces the remote directory ``name`` by a local one: ``last`` is deleted first and written last."""
         target = f"{self.url}/{name}"
         names = sorted(str(path.relative_to(directory)) for path in directory.rglob("*") if path.is_file())
         names.remove(last)
