@@ -19,11 +19,13 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import compare, summary
 from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
 from t2c_jax.evaluate.report import write_report
-from t2c_jax.retrieval.nearest import retrieve, retrieve_by_vectors
+from t2c_jax.retrieval.tfidf import TfidfIndex
+from t2c_jax.retrieval.vectors import VectorIndex
 from t2c_jax.workdir import write_json
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
+    from t2c_jax.retrieval.neighbours import Neighbour
 
 LENGTH_GROUPS = 4
 EMBEDDED = 10_000  # training pairs that the baseline by vectors may copy from: embedding them takes a while
@@ -100,10 +102,15 @@ def evaluate_predictions(
             f" config.corpus.{config.split}_share or add sources"
         )
     train = list(train_pairs)
+    if not train:
+        raise UserError(
+            "no training pair has a text, so the retrieval baseline has nothing to copy; add sources with texts and run"
+            " t2c mine again"
+        )
     metrics = metrics_named(config.metrics)
     ranked = max(metric.candidates for metric in metrics)
-    retrieved = retrieve(train, [pair.text for pair in pairs], ranked)
-    copied = [near.codes for near in retrieved]
+    retrieved = TfidfIndex(train).nearest([pair.text for pair in pairs], ranked, _code)
+    copied = [_codes(neighbours) for neighbours in retrieved]
     model = {metric.name: metric.statistics(pairs, candidates) for metric in metrics}
     baseline = {metric.name: metric.statistics(pairs, copied) for metric in metrics}
 
@@ -115,7 +122,7 @@ def evaluate_predictions(
     if embed is not None:
         shown = select_pairs(train, EMBEDDED)
         codes, texts = embed([pair.code for pair in shown]), embed([pair.text for pair in pairs])
-        nearest = retrieve_by_vectors(shown, codes, texts, ranked)
+        nearest = [_codes(neighbours) for neighbours in VectorIndex(shown, codes).nearest(texts, ranked, _code)]
         second = {metric.name: metric.statistics(pairs, nearest) for metric in metrics}
         beside = compare(metrics, model, second, config.bootstrap_samples, seed)
         overall["embedding_retrieval"] = {**beside["retrieval"], "train_pairs": len(shown)}
@@ -152,9 +159,17 @@ def evaluate_predictions(
             "retrieved_similarity": round(near.similarity, 4),
             "retrieved_chrf": copied_chrf[row],
         }
-        for row, (pair, ours, near) in enumerate(zip(pairs, candidates, retrieved, strict=True))
+        for row, (pair, ours, (near, *_)) in enumerate(zip(pairs, candidates, retrieved, strict=True))
     ]
     return Evaluation(metrics, scores, examples)
+
+
+def _code(pair: Pair) -> str:
+    return pair.code
+
+
+def _codes(neighbours: Sequence[Neighbour]) -> list[str]:
+    return [neighbour.pair.code for neighbour in neighbours]
 
 
 def write_evaluation(directory: Path, evaluation: Evaluation) -> None:

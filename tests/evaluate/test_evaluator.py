@@ -146,7 +146,7 @@ def test_select_pairs_is_even_nested_and_ordered():
 def test_mistakes():
     with pytest.raises(UserError, match="test split is empty"):
         evaluate_predictions([], [], TRAIN, EvaluateConfig(), seed=0)
-    with pytest.raises(UserError, match="train split is empty"):
+    with pytest.raises(UserError, match="no training pair has a text"):
         evaluate_predictions(TEST[:1], [["x"]], [], EvaluateConfig(), seed=0)
     with pytest.raises(ValueError, match="zip"):
         evaluate_predictions(TEST, [["x"]], TRAIN, EvaluateConfig(), seed=0)
