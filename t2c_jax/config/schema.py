@@ -66,13 +66,24 @@ class CorpusConfig:
         ("python:stdlib",),
         "What to mine: a directory or git checkout, a .jsonl/.jsonl.gz of {text, code}, tfds:NAME, or python:stdlib.",
     )
-    text: Literal["summary", "docstring", "signature+summary", "signature+docstring", "name"] = knob(
-        "signature+docstring",
-        "The text of a mined pair: the docstring's first paragraph or all of its prose, with or without the signature; "
-        "or the definition's name in sub-tokens, documented or not.",
+    extractors: tuple[str, ...] = knob(
+        ("python", "markdown"), "Formats of files to mine; a file that none of them reads is ignored."
     )
-    code: Literal["source", "apis"] = knob(
-        "source", "The code of a mined pair: the definition's source, or the sequence of API calls that it makes."
+    text: str = knob(
+        "signature+docstring",
+        "The text of a mined pair: summary (the docstring's first paragraph) or docstring (all of it), either after "
+        "'signature+'; or name, the definition's name in sub-tokens, documented or not.",
+    )
+    code: str = knob(
+        "source",
+        "The code of a mined pair: source (of the definition), or apis, the sequence of API calls that it makes.",
+    )
+    stubs: bool = knob(
+        False,
+        "Keep definitions without a body of their own: '...', pass, raise NotImplementedError, overloads.",
+    )
+    sessions: Literal["skip", "commands"] = knob(
+        "skip", "Interactive sessions in Markdown: skip them, or keep the commands without prompts and output."
     )
     kinds: tuple[str, ...] = knob(
         ("function", "method", "class", "markdown"), "Which kinds of pairs to keep from mined sources."

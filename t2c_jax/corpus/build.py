@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import platform
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
@@ -21,6 +20,8 @@ from t2c_jax.corpus.pairs_file import read_dataset, read_file
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.languages.extractor import extractors
+from t2c_jax.languages.forms import SOURCE, code_forms, text_forms
 from t2c_jax.workdir import StageResult, Workdir
 
 MALFORMED = "malformed.jsonl"
@@ -38,19 +39,25 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
       UserError: a source is missing, damaged or too malformed; nothing is left to train on; the disk is full. The
         malformed lines are in ``WORKDIR/malformed.jsonl`` then, else in the corpus.
     """
-    for key, kinds, known in (("kinds", config.kinds, MINED_KINDS), ("code_only", config.code_only, CODE_ONLY_KINDS)):
-        for kind in kinds:
-            if kind not in known:
-                hint = nearest(kind, known)
-                raise UserError(f"config.corpus.{key}: '{kind}' is unknown{hint}; known are {', '.join(known)}")
+    for key, names, known in (
+        ("kinds", config.kinds, MINED_KINDS),
+        ("code_only", config.code_only, CODE_ONLY_KINDS),
+        ("extractors", config.extractors, tuple(extractors)),
+        ("text", (config.text,), tuple(text_forms)),
+        ("code", (config.code,), (SOURCE, *code_forms)),
+    ):
+        for name in names:
+            if name not in known:
+                hint = nearest(name, known)
+                raise UserError(f"config.corpus.{key}: '{name}' is unknown{hint}; known are {', '.join(known)}")
     if repeated := [name for name in config.sources if config.sources.count(name) > 1]:
         raise UserError(f"config.corpus.sources names '{repeated[0]}' twice; name it once")
     sources = [resolve(name, config, skip=workdir.path) for name in config.sources]
     held_out = find_held_out(config)
     inputs = {source.name: source.digest for source in sources}
     inputs |= {f"held out: {file.name}": file.digest for file in held_out}
-    # Which files parse, and to what, is the running Python's grammar.
-    inputs["grammar"] = ".".join(platform.python_version_tuple()[:2])
+    if any(isinstance(source, FileTree) for source in sources):
+        inputs |= {f"extractor {name}": extractors[name].version for name in sorted(config.extractors)}
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:
@@ -87,7 +94,7 @@ def _build(
         writer.write_dataset(directory, census.watch(cleaned.pairs(), bar.advance), list(cleaned.counts))
     scratch.unlink()
     write_card(directory, reports, cleaned.drops, len(cleaned.repeated_ids), census)
-    left_out = sum(report.left_out.total() for report in reports)
+    skipped = sum(report.skipped.total() for report in reports)
     return {
         "pairs": sum(census.splits.values()),
         "splits": dict(census.splits),
@@ -95,7 +102,7 @@ def _build(
         "code_only": census.code_only,
         "files": sum(report.files for report in reports),
         "found": sum(report.pairs for report in reports),
-        "left_out": left_out,
+        "skipped": skipped,
         "dropped": cleaned.drops.total(),
         "held_out": cleaned.drops.counts.get(SHARES_LINE, 0),
         "malformed": sum(report.malformed for report in reports),
@@ -130,7 +137,7 @@ def _nothing_to_train_on(config: CorpusConfig, reports: list[SourceReport], clea
         return f"the corpus has no train split ({held}); mark lines as train, or add sources to config.corpus.sources"
     reasons = Tally()
     for report in reports:
-        reasons.update(report.left_out)
+        reasons.update(report.skipped)
     reasons.update(cleaned.drops)
     why = "; ".join(f"{reason}: {count:,}" for reason, count, _ in reasons.ranked()[:5]) or "nothing was left out"
     names = ", ".join(config.sources)
@@ -156,7 +163,7 @@ def _tell(result: StageResult) -> None:
         places = [
             place
             for source in sources
-            for reason, found in source["left_out"].items()
+            for reason, found in source["skipped"].items()
             if reason.startswith("malformed line")
             for place in found["examples"]
         ]

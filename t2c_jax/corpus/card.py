@@ -113,7 +113,7 @@ def _markdown(card: dict[str, Any]) -> str:
         ),
     ]
     for source in card["sources"]:
-        lines += _reasons(f"Not taken from {source['name']}", source["left_out"])
+        lines += _reasons(f"Not taken from {source['name']}", source["skipped"])
     lines += _reasons("Dropped in cleaning", card["dropped"])
     if card["renamed_ids"]:
         lines += [f"{card['renamed_ids']:,} pairs had the id of another pair and got a number behind it.", ""]

@@ -14,7 +14,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs import Pair, Source, origin_id
 from t2c_jax.corpus.sources import FileTree
 from t2c_jax.corpus.tally import Tally, readable
-from t2c_jax.languages.extract import Extraction, extractor_for
+from t2c_jax.languages.extractor import Extraction, extractor_for
 from t2c_jax.workers import Failure, cores, isolated_map
 
 SECONDS_PER_FILE = 60.0  # the slowest file of the standard library takes under one
@@ -46,7 +46,7 @@ class SourceReport:
       lines: of a file of pairs; examples of a dataset.
       malformed: lines among them that were no pair.
       pairs: found, before cleaning.
-      left_out: files and would-be pairs that were not taken, by reason.
+      skipped: files and would-be pairs that were not taken, by reason.
     """
 
     name: str
@@ -57,11 +57,11 @@ class SourceReport:
     lines: int = 0
     malformed: int = 0
     pairs: int = 0
-    left_out: Tally = field(default_factory=Tally)
+    skipped: Tally = field(default_factory=Tally)
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values for the card."""
-        return {**vars(self), "left_out": self.left_out.to_dict()}
+        return {**vars(self), "skipped": self.skipped.to_dict()}
 
 
 def mine_tree(
@@ -80,18 +80,18 @@ def mine_tree(
       advance: called after each file.
       workers: processes; all cores by default, and never more than there are files.
     """
-    report.left_out.update(tree.left_out)
+    report.skipped.update(tree.skipped)
     read = functools.partial(_read, str(tree.root), config)
     count = max(1, min(workers or cores(), len(tree.files)))
     results = isolated_map(read, tree.files, count, SECONDS_PER_FILE)
     for path, result in zip(tree.files, results, strict=True):
         advance()
         if isinstance(result, Failure):
-            report.left_out.add(result.reason, path)
+            report.skipped.add(result.reason, path)
             continue
         report.files += 1
-        for reason, line in result.left_out:
-            report.left_out.add(reason, f"{path}:{line}" if line else path)
+        for reason, line in result.skipped:
+            report.skipped.add(reason, f"{path}:{line}" if line else path)
         for extract in result.extracts:
             source = Source(
                 repository=tree.repository,
@@ -113,7 +113,9 @@ def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:
         return Failure(f"unreadable file ({errno.errorcode.get(error.errno or 0, 'unknown')})")
     if isinstance(data, Failure):
         return data
-    return extractor_for(path)(data, config)
+    extractor = extractor_for(path, config.extractors)
+    assert extractor is not None  # or the file would not be listed
+    return extractor.extract(data, config)
 
 
 def _bytes_of(path: str, limit: int) -> bytes | Failure:

@@ -7,11 +7,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from t2c_jax.languages.extractor import MODULE_KIND
 from t2c_jax.workdir import digest
 
 SPLITS = ("train", "dev", "test")
 MINED_KINDS = ("function", "method", "class", "markdown")  # what config.corpus.kinds chooses from
-MODULE_KIND = "module"  # a whole file, without a text
 CODE_ONLY_KINDS = ("function", "method", "class", MODULE_KIND)  # what config.corpus.code_only chooses from
 FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings along
 

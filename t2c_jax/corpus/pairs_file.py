@@ -61,7 +61,7 @@ def read_file(
             candidate = _candidate(values, file.path.absolute().parent.name, file.path.name, number)
         except Malformed as reason:
             report.malformed += 1
-            report.left_out.add(f"malformed line: {reason}", f"{file.name}:{number}")
+            report.skipped.add(f"malformed line: {reason}", f"{file.name}:{number}")
             first = first or f"{file.name}:{number}: {reason}"
             text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
             record = {"file": file.name, "line": number, "reason": str(reason), "text": text}

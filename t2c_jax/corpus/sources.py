@@ -22,7 +22,7 @@ from t2c_jax.corpus.checkout import Checkout
 from t2c_jax.corpus.licences import guess_licence
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.languages.extract import is_readable
+from t2c_jax.languages.extractor import extractor_for
 from t2c_jax.workdir import digest
 from t2c_jax.workdir.remote import is_remote, local_file
 
@@ -41,7 +41,7 @@ class FileTree:
       licence: see ``pairs.Source``.
       prefix: what stands before a file's path to make it relative to the repository's root; empty or ends in "/".
       files: what extractors will read, sorted, with forward slashes.
-      left_out: entries that are not read, by reason.
+      skipped: entries that are not read, by reason.
       digest: over commit, licence and (path, size, modification time) of every file.
     """
 
@@ -52,7 +52,7 @@ class FileTree:
     licence: str
     prefix: str
     files: tuple[str, ...]
-    left_out: Tally
+    skipped: Tally
     digest: str
 
 
@@ -124,9 +124,9 @@ def resolve(name: str, config: CorpusConfig, skip: Path) -> Resolved:
 
 def _stdlib(name: str, config: CorpusConfig, skip: Path) -> FileTree:
     root = Path(sysconfig.get_path("stdlib"))
-    left_out = Tally()
+    skipped = Tally()
     version = platform.python_version()
-    found = [item for item in _walk(root, config, skip, left_out) if not _INSTALLED.search(f"/{item[0]}")]
+    found = [item for item in _walk(root, config, skip, skipped) if not _INSTALLED.search(f"/{item[0]}")]
     if not found:
         raise UserError(f"source '{name}': '{root}' holds no .py files; this Python comes without its library's source")
     # Files that come with a Python keep their bytes for as long as they keep their size and time.
@@ -138,7 +138,7 @@ def _stdlib(name: str, config: CorpusConfig, skip: Path) -> FileTree:
         licence="PSF-2.0",
         prefix="",
         files=tuple(path for path, _ in found),
-        left_out=left_out,
+        skipped=skipped,
         digest=_tree_digest(found, version),
     )
 
@@ -147,14 +147,14 @@ _INSTALLED = re.compile(r"/(?:site|dist)-packages/")
 
 
 def _directory(name: str, root: Path, config: CorpusConfig, skip: Path) -> FileTree:
-    left_out = Tally()
+    skipped = Tally()
     checkout = Checkout.at(root)
     if checkout is None:
-        found = list(_walk(root, config, skip, left_out))
+        found = list(_walk(root, config, skip, skipped))
         repository, commit, prefix = root.resolve().name, "", ""
         licence = guess_licence(root)
     else:
-        found = list(_tracked(root, checkout, config, left_out))
+        found = list(_tracked(root, checkout, config, skipped))
         repository, commit, prefix = checkout.repository, checkout.commit, checkout.prefix
         licence = guess_licence(root) or guess_licence(checkout.top)
     return FileTree(
@@ -165,7 +165,7 @@ def _directory(name: str, root: Path, config: CorpusConfig, skip: Path) -> FileT
         licence=licence,
         prefix=prefix,
         files=tuple(path for path, _ in found),
-        left_out=left_out,
+        skipped=skipped,
         digest=_tree_digest(found, repository, commit, licence, prefix),
     )
 
@@ -175,10 +175,10 @@ def _tree_digest(found: Iterable[tuple[str, os.stat_result]], *origin: str) -> s
     return digest(*origin, "\n".join(listing).encode("utf-8", "surrogateescape"))
 
 
-def _walk(root: Path, config: CorpusConfig, skip: Path, left_out: Tally) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(root: Path, config: CorpusConfig, skip: Path, skipped: Tally) -> Iterator[tuple[str, os.stat_result]]:
     """Files under ``root`` in the order of their paths; symbolic links are not followed, so there are no loops."""
     excluded = exclusion(config.exclude)
-    skipped = skip.resolve()
+    workdir = skip.resolve()
     stack = [""]
     found: list[tuple[str, os.stat_result]] = []
     while stack:
@@ -189,28 +189,32 @@ def _walk(root: Path, config: CorpusConfig, skip: Path, left_out: Tally) -> Iter
         except OSError as error:
             if not directory:
                 raise UserError(f"source directory '{root}' cannot be read: {error.strerror}") from None
-            left_out.add("unreadable directory", directory)
+            skipped.add("unreadable directory", directory)
             continue
         for entry_name in names:
             path = directory + entry_name
             status = _status(root / path)
             if status is not None and stat.S_ISDIR(status.st_mode):
-                if not excluded(path + "/") and (root / path).resolve() != skipped:
+                if not excluded(path + "/") and (root / path).resolve() != workdir:
                     stack.append(path + "/")
-            elif is_readable(path) and not excluded(path) and _is_minable(path, status, config, left_out):
+            elif (
+                extractor_for(path, config.extractors)
+                and not excluded(path)
+                and _is_minable(path, status, config, skipped)
+            ):
                 assert status is not None
                 found.append((path, status))
     yield from sorted(found, key=lambda item: item[0])
 
 
 def _tracked(
-    root: Path, checkout: Checkout, config: CorpusConfig, left_out: Tally
+    root: Path, checkout: Checkout, config: CorpusConfig, skipped: Tally
 ) -> Iterator[tuple[str, os.stat_result]]:
     excluded = exclusion(config.exclude)
     for path in checkout.files:
-        if is_readable(path) and not excluded(path):
+        if extractor_for(path, config.extractors) and not excluded(path):
             status = _status(root / path)
-            if _is_minable(path, status, config, left_out):
+            if _is_minable(path, status, config, skipped):
                 assert status is not None
                 yield path, status
 
@@ -222,15 +226,15 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _is_minable(path: str, status: os.stat_result | None, config: CorpusConfig, left_out: Tally) -> bool:
+def _is_minable(path: str, status: os.stat_result | None, config: CorpusConfig, skipped: Tally) -> bool:
     if status is None:
-        left_out.add("unreadable file", path)
+        skipped.add("unreadable file", path)
     elif stat.S_ISLNK(status.st_mode):
-        left_out.add("symbolic link", path)
+        skipped.add("symbolic link", path)
     elif not stat.S_ISREG(status.st_mode):
-        left_out.add("not a regular file", path)
+        skipped.add("not a regular file", path)
     elif status.st_size > config.max_file_bytes:
-        left_out.add("larger than max_file_bytes", path)
+        skipped.add("larger than max_file_bytes", path)
     else:
         return True
     return False

@@ -1,26 +1,24 @@
 """Where the identifiers of some code are, and which tokens belong to them (Wang et al. 2021, "CodeT5", section 3.2).
 
-Python is read as ``data.python_names`` says, other languages by Pygments: what its lexer calls a name is an identifier,
-but for those of tags and entities, and where it meets an error what is known ends. What lies behind is unknown, which
-is not the same as no identifier.
+Python is read by ``languages.python.names``, other languages by Pygments: what its lexer calls a name is an identifier,
+except names of tags and entities. At the lexer's first error the known part ends. Behind it, identifiers are unknown,
+which is not the same as absent.
 
 Letters: T tokens, I occurrences of identifiers.
 """
 
 from __future__ import annotations
 
-import functools
 import re
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from pygments import token
-from pygments.lexers import get_lexer_by_name
-from pygments.lexers.special import TextLexer
-from pygments.util import ClassNotFound
 
+from t2c_jax.languages.aliases import canonical
+from t2c_jax.languages.lexers import find_lexer
 from t2c_jax.languages.python import names as python_names
 
 Span = tuple[int, int]
@@ -33,7 +31,7 @@ class Identifiers(NamedTuple):
 
     Attributes:
       spans: (start, end) of every occurrence of an identifier, in the order of the code; they do not overlap.
-      known: behind this offset nothing is known.
+      known: nothing is known behind this offset.
     """
 
     spans: list[Span]
@@ -44,10 +42,10 @@ def identifiers(code: str, language: str) -> Identifiers:
     """The identifiers of some code.
 
     Args:
-      code: of any form; where it stops making sense to the lexer, what is known ends.
-      language: in lower case, as Pygments names it; of one that has no lexer nothing is known.
+      code: of any form; the known part ends at the lexer's first error.
+      language: by any of its common names; for a language without a lexer nothing is known.
     """
-    if language == "python":
+    if canonical(language) == "python":
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the lexer's warnings are of what is read, not of ours
             spans, known = python_names.names(code)
@@ -120,20 +118,10 @@ def _in_bytes(code: str, spans: Sequence[Span]) -> Iterator[Span]:
         yield begin, offset
 
 
-@functools.cache
-def _lexer(language: str) -> Any:
-    """None where there is none, or one to which all is text."""
-    try:
-        lexer = get_lexer_by_name(language, startinline=True)  # PHP without its opening tag
-    except ClassNotFound:
-        return None
-    return None if isinstance(lexer, TextLexer) else lexer
-
-
 def _by_pygments(code: str, language: str) -> tuple[list[Span], int]:
     """Identifiers, and how far they are known, in offsets in characters."""
     spans: list[Span] = []
-    lexer = _lexer(language)
+    lexer = find_lexer(language)
     if lexer is None:
         return spans, 0
     for offset, kind, text in lexer.get_tokens_unprocessed(code):

@@ -120,7 +120,7 @@ def test_a_file_that_is_no_python_is_no_module():
     for data, reason in ((b"x = (", "syntax error"), (b"x\0", "null bytes"), (b"\xff", "undecodable")):
         found = extract(data, code_only=EVERY)
         assert found.extracts == []
-        assert [left_out[0] for left_out in found.left_out] == [reason]
+        assert [skipped[0] for skipped in found.skipped] == [reason]
 
 
 @pytest.mark.parametrize(

@@ -53,9 +53,9 @@ def test_bad_files_are_counted_and_survived(tmp_path):
     for name, (_, _, reasons) in BAD_FILES.items():
         for reason in reasons:
             expected.setdefault(reason, []).append(name)
-    assert report.left_out.counts == {reason: len(names) for reason, names in expected.items()}
+    assert report.skipped.counts == {reason: len(names) for reason, names in expected.items()}
     for reason, names in expected.items():
-        told = [example.partition(":")[0] for example in report.left_out.examples[reason]]
+        told = [example.partition(":")[0] for example in report.skipped.examples[reason]]
         assert told == sorted(names)[:3]
     paths = [candidate.pair.source.path for candidate in candidates]
     assert paths == sorted([name for name, (_, pairs, _) in BAD_FILES.items() if pairs] + ["na?me.py"])
@@ -75,7 +75,7 @@ def test_files_that_change_between_listing_and_reading(tmp_path):
     (tmp_path / "link.py").symlink_to("/dev/zero")
     report = SourceReport(tree.name)
     assert len(list(mine_tree(tree, config, report, lambda: None, 2))) == 1
-    assert report.left_out.counts == {
+    assert report.skipped.counts == {
         "unreadable file (ENOENT)": 1,
         "unreadable file (ELOOP)": 1,
         "larger than max_file_bytes": 1,
@@ -170,7 +170,7 @@ def test_a_lost_worker_is_counted_by_file(tmp_path, monkeypatch):
     monkeypatch.setattr(mine, "isolated_map", one_lost)
     candidates, report = mined(tmp_path)
     assert [candidate.pair.source.path for candidate in candidates] == ["b.py"]
-    assert report.left_out.to_dict() == {"worker died (SIGSEGV)": {"count": 1, "examples": ["a.py"]}}
+    assert report.skipped.to_dict() == {"worker died (SIGSEGV)": {"count": 1, "examples": ["a.py"]}}
 
 
 UNGUARDED = """

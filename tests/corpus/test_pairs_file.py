@@ -78,7 +78,7 @@ def test_malformed_lines_are_counted_placed_and_kept_aside(tmp_path):
             "reason": reason,
             "text": raw.decode("utf-8", "backslashreplace"),
         }
-        assert f"{path}:{number}" in report.left_out.examples[f"malformed line: {reason}"]
+        assert f"{path}:{number}" in report.skipped.examples[f"malformed line: {reason}"]
 
 
 def test_a_files_split_is_that_of_lines_that_name_none(tmp_path):
@@ -113,7 +113,7 @@ def test_a_line_too_long_for_memory_is_malformed(tmp_path, monkeypatch):
     path.write_bytes(b'{"text": "' + b"a" * 1000 + b'", "code": "b"}\n{"text": "a", "code": "b"}\n')
     candidates, report, aside = read(path)
     assert [candidate.pair.source.start_line for candidate in candidates] == [2]
-    assert report.left_out.counts == {"malformed line: longer than 100 bytes": 1}
+    assert report.skipped.counts == {"malformed line: longer than 100 bytes": 1}
     assert len(aside[0]["text"]) == 100
 
 

@@ -110,8 +110,8 @@ def test_directory_walk(tmp_path):
         listener.bind(str(root / "socket.py"))
         tree = resolve(str(root), CorpusConfig(max_file_bytes=1000), root / "work")
     assert tree.files == ("a/deep/y.md", "b.py", "b/x.py")
-    assert tree.left_out.counts == {"symbolic link": 1, "larger than max_file_bytes": 1, "not a regular file": 2}
-    assert tree.left_out.examples["symbolic link"] == ["link.py"]
+    assert tree.skipped.counts == {"symbolic link": 1, "larger than max_file_bytes": 1, "not a regular file": 2}
+    assert tree.skipped.examples["symbolic link"] == ["link.py"]
 
 
 def test_digest_follows_what_is_read(tmp_path):

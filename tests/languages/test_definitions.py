@@ -5,32 +5,11 @@ from pathlib import Path
 import pytest
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages.python.definitions import subtokens
 from t2c_jax.languages.python.extractor import extract_python
 
 
 def extract(source, **config):
     return extract_python(source if isinstance(source, bytes) else source.encode(), CorpusConfig(text="name", **config))
-
-
-@pytest.mark.parametrize(
-    ("name", "parts"),
-    [
-        ("get_user_name", "get user name"),
-        ("getUserName", "get user name"),
-        ("HTTPServer", "http server"),
-        ("parseHTTP2Frame", "parse http 2 frame"),
-        ("utf8_decode", "utf 8 decode"),
-        ("_private__x", "private x"),
-        ("ABC", "abc"),
-        ("größeÜber", "größe über"),
-        ("x", "x"),
-        ("_1", "1"),
-        ("__", ""),
-    ],
-)
-def test_subtokens(name: str, parts: str):
-    assert " ".join(subtokens(name)) == parts
 
 
 # name: (source, code, text)
@@ -63,6 +42,19 @@ EXACT = {
         "def _(self):\n    return _('''m\n    m''', _)",
         "m",
     ),
+    "attributes of a method's name": (
+        "class A(B):\n    def total(self, node):\n        super(). total(node)\n"
+        "        x = [type(self).total, B.total(self), é.\\\n  total]\n"
+        "        return self.total(total=1) + self.totals\n",
+        "def _(self, node):\n    super(). _(node)\n"
+        "    x = [type(self)._, B._(self), é.\\\n  _]\n    return self._(total=1) + self.totals",
+        "total",
+    ),
+    "attributes in a function inside a method": (
+        "class A:\n    def walk(self):\n        return map(lambda node: node.walk(), self)\n",
+        "def _(self):\n    return map(lambda node: node._(), self)",
+        "walk",
+    ),
     "attributes and keywords": ("def a():\n    x.a(a=a)\n", "def _():\n    x.a(a=_)", "a"),
 }
 
@@ -71,7 +63,7 @@ EXACT = {
 def test_code_is_exact_but_for_the_name(name):
     source, code, text = EXACT[name]
     found = extract(source)
-    assert found.left_out == []
+    assert found.skipped == []
     assert (found.extracts[-1].code, found.extracts[-1].text) == (code, text)
     assert found.extracts[-1].language == "python"
 
@@ -95,7 +87,7 @@ NO_PAIRS = {
 @pytest.mark.parametrize("reason", NO_PAIRS)
 def test_what_makes_no_pair_is_told(reason):
     found = extract(NO_PAIRS[reason])
-    assert (found.extracts, found.left_out) == ([], [(reason, 1)])
+    assert (found.extracts, found.skipped) == ([], [(reason, 1)])
 
 
 @pytest.mark.parametrize(
@@ -111,13 +103,13 @@ def test_what_makes_no_pair_is_told(reason):
 )
 def test_other_bindings_of_the_name(body):
     found = extract(f"def f():\n    {body}\n    return 1\n")
-    told = [reason for reason, line in found.left_out if line == 1]
+    told = [reason for reason, line in found.skipped if line == 1]
     assert told == ([] if "=" in body else ["names itself in a way that cannot be taken out"])
 
 
 def test_a_name_that_is_not_written_as_it_is_read():
     found = extract("def ﬁle():\n    return 1\n")  # the ligature is normalised to "fi"
-    assert [reason for reason, _ in found.left_out] == ["names itself in a way that cannot be taken out"]
+    assert [reason for reason, _ in found.skipped] == ["names itself in a way that cannot be taken out"]
 
 
 @pytest.mark.parametrize("source", [b"def f(:\n", b"def f(): return 1\0", b"\xff", b"def f(): return " + b"-" * 9000])
@@ -131,7 +123,7 @@ def test_kinds_choose():
 
 
 def test_markdown_has_no_names():
-    from t2c_jax.languages.markdown import extract_markdown
+    from t2c_jax.languages.markdown.extractor import extract_markdown
 
     assert not extract_markdown(b"# A\n\nRun it:\n\n```python\nrun()\n```\n", CorpusConfig(text="name")).extracts
 

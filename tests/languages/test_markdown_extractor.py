@@ -1,7 +1,7 @@
 import pytest
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages.markdown import extract_markdown
+from t2c_jax.languages.markdown.extractor import extract_markdown
 
 
 def extract(source, **config):
@@ -71,7 +71,7 @@ def test_blocks_come_with_heading_and_paragraph():
         ("javascript", "Usage\nQuoted advice:", "let a = 1"),
     ]
     assert {pair.kind for pair in found.extracts} == {"markdown"}
-    assert found.left_out == [
+    assert found.skipped == [
         ("code block without introducing prose", 16),
         ("code block without introducing prose", 39),
         ("code block without introducing prose", 49),
@@ -95,14 +95,14 @@ def test_lines_point_at_the_block():
         ("```sh\nuser@host:~$ make\n```", "interactive session"),
     ],
 )
-def test_what_is_no_code_is_left_out(block, reason):
+def test_what_is_no_code_is_skipped(block, reason):
     found = extract(f"Run this:\n\n{block}\n")
-    assert (found.extracts, found.left_out) == ([], [(reason, 3)])
+    assert (found.extracts, found.skipped) == ([], [(reason, 3)])
 
 
 @pytest.mark.parametrize(("data", "reason"), [(b"Prose\xff\n", "undecodable"), (b"Prose\0\n", "null bytes")])
 def test_bad_bytes_are_told(data, reason):
-    assert extract(data).left_out == [(reason, 0)]
+    assert extract(data).skipped == [(reason, 0)]
 
 
 def test_line_ends_and_byte_order_mark():
@@ -120,4 +120,4 @@ def test_deep_nesting_is_survived():
 
 def test_kinds_choose():
     found = extract(README, kinds=("function",))
-    assert (found.extracts, found.left_out) == ([], [])
+    assert (found.extracts, found.skipped) == ([], [])

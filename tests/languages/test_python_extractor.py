@@ -1,5 +1,6 @@
 import ast
 import itertools
+import sys
 import sysconfig
 import textwrap
 from pathlib import Path
@@ -17,7 +18,7 @@ def extract(source, **config):
 
 def only(source, **config):
     found = extract(source, **config)
-    assert found.left_out == []
+    assert found.skipped == []
     assert len(found.extracts) == 1, [extract.code for extract in found.extracts]
     return found.extracts[0]
 
@@ -217,27 +218,27 @@ def test_what_makes_no_pair_is_told(reason):
     source, line = NO_PAIRS[reason]
     found = extract(source)
     assert found.extracts == []
-    assert found.left_out == [(reason, line)]
+    assert found.skipped == [(reason, line)]
 
 
 @pytest.mark.parametrize("cookie", ["nonsense", "hex", "rot13", "utf-7", "undefined"])
 def test_odd_codecs_are_survived(cookie):
     found = extract(f'# coding: {cookie}\ndef f():\n    """+2AA-"""\n    return 1\n')
     assert found.extracts == []
-    assert [reason for reason, _ in found.left_out] == ["undecodable"]
+    assert [reason for reason, _ in found.skipped] == ["undecodable"]
 
 
 @pytest.mark.parametrize("body", ['f"""Doc {x}."""', 'b"""Doc."""', '"a" + "b"', '"doc".x', "1"])
 def test_other_first_statements_are_no_docstrings(body):
     found = extract(f"def f(x):\n    {body}\n    return 1\n")
-    assert (found.extracts, found.left_out) == ([], [])
+    assert (found.extracts, found.skipped) == ([], [])
 
 
 def test_deep_nesting_is_survived():
     for source in ("(" * 5000 + ")" * 5000, "x = " + "-" * 200_000 + "1", "x = " + "+".join(["1"] * 200_000)):
         found = extract(source)
         assert found.extracts == []
-        assert found.left_out[0][0] in ("nested too deeply", "syntax error")
+        assert found.skipped[0][0] in ("nested too deeply", "syntax error")
 
 
 def test_a_deep_definition_does_not_take_its_neighbours_along():
@@ -301,8 +302,8 @@ def test_real_files():
     ]:
         data = path.read_bytes()
         lines = data.decode("utf-8", "replace").split("\n")
-        found = extract(data)
-        assert {reason for reason, _ in found.left_out} <= {"nothing but a docstring", "empty docstring"}, path
+        found = extract(data, stubs=True)
+        assert {reason for reason, _ in found.skipped} <= {"nothing but a docstring", "empty docstring"}, path
         for pair in found.extracts:
             original = "\n".join(lines[pair.start_line - 1 : pair.end_line])
             margin = original[: len(original) - len(original.lstrip())]
@@ -315,3 +316,89 @@ def test_real_files():
             assert ast.dump(ast.parse(pair.code).body[0]) == ast.dump(node)
             count += 1
     assert count > 300
+
+
+STUBS = """from typing import overload, Protocol
+import abc, typing
+
+@overload
+def read(path: str) -> bytes:
+    \"\"\"Read all the bytes.\"\"\"
+    ...
+
+@typing.overload
+def read(path: int) -> bytes:
+    \"\"\"Read some bytes.\"\"\"
+    return b""
+
+class Store(Protocol):
+    def put(self, key):
+        \"\"\"Put a value.\"\"\"
+        ...
+    @abc.abstractmethod
+    def get(self, key):
+        \"\"\"Get the value.\"\"\"
+        raise NotImplementedError
+    def take(self, key):
+        \"\"\"Take the value.\"\"\"
+        raise NotImplementedError(f"no {key}")
+    async def drop(self, key):
+        \"\"\"Drop the value.\"\"\"
+        pass  # nothing
+    def __lt__(self, other):
+        \"\"\"Compare.\"\"\"
+        "no docstring"
+        return NotImplemented
+
+class StoreError(Exception):
+    \"\"\"Raised when the store is full.\"\"\"
+    pass
+
+class Full(Store):
+    \"\"\"A store that holds nothing.\"\"\"
+    def put(self, key):
+        \"\"\"Refuse the value.\"\"\"
+        if key:
+            raise NotImplementedError
+        raise StoreError
+"""
+
+
+def test_stubs_are_skipped_and_counted():
+    found = extract(STUBS)
+    assert [(pair.kind, pair.text) for pair in found.extracts] == [
+        ("class", "A store that holds nothing."),
+        ("method", "Refuse the value."),
+    ]
+    assert found.skipped == [("stub", line) for line in (4, 9, 15, 18, 22, 25, 28, 33)]
+
+
+def test_stubs_are_kept_by_choice():
+    found = extract(STUBS, stubs=True)
+    assert found.skipped == []
+    assert len(found.extracts) == 10
+    assert found.extracts[0].code == "@overload\ndef read(path: str) -> bytes:\n    ..."
+
+
+def test_undocumented_stubs_are_stubs_too():
+    assert extract("def f(x): ...\n", code_only=("function",)).skipped == [("stub", 1)]
+
+
+# Python 3.11 cannot spell an f-string whose parts need a backslash; the other definition must not suffer.
+NO_BREAK = """def price(amount, text=f"{'\u202f '.join(['EUR', '5'])}"):
+    \"\"\"Write an amount of money.\"\"\"
+    return text + str(amount)
+
+
+def other(a):
+    \"\"\"Add one.\"\"\"
+    return a + 1
+"""
+
+
+def test_a_signature_without_a_spelling_costs_its_own_pair_only():
+    found = extract(NO_BREAK, text="signature+docstring")
+    reasons = [reason for reason, _ in found.skipped]
+    assert reasons == (["signature that Python cannot spell"] if sys.version_info < (3, 12) else [])
+    assert found.extracts[-1].text == "def other(a)\nAdd one."
+    assert len(extract(NO_BREAK).extracts) == 2  # the docstring alone needs no signature

@@ -238,13 +238,13 @@ def idle():
     (pair,) = found.extracts
     assert (pair.text, pair.code, pair.language, pair.kind) == ("Read it.", "open json.load", "apis", "method")
     assert (pair.start_line, pair.end_line) == (7, 12)
-    assert found.left_out == [("no API calls", 17)]
+    assert found.skipped == [("no API calls", 17)]
     assert extract(source, text="docstring").extracts[0].text == "Read it.\n\nAll of it."
     assert extract(source, kinds=("function",)).extracts == []
 
 
 def test_only_a_docstring_makes_no_calls():
-    assert extract('def f():\n    """Doc."""\n').left_out == [("no API calls", 1)]
+    assert extract('def f():\n    """Doc."""\n').skipped == [("no API calls", 1)]
 
 
 @pytest.mark.parametrize(

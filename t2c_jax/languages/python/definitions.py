@@ -1,4 +1,4 @@
-"""Names in sub-tokens, and definitions without theirs: the task of code2seq (Alon et al. 2019, section 4.1)."""
+"""Definitions without their names: the code of the task of names (Alon et al. 2019, section 4.1)."""
 
 from __future__ import annotations
 
@@ -8,54 +8,44 @@ import re
 from collections.abc import Iterator, Sequence
 
 PLACEHOLDER = "_"
-"""What stands for the name that is asked for."""
+"""Replaces the name that the model must find."""
 
 Definition = ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
 
-_RUN = re.compile(r"[^\W\d_]+|\d+")
 _HEAD = re.compile(rb"(?:async[ \t\f]+def|def|class)[ \t\f]+")
 
 
-def subtokens(name: str) -> list[str]:
-    """The words and numbers of a name in lower case: ``getHTTPUrl_2`` gives get, http, url, 2."""
-    parts = []
-    for run in _RUN.findall(name):
-        start = 0
-        for i in range(1, len(run)):
-            rises = run[i].isupper() and not run[i - 1].isupper()
-            ends_acronym = run[i].isupper() and run[i + 1 : i + 2].islower()
-            if rises or ends_acronym:
-                parts.append(run[start:i])
-                start = i
-        parts.append(run[start:])
-    return [part.lower() for part in parts]
-
-
 def is_dunder(name: str) -> bool:
-    """Whether Python itself gave the name, as ``__init__``: nothing is to be guessed of it."""
+    """Whether Python itself gives the name its meaning, as ``__init__``."""
     return len(name) > 4 and name.startswith("__") and name.endswith("__")
 
 
 class Mentions:
     """Where a definition names itself: its header, and every variable and parameter of that name inside.
 
+    Of a method also every attribute of that name: ``self.total()`` in ``total`` and ``super().reset()`` in ``reset``
+    name it, and so may another object's, as a child's in a recursion over a tree.
+
     Attributes:
-      nodes: the definition, and the ``ast.Name`` and ``ast.arg`` nodes with its name.
+      nodes: the definition, and the ``ast.Name``, ``ast.arg`` and ``ast.Attribute`` nodes with its name.
       elsewhere: whether the name is bound in a way that has no such node, as by an import or ``global``; renaming the
         others would then change what the code means.
     """
 
-    def __init__(self, definition: Definition) -> None:
-        self.nodes: list[Definition | ast.Name | ast.arg] = [definition]
+    def __init__(self, definition: Definition, is_method: bool) -> None:
+        self.nodes: list[Definition | ast.Name | ast.arg | ast.Attribute] = [definition]
         self.elsewhere = False
         name = definition.name
         stack: list[ast.AST] = list(ast.iter_child_nodes(definition))
         while stack:
             node = stack.pop()
-            if (isinstance(node, ast.Name) and node.id == name) or (isinstance(node, ast.arg) and node.arg == name):
-                self.nodes.append(node)
-            elif name in _other_bindings(node):
-                self.elsewhere = True
+            match node:
+                case ast.Name(id=found) | ast.arg(arg=found) if found == name:
+                    self.nodes.append(node)
+                case ast.Attribute(attr=found) if found == name and is_method:
+                    self.nodes.append(node)
+                case _ if name in _other_bindings(node):
+                    self.elsewhere = True
             stack.extend(ast.iter_child_nodes(node))
 
     def blank(self, lines: Sequence[bytes], start: int) -> list[bytes] | None:
@@ -74,11 +64,15 @@ class Mentions:
         result = list(lines)
         for node in (name, *others):
             row, column = node.lineno - start, node.col_offset  # ast counts columns in UTF-8 bytes
+            if isinstance(node, ast.Attribute):
+                assert node.end_lineno is not None
+                assert node.end_col_offset is not None
+                row, column = node.end_lineno - start, node.end_col_offset - len(wanted)
             if node is name:
                 head = _HEAD.match(result[row], column)
                 column = head.end() if head else len(result[row])
             line = result[row]
-            if not line.startswith(wanted, column):
+            if column < 0 or not line.startswith(wanted, column):
                 return None
             blank = PLACEHOLDER.encode().ljust(len(wanted), b"\0")
             result[row] = line[:column] + blank + line[column + len(wanted) :]
@@ -98,7 +92,7 @@ class Mentions:
 
     def _rename(self, name: str) -> None:
         for node in self.nodes:
-            setattr(node, {ast.Name: "id", ast.arg: "arg"}.get(type(node), "name"), name)
+            setattr(node, {ast.Name: "id", ast.arg: "arg", ast.Attribute: "attr"}.get(type(node), "name"), name)
 
 
 def _other_bindings(node: ast.AST) -> Sequence[str | None]:

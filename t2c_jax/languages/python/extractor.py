@@ -1,24 +1,25 @@
-"""Functions, methods and classes, with docstrings unless their name is asked for, and whole modules, from Python.
+"""Functions, methods, classes and modules as pairs, from Python source files.
 
 ``code`` is the definition from its first decorator to its last line (with the comments that trail its body)
-without its docstring and its own indentation, and otherwise byte for byte as in the file: line ends, tabs, form
-feeds, blank lines and comments are kept, and so are the docstrings of what is nested inside. Lines inside
-multi-line strings are dedented with the rest only if that leaves every value as it was. A pair whose code does
-not parse to the very tree of the definition without its docstring is left out and counted.
+without its docstring and its own indentation. Otherwise it is byte for byte as in the file: line ends, tabs, form
+feeds, blank lines, comments and the docstrings of nested definitions are kept. Lines inside multi-line strings are
+dedented with the rest only if that leaves every value as it was. A pair whose code does not parse to the tree of the
+definition without its docstring is skipped and counted. With another config.corpus.code, its ``forms.CodeForm`` makes
+the code.
 
-``text`` follows config.corpus.text. ``docstring`` is all of ``inspect.cleandoc``: parameter sections and doctests
-belong to what the author said the code does. ``summary`` is its first paragraph. With a signature, the first
-line is the definition's header on one line, without decorators, default spelling of ``ast.unparse``, without the
-colon: ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``; the prose follows on the next line.
+``text`` follows config.corpus.text, see ``languages.forms``. ``docstring`` is all of ``inspect.cleandoc``: parameter
+sections and doctests belong to what the author says the code does. ``summary`` is its first paragraph. With a
+signature, the first line is the definition's header on one line, without decorators, as ``ast.unparse`` spells
+defaults, without the colon: ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``; the prose follows
+on the next line.
 
-``name`` is the definition's name in sub-tokens (``names.subtokens``), whether or not it has a docstring, and the code
-has ``_`` wherever the definition names itself: in its header, and as a variable inside. Double-underscored names of
-Python's own, and names without a letter, are left out and counted.
+Where the text form hides the name, the code has ``_`` wherever the definition names itself (``definitions.Mentions``).
+
+Stubs are skipped and counted unless config.corpus.stubs keeps them: definitions whose body is only ``...``, ``pass``,
+``raise NotImplementedError`` or ``return NotImplemented``, and overloads.
 
 Kinds in config.corpus.code_only come without a text: definitions that have no docstring, and ``module``, the whole file
-as it decodes, byte order mark apart.
-
-With config.corpus.code=apis, ``code`` is the calls that a documented function or method makes (``api_calls``).
+as it decodes, without a byte order mark.
 """
 
 from __future__ import annotations
@@ -35,16 +36,14 @@ import warnings
 from collections.abc import Iterator
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus.pairs import MODULE_KIND
-from t2c_jax.languages.extract import Extract, Extraction
-from t2c_jax.languages.python.definitions import Definition, Mentions, is_dunder, subtokens
-from t2c_jax.papers.deep_api.api_calls import ApiCalls
+from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
+from t2c_jax.languages.forms import SOURCE, NoPair, TextForm, code_forms, text_forms
+from t2c_jax.languages.python.definitions import Definition, Mentions
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _LINE_END = re.compile(rb"(?:\r\n|\r|\n)\Z")
 _AFTER_DOCSTRING = re.compile(rb"[ \t\f]*;?[ \t\f]*")
-_PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
 _BLANK = b" \t\f"
 _STRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(token, name)}
 _STRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
@@ -54,69 +53,66 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
     """What a file yields, documented or code alone; see the module's docstring for what text and code are."""
     found = Extraction()
     if b"\0" in data:
-        found.left_out.append(("null bytes", 0))
+        found.skipped.append(("null bytes", 0))
         return found
     try:
         encoding, _ = tokenize.detect_encoding(io.BytesIO(data).readline)
         source = data.decode(encoding)
         lines = _LINE.findall(source.encode("utf-8"))
     except (SyntaxError, LookupError, ValueError):  # UnicodeError is a ValueError
-        found.left_out.append(("undecodable", 0))
+        found.skipped.append(("undecodable", 0))
         return found
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SyntaxWarnings are of what is read, not of ours
         try:
             tree = ast.parse(source)
         except (SyntaxError, ValueError) as error:
-            found.left_out.append(("syntax error", getattr(error, "lineno", 0) or 0))
+            found.skipped.append(("syntax error", getattr(error, "lineno", 0) or 0))
             return found
         except (RecursionError, MemoryError):
-            found.left_out.append(("nested too deeply", 0))
+            found.skipped.append(("nested too deeply", 0))
             return found
-        calls = ApiCalls(tree) if config.code == "apis" else None
         if MODULE_KIND in config.code_only:
             found.extracts.append(Extract("", source, "python", MODULE_KIND, 1, max(len(lines), 1)))
-        for node, kind in _definitions(tree):
+        text_form = text_forms[config.text]
+        code_form = None if config.code == SOURCE else code_forms[config.code]
+        read_code = code_form.reader(tree) if code_form is not None else None
+        for node, kind, is_method in _definitions(tree):
             docstring = _docstring(node)
-            has_text = docstring is not None or config.text == "name"
+            has_text = docstring is not None or not text_form.documented
             if kind not in (config.kinds if has_text else config.code_only):
                 continue
-            if calls is not None and isinstance(node, ast.ClassDef):
+            if code_form is not None and kind not in code_form.kinds:
                 continue
             line = _first_line(node, lines)
             try:
-                text = _text(node, docstring, config.text) if has_text else ""
-                text.encode("utf-8")
-                if calls is not None and not isinstance(node, ast.ClassDef):
-                    code, end_line = _apis(node, calls), node.end_lineno or line
+                if not config.stubs and _is_stub(node):
+                    raise NoPair("stub")
+                text = _text(node, docstring, text_form) if has_text else ""
+                if read_code is not None:
+                    code, end_line = read_code(node), node.end_lineno or line
                 else:
-                    code, end_line = _code(node, lines, line, config.text == "name")
-            except _LeftOut as reason:
-                found.left_out.append((str(reason), line))
-            except UnicodeEncodeError:
-                found.left_out.append(("lone surrogate in the docstring", line))
+                    code, end_line = _code(node, lines, line, text_form.hides_name, is_method)
+            except NoPair as reason:
+                found.skipped.append((str(reason), line))
             except RecursionError:
-                found.left_out.append(("nested too deeply", line))
+                found.skipped.append(("nested too deeply", line))
             else:
-                language = "python" if calls is None else "apis"
+                language = "python" if code_form is None else code_form.language
                 found.extracts.append(Extract(text, code, language, kind, line, end_line))
     return found
 
 
-class _LeftOut(Exception):
-    """Why a definition makes no pair."""
-
-
-def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str]]:
-    """Every definition with its kind, outer before inner, in the order of the source, without recursion."""
+def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str, bool]]:
+    """Every definition with its kind and whether it is a method, outer before inner, without recursion."""
     stack: list[tuple[ast.AST, bool]] = [(tree, False)]
     while stack:
         node, in_class = stack.pop()
         if isinstance(node, ast.ClassDef):
-            yield node, "class"
+            yield node, "class", False
             in_class = True
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node, "method" if in_class else "function"
+            yield node, "method" if in_class else "function", in_class
             in_class = False
         blocks = (ast.stmt, ast.excepthandler, ast.match_case)  # definitions are in no expression
         children = [(child, in_class) for child in ast.iter_child_nodes(node) if isinstance(child, blocks)]
@@ -141,53 +137,61 @@ def _docstring(node: Definition) -> str | None:
     return None
 
 
-def _text(node: Definition, docstring: str | None, form: str) -> str:
-    if form == "name":
-        return _name(node.name)
+def _text(node: Definition, docstring: str | None, form: TextForm) -> str:
     prose = inspect.cleandoc(docstring or "").strip()
-    if not prose:
-        raise _LeftOut("empty docstring")
-    if form.endswith("summary"):
-        prose = _PARAGRAPH_END.split(prose, maxsplit=1)[0].rstrip()
-    if not form.startswith("signature"):
-        return prose
-    header = copy.copy(node)
-    header.body, header.decorator_list = [], []
-    return f"{ast.unparse(header).strip().removesuffix(':')}\n{prose}"
+    if form.documented and not prose:
+        raise NoPair("empty docstring")
+    text = form.write(node, prose)
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise NoPair("lone surrogate in the docstring") from None
+    return text
 
 
-def _name(name: str) -> str:
-    if is_dunder(name):
-        raise _LeftOut("name of Python's own")
-    parts = subtokens(name)
-    if not any(part.isalpha() for part in parts):
-        raise _LeftOut("name without a letter")
-    return " ".join(parts)
+_ABSTRACT = {"NotImplementedError", "NotImplemented"}
 
 
-def _apis(node: ast.FunctionDef | ast.AsyncFunctionDef, calls: ApiCalls) -> str:
-    names = calls.of(node)
-    if not names:
-        raise _LeftOut("no API calls")
-    return " ".join(names)
+def _is_stub(node: Definition) -> bool:
+    """Whether the body says nothing of how it is done. A lone docstring is no stub: it has a reason of its own."""
+    if any(_last_name(decorator) == "overload" for decorator in node.decorator_list):
+        return True
+    body = node.body if _docstring(node) is None else node.body[1:]
+    return bool(body) and all(map(_says_nothing, body))
 
 
-def _code(node: Definition, lines: list[bytes], start: int, without_name: bool) -> tuple[str, int]:
+def _says_nothing(statement: ast.stmt) -> bool:
+    match statement:
+        case ast.Pass() | ast.Expr(value=ast.Constant()):
+            return True
+        case ast.Raise(exc=ast.expr() as value) | ast.Return(value=ast.expr() as value):
+            return _last_name(value.func if isinstance(value, ast.Call) else value) in _ABSTRACT
+    return False
+
+
+def _last_name(node: ast.expr) -> str:
+    match node:
+        case ast.Name(id=name) | ast.Attribute(attr=name):
+            return name
+    return ""
+
+
+def _code(node: Definition, lines: list[bytes], start: int, hides_name: bool, is_method: bool) -> tuple[str, int]:
     """The code and its last line in the file."""
     documented = _docstring(node) is not None
     if documented and len(node.body) == 1:
-        raise _LeftOut("nothing but a docstring")
+        raise NoPair("nothing but a docstring")
     end = node.end_lineno or start
     first = lines[start - 1]
     margin = first[: len(first) - len(first.lstrip(_BLANK))]
     indent = margin.rpartition(b"\f")[2]  # a form feed sets the column back to 0
     end = _with_trailing_comments(lines, end, indent)
     block = lines[start - 1 : end]
-    mentions = Mentions(node) if without_name else None
+    mentions = Mentions(node, is_method) if hides_name else None
     if mentions is not None:
         blanked = None if mentions.elsewhere else mentions.blank(block, start)
         if blanked is None:
-            raise _LeftOut("names itself in a way that cannot be taken out")
+            raise NoPair("names itself in a way that cannot be taken out")
         block = blanked
     if documented:
         block = _without_docstring(block, node.body[0], start)
@@ -201,15 +205,15 @@ def _code(node: Definition, lines: list[bytes], start: int, without_name: bool) 
 
 
 def _dedented(block: list[bytes], indent: bytes, node: Definition) -> str:
-    """The lines without the indentation, proven to be the definition without its docstring."""
+    """The lines without the indentation. Raises ``NoPair`` if they are not the definition without its docstring."""
     code = b"".join(_dedent(line, indent) for line in block).decode("utf-8")
     if not _is_definition(code, node):
         if not indent:
-            raise _LeftOut("not reproducible")
+            raise NoPair("not reproducible")
         inside = _lines_inside_strings(block)
         code = b"".join(line if i in inside else _dedent(line, indent) for i, line in enumerate(block)).decode("utf-8")
         if not _is_definition(code, node):
-            raise _LeftOut("not reproducible")
+            raise NoPair("not reproducible")
     return code
 
 
@@ -292,5 +296,5 @@ def _lines_inside_strings(block: list[bytes]) -> set[int]:
             elif item.type == token.STRING:
                 inside.update(range(first, last))
     except (tokenize.TokenError, SyntaxError):
-        raise _LeftOut("not reproducible") from None
+        raise NoPair("not reproducible") from None
     return inside

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t2c_jax.evaluate.metrics import Metric, best
-from t2c_jax.languages.python.definitions import subtokens
+from t2c_jax.languages.subtokens import subtokens
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair

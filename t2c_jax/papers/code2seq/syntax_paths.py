@@ -26,7 +26,7 @@ import numpy as np
 
 from t2c_jax.config import PathsConfig
 from t2c_jax.data.permutation import permutation
-from t2c_jax.languages.python.definitions import subtokens
+from t2c_jax.languages.subtokens import subtokens
 
 _CLASSES = """
 AnnAssign Assert Assign AsyncFor AsyncFunctionDef AsyncWith Attribute AugAssign Await BinOp BoolOp Call ClassDef Compare

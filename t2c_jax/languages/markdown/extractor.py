@@ -17,7 +17,8 @@ from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages.extract import Extract, Extraction
+from t2c_jax.languages.extractor import Extract, Extraction
+from t2c_jax.languages.forms import SOURCE, text_forms
 
 _NO_CODE = frozenset(
     [
@@ -86,15 +87,15 @@ _MARKDOWN = MarkdownIt("commonmark").enable("table")
 def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
     """The introduced code blocks of a Markdown file; see the module's docstring."""
     found = Extraction()
-    if "markdown" not in config.kinds or config.text == "name" or config.code == "apis":
+    if "markdown" not in config.kinds or not text_forms[config.text].documented or config.code != SOURCE:
         return found
     try:
         source = data.decode("utf-8-sig")
     except UnicodeDecodeError:
-        found.left_out.append(("undecodable", 0))
+        found.skipped.append(("undecodable", 0))
         return found
     if "\0" in source:
-        found.left_out.append(("null bytes", 0))
+        found.skipped.append(("null bytes", 0))
         return found
     heading = prose = ""
     tokens = _MARKDOWN.parse(source)
@@ -114,7 +115,7 @@ def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
             code = token.content.removesuffix("\n")
             reason = _reason(language, code, prose)
             if reason:
-                found.left_out.append((reason, start))
+                found.skipped.append((reason, start))
             else:
                 text = "\n".join(part for part in (heading, prose) if part)
                 found.extracts.append(Extract(text, code, language, "markdown", start, end))

@@ -1,0 +1,67 @@
+"""What an extractor is, and which one reads which files.
+
+To add a language, write a class with the attributes of ``Extractor`` and register it in its package's ``__init__``.
+That module must stay light: every process that mines imports it. Import parsers inside ``extract``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field
+from pathlib import PurePosixPath
+from typing import Protocol
+
+from t2c_jax.config import CorpusConfig
+
+MODULE_KIND = "module"  # a whole file, without a text
+
+
+@dataclass(frozen=True, slots=True)
+class Extract:
+    """A pair as a file yields it. The caller adds its source."""
+
+    text: str
+    code: str
+    language: str
+    kind: str
+    start_line: int
+    end_line: int
+
+
+@dataclass
+class Extraction:
+    """All that a file yields, in the order of its lines.
+
+    Attributes:
+      extracts: the pairs.
+      skipped: (reason, line) for each candidate that makes no pair; line 0 means the whole file.
+    """
+
+    extracts: list[Extract] = field(default_factory=list)
+    skipped: list[tuple[str, int]] = field(default_factory=list)
+
+
+class Extractor(Protocol):
+    """Makes pairs of the files of one format.
+
+    Attributes:
+      suffixes: of the file names that it reads, in lower case, e.g. ``.py``.
+      version: enters the key of the corpus stage. Change it when the same file gives other pairs.
+    """
+
+    suffixes: tuple[str, ...]
+    version: str
+
+    def extract(self, data: bytes, config: CorpusConfig) -> Extraction:
+        """The pairs of a file's bytes; it raises nothing, whatever they are."""
+        ...
+
+
+extractors: dict[str, Extractor] = {}
+"""By the name that config.corpus.extractors uses."""
+
+
+def extractor_for(path: str, names: Collection[str]) -> Extractor | None:
+    """The extractor among ``names`` that reads files of this name, if there is one."""
+    suffix = PurePosixPath(path).suffix.lower()
+    return next((extractors[name] for name in names if suffix in extractors[name].suffixes), None)

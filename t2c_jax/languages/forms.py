@@ -1,0 +1,52 @@
+"""What the text and the code of a mined definition are: the values of config.corpus.text and config.corpus.code.
+
+Extractors look the forms up here. A paper's own forms register themselves from the paper's package.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+class NoPair(Exception):
+    """Why a definition makes no pair; the reason is counted in the card."""
+
+
+@dataclass(frozen=True)
+class TextForm:
+    """How the text of a definition is made.
+
+    Attributes:
+      write: of the definition (for Python its ``ast`` node) and its cleaned docstring, the text; raises ``NoPair``.
+      documented: the text needs documentation. If not, ``write`` gets an empty docstring where there is none, and
+        formats without definitions, such as Markdown, make no pairs.
+      hides_name: the code must not hold the definition's own name.
+    """
+
+    write: Callable[[Any, str], str]
+    documented: bool = True
+    hides_name: bool = False
+
+
+@dataclass(frozen=True)
+class CodeForm:
+    """How the code of a definition is made, if it is not its source.
+
+    Attributes:
+      language: of the code.
+      kinds: of definitions that have such code.
+      reader: called once for a file with its tree; returns a function from a definition to its code, which raises
+        ``NoPair``.
+    """
+
+    language: str
+    kinds: tuple[str, ...]
+    reader: Callable[[Any], Callable[[Any], str]]
+
+
+SOURCE = "source"  # the value of config.corpus.code that needs no form
+
+text_forms: dict[str, TextForm] = {}
+code_forms: dict[str, CodeForm] = {}

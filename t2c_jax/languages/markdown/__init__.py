@@ -1,0 +1,22 @@
+"""Markdown: fenced code with the prose that introduces it."""
+
+from __future__ import annotations
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.extractor import Extraction, extractors
+
+
+class MarkdownExtractor:
+    """Fenced code blocks of ``.md`` and ``.markdown`` files."""
+
+    suffixes: tuple[str, ...] = (".md", ".markdown")
+    version = "2"
+
+    def extract(self, data: bytes, config: CorpusConfig) -> Extraction:
+        """See ``markdown.extractor``."""
+        from t2c_jax.languages.markdown.extractor import extract_markdown
+
+        return extract_markdown(data, config)
+
+
+extractors["markdown"] = MarkdownExtractor()
