@@ -40,9 +40,16 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if os.environ["JAX_PLATFORMS"] != "cpu":
     jax.config.update("jax_default_matmul_precision", "highest")  # a GPU's is TensorFloat-32, of ten bits
+# Compiled programs are kept in the user's cache, so that a clean clone finds them; apart for each JAX and kind of CPU.
+CACHE = (
+    Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    / "t2c_jax"
+    / (f"tests-{version('jaxlib')}-{runtime.processor()}")
+)
 # In this process alone, not through the environment: tests kill the processes they start, perhaps amid a write.
-jax.config.update("jax_compilation_cache_dir", str(REPOSITORY / ".cache" / f"jax-{runtime.processor()}"))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.2)
+jax.config.update("jax_compilation_cache_dir", str(CACHE))
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def pytest_configure(config: pytest.Config) -> None:
