@@ -235,13 +235,13 @@ def _steps(span: str) -> range:
 
 
 def _evaluate(parsed: argparse.Namespace, experiment: Experiment, workdir: Workdir) -> Any:
-    from t2c_jax.commands import verbs
+    from t2c_jax.evaluate.checkpoints import evaluate_checkpoint, follow_run
 
     if not parsed.follow:
-        return verbs.evaluate(experiment, workdir, parsed.step, parsed.others, parsed.average)
+        return evaluate_checkpoint(experiment, workdir, parsed.step, parsed.others, parsed.average)
     if parsed.step is not None or parsed.others or parsed.average != 1:
         raise UserError("--follow scores each checkpoint alone; leave --step, --with and --average out")
-    return verbs.follow(experiment, workdir)
+    return follow_run(experiment, workdir)
 
 
 def _check_import(verb: str, workdir: Workdir) -> None:

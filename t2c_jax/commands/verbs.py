@@ -7,7 +7,6 @@ import dataclasses
 import functools
 import itertools
 import json
-import time
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,15 +14,13 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
-from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import MANIFEST, Workdir, at_step, digest, evaluation_name
+from t2c_jax.workdir import MANIFEST, Workdir, at_step, evaluation_name
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from t2c_jax.train.loop import Decode
 
 Result = dict[str, Any]
 
@@ -90,119 +87,13 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
 
 def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
     """Tokens to checkpoints; traces the steps of ``profile`` for TensorBoard's profile page."""
+    from t2c_jax.evaluate.during_training import dev_decoder
     from t2c_jax.train.loop import train as run_loop
     from t2c_jax.train.telemetry import weights_and_biases
 
     weights_and_biases.check(experiment)
-    result = run_loop(experiment, workdir, _decoder(experiment, workdir), profile)
+    result = run_loop(experiment, workdir, dev_decoder(experiment, workdir), profile)
     return dataclasses.asdict(result)
-
-
-def evaluate(
-    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = (), average: int = 1
-) -> Result:
-    """Scores of a checkpoint, the best one by default, on held-out pairs, beside the retrieval baseline.
-
-    ``others`` names checkpoints whose predictions, ``average`` says how many whose parameters are averaged
-    (``decode.load``).
-    """
-    from t2c_jax.decode.loading import load_generator
-    from t2c_jax.evaluate.comparison import score_table
-    from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
-    from t2c_jax.evaluate.metrics import metrics_named
-
-    settings = experiment.evaluate
-    members, generator = load_generator(experiment, workdir, step, others, average)
-    step = int(members[0])
-    name = evaluation_name(step, average)
-    if others:
-        name += f"-with-{digest(*members)[:8]}"
-    read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
-    inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
-    stands = workdir.finished(name, read, inputs)
-    if runtime.agreed(int(stands is None)):  # all processes answer, or none does
-        pairs = select_pairs(_posed(experiment, workdir, settings.split), settings.max_examples)
-        with console.progress("evaluate", len(pairs), "pairs") as bar:
-            answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
-
-        embed = None
-        if "embedding" in experiment.model.encoder_heads and experiment.data.direction == "text_to_code":
-            from t2c_jax.decode.embedder import Embedder
-
-            embed = Embedder(experiment, workdir, step).embed
-        candidates, train_pairs = [answer.candidates for answer in answers], _posed(experiment, workdir, "train")
-        # By every process, for all of them embed; the first one writes.
-        evaluation = evaluate_predictions(pairs, candidates, train_pairs, settings, experiment.seed, embed)
-        counts = {
-            "step": step,
-            "members": members,
-            **({"average": average} if average > 1 else {}),
-            "examples": len(pairs),
-            "unfinished": sum(not answer.finished for answer in answers),
-            "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
-        }
-        evaluation.scores.update(counts, decode=read["decode"])
-
-        def build(directory: Path) -> Result:
-            write_evaluation(directory, evaluation)
-            return counts
-
-        if runtime.is_primary():
-            with workdir.locked("evaluations"):
-                stands = workdir.stage(name, read, inputs, build)
-    if not runtime.is_primary() or stands is None:
-        return {}
-    scores = json.loads((stands.path / "scores.json").read_text("utf-8"))
-    columns, rows = score_table(metrics_named(settings.metrics), scores)
-    console.table(f"Step {step} on {scores['examples']:,} {settings.split} pairs", columns, rows)
-    console.say(scores["summary"])
-    console.say(f"every answer: {stands.path / 'report.html'}")
-    return scores
-
-
-def follow(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> list[Result]:
-    """Scores each checkpoint of a run that trains elsewhere, oldest first, until it has ended and all are scored.
-
-    The scores go to TensorBoard too. Looks for a new checkpoint every ``seconds``; one that the run deletes before its
-    turn comes is told and left out.
-    """
-    from t2c_jax.checkpoints.checkpoint import Checkpoints
-    from t2c_jax.train.telemetry.writers import has_ended, write_scores
-
-    scored: dict[int, Result] = {}
-    gone: set[int] = set()
-
-    def waiting() -> list[int]:
-        if not workdir.checkpoints.is_dir():
-            return []
-        checkpoints = Checkpoints(workdir.checkpoints, {}, read_only=True)
-        steps = checkpoints.steps()
-        checkpoints.close()
-        return [step for step in steps if step not in scored and step not in gone]
-
-    console.say(f"following '{workdir.name}'")
-    while True:
-        running = runtime.agreed(
-            int(not has_ended(workdir.text(workdir.metrics.name)))
-        )  # looked at first: the last checkpoint precedes it
-        step = runtime.agreed(min(waiting(), default=0))
-        if step:
-            try:
-                scored[step] = evaluate(experiment, workdir, step)
-            except (UserError, OSError, ValueError):  # whatever reading meets that is being deleted
-                if step in waiting():
-                    raise
-                console.warn(f"checkpoint {step} was deleted before it could be read; raise config.train.keep")
-                gone.add(step)
-            else:
-                if runtime.is_primary():
-                    write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
-                    workdir.push(["tb/*.evaluate"])
-                    workdir.wait_for_push()
-        elif not running:
-            return list(scored.values())
-        else:
-            time.sleep(seconds)
 
 
 def generate(
@@ -278,19 +169,24 @@ def export(
     average: int = 1,
 ) -> Result:
     """A checkpoint, the best one by default, or the mean of several, as a model directory of another library."""
+    from t2c_jax.evaluate.prompt_pairs import prompt_pairs
     from t2c_jax.interop.export import check_request, export_model
     from t2c_jax.interop.trained import load_trained
 
     check_request(experiment, to, output, quantization)
     pairs: list[tuple[str, str]] = []
     if (workdir.corpus / MANIFEST).is_file():
-        pairs = [(pair.text, pair.code) for pair in itertools.islice(_posed(experiment, workdir, "dev"), 256)]
+        pairs = [
+            (pair.text, pair.code)
+            for pair in itertools.islice(prompt_pairs(workdir, "dev", experiment.data.direction), 256)
+        ]
     return export_model(load_trained(experiment, workdir, step, average), to, output, quantization, pairs)
 
 
 def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
     """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
     from t2c_jax.checkpoints.start import check_origin
+    from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
     from t2c_jax.train.telemetry import weights_and_biases
 
     check_origin(experiment)  # a run that could not start from there should not mine first
@@ -308,7 +204,7 @@ def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) 
     if results["train"]["stopped_by"] is not None:
         return results
     console.rule("evaluate")
-    results["evaluate"] = evaluate(experiment, workdir)
+    results["evaluate"] = evaluate_checkpoint(experiment, workdir)
     if runtime.is_primary():
         _show_answers(workdir, results["evaluate"])
         _show_summary(experiment, workdir, results)
@@ -331,55 +227,6 @@ def saved_config(experiment: Experiment, workdir: Workdir) -> Iterator[None]:
             with contextlib.suppress(ValueError):  # there was none, or a damaged one
                 workdir.save_config(json.loads(before))
         raise
-
-
-def _posed(experiment: Experiment, workdir: Workdir, split: str) -> Iterator[Pair]:
-    """A split's pairs with what the model is asked as their text, and what it should answer as their code.
-
-    Code that has no text asks nothing and is left out.
-    """
-    pairs = (pair for pair in read_pairs(workdir, split) if pair.has_text)
-    return map(Pair.reverse, pairs) if experiment.data.direction == "code_to_text" else pairs
-
-
-def _decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
-    """Answers to dev pairs for the train loop; None where the config asks for none, or there are no pairs."""
-    from t2c_jax.decode.generator import Member
-    from t2c_jax.decode.loading import make_generator
-    from t2c_jax.evaluate.evaluator import score_answers, select_pairs
-    from t2c_jax.evaluate.metrics import metrics_named
-    from t2c_jax.models.definition import Definition
-    from t2c_jax.tokenizers.loading import Tokenizers
-    from t2c_jax.train.loop import Decoded
-    from t2c_jax.train.mesh_selection import make_mesh
-
-    config = experiment.train
-    metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]
-    examples = 0 if metric is None else config.stop_examples
-    wanted = max(examples, config.samples)
-    drawn = select_pairs(_posed(experiment, workdir, "dev"), wanted) if wanted else []
-    if not drawn:
-        return None
-    pairs, shown = (select_pairs(drawn, count) if count else [] for count in (examples, config.samples))
-    texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
-    if metric is not None and metric.candidates == 1:
-        experiment = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, beam_size=1))
-    made: list[Any] = []  # once, so that every call finds the search compiled
-
-    def decode(params: Any) -> Decoded:
-        if not made:
-            tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-            member = Member(Definition(experiment.model, tokenizers.target.vocab_size), params)
-            made.append(make_generator(experiment, workdir, tokenizers, [member], make_mesh(experiment)))
-        made[0].params = [params]
-        answers = dict(zip(texts, made[0].generate(texts), strict=True))
-        samples = [{"text": pair.text, "reference": pair.code, "prediction": answers[pair.text].best} for pair in shown]
-        if metric is None:
-            return Decoded(samples)
-        score = score_answers(metric, pairs, [answers[pair.text].candidates for pair in pairs])
-        return Decoded(samples, score, metric.lower_is_better, len(pairs))
-
-    return decode
 
 
 def _show_answers(workdir: Workdir, scores: Result) -> None:

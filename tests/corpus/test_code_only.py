@@ -6,7 +6,6 @@ import shutil
 import pytest
 
 from t2c_jax import config as configs
-from t2c_jax.commands import verbs
 from t2c_jax.config import CorpusConfig, DataConfig, Experiment, TokenizerConfig, TrainConfig
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
@@ -15,6 +14,8 @@ from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.data.prepare import Tokens, build_tokens
 from t2c_jax.errors import UserError
+from t2c_jax.evaluate import prompt_pairs as prompts
+from t2c_jax.evaluate.during_training import dev_decoder
 from t2c_jax.languages.python.extractor import extract_python
 from t2c_jax.tokenizers.stage import build_tokenizer
 from t2c_jax.tokenizers.training import sample_evenly
@@ -289,17 +290,17 @@ def test_only_pairs_with_a_text_are_asked_answered_and_retrieved(monkeypatch, di
         "dev": [pair("", "module", "module", "dev", number) for number in range(20)],
     }
     held["dev"].insert(7, pair("dev text", "dev code", split="dev", number=30))
-    monkeypatch.setattr(verbs, "read_pairs", lambda workdir, split: iter(held[split]))
+    monkeypatch.setattr(prompts, "read_pairs", lambda workdir, split: iter(held[split]))
     experiment = configs.from_dict({"data": {"direction": direction}})
     workdir = Workdir(tmp_path)
     want = ("text", "code") if direction == "text_to_code" else ("code", "text")
-    assert [(found.text, found.code) for found in verbs._posed(experiment, workdir, "train")] == [want]
-    assert len(list(verbs._posed(experiment, workdir, "dev"))) == 1
-    assert verbs._decoder(experiment, workdir) is not None
+    assert [(found.text, found.code) for found in prompts.prompt_pairs(workdir, "train", direction)] == [want]
+    assert len(list(prompts.prompt_pairs(workdir, "dev", direction))) == 1
+    assert dev_decoder(experiment, workdir) is not None
     held["dev"] = held["dev"][:5]
-    assert verbs._decoder(experiment, workdir) is None
+    assert dev_decoder(experiment, workdir) is None
     held["dev"] = [pair("dev text", "dev code", split="dev")]
-    assert verbs._decoder(Experiment(train=TrainConfig(samples=0)), workdir) is None
+    assert dev_decoder(Experiment(train=TrainConfig(samples=0)), workdir) is None
 
 
 def test_mistakes(tmp_path):

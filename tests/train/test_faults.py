@@ -73,27 +73,27 @@ TABLE = (
     (
         "kill -9, and the disk gone too, with the workdir in a bucket",
         "another machine ends bit for bit where an unbroken run does",
-        "test_remote.py::test_a_killed_run_goes_on_on_another_machine",
+        "workdir/test_remote.py::test_a_killed_run_goes_on_on_another_machine",
     ),
     (
         "a damaged or half written checkpoint in a bucket",
         "set aside and told, or cleared; the one before is taken",
-        "test_remote.py::test_checkpoints_on_a_store",
+        "workdir/test_remote.py::test_checkpoints_on_a_store",
     ),
     (
         "half a stage in a bucket",
         "the stage is written or made again",
-        "test_remote.py::test_half_an_upload_is_no_stage",
+        "workdir/test_remote.py::test_half_an_upload_is_no_stage",
     ),
     (
         "a bucket with transient errors",
         "retried, five attempts",
-        "test_remote.py::test_transient_errors_are_retried",
+        "workdir/test_remote.py::test_transient_errors_are_retried",
     ),
     (
         "two runs on one bucket",
         "the first stops at its next save",
-        "test_remote.py::test_the_last_one_to_come_takes_it_over",
+        "workdir/test_remote.py::test_the_last_one_to_come_takes_it_over",
     ),
     (
         "gradients that are not finite",

@@ -12,10 +12,10 @@ from tiny import experiment
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
-from t2c_jax.commands import verbs
 from t2c_jax.config import TaskConfig
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
+from t2c_jax.evaluate.during_training import dev_decoder
 from t2c_jax.train.loop import Data, Decoded, measurable, train
 from t2c_jax.train.patience import Patience
 from t2c_jax.workdir import Workdir
@@ -166,5 +166,5 @@ def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  #
     config = configs.load(str(workdir / "config.json"))
     members, generator = load_generator(config, Workdir(workdir))
     assert members == [str(best)]
-    decoded = verbs._decoder(config, Workdir(workdir))(generator.params[0])
+    decoded = dev_decoder(config, Workdir(workdir))(generator.params[0])
     assert math.isclose(decoded.score, lines[best]["chrf"], rel_tol=1e-12)  # as written: all digits of it

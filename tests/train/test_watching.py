@@ -10,9 +10,9 @@ import pytest
 from small_run import all_records, main, prepared, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from t2c_jax.commands import verbs
 from t2c_jax.config import load
 from t2c_jax.errors import UserError
+from t2c_jax.evaluate import checkpoints as evaluations
 from t2c_jax.train import loop
 from t2c_jax.train.step import Compiled
 from t2c_jax.train.telemetry.goodput import PARTS, Clock
@@ -120,7 +120,7 @@ def test_a_follower_scores_each_checkpoint_until_the_run_ends(trained, capsys, m
         elif happens == "the end":
             (trained / "metrics.jsonl").write_text(whole)
 
-    monkeypatch.setattr(verbs.time, "sleep", sleep)
+    monkeypatch.setattr(evaluations.time, "sleep", sleep)
     steps = [*sorted(int(path.name) for path in (trained / "checkpoints").iterdir()), 12]
     assert main("evaluate", "--workdir", trained, "--follow", "--json", "--config.evaluate.max_examples=4") == 0
     scores = json.loads(capsys.readouterr().out)
@@ -141,8 +141,8 @@ def test_a_checkpoint_that_is_deleted_before_its_turn_is_left_out(trained, capsy
             raise UserError("checkpoint 9 cannot be read")
         return {"model": {}}
 
-    monkeypatch.setattr(verbs, "evaluate", evaluate)
-    verbs.follow(load(str(trained / "config.json")), Workdir(trained))
+    monkeypatch.setattr(evaluations, "evaluate_checkpoint", evaluate)
+    evaluations.follow_run(load(str(trained / "config.json")), Workdir(trained))
     assert evaluated[-2:] == [9, 12]
     assert "checkpoint 9 was deleted before it could be read" in capsys.readouterr().err
 
@@ -151,9 +151,9 @@ def test_a_checkpoint_that_cannot_be_read_stops_the_follower(trained, monkeypatc
     def evaluate(experiment, workdir, step):
         raise UserError("damaged")
 
-    monkeypatch.setattr(verbs, "evaluate", evaluate)
+    monkeypatch.setattr(evaluations, "evaluate_checkpoint", evaluate)
     with pytest.raises(UserError, match="damaged"):
-        verbs.follow(load(str(trained / "config.json")), Workdir(trained))
+        evaluations.follow_run(load(str(trained / "config.json")), Workdir(trained))
 
 
 def test_follow_takes_no_step(trained, capsys):  # noqa: F811
@@ -165,7 +165,7 @@ def test_evaluation_does_not_wait_for_a_run_that_trains(trained):  # noqa: F811
     with Workdir(trained).locked():
         assert main("evaluate", "--workdir", trained, "--config.evaluate.max_examples=4") == 0
         with Workdir(trained).locked("evaluations"), pytest.raises(UserError, match="evaluations' is in use"):
-            verbs.evaluate(load(str(trained / "config.json")), Workdir(trained), 9)
+            evaluations.evaluate_checkpoint(load(str(trained / "config.json")), Workdir(trained), 9)
 
 
 class FakeWandb(types.ModuleType):

@@ -1,0 +1,133 @@
+"""Scores of a run's checkpoints on held-out pairs: one of them, or each as it appears."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from t2c_jax import config as configs
+from t2c_jax import console, runtime
+from t2c_jax.config import Experiment
+from t2c_jax.errors import UserError
+from t2c_jax.evaluate.comparison import score_table
+from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
+from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.workdir import Workdir, digest, evaluation_name
+
+
+def evaluate_checkpoint(
+    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = (), average: int = 1
+) -> dict[str, Any]:
+    """Scores of a checkpoint, the best one by default, beside those of the retrieval baseline.
+
+    Args:
+      experiment: the config of the run.
+      workdir: holds the corpus, the tokenizer and the checkpoints; gets the evaluation.
+      step: the checkpoint.
+      others: checkpoints to average predictions with, as in ``load_generator``.
+      average: how many checkpoints to average the parameters of, as in ``load_generator``.
+
+    Returns:
+      The content of ``scores.json``; on all processes but the first one, nothing.
+    """
+    from t2c_jax.decode.loading import load_generator
+
+    config, direction = experiment.evaluate, experiment.data.direction
+    members, generator = load_generator(experiment, workdir, step, others, average)
+    step = int(members[0])
+    name = evaluation_name(step, average)
+    if others:
+        name += f"-with-{digest(*members)[:8]}"
+    read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
+    inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
+    done = workdir.finished(name, read, inputs)
+    if runtime.agreed(int(done is None)):  # all processes decode, or none does
+        pairs = select_pairs(prompt_pairs(workdir, config.split, direction), config.max_examples)
+        with console.progress("evaluate", len(pairs), "pairs") as bar:
+            answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
+
+        embed = None
+        if "embedding" in experiment.model.encoder_heads and direction == "text_to_code":
+            from t2c_jax.decode.embedder import Embedder
+
+            embed = Embedder(experiment, workdir, step).embed
+        candidates, train_pairs = [answer.candidates for answer in answers], prompt_pairs(workdir, "train", direction)
+        # On every process, since all of them embed; the first one writes.
+        evaluation = evaluate_predictions(pairs, candidates, train_pairs, config, experiment.seed, embed)
+        counts = {
+            "step": step,
+            "members": members,
+            **({"average": average} if average > 1 else {}),
+            "examples": len(pairs),
+            "unfinished": sum(not answer.finished for answer in answers),
+            "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+        }
+        evaluation.scores.update(counts, decode=read["decode"])
+
+        def build(directory: Path) -> dict[str, Any]:
+            write_evaluation(directory, evaluation)
+            return counts
+
+        if runtime.is_primary():
+            with workdir.locked("evaluations"):
+                done = workdir.stage(name, read, inputs, build)
+    if not runtime.is_primary() or done is None:
+        return {}
+    scores = json.loads((done.path / "scores.json").read_text("utf-8"))
+    columns, rows = score_table(metrics_named(config.metrics), scores)
+    console.table(f"Step {step} on {scores['examples']:,} {config.split} pairs", columns, rows)
+    console.say(scores["summary"])
+    console.say(f"every answer: {done.path / 'report.html'}")
+    return scores
+
+
+def follow_run(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> list[dict[str, Any]]:
+    """Scores each checkpoint of a run that trains elsewhere, oldest first, until the run has ended.
+
+    The scores are written to TensorBoard too. A checkpoint that the run deletes before it is scored gives a warning.
+
+    Args:
+      experiment: the config of the run.
+      workdir: of the run.
+      seconds: between two looks for a new checkpoint.
+    """
+    from t2c_jax.checkpoints.checkpoint import Checkpoints
+    from t2c_jax.train.telemetry.writers import has_ended, write_scores
+
+    scored: dict[int, dict[str, Any]] = {}
+    deleted: set[int] = set()
+
+    def unscored() -> list[int]:
+        if not workdir.checkpoints.is_dir():
+            return []
+        checkpoints = Checkpoints(workdir.checkpoints, {}, read_only=True)
+        steps = checkpoints.steps()
+        checkpoints.close()
+        return [step for step in steps if step not in scored and step not in deleted]
+
+    console.say(f"following '{workdir.name}'")
+    while True:
+        # Read before the checkpoints: a run writes its last one before it writes that it has ended.
+        running = runtime.agreed(int(not has_ended(workdir.text(workdir.metrics.name))))
+        step = runtime.agreed(min(unscored(), default=0))
+        if step:
+            try:
+                scored[step] = evaluate_checkpoint(experiment, workdir, step)
+            except (UserError, OSError, ValueError):  # whatever reading raises on files that are being deleted
+                if step in unscored():
+                    raise
+                console.warn(f"checkpoint {step} was deleted before it could be read; raise config.train.keep")
+                deleted.add(step)
+            else:
+                if runtime.is_primary():
+                    write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
+                    workdir.push(["tb/*.evaluate"])
+                    workdir.wait_for_push()
+        elif not running:
+            return list(scored.values())
+        else:
+            time.sleep(seconds)

@@ -1,0 +1,53 @@
+"""Decodes dev pairs during training: samples for TensorBoard, and config.train.stop_metric."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING, Any
+
+from t2c_jax.config import Experiment
+from t2c_jax.evaluate.evaluator import score_answers, select_pairs
+from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.workdir import Workdir
+
+if TYPE_CHECKING:
+    from t2c_jax.train.loop import Decode
+
+
+def dev_decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
+    """A function from parameters to decoded dev pairs; None if the config asks for none, or there are no pairs."""
+    from t2c_jax.decode.generator import Member
+    from t2c_jax.decode.loading import make_generator
+    from t2c_jax.models.definition import Definition
+    from t2c_jax.tokenizers.loading import Tokenizers
+    from t2c_jax.train.loop import Decoded
+    from t2c_jax.train.mesh_selection import make_mesh
+
+    config = experiment.train
+    metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]
+    examples = 0 if metric is None else config.stop_examples
+    wanted = max(examples, config.samples)
+    selected = select_pairs(prompt_pairs(workdir, "dev", experiment.data.direction), wanted) if wanted else []
+    if not selected:
+        return None
+    pairs, shown = (select_pairs(selected, count) if count else [] for count in (examples, config.samples))
+    texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
+    if metric is not None and metric.candidates == 1:
+        experiment = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, beam_size=1))
+    made: list[Any] = []  # one generator for all calls, so that its search is compiled once
+
+    def decode(params: Any) -> Decoded:
+        if not made:
+            tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+            member = Member(Definition(experiment.model, tokenizers.target.vocab_size), params)
+            made.append(make_generator(experiment, workdir, tokenizers, [member], make_mesh(experiment)))
+        made[0].params = [params]
+        answers = dict(zip(texts, made[0].generate(texts), strict=True))
+        samples = [{"text": pair.text, "reference": pair.code, "prediction": answers[pair.text].best} for pair in shown]
+        if metric is None:
+            return Decoded(samples)
+        score = score_answers(metric, pairs, [answers[pair.text].candidates for pair in pairs])
+        return Decoded(samples, score, metric.lower_is_better, len(pairs))
+
+    return decode
