@@ -1,0 +1,131 @@
+"""README, CONTRIBUTING and the pages of docs/: they build, and what they show exists."""
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+
+
+class Block(NamedTuple):
+    """A fenced code block of a page."""
+
+    language: str
+    text: str
+    line: int
+
+
+def blocks(path: Path) -> Iterator[Block]:
+    """All fenced code blocks of a page."""
+    lines = path.read_text("utf-8").splitlines()
+    start = None
+    for number, line in enumerate(lines):
+        if line.startswith("```"):
+            if start is None:
+                start = number
+            else:
+                yield Block(lines[start][3:].strip(), "\n".join(lines[start + 1 : number]) + "\n", start + 2)
+                start = None
+    assert start is None, f"{path}: the fence of line {start} is not closed"
+
+
+def test_readme_is_short():
+    assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
+
+
+def test_the_site_builds_without_a_warning(tmp_path: Path):
+    """The strict build checks links and anchors. Zensical writes beside mkdocs.yml, hence the copy."""
+    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    shutil.copy(ROOT / "mkdocs.yml", tmp_path)
+    command = [sys.executable, "-m", "zensical", "build", "--strict"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert (tmp_path / "site" / "index.html").is_file()
+
+
+def test_every_page_is_in_the_navigation():
+    def files(item: object) -> Iterator[str]:
+        if isinstance(item, str):
+            yield item
+        elif isinstance(item, dict):
+            for value in item.values():
+                yield from files(value)
+        elif isinstance(item, list):
+            for value in item:
+                yield from files(value)
+
+    named = list(files(yaml.safe_load((ROOT / "mkdocs.yml").read_text("utf-8"))["nav"]))
+    assert sorted(named) == sorted(path.relative_to(ROOT / "docs").as_posix() for path in (ROOT / "docs").rglob("*.md"))
+
+
+def test_the_config_reference_is_up_to_date():
+    sys.path.insert(0, str(ROOT / "docs"))
+    try:
+        import _generate
+    finally:
+        sys.path.pop(0)
+    assert (ROOT / "docs" / "config.md").read_text("utf-8") == _generate.page(), "run: python docs/_generate.py"
+
+
+def slug(heading: str) -> str:
+    """The anchor that GitHub gives a heading."""
+    return re.sub(r"[^\w\- ]", "", heading.strip().lower()).replace(" ", "-")
+
+
+@pytest.mark.parametrize("name", ["README.md", "CONTRIBUTING.md"])
+def test_links_lead_to_files_and_headings(name: str):
+    """The strict build checks the pages of docs/ alone."""
+    page = ROOT / name
+    for target in re.findall(r"\]\(([^)]+)\)", page.read_text("utf-8")):
+        if re.match(r"https?:", target):
+            continue
+        file, _, anchor = target.partition("#")
+        path = page.parent / file if file else page
+        assert path.exists(), f"{name} links to {target}"
+        if anchor:
+            headings = re.findall(r"^#+ (.+)$", path.read_text("utf-8"), flags=re.M)
+            assert anchor in {slug(heading) for heading in headings}, f"{name} links to {target}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_paths_of_this_repository_exist(name: str):
+    """``configs/x.py``, ``t2c_jax/data/`` and the like, wherever a page writes them."""
+    text = (ROOT / name).read_text("utf-8")
+    for path in re.findall(r"(?<![\w./-])((?:configs|docs|launch|benchmarks|tests|t2c_jax|findings)/[\w./-]*)", text):
+        path = path.rstrip(".")
+        if path not in ("findings/NAME.sh", "t2c_jax/launch/_worker.sh"):
+            assert (ROOT / path).exists(), f"{name} names {path}"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_python_blocks_compile(name: str):
+    for block in blocks(ROOT / name):
+        if block.language == "python":
+            compile("\n" * (block.line - 1) + block.text, name, "exec")
+
+
+FINDINGS = sorted((ROOT / "findings").iterdir())
+
+
+@pytest.mark.parametrize("path", FINDINGS, ids=[path.name for path in FINDINGS])
+def test_findings_have_their_form(path: Path):
+    """They run outside CI: each names versions, behaviour and output, pins what it installs, and can fail."""
+    text = path.read_text("utf-8")
+    assert path.suffix == ".sh"
+    for part in ("# Versions:", "# Behaviour:", "# Output:", "set -euo pipefail", "changed: "):
+        assert part in text, f"{path.name} lacks {part!r}"
+    install = re.search(r"pip\" install .*", text)
+    assert install
+    packages = [word.strip("'") for word in install[0].split()[2:] if not word.startswith("--")]
+    assert packages
+    assert all("==" in package for package in packages)
+    assert "t2c_jax" not in text
