@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import contextlib
 import functools
+import importlib
 import io
 import json
 import os
@@ -41,7 +42,7 @@ class Process:
         pid: int,
         streams: tuple[IO[str] | None, IO[str] | None, IO[str] | None],
     ) -> None:
-        self.pid = pid
+        self.pid, self.args = pid, f"process {pid}"
         self.stdin, self.stdout, self.stderr = streams
         self.returncode: int | None = None
         self._connection = connection
@@ -145,6 +146,8 @@ class ForkServer:
     ) -> Process:
         """Starts ``{"t2c": [arguments]}``, ``{"code": source, "argv": [...]}`` or ``{"script": path, "argv": [...]}``.
 
+        What a script starts of itself is forked too, unless it says ``"forks": False``, to measure its own memory.
+
         Streams are as of ``subprocess.Popen``: PIPE, DEVNULL or None for this process's own.
         """
         theirs: list[int] = []
@@ -240,6 +243,9 @@ def _import_everything() -> None:
     import t2c_jax.interop.import_model
     import t2c_jax.train.loop  # noqa: F401
 
+    for peer in ("torch", "transformers", "ctranslate2"):  # the extra "bench"
+        with contextlib.suppress(ImportError):
+            importlib.import_module(peer)
     del jax, numpy, orbax, tensorflow, tensorflow_datasets
 
 
@@ -297,7 +303,7 @@ def _serve(path: str) -> None:
                 os.close(wake_read)
                 signal.set_wakeup_fd(-1)
                 os.close(wake_write)
-                _child(request, list(streams))
+                _child(request, list(streams), Path(path))
             for number in streams:
                 os.close(number)
             connection.sendall(pid.to_bytes(8, "little"))
@@ -307,7 +313,7 @@ def _serve(path: str) -> None:
             os.kill(pid, signal.SIGKILL)
 
 
-def _child(request: Mapping[str, Any], streams: Sequence[int]) -> None:
+def _child(request: Mapping[str, Any], streams: Sequence[int], path: Path) -> None:
     """Becomes the process that was asked for; never returns."""
     status = 70
     try:
@@ -327,7 +333,7 @@ def _child(request: Mapping[str, Any], streams: Sequence[int]) -> None:
             if folder and folder not in sys.path:
                 sys.path.insert(1, folder)
         _read_settings()
-        status = _run(request)
+        status = _run(request, path)
     except SystemExit as error:
         status = error.code if isinstance(error.code, int) else int(error.code is not None)
     except KeyboardInterrupt:
@@ -371,7 +377,22 @@ def _read_settings() -> None:
             jax.config.update(option, value)
 
 
-def _run(request: Mapping[str, Any]) -> int:
+def _fork_scripts(path: Path) -> None:
+    """What a script starts as ``[sys.executable, SCRIPT, ...]`` is forked as well."""
+    real = subprocess.Popen
+
+    def popen(command: Any, **options: Any) -> Any:
+        known = options.keys() <= {"env", "stdin", "stdout", "stderr", "text"} and options.get("text")
+        if not known or command[0] != sys.executable or not command[1].endswith(".py"):
+            return real(command, **options)
+        streams = {name: options.get(name) for name in ("stdin", "stdout", "stderr")}
+        program = {"script": command[1], "argv": command[2:]}
+        return ForkServer(path).popen(program, env=options.get("env") or os.environ, **streams)
+
+    subprocess.Popen = popen  # type: ignore[assignment,misc]
+
+
+def _run(request: Mapping[str, Any], path: Path) -> int:
     if "t2c" in request:
         from t2c_jax import cli
 
@@ -380,6 +401,8 @@ def _run(request: Mapping[str, Any]) -> int:
     sys.argv = [request.get("script", "-c"), *request.get("argv", [])]
     if "script" in request:
         sys.path.insert(0, str(Path(request["script"]).parent))
+        if request.get("forks", True):
+            _fork_scripts(path)
         runpy.run_path(request["script"], run_name="__main__")
     else:
         sys.path.insert(0, "")

@@ -2,10 +2,9 @@
 
 import json
 import os
-import subprocess
-import sys
 
 import pytest
+from small_run import processes
 
 from t2c_jax import runtime
 
@@ -24,21 +23,19 @@ COMMANDS = {
 }
 
 
+def run(repository, script, *options):
+    """A benchmark as a process of its own."""
+    environment = {} if script == "train_step.py" else runtime.environment()
+    program = {"script": str(repository / "benchmarks" / script), "argv": list(options)}
+    program["forks"] = script != "import_model.py"  # which measures the memory of what it starts
+    return processes().run(program, env={**os.environ, **environment, "PYTHONPATH": str(repository)})
+
+
 @pytest.mark.parametrize("command", COMMANDS)
 def test_benchmark(command, repository):
     for peer in COMMANDS[command]:  # the extra "bench"
         pytest.importorskip(peer)
-    script, *options = command.split()
-    environment = {} if command == "train_step.py" else runtime.environment()
-    arguments = [sys.executable, str(repository / "benchmarks" / script), *options]
-    done = subprocess.run(
-        [*arguments, "--tiny", "--rounds=1", "--steps=1", "--json"],
-        env={**os.environ, **environment, "PYTHONPATH": str(repository)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run(repository, command, "--tiny", "--rounds=1", "--steps=1", "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
     assert result["machine"]["versions"]["jax"]
@@ -66,14 +63,7 @@ def test_benchmark(command, repository):
 
 def test_tpu_compile(repository):
     pytest.importorskip("libtpu", reason="libtpu (extra tpu) is not installed")
-    done = subprocess.run(
-        [sys.executable, str(repository / "benchmarks" / "tpu_compile.py"), "--tiny", "--json"],
-        env={**os.environ, "PYTHONPATH": str(repository)},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
+    done = run(repository, "tpu_compile.py", "--tiny", "--json")
     assert done.returncode == 0, done.stderr
     (row,) = json.loads(done.stdout)["rows"]
     assert row["fits"]
