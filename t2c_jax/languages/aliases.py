@@ -39,6 +39,7 @@ _ALIASES = {
     "kt": "kotlin",
     "kts": "kotlin",
     "makefile": "make",
+    "md": "markdown",
     "mjs": "javascript",
     "ml": "ocaml",
     "mts": "typescript",

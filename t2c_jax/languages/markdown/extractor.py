@@ -1,33 +1,38 @@
-"""Fenced code blocks with the heading and the paragraph that introduce them, from Markdown (CommonMark).
+"""Fenced code blocks with the heading and the paragraph that introduce them, from Markdown.
 
 ``text`` is the nearest heading above the block and, on the next line, the last paragraph before it, both as plain
-text (links by their words, code spans in backticks). The paragraph must come right before the block: a heading,
-a table, HTML or another block between them ends its say. ``code`` is the fence's content; CommonMark itself takes
-off the fence's indentation and list or quote markers, and reads every line end as a line feed.
+text (links by their words, code spans in backticks). The paragraph must come right before the block, or before the
+container that the block is in: a heading, a table, HTML or another block between them ends its reach. Tabs of one set
+share the paragraph before the first. ``code`` is the fence's content; CommonMark itself takes off the fence's
+indentation and list or quote markers, and reads every line end as a line feed.
 
-Left out, and counted: blocks without a language, those of a language that is none (console sessions, output, plain
-text), interpreter and shell sessions by their prompts, and blocks that no paragraph introduces.
+Front matter, lines of templates (Hugo, Liquid, MDX), markers of containers and directives that hold no code are no
+prose. What directives such as ``{note}`` hold is read as Markdown.
+
+Skipped and counted: blocks without a language, those of a language that is none (output, plain text), blocks that no
+paragraph introduces, unclosed blocks, cells with notebook magics, directives without code, fences that CommonMark does
+not see (in indented or HTML blocks), and interactive sessions, unless config.corpus.sessions keeps their commands.
 """
 
 from __future__ import annotations
 
 import re
 
-from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.forms import SOURCE, text_forms
+from t2c_jax.languages.markdown.blocks import COLON_CONTAINER, INDENTED_CONTAINER, parse, split_front_matter
+from t2c_jax.languages.markdown.info import Info, read_info, without_options
+from t2c_jax.languages.markdown.prose import is_markup, words_of
+from t2c_jax.languages.sessions import SESSION_LANGUAGES, commands
 
 _NO_CODE = frozenset(
     [
         "ansi",
         "ascii",
-        "bash-session",
-        "console",
         "diff",
-        "ipython",
         "latex",
         "log",
         "math",
@@ -38,50 +43,28 @@ _NO_CODE = frozenset(
         "output",
         "plain",
         "plaintext",
-        "pycon",
         "pytb",
         "raw",
-        "session",
-        "sh-session",
-        "shell-session",
-        "shellsession",
-        "terminal",
         "tex",
         "text",
         "traceback",
         "txt",
+        *SESSION_LANGUAGES,
     ]
 )
-_ALIASES = {
-    "py": "python",
-    "python3": "python",
-    "py3": "python",
-    "python2": "python",
-    "sh": "shell",
-    "bash": "shell",
-    "zsh": "shell",
-    "js": "javascript",
-    "node": "javascript",
-    "mjs": "javascript",
-    "ts": "typescript",
-    "c++": "cpp",
-    "cc": "cpp",
-    "cxx": "cpp",
-    "hpp": "cpp",
-    "rs": "rust",
-    "golang": "go",
-    "rb": "ruby",
-    "cs": "csharp",
-    "c#": "csharp",
-    "yml": "yaml",
-    "kt": "kotlin",
-}
-_BETWEEN = frozenset(
-    ["hr", "code_block", "html_block", "table_close", "bullet_list_close", "ordered_list_close", "blockquote_close"]
+_ENDS_PROSE = frozenset(
+    [
+        "hr",
+        "table_close",
+        "bullet_list_close",
+        "ordered_list_close",
+        "blockquote_close",
+        f"{COLON_CONTAINER}_close",
+    ]
 )
-_TAG = re.compile(r"[\w+#.-]+")
-_PROMPT = re.compile(r"(?:>>>|\.\.\.|\$|In \[\d+\]:|[\w.@~:/-]+[$#]) ")
-_MARKDOWN = MarkdownIt("commonmark").enable("table")
+_TAB = "==="
+_MAGIC = re.compile(r"[ \t]*(?:%%?[A-Za-z]|![^=\s]|\?{1,2}[A-Za-z])|[ \t]*[\w.]+\?{1,2}$", re.MULTILINE)
+_DEPTH = 20  # of directives in directives
 
 
 def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
@@ -97,57 +80,131 @@ def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
     if "\0" in source:
         found.skipped.append(("null bytes", 0))
         return found
-    heading = prose = ""
-    tokens = _MARKDOWN.parse(source)
-    for position, token in enumerate(tokens):
-        if token.type == "inline":
-            opener = tokens[position - 1].type
-            if opener == "heading_open":
-                heading, prose = _plain(token), ""
-            elif opener == "paragraph_open":
-                prose = _plain(token)
-            else:
-                prose = ""
-        elif token.type == "fence":
-            assert token.map is not None
-            start, end = token.map[0] + 1, token.map[1]
-            language = _language(token.info)
-            code = token.content.removesuffix("\n")
-            reason = _reason(language, code, prose)
-            if reason:
-                found.skipped.append((reason, start))
-            else:
-                text = "\n".join(part for part in (heading, prose) if part)
-                found.extracts.append(Extract(text, code, language, "markdown", start, end))
-            prose = ""
-        elif token.type in _BETWEEN:
-            prose = ""
+    source = source.replace("\r\n", "\n").replace("\r", "\n")
+    page, lines_before, kernel = split_front_matter(source)
+    reader = _Reader(config, kernel, found)
+    reader.read(page, lines_before)
     return found
 
 
-def _plain(token: Token) -> str:
-    parts: list[str] = []
-    for child in token.children or ():
-        if child.type in ("softbreak", "hardbreak"):
-            parts.append("\n")
-        elif child.type == "code_inline":
-            parts.append(f"`{child.content}`")
-        elif child.type in ("text", "text_special"):
-            parts.append(child.content)
-    return "".join(parts).strip()
+class _Reader:
+    """Reads a page's blocks in order, with the heading and the prose that are in reach."""
+
+    def __init__(self, config: CorpusConfig, kernel: str, found: Extraction) -> None:
+        self._config, self._kernel, self._found = config, kernel, found
+        self._heading = self._prose = ""
+        self._depth = 0
+
+    def read(self, source: str, lines_before: int) -> None:
+        """Adds the pairs of some Markdown, of a page or of a directive."""
+        tokens = parse(source)
+        before_containers: list[str] = []  # the prose in reach where each open container began
+        before_tab = ""  # of the tab that has just ended
+        for position, token in enumerate(tokens):
+            tab, before_tab = before_tab, ""
+            if token.type == "inline":
+                self._inline(token, tokens[position - 1].type)
+            elif token.type == "fence":
+                self._fence(token, lines_before)
+                self._prose = ""
+            elif token.type == f"{INDENTED_CONTAINER}_open":
+                self._prose = self._prose or (tab if token.markup == _TAB else "")
+                before_containers.append(self._prose)
+            elif token.type == f"{INDENTED_CONTAINER}_close":
+                self._prose = ""
+                before = before_containers.pop()
+                before_tab = before if token.markup == _TAB else ""
+            elif token.type in ("code_block", "html_block"):
+                self._opaque(token, lines_before)
+            elif token.type in _ENDS_PROSE:
+                self._prose = ""
+
+    def _inline(self, token: Token, opener: str) -> None:
+        words = words_of(token)
+        if opener == "heading_open":
+            self._heading, self._prose = words, ""
+        elif opener != "paragraph_open":
+            self._prose = ""
+        elif words:  # a line of markup alone leaves the prose above in reach
+            self._prose = words
+
+    def _opaque(self, token: Token, lines_before: int) -> None:
+        """A block whose content CommonMark does not read."""
+        if token.type == "html_block" and is_markup(token.content):
+            return
+        self._prose = ""
+        assert token.map is not None
+        for number, line in enumerate(token.content.split("\n")):
+            fence = _FENCE.match(line)
+            if fence and fence["info"].strip(" `~"):
+                where = "an indented block" if token.type == "code_block" else "HTML"
+                self._found.skipped.append((f"code block in {where}", lines_before + token.map[0] + number + 1))
+
+    def _fence(self, token: Token, lines_before: int) -> None:
+        assert token.map is not None
+        start, end = lines_before + token.map[0] + 1, lines_before + token.map[1]
+        info = read_info(token.info, self._kernel)
+        if _is_unclosed(token):
+            self._found.skipped.append(("unclosed code block", start))
+        elif info.directive:
+            self._directive(token.content, start)
+        else:
+            self._code(info, token.content.removesuffix("\n"), start, end)
+
+    def _directive(self, content: str, start: int) -> None:
+        before = len(self._found.extracts) + len(self._found.skipped)
+        if self._depth < _DEPTH:
+            self._depth += 1
+            heading = self._heading
+            self.read(without_options(content) if content else "", start + _option_lines(content))
+            self._heading = heading
+            self._depth -= 1
+        if before == len(self._found.extracts) + len(self._found.skipped):
+            self._found.skipped.append(("directive without code", start))
+
+    def _code(self, info: Info, code: str, start: int, end: int) -> None:
+        language = info.language
+        if info.has_options:
+            code = without_options(code)
+        if self._config.sessions == "commands":
+            language = SESSION_LANGUAGES.get(language, language)
+        session = commands(code, language) if language else None
+        reason = ""
+        if not language:
+            reason = "code block without a language"
+        elif language in _NO_CODE:
+            reason = "code block that is no code"
+        elif session is not None and not (self._config.sessions == "commands" and session):
+            reason = "interactive session"
+        elif language == "python" and _MAGIC.search(session or code):
+            reason = "notebook magics"
+        elif not self._prose:
+            reason = "code block without introducing prose"
+        if reason:
+            self._found.skipped.append((reason, start))
+            return
+        text = "\n".join(part for part in (self._heading, self._prose) if part)
+        code = code if session is None else session
+        self._found.extracts.append(Extract(text, code, language, "markdown", start, end))
 
 
-def _language(info: str) -> str:
-    tag = _TAG.search(info.lower())
-    name = tag.group().lstrip(".") if tag else ""
-    return _ALIASES.get(name, name)
+_FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})(?P<info>.*)")
 
 
-def _reason(language: str, code: str, prose: str) -> str:
-    if not language:
-        return "code block without a language"
-    if language in _NO_CODE:
-        return "code block that is no code"
-    if _PROMPT.match(code.lstrip()):
-        return "interactive session"
-    return "" if prose else "code block without introducing prose"
+def _is_unclosed(token: Token) -> bool:
+    """Whether a fence's end is missing: it ends with what it is in, or swallows the beginning of the next one."""
+    assert token.map is not None
+    lines = token.content.split("\n") if token.content else []
+    if lines and not lines[-1]:
+        lines.pop()
+    if token.map[1] - token.map[0] == len(lines) + 1:
+        return True
+    for line in lines:
+        found = _FENCE.match(line)
+        if found and found["fence"].startswith(token.markup) and re.match(r"[ \t]*[\w{.]", found["info"]):
+            return True
+    return False
+
+
+def _option_lines(content: str) -> int:
+    return content.count("\n") - without_options(content).count("\n")
