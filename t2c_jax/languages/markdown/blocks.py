@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from markdown_it import MarkdownIt
+from markdown_it.ruler import RuleOptionsType
 from markdown_it.rules_block import StateBlock
 from markdown_it.token import Token
 from mdit_py_plugins.container import container_plugin
@@ -96,8 +97,8 @@ def _markdown() -> MarkdownIt:
         marker=":",
         validate=lambda parameters, markup: bool(parameters.strip()),
     )
-    alternatives = {"alt": ["paragraph", "reference", "blockquote", "list"]}
-    markdown.block.ruler.before("fence", INDENTED_CONTAINER, _indented_container, alternatives)
+    interrupts: RuleOptionsType = {"alt": ["paragraph", "reference", "blockquote", "list"]}
+    markdown.block.ruler.before("fence", INDENTED_CONTAINER, _indented_container, interrupts)
     return markdown
 
 
