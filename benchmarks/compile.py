@@ -47,7 +47,7 @@ def timed(options: argparse.Namespace, depth: int) -> dict[str, float]:
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.step import Compiled, make_train_step
+    from t2c_jax.train.step import Compiled
 
     jax.clear_caches()
     settings, vocab_size = experiment(options, depth)
@@ -55,7 +55,7 @@ def timed(options: argparse.Namespace, depth: int) -> dict[str, float]:
     compiled = Compiled(settings, vocab_size, mesh)
     batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), mesh)
     with jax.set_mesh(mesh):
-        step = jax.jit(make_train_step(compiled.definition, compiled.optimizer, settings), donate_argnums=0)
+        step = jax.jit(compiled.step_function, donate_argnums=0)
         cpu_began, began = time.process_time(), time.perf_counter()
         traced = step.trace(compiled.abstract_state_on_mesh(), batch)
         after_trace = time.perf_counter()

@@ -41,7 +41,8 @@ def side(options: argparse.Namespace, rank: int) -> tuple[dict[str, _rounds.Task
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.step import Compiled, make_train_step, stored
+    from t2c_jax.train.state import checkpoint_state
+    from t2c_jax.train.step import Compiled
 
     settings, vocab_size = experiment(options, rank)
     mesh = meshes.make_mesh(settings, jax.devices()[:1])
@@ -49,8 +50,7 @@ def side(options: argparse.Namespace, rank: int) -> tuple[dict[str, _rounds.Task
     batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), mesh)
     state = compiled.init()
     with jax.set_mesh(mesh):
-        function = make_train_step(compiled.definition, compiled.optimizer, settings)
-        program = jax.jit(function, donate_argnums=0).lower(state, batch).compile()
+        program = jax.jit(compiled.step_function, donate_argnums=0).lower(state, batch).compile()
     memory: Any = program.memory_analysis()
     facts = {
         "trained": compiled.trained,
@@ -61,7 +61,7 @@ def side(options: argparse.Namespace, rank: int) -> tuple[dict[str, _rounds.Task
         + memory.temp_size_in_bytes,
         "temporary_bytes": memory.temp_size_in_bytes,
         "state_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(state)),
-        "checkpoint_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(stored(state))),
+        "checkpoint_bytes": sum(leaf.nbytes for leaf in jax.tree.leaves(checkpoint_state(state))),
     }
 
     def step() -> float:

@@ -24,7 +24,6 @@ from t2c_jax.decode.generator import search_function
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.mesh_selection import GIB, make_mesh
 from t2c_jax.train.step import Compiled
-from t2c_jax.train.telemetry.flops import model_flops
 
 Bytes = dict[str, int]
 
@@ -77,7 +76,7 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
     names = {"params": "parameters", "adapters": "adapters", "opt_state": "optimizer state", "ema": "moving average"}
     held = {name: _held(state[key]) for key, name in names.items() if key in state}
     held["batch"] = _held(_rows(batch, mesh))
-    asked = model_flops(compiled, shapes) / mesh.size
+    asked = compiled.model_flops(shapes) / mesh.size
     rows = data.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
     return _measured(compiled.lower(batch), mesh, topology, held, asked, rows)
 

@@ -39,7 +39,8 @@ from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, Params
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import ENCODER, load_tokenizer
-from t2c_jax.train.step import Compiled, State, model_params
+from t2c_jax.train.state import State
+from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, at_step, digest
 
 
@@ -313,7 +314,7 @@ def restore_params(
     adapters = read(step, wanted)
 
     def merged(params: Params, adapters: Params) -> Params:
-        return model_params({"params": params, "adapters": adapters}, definition, experiment.lora)
+        return lora.merged(params, adapters, definition.axis_names(), experiment.lora)
 
     layout = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
     with jax.set_mesh(mesh):

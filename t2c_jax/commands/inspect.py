@@ -20,7 +20,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, names
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.optimizer import trained
+from t2c_jax.train.optimizer import trainable
 from t2c_jax.workdir import Workdir
 
 LEVELS = 3  # names of a parameter's path that make its block: encoder.blocks.attention
@@ -92,7 +92,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
         adapters = lora.divided(subject, beside)[0]
         named = lora.divided(lora.axis_names(names_of_axes, config, beside), beside)[0]
         params, names_of_axes = {**params, "adapters": adapters}, {**names_of_axes, "adapters": named}
-    moving = jax.eval_shape(lambda tree: trained(tree, experiment.optimizer), subject)
+    moving = jax.eval_shape(lambda tree: trainable(tree, experiment.optimizer), subject)
     sizes = {path: leaf.size for path, leaf in _flat(moving)}
     if experiment.lora.rank:
         sizes |= {("adapters", *path): sizes.pop(path, 0) for path, _ in _flat(adapters)}

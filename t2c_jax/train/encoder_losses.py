@@ -34,7 +34,7 @@ def contrastive_sums(
 ) -> Sums:
     """Cross-entropy of finding a text's code among all codes of the batch, and the other way (Wang et al. 2023,
     "CodeT5+", section 3.2; Radford et al. 2021, figure 3); the negatives are the pairs of all devices and, in a step of
-    several, of all microbatches (``train.cached_contrast``).
+    several, of all microbatches (``train.gradcache``).
 
     The paper's momentum encoder and queue of negatives are left out: they make up for small batches.
 

@@ -35,8 +35,9 @@ from t2c_jax.train.patience import Patience
 from t2c_jax.train.resilience.loss_spikes import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
 from t2c_jax.train.resilience.signals import StopRequest
 from t2c_jax.train.resilience.watchdog import Watchdog
-from t2c_jax.train.step import Compiled, stored
-from t2c_jax.train.telemetry.flops import Utilisation
+from t2c_jax.train.state import checkpoint_state
+from t2c_jax.train.step import Compiled, Shapes
+from t2c_jax.train.telemetry.flops import Utilisation, peak_flops
 from t2c_jax.train.telemetry.goodput import Clock, SlowSteps
 from t2c_jax.train.telemetry.profile import Profile
 from t2c_jax.train.telemetry.running_means import Meter, means
@@ -137,7 +138,7 @@ def _train(
     config, tasks, mesh = experiment.train, list(experiment.data.tasks), compiled.mesh
     abstract = compiled.abstract_state_on_mesh()
     clock.mark("start")
-    restored = checkpoints.restore_latest(stored(abstract))
+    restored = checkpoints.restore_latest(checkpoint_state(abstract))
     clock.mark("restore")
     start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target))
     if "params" not in state:
@@ -145,7 +146,11 @@ def _train(
     if start:
         console.say(f"going on from the checkpoint of step {start}")
     console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
-    meter = Meter(clock, checkpoints.window(start) if start else (), Utilisation.of(compiled, data.train.shapes()))
+    meter = Meter(
+        clock,
+        checkpoints.window(start) if start else (),
+        utilisation(compiled, data.train.shapes(), experiment.data.batch_size),
+    )
     dev_loss = checkpoints.loss(start) if start else None
     notes = checkpoints.notes(start) if start else {}
     patience = Patience(config.patience, config.stop_metric, notes.get("waited", {}))
@@ -204,7 +209,7 @@ def _train(
                 writer.write(step, "time", clock.values())
                 bar.note(f"loss {values['loss']:.3f}  {values['tokens_per_second']:,.0f} tokens/s")
             if measures:
-                averaged = compiled.averaged(state)
+                averaged = compiled.evaluation_params(state)
                 held_out = measure_tasks(compiled, averaged, data, config.eval_batches)
                 if held_out:
                     writer.write(step, "dev", held_out)
@@ -231,7 +236,7 @@ def _train(
                 workdir.check_held()
                 workdir.push(RUN_FILES if runtime.is_primary() else PER_PROCESS_FILES)
                 notes = {"waited": patience.stored(), "anomalies": guard.stored()}
-                checkpoints.save(step, stored(state), loss_here, meter.window, ranking=ranking, notes=notes)
+                checkpoints.save(step, checkpoint_state(state), loss_here, meter.window, ranking=ranking, notes=notes)
                 clock.mark("checkpoint")
             if (slow := slow_steps.add(clock.lap())) is not None:
                 writer.write(step, "slow_step", {"seconds": slow.seconds, "median": slow.median, **slow.parts})
@@ -301,6 +306,21 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, 
             for name, share in zip(train, shares, strict=True)
         },
     )
+
+
+def utilisation(compiled: Compiled, shapes: Shapes, batch_size: int) -> Utilisation | None:
+    """Of the run's step; None on devices whose peak is not known.
+
+    Args:
+      compiled: the run's functions.
+      shapes: shape and dtype of each array of this process's part of a batch.
+      batch_size: rows of the global batch.
+    """
+    peak = peak_flops(list(compiled.mesh.devices.flat))
+    if peak is None:
+        return None
+    (rows, *_), _ = next(iter(shapes.values()))  # processes that share a tensor axis hold the same rows
+    return Utilisation(compiled.model_flops(shapes) * batch_size / rows, peak)
 
 
 def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:

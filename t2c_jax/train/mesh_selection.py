@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -14,8 +15,8 @@ from t2c_jax.checkpoints.start import beside_adapters
 from t2c_jax.config import Experiment, MeshConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.optimizer import make_optimizer, trained
-from t2c_jax.train.step import init_state, subject
+from t2c_jax.train.optimizer import make_optimizer, trainable
+from t2c_jax.train.state import init_state, trainable_key
 
 GIB = 2**30
 # Of a device's memory, what parameters, gradients and optimizer state may take; activations need the rest.
@@ -89,12 +90,22 @@ def choose(experiment: Experiment, state: int, memory: int | None, devices: int,
 def state_bytes(experiment: Experiment, *, training: bool = True) -> int:
     """Bytes of parameters and, in training, optimizer state, moving average and gradients; all devices together."""
     definition = Definition(experiment.model, experiment.tokenizer.vocab_size)
-    optimizer = make_optimizer(experiment.optimizer, experiment.train.steps)
+    optimizer = make_optimizer(experiment.optimizer)
     if not training:
         return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(definition.abstract_params()))
     beside = beside_adapters(experiment, definition.vocab_size)
-    state = jax.eval_shape(lambda: init_state(definition, optimizer, experiment, beside))
-    gradients = jax.eval_shape(lambda tree: trained(tree, experiment.optimizer), state[subject(state)])
+    draw = functools.partial(
+        init_state,
+        definition,
+        optimizer,
+        seed=experiment.seed,
+        optimizer_config=experiment.optimizer,
+        lora_config=experiment.lora,
+        ema=experiment.train.ema_decay > 0,
+        modules_to_save=beside,
+    )
+    state = jax.eval_shape(draw)
+    gradients = jax.eval_shape(lambda tree: trainable(tree, experiment.optimizer), state[trainable_key(state)])
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, gradients)))
 
 

@@ -1,4 +1,4 @@
-"""Update rule and schedule from the config, through optax."""
+"""Learning-rate schedule, learning-rate multipliers and update rule, through optax."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ from t2c_jax.config import OptimizerConfig, parse_rates
 from t2c_jax.errors import UserError
 
 
-def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
-    """Linear warm-up from zero to the peak, then constant, cosine to ``end_share``, inverse square root, or in steps.
+def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
+    """The learning rate of each step, from 0: linear warm-up, then constant, cosine, inverse square root or steps.
 
-    The inverse square root is scaled to meet the peak where the warm-up ends (Vaswani et al. 2017, section 5.3).
+    Warm-up goes from 1/warmup_steps of the peak, at step 0, to the peak, at step warmup_steps - 1. Cosine ends at
+    ``end_share`` of the peak. The inverse square root meets the peak where the warm-up ends (Vaswani et al. 2017,
+    section 5.3).
     """
     peak, warmup = config.learning_rate, config.warmup_steps
     if config.schedule == "cosine":
@@ -35,7 +37,7 @@ def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
             return peak * jnp.asarray(config.decay_factor, jnp.float32) ** decays
     else:
         after = optax.constant_schedule(peak)
-    # From 1/warmup on: a first step at rate zero would be a step for nothing.
+    # Not from zero: the first step would change nothing.
     ramp = optax.linear_schedule(peak / max(warmup, 1), peak, max(warmup - 1, 1))
     return optax.join_schedules([ramp, after], [warmup]) if warmup else after
 
@@ -59,15 +61,15 @@ def _layers(path: str, leaf: Any) -> tuple[str, tuple[int, ...]] | None:
     return None
 
 
-def rate_factors(params: Any, config: OptimizerConfig) -> Any:
-    """For each parameter what multiplies its learning rate; a vector over its layers where they differ.
+def learning_rate_multipliers(params: Any, config: OptimizerConfig) -> Any:
+    """What each parameter's learning rate is multiplied by; a vector over its layers where they differ.
 
-    That is the factor of the first of config.optimizer.rates that finds it, times config.optimizer.layer_decay for
-    each layer above its own in its stack (Clark et al. 2020, appendix B). Embeddings lie below the deepest stack of
-    their side; what comes after a stack keeps the whole rate.
+    That is the factor of the first item of config.optimizer.rates whose pattern is found in the parameter's path, times
+    config.optimizer.layer_decay for each layer above its own in its stack (Clark et al. 2020, appendix B). Embeddings
+    count as below the deepest stack of their side; what comes after a stack keeps the whole rate.
 
     Args:
-      params: all of them, frozen ones too: they tell how deep a stack is.
+      params: all of them, frozen ones too, which give the depth of a stack.
       config: rates and layer_decay.
     """
     rates = parse_rates(config.rates)
@@ -94,66 +96,79 @@ def rate_factors(params: Any, config: OptimizerConfig) -> Any:
     return jax.tree_util.tree_map_with_path(factor, params)
 
 
-def trained(params: Any, config: OptimizerConfig) -> Any:
-    """The parameters that move, None in the place of frozen ones, which get no gradient and no optimizer state.
+def trainable(params: Any, config: OptimizerConfig) -> Any:
+    """The trainable parameters, with None in the place of frozen ones, which get no gradient and no optimizer state.
 
-    Of a stack whose layers are frozen in part it is the other layers' slice.
+    Of a stack whose layers are frozen in part, it is the slice of the trainable layers.
 
     Raises:
-      UserError: none is left.
+      UserError: all are frozen.
     """
-    moving = jax.tree.map(_moving, params, rate_factors(params, config))
-    if not jax.tree.leaves(moving):
+    selected = jax.tree.map(_trainable_layers, params, learning_rate_multipliers(params, config))
+    if not jax.tree.leaves(selected):
         raise UserError("config.optimizer.rates freezes every parameter; leave one to train")
-    return moving
+    return selected
 
 
-def with_frozen(moving: Any, params: Any, config: OptimizerConfig) -> Any:
-    """``trained`` undone: what moves from ``moving``, what does not from ``params``."""
+def merge_frozen(trainable_params: Any, params: Any, config: OptimizerConfig) -> Any:
+    """The inverse of ``trainable``: all parameters, the frozen ones from ``params``."""
 
-    def whole(leaf: Any, old: Any, factor: float | np.ndarray) -> Any:
+    def whole(leaf: Any, old: Any, multiplier: float | np.ndarray) -> Any:
         if leaf is None or leaf.shape == old.shape:
             return old if leaf is None else leaf
-        return old.at[_reached(factor)].set(leaf)
+        return old.at[_nonzero(multiplier)].set(leaf)
 
-    return jax.tree.map(whole, moving, params, rate_factors(params, config), is_leaf=lambda leaf: leaf is None)
-
-
-def scaled(updates: Any, params: Any, config: OptimizerConfig) -> Any:
-    """Updates of ``trained(params)``, each times its parameter's ``rate_factors``."""
-
-    def times(update: Any, factor: float | np.ndarray) -> Any:
-        if update is None or np.ndim(factor) == 0:
-            return None if update is None else update * factor
-        return update * _moving(factor, factor).reshape(-1, *(1,) * (update.ndim - 1))
-
-    return jax.tree.map(times, updates, rate_factors(params, config), is_leaf=lambda leaf: leaf is None)
+    multipliers = learning_rate_multipliers(params, config)
+    return jax.tree.map(whole, trainable_params, params, multipliers, is_leaf=lambda leaf: leaf is None)
 
 
-def _moving(leaf: Any, factor: float | np.ndarray) -> Any:
-    if np.ndim(factor) == 0:
-        return leaf if factor else None
-    return leaf if np.all(factor) else leaf[_reached(factor)]
+def scale_updates(directions: Any, params: Any, rate: jax.Array | float, config: OptimizerConfig) -> Any:
+    """The updates of ``trainable(params)``: directions times minus the learning rate and the parameters' multipliers.
+
+    Args:
+      directions: of descent, as ``make_optimizer``'s update gives them.
+      params: all of them.
+      rate: the step's learning rate.
+      config: rates and layer_decay.
+    """
+
+    def scaled(direction: Any, multiplier: float | np.ndarray) -> Any:
+        if direction is None:
+            return None
+        if np.ndim(multiplier):
+            multiplier = _trainable_layers(multiplier, multiplier).reshape(-1, *(1,) * (direction.ndim - 1))
+        return direction * -rate * multiplier
+
+    multipliers = learning_rate_multipliers(params, config)
+    return jax.tree.map(scaled, directions, multipliers, is_leaf=lambda leaf: leaf is None)
 
 
-def _reached(factor: float | np.ndarray) -> slice | np.ndarray:
-    """The layers with a rate: as a slice where they lie together, which is cheaper than a gather."""
-    layers = np.flatnonzero(factor)
-    together = layers[-1] - layers[0] + 1 == len(layers)
-    return slice(int(layers[0]), int(layers[-1]) + 1) if together else layers
+def _trainable_layers(leaf: Any, multiplier: float | np.ndarray) -> Any:
+    if np.ndim(multiplier) == 0:
+        return leaf if multiplier else None
+    return leaf if np.all(multiplier) else leaf[_nonzero(multiplier)]
+
+
+def _nonzero(multipliers: float | np.ndarray) -> slice | np.ndarray:
+    """The layers whose multiplier is not zero: a slice where they are contiguous, which is cheaper than a gather."""
+    layers = np.flatnonzero(multipliers)
+    contiguous = layers[-1] - layers[0] + 1 == len(layers)
+    return slice(int(layers[0]), int(layers[-1]) + 1) if contiguous else layers
 
 
 def _dotted(path: tuple[Any, ...]) -> str:
     return ".".join(str(key.key) for key in path)
 
 
-def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
+def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     """Clipping by global norm, then the update rule: AdamW (Loshchilov & Hutter 2019), Adafactor (Shazeer & Stern
     2018), RMSProp (Tieleman & Hinton 2012) or plain gradient descent.
 
-    The state is a dict by stage name, since checkpoints keep its shape.
+    Its updates are directions: ``scale_updates`` multiplies them by the learning rate, which is a function of the train
+    state's step and not of a counter in here, so that a skipped step does not delay the schedule.
+
+    The state is a dict by stage name: checkpoints hold it.
     """
-    schedule = learning_rate(config, steps)
     stages: list[tuple[str, optax.GradientTransformation]] = []
     if config.clip_norm:
         stages.append(("clip", optax.clip_by_global_norm(config.clip_norm)))
@@ -167,5 +182,4 @@ def make_optimizer(config: OptimizerConfig, steps: int) -> optax.GradientTransfo
     if config.weight_decay:
         decay = optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.decay_mask))
         stages.append(("decay", decay))
-    stages.append(("rate", optax.scale_by_learning_rate(schedule)))
     return optax.named_chain(*stages)

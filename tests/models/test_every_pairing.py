@@ -15,7 +15,7 @@ from t2c_jax.data.encoder_features import PathSource
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.models.definition import Definition
 from t2c_jax.papers.code2seq.columns import StoredPaths
-from t2c_jax.train.step import loss_sums
+from t2c_jax.train.batch_loss import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
 ROUNDING = 2e-5
@@ -219,7 +219,7 @@ def gradient(config):
     definition = Definition(config, VOCABULARY)
 
     def objective(params, values):
-        sums = loss_sums(definition, params, values, None, TRAIN, training=True)
+        sums = loss_sums(definition.bind(params), values, None, TRAIN.train, TRAIN.data, training=True)
         return sums["loss"], sums
 
     return jax.jit(jax.grad(objective, has_aux=True))

@@ -12,7 +12,8 @@ from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
 from t2c_jax.interop import t5
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.step import Compiled, loss_sums
+from t2c_jax.train.batch_loss import loss_sums
+from t2c_jax.train.step import Compiled
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -168,7 +169,8 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
     def forward(params, values):
         bound = definition.bind(params)
         encoded = bound.encode(values).states_BSE
-        sums = loss_sums(definition, params, values, None, Experiment(train=TrainConfig(z_loss=0.0)), training=True)
+        train, data = TrainConfig(z_loss=0.0), Experiment().data
+        sums = loss_sums(definition.bind(params), values, None, train, data, training=True)
         return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
 
     encoded, logits, loss = forward(params, on_device(values))

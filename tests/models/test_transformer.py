@@ -12,7 +12,7 @@ from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, drawn, on_device,
 from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.step import loss_sums
+from t2c_jax.train.batch_loss import loss_sums
 from t2c_jax.train.telemetry.flops import forward_flops
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
@@ -30,7 +30,7 @@ def compiled(config):
     definition = Definition(config, VOCABULARY)
 
     def objective(params, values, key):
-        sums = loss_sums(definition, params, values, key, TRAIN, training=True)
+        sums = loss_sums(definition.bind(params), values, key, TRAIN.train, TRAIN.data, training=True)
         return sums["loss"], sums
 
     return jax.jit(jax.grad(objective, has_aux=True))

@@ -57,7 +57,7 @@ def test_adapters_alone_train_and_are_averaged():
     averaged = {"params": start["params"], "adapters": jax.device_get(state["ema"])}
     axes = compiled.definition.axis_names()
     expected = lora.merged(averaged["params"], averaged["adapters"], axes, LORA)
-    for path, leaf in flat(compiled.averaged(state)).items():
+    for path, leaf in flat(compiled.evaluation_params(state)).items():
         np.testing.assert_allclose(leaf, flat(expected)[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
 
 
@@ -69,7 +69,7 @@ def test_rank_zero_is_the_run_without_adapters_and_fresh_adapters_are_the_base()
     assert_same(*stepped)
     assert (compiled[1].parameters, compiled[1].trained) == (compiled[0].parameters, compiled[0].parameters)
     fresh = Compiled(replace(adapted, lora=LORA), VOCABULARY, one_device(adapted))
-    assert_same(fresh.averaged(fresh.init()), compiled[0].init()["params"])
+    assert_same(fresh.evaluation_params(fresh.init()), compiled[0].init()["params"])
 
 
 def test_adapters_and_their_moments_are_split_as_their_kernels():

@@ -6,12 +6,11 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import pytest
 from tiny import EXPERIMENT, MODEL, VOCABULARY, assert_close, drawn, on_device, one_device
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import TaskConfig
+from t2c_jax.config import OptimizerConfig, TaskConfig
 from t2c_jax.data.mixture import Schedule
 from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
 from t2c_jax.data.prepare import Tokens
@@ -19,6 +18,7 @@ from t2c_jax.data.tasks.code_tasks import Contrast, IdentifierTagging, SpanCorru
 from t2c_jax.data.tasks.objectives import occurrence_codes
 from t2c_jax.data.tasks.task import Translate
 from t2c_jax.models.interface import Encoded
+from t2c_jax.train import batch_loss
 from t2c_jax.train import step as steps
 from t2c_jax.train.encoder_losses import contrastive_sums, tagging_sums
 from t2c_jax.train.step import Compiled
@@ -125,10 +125,10 @@ def mixture(rows=8):
     return experiment, batches
 
 
-@pytest.fixture
-def descent(monkeypatch):
-    """Plain gradient descent: Adam's first update is a sign, which blows a rounding error up to a whole step."""
-    monkeypatch.setattr(steps, "make_optimizer", lambda config, count: optax.named_chain(("sgd", optax.sgd(0.1))))
+# Plain gradient descent: Adam's first update is a sign, which turns a rounding error into a whole step.
+SGD = OptimizerConfig(
+    name="sgd", learning_rate=0.1, schedule="constant", warmup_steps=0, weight_decay=0.0, clip_norm=0.0
+)
 
 
 def taken(experiment, values, **sizes):
@@ -140,9 +140,10 @@ def taken(experiment, values, **sizes):
 
 
 @pytest.mark.parametrize(("microbatches", "sizes"), [(4, {"data": 1}), (2, {"data": 4, "fsdp": 2})], ids=str)
-def test_negatives_are_those_of_all_microbatches(microbatches, sizes, descent):
+def test_negatives_are_those_of_all_microbatches(microbatches, sizes):
     """Pairs lie in different microbatches: sums, norms and all parameters after a step are those of one batch."""
     experiment, batches = mixture(16)
+    experiment = replace(experiment, optimizer=SGD)
     values = batches.batch(0)
     order = np.argsort(values["contrastive_pairs"] == 0, kind="stable")  # every n-th row is of the same microbatch
     values = {name: value[order] for name, value in values.items()}
@@ -194,14 +195,15 @@ def test_a_microbatch_draws_the_same_dropout_for_both_of_its_passes(monkeypatch)
         model=replace(experiment.model, dropout=0.3),
         train=replace(experiment.train, microbatches=2, r_drop=1.0),  # under which each pass is two
     )
-    seen, made = [], steps.contrastive_vectors
+    seen, made = [], batch_loss.contrastive_vectors
 
-    def watched(model, encoded, experiment):
-        vectors, temperature = made(model, encoded, experiment)
+    def watched(model, encoded, pairs_in_row):
+        vectors, temperature = made(model, encoded, pairs_in_row)
         jax.debug.callback(lambda vectors: seen.append(float(np.abs(vectors).sum())), vectors)
         return vectors, temperature
 
-    monkeypatch.setattr(steps, "contrastive_vectors", watched)
+    for module in (batch_loss, steps):
+        monkeypatch.setattr(module, "contrastive_vectors", watched)
     compiled = Compiled(experiment, VOCABULARY, one_device())
     compiled.train_step(compiled.init(), on_device(batches.batch(0)))
     jax.effects_barrier()

@@ -8,8 +8,9 @@ import pytest
 from tiny import VOCABULARY, batch, experiment
 
 from t2c_jax.mesh import make_mesh
+from t2c_jax.train import loop
 from t2c_jax.train.step import Compiled
-from t2c_jax.train.telemetry.flops import PEAKS, Utilisation, forward_flops, model_flops
+from t2c_jax.train.telemetry.flops import PEAKS, Utilisation, forward_flops, peak_flops
 
 A = jax.ShapeDtypeStruct((3, 5), jnp.float32)
 B = jax.ShapeDtypeStruct((5, 7), jnp.float32)
@@ -59,14 +60,18 @@ def test_a_model_makes_what_its_shape_says(execution):
         + 4 * (T * T + T * S) * inner
     )
     logits = 2 * T * model.width * VOCABULARY
-    assert model_flops(compiled, rows) == 3 * B * (encoder + decoder + logits)
+    assert compiled.model_flops(rows) == 3 * B * (encoder + decoder + logits)
 
 
-def test_devices_whose_peak_is_unknown_have_no_utilisation():
+def test_a_step_s_utilisation_counts_the_whole_batch(monkeypatch):
+    """A process that holds half of the rows; on devices whose peak is unknown there is none."""
     config = experiment()
     compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
     rows = {name: (value.shape, value.dtype) for name, value in batch().items()}
-    assert Utilisation.of(compiled, rows) is None
+    assert loop.utilisation(compiled, rows, 16) is None
+    monkeypatch.setattr(loop, "peak_flops", lambda devices: 10.0 * len(devices))
+    assert loop.utilisation(compiled, rows, 16) == Utilisation(2 * compiled.model_flops(rows), 10.0)
+    assert Utilisation(60.0, 100.0).share(2.0) == 60 / (2 * 100)
 
 
 @pytest.mark.parametrize(
@@ -83,13 +88,9 @@ def test_devices_whose_peak_is_unknown_have_no_utilisation():
     ],
 )
 def test_the_first_peak_that_fits_a_kind_is_its_own(kind, peak):
-    config = experiment()
-    compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
-    device = types.SimpleNamespace(device_kind=kind)
-    devices = types.SimpleNamespace(flat=[device])
-    compiled.mesh = types.SimpleNamespace(devices=devices, size=16)
-    rows = {name: (value.shape, value.dtype) for name, value in batch().items()}
-    found = Utilisation.of(compiled, rows)
-    assert found.peak == 16 * peak
-    assert found.share(1.0) == found.flops / found.peak
+    assert peak_flops([types.SimpleNamespace(device_kind=kind)] * 16) == 16 * peak
     assert peak in PEAKS.values()
+
+
+def test_a_kind_that_is_not_known_has_no_peak():
+    assert peak_flops(jax.devices()) is None

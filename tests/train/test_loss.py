@@ -1,6 +1,7 @@
 """The chunked loss against the loss over whole logits, and what its sums mean."""
 
 import functools
+import re
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,8 @@ from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import costs
 from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
-from t2c_jax.train.loss import chunked_sums, token_sums
-from t2c_jax.train.step import loss_sums
+from t2c_jax.train.batch_loss import loss_sums
+from t2c_jax.train.cross_entropy import chunked_cross_entropy, token_sums
 
 B, T, D, V = 4, 12, 16, 40
 
@@ -28,12 +29,12 @@ def inputs(dtype=jnp.float32):
 
 
 def chunked(states, table, targets, weights, **options):
-    return chunked_sums(Prediction(states, table, None), targets, weights, **options)
+    return chunked_cross_entropy(Prediction(states, table, None), targets, weights, **options)
 
 
 def whole(states, table, targets, weights, **options):
     logits = jnp.einsum("btd,vd->btv", states, table.astype(states.dtype), preferred_element_type=jnp.float32)
-    return token_sums(logits, targets, weights, **options)
+    return token_sums(logits, targets, weights, **options)[1]
 
 
 def gradients(sums, *arguments):
@@ -93,6 +94,42 @@ def test_sums_are_their_formulas():
         np.testing.assert_allclose(found[name], value, rtol=1e-5, err_msg=name)
 
 
+@pytest.mark.parametrize("length", [127, 131, 509])
+def test_a_length_that_the_chunk_does_not_divide_is_padded(length):
+    """The same loss and gradients, in as few chunks of equal size as there must be; divisors of 127 are 1 and 127."""
+    draw = np.random.default_rng(0)
+    states = jnp.asarray(draw.normal(0, 1, (2, length, D)), jnp.float32)
+    targets = jnp.asarray(draw.integers(0, V, (2, length)), jnp.int32)
+    weights = jnp.asarray(draw.uniform(0.5, 2, (2, length)), jnp.float32)
+    arguments = states, inputs()[1], targets, weights
+    options = {"label_smoothing": 0.1, "z_loss": 1e-2}
+    found = functools.partial(chunked, chunk=64, **options)
+    expected = gradients(functools.partial(whole, **options), *arguments)
+    assert_close(gradients(found, *arguments), expected, tolerance=1e-5)  # the same terms, summed in another order
+    for function in (found, jax.grad(lambda *arrays: found(*arrays)["loss"])):
+        scans = re.findall(r" length=(\d+)", str(jax.make_jaxpr(function)(*arguments)))
+        assert scans == [str(-(-length // 64))]
+
+
+def test_the_padding_of_copied_targets_counts_for_nothing():
+    """Under the copying head a length that the chunk does not divide gives the loss and gradients of one chunk."""
+    states, table, targets, weights = inputs()
+    draw = np.random.default_rng(1)
+    gate = jnp.asarray(draw.normal(0, 1, (B, T)), jnp.float32)
+    scores = jnp.asarray(draw.normal(0, 2, (B, T, S)), jnp.float32)
+    tokens = jnp.asarray(draw.integers(0, 9, (B, S)), jnp.int32)
+
+    def loss(states, table, gate, scores, chunk):
+        prediction = Prediction(states, table, copying(gate, scores, tokens))
+        return chunked_cross_entropy(prediction, targets, weights, chunk=chunk, label_smoothing=0.1, z_loss=1e-2)[
+            "loss"
+        ]
+
+    gradient = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2, 3)), static_argnames="chunk")
+    one, padded = (gradient(states, table, gate, scores, chunk=chunk) for chunk in (T, 5))
+    assert_close(padded, one, tolerance=1e-5)  # the same float32 terms, summed in another order
+
+
 def test_tokens_without_weight_count_for_nothing():
     states, table, targets, weights = inputs()
     options = {"chunk": 4, "label_smoothing": 0.1, "z_loss": 1e-2}
@@ -115,7 +152,7 @@ def test_the_loss_of_a_split_batch_is_the_quotient_of_sums():
 
     @jax.jit
     def sums(params, values):
-        return loss_sums(definition, params, values, None, config, training=True)
+        return loss_sums(definition.bind(params), values, None, config.train, config.data, training=True)
 
     with jax.set_mesh(mesh):
         split = sums(params, meshes.global_batch(values, mesh))
@@ -172,7 +209,7 @@ def test_the_mixture_is_its_formula(chunk):
 
     def ours(states, table, gate, scores):
         prediction = Prediction(states, table, copying(gate, scores, tokens))
-        sums = chunked_sums(prediction, targets, weights, chunk=chunk, **options)
+        sums = chunked_cross_entropy(prediction, targets, weights, chunk=chunk, **options)
         return sums["loss"], (sums["nll"], sums["correct"])
 
     arguments = (states, table, gate, scores)

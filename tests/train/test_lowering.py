@@ -11,7 +11,8 @@ from tiny import VOCABULARY, batch, experiment
 from t2c_jax.mesh import AXES
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.optimizer import make_optimizer
-from t2c_jax.train.step import init_state, make_train_step
+from t2c_jax.train.state import init_state
+from t2c_jax.train.step import make_train_step
 
 LONG = {"encoder_length": 128, "decoder_length": 128}  # long enough for a fused kernel
 
@@ -19,8 +20,10 @@ LONG = {"encoder_length": 128, "decoder_length": 128}  # long enough for a fused
 def module(config, platform, kind, sizes=(1, 1, 1)):
     """The compiler's input for a train step on a mesh of such devices, and the dtypes of what comes out."""
     definition = Definition(config.model, VOCABULARY)
-    optimizer = make_optimizer(config.optimizer, config.train.steps)
-    state = jax.eval_shape(lambda: init_state(definition, optimizer, config))
+    optimizer = make_optimizer(config.optimizer)
+    sections = {"seed": 0, "optimizer_config": config.optimizer, "lora_config": config.lora}
+    state = jax.eval_shape(lambda: init_state(definition, optimizer, **sections))
+    step = make_train_step(definition, optimizer, **sections, data=config.data, train=config.train)
     arrays = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch(config.data).items()}
     device = AbstractDevice(device_kind=kind, num_cores=1, platform={"cuda": "gpu"}.get(platform, platform))
     mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, abstract_device=device)
@@ -28,7 +31,7 @@ def module(config, platform, kind, sizes=(1, 1, 1)):
     unchecked = ("__cudnn$fmhaScaleBiasSoftmax", "__cudnn$fmhaScaleBiasSoftmaxBackward", "CustomSPMDPartitioning")
     with jax.sharding.use_abstract_mesh(mesh):
         exported = export.export(
-            jax.jit(make_train_step(definition, optimizer, config)),
+            jax.jit(step),
             platforms=[platform],
             disabled_checks=[export.DisabledSafetyCheck.custom_call(name) for name in unchecked],
         )(state, arrays)

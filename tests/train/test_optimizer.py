@@ -13,8 +13,17 @@ from t2c_jax.config import OptimizerConfig, check, parse_rates
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.optimizer import decayed, learning_rate, make_optimizer, rate_factors, scaled, trained, with_frozen
-from t2c_jax.train.step import Compiled, loss_sums
+from t2c_jax.train.batch_loss import loss_sums
+from t2c_jax.train.optimizer import (
+    decayed,
+    learning_rate_multipliers,
+    learning_rate_schedule,
+    make_optimizer,
+    merge_frozen,
+    scale_updates,
+    trainable,
+)
+from t2c_jax.train.step import Compiled
 
 
 @pytest.mark.parametrize(
@@ -32,7 +41,7 @@ from t2c_jax.train.step import Compiled, loss_sums
 )
 def test_schedules_at_their_corners(schedule, warmup, expected):
     config = OptimizerConfig(learning_rate=2e-3, schedule=schedule, warmup_steps=warmup, end_share=0.1)
-    rate = learning_rate(config, 100)
+    rate = learning_rate_schedule(config, 100)
     for step, share in expected.items():
         np.testing.assert_allclose(rate(jnp.asarray(step)), 2e-3 * share, rtol=1e-5, err_msg=f"step {step}")
 
@@ -50,7 +59,7 @@ def test_step_decay_halves_at_its_start_and_every_so_often(warmup, expected):
     config = OptimizerConfig(
         learning_rate=0.7, schedule="step_decay", warmup_steps=warmup, decay_start=5, decay_every=3, decay_factor=0.5
     )
-    rate = learning_rate(config, 100)
+    rate = learning_rate_schedule(config, 100)
     for step, share in expected.items():
         np.testing.assert_allclose(rate(jnp.asarray(step)), 0.7 * share, rtol=1e-6, err_msg=f"step {step}")
 
@@ -58,7 +67,7 @@ def test_step_decay_halves_at_its_start_and_every_so_often(warmup, expected):
 @pytest.mark.parametrize("schedule", ["constant", "cosine", "inverse_sqrt"])
 def test_the_rate_rises_to_its_peak_and_never_again(schedule):
     config = OptimizerConfig(learning_rate=1.0, schedule=schedule, warmup_steps=7)
-    rates = np.asarray(jax.vmap(learning_rate(config, 50))(jnp.arange(51)))
+    rates = np.asarray(jax.vmap(learning_rate_schedule(config, 50))(jnp.arange(51)))
     assert (rates > 0).all()
     assert (np.diff(rates[:7]) > 0).all()
     assert rates.max() == pytest.approx(1.0)
@@ -78,10 +87,8 @@ def test_weight_decay_reaches_all_matrices_and_nothing_else(activation):
 def test_weight_decay_is_decoupled():
     """With no gradient, a decayed parameter shrinks by rate x decay and another stays."""
     config = OptimizerConfig(learning_rate=0.1, schedule="constant", warmup_steps=0, weight_decay=0.5)
-    optimizer = make_optimizer(config, 10)
     params = {"up": jnp.full((2, 2), 3.0), "norm": {"scale": jnp.full((2,), 3.0)}}
-    updates, _ = optimizer.update(jax.tree.map(jnp.zeros_like, params), optimizer.init(params), params)
-    new = optax.apply_updates(params, updates)
+    new = updated(config, params, jax.tree.map(jnp.zeros_like, params))
     np.testing.assert_allclose(new["up"], 3.0 * (1 - 0.1 * 0.5), rtol=1e-6)
     np.testing.assert_array_equal(new["norm"]["scale"], 3.0)
 
@@ -89,7 +96,7 @@ def test_weight_decay_is_decoupled():
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
 def test_clipping_bounds_the_global_norm(clip_norm):
     """Adam's first update does not see the gradient's size, so look at its first moment."""
-    optimizer = make_optimizer(OptimizerConfig(clip_norm=clip_norm, beta1=0.9, weight_decay=0.0), 10)
+    optimizer = make_optimizer(OptimizerConfig(clip_norm=clip_norm, beta1=0.9, weight_decay=0.0))
     params = {"up": jnp.zeros((3, 4)), "down": jnp.zeros((5,))}
     gradients = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), params)
     _, state = optimizer.update(gradients, optimizer.init(params), params)
@@ -122,9 +129,9 @@ PLAIN = {"schedule": "constant", "warmup_steps": 0, "weight_decay": 0.0, "clip_n
 
 
 def updated(config, params, gradients):
-    optimizer = make_optimizer(config, 10)
-    updates, _ = optimizer.update(gradients, optimizer.init(params), params)
-    return optax.apply_updates(params, scaled(updates, params, config))
+    optimizer = make_optimizer(config)
+    directions, _ = optimizer.update(gradients, optimizer.init(params), params)
+    return optax.apply_updates(params, scale_updates(directions, params, config.learning_rate, config))
 
 
 def test_gradient_descent_by_its_formula():
@@ -150,7 +157,7 @@ def test_the_first_rate_that_finds_a_parameter_multiplies_its_update():
         "decoder": {"norm": jnp.ones(1), "encoder": jnp.ones(1)},
     }
     factors = {"encoder": {"norm": 3, "up": 0.5, "decoder": 0.5}, "decoder": {"norm": 0, "encoder": 1}}
-    assert rate_factors(params, config) == factors
+    assert learning_rate_multipliers(params, config) == factors
     found = updated(config, params, jax.tree.map(jnp.ones_like, params))
     expected = jax.tree.map(lambda factor: jnp.array([1 - 0.1 * factor], jnp.float32), factors)
     assert_close(found, expected, tolerance=1e-6)
@@ -180,7 +187,7 @@ def test_a_frozen_parameter_stays_as_it_is(microbatches):
         assert (value != flat(start)[path]).any(), path
 
     def mean_loss(params):
-        sums = loss_sums(compiled.definition, params, values, None, config, training=True)
+        sums = loss_sums(compiled.definition.bind(params), values, None, config.train, config.data, training=True)
         return sums["loss"] / sums["weight"]
 
     with jax.set_mesh(mesh):
@@ -264,13 +271,15 @@ def test_rates_fall_with_the_depth_by_hand():
         "decoder.blocks.up": [5.0, 10.0],
         "decoder.blocks.norm.scale": [5.0, 10.0],
     }
-    found = flat(rate_factors(abstract(**STACKS), config))
+    found = flat(learning_rate_multipliers(abstract(**STACKS), config))
     assert {path: value.tolist() for path, value in found.items()} == expected
 
 
 def test_recurrent_layers_have_a_depth_by_their_number():
     shapes = {f"encoder__forward_{i}__state": (2, 2) for i in range(3)}
-    found = flat(rate_factors(abstract(**shapes), OptimizerConfig(layer_decay=0.5, rates=("encoder[:1]=0",))))
+    found = flat(
+        learning_rate_multipliers(abstract(**shapes), OptimizerConfig(layer_decay=0.5, rates=("encoder[:1]=0",)))
+    )
     assert [float(found[f"encoder.forward_{i}.state"]) for i in range(3)] == [0, 0.5, 1]
 
 
@@ -287,12 +296,13 @@ def test_recurrent_layers_have_a_depth_by_their_number():
 def test_a_slice_reaches_layers_of_a_stack_alone(rates, factors):
     config = OptimizerConfig(name="sgd", learning_rate=1.0, rates=rates, **PLAIN)
     params = abstract(**STACKS)
-    found = flat(rate_factors(params, config))
+    found = flat(learning_rate_multipliers(params, config))
     assert found["encoder.blocks.up"].tolist() == factors
     assert found["encoder.norm.scale"] == (0.5 if "^encoder=.5" in rates else 1)
-    moving = trained(params, config)
+    moving = trainable(params, config)
     ones = jax.tree.map(jnp.ones_like, moving)
-    back = with_frozen(optax.apply_updates(moving, scaled(ones, params, config)), params, config)
+    updates = scale_updates(ones, params, -1.0, config)
+    back = merge_frozen(optax.apply_updates(moving, updates), params, config)
     expected = np.broadcast_to(1 + np.reshape(np.array(factors, np.float32), (-1, 1, 1)), (3, 2, 2))
     np.testing.assert_array_equal(back["encoder"]["blocks"]["up"], expected)
 

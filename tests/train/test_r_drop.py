@@ -14,9 +14,9 @@ from t2c_jax.errors import UserError
 from t2c_jax.models.attention import MASKED
 from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
-from t2c_jax.train.loss import chunked_sums
-from t2c_jax.train.r_drop import pointing_divergence, r_drop_sums, twice
-from t2c_jax.train.step import loss_sums
+from t2c_jax.train.batch_loss import loss_sums
+from t2c_jax.train.cross_entropy import chunked_cross_entropy, token_sums
+from t2c_jax.train.r_drop import pointing_divergence, repeat_rows
 
 B, T, D, V, S = 3, 6, 4, 11, 5
 
@@ -24,12 +24,8 @@ B, T, D, V, S = 3, 6, 4, 11, 5
 def test_the_loss_of_one_target_is_half_of_equation_4():
     """By hand: p is (1/2, 1/2) in one pass and (3/4, 1/4) in the other; the target is the first token, of weight 2."""
     logits = jnp.log(jnp.array([[[0.5, 0.5]], [[0.75, 0.25]]]))
-
-    def sums(logits, targets, weights, copied):
-        nll = -jnp.take_along_axis(jax.nn.log_softmax(logits), targets[..., None], axis=-1)[..., 0]
-        return {"loss": jnp.sum(nll * weights), "weight": jnp.sum(weights)}
-
-    found = r_drop_sums(sums, 2.0, logits, jnp.zeros((2, 1), jnp.int32), jnp.full((2, 1), 1.0))
+    targets, weights = jnp.zeros((2, 1), jnp.int32), jnp.full((2, 1), 1.0)
+    _, found = token_sums(logits, targets, weights, label_smoothing=0.0, z_loss=0.0, r_drop=2.0)
     nll = (np.log(2) + np.log(4 / 3)) / 2
     one = 0.5 * np.log(0.5 / 0.75) + 0.5 * np.log(0.5 / 0.25)
     other = 0.75 * np.log(0.75 / 0.5) + 0.25 * np.log(0.25 / 0.5)
@@ -56,7 +52,7 @@ def test_chunked_is_the_formula_over_all_logits(chunk):
 
     def ours(states, table):
         options = {"chunk": chunk, "label_smoothing": 0.0, "z_loss": 1e-2, "r_drop": 5.0}
-        return chunked_sums(Prediction(states, table, None), targets, weights / 2, **options)["loss"]
+        return chunked_cross_entropy(Prediction(states, table, None), targets, weights / 2, **options)["loss"]
 
     expected, found = (jax.jit(jax.value_and_grad(f, argnums=(0, 1)))(states, table) for f in (written_out, ours))
     assert_close(found, expected, tolerance=2e-5)  # the same float32 terms, summed in another order
@@ -108,7 +104,7 @@ def test_copying_agrees_on_the_ways_to_come_by_a_token(chunk):
     def ours(states, table, gate, scores):
         prediction = Prediction(states, table, copied_from(gate, scores, tokens))
         options = {"chunk": chunk, "label_smoothing": 0.0, "z_loss": 0.0, "r_drop": 5.0}
-        return chunked_sums(prediction, targets, weights / 2, **options)["loss"]
+        return chunked_cross_entropy(prediction, targets, weights / 2, **options)["loss"]
 
     expected, found = (jax.jit(jax.value_and_grad(f, argnums=(0, 1, 2, 3)))(*parts) for f in (written_out, ours))
     assert_close(found, expected, tolerance=2e-5)  # the same float32 terms, summed in another order
@@ -122,7 +118,7 @@ def test_attention_to_what_is_masked_costs_nothing_and_has_a_gradient():
     gate, weights = jnp.zeros((2 * B, T)), jnp.ones((2 * B, T))
 
     def cost(scores):
-        return pointing_divergence(1.0, copied_from(gate, scores, tokens), weights)
+        return pointing_divergence(copied_from(gate, scores, tokens), weights)
 
     value, gradient = jax.jit(jax.value_and_grad(cost))(scores)
     assert np.isfinite(value)
@@ -136,7 +132,7 @@ def test_a_batch_given_twice_keeps_its_rows_together_on_every_device():
     mesh = meshes.make_mesh(experiment(mesh={"data": 8}))
     values = batch()
     with jax.set_mesh(mesh):
-        doubled = jax.jit(twice)(meshes.global_batch(values, mesh))
+        doubled = jax.jit(repeat_rows)(meshes.global_batch(values, mesh))
     for name, value in values.items():
         factor = 2 if name == "decoder_loss_weights" else 1
         np.testing.assert_array_equal(doubled[name][::2] * factor, value, err_msg=name)
@@ -160,7 +156,9 @@ def test_the_passes_cost_what_they_differ_in(copy):
         config = experiment(train={"r_drop": r_drop, "z_loss": 0.0}, data={"pairs_in_row": 1})
         definition, _ = drawn(replace(model, dropout=dropout))
         key = jax.random.key(0) if training else None
-        return jax.jit(lambda params: loss_sums(definition, params, values, key, config, training=training))(params)
+        return jax.jit(
+            lambda params: loss_sums(definition.bind(params), values, key, config.train, config.data, training=training)
+        )(params)
 
     plain = sums(0.0, 0.0)
     assert_close(sums(3.0, 0.0), plain, tolerance=1e-5)  # the same terms, halved and added up

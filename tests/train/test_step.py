@@ -1,26 +1,34 @@
 """The compiled step: its golden numbers, and what must not change them."""
 
+import inspect
 import json
 import os
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, VOCABULARY, assert_close, assert_same, batch, drawn, experiment, on_device, one_device
+from tiny import DATA, VOCABULARY, assert_close, assert_same, batch, experiment, on_device, one_device
 
 from t2c_jax import mesh as meshes
+from t2c_jax.train import cross_entropy
 from t2c_jax.train import step as steps
-from t2c_jax.train.optimizer import make_optimizer
-from t2c_jax.train.step import Compiled, make_train_step
+from t2c_jax.train.cross_entropy import token_sums
+from t2c_jax.train.optimizer import learning_rate_schedule
+from t2c_jax.train.state import named_key
+from t2c_jax.train.step import Compiled
 
-
-def sgd(monkeypatch):
-    """Plain gradient descent: Adam's first update is a sign, which blows a rounding error up to a whole step."""
-    import optax
-
-    monkeypatch.setattr(steps, "make_optimizer", lambda config, count: optax.named_chain(("sgd", optax.sgd(0.1))))
+# Plain gradient descent: Adam's first update is a sign, which turns a rounding error into a whole step.
+SGD = {
+    "name": "sgd",
+    "learning_rate": 0.1,
+    "schedule": "constant",
+    "warmup_steps": 0,
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+}
 
 
 def take(config, count=1, values=None, mesh=None):
@@ -52,27 +60,27 @@ def test_golden_step(position, optimizer, repository):
     assert found == pytest.approx(golden[f"{position} {optimizer}"], rel=1e-4)
 
 
-def test_metrics_are_sums_and_norms(monkeypatch):
-    sgd(monkeypatch)
-    config = experiment()
+def test_metrics_are_sums_and_norms():
+    config = experiment(optimizer=SGD)
     values = batch()
     state, metrics = take(config, values=values)
     assert float(metrics["weight"]) == values["decoder_loss_weights"].sum()
     assert float(metrics["source_tokens"]) == (values["encoder_segment_ids"] > 0).sum()
     assert float(metrics["update_norm"]) == pytest.approx(0.1 * float(metrics["gradient_norm"]), rel=1e-5)
-    assert float(metrics["learning_rate"]) == pytest.approx(config.optimizer.learning_rate / 2)
+    assert float(metrics["learning_rate"]) == pytest.approx(0.1)
     assert int(state["step"]) == 1
 
 
 @pytest.mark.parametrize("microbatches", [2, 4, 8])
-def test_microbatches_are_one_batch(microbatches, monkeypatch):
+def test_microbatches_are_one_batch(microbatches):
     """Ragged ones: a mean of the parts' means would weigh their tokens differently."""
-    sgd(monkeypatch)
     values = batch()
     for row in range(DATA.batch_size):
         values["decoder_loss_weights"][row, 1 + row :] = 0
     values["decoder_loss_weights"][3] = 0
-    whole, parts = (take(experiment(train={"microbatches": n}), values=values) for n in (1, microbatches))
+    whole, parts = (
+        take(experiment(optimizer=SGD, train={"microbatches": n}), values=values) for n in (1, microbatches)
+    )
     assert_close(parts, whole, tolerance=2e-5)  # the same float32 terms, summed in another order
 
 
@@ -86,41 +94,36 @@ MESHES = [
 
 @pytest.fixture(scope="module")
 def alone():
-    with pytest.MonkeyPatch.context() as patch:
-        sgd(patch)
-        return take(experiment(model={"dropout": 0.1}))
+    return take(experiment(optimizer=SGD, model={"dropout": 0.1}))
 
 
 @pytest.mark.parametrize("sizes", MESHES, ids=str)
-def test_eight_devices_are_one(sizes, alone, monkeypatch):
+def test_eight_devices_are_one(sizes, alone):
     """Loss, norms and all parameters after a step, dropout's draws included."""
-    sgd(monkeypatch)
-    split = take(experiment(model={"dropout": 0.1}, mesh={"data": 1, "fsdp": 1, "tensor": 1, **sizes}))
+    mesh = {"data": 1, "fsdp": 1, "tensor": 1, **sizes}
+    split = take(experiment(optimizer=SGD, model={"dropout": 0.1}, mesh=mesh))
     assert_close(split, alone, tolerance=2e-5)  # float32 sums over devices, in another order
 
 
-def test_eight_devices_with_microbatches_are_one(monkeypatch):
-    sgd(monkeypatch)
+def test_eight_devices_with_microbatches_are_one():
     data = {"batch_size": 16}
-    split = take(experiment(data=data, mesh={"data": 4, "fsdp": 2}, train={"microbatches": 2}))
-    assert_close(split, take(experiment(data=data)), tolerance=2e-5)  # as above
+    split = take(experiment(optimizer=SGD, data=data, mesh={"data": 4, "fsdp": 2}, train={"microbatches": 2}))
+    assert_close(split, take(experiment(optimizer=SGD, data=data)), tolerance=2e-5)  # as above
 
 
 def keys_of(config, step=0):
     """The dropout keys that one train step hands out, in order."""
     seen = []
-    definition, params = drawn(config.model)
-    optimizer = make_optimizer(config.optimizer, 10)
 
-    def loss_sums(definition, params, batch, key, config, **_):
+    def loss_sums(model, batch, key, train, data, **_):
         jax.debug.callback(lambda data: seen.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key))
-        total = sum(jnp.sum(leaf) for leaf in jax.tree.leaves(params))
-        return {"loss": total, "denominator": jnp.ones(())}
+        return {"loss": jnp.sum(model.output_table()), "denominator": jnp.ones(())}
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "loss_sums", loss_sums)
-        state = {"step": jnp.asarray(step), "params": params, "opt_state": optimizer.init(params)}
-        jax.jit(make_train_step(definition, optimizer, config))(state, on_device(batch()))
+        compiled = Compiled(config, VOCABULARY, one_device())
+        state = {**compiled.init(), "step": jnp.asarray(step)}
+        jax.jit(compiled.step_function)(state, on_device(batch()))
         jax.effects_barrier()
     return seen
 
@@ -132,6 +135,54 @@ def test_every_microbatch_and_step_draws_its_own_dropout():
     assert len(set(first + second)) == 8
     assert sorted(keys_of(config)) == sorted(first)
     assert not set(first) & set(keys_of(replace(config, seed=1)))
+
+
+def test_neighbouring_seeds_share_no_key():
+    """Neither the base key of one seed nor a key derived from it is one of the next seeds' keys."""
+    names = ("dropout", "adapters")
+    keys = [jax.random.key(seed) for seed in range(4)] + [named_key(seed, name) for seed in range(4) for name in names]
+    assert len({tuple(np.asarray(jax.random.key_data(key)).tolist()) for key in keys}) == len(keys)
+    assert not set(keys_of(experiment())) & set(keys_of(experiment(), step=1) + keys_of(replace(experiment(), seed=1)))
+
+
+def test_initial_parameters_are_drawn_from_the_seed_itself():
+    compiled = Compiled(replace(experiment(), seed=3), VOCABULARY, one_device())
+    assert_same(compiled.init()["params"], jax.jit(compiled.definition.init)(jax.random.key(3)))
+
+
+def test_the_learning_rate_after_skipped_steps_is_the_one_that_is_logged():
+    """In warm-up, three steps are skipped; the schedule goes on as if they had not been."""
+    config = experiment(optimizer={**SGD, "warmup_steps": 8})
+    compiled = Compiled(config, VOCABULARY, one_device())
+    state, values = compiled.init(), on_device(batch())
+    for _ in range(3):
+        state, metrics = compiled.train_step(state, values, np.float32(0.0))
+        assert float(metrics["skipped"]) == 1
+    state, metrics = compiled.train_step(state, values, np.float32(np.inf))
+    assert float(metrics["skipped"]) == 0
+    expected = float(learning_rate_schedule(config.optimizer, config.train.steps)(3))
+    assert expected == pytest.approx(0.1 * 4 / 8)
+    assert float(metrics["learning_rate"]) == pytest.approx(expected)
+    assert float(metrics["update_norm"]) == pytest.approx(expected * float(metrics["gradient_norm"]), rel=1e-5)
+
+
+def test_from_batch_to_loss_are_six_calls(monkeypatch):
+    """Functions on the stack, closures included, where the cross-entropy of a chunk is computed."""
+    stacks = []
+    package = Path(steps.__file__).parents[1]
+
+    def watched(*arguments, **options):
+        frames = [frame for frame in inspect.stack() if Path(frame.filename).is_relative_to(package)]
+        stacks.append([frame.function for frame in reversed(frames)])
+        return token_sums(*arguments, **options)
+
+    monkeypatch.setattr(cross_entropy, "token_sums", watched)
+    compiled = Compiled(experiment(), VOCABULARY, one_device())
+    jax.eval_shape(compiled.step_function, compiled.abstract_state, on_device(batch()))
+    assert stacks
+    for stack in stacks:
+        assert stack[0] == "train_step"
+        assert len(stack) <= 6, stack  # the sixth calls token_sums
 
 
 def test_dropout_changes_with_the_step_and_not_otherwise():

@@ -1,23 +1,16 @@
-"""Floating-point operations of the model, by its jaxpr: whatever encoder and decoder, whatever the platform."""
+"""Floating-point operations of a function by its jaxpr, and the share of the devices' peak that they reach."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
-import numpy as np
 from jax.extend.core import ClosedJaxpr, Jaxpr
 
-from t2c_jax.models.definition import Definition
-
-if TYPE_CHECKING:
-    from t2c_jax.train.step import Compiled
-
-# Dense bfloat16 FLOP/s of a device, by what its kind begins with. TPUs: Google Cloud's system architecture pages; GPUs:
+# Dense bfloat16 FLOP/s of a device, by the beginning of its kind. TPUs: Google Cloud's system architecture pages; GPUs:
 # NVIDIA's data sheets, without sparsity (a kind that names no form factor is the SXM one).
 PEAKS = {
     "TPU v4": 275e12,
@@ -37,10 +30,11 @@ PEAKS = {
 
 @dataclass(frozen=True)
 class Utilisation:
-    """What share of the devices' peak the model's own work takes (MFU; Chowdhery et al. 2022, appendix B).
+    """Model FLOPs utilisation: the share of the devices' peak that the model's own work reaches (MFU; Chowdhery et al.
+    2022, appendix B).
 
     Attributes:
-      flops: the model's, of one global step: three forward passes' matrix products, whatever is computed again.
+      flops: the model's, of one global step: three forward passes' matrix products, without rematerialisation.
       peak: all devices' together, bfloat16 FLOP/s.
     """
 
@@ -51,45 +45,20 @@ class Utilisation:
         """Of steps that take so long."""
         return self.flops / (seconds * self.peak)
 
-    @classmethod
-    def of(cls, compiled: Compiled, rows: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> Utilisation | None:
-        """Of a run's step; None on devices whose peak is not known.
 
-        Args:
-          compiled: the run's functions.
-          rows: shape and dtype of each array of this process's part of a batch.
-        """
-        devices = compiled.mesh.devices.flat
-        kind = devices[0].device_kind
-        peak = next((PEAKS[name] for name in PEAKS if kind.startswith(name)), None)
-        if peak is None:
-            return None
-        (local, *_), _ = next(iter(rows.values()))  # processes that share a tensor axis hold the same rows
-        whole = compiled.experiment.data.batch_size / local
-        return cls(model_flops(compiled, rows) * whole, peak * compiled.mesh.size)
-
-
-def model_flops(compiled: Compiled, rows: Mapping[str, tuple[tuple[int, ...], np.dtype]]) -> float:
-    """Of a step on these rows: backward takes twice what forward takes."""
-    from t2c_jax.train.step import loss_sums
-
-    experiment = compiled.experiment
-    # A kernel of its own would hide its products.
-    definition = Definition(dataclasses.replace(experiment.model, attention="xla"), compiled.definition.vocab_size)
-    batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in rows.items()}
-
-    def forward(params: Any, batch: Any) -> Any:
-        return loss_sums(definition, params, batch, None, experiment, training=True)["loss"]
-
-    return 3.0 * forward_flops(forward, compiled.definition.abstract_params(), batch)
+def peak_flops(devices: Sequence[Any]) -> float | None:
+    """Dense bfloat16 FLOP/s of all the devices, which are of one kind; None where the kind is not known."""
+    kind = devices[0].device_kind
+    peak = next((PEAKS[name] for name in PEAKS if kind.startswith(name)), None)
+    return None if peak is None else peak * len(devices)
 
 
 def forward_flops(function: Any, *arguments: Any) -> int:
-    """Multiplications and additions of all matrix products that a call makes.
+    """Multiplications and additions of all matrix products in a call.
 
-    Loops count as often as they run; of a ``cond``'s branches the dearest counts. What a ``while`` runs is not known
-    before it runs: its body counts once. Element-wise work is not counted, as in PaLM's model FLOPs (Chowdhery et al.
-    2022, appendix B).
+    The body of a ``scan`` counts as often as it runs, the body of a ``while`` once, since its number of iterations is
+    not known; of the branches of a ``cond`` the most expensive counts. Element-wise work is not counted, as in PaLM's
+    model FLOPs (Chowdhery et al. 2022, appendix B).
 
     Args:
       function: traced, not run.
