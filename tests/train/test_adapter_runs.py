@@ -25,7 +25,8 @@ from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.loop import about
-from t2c_jax.train.step import Compiled, stored
+from t2c_jax.train.state import checkpoint_state
+from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -50,7 +51,7 @@ def test_adapters_alone_train_and_are_averaged():
     assert all((leaf != before[path]).any() for path, leaf in now.items())
     assert {len(now), *(len(flat(part)) for part in (state["ema"], state["opt_state"]["adam"].mu))} == {len(now)}
     assert not [path for path in flat(state["opt_state"]) if not path.endswith((".a", ".b", "count"))]
-    assert stored(state).keys() == state.keys() - {"params"}
+    assert checkpoint_state(state).keys() == state.keys() - {"params"}
     assert compiled.trained == count(state["adapters"])
     assert compiled.parameters == compiled.trained + count(state["params"])
     assert float(metrics["update_norm"]) > 0
@@ -128,7 +129,7 @@ def opened(workdir: Path):
 
 def latest(workdir: Path):
     _, compiled, checkpoints = opened(workdir)
-    _, state = checkpoints.restore_latest(stored(compiled.abstract_state_on_mesh()))
+    _, state = checkpoints.restore_latest(checkpoint_state(compiled.abstract_state_on_mesh()))
     checkpoints.close()
     return jax.device_get(state)
 
@@ -145,7 +146,7 @@ def test_a_checkpoint_holds_no_parameter_of_the_base(runs):
     assert set(written) == {"step", "adapters", "opt_state", "ema"}
     # Shapes, as the checkpoint tells them: of so small a model the files on disk are mostly Orbax's own notes.
     numbers = sum(math.prod(leaf.shape) for leaf in jax.tree.leaves(written))
-    assert numbers == count(stored(compiled.abstract_state)) < count(compiled.abstract_state["params"]) / 2
+    assert numbers == count(checkpoint_state(compiled.abstract_state)) < count(compiled.abstract_state["params"]) / 2
 
 
 def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):

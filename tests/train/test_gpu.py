@@ -18,7 +18,7 @@ from t2c_jax.config import RecurrentConfig
 from t2c_jax.decode import search as decode
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.models.attention import attend
-from t2c_jax.train.step import Compiled, make_train_step
+from t2c_jax.train.step import Compiled
 
 pytestmark = pytest.mark.skipif(
     "cuda" not in os.environ.get("T2C_TEST_PLATFORM", ""), reason="wants a GPU, and T2C_TEST_PLATFORM=cuda,cpu"
@@ -110,7 +110,7 @@ def test_training_in_half_precision_through_cudnn(position):
     mesh = meshes.make_mesh(config, jax.devices("gpu")[:1])
     compiled = Compiled(config, VOCABULARY, mesh)
     with jax.set_mesh(mesh):
-        step = jax.jit(make_train_step(compiled.definition, compiled.optimizer, config))
+        step = jax.jit(compiled.step_function)
         text = step.lower(compiled.init(), meshes.global_batch(batch(config.data), mesh)).compile().as_text()
     assert "fmha" in text
 
