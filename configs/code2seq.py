@@ -7,7 +7,8 @@ After Alon, Brody, Levy and Yahav, "code2seq: Generating Sequences from Structur
 2019). The paper names Java methods: on Java-small F1 over sub-tokens is 43.02 (table 1), with 200 paths a method,
 embeddings of 128, path LSTMs of 128 units each way and a decoder LSTM of 320. Here Python names the functions of its
 own standard library, with a smaller model and fewer paths, sized for about an hour on two CPU cores; the two scores
-are not to be compared. For the paper's size set data.paths.sampled=200, model.recurrent.width=320 and model.width=320.
+are not to be compared. For the paper's size set model.encoder.sampled=200, model.decoder.width=320
+and model.width=128.
 """
 
 from ml_collections import ConfigDict
@@ -31,15 +32,10 @@ def get_config(argument: str = "names") -> ConfigDict:
     config.data.pack = False
     config.data.decoder_length = 16 if names else 96
     config.data.batch_size = 32
-    config.data.paths.sampled = 100
-    config.data.paths.stored = 500
 
-    config.model.encoder = "paths"
-    config.model.decoder = "lstm"
+    config.model.encoder = schema.architecture("encoder", "paths", width=128, sampled=100, stored=500)
+    config.model.decoder = schema.architecture("decoder", "lstm", layers=1, width=128, attention="multiplicative")
     config.model.width = 128
-    config.model.decoder_layers = 1
-    config.model.recurrent.width = 128
-    config.model.recurrent.attention = "multiplicative"
     config.model.dropout = 0.25
 
     config.optimizer.learning_rate = 2e-3

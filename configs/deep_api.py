@@ -28,15 +28,11 @@ def get_config() -> ConfigDict:
     config.corpus.max_line_chars = 1_000  # the calls stand on one line
     config.tokenizer.vocab_size = 4096  # pieces of calls; the paper has a word a call, and none for rare ones
 
-    config.model.encoder = "gru"
-    config.model.decoder = "gru"
-    config.model.encoder_layers = 1
-    config.model.decoder_layers = 1
+    config.model.encoder = schema.architecture("encoder", "gru", layers=1, width=256, bidirectional=True)
+    config.model.decoder = schema.architecture(
+        "decoder", "gru", layers=1, width=256, attention="additive", input_feeding=True
+    )
     config.model.width = 120
-    config.model.recurrent.width = 256
-    config.model.recurrent.bidirectional = True
-    config.model.recurrent.attention = "additive"
-    config.model.recurrent.input_feeding = True
     config.model.dropout = 0.2
 
     # Recurrence pays for the row's length, step by step: rows are short, and many.

@@ -32,13 +32,10 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config.tokenizer.split_spaces = True  # "self.name" in a text is "self . name" in the code
     config.tokenizer.sentinels = 0
 
-    config.model.encoder = "lstm"
-    config.model.decoder = "lstm"
+    config.model.encoder = schema.architecture("encoder", "lstm", layers=1, width=256)
+    config.model.decoder = schema.architecture("decoder", "lstm", layers=1, width=256)
     config.model.copy = {"copy": True, "plain": False}[argument]
     config.model.width = 256
-    config.model.encoder_layers = 1
-    config.model.decoder_layers = 1
-    config.model.recurrent.width = 256
     config.model.dropout = 0.25
 
     config.data.encoder_length = 144

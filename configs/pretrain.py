@@ -103,18 +103,16 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.tokenizer.split_spaces = True  # an identifier is the same pieces wherever it stands, so that it can be named
 
     config.data.tasks = ConfigDict({name: {**schema.to_dict(schema.TaskConfig()), **TASKS[name]} for name in tasks})
-    config.model.encoder_heads = tuple(HEADS[name] for name in tasks if name in HEADS)
+    config.model.output_heads = tuple(HEADS[name] for name in tasks if name in HEADS)
     config.data.prefix = TASKS["generate"]["prefix"]
     config.data.encoder_length = 256 if on_cpu else 512
     config.data.decoder_length = 256 if on_cpu else 512
     config.data.batch_size = batch_size
 
     config.model.width = width
-    config.model.encoder_layers = layers
-    config.model.decoder_layers = layers
-    config.model.heads = heads
-    config.model.head_width = head_width
-    config.model.feed_forward = feed_forward
+    blocks = {"layers": layers, "num_heads": heads, "head_width": head_width, "feed_forward": feed_forward}
+    config.model.encoder = schema.architecture("encoder", "transformer", **blocks)
+    config.model.decoder = schema.architecture("decoder", "transformer", **blocks)
     config.model.scan = not on_cpu
     config.model.dropout = 0.0  # no example is seen often enough to be learnt by heart
     config.model.copy = on_cpu  # so small a model has not seen a name of many pieces often enough to spell it

@@ -12,7 +12,7 @@ t2c import --from DIRECTORY_OF_GPT2 --workdir runs/gpt2
 t2c run --config configs/pretrained_encoder.py:gpt2 --config.init_from=runs/gpt2 --workdir runs/on_gpt2
 
 The encoder learns at a tenth of the rate. To freeze it, and to mix its layers:
---config.optimizer.rates='^encoder\\.mix=1,^encoder=0' --config.model.pretrained.mix_layers=True
+--config.optimizer.rates='^encoder\\.mix=1,^encoder=0' --config.model.encoder.mix_layers=True
 """
 
 from ml_collections import ConfigDict
@@ -24,15 +24,13 @@ def get_config(argument: str = "bert") -> ConfigDict:
     """``bert`` is for BERT, RoBERTa and CodeBERT, ``gpt2`` for GPT-2."""
     config = schema.default()
     config.init_from = f"runs/{argument}"
-    config.model.encoder = argument
+    config.model.encoder = schema.architecture("encoder", argument)  # its shape is read from init_from
 
-    # The encoder's shape is read from init_from; these are the decoder's.
     config.tokenizer.vocab_size = 4096
     config.model.width = 256
-    config.model.decoder_layers = 3
-    config.model.heads = 4
-    config.model.head_width = 64
-    config.model.feed_forward = 1024
+    config.model.decoder = schema.architecture(
+        "decoder", "transformer", layers=3, num_heads=4, head_width=64, feed_forward=1024
+    )
     config.model.scan = False  # unrolled blocks run faster on a CPU
 
     config.data.encoder_length = 240

@@ -18,11 +18,9 @@ def get_config() -> ConfigDict:
 
     # What a few minutes of two cores can train: some 3 million parameters, a few passes over the corpus.
     config.model.width = 192
-    config.model.encoder_layers = 2
-    config.model.decoder_layers = 3
-    config.model.heads = 3  # few and wide: scores cost by the head
-    config.model.head_width = 64
-    config.model.feed_forward = 512
+    blocks = {"num_heads": 3, "head_width": 64, "feed_forward": 512}  # few wide heads: each head's scores cost the same
+    config.model.encoder = schema.architecture("encoder", "transformer", layers=2, **blocks)
+    config.model.decoder = schema.architecture("decoder", "transformer", layers=3, **blocks)
     config.model.scan = False  # unrolled blocks run faster on a CPU
 
     # Attention pays for the row's length, also where packed pairs do not see each other: rows are kept short.

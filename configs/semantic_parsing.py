@@ -34,19 +34,20 @@ def get_config(argument: str = "jobs") -> ConfigDict:
     config.tokenizer.vocab_size = 512
     config.tokenizer.sentinels = 0
 
-    config.model.encoder = "lstm"
-    config.model.decoder = "lstm"
+    config.model.encoder = schema.architecture("encoder", "lstm", layers=1, width=200, bidirectional=False)
+    config.model.decoder = schema.architecture(
+        "decoder",
+        "lstm",
+        layers=1,
+        width=200,
+        bridge="copy",
+        attention="none" if plain else "multiplicative",
+        input_feeding=False,
+    )
     config.model.width = 200
-    config.model.encoder_layers = 1
-    config.model.decoder_layers = 1
     config.model.tied_embeddings = False
     config.model.uniform_init = 0.08
     config.model.dropout = 0.4
-    config.model.recurrent.width = 200
-    config.model.recurrent.bidirectional = False
-    config.model.recurrent.bridge = "copy"
-    config.model.recurrent.attention = "none" if plain else "multiplicative"
-    config.model.recurrent.input_feeding = False
 
     config.data.reverse_source = True
     config.data.pack = False

@@ -25,19 +25,14 @@ def get_config() -> ConfigDict:
     config = schema.default()
     config.tokenizer.vocab_size = 4096
 
-    config.model.encoder = "lstm"
-    config.model.decoder = "lstm"
+    config.model.encoder = schema.architecture("encoder", "lstm", layers=2, width=256, bidirectional=False)
+    config.model.decoder = schema.architecture(
+        "decoder", "lstm", layers=2, width=256, bridge="copy", attention="none", input_feeding=False
+    )
     config.model.width = 256
-    config.model.encoder_layers = 2
-    config.model.decoder_layers = 2
     config.model.tied_embeddings = False
     config.model.uniform_init = 0.08
     config.model.dropout = 0.0
-    config.model.recurrent.width = 256
-    config.model.recurrent.bidirectional = False
-    config.model.recurrent.bridge = "copy"
-    config.model.recurrent.attention = "none"
-    config.model.recurrent.input_feeding = False
 
     config.data.reverse_source = True
     config.data.pack = False

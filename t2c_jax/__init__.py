@@ -1,6 +1,9 @@
 """Train sequence-to-sequence models that write code from text, in JAX."""
 
-__version__ = "0.1.0"
+# Parts register themselves where these are imported; none of them loads jax or another large library.
+import t2c_jax.data.tasks
+import t2c_jax.evaluate
+import t2c_jax.models
+import t2c_jax.papers  # noqa: F401
 
-from t2c_jax.papers import code2seq as code2seq
-from t2c_jax.papers import deep_api as deep_api
+__version__ = "0.1.0"

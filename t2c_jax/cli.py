@@ -158,15 +158,15 @@ def _check_local(parsed: argparse.Namespace) -> None:
 
 
 def _experiment(parsed: argparse.Namespace, workdir: Workdir | None, overrides: Sequence[str]) -> Experiment:
-    from t2c_jax import config
+    from t2c_jax.checkpoints.inherit import load as load_config
 
     if parsed.config:
-        return config.load(parsed.config, overrides)
+        return load_config(parsed.config, overrides)
     if workdir is None:
         raise UserError(f"t2c {parsed.verb} wants --workdir DIR or --config FILE")
     if not workdir.config.is_file():
         raise UserError(f"'{workdir.name}' holds no run yet; say --config FILE (see configs/)")
-    return config.load(str(workdir.config), overrides)
+    return load_config(str(workdir.config), overrides)
 
 
 def _run(parsed: argparse.Namespace, overrides: Sequence[str]) -> int:

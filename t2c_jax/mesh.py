@@ -22,7 +22,7 @@ import numpy as np
 from jax.experimental import mesh_utils
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from t2c_jax.config import PRETRAINED, Experiment, MeshConfig
+from t2c_jax.config import Experiment, MeshConfig, check_split_sizes
 from t2c_jax.errors import UserError
 
 AXES = ("data", "fsdp", "tensor")
@@ -106,19 +106,7 @@ def check(experiment: Experiment, devices: int, slices: int = 1) -> dict[str, in
             f"config.data.batch_size={experiment.data.batch_size} is not divisible by"
             f" mesh.data x mesh.fsdp x train.microbatches = {rows}"
         )
-    model = experiment.model
-    for key, axis in (("heads", "tensor"), ("feed_forward", "tensor"), ("width", "fsdp")):
-        size = getattr(model, key)
-        if size % sizes[axis]:
-            raise UserError(f"config.model.{key}={size} is not divisible by config.mesh.{axis}={sizes[axis]}")
-    if model.encoder in PRETRAINED:
-        for key, axis in (("heads", "tensor"), ("feed_forward", "tensor"), ("width", "fsdp")):
-            size = getattr(model.pretrained, key)
-            if size % sizes[axis]:
-                raise UserError(
-                    f"config.model.pretrained.{key}={size}, as '{experiment.init_from}' has it, is not divisible by"
-                    f" config.mesh.{axis}={sizes[axis]}"
-                )
+    check_split_sizes(experiment, sizes)
     if experiment.tokenizer.vocab_size % sizes["tensor"]:
         raise UserError(
             f"config.tokenizer.vocab_size={experiment.tokenizer.vocab_size} is not divisible by"

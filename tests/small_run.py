@@ -30,11 +30,9 @@ def get_config():
     config.data.decoder_length = 96
     config.data.batch_size = 8
     config.model.width = 16
-    config.model.heads = 2
-    config.model.head_width = 8
-    config.model.feed_forward = 32
-    config.model.encoder_layers = 1
-    config.model.decoder_layers = 1
+    blocks = dict(layers=1, num_heads=2, head_width=8, feed_forward=32)
+    config.model.encoder = schema.architecture("encoder", "transformer", **blocks)
+    config.model.decoder = schema.architecture("decoder", "transformer", **blocks)
     config.model.dropout = 0.1
     config.optimizer.warmup_steps = 2
     config.train.steps = 12

@@ -6,7 +6,18 @@ from pathlib import Path
 import pytest
 
 from t2c_jax import config as schema
-from t2c_jax.config import Experiment, check, default, from_dict, load, to_config_dict, to_dict
+from t2c_jax.config import (
+    Experiment,
+    architecture,
+    check,
+    decoders,
+    default,
+    encoders,
+    from_dict,
+    load,
+    to_config_dict,
+    to_dict,
+)
 from t2c_jax.errors import UserError
 
 CONFIGS = sorted((Path(__file__).parents[1] / "configs").glob("*.py"))
@@ -61,10 +72,11 @@ def sections(section: object = Experiment()) -> Iterator[object]:
             yield from sections(value)
 
 
-def test_every_knob_says_what_it_is():
+def test_every_field_says_what_it_is():
     found = [type(section).__name__ for section in sections()]
-    assert {"Experiment", "DataConfig", "PathsConfig", "RecurrentConfig", "PretrainedConfig"} <= set(found)
-    for section in sections():
+    assert {"Experiment", "DataConfig", "TransformerEncoderConfig", "TransformerDecoderConfig"} <= set(found)
+    others = [registry.get(name, name)() for registry in (encoders, decoders) for name in registry]
+    for section in [*sections(), *others]:
         assert section.__doc__
         for field in dataclasses.fields(section):
             nested = dataclasses.is_dataclass(getattr(section, field.name))
@@ -79,7 +91,7 @@ def test_every_knob_says_what_it_is():
         ("optimizer.learning_rate=1", "optimizer.learning_rate", 1.0),
         ("model.scan=false", "model.scan", False),
         ("model.scan=True", "model.scan", True),
-        ("model.position=t5", "model.position", "t5"),
+        ("model.encoder.layers=3", "model.encoder.layers", 3),
         ("data.prefix=123", "data.prefix", "123"),
         ("data.prefix=a=b", "data.prefix", "a=b"),
         ("data.prefix=", "data.prefix", ""),
@@ -97,6 +109,88 @@ def test_override(plain: str, override: str, key: str, value: object):
         found = getattr(found, name)
     assert found == value
     assert type(found) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("(encoder|decoder).norm=0,x=1", ("(encoder|decoder).norm=0", "x=1")),
+        ("[ab]*.py", ("[ab]*.py",)),
+        ("(a", ("(a",)),
+        ("{a,b}/**,c", ("{a,b}/**", "c")),
+        ("(a,b)", ("a", "b")),
+        ("[a, b]", ("a", "b")),
+        ("it's,b", ("it's", "b")),
+        ("x{1,2}$,y", ("x{1,2}$", "y")),
+        ("(a,b", ("(a", "b")),
+    ],
+)
+def test_items_of_a_tuple_may_begin_with_brackets(plain: str, text: str, items: tuple[str, ...]):
+    assert load(plain, [f"corpus.exclude={text}"]).corpus.exclude == items
+
+
+def test_an_architecture_is_chosen_by_its_type_alone(plain: str):
+    """The type comes first, whatever the order of the overrides, and brings its own defaults."""
+    experiment = load(plain, ["model.encoder.width=96", "model.encoder=gru", "model.decoder.type=lstm"])
+    assert experiment.model.encoder == encoders.get("gru", "")(width=96)
+    assert experiment.model.decoder == decoders.get("lstm", "")()
+    values = to_dict(experiment)
+    assert values["model"]["encoder"]["type"] == "gru"
+    assert from_dict(values) == from_dict(to_config_dict(experiment)) == experiment
+
+
+def test_an_architecture_in_a_config_file(tmp_path: Path):
+    body = "c = schema.default(); c.model.encoder = schema.architecture('encoder', 'lstm', layers=2)"
+    path = written(tmp_path, f"{body}; c.model.encoder.width = 64; return c")
+    assert load(path).model.encoder == encoders.get("lstm", "")(layers=2, width=64)
+    assert load(path, ["model.encoder.layers=3"]).model.encoder == encoders.get("lstm", "")(layers=3, width=64)
+    assert load(path, ["model.encoder=lstm"]).model.encoder == encoders.get("lstm", "")()
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["model.encoder=lsmt"], "config.model.encoder='lsmt' must be one of"),
+        (["model.encoder=lsmt"], "did you mean 'lstm'?"),
+        (["model.decoder=bert"], "config.model.decoder='bert' must be one of lstm, gru, transformer, t5"),
+        (["model.encoder=lstm", "model.encoder.num_heads=2"], "unknown key 'num_heads' in config.model.encoder"),
+        (["model.encoder.laeyrs=2"], "unknown key 'laeyrs' in config.model.encoder; did you mean 'layers'?"),
+        (["model.encoder.layers=0"], "config.model.encoder.layers must be at least 1"),
+        (["model.encoder.layers.more=0"], "unknown key 'layers' in config.model.encoder"),
+        (
+            ["model.encoder=paths", "data.pack=true"],
+            "config.model.encoder=paths needs config.data.pack=False, not True",
+        ),
+        (["model.encoder=bert"], "config.model.encoder=bert needs config.init_from"),
+        (
+            ["model.encoder=bert", "init_from=x", "data.encoder_length=600"],
+            "config.data.encoder_length=600 exceeds the encoder's 512 positions",
+        ),
+        (
+            ["model.encoder=bert", "init_from=x", "model.encoder.num_heads=5"],
+            "config.model.encoder.width=768 is not divisible by its num_heads=5",
+        ),
+        (
+            ["model.encoder=lstm", "model.decoder=lstm", "model.decoder.bridge=copy"],
+            "config.model.decoder.bridge=copy needs an encoder of the decoder's type",
+        ),
+        (["model.decoder=gru", "model.decoder.attention=none"], "config.model.decoder.input_feeding needs attention"),
+        (["model.uniform_init=0.1"], "config.model.uniform_init is for recurrent encoders and decoders"),
+        (["model.output_heads=taging"], "did you mean 'tagging'?"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_mistakes_about_architectures(plain: str, overrides: Sequence[str], message: str):
+    with pytest.raises(UserError) as caught:
+        load(plain, overrides)
+    assert message in str(caught.value)
+
+
+def test_a_mistake_in_the_call_of_architecture():
+    with pytest.raises(UserError, match=r"encoder type='lsmt' must be one of .*; did you mean 'lstm'\?"):
+        architecture("encoder", "lsmt")
+    with pytest.raises(UserError, match=r"unknown key 'layrs' in .*; did you mean 'layers'"):
+        architecture("encoder", "lstm", layrs=2)
 
 
 def test_later_overrides_win_and_fill_what_a_json_file_leaves_out(tmp_path: Path):
@@ -136,7 +230,10 @@ def test_a_path_may_hold_a_colon(tmp_path: Path):
         (["model.scan=1"], "config.model.scan=1 must be of type bool"),
         (["model.dropout=nan"], "config.model.dropout='nan' must be of type float"),
         (["optimizer.learning_rate=1e999"], "config.optimizer.learning_rate=inf must be a finite number"),
-        (["model.position=rop"], "config.model.position='rop' must be one of rope, t5; did you mean 'rope'?"),
+        (
+            ["model.attention=cudn"],
+            "attention='cudn' must be one of auto, xla, cudnn, pallas; did you mean 'cudnn'?",
+        ),
         (["corpus.sources=(1,2)"], "config.corpus.sources=1 must be of type str"),
         (["corpus.sources="], "config.corpus.sources is empty; name a directory"),
         (["train.steps=0"], "config.train.steps must be at least 1"),
@@ -148,28 +245,31 @@ def test_a_path_may_hold_a_colon(tmp_path: Path):
         (["model.dropout=1.0"], "config.model.dropout=1.0 must lie in [0, 1)"),
         (["optimizer.beta2=1.0"], "config.optimizer.beta2=1.0 must lie in [0, 1)"),
         (["optimizer.end_share=1.5"], "config.optimizer.end_share=1.5 must lie in [0, 1]"),
-        (["model.norm_epsilon=0"], "config.model.norm_epsilon must be above 0"),
+        (["model.encoder.norm_epsilon=0"], "config.model.encoder.norm_epsilon must be above 0"),
         (["optimizer.learning_rate=0"], "config.optimizer.learning_rate must be above 0"),
         (["optimizer.decay_mask=("], "config.optimizer.decay_mask='(' is no regular expression"),
         (["corpus.dev_share=0.5", "corpus.test_share=0.5"], "leave nothing to train on; lower them"),
         (["corpus.min_code_chars=5000"], "config.corpus.min_code_chars=5000 exceeds max_code_chars=4000"),
-        (["model.head_width=33"], "config.model.head_width=33 must be even under rope; or set position=t5"),
+        (["model.encoder.head_width=33"], "config.model.encoder.head_width=33 must be even under rotary embedding"),
         (["train.watchdog_seconds=-1"], "config.train.watchdog_seconds must be at least 0"),
-        (["model.relative_buckets=3"], "config.model.relative_buckets must be at least 4"),
         (
-            ["model.position=t5", "model.relative_max_distance=16"],
-            "config.model.relative_max_distance=16 must exceed half of relative_buckets=32",
+            ["model.decoder.relative_buckets=3", "model.decoder=t5"],
+            "config.model.decoder.relative_buckets must be at least 4",
         ),
-        (["model.attention=cudnn"], "config.model.attention=cudnn wants config.model.dtype=bfloat16, not float32"),
         (
-            ["model.attention=cudnn", "model.dtype=bfloat16", "model.head_width=136"],
-            "a multiple of 8 and at most 128; config.model.head_width is 136: set attention to auto",
+            ["model.encoder=t5", "model.encoder.relative_max_distance=16"],
+            "config.model.encoder.relative_max_distance=16 must exceed half of relative_buckets=32",
+        ),
+        (["model.attention=cudnn"], "config.model.attention=cudnn needs config.model.dtype=bfloat16, not float32"),
+        (
+            ["model.attention=cudnn", "model.dtype=bfloat16", "model.decoder.head_width=136"],
+            "a multiple of 8 and at most 128; those of config.model.decoder are 136 wide: set attention to auto",
         ),
         (["train.microbatches=3"], "config.data.batch_size=16 is not divisible by config.train.microbatches=3"),
         (["train.steps=50"], "config.optimizer.warmup_steps=100 must lie between 0 and train.steps=50"),
         (["mesh.data=-1", "mesh.fsdp=-1"], "and at most one is -1"),
         (["mesh.data=0"], "sizes are at least 1, fsdp and tensor also 0"),
-        (["mesh.tensor=3"], "config.model.heads=8 is not divisible by config.mesh.tensor=3"),
+        (["mesh.tensor=3"], "config.model.encoder.num_heads=8 is not divisible by config.mesh.tensor=3"),
         (["tokenizer.vocab_size=300"], "config.tokenizer.vocab_size=300 must exceed 364"),
         (
             ["evaluate.metrics=blue"],

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from tiny import VOCABULARY, batch, experiment
+from tiny import VOCABULARY, batch, both, experiment
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import MeshConfig
@@ -61,10 +61,13 @@ def test_sizes_that_do_not_fit(sizes, devices):
             r"config\.data\.batch_size=12 is not divisible by mesh\.data x mesh\.fsdp x train\.microbatches = 8",
         ),
         ({"mesh": {"data": 2, "fsdp": 4}, "train": {"microbatches": 2}}, r"batch_size=8 is not divisible by .* = 16"),
-        ({"mesh": {"data": 2, "tensor": 4}}, r"config\.model\.heads=2 is not divisible by config\.mesh\.tensor=4"),
         (
-            {"mesh": {"tensor": 8}, "model": {"heads": 8, "feed_forward": 36}},
-            r"config\.model\.feed_forward=36 is not divisible by config\.mesh\.tensor=8",
+            {"mesh": {"data": 2, "tensor": 4}},
+            r"encoder\.num_heads=2 is not divisible by config\.mesh\.tensor=4",
+        ),
+        (
+            {"mesh": {"tensor": 8}, "model": both(num_heads=8, feed_forward=36)},
+            r"config\.model\.encoder\.feed_forward=36 is not divisible by config\.mesh\.tensor=8",
         ),
         (
             {"mesh": {"fsdp": 8}, "model": {"width": 12}},
@@ -105,7 +108,7 @@ def test_parts_in_different_slices(sizes, slices, expected):
 
 def test_tensor_stays_in_a_slice():
     with pytest.raises(UserError, match=r"data=1 x fsdp=2 does not fit 4 slices, which tensor=4 must not cross"):
-        check(experiment(mesh={"data": 1, "fsdp": 2, "tensor": 4}, model={"heads": 4}), 8, slices=4)
+        check(experiment(mesh={"data": 1, "fsdp": 2, "tensor": 4}, model=both(num_heads=4)), 8, slices=4)
 
 
 @dataclass(frozen=True)

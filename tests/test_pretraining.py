@@ -27,7 +27,7 @@ TASKS = """
     config.data.tasks = {tasks!r}
     config.data.prefix = "t"
     config.data.encoder_length = 96
-    config.model.encoder_heads = ("tagging", "embedding")
+    config.model.output_heads = ("tagging", "embedding")
     config.model.embedding_width = 8
     config.train.eval_batches = 8
     return config
@@ -99,7 +99,7 @@ def test_fine_tuning_takes_shape_prefix_and_parameters(runs, capsys):
     assert "left" in said  # heads that it has no use for
     made = json.loads((workdir / "config.json").read_text())
     assert (made["model"]["width"], made["model"]["copy"], made["data"]["prefix"]) == (16, True, "t")
-    assert made["model"]["encoder_heads"] == []
+    assert made["model"]["output_heads"] == []
     assert lines_of(workdir, "dev")[0]["nll"] < lines_of(runs / "pre", "dev")[0]["nll/text_to_code"]
 
 
@@ -163,7 +163,7 @@ def test_a_run_to_compare_with_draws_all_parameters(runs):
         ("data.tasks.a.objective=span_coruption", "did you mean 'span_corruption'"),
         ("data.tasks.a.weight=0", "weight=0.0 must be above 0"),
         ("data.tasks.a.wait=1", "did you mean 'weight'"),
-        ("data.tasks.a.objective=contrastive", "add 'embedding' to config.model.encoder_heads"),
+        ("data.tasks.a.objective=contrastive", "add 'embedding' to config.model.output_heads"),
         ("data.tasks.a.workdir=elsewhere", "leave one to this run's own corpus"),
         ("data.tasks.a.objective=text_to_code", "set config.data.tasks.a.prefix to it"),
         ("data.replay.workdir=elsewhere", "'elsewhere' is no workdir of a run"),
@@ -171,7 +171,7 @@ def test_a_run_to_compare_with_draws_all_parameters(runs):
         ("lora.rank=2 from_scratch=True", "from_scratch draws what"),
         ("data.tasks.a=1", "is a section"),
         ("data.tasks=1", "is a section"),
-        ("model.encoder_heads=taging", "did you mean 'tagging'"),
+        ("model.output_heads=taging", "did you mean 'tagging'"),
     ],
 )
 def test_mistakes_in_tasks_get_one_line(runs, override, message):

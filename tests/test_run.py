@@ -27,11 +27,8 @@ def get_config():
     config.data.decoder_length = 256
     config.data.batch_size = 4
     config.model.width = 32
-    config.model.heads = 2
-    config.model.head_width = 16
-    config.model.feed_forward = 64
-    config.model.encoder_layers = 1
-    config.model.decoder_layers = 1
+    for side in (config.model.encoder, config.model.decoder):
+        side.update(layers=1, num_heads=2, head_width=16, feed_forward=64)
     config.optimizer.warmup_steps = 5
     config.train.steps = 30
     config.train.eval_every = 15

@@ -12,7 +12,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh
 
-from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, OptimizerConfig, TrainConfig
+from t2c_jax.config import (
+    DataConfig,
+    Experiment,
+    MeshConfig,
+    ModelConfig,
+    OptimizerConfig,
+    TrainConfig,
+    decoders,
+    encoders,
+)
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.mesh import make_mesh
@@ -20,17 +29,50 @@ from t2c_jax.models.definition import Definition, names
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
 
 VOCABULARY = 32
-MODEL = ModelConfig(
-    width=16,
-    encoder_layers=2,
-    decoder_layers=2,
-    heads=2,
-    head_width=8,
-    feed_forward=32,
-    relative_buckets=8,
-    relative_max_distance=16,
-    dropout=0.0,
-)
+BLOCKS: dict[str, Any] = {"layers": 2, "num_heads": 2, "head_width": 8, "feed_forward": 32}
+SIZES: dict[str, dict[str, Any]] = {
+    "transformer": BLOCKS,
+    "t5": {**BLOCKS, "relative_buckets": 8, "relative_max_distance": 16},
+    "lstm": {"layers": 2, "width": 12},
+    "gru": {"layers": 2, "width": 12},
+    "bert": {**BLOCKS, "vocab_size": 40, "width": 24, "feed_forward": 48, "positions": 32, "head_width": None},
+    "gpt2": {**BLOCKS, "vocab_size": 40, "width": 24, "feed_forward": 48, "positions": 32, "head_width": None},
+    "paths": {"width": 12},
+}
+
+
+def encoder(type: str = "transformer", **fields: Any) -> Any:
+    """A tiny encoder's config."""
+    return _architecture(encoders, type, fields)
+
+
+def decoder(type: str = "transformer", **fields: Any) -> Any:
+    """A tiny decoder's config."""
+    return _architecture(decoders, type, fields)
+
+
+def _architecture(registry: Any, type: str, fields: dict[str, Any]) -> Any:
+    known = registry.get(type, "type")
+    values = {name: value for name, value in SIZES[type].items() if name in known.__dataclass_fields__}
+    return known(**{**values, **fields})
+
+
+def both(type: str = "transformer", **fields: Any) -> dict[str, Any]:
+    """An encoder and a decoder of one type and shape, for ``ModelConfig`` or ``replace``."""
+    return {"encoder": encoder(type, **fields), "decoder": decoder(type, **fields)}
+
+
+def reshaped(model: ModelConfig, **fields: Any) -> ModelConfig:
+    """The model with these values in both of its sides."""
+    return replace(
+        model,
+        encoder=replace(model.encoder, **fields),
+        decoder=replace(model.decoder, **fields),  # type: ignore[type-var]
+    )
+
+
+MODEL = ModelConfig(**both(), width=16, dropout=0.0)
+T5 = replace(MODEL, **both("t5"))
 DATA = DataConfig(encoder_length=16, decoder_length=24, batch_size=8, packing_pool=64)
 EXPERIMENT = Experiment(
     data=DATA,

@@ -12,24 +12,11 @@ A setting that is not named here is compared.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, NamedTuple
 
-from t2c_jax import config as configs
-from t2c_jax.checkpoints.pytrees import differences
-from t2c_jax.config import PRETRAINED, Experiment, ModelConfig
+from t2c_jax.config import Experiment, ModelConfig, field_names
 from t2c_jax.errors import UserError
-
-_EXECUTION = ("attention", "scan", "remat", "dtype", "dropout", "uniform_init")
-_TOLD_BY_SHAPES = (
-    *("encoder", "decoder", "copy", "width", "encoder_layers", "decoder_layers", "heads", "head_width"),
-    *("feed_forward", "position", "relative_buckets", "tied_embeddings", "encoder_heads", "embedding_width"),
-    *(f"recurrent.{key}" for key in ("width", "bidirectional", "attention", "input_feeding", "bridge")),
-    *(f"pretrained.{key}" for key in ("vocab_size", "width", "layers", "heads", "feed_forward", "positions")),
-    *(f"pretrained.{key}" for key in ("token_types", "mix_layers")),
-)
-_OF_TRANSFORMERS = ("activation", "scale_attention", "norm_epsilon", "rope_theta", "relative_max_distance")
-_OF_POSITIONS = {"rope_theta": "rope", "relative_max_distance": "t5"}
 
 
 class Difference(NamedTuple):
@@ -54,18 +41,16 @@ def different_settings(ours: Experiment, theirs: Mapping[str, Any], taken: Colle
       theirs: the source's config.json; a key that it lacks, of a release before there was one, has its default.
       taken: the parts of the model, such as ``encoder``, that get parameters of the source.
 
-    An imported T5 divides no attention score, and the default does:
+    Under another base of wavelengths the same numbers are another function:
 
-    >>> different_settings(Experiment(), {"model": {"scale_attention": False}}, {"encoder"})
-    [Difference(key='model.scale_attention', here=True, there=False)]
+    >>> theirs = {"model": {"encoder": {"type": "transformer", "rope_theta": 1e6}}}
+    >>> different_settings(Experiment(), theirs, {"encoder"})
+    [Difference(key='model.encoder.rope_theta', here=10000.0, there=1000000.0)]
     """
-    model = configs.to_dict(ours.model)
-    there = _filled(configs.to_dict(ModelConfig()), theirs["model"])
-    found = [
-        Difference(f"model.{key}", here, other)
-        for key, here, other in differences(model, there)
-        if key not in _EXECUTION and key not in _TOLD_BY_SHAPES and _reads(key, model, there, taken)
-    ]
+    found = []
+    for key, here, there in _settings(ours.model, theirs["model"], taken):
+        if here != there:
+            found.append(Difference(f"model.{key}", here, there))
     reversed_there = theirs.get("data", {}).get("reverse_source", False)
     if "encoder" in taken and ours.data.reverse_source != reversed_there:
         found.append(Difference("data.reverse_source", ours.data.reverse_source, reversed_there))
@@ -87,18 +72,16 @@ def check_settings(ours: Experiment, differing: Collection[Difference], where: s
         )
 
 
-def _filled(defaults: Mapping[str, Any], values: Mapping[str, Any]) -> dict[str, Any]:
-    sections = {key: _filled(value, values.get(key, {})) for key, value in defaults.items() if isinstance(value, dict)}
-    return {**defaults, **values, **sections}
-
-
-def _reads(key: str, ours: Mapping[str, Any], theirs: Mapping[str, Any], taken: Collection[str]) -> bool:
-    """Whether a parameter that is taken is read under the setting."""
-    if key.startswith("pretrained."):
-        return "encoder" in taken and ours["encoder"] in PRETRAINED
-    if key == "scale_tied_output":
-        return "embedding" in taken and ours["tied_embeddings"] and theirs["tied_embeddings"]
-    if key in _OF_TRANSFORMERS:
-        transformers = any(side in taken and ours[side] == "transformer" for side in ("encoder", "decoder"))
-        return transformers and _OF_POSITIONS.get(key, ours["position"]) == ours["position"]
-    return bool(taken)
+def _settings(ours: ModelConfig, theirs: Mapping[str, Any], taken: Collection[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Each setting under which a parameter that is taken is read: its key, and its value here and there."""
+    for name in field_names(ours, execution=False, shape=False):
+        here, section = getattr(ours, name), theirs.get(name, {})
+        if name in ("encoder", "decoder"):
+            if name in taken and section.get("type") == here.type:
+                for key in field_names(here, execution=False, shape=False):
+                    default = getattr(type(here)(), key)
+                    yield f"{name}.{key}", getattr(here, key), section.get(key, default)
+        elif name != "scale_tied_output" or (
+            "embedding" in taken and ours.tied_embeddings and theirs.get("tied_embeddings", True)
+        ):
+            yield name, here, theirs.get(name, getattr(ModelConfig(), name))

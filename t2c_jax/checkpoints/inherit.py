@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t2c_jax.config.check import HEADS
-from t2c_jax.config.schema import PRETRAINED, DataConfig, PretrainedConfig, ReplayConfig
+from t2c_jax.config import (
+    DataConfig,
+    Experiment,
+    ModelConfig,
+    ReplayConfig,
+    encoders,
+    field_names,
+    from_dict,
+    objectives,
+    output_head,
+)
+from t2c_jax.config.load import override, read_values
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, at_step
 
@@ -17,7 +27,32 @@ def _config_of(origin: str) -> Any:
     return json.loads(Workdir(at_step(origin)[0]).config.read_text("utf-8"))
 
 
-_OWN = ("copy", "dropout", "encoder_heads", "attention", "scan", "remat", "dtype")
+_OWN = ("copy", "output_heads", *field_names(ModelConfig, execution=True))
+
+
+def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
+    """``config.load``, with what the config takes over from other runs.
+
+    Raises:
+      UserError: as ``config.load``; or another run that is named is damaged.
+    """
+    values = read_values(path)
+    resolved = path.endswith(".json")  # it has taken over what it wanted
+    if not resolved:
+        inherit(values, _named(overrides))
+    override(values, overrides)
+    take_encoder_shape(values)
+    if not resolved or any(item.startswith("data.replay.") for item in overrides):
+        add_replay(values)
+    return from_dict(values)
+
+
+def _named(overrides: Sequence[str]) -> dict[str, Any]:
+    """The overrides that say what to take over from another run."""
+    named: dict[str, Any] = {key: value for key, _, value in (item.partition("=") for item in overrides)}
+    if "inherit" in named:
+        named["inherit"] = named["inherit"].lower() == "true"
+    return {key: named[key] for key in ("inherit", "init_from") if key in named}
 
 
 def inherit(values: dict[str, Any], asked: Mapping[str, Any]) -> None:
@@ -54,26 +89,25 @@ def take_encoder_shape(values: dict[str, Any]) -> None:
     missing or has another encoder changes nothing here: the run says so before it starts.
     """
     origin, model = values.get("init_from"), values.get("model")
-    if (
-        not isinstance(origin, str)
-        or not origin
-        or not isinstance(model, dict)
-        or model.get("encoder") not in PRETRAINED
-    ):
+    own = model.get("encoder") if isinstance(model, dict) else None
+    if not isinstance(origin, str) or not origin or not isinstance(own, dict) or own.get("type") not in encoders:
+        return
+    kind = encoders.get(own["type"], "config.model.encoder.type")
+    if not kind.shape_from_origin:
         return
     try:
-        theirs = _config_of(origin)["model"]
-        shape = dict(theirs["pretrained"]) if theirs["encoder"] == model["encoder"] else {}
+        shape = dict(_config_of(origin)["model"]["encoder"])
         positions = int(shape.get("positions", 0))
     except (OSError, ValueError, KeyError, TypeError, UserError):
         return
-    own = model.get("pretrained")
-    own = own if isinstance(own, dict) else {}
-    shape.pop("mix_layers", None)
+    if shape.get("type") != kind.type:
+        return
+    for name in field_names(kind, own=True):
+        shape.pop(name, None)
     asked = own.get("positions")
-    if type(asked) is int and asked > positions and asked != PretrainedConfig().positions:
+    if type(asked) is int and asked > positions and asked != kind().positions:  # type: ignore[attr-defined]
         shape["positions"] = asked
-    model["pretrained"] = {**own, **shape}
+    own.update(shape)
 
 
 _REPLAYED = "replayed_"
@@ -121,8 +155,8 @@ def add_replay(values: dict[str, Any]) -> None:
     }
     model = values.get("model")
     if isinstance(model, dict):
-        heads = [HEADS[task["objective"]] for task in before.values() if task.get("objective") in HEADS]
-        model["encoder_heads"] = tuple(dict.fromkeys([*model.get("encoder_heads", ()), *heads]))
+        heads = [output_head(task["objective"]) for task in before.values() if task.get("objective") in objectives]
+        model["output_heads"] = tuple(dict.fromkeys([*model.get("output_heads", ()), *filter(None, heads)]))
 
 
 def _tasks_of(workdir: str) -> dict[str, dict[str, Any]]:

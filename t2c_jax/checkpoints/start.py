@@ -33,7 +33,7 @@ from t2c_jax.checkpoints.partial_restore import (
     settle,
 )
 from t2c_jax.checkpoints.pytrees import flat
-from t2c_jax.config import PRETRAINED, Experiment
+from t2c_jax.config import Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, Params
@@ -145,16 +145,16 @@ def _matching(experiment: Experiment, origin: Workdir, tokenizer: Tokenizer | No
 
 def _lacks_target_tokenizer(experiment: Experiment, origin: Workdir) -> bool:
     """Whether the source is an imported encoder, whose tokenizer is for sources alone."""
-    return experiment.model.encoder in PRETRAINED and not (origin.tokenizer / ENCODER).is_dir()
+    return experiment.model.encoder.own_tokenizer and not (origin.tokenizer / ENCODER).is_dir()
 
 
 def _origin(experiment: Experiment) -> Workdir:
-    origin, encoder = Workdir(at_step(experiment.init_from)[0]), experiment.model.encoder
+    origin, encoder = Workdir(at_step(experiment.init_from)[0]), experiment.model.encoder.type
     hint = f"make it with t2c import --from DIR --workdir {origin.name}, or name another"
     if not origin.config.is_file():
         raise UserError(f"config.init_from: '{origin.name}' is no workdir of an import or of a run; {hint}")
     try:
-        theirs = json.loads(origin.config.read_text("utf-8"))["model"]["encoder"]
+        theirs = json.loads(origin.config.read_text("utf-8"))["model"]["encoder"]["type"]
     except (ValueError, KeyError, TypeError):
         raise UserError(f"config.init_from: '{origin.config}' is damaged; {hint}") from None
     if theirs != encoder:

@@ -133,7 +133,7 @@ def _show(experiment: Experiment, blocks: list[Block], result: dict[str, Any]) -
         for block in blocks
     ]
     rows.append(("total", "", f"{total:,}", "100.0%", _trained(result["trained"], total)))
-    title = f"{model.encoder} to {model.decoder}, vocabulary {result['vocabulary']:,}"
+    title = f"{model.encoder.type} to {model.decoder.type}, vocabulary {result['vocabulary']:,}"
     console.table(title, ("", "shapes", "parameters", "share", "trained"), rows)
     if result["frozen"]:
         frozen_by = "config.lora" if experiment.lora.rank else "config.optimizer.rates"

@@ -59,7 +59,7 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
         functools.partial(read_pairs, workdir),
         origin=origin,
         reuse=not settings.retrain,
-        own_encoder=experiment.model.encoder in configs.PRETRAINED,
+        own_encoder=experiment.model.encoder.own_tokenizer,
     ).manifest["counts"]
 
 
@@ -70,18 +70,23 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     from t2c_jax.data.prepare import Tokens, build_tokens
     from t2c_jax.data.streams import open_streams, task_shares
     from t2c_jax.data.tasks.task import translate
+    from t2c_jax.papers.code2seq.config import PathsConfig
     from t2c_jax.tokenizers.loading import Tokenizers
 
     data = experiment.data
-    paths = experiment.model.encoder == "paths"
+    encoder = experiment.model.encoder
+    paths = encoder if isinstance(encoder, PathsConfig) else None
     counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
     if data.tasks:
         streams = open_streams(experiment, workdir, tokenizers, "train")
         fits = show_tasks(streams, task_shares(experiment, streams).tolist())
     else:
-        show = show_paths if paths else show_fits
-        fits = show(Tokens.open(workdir.tokens, "train"), data, translate(tokenizers, data), experiment.seed)
+        tokens, task = Tokens.open(workdir.tokens, "train"), translate(tokenizers, data)
+        if paths:
+            fits = show_paths(tokens, data, paths, task, experiment.seed)
+        else:
+            fits = show_fits(tokens, data, task, experiment.seed)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 

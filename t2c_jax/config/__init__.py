@@ -1,23 +1,31 @@
-"""The experiment: its schema, and the way into it.
+"""The experiment: its schema, and the ways into it.
 
-``schema`` holds the dataclasses, every knob once. ``configs/*.py`` derive an ``ml_collections.ConfigDict`` from them
-(``default()``) and change a few values; ``load`` reads such a file, applies the ``--config.x.y=value`` overrides of
-the command line and checks the result. Whatever is wrong is a ``UserError`` before any device is touched.
+``schema`` holds the sections, every field once; an architecture's own fields are in its config class, chosen by name
+(``architectures``, ``registry``). ``configs/*.py`` derive an ``ml_collections.ConfigDict`` from them (``default()``)
+and change a few values; ``load`` reads such a file, applies the ``--config.x.y=value`` overrides of the command line
+and checks the result. Whatever is wrong is a ``UserError`` before any device is touched.
 """
 
+from t2c_jax.config.architectures import DecoderConfig as DecoderConfig
+from t2c_jax.config.architectures import EncoderConfig as EncoderConfig
+from t2c_jax.config.architectures import decoders as decoders
+from t2c_jax.config.architectures import encoders as encoders
 from t2c_jax.config.check import check as check
+from t2c_jax.config.check import check_split_sizes as check_split_sizes
+from t2c_jax.config.check import output_head as output_head
+from t2c_jax.config.fields import Section as Section
+from t2c_jax.config.fields import field as field
+from t2c_jax.config.fields import field_names as field_names
+from t2c_jax.config.load import architecture as architecture
 from t2c_jax.config.load import default as default
 from t2c_jax.config.load import from_dict as from_dict
 from t2c_jax.config.load import load as load
 from t2c_jax.config.load import to_config_dict as to_config_dict
 from t2c_jax.config.load import to_dict as to_dict
 from t2c_jax.config.rates import parse_rates as parse_rates
-from t2c_jax.config.schema import DECODERS as DECODERS
-from t2c_jax.config.schema import ENCODERS as ENCODERS
-from t2c_jax.config.schema import METRICS as METRICS
-from t2c_jax.config.schema import OBJECTIVES as OBJECTIVES
-from t2c_jax.config.schema import PRETRAINED as PRETRAINED
-from t2c_jax.config.schema import RECURRENT as RECURRENT
+from t2c_jax.config.registry import Registry as Registry
+from t2c_jax.config.registry import metrics as metrics
+from t2c_jax.config.registry import objectives as objectives
 from t2c_jax.config.schema import CorpusConfig as CorpusConfig
 from t2c_jax.config.schema import DataConfig as DataConfig
 from t2c_jax.config.schema import DecodeConfig as DecodeConfig
@@ -27,9 +35,6 @@ from t2c_jax.config.schema import LoraConfig as LoraConfig
 from t2c_jax.config.schema import MeshConfig as MeshConfig
 from t2c_jax.config.schema import ModelConfig as ModelConfig
 from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig
-from t2c_jax.config.schema import PathsConfig as PathsConfig
-from t2c_jax.config.schema import PretrainedConfig as PretrainedConfig
-from t2c_jax.config.schema import RecurrentConfig as RecurrentConfig
 from t2c_jax.config.schema import ReplayConfig as ReplayConfig
 from t2c_jax.config.schema import TaskConfig as TaskConfig
 from t2c_jax.config.schema import TokenizerConfig as TokenizerConfig

@@ -1,4 +1,7 @@
-"""The experiment in and out of its other forms: ``configs/*.py``, ConfigDict, JSON, overrides on the command line."""
+"""The experiment in and out of its other forms: ``configs/*.py``, ConfigDict, JSON, overrides on the command line.
+
+Loading reads the named file and nothing else; no other run is opened.
+"""
 
 from __future__ import annotations
 
@@ -8,29 +11,41 @@ import importlib.util
 import json
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from t2c_jax.checkpoints.inherit import add_replay, inherit, take_encoder_shape
+from t2c_jax.config.architectures import decoders, encoders
 from t2c_jax.config.check import check
+from t2c_jax.config.fields import Variant
 from t2c_jax.config.schema import Experiment
 from t2c_jax.errors import UserError, nearest
 
 if TYPE_CHECKING:
     from ml_collections import ConfigDict
 
+Values = dict[str, Any]
 
-def to_dict(config: Any) -> dict[str, Any]:
+
+def to_dict(config: Any) -> Values:
     """A (part of an) experiment as plain JSON values."""
-    return json.loads(json.dumps(dataclasses.asdict(config)))
+    return json.loads(json.dumps(_values(config)))
 
 
-def to_config_dict(experiment: Experiment) -> ConfigDict:
-    """The experiment as an ``ml_collections.ConfigDict``, locked and type-safe, for ``configs/*.py`` to change."""
+def _values(config: Any) -> Any:
+    if isinstance(config, Mapping):
+        return {name: _values(value) for name, value in config.items()}
+    if not dataclasses.is_dataclass(config):
+        return config
+    named = {"type": config.type} if isinstance(config, Variant) else {}
+    return named | {spec.name: _values(getattr(config, spec.name)) for spec in dataclasses.fields(config)}
+
+
+def to_config_dict(config: Any) -> ConfigDict:
+    """A (part of an) experiment as an ``ml_collections.ConfigDict``, locked and type-safe, for ``configs/*.py``."""
     from ml_collections import ConfigDict
 
-    return ConfigDict(dataclasses.asdict(experiment))
+    return ConfigDict(_values(config))
 
 
 def default() -> ConfigDict:
@@ -38,55 +53,90 @@ def default() -> ConfigDict:
     return to_config_dict(Experiment())
 
 
+def architecture(kind: Literal["encoder", "decoder"], type: str, **fields: Any) -> ConfigDict:
+    """The section of an encoder or a decoder, for ``configs/*.py``.
+
+    ``config.model.encoder = architecture("encoder", "lstm", layers=2)`` leaves the other fields at their defaults.
+
+    Args:
+      kind: ``encoder`` or ``decoder``.
+      type: a registered name.
+      fields: values of its fields.
+
+    Raises:
+      UserError: there is no such type or field.
+    """
+    registry: Any = {"encoder": encoders, "decoder": decoders}[kind]
+    return to_config_dict(_build(registry.get(type, f"{kind} type"), fields, f"architecture({kind!r}, {type!r})"))
+
+
 def from_dict(values: Mapping[str, Any] | ConfigDict) -> Experiment:
     """The typed experiment from nested mappings (a ConfigDict, a config.json); unknown keys and wrong types fail."""
     if not isinstance(values, Mapping):
         values = values.to_dict()
-    experiment = _build(Experiment, values, "config")
+    experiment: Experiment = _build(Experiment, values, "config")
     check(experiment)
     return experiment
 
 
-def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
+def load(
+    path: str, overrides: Sequence[str] = (), before_overrides: Callable[[Values], Values] | None = None
+) -> Experiment:
     """Reads ``configs/x.py`` (or ``configs/x.py:ARGUMENT``, or a config.json), applies overrides, checks.
 
     Args:
       path: a Python file with ``get_config()``, or ``get_config(argument)``; or a JSON file of a resolved config.
       overrides: ``a.b=value`` items, values in Python or plain notation (``sources=a,b`` is a tuple of two).
+      before_overrides: changes the nested values of the file before the overrides are applied.
 
     Raises:
       UserError: missing file, unknown key, wrong type, impossible combination.
+    """
+    values = read_values(path)
+    if before_overrides is not None:
+        values = before_overrides(values)
+    override(values, overrides)
+    return from_dict(values)
+
+
+def read_values(path: str) -> Values:
+    """The nested values of a config file, as they are there.
+
+    Raises:
+      UserError: the file is missing or not a config.
     """
     file, found, argument = path.partition(".py:")  # any other colon is the path's own
     file += ".py" if found else ""
     if not Path(file).is_file():
         raise UserError(f"config file '{file}' does not exist; see configs/ for examples")
-    if file.endswith(".json"):
-        try:
-            values = json.loads(Path(file).read_text("utf-8"))
-        except ValueError as error:
-            raise UserError(f"config file '{file}' is not JSON: {error}") from None
-        if not isinstance(values, dict):
-            raise UserError(f"config file '{file}' must hold a JSON object, as a workdir's config.json does")
-    else:
-        values = _get_config(file, argument)
-    resolved = file.endswith(".json")  # it has taken over what it wanted
-    if not resolved:
-        inherit(values, _named(overrides))
-    for item in overrides:
+    if not file.endswith(".json"):
+        return _get_config(file, argument)
+    try:
+        values = json.loads(Path(file).read_text("utf-8"))
+    except ValueError as error:
+        raise UserError(f"config file '{file}' is not JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"config file '{file}' must hold a JSON object, as a workdir's config.json does")
+    return values
+
+
+def override(values: Values, items: Sequence[str]) -> None:
+    """Applies ``a.b=value`` items in place: first those that choose a type, then the others, each in their order.
+
+    Raises:
+      UserError: an unknown key, or an item without a value.
+    """
+    types = [item for item in items if _chooses_type(item)]
+    for item in types + [item for item in items if not _chooses_type(item)]:
         _override(values, item)
-    take_encoder_shape(values)
-    if not resolved or any(item.startswith("data.replay.") for item in overrides):
-        add_replay(values)
-    return from_dict(values)
 
 
-def _named(overrides: Sequence[str]) -> dict[str, Any]:
-    """The overrides that say what to take over from another run."""
-    named = {key: value for key, _, value in (item.partition("=") for item in overrides)}
-    if "inherit" in named:
-        named["inherit"] = _parse(named["inherit"], bool)
-    return {key: named[key] for key in ("inherit", "init_from") if key in named}
+def _chooses_type(item: str) -> bool:
+    key = item.partition("=")[0].removesuffix(".type").split(".")
+    schema: Any = Experiment
+    for name in key:
+        schema = typing.get_type_hints(schema).get(name) if dataclasses.is_dataclass(schema) else None
+    return _is_variant(schema)
 
 
 def _get_config(file: str, argument: str) -> dict[str, Any]:
@@ -108,34 +158,49 @@ def _get_config(file: str, argument: str) -> dict[str, Any]:
         raise UserError(f"config file '{file}' failed: {type(error).__name__}: {error}") from error
 
 
-def _override(values: dict[str, Any], item: str) -> None:
+def _override(values: Values, item: str) -> None:
     key, separator, text = item.partition("=")
     if not separator:
         raise UserError(f"override '{item}' has no value; write --config.{key}=VALUE")
-    *parents, name = key.split(".")
+    *parents, name = key.removesuffix(".type").split(".") if _chooses_type(item) else key.split(".")
     schema: Any = Experiment
     for depth, parent in enumerate(parents):
+        where = ".".join(["config", *parents[:depth]])
         if element := _element(schema):
             if not parent.isidentifier():
-                raise UserError(f"'{parent}' in config.{'.'.join(parents[:depth])} is no name")
+                raise UserError(f"'{parent}' in {where} is no name")
             schema, values = element, values.setdefault(parent, {})
             continue
         fields = _fields(schema)
         if parent not in fields or not _is_section(fields[parent]):
             sections = [name for name, kind in fields.items() if _is_section(kind)]
-            where = ".".join(["config", *parents[:depth]])
             raise UserError(f"unknown key '{parent}' in {where}{nearest(parent, sections)}")
         schema, values = fields[parent], values.setdefault(parent, {})
         if not isinstance(values, dict):
-            raise UserError(f"{'.'.join(['config', *parents[: depth + 1]])} is a section, not {values!r}")
+            raise UserError(f"{where}.{parent} is a section, not {values!r}")
+        if _is_variant(schema):
+            schema = _variant_class(schema, values, f"{where}.{parent}")
     if element := _element(schema):
         raise UserError(f"config.{key} is a section; set one of its keys: {', '.join(_fields(element))}")
     fields = _fields(schema)
     if name not in fields:
         raise UserError(f"unknown key '{name}' in {'.'.join(['config', *parents])}{nearest(name, fields)}")
+    if _is_variant(fields[name]):
+        fields[name].registry.get(text, f"config.{key}")
+        values[name] = {"type": text}
+        return
     if _is_section(fields[name]):
         raise UserError(f"config.{key} is a section; set one of its keys: {', '.join(_fields(fields[name]))}")
     values[name] = _parse(text, fields[name])
+
+
+def _is_variant(kind: Any) -> bool:
+    """Whether the section's class is chosen by its key ``type``."""
+    return isinstance(kind, type) and issubclass(kind, Variant)
+
+
+def _variant_class(kind: Any, values: Mapping[str, Any], where: str) -> Any:
+    return kind.registry.get(values.get("type", kind.default_type), f"{where}.type")
 
 
 def _parse(text: str, kind: Any) -> Any:
@@ -146,15 +211,51 @@ def _parse(text: str, kind: Any) -> Any:
         value = ast.literal_eval(text)
     except (ValueError, SyntaxError, TypeError, MemoryError, RecursionError):
         value = text
-    if typing.get_origin(kind) is tuple and not text.lstrip().startswith(("(", "[", "'", '"')):
-        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if typing.get_origin(kind) is tuple and (isinstance(value, str) or not text.lstrip().startswith(tuple("([\"'"))):
+        return _items(text)
     if kind is bool and isinstance(value, str) and value.lower() in ("true", "false"):
         return value.lower() == "true"
     return value
 
 
-def _fields(schema: Any) -> dict[str, Any]:
-    return {} if _element(schema) else typing.get_type_hints(schema)
+def _items(text: str) -> tuple[str, ...]:
+    """``a,b`` and ``'a','b'`` as two items; a comma within brackets or quotes divides nothing.
+
+    So ``(encoder|decoder)\\.norm=0,x{1,2}=1``, a list of regular expressions, is two items.
+    """
+    if text[:1] + text[-1:] in ("()", "[]") and len(inner := _items(text[1:-1])) > 1:
+        return inner
+    items, depth, quote = [""], 0, ""
+    for character in text:
+        if quote:
+            quote = "" if character == quote else quote
+        elif character in "\"'" and not items[-1].strip():
+            quote = character
+        elif character in "([{":
+            depth += 1
+        elif character in ")]}":
+            depth = max(depth - 1, 0)
+        if character == "," and not depth and not quote:
+            items.append("")
+        else:
+            items[-1] += character
+    if depth:  # a bracket that is never closed groups nothing
+        items = text.split(",")
+    stripped = (item.strip() for item in items)
+    return tuple(_unquoted(item) for item in stripped if item)
+
+
+def _unquoted(item: str) -> str:
+    quoted = len(item) > 1 and item[0] == item[-1] and item[0] in "\"'"
+    return item[1:-1] if quoted else item
+
+
+def _fields(schema: Any) -> Values:
+    """Types by field name, of a section's class."""
+    if _element(schema):
+        return {}
+    hints = typing.get_type_hints(schema)
+    return {spec.name: hints[spec.name] for spec in dataclasses.fields(schema)}
 
 
 def _element(kind: Any) -> Any:
@@ -163,7 +264,7 @@ def _element(kind: Any) -> Any:
 
 
 def _is_section(kind: Any) -> bool:
-    return dataclasses.is_dataclass(kind) or _element(kind) is not None
+    return dataclasses.is_dataclass(kind) or _is_variant(kind) or _element(kind) is not None
 
 
 def _build(schema: Any, values: Mapping[str, Any], where: str) -> Any:
@@ -172,11 +273,17 @@ def _build(schema: Any, values: Mapping[str, Any], where: str) -> Any:
             if not isinstance(value, Mapping):
                 raise UserError(f"{where}.{name} is a section, not {value!r}")
         return {str(name): _build(element, value, f"{where}.{name}") for name, value in values.items()}
+    if _is_variant(schema):
+        schema = _variant_class(schema, values, where) if not dataclasses.is_dataclass(schema) else schema
+        values = {key: value for key, value in values.items() if key != "type"}
+        where_unknown = f"{where} of type {schema.type}"
+    else:
+        where_unknown = where
     fields = _fields(schema)
     arguments = {}
     for key, value in values.items():
         if key not in fields:
-            raise UserError(f"unknown key '{key}' in {where}{nearest(key, fields)}")
+            raise UserError(f"unknown key '{key}' in {where_unknown}{nearest(key, fields)}")
         kind = fields[key]
         if _is_section(kind):
             if not isinstance(value, Mapping):

@@ -1,460 +1,510 @@
-"""The experiment: every knob once, typed, with its unit and reason."""
+"""The experiment: every field once, typed, with its unit and reason.
+
+Fields of an encoder or a decoder are in the config class of its architecture (``config.architectures``).
+"""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
-# What config.model.encoder and decoder may name, and the class behind each. To add one, write its module and name it
-# here; it is imported where a config asks for it.
-ENCODERS: Mapping[str, str] = {
-    "transformer": "t2c_jax.models.transformer.TransformerEncoder",
-    "lstm": "t2c_jax.models.recurrent.encoder.LSTMEncoder",
-    "gru": "t2c_jax.models.recurrent.encoder.GRUEncoder",
-    "bert": "t2c_jax.models.bert.BertEncoder",
-    "gpt2": "t2c_jax.models.gpt2.GPT2Encoder",
-    "paths": "t2c_jax.papers.code2seq.encoder.PathEncoder",
-}
-DECODERS: Mapping[str, str] = {
-    "transformer": "t2c_jax.models.transformer.TransformerDecoder",
-    "lstm": "t2c_jax.models.recurrent.decoder.LSTMDecoder",
-    "gru": "t2c_jax.models.recurrent.decoder.GRUDecoder",
-}
-# What config.evaluate.metrics may name, and the class behind each, in the same way.
-METRICS: Mapping[str, str] = {
-    "exact_match": "t2c_jax.evaluate.metrics.ExactMatch",
-    "bleu": "t2c_jax.evaluate.metrics.CodeBleu4",
-    "chrf": "t2c_jax.evaluate.metrics.ChrF",
-    "parses": "t2c_jax.evaluate.metrics.Parses",
-    "python_match": "t2c_jax.evaluate.python_match.PythonMatch",
-    "logic_match": "t2c_jax.papers.semantic_parsing.logic_match.LogicMatch",
-    "regex_match": "t2c_jax.papers.nlrx.regex_match.RegexMatch",
-    "conala_bleu": "t2c_jax.papers.conala.bleu.ConalaBleu4",
-    "subtoken_f1": "t2c_jax.papers.code2seq.subtoken_f1.SubtokenF1",
-    "api_precision": "t2c_jax.papers.deep_api.ranking.ApiPrecision",
-    "relevancy": "t2c_jax.papers.deep_api.ranking.Relevancy",
-    "frank": "t2c_jax.papers.deep_api.ranking.FRank",
-}
-# What a task of config.data.tasks may make of the corpus (``data.mixture``).
-OBJECTIVES = (
-    "text_to_code",
-    "code_to_text",
-    "span_corruption",
-    "masked_identifiers",
-    "identifier_tagging",
-    "causal_lm",
-    "prefix_lm",
-    "fill_in_the_middle",
-    "contrastive",
-)
-PRETRAINED = ("bert", "gpt2")  # encoders with a tokenizer and an embedding of their own, both from config.init_from
-RECURRENT = ("lstm", "gru")
-
-
-def knob(default: Any, doc: str) -> Any:
-    """A config field with its meaning; ``doc`` gives the unit and, where it is not obvious, the reason."""
-    return dataclasses.field(default=default, metadata={"doc": doc})
+from t2c_jax.config.architectures import DecoderConfig, EncoderConfig
+from t2c_jax.config.fields import Section, field
+from t2c_jax.config.rates import parse_rates
+from t2c_jax.config.registry import metrics, objectives
+from t2c_jax.errors import UserError, nearest
 
 
 @dataclass(frozen=True)
-class CorpusConfig:
+class CorpusConfig(Section):
     """Sources to cleaned (text, code) pairs."""
 
-    sources: tuple[str, ...] = knob(
+    sources: tuple[str, ...] = field(
         ("python:stdlib",),
         "What to mine: a directory or git checkout, a .jsonl/.jsonl.gz of {text, code}, tfds:NAME, or python:stdlib.",
     )
-    extractors: tuple[str, ...] = knob(
+    extractors: tuple[str, ...] = field(
         ("python", "markdown"), "Formats of files to mine; a file that none of them reads is ignored."
     )
-    text: str = knob(
+    text: str = field(
         "signature+docstring",
         "The text of a mined pair: summary (the docstring's first paragraph) or docstring (all of it), either after "
         "'signature+'; or name, the definition's name in sub-tokens, documented or not.",
     )
-    code: str = knob(
+    code: str = field(
         "source",
         "The code of a mined pair: source (of the definition), or apis, the sequence of API calls that it makes.",
     )
-    stubs: bool = knob(
+    stubs: bool = field(
         False,
         "Keep definitions without a body of their own: '...', pass, raise NotImplementedError, overloads.",
     )
-    sessions: Literal["skip", "commands"] = knob(
+    sessions: Literal["skip", "commands"] = field(
         "skip", "Interactive sessions in Markdown: skip them, or keep the commands without prompts and output."
     )
-    kinds: tuple[str, ...] = knob(
+    kinds: tuple[str, ...] = field(
         ("function", "method", "class", "markdown"), "Which kinds of pairs to keep from mined sources."
     )
-    code_only: tuple[str, ...] = knob(
+    code_only: tuple[str, ...] = field(
         (),
         "Code kept without a text, to pre-train on: function, method and class where nothing documents them, and "
         "module, whole files; if any is named, lines of .jsonl files may lack a text too.",
     )
-    held_out: tuple[str, ...] = knob(
+    held_out: tuple[str, ...] = field(
         (),
         "Files of pairs, .jsonl or .jsonl.gz, whose code must not be met in training: what shares a line is dropped.",
     )
-    held_out_line_chars: int = knob(30, "Characters, space around not counted, above which a shared line tells.")
-    exclude: tuple[str, ...] = knob(
+    held_out_line_chars: int = field(
+        30, "Characters, space around not counted, above which a shared line tells.", minimum=0
+    )
+    exclude: tuple[str, ...] = field(
         ("**/.git/**", "**/node_modules/**", "**/__pycache__/**", "**/site-packages/**", "**/.venv/**"),
         "Glob patterns, relative to each source's root, of files that are not read.",
     )
-    max_file_bytes: int = knob(1_000_000, "Bytes; larger files are mostly generated or data and are left out.")
-    min_text_chars: int = knob(10, "Characters; shorter texts say nothing about the code.")
-    max_text_chars: int = knob(2_000, "Characters of text; longer pairs are left out, never cut.")
-    min_code_chars: int = knob(20, "Characters of code.")
-    max_code_chars: int = knob(4_000, "Characters of code; longer pairs are left out, never cut.")
-    max_line_chars: int = knob(400, "Characters; a longer line marks minified code or embedded data.")
-    min_alphanumeric_share: float = knob(0.25, "Share of letters and digits in the code; below it lies data.")
-    dev_share: float = knob(0.05, "Share of groups in the dev split, where the lines name no split.")
-    test_share: float = knob(0.05, "Share of groups in the test split, where the lines name no split.")
-    deduplicate: bool = knob(
+    max_file_bytes: int = field(
+        1_000_000, "Bytes; larger files are mostly generated or data and are left out.", minimum=1
+    )
+    min_text_chars: int = field(10, "Characters; shorter texts say nothing about the code.", minimum=0)
+    max_text_chars: int = field(2_000, "Characters of text; longer pairs are left out, never cut.", minimum=1)
+    min_code_chars: int = field(20, "Characters of code.", minimum=0)
+    max_code_chars: int = field(4_000, "Characters of code; longer pairs are left out, never cut.", minimum=1)
+    max_line_chars: int = field(400, "Characters; a longer line marks minified code or embedded data.", minimum=1)
+    min_alphanumeric_share: float = field(
+        0.25, "Share of letters and digits in the code; below it lies data.", minimum=0, below=1
+    )
+    dev_share: float = field(
+        0.05, "Share of groups in the dev split, where the lines name no split.", minimum=0, below=1
+    )
+    test_share: float = field(
+        0.05, "Share of groups in the test split, where the lines name no split.", minimum=0, below=1
+    )
+    deduplicate: bool = field(
         True, "Keep one of pairs that are the same; off, a published set's splits stay as they are, repeats included."
     )
-    max_malformed_share: float = knob(0.01, "Share of unreadable lines past which a source fails the stage.")
+    max_malformed_share: float = field(
+        0.01, "Share of unreadable lines past which a source fails the stage.", minimum=0, below=1
+    )
+
+    def check(self, key: str) -> None:
+        """Sources there are, and some of them is left to train on."""
+        for what in ("text", "code"):
+            least, most = getattr(self, f"min_{what}_chars"), getattr(self, f"max_{what}_chars")
+            if least > most:
+                raise UserError(f"{key}.min_{what}_chars={least} exceeds max_{what}_chars={most}")
+        if self.dev_share + self.test_share >= 1:
+            raise UserError(f"{key}.dev_share + test_share leave nothing to train on; lower them")
+        if not self.sources:
+            raise UserError(f"{key}.sources is empty; name a directory, a .jsonl file, tfds:NAME or python:stdlib")
+        if self.code == "apis" and self.text == "name":
+            raise UserError(f"{key}.code=apis reads what documentation says, not names; set {key}.text=summary")
+        if self.code_only and (self.text == "name" or self.code == "apis"):
+            raise UserError(
+                f"{key}.code_only is for code as it is written: set {key}.code=source and another {key}.text than name"
+            )
+        if both := [name for name in self.held_out if name in self.sources]:
+            raise UserError(f"{key}.held_out names '{both[0]}', one of {key}.sources; nothing of it is left")
 
 
 @dataclass(frozen=True)
-class TokenizerConfig:
+class TokenizerConfig(Section):
     """SentencePiece with identity normalisation, byte fallback and whitespace kept."""
 
-    vocab_size: int = knob(8192, "Pieces, specials and sentinels counted in.")
-    model_type: Literal["unigram", "bpe"] = knob("bpe", "SentencePiece's algorithm; bpe trains faster on code.")
-    split_spaces: bool = knob(
+    vocab_size: int = field(8192, "Pieces, specials and sentinels counted in.")
+    model_type: Literal["unigram", "bpe"] = field("bpe", "SentencePiece's algorithm; bpe trains faster on code.")
+    split_spaces: bool = field(
         False, "A single space is a piece of its own and no word begins with one: longer, but copied words match."
     )
-    sentinels: int = knob(100, "Sentinel pieces reserved for span corruption.")
-    max_sentences: int = knob(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.")
-    retrain: bool = knob(
+    sentinels: int = field(100, "Sentinel pieces reserved for span corruption.", minimum=0)
+    max_sentences: int = field(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.", minimum=1)
+    retrain: bool = field(
         False,
         "Train a tokenizer on this corpus though config.init_from has one; its pieces' vectors are matched by text.",
     )
 
-
-@dataclass(frozen=True)
-class PathsConfig:
-    """Leaf-to-leaf paths of a syntax tree, what the paths encoder reads (Alon et al. 2019, section 3.2)."""
-
-    sampled: int = knob(200, "Paths of an example in a batch, drawn afresh each epoch.")
-    stored: int = knob(1000, "Paths of an example kept in tokens/ at most, drawn evenly from all it has.")
-    max_length: int = knob(9, "Nodes of a path at most, both leaves' parents and the top counted in.")
-    max_width: int = knob(2, "Children between a path's two branches at its top, at most.")
-    terminal_tokens: int = knob(6, "Tokens of a leaf's name at most; the rest is cut.")
+    def check(self, key: str) -> None:
+        """Bytes, specials and sentinels have their pieces."""
+        reserved = 256 + 8 + self.sentinels
+        if self.vocab_size <= reserved:
+            raise UserError(
+                f"{key}.vocab_size={self.vocab_size} must exceed {reserved}: bytes, specials and sentinels need that"
+                " many"
+            )
 
 
 @dataclass(frozen=True)
-class TaskConfig:
+class TaskConfig(Section):
     """One task of a mixture."""
 
-    objective: str = knob("text_to_code", "What is made of the corpus: one of OBJECTIVES.")
-    weight: float = knob(
+    objective: str = field("text_to_code", "What is made of the corpus.")
+    weight: float = field(
         1.0, "Share of the rows, relative to the other tasks' weights; 0, with a workdir, measures its dev loss alone."
     )
-    workdir: str = knob("", "A workdir whose tokens the task reads, of the same tokenizer; empty for this run's own.")
-    prefix: str = knob("", "Before every source; tells the task from others, e.g. 'Describe: '.")
-    noise_density: float = knob(0.15, "Span corruption: share of tokens that are noise (Raffel et al. 2020).")
-    mean_span: float = knob(3.0, "Span corruption: tokens of a span on average.")
-    whole_words: bool = knob(True, "Span corruption: spans begin and end where words do (Wang et al. 2021).")
+    workdir: str = field("", "A workdir whose tokens the task reads, of the same tokenizer; empty for this run's own.")
+    prefix: str = field("", "Before every source; tells the task from others, e.g. 'Describe: '.")
+    noise_density: float = field(
+        0.15, "Span corruption: share of tokens that are noise (Raffel et al. 2020).", above=0, below=1
+    )
+    mean_span: float = field(3.0, "Span corruption: tokens of a span on average.", minimum=1)
+    whole_words: bool = field(True, "Span corruption: spans begin and end where words do (Wang et al. 2021).")
+
+    def check(self, key: str) -> None:
+        """The objective is known, and the task counts."""
+        objectives.get(self.objective, f"{key}.objective")
+        if self.weight < 0 or not (self.weight or self.workdir):
+            raise UserError(f"{key}.weight={self.weight} must be above 0; leave the task out instead")
 
 
 @dataclass(frozen=True)
-class ReplayConfig:
+class ReplayConfig(Section):
     """What came before, kept in mind: another run's tasks, over its own tokens, beside this run's."""
 
-    workdir: str = knob("", "The run whose tasks are replayed, of the same tokenizer; empty for none.")
-    share: float = knob(0.1, "Their share of the rows; at 0 their dev loss is measured, and nothing trained on them.")
+    workdir: str = field("", "The run whose tasks are replayed, of the same tokenizer; empty for none.")
+    share: float = field(
+        0.1,
+        "Their share of the rows; at 0 their dev loss is measured, and nothing trained on them.",
+        minimum=0,
+        below=1,
+    )
 
 
 @dataclass(frozen=True)
-class DataConfig:
+class DataConfig(Section):
     """Tokenised pairs to packed batches."""
 
-    encoder_length: int = knob(224, "Tokens in an encoder row.")
-    decoder_length: int = knob(512, "Tokens in a decoder row.")
-    batch_size: int = knob(16, "Rows in the global batch; divisible by microbatches x data x fsdp.")
-    pack: bool = knob(True, "Put several pairs in one row, kept apart by segment ids.")
-    packing_pool: int = knob(4096, "Pairs among which the packer looks for the next fit; more pack tighter.")
-    prefix: str = knob("", "Task prefix before every source, e.g. 'Generate Python: '.")
-    direction: Literal["text_to_code", "code_to_text"] = knob(
+    encoder_length: int = field(224, "Tokens in an encoder row.", minimum=1)
+    decoder_length: int = field(512, "Tokens in a decoder row.", minimum=1)
+    batch_size: int = field(16, "Rows in the global batch; divisible by microbatches x data x fsdp.", minimum=1)
+    pack: bool = field(True, "Put several pairs in one row, kept apart by segment ids.")
+    packing_pool: int = field(
+        4096, "Pairs among which the packer looks for the next fit; more pack tighter.", minimum=1
+    )
+    prefix: str = field("", "Task prefix before every source, e.g. 'Generate Python: '.")
+    direction: Literal["text_to_code", "code_to_text"] = field(
         "text_to_code", "Which side of a pair is the source; code_to_text writes names or docstrings."
     )
-    reverse_source: bool = knob(False, "Feed the source's tokens last to first (Sutskever et al. 2014, section 3.3).")
-    tasks: Mapping[str, TaskConfig] = dataclasses.field(
+    reverse_source: bool = field(False, "Feed the source's tokens last to first (Sutskever et al. 2014, section 3.3).")
+    tasks: Mapping[str, TaskConfig] = field(
         default_factory=dict,
-        metadata={
-            "doc": "What to train on, by name, in place of translating in data.direction; what is generated and scored "
-            "stays that translation."
-        },
+        doc="What to train on, by name, in place of translating in data.direction; what is generated and scored "
+        "stays that translation.",
     )
-    temperature: float = knob(
-        0.0, "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone."
+    temperature: float = field(
+        0.0,
+        "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone.",
+        minimum=0,
     )
-    replay: ReplayConfig = dataclasses.field(default_factory=ReplayConfig)
-    pairs_in_row: int = knob(4, "Contrastive pairs that share a row; each is cut to its share of encoder_length.")
-    paths: PathsConfig = dataclasses.field(default_factory=PathsConfig)
-
-
-@dataclass(frozen=True)
-class RecurrentConfig:
-    """LSTM and GRU encoders and decoders."""
-
-    width: int = knob(512, "Hidden units of a layer, in each direction.")
-    bidirectional: bool = knob(True, "The encoder reads both ways.")
-    attention: Literal["none", "additive", "multiplicative"] = knob(
-        "multiplicative",
-        "What the decoder reads the source with: its last state alone (Sutskever et al. 2014), additive attention "
-        "(Bahdanau et al. 2015) or multiplicative (Luong et al. 2015, 'general').",
-    )
-    input_feeding: bool = knob(True, "Feed each step the attentional state of the one before (Luong et al. 2015, 3.3).")
-    bridge: Literal["dense", "copy"] = knob(
-        "dense", "What starts the decoder: a tanh layer over the source's summary, or the encoder's own states."
+    replay: ReplayConfig = field(default_factory=ReplayConfig)
+    pairs_in_row: int = field(
+        4, "Contrastive pairs that share a row; each is cut to its share of encoder_length.", minimum=1
     )
 
 
 @dataclass(frozen=True)
-class PretrainedConfig:
-    """The shape of a BERT, RoBERTa or GPT-2 encoder, as config.init_from has it."""
+class ModelConfig(Section):
+    """An encoder, a decoder, and what both share."""
 
-    vocab_size: int = knob(30522, "Pieces of its own tokenizer.")
-    width: int = knob(768, "E: width of its residual stream.")
-    layers: int = knob(12, "Blocks.")
-    heads: int = knob(12, "Attention heads.")
-    feed_forward: int = knob(3072, "Hidden width of the feed-forward.")
-    positions: int = knob(512, "Rows of its table of positions; more than config.init_from has are drawn.")
-    first_position: int = knob(0, "Row of the first token's position: 0, or 2 in RoBERTa.")
-    token_types: int = knob(2, "Rows of its table of token types, of which the first is used; 0 for none.")
-    activation: Literal["gelu", "gelu_tanh", "relu"] = knob("gelu", "Feed-forward: the exact GELU, or its tanh form.")
-    norm_epsilon: float = knob(1e-12, "Added to the variance in LayerNorm.")
-    mix_layers: bool = knob(
-        False, "Hand on a learned mix of all layers (Peters et al. 2018, equation 1) instead of the last."
+    encoder: EncoderConfig = field(default_factory=EncoderConfig.default, doc="Reads the source.")
+    decoder: DecoderConfig = field(default_factory=DecoderConfig.default, doc="Writes the target.")
+    width: int = field(
+        256, "D: width of embeddings, of Transformers' residual streams, and of decoder states.", shape=True, minimum=1
     )
-
-
-@dataclass(frozen=True)
-class ModelConfig:
-    """An encoder, a decoder, and what joins them; what names no side belongs to the Transformers."""
-
-    encoder: str = knob("transformer", "Reads the source: transformer, lstm, gru, bert, gpt2 or paths.")
-    decoder: str = knob("transformer", "Writes the target: transformer, lstm or gru.")
-    copy: bool = knob(False, "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).")
-    width: int = knob(256, "D: width of embeddings, of Transformers' residual streams, and of decoder states.")
-    encoder_layers: int = knob(4, "Blocks or recurrent layers in the encoder.")
-    decoder_layers: int = knob(4, "Blocks or recurrent layers in the decoder.")
-    heads: int = knob(8, "H: attention heads; divisible by the tensor axis.")
-    head_width: int = knob(32, "K: width of a head; even under RoPE.")
-    feed_forward: int = knob(1024, "F: hidden width of the feed-forward; divisible by the tensor axis.")
-    activation: Literal["gated_gelu", "gated_silu", "relu", "gelu"] = knob(
-        "gated_gelu", "Feed-forward; gated ones (Shazeer 2020) have two input projections, the others one."
+    copy: bool = field(
+        False, "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).", shape=True
     )
-    position: Literal["rope", "t5"] = knob("rope", "Rotary embedding (Su et al. 2021) or T5's learned relative bias.")
-    rope_theta: float = knob(10_000.0, "Base of RoPE's wavelengths.")
-    relative_buckets: int = knob(32, "Buckets of T5's relative bias.")
-    relative_max_distance: int = knob(128, "Tokens beyond which T5's relative bias no longer tells distances apart.")
-    scale_attention: bool = knob(True, "Divide attention scores by sqrt(K); T5 does not.")
-    tied_embeddings: bool = knob(True, "One table for the encoder's, the decoder's and the output's embedding.")
-    scale_tied_output: bool = knob(True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5).")
-    dropout: float = knob(0.1, "Share of activations dropped during training.")
-    norm_epsilon: float = knob(1e-6, "Added to the mean square in RMSNorm.")
-    attention: Literal["auto", "xla", "cudnn", "pallas"] = knob(
+    tied_embeddings: bool = field(
+        True, "One table for the encoder's, the decoder's and the output's embedding.", shape=True
+    )
+    scale_tied_output: bool = field(
+        True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5)."
+    )
+    output_heads: tuple[str, ...] = field(
+        (), "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code).", shape=True
+    )
+    embedding_width: int = field(256, "Width of the embedding head's vectors.", shape=True, minimum=1)
+    dropout: float = field(0.1, "Share of activations dropped during training.", execution=True, minimum=0, below=1)
+    uniform_init: float = field(
+        0.0,
+        "Initialise every weight from U(-a, a) (Sutskever et al. 2014, section 3.4); 0 uses normals by their fan-in.",
+        execution=True,
+        minimum=0,
+    )
+    attention: Literal["auto", "xla", "cudnn", "pallas"] = field(
         "auto",
         "Attention kernel: xla is the plain formula, cudnn is for GPUs, pallas for TPUs (on a CPU it is interpreted, "
         "for tests); auto goes by platform and takes xla where the platform's own does not fit.",
+        execution=True,
     )
-    scan: bool = knob(True, "One compiled block, scanned; off, blocks are unrolled: slower to compile, faster on CPU.")
-    remat: Literal["none", "dots", "full"] = knob(
+    scan: bool = field(
+        True,
+        "One compiled block, scanned; off, blocks are unrolled: slower to compile, faster on CPU.",
+        execution=True,
+    )
+    remat: Literal["none", "dots", "full"] = field(
         "none",
         "What the backward pass computes again, beside attention weights and activation functions: nothing, all but"
-        " the products that leave the residual stream, or whole blocks.",
+        " the projections that leave the residual stream, or whole blocks.",
+        execution=True,
     )
-    dtype: Literal["float32", "bfloat16"] = knob("float32", "Compute dtype; parameters are float32 always.")
-    uniform_init: float = knob(
-        0.0, "Draw every weight from U(-a, a) (Sutskever et al. 2014, section 3.4); 0 draws normals by their fan-in."
+    dtype: Literal["float32", "bfloat16"] = field(
+        "float32", "Compute dtype; parameters are float32 always.", execution=True
     )
-    encoder_heads: tuple[str, ...] = knob(
-        (), "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code)."
-    )
-    embedding_width: int = knob(256, "Width of the embedding head's vectors.")
-    recurrent: RecurrentConfig = dataclasses.field(default_factory=RecurrentConfig)
-    pretrained: PretrainedConfig = dataclasses.field(default_factory=PretrainedConfig)
+
+    def check(self, key: str) -> None:
+        """The two sides fit each other and the kernels."""
+        self.encoder.check_in(self, f"{key}.encoder")
+        self.decoder.check_in(self, f"{key}.decoder")
+        if self.uniform_init and (self.encoder.has_norms or self.decoder.has_norms):
+            raise UserError(f"{key}.uniform_init is for recurrent encoders and decoders; norms start from 1")
+        if self.attention == "cudnn":
+            self._check_cudnn(key)
+        heads = ("tagging", "embedding")
+        for name in self.output_heads:
+            if name not in heads:
+                raise UserError(f"{key}.output_heads: {name!r} must be one of {', '.join(heads)}{nearest(name, heads)}")
+
+    def _check_cudnn(self, key: str) -> None:
+        """What cuDNN's attention cannot compute on any GPU."""
+        if self.dtype != "bfloat16":
+            raise UserError(f"{key}.attention=cudnn needs {key}.dtype=bfloat16, not {self.dtype}")
+        for side, width in (
+            ("encoder", self.encoder.attention_head_width),
+            ("decoder", self.decoder.attention_head_width),
+        ):
+            if width is not None and (width % 8 or width > 128):
+                raise UserError(
+                    f"{key}.attention=cudnn needs heads whose width is a multiple of 8 and at most 128; those of"
+                    f" {key}.{side} are {width} wide: set attention to auto"
+                )
 
 
 @dataclass(frozen=True)
-class OptimizerConfig:
+class OptimizerConfig(Section):
     """optax: update rule, schedule, clipping."""
 
-    name: Literal["adamw", "adafactor", "rmsprop", "sgd"] = knob("adamw", "Update rule.")
-    learning_rate: float = knob(1e-3, "Peak learning rate.")
-    rates: tuple[str, ...] = knob(
+    name: Literal["adamw", "adafactor", "rmsprop", "sgd"] = field("adamw", "Update rule.")
+    learning_rate: float = field(1e-3, "Peak learning rate.", above=0)
+    rates: tuple[str, ...] = field(
         (),
         "PATTERN=FACTOR items: the first regular expression found in a parameter's path multiplies its learning rate; "
         "a factor of 0 freezes it. PATTERN[START:STOP]=FACTOR reaches those layers of a stack: '^encoder[:-2]=0' "
         "freezes all of the encoder's layers but the last two.",
     )
-    layer_decay: float = knob(
+    layer_decay: float = field(
         1.0,
         "Multiplies the learning rate once for each layer above a parameter's own in its stack, once more for "
         "embeddings (Howard & Ruder 2018, section 3.2; Clark et al. 2020, appendix B).",
+        above=0,
+        maximum=1,
     )
-    schedule: Literal["constant", "cosine", "inverse_sqrt", "step_decay"] = knob("cosine", "After the warm-up.")
-    warmup_steps: int = knob(100, "Steps of linear warm-up from zero.")
-    end_share: float = knob(0.1, "Cosine's floor as a share of the peak.")
-    decay_start: int = knob(0, "Step of step_decay's first decay.")
-    decay_every: int = knob(1000, "Steps between step_decay's decays.")
-    decay_factor: float = knob(0.5, "What step_decay multiplies the rate with.")
-    beta1: float = knob(0.9, "AdamW's first moment decay; Adafactor runs without a first moment.")
-    beta2: float = knob(0.98, "Second moment decay of AdamW and RMSProp.")
-    epsilon: float = knob(1e-8, "In the denominator of AdamW and RMSProp.")
-    weight_decay: float = knob(0.01, "Decoupled; only on the parameters the mask names.")
-    decay_mask: str = knob(
+    schedule: Literal["constant", "cosine", "inverse_sqrt", "step_decay"] = field("cosine", "After the warm-up.")
+    warmup_steps: int = field(100, "Steps of linear warm-up from zero.", minimum=0)
+    end_share: float = field(0.1, "Cosine's floor as a share of the peak.", minimum=0, maximum=1)
+    decay_start: int = field(0, "Step of step_decay's first decay.", minimum=0)
+    decay_every: int = field(1000, "Steps between step_decay's decays.", minimum=1)
+    decay_factor: float = field(0.5, "What step_decay multiplies the rate with.", above=0)
+    beta1: float = field(0.9, "AdamW's first moment decay; Adafactor runs without a first moment.", minimum=0, below=1)
+    beta2: float = field(0.98, "Second moment decay of AdamW and RMSProp.", minimum=0, below=1)
+    epsilon: float = field(1e-8, "In the denominator of AdamW and RMSProp.", above=0)
+    weight_decay: float = field(0.01, "Decoupled; only on the parameters the mask names.", minimum=0)
+    decay_mask: str = field(
         r"^(?!.*\.(scale|table)$)",
         "Regular expression over the parameter paths that decay: all but norm scales and relative biases.",
+        pattern=True,
     )
-    clip_norm: float = knob(1.0, "Global gradient norm; 0 turns clipping off.")
+    clip_norm: float = field(1.0, "Global gradient norm; 0 turns clipping off.", minimum=0)
+
+    def check(self, key: str) -> None:
+        """Rates are written as they are parsed."""
+        parse_rates(self.rates)
 
 
 @dataclass(frozen=True)
-class LoraConfig:
+class LoraConfig(Section):
     """Low-rank adapters over frozen parameters (Hu et al. 2021, section 4.1)."""
 
-    rank: int = knob(0, "r: rank of the adapters, which train alone, or beside what config.init_from lacks; 0: none.")
-    alpha: float = knob(16.0, "The adapters' product is scaled by alpha / rank.")
-    dropout: float = knob(0.0, "Share of the adapters' inputs dropped during training.")
-    targets: str = knob(
+    rank: int = field(
+        0, "r: rank of the adapters, which train alone, or beside what config.init_from lacks; 0: none.", minimum=0
+    )
+    alpha: float = field(16.0, "The adapters' product is scaled by alpha / rank.", above=0)
+    dropout: float = field(0.0, "Share of the adapters' inputs dropped during training.", minimum=0, below=1)
+    targets: str = field(
         r"\.(query|key|value|output|input|state)$",
         "Regular expression over the parameter paths that get adapters: attention's projections and recurrent kernels.",
+        pattern=True,
     )
 
 
 @dataclass(frozen=True)
-class TrainConfig:
+class TrainConfig(Section):
     """The loop."""
 
-    steps: int = knob(1000, "Optimizer steps.")
-    microbatches: int = knob(1, "Gradient accumulation: the batch is cut into this many parts.")
-    label_smoothing: float = knob(0.0, "Share of the target's mass spread over the vocabulary.")
-    idf_weight: float = knob(
-        0.0, "lambda: weigh a target token's cost by 1 + lambda log(N / n), n of N targets having it (Gu et al. 2016)."
+    steps: int = field(1000, "Optimizer steps.", minimum=1)
+    microbatches: int = field(1, "Gradient accumulation: the batch is cut into this many parts.", minimum=1)
+    label_smoothing: float = field(0.0, "Share of the target's mass spread over the vocabulary.", minimum=0, below=1)
+    idf_weight: float = field(
+        0.0,
+        "lambda: weigh a target token's cost by 1 + lambda log(N / n), n of N targets having it (Gu et al. 2016).",
+        minimum=0,
     )
-    tagging_weight: float = knob(1.0, "Weight of a tagged token's cost beside a target token's.")
-    contrastive_weight: float = knob(16.0, "Weight of a contrastive pair's cost: as that many target tokens.")
-    z_loss: float = knob(1e-4, "Weight of log(Z)^2 (Chowdhery et al. 2022, section 5).")
-    loss_chunk_tokens: int = knob(512, "Tokens whose logits exist at a time, per device.")
-    ema_decay: float = knob(0.0, "Decay of the parameters' average for evaluation, less in the first steps; 0: none.")
-    log_every: int = knob(10, "Steps between logged lines.")
-    eval_every: int = knob(200, "Steps between measurements on dev pairs; 0 for the end only.")
-    eval_batches: int = knob(16, "Batches of the dev split a measurement reads at most.")
-    stop_metric: str = knob(
+    tagging_weight: float = field(1.0, "Weight of a tagged token's cost beside a target token's.", minimum=0)
+    contrastive_weight: float = field(
+        16.0, "Weight of a contrastive pair's cost: as that many target tokens.", minimum=0
+    )
+    z_loss: float = field(1e-4, "Weight of log(Z)^2 (Chowdhery et al. 2022, section 5).", minimum=0)
+    loss_chunk_tokens: int = field(512, "Tokens whose logits exist at a time, per device.", minimum=1)
+    ema_decay: float = field(
+        0.0, "Decay of the parameters' average for evaluation, less in the first steps; 0: none.", minimum=0, below=1
+    )
+    log_every: int = field(10, "Steps between logged lines.", minimum=1)
+    eval_every: int = field(200, "Steps between measurements on dev pairs; 0 for the end only.", minimum=0)
+    eval_batches: int = field(16, "Batches of the dev split a measurement reads at most.", minimum=1)
+    stop_metric: str = field(
         "loss",
         "What tells the best checkpoint: the held-out loss, or a metric of evaluation, on decoded dev pairs.",
     )
-    stop_examples: int = knob(
+    stop_examples: int = field(
         200,
         "Dev pairs, drawn evenly by id, decoded for stop_metric at each measurement: as config.decode says, greedily"
         " where one answer is enough.",
+        minimum=1,
     )
-    patience: int = knob(0, "Measurements without a new best after which the run stops; 0 for never.")
-    r_drop: float = knob(
+    patience: int = field(0, "Measurements without a new best after which the run stops; 0 for never.", minimum=0)
+    r_drop: float = field(
         0.0,
         "alpha: weight of the divergence of two passes with different dropout (Liang et al. 2021, equation 4).",
+        minimum=0,
     )
-    samples: int = knob(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.")
-    save_every: int = knob(
+    samples: int = field(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.", minimum=0)
+    save_every: int = field(
         200,
         "Steps between checkpoints; the last step, and under patience or a stop_metric each new best, are saved too.",
+        minimum=1,
     )
-    on_nonfinite: Literal["stop", "skip", "rollback"] = knob(
+    on_nonfinite: Literal["stop", "skip", "rollback"] = field(
         "stop",
         "A loss or gradients that are not finite stop the run, skip the update, or go back to a checkpoint from before "
         "and leave out the batches since (Chowdhery et al. 2022, section 5.1).",
     )
-    on_spike: Literal["ignore", "stop", "skip", "rollback"] = knob(
+    on_spike: Literal["ignore", "stop", "skip", "rollback"] = field(
         "ignore", "The same for a loss that is finite but far above the 128 before it."
     )
-    spike_deviations: float = knob(6.0, "Standard deviations above their mean from which a loss is a spike.")
-    rollback_steps: int = knob(100, "A rollback goes to a checkpoint at least so many steps before, if one is kept.")
-    most_anomalies: int = knob(10, "Steps skipped or rolled back within 1,000, after which one more stops the run.")
-    keep: int = knob(2, "Latest checkpoints kept, beside the best by stop_metric.")
-    watchdog_seconds: float = knob(
+    spike_deviations: float = field(6.0, "Standard deviations above their mean from which a loss is a spike.", above=0)
+    rollback_steps: int = field(
+        100, "A rollback goes to a checkpoint at least so many steps before, if one is kept.", minimum=0
+    )
+    most_anomalies: int = field(
+        10, "Steps skipped or rolled back within 1,000, after which one more stops the run.", minimum=1
+    )
+    keep: int = field(2, "Latest checkpoints kept, beside the best by stop_metric.", minimum=1)
+    watchdog_seconds: float = field(
         3600.0,
         "Without a finished step, or evaluation, for so long, a process writes its stacks and ends with status 75, for"
         " a scheduler to start it again; 0 for never.",
+        minimum=0,
     )
-    wandb: str = knob("", "Project of Weights & Biases to log to as well; empty for none.")
+    wandb: str = field("", "Project of Weights & Biases to log to as well; empty for none.")
+
+    def check(self, key: str) -> None:
+        """What chooses the best checkpoint is known and measured."""
+        if self.stop_metric != "loss" and self.stop_metric not in metrics:
+            hint, known = nearest(self.stop_metric, metrics), ", ".join(metrics)
+            raise UserError(f"{key}.stop_metric={self.stop_metric!r} must be loss or one of {known}{hint}")
+        if self.patience and not self.eval_every:
+            raise UserError(f"{key}.patience counts measurements: set {key}.eval_every above 0")
 
 
 @dataclass(frozen=True)
-class MeshConfig:
+class MeshConfig(Section):
     """Devices along each mesh axis, all slices counted in; -1 takes what the others leave."""
 
-    data: int = knob(
+    data: int = field(
         -1, "Copies of the model, each on its own rows; slices, where there are several, are copies first."
     )
-    fsdp: int = knob(
+    fsdp: int = field(
         1, "Rows and parameters split, parameters gathered as needed; 0 for the least whose share of the state fits."
     )
-    tensor: int = knob(
+    tensor: int = field(
         1,
         "Heads, feed-forward, vocabulary and, between blocks, the length split, within a slice; 0 for the least that"
         " gives every device a row.",
     )
 
+    def check(self, key: str) -> None:
+        """At most one axis is left to the devices."""
+        axes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
+        if sum(size == -1 for size in axes.values()) > 1 or min(axes.values()) < -1 or not self.data:
+            raise UserError(f"{key} {axes}: sizes are at least 1, fsdp and tensor also 0, and at most one is -1")
+
 
 @dataclass(frozen=True)
-class DecodeConfig:
+class DecodeConfig(Section):
     """Search."""
 
-    beam_size: int = knob(4, "Hypotheses kept; 1 is greedy.")
-    length_penalty: float = knob(1.0, "alpha in log p / length**alpha; 0 ranks by log-probability alone.")
-    idf_weight: float = knob(
-        0.0, "lambda: add lambda log(N / n) to a token's log-probability in the search (Gu et al. 2016, equation 8)."
+    beam_size: int = field(4, "Hypotheses kept; 1 is greedy.", minimum=1)
+    length_penalty: float = field(1.0, "alpha in log p / length**alpha; 0 ranks by log-probability alone.", minimum=0)
+    idf_weight: float = field(
+        0.0,
+        "lambda: add lambda log(N / n) to a token's log-probability in the search (Gu et al. 2016, equation 8).",
+        minimum=0,
     )
-    no_repeat_ngram_size: int = knob(
-        0, "No answer holds so many tokens in a row twice, as in transformers; 0 for no such rule. It ends loops."
+    no_repeat_ngram_size: int = field(
+        0,
+        "No answer holds so many tokens in a row twice, as in transformers; 0 for no such rule. It ends loops.",
+        minimum=0,
     )
-    max_tokens: int = knob(256, "Tokens generated at most.")
-    batch_size: int = knob(16, "Prompts decoded together.")
+    max_tokens: int = field(256, "Tokens generated at most.", minimum=1)
+    batch_size: int = field(16, "Prompts decoded together.", minimum=1)
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(Section):
     """Scores on held-out pairs."""
 
-    split: Literal["dev", "test"] = knob("test", "Which pairs to score.")
-    metrics: tuple[str, ...] = knob(
+    split: Literal["dev", "test"] = field("test", "Which pairs to score.")
+    metrics: tuple[str, ...] = field(
         ("exact_match", "bleu", "chrf", "parses"), "Scores by name, in the order in which people see them."
     )
-    max_examples: int = knob(0, "Pairs, drawn evenly by id; 0 for all.")
-    bootstrap_samples: int = knob(1000, "Resamples behind each standard error.")
+    max_examples: int = field(0, "Pairs, drawn evenly by id; 0 for all.", minimum=0)
+    bootstrap_samples: int = field(1000, "Resamples behind each standard error.", minimum=1)
+
+    def check(self, key: str) -> None:
+        """Metrics are known, each named once."""
+        if not self.metrics:
+            raise UserError(f"{key}.metrics is empty; name some of {', '.join(metrics)}")
+        for position, name in enumerate(self.metrics):
+            if name not in metrics:
+                known = ", ".join(metrics)
+                raise UserError(f"{key}.metrics: {name!r} is unknown{nearest(name, metrics)}; known are {known}")
+            if name in self.metrics[:position]:
+                raise UserError(f"{key}.metrics names {name!r} twice")
 
 
 @dataclass(frozen=True)
-class Experiment:
+class Experiment(Section):
     """One run, from sources to scores."""
 
-    seed: int = knob(0, "Of everything drawn: splits excepted, which hash names alone.")
-    init_from: str = knob(
+    seed: int = field(0, "Of everything drawn: splits excepted, which hash names alone.", minimum=0)
+    init_from: str = field(
         "",
         "A workdir, of t2c import or of a run, or WORKDIR@STEP for one of its checkpoints, whose tokenizer and"
         " parameters this run starts from; empty for none.",
     )
-    inherit: bool = knob(
+    inherit: bool = field(
         False,
         "Take config.model, data.prefix and data.reverse_source from config.init_from's own config, and change them by "
         "overrides alone; copy, dropout, heads and how the model is run stay this config's.",
     )
-    from_scratch: bool = knob(
+    from_scratch: bool = field(
         False, "Draw all parameters, and take no more than tokenizer and shape from config.init_from: to compare with."
     )
-    corpus: CorpusConfig = dataclasses.field(default_factory=CorpusConfig)
-    tokenizer: TokenizerConfig = dataclasses.field(default_factory=TokenizerConfig)
-    data: DataConfig = dataclasses.field(default_factory=DataConfig)
-    model: ModelConfig = dataclasses.field(default_factory=ModelConfig)
-    optimizer: OptimizerConfig = dataclasses.field(default_factory=OptimizerConfig)
-    lora: LoraConfig = dataclasses.field(default_factory=LoraConfig)
-    train: TrainConfig = dataclasses.field(default_factory=TrainConfig)
-    mesh: MeshConfig = dataclasses.field(default_factory=MeshConfig)
-    decode: DecodeConfig = dataclasses.field(default_factory=DecodeConfig)
-    evaluate: EvaluateConfig = dataclasses.field(default_factory=EvaluateConfig)
+    corpus: CorpusConfig = field(default_factory=CorpusConfig)
+    tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    optimizer: OptimizerConfig = field(default_factory=OptimizerConfig)
+    lora: LoraConfig = field(default_factory=LoraConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    mesh: MeshConfig = field(default_factory=MeshConfig)
+    decode: DecodeConfig = field(default_factory=DecodeConfig)
+    evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)

@@ -11,11 +11,12 @@ from typing import Protocol
 
 import numpy as np
 
-from t2c_jax.config import PRETRAINED, DataConfig, Experiment
+from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.rows import laid_out
 from t2c_jax.errors import UserError
 from t2c_jax.papers.code2seq.columns import StoredPaths, lay_out, shapes, stored_part
+from t2c_jax.papers.code2seq.config import PathsConfig
 
 TOKEN_KEYS = ("encoder_input_tokens", "encoder_segment_ids", "encoder_positions")
 
@@ -88,8 +89,8 @@ class PathSource:
 
     what = "paths.sampled"
 
-    def __init__(self, stored: StoredPaths, data: DataConfig) -> None:
-        self._stored, self._config, self.length = stored, data.paths, data.paths.sampled
+    def __init__(self, stored: StoredPaths, config: PathsConfig) -> None:
+        self._stored, self._config, self.length = stored, config, config.sampled
 
     def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
         """Paths in a row; a pair without any has no place."""
@@ -112,9 +113,9 @@ class PathSource:
 def source_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
     """Shape of a row of each array of what config.model.encoder reads, without any tokens; all are int32."""
     data, model = experiment.data, experiment.model
-    if model.encoder == "paths":
-        return shapes(data.paths, data.paths.sampled)
-    table = np.zeros(0, np.int32) if model.copy and model.encoder in PRETRAINED else None
+    if isinstance(model.encoder, PathsConfig):
+        return shapes(model.encoder, model.encoder.sampled)
+    table = np.zeros(0, np.int32) if model.copy and model.encoder.own_tokenizer else None
     return TokenSource(data, table).shapes()
 
 
@@ -122,11 +123,11 @@ def source_side(experiment: Experiment, tokens: Tokens, copy_table: np.ndarray |
     """What config.model.encoder reads.
 
     Raises:
-      UserError: the tokens stage has not made it, or not as config.data.paths says.
+      UserError: the tokens stage has not made it, or not as config.model.encoder says.
     """
-    data = experiment.data
-    if experiment.model.encoder != "paths":
-        return TokenSource(data, copy_table)
-    if tokens.paths is None or tokens.paths.settings != stored_part(data.paths):
-        raise UserError("the tokens hold no paths as config.data.paths wants them; run t2c prepare")
-    return PathSource(tokens.paths, data)
+    encoder = experiment.model.encoder
+    if not isinstance(encoder, PathsConfig):
+        return TokenSource(experiment.data, copy_table)
+    if tokens.paths is None or tokens.paths.settings != stored_part(encoder):
+        raise UserError("the tokens hold no paths as config.model.encoder wants them; run t2c prepare")
+    return PathSource(tokens.paths, encoder)

@@ -15,6 +15,7 @@ from t2c_jax.data.permutation import permutation
 from t2c_jax.data.pipeline import Stream
 from t2c_jax.data.prepare import Tokens
 from t2c_jax.data.tasks.task import Translate
+from t2c_jax.papers.code2seq.config import PathsConfig
 
 _SAMPLE = 20_000  # pairs planned for each candidate, where there are more
 _MULTIPLE = 16  # of tokens: what candidates are rounded to, for the accelerators' tiles
@@ -82,16 +83,16 @@ def show_fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) 
     return found
 
 
-def show_paths(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> list[Fit]:
+def show_paths(tokens: Tokens, data: DataConfig, paths: PathsConfig, task: Translate, seed: int = 0) -> list[Fit]:
     """How a paths encoder's rows are filled, as a table for people: one ``Fit``, of ``paths.sampled`` paths."""
     assert tokens.paths is not None
-    source = PathSource(tokens.paths, data)
+    source = PathSource(tokens.paths, paths)
     parts = task.parts(tokens, seed)
     lengths = source.lengths(parts.records_N, parts.source_N)
     made = plan(lengths, parts.target_N, source.length, data.decoder_length, 0, seed)
     counts = tokens.paths.counts
     console.table(
-        f"Paths at paths.sampled={source.length}, stored={data.paths.stored}",
+        f"Paths at paths.sampled={source.length}, stored={paths.stored}",
         ("", "value"),
         [
             ("paths of a pair, mean", f"{counts.mean():,.1f}" if len(counts) else "-"),

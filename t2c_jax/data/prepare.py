@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from t2c_jax import console
-from t2c_jax.config import DataConfig, PathsConfig
+from t2c_jax.config import DataConfig
 from t2c_jax.console import advancing
 from t2c_jax.corpus.pairs import SPLITS
 from t2c_jax.data.columns import Column, ColumnWriter
@@ -30,6 +30,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.languages.identifiers import aligned, spelt
 from t2c_jax.languages.identifiers import identifiers as identifiers_of
 from t2c_jax.papers.code2seq.columns import PathWriter, StoredPaths, stored_part
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.lossless import in_batches
@@ -132,35 +133,34 @@ class Tokens:
 
 
 def build_tokens(
-    data: DataConfig, workdir: Workdir, pairs: Callable[[str], Iterable[Pair]], *, paths: bool = False
+    data: DataConfig, workdir: Workdir, pairs: Callable[[str], Iterable[Pair]], *, paths: PathsConfig | None = None
 ) -> StageResult:
     """The tokens stage. The corpus and the tokenizers decide it, and what the encoder and the tasks want beside tokens.
 
     Args:
-      data: says which side an encoder's own tokenizer reads, which paths to keep, and the tasks.
+      data: says which side an encoder's own tokenizer reads, and the tasks.
       workdir: holds the finished corpus and tokenizer; gets ``tokens/``.
       pairs: a split's pairs, in an order that is always the same.
-      paths: whether the encoder reads the paths of code.
+      paths: which paths of the code to keep, where the encoder reads them.
 
     Raises:
       UserError: the corpus or the tokenizer is missing.
     """
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
-    wanted = data.paths if paths else None
     identifiers = any(task.objective in _OF_IDENTIFIERS for task in data.tasks.values())
 
     def build(directory: Path) -> dict[str, Any]:
         with console.progress("tokens", None, "pairs") as bar:
             splits = {
                 split: write_split(
-                    directory / split, tokenizers, advancing(bar, pairs(split)), wanted, identifiers=identifiers
+                    directory / split, tokenizers, advancing(bar, pairs(split)), paths, identifiers=identifiers
                 )
                 for split in SPLITS
             }
         files = sorted(path for path in directory.rglob("*.npy"))
         return {"splits": splits, "files": {str(path.relative_to(directory)): digest(path) for path in files}}
 
-    read: dict[str, Any] = {} if wanted is None else {"paths": stored_part(wanted)}
+    read: dict[str, Any] = {} if paths is None else {"paths": stored_part(paths)}
     if identifiers:
         read[IDENTIFIERS] = _IDENTIFIERS_FORMAT
     inputs = {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}

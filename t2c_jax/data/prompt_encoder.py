@@ -15,6 +15,7 @@ from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.data.tasks.task import Translate
 from t2c_jax.errors import UserError
 from t2c_jax.papers.code2seq.columns import encode, lay_out
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.tokenizers.loading import Tokenizers
 
 
@@ -91,8 +92,8 @@ class TokenInputs:
 class PathInputs:
     """Code as paths of its syntax tree: the arrays of ``path_columns.lay_out``, with K paths a row."""
 
-    def __init__(self, tokenizers: Tokenizers, data: DataConfig) -> None:
-        self._tokenizer, self._config = tokenizers.source, data.paths
+    def __init__(self, tokenizers: Tokenizers, config: PathsConfig) -> None:
+        self._tokenizer, self._config = tokenizers.source, config
 
     def read(self, sources: Sequence[str]) -> list[Source]:
         """``paths.sampled`` of each code's paths, drawn by nothing but their number; warns of code that has none."""
@@ -117,6 +118,7 @@ class PathInputs:
 
 def inputs(experiment: Experiment, tokenizers: Tokenizers, objective: Translate) -> Inputs:
     """How config.model.encoder's sources are read."""
-    if experiment.model.encoder == "paths":
-        return PathInputs(tokenizers, experiment.data)
+    encoder = experiment.model.encoder
+    if isinstance(encoder, PathsConfig):
+        return PathInputs(tokenizers, encoder)
     return TokenInputs(tokenizers, objective, experiment.data)

@@ -31,10 +31,10 @@ class Embedder:
         Raises:
           UserError: the run has no embedding head, or there is no such checkpoint.
         """
-        if "embedding" not in experiment.model.encoder_heads:
+        if "embedding" not in experiment.model.output_heads:
             raise UserError(
                 f"the run in '{workdir.name}' has no embedding head; train one with"
-                " config.model.encoder_heads=embedding and a contrastive task in config.data.tasks"
+                " config.model.output_heads=embedding and a contrastive task in config.data.tasks"
             )
         _, generator = load_generator(experiment, workdir, step)
         member = generator.members[0]

@@ -51,7 +51,7 @@ def evaluate_checkpoint(
             answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
 
         embed = None
-        if "embedding" in experiment.model.encoder_heads and direction == "text_to_code":
+        if "embedding" in experiment.model.output_heads and direction == "text_to_code":
             from t2c_jax.decode.embedder import Embedder
 
             embed = Embedder(experiment, workdir, step).embed

@@ -3,25 +3,24 @@
 A metric turns every (ranked candidates, reference) into a row of sufficient statistics; the corpus score is a
 function of the rows' sum. So one pass over the text serves the score, every breakdown of it, and as many
 bootstrap resamples as one likes. Scores are percentages, more being better, unless the metric says otherwise.
-To add one, write its class and name it in ``config.METRICS``.
+To add one, write its class and register it (``config.metrics``).
 """
 
 from __future__ import annotations
 
 import ast
 import functools
-import importlib
 import re
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from t2c_jax.config import METRICS
+from t2c_jax.config import metrics
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
@@ -240,9 +239,8 @@ def percentage(sums: Sequence[float]) -> float:
 
 @functools.cache
 def _metric(name: str) -> Metric:
-    module, _, class_name = METRICS[name].rpartition(".")
-    found: Any = getattr(importlib.import_module(module), class_name)
-    return found()
+    metric: Metric = metrics.get(name, "config.evaluate.metrics")()
+    return metric
 
 
 def metrics_named(names: Sequence[str]) -> tuple[Metric, ...]:

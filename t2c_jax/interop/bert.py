@@ -1,4 +1,4 @@
-"""BERT, RoBERTa and CodeBERT from Hugging Face: their config.json and their tensors as ``models.bert`` has them.
+"""BERT, RoBERTa and CodeBERT from Hugging Face: their config.json and tensors as ``models.pretrained.bert`` has them.
 
 Letters: E encoder's width, F feed-forward, H heads, K head width.
 """
@@ -6,14 +6,14 @@ Letters: E encoder's width, F feed-forward, H heads, K head width.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from t2c_jax.config import ModelConfig, PretrainedConfig
+from t2c_jax.config import ModelConfig
 from t2c_jax.interop.fields import Fields
 from t2c_jax.interop.weights import Blocks, Tensors
+from t2c_jax.models.pretrained.config import BertConfig
 
 # Heads for the tasks it was trained on, and buffers that hold nothing learned.
 IGNORED = (
@@ -34,18 +34,18 @@ def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = 
     """The model section that has this encoder; config.json tells it whatever the ``names`` of the tensors are.
 
     Raises:
-      UserError: a value is missing or wrong, or asks for a variant that ``models.bert`` is not.
+      UserError: a value is missing or wrong, or asks for a variant that ``models.pretrained.bert`` is not.
     """
     fields = Fields(values)
     fields.must_be("position_embedding_type", "absolute")
     fields.must_be("is_decoder", False)
     fields.must_be("add_cross_attention", False)
     roberta = values["model_type"] == "roberta"
-    sizes = PretrainedConfig(
+    sizes = BertConfig(
         vocab_size=fields.integer("vocab_size"),
         width=fields.integer("hidden_size"),
         layers=fields.integer("num_hidden_layers"),
-        heads=fields.integer("num_attention_heads"),
+        num_heads=fields.integer("num_attention_heads"),
         feed_forward=fields.integer("intermediate_size"),
         positions=fields.integer("max_position_embeddings"),
         first_position=fields.integer("pad_token_id", 1, least=0) + 1 if roberta else 0,
@@ -53,7 +53,7 @@ def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = 
         activation=fields.choice("hidden_act", "gelu", ACTIVATIONS),  # type: ignore[arg-type]
         norm_epsilon=fields.positive("layer_norm_eps", 1e-12),
     )
-    return replace(ModelConfig(), encoder="bert", pretrained=sizes)
+    return ModelConfig(encoder=sizes)
 
 
 def params_from_huggingface(
@@ -70,8 +70,9 @@ def params_from_huggingface(
       UserError: a tensor is missing or of another shape.
     """
     prefix = next((head for head in ("bert.", "roberta.") if head + _WORDS in names), "")
-    tensors, sizes = Tensors(read, names, prefix), config.pretrained
-    heads_EHK = (sizes.width, sizes.heads, sizes.width // sizes.heads)
+    tensors, sizes = Tensors(read, names, prefix), config.encoder
+    assert isinstance(sizes, BertConfig)
+    heads_EHK = (sizes.width, sizes.num_heads, sizes.width // sizes.num_heads)
     blocks = Blocks(tensors, "encoder.layer.{}.", sizes.layers)
     attention: dict[str, Any] = {}
     for name in ("query", "key", "value"):  # theirs is (H x K, E)

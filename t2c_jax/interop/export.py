@@ -68,8 +68,8 @@ def export_model(
     """
     check_request(model.experiment, to, output, quantization)
     module: Any = importlib.import_module(FORMATS[to])
-    if model.config.encoder_heads:
-        console.say(f"heads are left out, since they write nothing: {', '.join(model.config.encoder_heads)}")
+    if model.config.output_heads:
+        console.say(f"heads are left out, since they write nothing: {', '.join(model.config.output_heads)}")
     real = bool(pairs)
     pairs = pairs or [pair[::-1] if model.objective.to_text else pair for pair in PROMPTS]
     expected = reference(model, pairs[:_COMPARED])

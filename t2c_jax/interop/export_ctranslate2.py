@@ -22,6 +22,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Params
+from t2c_jax.models.transformer.config import T5Config
 from t2c_jax.tokenizers.tokenizer_json import pad_of, write_tokenizer
 
 QUANTIZATIONS = ("float32", "int8")
@@ -55,7 +56,8 @@ def write(model: Trained, directory: Path, texts: Sequence[str], quantization: s
     spec.config.bos_token = spec.config.decoder_start_token = names[tokenizer.start]
     spec.config.eos_token = names[tokenizer.eos]
     spec.config.add_source_bos = spec.config.add_source_eos = False  # tokenizer.json puts around what belongs there
-    spec.config.layer_norm_epsilon = model.config.norm_epsilon
+    encoder: Any = model.config.encoder
+    spec.config.layer_norm_epsilon = encoder.norm_epsilon
     spec.validate()
     spec.optimize(quantization=quantization)
     spec.save(str(directory))
@@ -71,29 +73,43 @@ def specification(config: ModelConfig, params: Params) -> Any:
     """
     common: Any = importlib.import_module("ctranslate2.specs.common_spec")
     transformer: Any = importlib.import_module("ctranslate2.specs.transformer_spec")
-    activations = common.Activation
-    _, _, name = config.activation.rpartition("_")
-    rope = config.position == "rope"
-    shape = {
-        "pre_norm": True,
-        "activation": {"relu": activations.RELU, "gelu": activations.GELUTanh, "silu": activations.SWISH}[name],
-        "ffn_glu": config.activation.startswith("gated"),
-        "rms_norm": True,
-        "relative_attention_bias": not rope,
+    activations = {
+        "relu": common.Activation.RELU,
+        "gelu": common.Activation.GELU,
+        "gelu_tanh": common.Activation.GELUTanh,
+        "silu": common.Activation.SWISH,
     }
-    if rope:  # halves of a head turn, not neighbours
-        shape |= {"rotary_dim": config.head_width, "rotary_interleave": False, "rotary_base": config.rope_theta}
+
+    def shape(sizes: Any) -> dict[str, Any]:
+        found = {
+            "pre_norm": True,
+            "activation": activations[sizes.activation.removeprefix("gated_")],
+            "ffn_glu": sizes.activation.startswith("gated_"),
+            "rms_norm": True,
+            "relative_attention_bias": isinstance(sizes, T5Config),
+        }
+        if isinstance(sizes, T5Config):
+            return found
+        # Halves of a head turn, not neighbours.
+        return found | {
+            "rotary_dim": sizes.head_width,
+            "rotary_interleave": False,
+            "rotary_base": sizes.rope_theta,
+        }
+
+    ours: Any = config.encoder
+    theirs: Any = config.decoder
     try:
-        encoder = transformer.TransformerEncoderSpec(config.encoder_layers, config.heads, **shape)
+        encoder = transformer.TransformerEncoderSpec(ours.layers, ours.num_heads, **shape(ours))
     except TypeError:
         raise UserError(
             "this ctranslate2 has no encoders with rotary embedding; pip install -U 'ctranslate2>=4.7'"
         ) from None
     spec = transformer.TransformerSpec(
-        encoder, transformer.TransformerDecoderSpec(config.decoder_layers, config.heads, **shape)
+        encoder, transformer.TransformerDecoderSpec(theirs.layers, theirs.num_heads, **shape(theirs))
     )
-    _fill_stack(spec.encoder, params["encoder"], config)
-    _fill_stack(spec.decoder, params["decoder"], config)
+    _fill_stack(spec.encoder, params["encoder"], ours)
+    _fill_stack(spec.decoder, params["decoder"], theirs)
     table_VD = params["embedding"]["embedding"]
     spec.encoder.embeddings[0].weight = _copied(table_VD)
     spec.decoder.embeddings.weight = _copied(table_VD)
@@ -104,17 +120,17 @@ def specification(config: ModelConfig, params: Params) -> Any:
     return spec
 
 
-def _fill_stack(spec: Any, params: Params, config: ModelConfig) -> None:
+def _fill_stack(spec: Any, params: Params, sizes: Any) -> None:
     spec.layer_norm.gamma = _copied(params["norm"]["scale"])
     blocks: Mapping[str, Any] = params["blocks"]
-    bias_RH = _copied(params["bias"]["table"]) if config.position == "t5" else None
+    bias_RH = _copied(params["bias"]["table"]) if isinstance(sizes, T5Config) else None
     for i, layer in enumerate(spec.layer):
-        _fill_attention(layer.self_attention, blocks["attention"], blocks["attention_norm"], i, config)
+        _fill_attention(layer.self_attention, blocks["attention"], blocks["attention_norm"], i, sizes)
         if bias_RH is not None:  # the first layer's is all layers'
             layer.self_attention.relative_attention_bias = bias_RH
-            layer.self_attention.relative_attention_max_distance = np.int32(config.relative_max_distance)
+            layer.self_attention.relative_attention_max_distance = np.int32(sizes.relative_max_distance)
         if "cross_attention" in blocks:
-            _fill_attention(layer.attention, blocks["cross_attention"], blocks["cross_norm"], i, config)
+            _fill_attention(layer.attention, blocks["cross_attention"], blocks["cross_norm"], i, sizes)
         feed_forward = blocks["feed_forward"]
         layer.ffn.layer_norm.gamma = _copied(blocks["feed_forward_norm"]["scale"][i])
         layer.ffn.linear_0.weight = _copied(feed_forward["gate"][i].T)
@@ -123,13 +139,11 @@ def _fill_stack(spec: Any, params: Params, config: ModelConfig) -> None:
         layer.ffn.linear_1.weight = _copied(feed_forward["down"][i])
 
 
-def _fill_attention(
-    spec: Any, kernels: Mapping[str, Any], norm: Mapping[str, Any], i: int, config: ModelConfig
-) -> None:
+def _fill_attention(spec: Any, kernels: Mapping[str, Any], norm: Mapping[str, Any], i: int, sizes: Any) -> None:
     """Rows of a matrix are its outputs: queries, keys and values one below the other where one product makes them."""
     spec.layer_norm.gamma = _copied(norm["scale"][i])
-    spec.queries_scale = config.head_width**-0.5 if config.scale_attention else 1.0
-    flat = {name: kernel[i].reshape(config.width, -1) for name, kernel in kernels.items()}
+    spec.queries_scale = sizes.head_width**-0.5 if sizes.scale_attention else 1.0
+    flat = {name: kernel[i].reshape(len(kernel[i]), -1) for name, kernel in kernels.items()}
     query, key, value = (flat[name].T for name in ("query", "key", "value"))
     cross = len(spec.linear) == 3
     inputs = [[query], [key, value]] if cross else [[query, key, value]]

@@ -69,7 +69,8 @@ def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, 
         values |= {"length_penalty": decode.length_penalty, "early_stopping": "never"}
     if decode.no_repeat_ngram_size:
         values["no_repeat_ngram_size"] = decode.no_repeat_ngram_size
-    if config.decoder_layers > config.encoder_layers:
+    encoder, decoder = t5.sides(config)
+    if decoder.layers > encoder.layers:
         values["use_cache"] = False
         console.warn(
             "transformers 5 makes a cache of as many layers as the encoder has, and fails with a deeper decoder; so"

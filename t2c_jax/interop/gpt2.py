@@ -1,4 +1,4 @@
-"""GPT-2 from Hugging Face: its config.json and its tensors as ``models.gpt2`` has them.
+"""GPT-2 from Hugging Face: its config.json and its tensors as ``models.pretrained.gpt2`` has them.
 
 Letters: E encoder's width, F feed-forward, H heads, K head width.
 """
@@ -6,15 +6,15 @@ Letters: E encoder's width, F feed-forward, H heads, K head width.
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
-from t2c_jax.config import ModelConfig, PretrainedConfig
+from t2c_jax.config import ModelConfig
 from t2c_jax.interop.bert import ACTIVATIONS
 from t2c_jax.interop.fields import Fields
 from t2c_jax.interop.weights import Blocks, Tensors
+from t2c_jax.models.pretrained.config import GPT2Config
 
 # The output table, most often the embedding again, and the causal mask that older files hold as buffers.
 IGNORED = r"^lm_head\.weight$|^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$"
@@ -25,26 +25,24 @@ def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = 
     """The model section that has this encoder; config.json tells it whatever the ``names`` of the tensors are.
 
     Raises:
-      UserError: a value is missing or wrong, or asks for a variant that ``models.gpt2`` is not.
+      UserError: a value is missing or wrong, or asks for a variant that ``models.pretrained.gpt2`` is not.
     """
     fields = Fields(values)
     fields.must_be("scale_attn_weights", True)
     fields.must_be("scale_attn_by_inverse_layer_idx", False)
     fields.must_be("add_cross_attention", False)
     width = fields.integer("n_embd")
-    sizes = PretrainedConfig(
+    sizes = GPT2Config(
         vocab_size=fields.integer("vocab_size"),
         width=width,
         layers=fields.integer("n_layer"),
-        heads=fields.integer("n_head"),
+        num_heads=fields.integer("n_head"),
         feed_forward=fields.integer("n_inner", 4 * width),
         positions=fields.integer("n_positions", 1024),
-        first_position=0,
-        token_types=0,
         activation=fields.choice("activation_function", "gelu_new", ACTIVATIONS),  # type: ignore[arg-type]
         norm_epsilon=fields.positive("layer_norm_epsilon", 1e-5),
     )
-    return replace(ModelConfig(), encoder="gpt2", pretrained=sizes)
+    return ModelConfig(encoder=sizes)
 
 
 def params_from_huggingface(
@@ -61,9 +59,10 @@ def params_from_huggingface(
       UserError: a tensor is missing or of another shape.
     """
     prefix = "transformer." if f"transformer.{_WORDS}" in names else ""
-    tensors, sizes = Tensors(read, names, prefix), config.pretrained
+    tensors, sizes = Tensors(read, names, prefix), config.encoder
+    assert isinstance(sizes, GPT2Config)
     blocks = Blocks(tensors, "h.{}.", sizes.layers)
-    heads_EHK = (sizes.width, sizes.heads, sizes.width // sizes.heads)
+    heads_EHK = (sizes.width, sizes.num_heads, sizes.width // sizes.num_heads)
 
     def third(shape: tuple[int, ...], index: int) -> Callable[[np.ndarray], np.ndarray]:
         """Queries, keys and values are one tensor there, side by side."""

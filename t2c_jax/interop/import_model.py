@@ -74,7 +74,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
         check_config(experiment)
     summary = {
         "model_type": values["model_type"],
-        "encoder": model.encoder,
+        "encoder": model.encoder.type,
         "whole_model": whole,
         "parameters": count(params),
         "tensors": len(weights.files),

@@ -13,13 +13,25 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t2c_jax.config import ModelConfig
+from t2c_jax.config import ModelConfig, field_names
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition, Params
+from t2c_jax.models.transformer.config import T5Config, T5DecoderConfig, T5EncoderConfig
 
-# What transformers calls "gelu" is the exact one; ours, and T5's "gated-gelu", is the tanh form, its "gelu_new".
-ACTIVATIONS = {"relu": "relu", "gelu_new": "gelu", "gated-gelu": "gated_gelu", "gated-silu": "gated_silu"}
-_SPELLINGS = {**ACTIVATIONS, "gated-gelu_new": "gated_gelu", "gated-swish": "gated_silu", "gelu_pytorch_tanh": "gelu"}
+# transformers' "gelu" is the exact function; its "gated-gelu" is the tanh approximation, which it calls "gelu_new" too.
+ACTIVATIONS = {
+    "relu": "relu",
+    "gelu": "gelu",
+    "gelu_new": "gelu_tanh",
+    "gated-gelu": "gated_gelu_tanh",
+    "gated-silu": "gated_silu",
+}
+_SPELLINGS = {
+    **ACTIVATIONS,
+    "gated-gelu_new": "gated_gelu_tanh",
+    "gated-swish": "gated_silu",
+    "gelu_pytorch_tanh": "gelu_tanh",
+}
 _TABLE, _OUTPUT = "shared.weight", "lm_head.weight"
 _TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 # In the first T5's files; neither its authors' code nor transformers ever reads it.
@@ -45,8 +57,9 @@ class Tensor(NamedTuple):
 def tensors(config: ModelConfig) -> Iterator[Tensor]:
     """Every tensor of the model, the embedding's copies aside."""
     yield Tensor(_TABLE, ("embedding", "embedding"))
-    gated = config.activation.startswith("gated")
-    for side, layers in (("encoder", config.encoder_layers), ("decoder", config.decoder_layers)):
+    encoder, decoder = sides(config)
+    gated = encoder.activation.startswith("gated")
+    for side, layers in (("encoder", encoder.layers), ("decoder", decoder.layers)):
         first = f"{side}.block.0.layer.0.SelfAttention"
         yield Tensor(f"{first}.relative_attention_bias.weight", (side, "bias", "table"))
         yield Tensor(f"{side}.final_layer_norm.weight", (side, "norm", "scale"))
@@ -113,22 +126,24 @@ def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = 
         )
     layers = number("num_layers", 6)
     decoder_layers = values.get("num_decoder_layers")
+    shape: dict[str, Any] = {
+        "num_heads": number("num_heads", 8),
+        "head_width": number("d_kv", 64),
+        "feed_forward": number("d_ff", 2048),
+        "activation": _SPELLINGS[activation],
+        "relative_buckets": number("relative_attention_num_buckets", 32),
+        "relative_max_distance": number("relative_attention_max_distance", 128),
+        "norm_epsilon": number("layer_norm_epsilon", 1e-6, float),
+    }
     return ModelConfig(
-        position="t5",
-        scale_attention=False,
+        encoder=T5EncoderConfig(layers=layers, **shape),
+        decoder=T5DecoderConfig(
+            layers=layers if decoder_layers is None else number("num_decoder_layers", None), **shape
+        ),
         width=number("d_model", 512),
-        encoder_layers=layers,
-        decoder_layers=layers if decoder_layers is None else number("num_decoder_layers", None),
-        heads=number("num_heads", 8),
-        head_width=number("d_kv", 64),
-        feed_forward=number("d_ff", 2048),
-        activation=_SPELLINGS[activation],  # type: ignore[arg-type]
-        relative_buckets=number("relative_attention_num_buckets", 32),
-        relative_max_distance=number("relative_attention_max_distance", 128),
         tied_embeddings=tied,
         scale_tied_output=scaled or not tied,
         dropout=number("dropout_rate", 0.1, float),
-        norm_epsilon=number("layer_norm_epsilon", 1e-6, float),
     )
 
 
@@ -173,7 +188,7 @@ def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarra
 def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:
     """Our parameters as their tensors: float32, contiguous.
 
-    Scaled attention is folded into the queries' kernels. A tied table whose output is not scaled is written twice:
+    A tied table whose output is not scaled is written twice:
     T5 scales every tied output.
 
     Raises:
@@ -181,15 +196,12 @@ def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.n
     """
     if (reason := why_not_t5(config)) is not None:
         raise UserError(reason)
-    scale = np.float32(config.head_width**-0.5) if config.scale_attention else None
     found = {}
     for tensor in tensors(config):
         leaf = np.asarray(_at(params, tensor.path), np.float32)
         value = leaf if tensor.layer is None else leaf[tensor.layer]
         if value.ndim > 1:
             value = value.reshape(value.shape[0], -1)
-        if scale is not None and tensor.path[-1] == "query":
-            value = value * scale
         found[tensor.name] = np.ascontiguousarray(value.T if tensor.transposed else value)
     if config.tied_embeddings and not config.scale_tied_output:
         found[_OUTPUT] = found[_TABLE].copy()
@@ -211,23 +223,24 @@ def config_to_huggingface(
     """
     if (reason := why_not_t5(config)) is not None:
         raise UserError(reason)
+    encoder, decoder = sides(config)
     scaled = config.tied_embeddings and config.scale_tied_output
-    spelling = {ours: theirs for theirs, ours in ACTIVATIONS.items()}[config.activation]
+    spelling = {ours: theirs for theirs, ours in ACTIVATIONS.items()}[encoder.activation]
     return {
         "architectures": ["T5ForConditionalGeneration"],
         "model_type": "t5",
         "is_encoder_decoder": True,
         "vocab_size": vocab_size,
         "d_model": config.width,
-        "d_kv": config.head_width,
-        "d_ff": config.feed_forward,
-        "num_layers": config.encoder_layers,
-        "num_decoder_layers": config.decoder_layers,
-        "num_heads": config.heads,
-        "relative_attention_num_buckets": config.relative_buckets,
-        "relative_attention_max_distance": config.relative_max_distance,
+        "d_kv": encoder.head_width,
+        "d_ff": encoder.feed_forward,
+        "num_layers": encoder.layers,
+        "num_decoder_layers": decoder.layers,
+        "num_heads": encoder.num_heads,
+        "relative_attention_num_buckets": encoder.relative_buckets,
+        "relative_attention_max_distance": encoder.relative_max_distance,
         "feed_forward_proj": spelling,
-        "layer_norm_epsilon": config.norm_epsilon,
+        "layer_norm_epsilon": encoder.norm_epsilon,
         "dropout_rate": config.dropout,
         "tie_word_embeddings": scaled,
         "pad_token_id": pad,
@@ -239,15 +252,33 @@ def config_to_huggingface(
 
 def why_not_t5(config: ModelConfig) -> str | None:
     """One line on what T5 cannot hold of this model and what would mend it, or None."""
+    encoder, decoder = config.encoder, config.decoder
     for key, value, wanted in (
-        ("encoder", config.encoder, "transformer"),
-        ("decoder", config.decoder, "transformer"),
+        ("encoder", encoder.type, "t5"),
+        ("decoder", decoder.type, "t5"),
         ("copy", config.copy, False),
-        ("position", config.position, "t5"),
     ):
         if value != wanted:
             return f"config.model.{key}={value} is not in T5's format; train with config.model.{key}={wanted}"
+    for field in field_names(T5Config):
+        here, there = getattr(encoder, field), getattr(decoder, field)
+        if field != "layers" and here != there:
+            return (
+                f"config.model.encoder.{field}={here} and config.model.decoder.{field}={there}: T5's format has one"
+                " value for both; train with equal ones"
+            )
+    if encoder.activation not in ACTIVATIONS.values():  # type: ignore[attr-defined]
+        known = ", ".join(ACTIVATIONS.values())
+        return f"config.model.encoder.activation={encoder.activation} is not in T5's format; {known} are"  # type: ignore[attr-defined]
     return None
+
+
+def sides(config: ModelConfig) -> tuple[T5EncoderConfig, T5DecoderConfig]:
+    """The encoder and the decoder of a model that T5 can hold."""
+    encoder, decoder = config.encoder, config.decoder
+    assert isinstance(encoder, T5EncoderConfig)
+    assert isinstance(decoder, T5DecoderConfig)
+    return encoder, decoder
 
 
 def _empty(abstract: Any) -> Any:

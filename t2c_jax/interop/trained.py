@@ -10,6 +10,7 @@ from t2c_jax.config import Experiment, ModelConfig
 from t2c_jax.data.tasks.task import Translate, translate
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.models.definition import Params
+from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir
@@ -66,8 +67,8 @@ def why_not(experiment: Experiment) -> str | None:
     """One line on what no format here can hold of this run, or None."""
     model = experiment.model
     for side in ("encoder", "decoder"):
-        if getattr(model, side) != "transformer":
-            return f"config.model.{side}={getattr(model, side)} cannot be exported; transformer can"
+        if not isinstance(section := getattr(model, side), (TransformerConfig, T5Config)):
+            return f"config.model.{side}={section.type} cannot be exported; transformer and t5 can"
     if model.copy:
         return "config.model.copy=True cannot be exported: other engines have no copying head; train with copy=False"
     if experiment.data.reverse_source:

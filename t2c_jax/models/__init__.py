@@ -1,1 +1,8 @@
-"""Pure Flax modules: encoders, decoders, and the sequence-to-sequence model that joins them."""
+"""Models as pure Flax modules and, beside each architecture, its config.
+
+Importing this package registers the architectures by their configs alone; the modules are imported where one is built.
+"""
+
+from t2c_jax.models.pretrained import config as _pretrained  # noqa: F401
+from t2c_jax.models.recurrent import config as _recurrent  # noqa: F401
+from t2c_jax.models.transformer import config as _transformer  # noqa: F401

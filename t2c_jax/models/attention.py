@@ -12,12 +12,12 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.attention import choose, cudnn_attention, splash_attention, whole_row_attention
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models.layers import fan_in, parameter, remade
 from t2c_jax.models.positions import Rotation, rotate
+from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
 MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
 
@@ -29,23 +29,30 @@ def attend(
     visibility: Visibility,
     *,
     bias: Float[Array, "1 H T S"] | None,
-    config: ModelConfig,
-    scaled: bool | None = None,
+    kernel: str = "auto",
+    scaled: bool = True,
 ) -> Float[Array, "B T H K"]:
     """Scaled dot-product attention (Vaswani et al. 2017, section 3.2.1) by the kernel that suits the platform.
 
-    ``scaled`` divides the scores by sqrt(K) or does not, whatever config.scale_attention says.
+    Args:
+      q_BTHK: queries.
+      k_BSHK: keys.
+      v_BSHK: values.
+      visibility: which keys a query sees.
+      bias: added to the scores.
+      kernel: config.model.attention.
+      scaled: divide the scores by sqrt(K).
 
     Raises:
       UserError: the config names a kernel that is not of this platform.
     """
-    scale = q_BTHK.shape[-1] ** -0.5 if (config.scale_attention if scaled is None else scaled) else 1.0
-    kernel = choose(config.attention, q_BTHK, k_BSHK, biased=bias is not None)
-    if kernel == "cudnn":
+    scale = q_BTHK.shape[-1] ** -0.5 if scaled else 1.0
+    chosen = choose(kernel, q_BTHK, k_BSHK, biased=bias is not None)
+    if chosen == "cudnn":
         return cudnn_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
-    if kernel == "rows":
+    if chosen == "rows":
         return whole_row_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
-    if kernel == "splash":
+    if chosen == "splash":
         return splash_attention(q_BTHK, k_BSHK, v_BSHK, visibility, scale)
     # Scores and weights, H T S of them, outgrow all else that a block would keep.
     return remade(functools.partial(_in_blocks, scale=scale))(q_BTHK, k_BSHK, v_BSHK, visibility, bias)
@@ -115,17 +122,19 @@ def _weighted(
 class Attention(nnx.Module):
     """Multi-head projections; what lies between them is ``attend`` or a cached step."""
 
-    def __init__(self, config: ModelConfig, source_width: int | None = None, *, rngs: nnx.Rngs) -> None:
+    def __init__(
+        self, config: TransformerConfig | T5Config, width: int, source_width: int | None = None, *, rngs: nnx.Rngs
+    ) -> None:
         """Keys and values are of states ``source_width`` wide, where those are others than the queries'."""
-        shape = (config.width, config.heads, config.head_width)
-        source = config.width if source_width is None else source_width
+        shape = (width, config.num_heads, config.head_width)
+        source = width if source_width is None else source_width
         names = ("embed", "heads", "head_width")
         # Unscaled scores want the scale in the query's initialisation (Raffel et al. 2020, T5's choice).
-        query_fan = config.width if config.scale_attention else config.width * config.head_width
+        query_fan = width if config.scale_attention else width * config.head_width
         self.query = parameter(rngs, shape, names, fan_in(query_fan))
         self.key = parameter(rngs, (source, *shape[1:]), names, fan_in(source))
         self.value = parameter(rngs, (source, *shape[1:]), names, fan_in(source))
-        self.output = parameter(rngs, shape, names, fan_in(config.heads * config.head_width))
+        self.output = parameter(rngs, shape, names, fan_in(config.num_heads * config.head_width))
 
     def _split(self, x_BLD: Float[Array, "B L D"], kernel_DHK: Float[Array, "D H K"]) -> Float[Array, "B L H K"]:
         width, heads, head_width = kernel_DHK.shape

@@ -84,9 +84,9 @@ _at_least.defvjp(_at_least_forward, _at_least_backward)
 
 
 class Heads(nnx.Module):
-    """Those of config.model.encoder_heads."""
+    """Those of config.model.output_heads."""
 
     def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
-        named = config.encoder_heads
+        named = config.output_heads
         self.tagging = Tagging(encoder_width, rngs=rngs) if "tagging" in named else None
         self.embedding = Embedding(config, encoder_width, rngs=rngs) if "embedding" in named else None

@@ -1,23 +1,20 @@
 """What joins any encoder to any decoder: what the one hands over, and the methods that both have.
 
 An encoder turns the encoder's part of a batch into an ``Encoded``: states to attend to, and what a decoder without
-memory of its own starts from. To add one, write a module that fits ``Encoder`` and name it in ``config.ENCODERS``;
-the model, the step, the search and the checkpoint stay as they are. Decoders likewise.
+memory of its own starts from. To add one, write a module that fits ``Encoder`` and register a config class that builds
+it (``config.encoders``); the model, the step, the search and the checkpoint stay as they are. Decoders likewise.
 
 Letters: B batch, S source, T target, D model, E encoder's width, C summary's width, W beams, X cache slots (T x W).
 """
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
-
-from t2c_jax.config import DECODERS, ENCODERS, ModelConfig
 
 Batch = Mapping[str, jax.Array]
 
@@ -52,7 +49,7 @@ class Embed(Protocol):
 
 
 class Encoder(Protocol):
-    """A source reader: ``Encoder(config, rngs=...)``.
+    """A source reader.
 
     Attributes:
       width: E of its states.
@@ -74,7 +71,7 @@ class Encoder(Protocol):
 
 
 class Decoder(Protocol):
-    """A target writer: ``Decoder(config, encoder_width, summary_width, rngs=...)``."""
+    """A target writer."""
 
     def __call__(
         self,
@@ -104,22 +101,6 @@ class Decoder(Protocol):
         ``visible_BWX`` says which slot of each step a beam descends from (``decode.search``).
         """
         ...
-
-
-def encoder_class(config: ModelConfig) -> type[Any]:
-    """The class behind config.model.encoder."""
-    return _load(ENCODERS[config.encoder])
-
-
-def decoder_class(config: ModelConfig) -> type[Any]:
-    """The class behind config.model.decoder."""
-    return _load(DECODERS[config.decoder])
-
-
-def _load(path: str) -> type[Any]:
-    module, _, name = path.rpartition(".")
-    found: type[Any] = getattr(importlib.import_module(module), name)
-    return found
 
 
 def of_parents(states: Any, step: Int[Array, ""], visible_BWX: Bool[Array, "B W X"]) -> Any:

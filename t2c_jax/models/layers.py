@@ -7,7 +7,7 @@ Parameters are float32; each layer computes in the dtype of its input. Dropout k
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -61,9 +61,9 @@ def remade(function: Callable[..., Any]) -> Callable[..., Any]:
 class RMSNorm(nnx.Module):
     """Root mean square normalisation (Zhang & Sennrich 2019), in float32 whatever the compute dtype."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.scale = parameter(rngs, (config.width,), ("norm",), nnx.initializers.ones)
-        self.epsilon = config.norm_epsilon
+    def __init__(self, width: int, epsilon: float, *, rngs: nnx.Rngs) -> None:
+        self.scale = parameter(rngs, (width,), ("norm",), nnx.initializers.ones)
+        self.epsilon = epsilon
 
     def __call__(self, x_BLD: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
         """Rows of unit mean square, times the learned scale."""
@@ -128,24 +128,29 @@ def _look_up_backward(dtype: Any, axis: str | None, residuals: tuple[Array, Arra
 _look_up.defvjp(_look_up_forward, _look_up_backward)
 
 
-_ACTIVATIONS = {"gelu": jax.nn.gelu, "silu": jax.nn.silu, "relu": jax.nn.relu}
+ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
+    "gelu": functools.partial(jax.nn.gelu, approximate=False),
+    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
+    "silu": jax.nn.silu,
+    "relu": jax.nn.relu,
+}
+"""By the names that configs have for them; ``gated_NAME`` is a gated feed-forward with that function."""
 
 
 class FeedForward(nnx.Module):
     """Feed-forward, gated (Shazeer 2020, equation 5) or plain."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        width, hidden = config.width, config.feed_forward
-        gate, _, name = config.activation.rpartition("_")
-        self.activation = name
+    def __init__(self, width: int, hidden: int, activation: str, dropout: float, *, rngs: nnx.Rngs) -> None:
+        gated = activation.startswith("gated_")
+        self.activation = activation.removeprefix("gated_")
         self.gate = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width))
-        self.up = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width)) if gate else None
+        self.up = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width)) if gated else None
         self.down = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(hidden))
-        self.rate = config.dropout
+        self.rate = dropout
 
     def __call__(self, x_BLD: Float[Array, "B L D"], key: Key[Array, ""] | None) -> Float[Array, "B L D"]:
         """The block's update to the residual stream."""
-        activation = _ACTIVATIONS[self.activation]
+        activation = ACTIVATIONS[self.activation]
         if self.up is None:
             h_BLF = remade(activation)(widen(x_BLD, self.gate[...]))
         else:

@@ -7,16 +7,16 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from t2c_jax.config import ModelConfig
 from t2c_jax.models.layers import parameter
+from t2c_jax.models.transformer.config import T5Config
 
 Rotation = tuple[Float[Array, "B L 1 K/2"], Float[Array, "B L 1 K/2"]]
 
 
-def rotation(positions_BL: Int[Array, "B L"], config: ModelConfig) -> Rotation:
+def rotation(positions_BL: Int[Array, "B L"], head_width: int, theta: float) -> Rotation:
     """Cosines and sines of RoPE's angles for each position (Su et al. 2021, section 3.2.2)."""
-    half = config.head_width // 2
-    frequencies = jnp.asarray(config.rope_theta ** (-np.arange(half) / half), jnp.float32)
+    half = head_width // 2
+    frequencies = jnp.asarray(theta ** (-np.arange(half) / half), jnp.float32)
     angles_BL1F = positions_BL[:, :, None, None].astype(jnp.float32) * frequencies[None, None, None, :]
     return jnp.cos(angles_BL1F), jnp.sin(angles_BL1F)
 
@@ -54,12 +54,12 @@ def relative_bucket(
 class RelativeBias(nnx.Module):
     """T5's learned bias on attention scores, shared by all blocks of a stack."""
 
-    def __init__(self, config: ModelConfig, *, bidirectional: bool, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: T5Config, width: int, *, bidirectional: bool, rngs: nnx.Rngs) -> None:
         self.table = parameter(
             rngs,
-            (config.relative_buckets, config.heads),
+            (config.relative_buckets, config.num_heads),
             ("relative_buckets", "heads"),
-            nnx.initializers.normal(config.width**-0.5),
+            nnx.initializers.normal(width**-0.5),
         )
         self.bidirectional = bidirectional
         self.buckets, self.max_distance = config.relative_buckets, config.relative_max_distance

@@ -16,7 +16,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
-from t2c_jax.models.interface import Batch, Encoded, decoder_class, encoder_class, of_parents
+from t2c_jax.models.interface import Batch, Encoded, of_parents
 from t2c_jax.models.layers import Embedding, parameter
 from t2c_jax.models.pointer import BEFORE, Copying, Pointer
 
@@ -43,13 +43,13 @@ class Seq2Seq(nnx.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
         self.embedding = Embedding(config, vocab_size, rngs=rngs)
-        self.encoder = encoder_class(config)(config, rngs=rngs)
+        self.encoder = config.encoder.build(config, rngs=rngs)
         widths = self.encoder.width, self.encoder.summary_width
-        self.decoder = decoder_class(config)(config, *widths, rngs=rngs)
+        self.decoder = config.decoder.build(config, *widths, rngs=rngs)
         shape, initializer = (vocab_size, config.width), nnx.initializers.normal(config.width**-0.5)
         self.output = None if config.tied_embeddings else parameter(rngs, shape, ("vocab", "embed"), initializer)
         self.pointer = Pointer(config, self.encoder.width, rngs=rngs) if config.copy else None
-        self.heads: Any = Heads(config, self.encoder.width, rngs=rngs) if config.encoder_heads else None
+        self.heads: Any = Heads(config, self.encoder.width, rngs=rngs) if config.output_heads else None
 
     def encode(self, batch: Batch, key: Key[Array, ""] | None = None) -> Encoded:
         """Encoded states of (packed) source rows; ``key`` turns dropout on."""

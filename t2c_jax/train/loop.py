@@ -24,7 +24,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.checkpoints.start import about_adapters, base_params, beside_adapters, initial_state
 from t2c_jax.config import Experiment
-from t2c_jax.config.check import HEADS
+from t2c_jax.config.check import output_head
 from t2c_jax.data.mixture import Schedule
 from t2c_jax.data.pipeline import Batches, extras_of
 from t2c_jax.data.streams import open_streams, task_shares
@@ -326,7 +326,7 @@ def utilisation(compiled: Compiled, shapes: Shapes, batch_size: int) -> Utilisat
 def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:
     """What a checkpoint and a run must agree on; execution (kernels, scan, remat, dtype, dropout) may differ."""
     model = configs.to_dict(experiment.model)
-    for name in ("attention", "scan", "remat", "dtype", "dropout"):
+    for name in configs.field_names(experiment.model, execution=True):
         del model[name]
     return {"model": model, "tokenizer": tokenizers.digest, **about_adapters(experiment)}
 
@@ -356,7 +356,7 @@ def flattened(sums: Mapping[str, Any], tasks: Sequence[str]) -> dict[str, float]
 def measurable(experiment: Experiment, data: Data) -> bool:
     """Whether there is a held-out loss to go by: of pairs of this run's own that the decoder writes something of."""
     tasks = experiment.data.tasks
-    writes = {name: not name or tasks[name].objective not in HEADS for name in data.dev}
+    writes = {name: not name or not output_head(tasks[name].objective) for name in data.dev}
     return any(writes[name] and data.shares[name] and dev.per_pass for name, dev in data.dev.items())
 
 

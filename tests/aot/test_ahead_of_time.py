@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_run import environment, processes
-from tiny import experiment
+from tiny import both, experiment
 
 from t2c_jax import cli
 from t2c_jax.aot import mesh_search as search
@@ -119,7 +119,7 @@ def slice_of(chips: int) -> Topology:
     ],
 )
 def test_meshes_to_try_hold_the_state(state, meshes):
-    config = experiment(model={"width": 16, "heads": 2, "feed_forward": 32}, mesh={"data": 2, "fsdp": 4})
+    config = experiment(model={"width": 16}, mesh={"data": 2, "fsdp": 4})
     found = meshes_to_try(config, state * GIB, slice_of(8))
     assert found == [MeshConfig(*sizes) for sizes in dict.fromkeys(meshes)]
 
@@ -159,8 +159,9 @@ def test_the_verb_tells_where_memory_goes_and_what_a_step_costs(tmp_path, capsys
         "    config = schema.default()\n"
         "    config.tokenizer.vocab_size = 512\n"
         "    config.data.update(encoder_length=16, decoder_length=16, batch_size=4)\n"
-        "    config.model.update(width=16, encoder_layers=3, decoder_layers=1, heads=2, head_width=8)\n"
-        "    config.model.update(feed_forward=32, dropout=0.0)\n"
+        "    config.model.update(width=16, dropout=0.0)\n"
+        "    config.model.encoder.update(layers=3, num_heads=2, head_width=8, feed_forward=32)\n"
+        "    config.model.decoder.update(layers=1, num_heads=2, head_width=8, feed_forward=32)\n"
         "    config.mesh.update(data=1, fsdp=-1)\n"
         "    config.decode.update(beam_size=1, max_tokens=4)\n"
         "    return config\n"
@@ -184,7 +185,7 @@ def test_the_verb_tells_where_memory_goes_and_what_a_step_costs(tmp_path, capsys
 
 @compiler
 def test_another_generation_compiles_too():
-    config = experiment(model={"encoder_layers": 1, "decoder_layers": 1}, mesh={"fsdp": -1}, data={"batch_size": 4})
+    config = experiment(model=both(layers=1), mesh={"fsdp": -1}, data={"batch_size": 4})
     found = programs.train_step(config, 32, topology("v5p:2x2x1"))
     assert found.fits
     assert found.mesh == {"data": 1, "fsdp": 4, "tensor": 1}

@@ -69,7 +69,7 @@ def test_the_step_that_is_named_is_the_one_taken(trained):  # noqa: F811
 
 def test_deeper_untied_and_with_a_head_is_shown_and_drawn_where_the_source_ends(trained, capsys):  # noqa: F811
     source = averages(trained, 12)
-    changes = ("model.decoder_layers=3", "model.tied_embeddings=false", "model.copy=true", "mesh.tensor=2")
+    changes = ("model.decoder.layers=3", "model.tied_embeddings=false", "model.copy=true", "mesh.tensor=2")
     experiment = experiment_of(trained, *changes, origin=f"{trained}@12")
     check_origin(experiment)
     drawn, found = started(experiment)
@@ -91,14 +91,14 @@ def test_deeper_untied_and_with_a_head_is_shown_and_drawn_where_the_source_ends(
 def test_further_recurrent_layers_are_drawn_over_the_sources(prepared, tmp_path, capsys):  # noqa: F811
     """And what starts them: the bridge's states of the first layers are the source's."""
     source = Workdir(shutil.copytree(prepared[1], tmp_path / "source"))
-    lstm = ("model.encoder=lstm", "model.decoder=lstm", "model.recurrent.width=12")
+    lstm = ("model.encoder=lstm", "model.decoder=lstm", "model.encoder.width=12", "model.decoder.width=12")
     settings = configs.load(str(source.config), lstm)
     write_json(source.config, configs.to_dict(settings))
     draw = np.random.default_rng(0)
     shapes = Definition(settings.model, 448).abstract_params()
     params = jax.tree.map(lambda leaf: jax.numpy.asarray(draw.normal(size=leaf.shape), np.float32), shapes)
     save_params(source.checkpoints, about(settings, Tokenizers.load(source.tokenizer)), params)
-    deeper = ("model.encoder_layers=2", "model.decoder_layers=3", "mesh.tensor=2")
+    deeper = ("model.encoder.layers=2", "model.decoder.layers=3", "mesh.tensor=2")
     experiment = experiment_of(source.path, *deeper, origin=source.path)
     check_origin(experiment)
     there = flat(params)

@@ -14,6 +14,7 @@ from tiny import flat
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.inherit import load
 from t2c_jax.checkpoints.start import check_origin, initial_state
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
@@ -53,7 +54,7 @@ def run(tmp_path, *options):
 
 def loaded(workdir: Path, name="params"):
     """The newest checkpoint's parameters."""
-    experiment = configs.load(str(workdir / "config.json"))
+    experiment = load(str(workdir / "config.json"))
     tokenizers = Tokenizers.load(workdir / "tokenizer")
     compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
     from t2c_jax.train.loop import about
@@ -83,13 +84,13 @@ def source_params(imported, kind):
 def experiment_from(imported, tmp_path, kind="bert", **more):
     write_config(tmp_path)
     options = [item.removeprefix("--config.") for item in overrides(imported / kind, kind, **more)]
-    return configs.load(str(tmp_path / "config.py"), options)
+    return load(str(tmp_path / "config.py"), options)
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_parameters_and_their_average_start_from_the_source_on_every_mesh(kind, imported, tmp_path, capsys):
     source = source_params(imported, kind)
-    more = {"mesh.fsdp": 2, "mesh.tensor": 2, "mesh.data": 2, "model.pretrained.mix_layers": True}
+    more = {"mesh.fsdp": 2, "mesh.tensor": 2, "mesh.data": 2, "model.encoder.mix_layers": True}
     experiment = experiment_from(imported, tmp_path, kind, **more)
     compiled = Compiled(experiment, 448, make_mesh(experiment))
     drawn, state = compiled.init(), initial_state(experiment, compiled)
@@ -140,7 +141,7 @@ def test_a_run_can_start_from_a_run(imported, tmp_path):
     assert run(again, *options) == 0
     for name in ("spm.model", "encoder/tokenizer.json", "encoder/specials.json"):
         assert (again / "run" / "tokenizer" / name).read_bytes() == (tmp_path / "run" / "tokenizer" / name).read_bytes()
-    experiment = replace(configs.load(str(again / "run" / "config.json")))
+    experiment = replace(load(str(again / "run" / "config.json")))
     compiled = Compiled(experiment, 448, make_mesh(experiment))
     _, average = loaded(tmp_path / "run", "ema")
     for path, value in flat(initial_state(experiment, compiled)["params"]).items():
@@ -157,20 +158,20 @@ def test_the_encoders_tokenizer_reads_texts_and_the_runs_own_writes_code(importe
 
 
 def test_the_encoders_shape_is_the_sources(imported, tmp_path):
-    more = {"model.pretrained.layers": 7, "model.pretrained.mix_layers": True}
+    more = {"model.encoder.layers": 7, "model.encoder.mix_layers": True}
     experiment = experiment_from(imported, tmp_path, "gpt2", **more)
-    pretrained = experiment.model.pretrained
-    assert (pretrained.layers, pretrained.width, pretrained.positions, pretrained.token_types) == (2, 24, 64, 0)
+    pretrained = experiment.model.encoder
+    assert (pretrained.layers, pretrained.width, pretrained.positions) == (2, 24, 64)
     assert pretrained.activation == "gelu_tanh"
     assert pretrained.mix_layers, "how layers are used is the run's own"
-    longer = experiment_from(imported, tmp_path, "gpt2", **{"model.pretrained.positions": 96})
-    assert longer.model.pretrained.positions == 96, "a longer table is the run's own wish"
+    longer = experiment_from(imported, tmp_path, "gpt2", **{"model.encoder.positions": 96})
+    assert longer.model.encoder.positions == 96, "a longer table is the run's own wish"
     check_origin(longer)
-    shorter = experiment_from(imported, tmp_path, "gpt2", **{"model.pretrained.positions": 48})
-    assert shorter.model.pretrained.positions == 64
+    shorter = experiment_from(imported, tmp_path, "gpt2", **{"model.encoder.positions": 48})
+    assert shorter.model.encoder.positions == 64
     resolved = tmp_path / "config.json"
     resolved.write_text(json.dumps(configs.to_dict(experiment)))
-    assert configs.load(str(resolved)) == experiment
+    assert load(str(resolved)) == experiment
 
 
 @pytest.mark.parametrize(
@@ -210,16 +211,16 @@ def test_a_source_without_a_checkpoint_or_with_a_damaged_config_is_told(imported
 
 @pytest.mark.parametrize("argument", ["bert", "gpt2"])
 def test_the_config_for_pretrained_encoders_takes_either(argument, repository):
-    experiment = configs.load(f"{repository / 'configs' / 'pretrained_encoder.py'}:{argument}")
-    assert (experiment.model.encoder, experiment.init_from) == (argument, f"runs/{argument}")
+    experiment = load(f"{repository / 'configs' / 'pretrained_encoder.py'}:{argument}")
+    assert (experiment.model.encoder.type, experiment.init_from) == (argument, f"runs/{argument}")
 
 
 def test_a_mesh_that_does_not_divide_the_encoder_is_refused(imported, tmp_path):
     experiment = experiment_from(imported, tmp_path)
-    sizes = replace(experiment.model.pretrained, heads=3)
-    uneven = replace(experiment, model=replace(experiment.model, pretrained=sizes))
+    sizes = replace(experiment.model.encoder, num_heads=3)
+    uneven = replace(experiment, model=replace(experiment.model, encoder=sizes))
     uneven = replace(uneven, mesh=configs.MeshConfig(tensor=2))
     with pytest.raises(
-        UserError, match=r"pretrained.heads=3, as '.*' has it, is not divisible by config.mesh.tensor=2"
+        UserError, match=r"encoder.num_heads=3, as '.*' has it, is not divisible by config.mesh.tensor=2"
     ):
         make_mesh(uneven)

@@ -4,16 +4,17 @@ import json
 
 import pytest
 from small_run import main, prepared, trained, write_config  # noqa: F401
+from tiny import decoder, encoder
 
 from t2c_jax.commands.inspect import inspect
-from t2c_jax.config import Experiment, ModelConfig, OptimizerConfig, PretrainedConfig, RecurrentConfig, TokenizerConfig
+from t2c_jax.config import Experiment, ModelConfig, OptimizerConfig, TokenizerConfig
 from t2c_jax.errors import UserError
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
 def experiment(rates=(), **model):
-    sizes = {"width": 16, "heads": 2, "head_width": 8, "feed_forward": 32, "encoder_layers": 3, "decoder_layers": 1}
+    sizes = {"width": 16, "encoder": encoder(layers=3), "decoder": decoder(layers=1)}
     tokenizer = TokenizerConfig(vocab_size=400)
     return Experiment(tokenizer=tokenizer, model=ModelConfig(**sizes | model), optimizer=OptimizerConfig(rates=rates))
 
@@ -40,9 +41,9 @@ def test_counts_of_a_transformer_by_hand():
 
 
 def test_counts_of_a_recurrent_model_by_hand():
-    recurrent = RecurrentConfig(width=8, bidirectional=False, input_feeding=False, bridge="copy")
-    model = {"encoder": "lstm", "decoder": "lstm", "encoder_layers": 1, "recurrent": recurrent}
-    result = inspect(experiment(tied_embeddings=False, **model))
+    reader = encoder("lstm", layers=1, width=8, bidirectional=False)
+    writer = decoder("lstm", layers=1, width=8, input_feeding=False, bridge="copy")
+    result = inspect(experiment(tied_embeddings=False, encoder=reader, decoder=writer))
     lstm = 4 * (16 * 8 + 8 * 8 + 8)
     attention = 8 * 8 + 2 * 8 * 16  # the query; the attentional state of the context and of h
     found = {name: block["parameters"] for name, block in by_name(result).items()}
@@ -58,8 +59,8 @@ def test_counts_of_a_recurrent_model_by_hand():
 
 def test_a_mix_of_layers_is_counted():
     """One weight for each of two layers and the embedding's output, and a scale without axes."""
-    sizes = PretrainedConfig(vocab_size=100, width=8, layers=2, heads=2, feed_forward=16, positions=16, mix_layers=True)
-    blocks = inspect(experiment(encoder="bert", pretrained=sizes))["blocks"]
+    reader = encoder("bert", vocab_size=100, width=8, feed_forward=16, positions=16, mix_layers=True)
+    blocks = inspect(experiment(encoder=reader))["blocks"]
     assert sum(block["parameters"] for block in blocks if block["name"] == "encoder.mix") == 3 + 1
 
 
@@ -77,13 +78,13 @@ def test_rates_of_zero_freeze(capsys):
 
 def test_no_parameter_is_allocated():
     """A terabyte of them."""
-    sizes = {"width": 2**14, "heads": 128, "head_width": 128, "feed_forward": 2**16, "encoder_layers": 64}
-    assert inspect(experiment(**sizes))["parameters"] > 2.5e11
+    reader = encoder(layers=64, num_heads=128, head_width=128, feed_forward=2**16)
+    assert inspect(experiment(width=2**14, encoder=reader))["parameters"] > 2.5e11
 
 
 def test_the_table_is_for_people_and_json_for_programs(tmp_path, capsys):
     config = write_config(tmp_path)
-    assert main("inspect", "--config", config, "--config.model.encoder_layers=2") == 0
+    assert main("inspect", "--config", config, "--config.model.encoder.layers=2") == 0
     out, err = capsys.readouterr()
     assert not out
     assert "transformer to transformer, vocabulary 448" in err

@@ -6,7 +6,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from tiny import experiment, one_device
+from tiny import both, experiment, one_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import costs
@@ -33,7 +33,7 @@ PAIRS = {
 }
 CONFIG = experiment(
     data={"encoder_length": 40, "decoder_length": 56, "batch_size": 8, "pack": False},
-    model={"width": 48, "heads": 4, "head_width": 12, "feed_forward": 96, "encoder_layers": 1, "decoder_layers": 1},
+    model={"width": 48, **both(layers=1, num_heads=4, head_width=12, feed_forward=96)},
     optimizer={"learning_rate": 1e-2, "schedule": "constant", "warmup_steps": 10},
 )
 

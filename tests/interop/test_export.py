@@ -9,8 +9,10 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+import tiny
 from safetensors.numpy import load_file
 from small_run import main, prepared  # noqa: F401
+from tiny import both, decoder, encoder
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from t2c_jax import config as configs
@@ -23,6 +25,11 @@ from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, write_json
 
 STEP = 7
+
+
+def t5_sides(encoder=(), **fields):
+    """A tiny T5; ``encoder`` holds values of its encoder alone."""
+    return {"encoder": tiny.encoder("t5", **{**fields, **dict(encoder)}), "decoder": tiny.decoder("t5", **fields)}
 
 
 def checkpoint(workdir: Path, step: int = STEP, **model):
@@ -62,7 +69,7 @@ def refused(capsys, workdir, output, *arguments):
 
 def test_hugging_face_loads_it_and_answers_the_same(run, tmp_path, capsys):
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
-    experiment, tokenizer = checkpoint(run, position="t5", encoder_layers=2)
+    experiment, tokenizer = checkpoint(run, **t5_sides(encoder={"layers": 2}))
     result = exported(capsys, run, tmp_path / "out", "--to", "huggingface")
     found = result["parity"]
     assert found["by"] == "transformers"
@@ -96,7 +103,7 @@ def test_hugging_face_loads_it_and_answers_the_same(run, tmp_path, capsys):
 
 
 def test_without_transformers_the_weights_are_read_back(run, tmp_path, capsys, monkeypatch):
-    checkpoint(run, position="t5", activation="relu", tied_embeddings=False)
+    checkpoint(run, **t5_sides(activation="relu"), tied_embeddings=False)
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     result = exported(capsys, run, tmp_path / "out", "--to", "huggingface")
     assert result["parity"]["by"] == "reading the weights back"
@@ -106,7 +113,7 @@ def test_without_transformers_the_weights_are_read_back(run, tmp_path, capsys, m
 
 
 def test_the_card_says_what_it_is_made_of_and_the_tokenizer_adds_the_prefix(run, tmp_path, capsys):
-    _, tokenizer = checkpoint(run, position="t5")
+    _, tokenizer = checkpoint(run, **t5_sides())
     exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "| corpus.jsonl |" in card, "where it lay is nobody's business"
@@ -120,7 +127,7 @@ def test_the_card_says_what_it_is_made_of_and_the_tokenizer_adds_the_prefix(run,
 
 def test_the_mean_of_the_latest_checkpoints_goes_out_as_one_model(run, tmp_path, capsys):
     for step in (STEP, STEP + 1):
-        checkpoint(run, step, position="t5")
+        checkpoint(run, step, **t5_sides())
     exported(capsys, run, tmp_path / "first", "--to", "huggingface", "--step", str(STEP))
     exported(capsys, run, tmp_path / "second", "--to", "huggingface")
     result = exported(capsys, run, tmp_path / "mean", "--to", "huggingface", "--average", "2")
@@ -135,7 +142,7 @@ def test_the_mean_of_the_latest_checkpoints_goes_out_as_one_model(run, tmp_path,
 
 
 def test_the_card_has_the_scores_of_its_checkpoint(run, tmp_path, capsys):
-    checkpoint(run, position="t5")
+    checkpoint(run, **t5_sides())
     score = {"value": 12.34, "standard_error": 0.56}
     by_metric = {"bleu": score, "chrf": {"value": None, "standard_error": None}}
     verdicts = {"bleu": "better", "chrf": "not applicable"}
@@ -194,12 +201,13 @@ def test_an_imported_model_goes_out_as_it_came(to, tmp_path, capsys):
 @pytest.mark.parametrize(
     "model",
     [
-        {"position": "t5", "scale_attention": False},
-        {"position": "t5", "activation": "relu", "tied_embeddings": False, "head_width": 6},
-        {"position": "rope", "scale_tied_output": False, "activation": "gelu", "norm_epsilon": 1e-3},
-        {"position": "rope", "activation": "gated_silu", "rope_theta": 500.0},
+        t5_sides(),
+        {**t5_sides(activation="relu", head_width=6), "tied_embeddings": False},
+        {**both(activation="gelu_tanh", norm_epsilon=1e-3), "scale_tied_output": False},
+        {"encoder": encoder(activation="gated_silu", rope_theta=500.0), "decoder": decoder(layers=3, num_heads=3)},
+        both(activation="gelu"),
     ],
-    ids=str,
+    ids=["t5", "t5 with relu", "gelu_tanh", "sides of other shapes", "gelu"],
 )
 def test_ctranslate2_loads_it_and_answers_the_same(model, run, tmp_path, capsys):
     pytest.importorskip("ctranslate2")
@@ -235,7 +243,11 @@ def test_int8_is_measured_and_smaller(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("to", "arguments", "message"),
     [
-        ("huggingface", [], "config.model.position=rope is not in T5's format; train with config.model.position=t5"),
+        (
+            "huggingface",
+            [],
+            "encoder=transformer is not in T5's format; train with config.model.encoder=t5",
+        ),
         ("huggingface", ["--quantization", "int8"], "--quantization int8 is not for --to huggingface"),
         ("ctranslate2", ["--config.data.reverse_source=True"], "reverse_source=True cannot be exported"),
         ("ctranslate2", ["--config.model.copy=True"], "copy=True cannot be exported"),
@@ -259,7 +271,7 @@ def test_a_directory_with_something_in_it_is_left_alone(run, tmp_path, capsys):
 
 
 def test_an_empty_directory_is_filled_and_stays_the_one_it_is(run, tmp_path, capsys, monkeypatch):
-    checkpoint(run, position="t5")
+    checkpoint(run, **t5_sides())
     (tmp_path / "out").mkdir()
     monkeypatch.chdir(tmp_path / "out")
     before = Path.cwd().stat().st_ino
@@ -270,7 +282,7 @@ def test_an_empty_directory_is_filled_and_stays_the_one_it_is(run, tmp_path, cap
 
 
 def test_an_output_that_cannot_be_is_refused_before_the_checkpoint_is_read(run, tmp_path, capsys):
-    checkpoint(run, position="t5")
+    checkpoint(run, **t5_sides())
     (tmp_path / "file").write_text("mine")
     for output in ("file/out", "file/deeper/out"):
         said = refused(capsys, run, tmp_path / output, "--to", "huggingface", "--step", "3")
@@ -279,7 +291,7 @@ def test_an_output_that_cannot_be_is_refused_before_the_checkpoint_is_read(run, 
 
 @pytest.mark.parametrize("number", [errno.EACCES, errno.EPERM, errno.EROFS])
 def test_an_output_that_cannot_be_written_gets_a_line(number, run, tmp_path, capsys, monkeypatch):
-    checkpoint(run, position="t5")
+    checkpoint(run, **t5_sides())
     mkdir = Path.mkdir
 
     def refuse(path, *arguments, **keywords):
@@ -300,7 +312,7 @@ def test_without_ctranslate2_one_line_says_what_to_install(run, tmp_path, capsys
 
 
 def test_an_export_that_is_not_the_model_leaves_nothing(run, tmp_path, capsys, monkeypatch):
-    checkpoint(run, position="t5")
+    checkpoint(run, **t5_sides())
     honest = t5.params_to_huggingface
 
     def wrong(config, params):

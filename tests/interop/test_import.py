@@ -37,7 +37,7 @@ def restored(workdir):
     checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
     assert checkpoints.steps() == [0]
     abstract = Definition(experiment.model, tokenizers.target.vocab_size).abstract_params()
-    if experiment.model.encoder != "transformer":
+    if experiment.model.encoder.own_tokenizer:
         abstract = {"encoder": abstract["encoder"]}
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     abstract = jax.tree.map(lambda leaf: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract)

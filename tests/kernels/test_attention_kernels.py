@@ -1,6 +1,5 @@
 """The fused kernels against the plain formula, interpreted on the CPU, and which of them is taken where."""
 
-from dataclasses import replace
 from types import SimpleNamespace
 
 import jax
@@ -8,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
-from tiny import MODEL, experiment
+from tiny import experiment
 
 from t2c_jax.errors import UserError
 from t2c_jax.kernels import attention as attention_kernels
@@ -34,8 +33,7 @@ def segments(rows, length):
 
 
 def plain(q, k, v, visibility, bias, scale):
-    config = replace(MODEL, attention="xla", scale_attention=False)
-    return attend(q * scale, k, v, visibility, bias=bias, config=config)
+    return attend(q * scale, k, v, visibility, bias=bias, kernel="xla", scaled=False)
 
 
 def splash(q, k, v, visibility, bias, scale):

@@ -8,41 +8,54 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import tiny
 from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs, random_paths
 
-from t2c_jax.config import DECODERS, ENCODERS, Experiment, PathsConfig, PretrainedConfig, RecurrentConfig, TrainConfig
+from t2c_jax.config import Experiment, TrainConfig, decoders, encoders
 from t2c_jax.data.encoder_features import PathSource
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.models.definition import Definition
 from t2c_jax.papers.code2seq.columns import StoredPaths
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.train.batch_loss import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
 ROUNDING = 2e-5
-PLAIN = RecurrentConfig(width=12, attention="multiplicative", input_feeding=True, bidirectional=True)
-PRETRAINED = PretrainedConfig(
-    vocab_size=VOCABULARY, width=16, layers=2, heads=2, feed_forward=24, positions=64, norm_epsilon=1e-5
-)
-BASE = replace(MODEL, recurrent=PLAIN, pretrained=PRETRAINED)
+PRETRAINED = {
+    "vocab_size": VOCABULARY,
+    "width": 16,
+    "layers": 2,
+    "num_heads": 2,
+    "feed_forward": 24,
+    "positions": 64,
+    "norm_epsilon": 1e-5,
+}
 
 
-def model(encoder, decoder, copy=False, layers=1, **recurrent):
+def model(encoder, decoder, copy=False, layers=1, bidirectional=True, mix_layers=False, **attention):
+    """``attention``, ``input_feeding`` and ``bridge`` are a recurrent decoder's."""
+    if encoder in ("bert", "gpt2"):
+        reader = {**PRETRAINED, "mix_layers": mix_layers}
+    else:
+        reader = {"paths": {}, "lstm": {"bidirectional": bidirectional}, "gru": {"bidirectional": bidirectional}}.get(
+            encoder, {}
+        ) | ({} if encoder == "paths" else {"layers": layers})
     return replace(
-        BASE,
-        encoder=encoder,
-        decoder=decoder,
+        MODEL,
+        encoder=tiny.encoder(encoder, **reader),
+        decoder=tiny.decoder(decoder, layers=layers, **attention),
         copy=copy,
-        encoder_layers=layers,
-        decoder_layers=layers,
-        recurrent=replace(PLAIN, **recurrent),
     )
 
 
 # Each encoder meets each decoder; each way of attention, feeding, bridging and copying is met with both cells.
 MODELS = {
     "transformer-transformer": model("transformer", "transformer"),
-    "transformer-transformer t5": replace(model("transformer", "transformer"), position="t5", tied_embeddings=False),
     "transformer-transformer copy": model("transformer", "transformer", copy=True),
+    "t5-t5 untied": replace(model("t5", "t5"), tied_embeddings=False),
+    "transformer-t5 of other shapes": replace(
+        model("transformer", "t5"), decoder=tiny.decoder("t5", layers=1, num_heads=3, head_width=6, feed_forward=20)
+    ),
     "transformer-lstm fed": model("transformer", "lstm", layers=2),
     "transformer-gru additive copy": model("transformer", "gru", copy=True, attention="additive", input_feeding=False),
     "lstm-transformer": model("lstm", "transformer"),
@@ -63,7 +76,7 @@ MODELS = {
 }
 MODELS |= {
     "bert-transformer": model("bert", "transformer"),
-    "bert-lstm mixed layers": replace(model("bert", "lstm"), pretrained=replace(PRETRAINED, mix_layers=True)),
+    "bert-lstm mixed layers": model("bert", "lstm", mix_layers=True),
     "bert-gru copy": model("bert", "gru", copy=True, input_feeding=False),
     "gpt2-transformer copy": model("gpt2", "transformer", copy=True),
     "gpt2-lstm": model("gpt2", "lstm", attention="none", input_feeding=False),
@@ -72,18 +85,21 @@ MODELS |= {
     "paths-lstm": model("paths", "lstm"),
     "paths-gru additive": model("paths", "gru", attention="additive", input_feeding=False),
 }
-PACKABLE = {name: config for name, config in MODELS.items() if config.encoder != "paths"}  # those have a row to a pair
+PACKABLE = {name: config for name, config in MODELS.items() if config.encoder.reads_tokens}
 each_model = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 STEPS, BATCH, SOURCE, BEAMS = 5, 3, 10, 3
 
 
 def test_the_table_meets_every_encoder_and_decoder():
-    met = {(config.encoder, config.decoder) for config in MODELS.values()}
-    assert met == {(encoder, decoder) for encoder in ENCODERS for decoder in DECODERS}
+    """T5's modules are the Transformer's, so pairs of the one stand for pairs of the other."""
+    met = {(config.encoder.type, config.decoder.type) for config in MODELS.values()}
+    assert ("t5", "t5") in met
+    wanted = {(encoder, decoder) for encoder in encoders for decoder in decoders if "t5" not in (encoder, decoder)}
+    assert wanted <= met
 
 
 def prompts(config):
-    if config.encoder == "paths":
+    if not config.encoder.reads_tokens:
         return random_paths(rows=BATCH, paths=SOURCE, vocabulary=VOCABULARY)
     draw = np.random.default_rng(0)
     lengths = np.array([10, 4, 7], np.int32)
@@ -191,7 +207,7 @@ def test_padding_of_the_source_is_not_seen(config):
 TRAIN = Experiment(train=TrainConfig(loss_chunk_tokens=64, z_loss=1e-4))
 PAIRS = 8
 PATHS = PathsConfig(sampled=12, max_length=7, terminal_tokens=2)
-ROWS = replace(DATA, encoder_length=21, decoder_length=30, batch_size=PAIRS, paths=PATHS)
+ROWS = replace(DATA, encoder_length=21, decoder_length=30, batch_size=PAIRS)
 
 
 class Letters:
@@ -205,12 +221,12 @@ class Letters:
 
 def batches(config, tokens, pack=True):
     """The one batch of some pairs; where paths are read, those of a function for each pair in place of its text."""
-    if config.encoder != "paths":
+    if config.encoder.reads_tokens:
         return Batches.of(tokens, replace(ROWS, pack=pack), 0, repeat=False)
     bodies = ("a + b", "a - b", "a.b", "b.a", "a[b]", "not a", "f(a, b)", "[a for a in b]")
     paths = StoredPaths.of([f"def x(a, b):\n    return {body}\n" for body in bodies[: len(tokens)]], Letters(), PATHS)
     data = replace(ROWS, pack=False)
-    return Batches.of(tokens, data, 0, source=PathSource(paths, data), repeat=False)
+    return Batches.of(tokens, data, 0, source=PathSource(paths, PATHS), repeat=False)
 
 
 @functools.cache

@@ -45,7 +45,7 @@ def test_rope_keeps_lengths_and_sees_distances_only():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 8))
 
     def scores(offset):
-        turn = rotation(jnp.arange(6)[None] + offset, MODEL)
+        turn = rotation(jnp.arange(6)[None] + offset, 8, 10_000.0)
         return jnp.einsum("bthk,bshk->bhts", rotate(q, turn), rotate(k, turn)), rotate(q, turn)
 
     (near, turned), (far, _) = scores(0), scores(100)

@@ -5,21 +5,19 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from tiny import MODEL, VOCABULARY, assert_same, flat
+from tiny import MODEL, T5, VOCABULARY, assert_same, decoder, encoder, flat
 
-from t2c_jax.config import LoraConfig, PretrainedConfig, RecurrentConfig
+from t2c_jax.config import LoraConfig
 from t2c_jax.errors import UserError
 from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition
 
 LORA = LoraConfig(rank=3, alpha=6.0, targets=".")
-TRANSFORMER = Definition(replace(MODEL, position="t5", tied_embeddings=False, copy=True), VOCABULARY)
-RECURRENT = Definition(
-    replace(MODEL, encoder="lstm", decoder="gru", recurrent=RecurrentConfig(width=12, bidirectional=False)), VOCABULARY
-)
-BERT = PretrainedConfig(vocab_size=40, width=24, layers=2, heads=3, feed_forward=32, positions=20)
-PRETRAINED = Definition(replace(MODEL, encoder="bert", decoder="lstm", pretrained=BERT), VOCABULARY)
+TRANSFORMER = Definition(replace(T5, tied_embeddings=False, copy=True), VOCABULARY)
+RECURRENT = Definition(replace(MODEL, encoder=encoder("lstm", bidirectional=False), decoder=decoder("gru")), VOCABULARY)
+BERT = encoder("bert", width=24, num_heads=3, feed_forward=32, positions=20)
+PRETRAINED = Definition(replace(MODEL, encoder=BERT, decoder=decoder("lstm")), VOCABULARY)
 
 
 def values(shapes, seed=0):

@@ -7,13 +7,14 @@ from dataclasses import replace
 import jax
 import pytest
 from flax import nnx
-from tiny import DATA, MODEL, VOCABULARY, batch, experiment
+from tiny import DATA, MODEL, T5, VOCABULARY, batch, both, decoder, encoder, experiment
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import OptimizerConfig, RecurrentConfig
+from t2c_jax.config import OptimizerConfig
 from t2c_jax.errors import UserError
-from t2c_jax.models import seq2seq, transformer
+from t2c_jax.models import seq2seq
 from t2c_jax.models.definition import Definition, count, names
+from t2c_jax.models.transformer import blocks
 from t2c_jax.train.step import Compiled
 
 MESHES = {
@@ -21,7 +22,7 @@ MESHES = {
     "fsdp=8": {"data": 1, "fsdp": 8, "tensor": 1},
     "data=2 fsdp=2 tensor=2": {"data": 2, "fsdp": 2, "tensor": 2},
 }
-WHOLE = replace(MODEL, position="t5", tied_embeddings=False)  # every parameter that a model can have
+WHOLE = replace(T5, tied_embeddings=False)  # every parameter that a model can have
 
 
 def specs(definition, mesh):
@@ -46,14 +47,14 @@ def residual_streams(mesh, monkeypatch):
             )
         return x
 
-    definition = Definition(replace(WHOLE, encoder_layers=1, decoder_layers=1, scan=False), VOCABULARY)
+    definition = Definition(replace(WHOLE, **both("t5", layers=1), scan=False), VOCABULARY)
     params = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         definition.abstract_params(),
         definition.shardings(mesh),
     )
     with monkeypatch.context() as patched, jax.set_mesh(mesh):
-        patched.setattr(transformer, "constrain", watched)
+        patched.setattr(blocks, "constrain", watched)
         predict = jax.jit(lambda params, values: definition.bind(params).predict(values).states_BTD)
         predict.lower(params, meshes.global_batch(batch(), mesh)).compile()
     return {f"residual stream, {side}": " ".join(sorted(shapes)) for side, shapes in sorted(found.items())}
@@ -111,8 +112,8 @@ def test_a_name_without_a_rule_is_an_error():
 
 def test_a_parameter_that_the_mesh_does_not_divide():
     """What no knob of the Transformers' tells: an LSTM of 12 units over eight devices."""
-    model = replace(MODEL, encoder="lstm", heads=8, recurrent=RecurrentConfig(width=12))
-    mesh = meshes.make_mesh(experiment(mesh={"tensor": 8}, model={"heads": 8}))
+    model = replace(MODEL, encoder=encoder("lstm"), decoder=decoder(num_heads=8))
+    mesh = meshes.make_mesh(experiment(mesh={"tensor": 8}, model=both(num_heads=8)))
     with pytest.raises(UserError, match=r"encoder\..* has an axis that is not divisible by config\.mesh\.tensor=8"):
         Definition(model, VOCABULARY).shardings(mesh)
 

@@ -14,7 +14,7 @@ from t2c_jax.config import ModelConfig
 from t2c_jax.interop import bert, gpt2
 from t2c_jax.mesh import partition_spec
 from t2c_jax.models.definition import Definition
-from t2c_jax.models.pretrained import LayerMix
+from t2c_jax.models.pretrained.layers import LayerMix
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -56,7 +56,7 @@ def ours(model, **values) -> tuple[ModelConfig, dict]:
     names = set(weights)
     params = family.params_from_huggingface(config, weights.__getitem__, names)
     assert all(name.startswith("pooler") for name in names), "every tensor but the pooler's is consumed"
-    model_config = replace(MODEL, encoder=config.encoder, pretrained=replace(config.pretrained, **values))
+    model_config = replace(MODEL, encoder=replace(config.encoder, **values))
     return model_config, params["encoder"]
 
 

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, on_device
+from tiny import MODEL, decoder, encoder, on_device, reshaped
 
 from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
 from t2c_jax.interop import t5
@@ -19,27 +19,27 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 VOCABULARY = 48
-T5 = replace(MODEL, position="t5", scale_attention=False, width=24, encoder_layers=2, decoder_layers=3)
+T5 = replace(MODEL, encoder=encoder("t5"), decoder=decoder("t5", layers=3), width=24)
 IGNORED = -100  # what transformers calls a label that does not count
 
 
 def theirs(config, scale):
     """Their model with weights drawn at their own scale, times ``scale``; no file and no network."""
     torch.manual_seed(0)
-    activation = {"gated_gelu": "gated-gelu", "relu": "relu"}[config.activation]
+    activation = {"gated_gelu_tanh": "gated-gelu", "relu": "relu"}[config.encoder.activation]
     model = transformers.T5ForConditionalGeneration(
         transformers.T5Config(
             vocab_size=VOCABULARY,
             d_model=config.width,
-            d_kv=config.head_width,
-            d_ff=config.feed_forward,
-            num_layers=config.encoder_layers,
-            num_decoder_layers=config.decoder_layers,
-            num_heads=config.heads,
-            relative_attention_num_buckets=config.relative_buckets,
-            relative_attention_max_distance=config.relative_max_distance,
+            d_kv=config.encoder.head_width,
+            d_ff=config.encoder.feed_forward,
+            num_layers=config.encoder.layers,
+            num_decoder_layers=config.decoder.layers,
+            num_heads=config.encoder.num_heads,
+            relative_attention_num_buckets=config.encoder.relative_buckets,
+            relative_attention_max_distance=config.encoder.relative_max_distance,
             feed_forward_proj=activation,
-            layer_norm_epsilon=config.norm_epsilon,
+            layer_norm_epsilon=config.encoder.norm_epsilon,
             tie_word_embeddings=config.tied_embeddings,
             scale_decoder_outputs=config.tied_embeddings,
             dropout_rate=0.0,
@@ -66,14 +66,14 @@ def ours(model, config):
 
     def attention(prefix):
         """A kernel leads with the width: theirs is (H x K, D) for three of them, (D, H x K) for the fourth."""
-        shape = (config.width, config.heads, config.head_width)
+        shape = (config.width, config.encoder.num_heads, config.encoder.head_width)
         names = {"query": "q", "key": "k", "value": "v"}
         kernels = {our: weights[f"{prefix}.{their}.weight"].T.reshape(shape) for our, their in names.items()}
         return {**kernels, "output": weights[f"{prefix}.o.weight"].reshape(shape)}
 
     def feed_forward(prefix):
         dense = f"{prefix}.DenseReluDense"
-        if not config.activation.startswith("gated"):
+        if not config.encoder.activation.startswith("gated"):
             return {"gate": weights[f"{dense}.wi.weight"].T, "down": weights[f"{dense}.wo.weight"]}
         gate, up = weights[f"{dense}.wi_0.weight"].T, weights[f"{dense}.wi_1.weight"].T
         return {"gate": gate, "up": up, "down": weights[f"{dense}.wo.weight"]}
@@ -110,8 +110,8 @@ def ours(model, config):
 
     params = {
         "embedding": {"embedding": weights["shared.weight"]},
-        "encoder": stack("encoder", encoder_block, config.encoder_layers),
-        "decoder": stack("decoder", decoder_block, config.decoder_layers),
+        "encoder": stack("encoder", encoder_block, config.encoder.layers),
+        "decoder": stack("decoder", decoder_block, config.decoder.layers),
     }
     if not config.tied_embeddings:
         params["output"] = weights["lm_head.weight"]
@@ -151,10 +151,10 @@ def ragged_batch(seed=1):
 @pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 @pytest.mark.parametrize(
-    ("activation", "tied"), [("gated_gelu", True), ("gated_gelu", False), ("relu", True), ("relu", False)]
+    ("activation", "tied"), [("gated_gelu_tanh", True), ("gated_gelu_tanh", False), ("relu", True), ("relu", False)]
 )
 def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
-    config = replace(T5, activation=activation, tied_embeddings=tied, scan=scan)
+    config = replace(reshaped(T5, activation=activation), tied_embeddings=tied, scan=scan)
     model = theirs(config, scale)
     values = ragged_batch()
     source = torch.from_numpy(values["encoder_input_tokens"]).long()
@@ -188,7 +188,7 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
 
 def test_fine_tuning_goes_as_in_transformers():
     """Ten AdamW steps on ten batches, from weights as ``t2c import`` reads them: the loss is theirs at each step."""
-    model = theirs(replace(T5, activation="gated_gelu", tied_embeddings=True), 1.0)
+    model = theirs(replace(T5, tied_embeddings=True), 1.0)
     weights = {name: weight.detach().numpy().copy() for name, weight in model.state_dict().items()}
     config = replace(t5.config_from_huggingface(model.config.to_dict(), weights), dropout=0.0)
     unused = set(weights)

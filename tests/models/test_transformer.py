@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, drawn, on_device, pairs
+from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, both, drawn, on_device, pairs, reshaped
 
 from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.data.pipeline import Batches
@@ -17,6 +17,7 @@ from t2c_jax.train.telemetry.flops import forward_flops
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
 ROUNDING = 1e-5
+SIDE = MODEL.encoder
 TRAIN = Experiment(train=TrainConfig(loss_chunk_tokens=32, z_loss=1e-3, label_smoothing=0.1))
 
 
@@ -36,10 +37,10 @@ def compiled(config):
     return jax.jit(jax.grad(objective, has_aux=True))
 
 
-@pytest.mark.parametrize("position", ["rope", "t5"])
-def test_packed_rows_are_the_same_as_single_ones(position):
+@pytest.mark.parametrize("architecture", ["transformer", "t5"])
+def test_packed_rows_are_the_same_as_single_ones(architecture):
     """Loss and gradients of a batch of several segments a row are those of its pairs, each alone in a row."""
-    config = replace(MODEL, position=position)
+    config = replace(MODEL, **both(architecture))
     _, params = drawn(config)
     tokens = pairs(24)
     packed = Batches.of(tokens, replace(DATA, encoder_length=24, decoder_length=40, batch_size=8), 0, repeat=False)
@@ -51,10 +52,10 @@ def test_packed_rows_are_the_same_as_single_ones(position):
     assert_close(one, other, tolerance=ROUNDING)
 
 
-@pytest.mark.parametrize("position", ["rope", "t5"])
-def test_a_segment_sees_nothing_of_its_neighbours(position):
+@pytest.mark.parametrize("architecture", ["transformer", "t5"])
+def test_a_segment_sees_nothing_of_its_neighbours(architecture):
     """Changing one segment's tokens changes no state of another, to the bit."""
-    definition, params = drawn(replace(MODEL, position=position))
+    definition, params = drawn(replace(MODEL, **both(architecture)))
     values = batch(replace(DATA, encoder_length=24, decoder_length=40, batch_size=2))
     other = {name: value.copy() for name, value in values.items()}
     for side, key in (("encoder", "encoder_input_tokens"), ("decoder", "decoder_input_tokens")):
@@ -83,18 +84,18 @@ def test_a_target_position_sees_nothing_after_it():
 
 
 @pytest.mark.parametrize(
-    ("scan", "remat", "position"),
+    ("scan", "remat", "architecture"),
     [
-        (False, "none", "rope"),
+        (False, "none", "transformer"),
         (False, "none", "t5"),
-        (True, "full", "rope"),
+        (True, "full", "transformer"),
         (False, "full", "t5"),
         (True, "dots", "t5"),
     ],
 )
-def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, position):
+def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, architecture):
     """Losses and gradients, scanned or unrolled, kept or computed again; dropout's draws are the same too."""
-    config = replace(MODEL, position=position, dropout=0.2)
+    config = replace(MODEL, **both(architecture), dropout=0.2)
     values, key = batch(), jax.random.key(1)
     _, params = drawn(config)
     expected = loss_and_gradient(config, params, values, key)
@@ -115,7 +116,7 @@ def test_each_remat_computes_again_what_it_says():
 
         flops[remat] = forward_flops(jax.grad(loss), params)
     (B, S), T = values["encoder_input_tokens"].shape, values["decoder_input_tokens"].shape[1]
-    d, hk, f, layers = MODEL.width, MODEL.heads * MODEL.head_width, MODEL.feed_forward, MODEL.encoder_layers
+    d, hk, f, layers = MODEL.width, SIDE.num_heads * SIDE.head_width, SIDE.feed_forward, SIDE.layers
     attention = 4 * B * hk * (S * S + T * T + T * S)
     back = 2 * B * d * hk * (S + 2 * T)  # the output projection of each attention
     assert flops["dots"] - flops["none"] == layers * (attention + back)
@@ -123,9 +124,9 @@ def test_each_remat_computes_again_what_it_says():
     assert flops["full"] - flops["dots"] == layers * leaving
 
 
-@pytest.mark.parametrize("activation", ["gated_gelu", "gated_silu", "relu", "gelu"])
+@pytest.mark.parametrize("activation", ["gated_gelu_tanh", "gated_gelu", "gated_silu", "relu", "gelu_tanh", "gelu"])
 def test_every_activation_has_the_parameters_it_needs(activation):
-    config = replace(MODEL, activation=activation)
+    config = reshaped(MODEL, activation=activation)
     definition, params = drawn(config)
     feed_forward = params["encoder"]["blocks"]["feed_forward"]
     assert set(feed_forward) == ({"gate", "up", "down"} if activation.startswith("gated") else {"gate", "down"})
@@ -150,7 +151,9 @@ def test_tied_and_untied_tables():
 @pytest.mark.parametrize(("tied", "scaled"), [(True, True), (True, False), (False, True)])
 def test_fresh_logits_have_about_unit_variance(tied, scaled):
     """A fresh model knows nothing, and its loss says so: close to log V."""
-    config = replace(MODEL, width=64, heads=4, head_width=16, tied_embeddings=tied, scale_tied_output=scaled)
+    config = replace(
+        MODEL, **both(num_heads=4, head_width=16), width=64, tied_embeddings=tied, scale_tied_output=scaled
+    )
     definition, params = drawn(config)
     model = definition.bind(params)
     logits = model.logits(model.predict(on_device(batch())).states_BTD)
@@ -185,7 +188,7 @@ def test_dropout_draws_by_key_and_layer():
 @pytest.mark.parametrize("scan", [True, False])
 def test_each_layer_drops_other_elements(scan):
     """Zero the blocks' first layer or the second: were the keys the same, so would be what is dropped."""
-    config = replace(MODEL, dropout=0.5, scan=scan, encoder_layers=2)
+    config = replace(MODEL, dropout=0.5, scan=scan)
     definition, params = drawn(config)
     blocks = params["encoder"]["blocks"]
     same = jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:1], leaf.shape), blocks)

@@ -12,11 +12,7 @@ from t2c_jax.errors import UserError
 PATHS = """
     config.data.direction = "code_to_text"
     config.data.pack = False
-    config.data.paths.sampled = 20
-    config.data.paths.stored = 40
-    config.model.encoder = "paths"
-    config.model.decoder = "transformer"
-    config.model.recurrent.width = 8
+    config.model.encoder = schema.architecture("encoder", "paths", sampled=20, stored=40, width=8)
     config.train.samples = 1
     return config
 """
@@ -78,7 +74,7 @@ def test_code_is_answered_from_the_command_line(run, tmp_path, capsys):
 def test_the_config_holds_together(repository, argument):
     experiment = configs.load(f"{repository}/configs/code2seq.py{argument}", [])
     configs.check(experiment)
-    assert experiment.model.encoder == "paths"
+    assert experiment.model.encoder.type == "paths"
     assert experiment.corpus.text == ("summary" if argument == ":docstrings" else "name")
 
 

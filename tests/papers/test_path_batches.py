@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from mined import with_tokenizer
 
-from t2c_jax.config import DataConfig, Experiment, ModelConfig, PathsConfig, TokenizerConfig
+from t2c_jax.config import DataConfig, Experiment, ModelConfig, TokenizerConfig
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.data.encoder_features import PathSource, TokenSource, source_side
 from t2c_jax.data.packing_report import show_paths
@@ -16,12 +16,13 @@ from t2c_jax.data.prompt_encoder import PathInputs
 from t2c_jax.data.tasks.task import Translate
 from t2c_jax.errors import UserError
 from t2c_jax.papers.code2seq.columns import StoredPaths
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.papers.code2seq.syntax_paths import extract
 from t2c_jax.tokenizers.loading import Tokenizers
 
 PATHS = PathsConfig(sampled=6, stored=20, max_length=5, max_width=2, terminal_tokens=3)
 DATA = DataConfig(
-    encoder_length=2, decoder_length=12, batch_size=4, pack=False, direction="code_to_text", paths=PATHS
+    encoder_length=2, decoder_length=12, batch_size=4, pack=False, direction="code_to_text"
 )  # encoder_length bounds no paths
 OBJECTIVE = Translate(to_text=True)
 CODES = [f"def f{i}(a, b{i}):\n    return a.x{i} * (b{i} + {i % 7})\n" for i in range(20)]
@@ -43,8 +44,8 @@ def store(codes, paths=PATHS):
     return Tokens.of([[i + 3] * 4 for i in range(size)], [[9] * 30] * size, map(str, range(size)), stored)
 
 
-def batches(tokens, data=DATA, seed=0, **options):
-    return Batches.of(tokens, data, seed, OBJECTIVE, PathSource(tokens.paths, data), **options)
+def batches(tokens, data=DATA, seed=0, paths=PATHS, **options):
+    return Batches.of(tokens, data, seed, OBJECTIVE, PathSource(tokens.paths, paths), **options)
 
 
 def drawn(batch):
@@ -66,12 +67,12 @@ def assert_equal(one, other):
 
 def test_worked_example():
     """The batch that the pipeline's documentation shows."""
-    data = replace(DATA, batch_size=1, paths=replace(PATHS, sampled=2, max_length=4))
-    tokens = store(["x = yy_1"], data.paths)
-    batch = batches(tokens, data).batch(0)
+    data, paths = replace(DATA, batch_size=1), replace(PATHS, sampled=2, max_length=4)
+    tokens = store(["x = yy_1"], paths)
+    batch = batches(tokens, data, paths=paths).batch(0)
     assert batch["path_start_tokens"].tolist() == [[[ord("x"), 0, 0], [0, 0, 0]]]
     assert batch["path_end_tokens"].tolist() == [[[ord("y"), ord("y"), ord(" ")], [0, 0, 0]]]  # cut to N
-    nodes = extract("x = yy_1", data.paths).nodes_PM[0].tolist()
+    nodes = extract("x = yy_1", paths).nodes_PM[0].tolist()
     assert batch["path_nodes"].tolist() == [[nodes, [0, 0, 0, 0]]]
     assert np.count_nonzero(nodes) == 3
     assert batch["encoder_segment_ids"].tolist() == [[1, 0]]
@@ -178,7 +179,7 @@ def workdir(tmp_path_factory):
 
 
 def test_columns_hold_what_was_extracted(workdir):
-    counts = build_tokens(DATA, workdir, SPLITS.__getitem__, paths=True).manifest["counts"]["splits"]
+    counts = build_tokens(DATA, workdir, SPLITS.__getitem__, paths=PATHS).manifest["counts"]["splits"]
     tokenizer = Tokenizers.load(workdir.tokenizer, "code_to_text").code
     tokens = Tokens.open(workdir.tokens, "train")
     for i, code in enumerate(CODES):
@@ -194,17 +195,19 @@ def test_columns_hold_what_was_extracted(workdir):
 
 
 def test_the_stage_runs_again_where_its_paths_would_differ(workdir):
-    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=True)
-    experiment = Experiment(data=DATA, model=ModelConfig(encoder="paths"))
+    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=PATHS)
+    experiment = Experiment(data=DATA, model=ModelConfig(encoder=PATHS))
     assert isinstance(source_side(experiment, Tokens.open(workdir.tokens, "train"), OBJECTIVE), PathSource)
-    sampled = replace(DATA, paths=replace(PATHS, sampled=3))
-    assert not build_tokens(sampled, workdir, SPLITS.__getitem__, paths=True).ran
-    shorter = replace(DATA, paths=replace(PATHS, max_length=4))
+    sampled = replace(PATHS, sampled=3)
+    assert not build_tokens(DATA, workdir, SPLITS.__getitem__, paths=sampled).ran
+    shorter = replace(PATHS, max_length=4)
     with pytest.raises(UserError, match="run t2c prepare"):
-        source_side(replace(experiment, data=shorter), Tokens.open(workdir.tokens, "train"), OBJECTIVE)
-    assert build_tokens(shorter, workdir, SPLITS.__getitem__, paths=True).ran
+        source_side(
+            replace(experiment, model=ModelConfig(encoder=shorter)), Tokens.open(workdir.tokens, "train"), OBJECTIVE
+        )
+    assert build_tokens(DATA, workdir, SPLITS.__getitem__, paths=shorter).ran
     assert Tokens.open(workdir.tokens, "train").paths[0].nodes_PM.shape[1] == 4
-    assert build_tokens(shorter, workdir, SPLITS.__getitem__).ran
+    assert build_tokens(DATA, workdir, SPLITS.__getitem__).ran
     without = Tokens.open(workdir.tokens, "train")
     assert without.paths is None
     with pytest.raises(UserError, match="run t2c prepare"):
@@ -213,7 +216,7 @@ def test_the_stage_runs_again_where_its_paths_would_differ(workdir):
 
 
 def test_a_flipped_byte_is_found(workdir):
-    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=True)
+    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=PATHS)
     path = workdir.tokens / "train" / "path_nodes.npy"
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
@@ -226,7 +229,7 @@ def test_a_flipped_byte_is_found(workdir):
 
 def test_inputs_read_code_as_batches_do(workdir, capsys):
     tokenizers = Tokenizers.load(workdir.tokenizer, "code_to_text")
-    inputs = PathInputs(tokenizers, replace(DATA, paths=replace(PATHS, sampled=20)))
+    inputs = PathInputs(tokenizers, replace(PATHS, sampled=20))
     sources = inputs.read([CODES[0], "no python", "x = y"])
     assert [source.size for source in sources] == [len(extract(CODES[0], PATHS).ends_P2), 0, 1]
     assert "1 of 3 sources have no paths" in capsys.readouterr().err

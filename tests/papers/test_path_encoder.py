@@ -5,14 +5,13 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tiny import MODEL, assert_close, drawn, experiment, one_device, random_paths
+from tiny import MODEL, assert_close, drawn, encoder, experiment, one_device, random_paths
 
-from t2c_jax.config import RecurrentConfig
 from t2c_jax.mesh import global_batch, make_mesh
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
 
 VOCABULARY = 64
-CONFIG = replace(MODEL, encoder="paths", recurrent=RecurrentConfig(width=6))
+CONFIG = replace(MODEL, encoder=encoder("paths", width=6))
 KEYS = ("path_start_tokens", "path_nodes", "path_end_tokens")
 
 

@@ -8,8 +8,8 @@ from itertools import combinations, pairwise
 import numpy as np
 import pytest
 
-from t2c_jax.config import PathsConfig
 from t2c_jax.papers.code2seq import syntax_paths as paths
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS, NODE_TYPES, describe, extract, terminal
 
 ALL = PathsConfig(max_length=12, max_width=100)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from small_run import main, prepared  # noqa: F401
-from tiny import VOCABULARY, assert_same, batch, experiment, flat, on_device, one_device
+from tiny import VOCABULARY, assert_same, batch, both, experiment, flat, on_device, one_device
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
@@ -90,7 +90,7 @@ def runs(tmp_path_factory):
     _, workdir = _prepared(tmp_path_factory.getbasetemp())
     base = Workdir(shutil.copytree(workdir, place / "base"))
     settings = configs.load(str(base.config))
-    settings = replace(settings, model=replace(settings.model, position="t5"))
+    settings = replace(settings, model=replace(settings.model, **both("t5", layers=1)))
     write_json(base.config, configs.to_dict(settings))
     tokenizers = Tokenizers.load(base.tokenizer)
     draw = np.random.default_rng(0)
@@ -301,7 +301,9 @@ def test_a_base_that_is_no_whole_model_is_refused_before_anything_is_done(runs):
     with pytest.raises(
         UserError, match=r"lacks .* \(layers 0 taken, 1-2 drawn\).*train the model with lora.rank=0 first"
     ):
-        check_origin(replace(settings, model=replace(settings.model, decoder_layers=3)))
+        check_origin(
+            replace(settings, model=replace(settings.model, decoder=replace(settings.model.decoder, layers=3)))
+        )
     with pytest.raises(UserError, match=r"config.lora.targets='nowhere' finds no matrix"):
         check_origin(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
 

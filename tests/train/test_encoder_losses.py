@@ -50,7 +50,7 @@ def test_contrast_is_the_mean_of_both_ways_over_all_rows():
 
 
 def test_an_embedding_is_of_its_own_segment():
-    config = replace(MODEL, encoder_heads=("embedding",), embedding_width=6)
+    config = replace(MODEL, output_heads=("embedding",), embedding_width=6)
     definition, params = drawn(config)
     states = np.random.default_rng(0).normal(0, 1, (1, 5, MODEL.width)).astype(np.float32)
     segments = jnp.array([[1, 1, 2, 2, 0]])
@@ -70,7 +70,7 @@ def test_an_embedding_is_of_its_own_segment():
 
 def test_a_temperature_at_its_floor_comes_back_when_it_should():
     """Descent on what asks for less goes no further than the floor; asked for more, it rises from there."""
-    config = replace(MODEL, encoder_heads=("embedding",))
+    config = replace(MODEL, output_heads=("embedding",))
     definition, params = drawn(config)
 
     def temperature(scale):
@@ -119,7 +119,7 @@ def mixture(rows=8):
     experiment = replace(
         EXPERIMENT,
         data=data,
-        model=replace(MODEL, encoder_heads=("tagging", "embedding")),
+        model=replace(MODEL, output_heads=("tagging", "embedding")),
         optimizer=replace(EXPERIMENT.optimizer, learning_rate=2e-2),
     )
     return experiment, batches

@@ -50,10 +50,11 @@ def test_a_model_makes_what_its_shape_says(execution):
     rows = {name: (value.shape, value.dtype) for name, value in arrays.items()}
     model = config.model
     (B, S), T = arrays["encoder_input_tokens"].shape, arrays["decoder_target_tokens"].shape[1]
-    inner, gated = model.heads * model.head_width, 3 * model.width * model.feed_forward
+    side = model.encoder  # the decoder has the same shape
+    inner, gated = side.num_heads * side.head_width, 3 * model.width * side.feed_forward
     attention = 4 * model.width * inner
-    encoder = model.encoder_layers * (2 * S * (attention + gated) + 4 * S * S * inner)
-    decoder = model.decoder_layers * (
+    encoder = side.layers * (2 * S * (attention + gated) + 4 * S * S * inner)
+    decoder = side.layers * (
         2 * T * (attention + gated)  # self-attention and feed-forward
         + 2 * T * 2 * model.width * inner  # cross-attention's queries and output
         + 2 * S * 2 * model.width * inner  # its keys and values

@@ -11,10 +11,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, VOCABULARY, batch, drawn, experiment, on_device
+from tiny import MODEL, T5, VOCABULARY, batch, both, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import RecurrentConfig
 from t2c_jax.decode import search as decode
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.models.attention import attend
@@ -28,11 +27,9 @@ HALF = 2**-6
 COPYING = replace(MODEL, copy=True)
 MODELS = {
     "transformer": MODEL,
-    "t5's positions, scanned": replace(MODEL, position="t5", scan=True),
+    "t5, scanned": replace(T5, scan=True),
     "transformer, copying": COPYING,
-    "lstm, copying": replace(
-        COPYING, encoder="lstm", decoder="lstm", recurrent=RecurrentConfig(width=12, attention="multiplicative")
-    ),
+    "lstm, copying": replace(COPYING, **both("lstm")),
 }
 each_model = pytest.mark.parametrize("model", MODELS.values(), ids=MODELS)
 
@@ -51,9 +48,8 @@ def attended(kernel, arrays, visibility, d):
     """The output and the gradients of queries, keys, values and, if there is one, the bias."""
 
     def run(arrays, d):
-        config = replace(MODEL, attention=kernel)
         given = (*arrays, None)[:4]
-        o, pull = jax.vjp(lambda q, k, v, bias: attend(q, k, v, visibility, bias=bias, config=config), *given)
+        o, pull = jax.vjp(lambda q, k, v, bias: attend(q, k, v, visibility, bias=bias, kernel=kernel), *given)
         return o, [gradient for gradient in pull(d) if gradient is not None]
 
     return jax.jit(run)(arrays, d)
@@ -102,11 +98,11 @@ def test_training_on_a_gpu_has_the_losses_of_the_cpu(model):
     assert losses(config, "gpu") == pytest.approx(losses(config, "cpu"), rel=1e-4)
 
 
-@pytest.mark.parametrize("position", ["rope", "t5"])
-def test_training_in_half_precision_through_cudnn(position):
+@pytest.mark.parametrize("architecture", ["transformer", "t5"])
+def test_training_in_half_precision_through_cudnn(architecture):
     """The step holds cuDNN's kernels, and its losses are the plain formula's as near as bfloat16 tells."""
-    config = experiment(model={"position": position, "dtype": "bfloat16"})
-    plain = experiment(model={"position": position, "dtype": "bfloat16", "attention": "xla"})
+    config = experiment(model={**both(architecture), "dtype": "bfloat16"})
+    plain = experiment(model={**both(architecture), "dtype": "bfloat16", "attention": "xla"})
     mesh = meshes.make_mesh(config, jax.devices("gpu")[:1])
     compiled = Compiled(config, VOCABULARY, mesh)
     with jax.set_mesh(mesh):

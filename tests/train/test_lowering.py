@@ -6,7 +6,7 @@ import pytest
 from jax import export
 from jax._src.cudnn import fused_attention_stablehlo
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
-from tiny import VOCABULARY, batch, experiment
+from tiny import VOCABULARY, batch, both, experiment
 
 from t2c_jax.mesh import AXES
 from t2c_jax.models.definition import Definition
@@ -40,11 +40,11 @@ def module(config, platform, kind, sizes=(1, 1, 1)):
 
 
 @pytest.mark.parametrize(("platform", "kind"), [("tpu", "TPU v5 lite"), ("cuda", "NVIDIA H100")])
-@pytest.mark.parametrize("position", ["rope", "t5"])
-def test_train_step_lowers_for(monkeypatch, platform, kind, position):
+@pytest.mark.parametrize("architecture", ["transformer", "t5"])
+def test_train_step_lowers_for(monkeypatch, platform, kind, architecture):
     monkeypatch.setattr(fused_attention_stablehlo, "check_cudnn_version", lambda: 91_000)
     config = experiment(
-        model={"position": position, "dtype": "bfloat16", "dropout": 0.1}, train={"microbatches": 2}, data=LONG
+        model={**both(architecture), "dtype": "bfloat16", "dropout": 0.1}, train={"microbatches": 2}, data=LONG
     )
 
     text, out = module(config, platform, kind)

@@ -7,7 +7,19 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from tiny import MODEL, VOCABULARY, assert_close, assert_same, batch, drawn, experiment, flat, on_device, one_device
+from tiny import (
+    T5,
+    VOCABULARY,
+    assert_close,
+    assert_same,
+    batch,
+    drawn,
+    experiment,
+    flat,
+    on_device,
+    one_device,
+    reshaped,
+)
 
 from t2c_jax.config import OptimizerConfig, check, parse_rates
 from t2c_jax.errors import UserError
@@ -74,10 +86,10 @@ def test_the_rate_rises_to_its_peak_and_never_again(schedule):
     assert (np.diff(rates[7:]) <= 1e-7).all()
 
 
-@pytest.mark.parametrize("activation", ["gated_gelu", "relu"])
+@pytest.mark.parametrize("activation", ["gated_gelu_tanh", "relu"])
 def test_weight_decay_reaches_all_matrices_and_nothing_else(activation):
     """Norm scales and the relative bias are no directions to shrink; every other parameter is."""
-    definition = Definition(replace(MODEL, position="t5", tied_embeddings=False, activation=activation), VOCABULARY)
+    definition = Definition(replace(reshaped(T5, activation=activation), tied_embeddings=False), VOCABULARY)
     mask = flat(decayed(definition.abstract_params(), OptimizerConfig().decay_mask))
     left_out = {path for path, hit in mask.items() if not hit}
     assert left_out == {path for path in mask if path.endswith((".scale", ".table"))}

@@ -149,7 +149,7 @@ def test_the_passes_cost_what_they_differ_in(copy):
     tags = np.random.default_rng(0).integers(-1, 2, values["encoder_input_tokens"].shape).astype(np.int32)
     pairs = np.ones(len(tags), np.int32)
     values = on_device({**values, "encoder_tags": tags, "contrastive_pairs": pairs})
-    model = replace(MODEL, copy=copy, encoder_heads=("tagging", "embedding"))
+    model = replace(MODEL, copy=copy, output_heads=("tagging", "embedding"))
     _, params = drawn(model)
 
     def sums(r_drop, dropout, *, training=True):

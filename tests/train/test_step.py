@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, VOCABULARY, assert_close, assert_same, batch, experiment, on_device, one_device
+from tiny import DATA, VOCABULARY, assert_close, assert_same, batch, both, experiment, on_device, one_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.train import cross_entropy
@@ -43,10 +43,10 @@ def take(config, count=1, values=None, mesh=None):
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adafactor"])
-@pytest.mark.parametrize("position", ["rope", "t5"])
-def test_golden_step(position, optimizer, repository):
+@pytest.mark.parametrize("architecture", ["transformer", "t5"])
+def test_golden_step(architecture, optimizer, repository):
     config = experiment(
-        model={"position": position}, optimizer={"name": optimizer}, train={"label_smoothing": 0.1, "z_loss": 1e-3}
+        model=both(architecture), optimizer={"name": optimizer}, train={"label_smoothing": 0.1, "z_loss": 1e-3}
     )
     _, metrics = take(config, count=2)
     names = ("loss", "nll", "correct", "weight", "gradient_norm", "update_norm", "learning_rate", "source_tokens")
@@ -54,10 +54,10 @@ def test_golden_step(position, optimizer, repository):
     path = repository / "tests" / "golden" / "train_step.json"
     golden = json.loads(path.read_text()) if path.exists() else {}
     if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
-        golden[f"{position} {optimizer}"] = found
+        golden[f"{architecture} {optimizer}"] = found
         path.write_text(json.dumps(golden, indent=1) + "\n")
     # The supported releases of jax bring other versions of XLA, which sum float32 in another order.
-    assert found == pytest.approx(golden[f"{position} {optimizer}"], rel=1e-4)
+    assert found == pytest.approx(golden[f"{architecture} {optimizer}"], rel=1e-4)
 
 
 def test_metrics_are_sums_and_norms():

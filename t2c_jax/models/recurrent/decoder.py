@@ -35,6 +35,7 @@ from t2c_jax.models.recurrent.cells import (
     attentional,
     begun,
 )
+from t2c_jax.models.recurrent.config import RecurrentDecoderConfig
 
 _SEGMENTS_SHARE = 3  # rows of T targets rarely hold more than T / 3 pairs
 
@@ -106,19 +107,26 @@ class RecurrentDecoder(nnx.Module):
 
     cell: Cell
 
-    def __init__(self, config: ModelConfig, encoder_width: int, summary_width: int, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        recurrent, hidden, width = config.recurrent, config.recurrent.width, config.width
-        layers, cell = config.decoder_layers, self.cell
+    def __init__(
+        self,
+        sizes: RecurrentDecoderConfig,
+        model: ModelConfig,
+        encoder_width: int,
+        summary_width: int,
+        *,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.sizes, self.rate, self.width = sizes, model.dropout, model.width
+        hidden, width, layers, cell = sizes.width, model.width, sizes.layers, self.cell
         for i in range(layers):
             setattr(self, f"layer_{i}", Layer(cell, hidden if i else width, hidden, rngs=rngs))
-        if recurrent.bridge == "dense":
+        if sizes.bridge == "dense":
             shape = (summary_width, layers * cell.parts, hidden)
             self.bridge = parameter(rngs, shape, ("embed", "gates", "recurrent"), fan_in(summary_width))
             self.bridge_bias = parameter(rngs, shape[1:], ("gates", "recurrent"), nnx.initializers.zeros)
-        if recurrent.attention != "none":
-            self.attention = SourceAttention(recurrent.attention, hidden, encoder_width, width, rngs=rngs)
-            if recurrent.input_feeding:
+        if sizes.attention != "none":
+            self.attention = SourceAttention(sizes.attention, hidden, encoder_width, width, rngs=rngs)
+            if sizes.input_feeding:
                 shape = (width, cell.gates, hidden)
                 self.feed = parameter(rngs, shape, ("embed", "gates", "recurrent"), fan_in(width))
         elif hidden != width:
@@ -133,35 +141,35 @@ class RecurrentDecoder(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B T D"]:
         """Attentional states, or without attention the last layer's, under teacher forcing."""
-        config = self.config
-        keys = [None] * (config.decoder_layers + 2) if key is None else jax.random.split(key, config.decoder_layers + 2)
-        x_BTD = dropout(x_BTD, config.dropout, keys[-1])
+        sizes = self.sizes
+        keys = [None] * (sizes.layers + 2) if key is None else jax.random.split(key, sizes.layers + 2)
+        x_BTD = dropout(x_BTD, self.rate, keys[-1])
         starts_BT = positions_BT == 0
         begin = self._begin(encoded, segments_BT)
-        if config.recurrent.attention != "none" and config.recurrent.input_feeding:
+        if sizes.attention != "none" and sizes.input_feeding:
             h_BTH = self._fed(x_BTD, segments_BT, starts_BT, begin, encoded, keys)
         else:
             h_BTH = x_BTD
-            for i in range(config.decoder_layers):
+            for i in range(sizes.layers):
                 h_BTH = self._layer(i)(h_BTH, starts_BT, begin[i])[0].astype(x_BTD.dtype)
-                h_BTH = dropout(h_BTH, config.dropout, keys[i])
-            if config.recurrent.attention != "none":
+                h_BTH = dropout(h_BTH, self.rate, keys[i])
+            if sizes.attention != "none":
                 h_BTH = self._read(h_BTH, segments_BT, encoded)
-        return dropout(self._out(h_BTH.astype(x_BTD.dtype)), config.dropout, keys[-2])
+        return dropout(self._out(h_BTH.astype(x_BTD.dtype)), self.rate, keys[-2])
 
     def _layer(self, i: int) -> Layer:
         layer: Layer = getattr(self, f"layer_{i}")
         return layer
 
     def _out(self, h_BTH: Float[Array, "B T H"]) -> Float[Array, "B T D"]:
-        if self.config.recurrent.attention != "none" or self.config.recurrent.width == self.config.width:
+        if self.sizes.attention != "none" or self.sizes.width == self.width:
             return h_BTH
         return jnp.einsum("bth,hd->btd", h_BTH, self.output[...].astype(h_BTH.dtype))
 
     def _bridged(self, summary_BNC: Float[Array, "B N C"]) -> Float[Array, "B N LP H"]:
         """All parts of all layers' first states."""
-        if self.config.recurrent.bridge == "copy":
-            return summary_BNC.reshape(*summary_BNC.shape[:2], -1, self.config.recurrent.width)
+        if self.sizes.bridge == "copy":
+            return summary_BNC.reshape(*summary_BNC.shape[:2], -1, self.sizes.width)
         kernel_CPH = self.bridge[...].astype(summary_BNC.dtype)
         product = jnp.einsum("bnc,cph->bnph", summary_BNC, kernel_CPH, preferred_element_type=jnp.float32)
         return jnp.tanh(product + self.bridge_bias[...][None, None])
@@ -190,20 +198,20 @@ class RecurrentDecoder(nnx.Module):
     def _by_layer(self, begin_BTPH: Float[Array, "B T LP H"]) -> tuple[State, ...]:
         parts = [begin_BTPH[:, :, i] for i in range(begin_BTPH.shape[2])]
         per = self.cell.parts
-        return tuple(tuple(parts[i * per : (i + 1) * per]) for i in range(self.config.decoder_layers))
+        return tuple(tuple(parts[i * per : (i + 1) * per]) for i in range(self.sizes.layers))
 
     def _read(
         self, h_BTH: Float[Array, "B T H"], segments_BT: Int[Array, "B T"], encoded: Encoded
     ) -> Float[Array, "B T D"]:
         """Attention of all positions: one after the other where the scores are not products, to bound the memory."""
         weights, shared = self._attention_weights(encoded)
-        apply = apply_with(attention_specs(self.config.recurrent.attention), weights)
+        apply = apply_with(attention_specs(self.sizes.attention), weights)
         visible_BTS = segments_BT[:, :, None] == encoded.segments_BS[:, None]
 
         def read(h_BH: Array, visible_BS: Array) -> Array:
-            return attentional(self.config.recurrent.attention, apply, shared, h_BH, visible_BS)
+            return attentional(self.sizes.attention, apply, shared, h_BH, visible_BS)
 
-        if self.config.recurrent.attention == "multiplicative":
+        if self.sizes.attention == "multiplicative":
             return jax.vmap(read, in_axes=1, out_axes=1)(h_BTH, visible_BTS)
         states = jax.lax.map(
             lambda x: jax.checkpoint(read)(*x), (jnp.swapaxes(h_BTH, 0, 1), jnp.swapaxes(visible_BTS, 0, 1))
@@ -225,31 +233,31 @@ class RecurrentDecoder(nnx.Module):
 
     def _all_weights(self, encoded: Encoded) -> tuple[dict[str, Array], dict[str, Any]]:
         """The products' weights of ``_TokenStep``, and what else it shares."""
-        layers = [self._layer(i) for i in range(self.config.decoder_layers)]
+        layers = [self._layer(i) for i in range(self.sizes.layers)]
         weights = {f"state_{i}": layer.state[...] for i, layer in enumerate(layers)}
         weights |= {f"input_{i}": layer.input[...] for i, layer in enumerate(layers) if i}
         shared: dict[str, Any] = {"biases": [layer.bias[...] for layer in layers], "scored": None}
-        if self.config.recurrent.attention != "none":
+        if self.sizes.attention != "none":
             read, shared["scored"] = self._attention_weights(encoded)
             weights |= read
-            if self.config.recurrent.input_feeding:
+            if self.sizes.input_feeding:
                 weights["feed"] = self.feed[...]
         return weights, shared
 
     def _specs(self) -> dict[str, str]:
-        config = self.config
-        specs = {f"state_{i}": RECURRENCE for i in range(config.decoder_layers)}
-        specs |= {f"input_{i}": "bi,igh->bgh" for i in range(1, config.decoder_layers)}
-        if config.recurrent.attention != "none":
-            specs |= attention_specs(config.recurrent.attention)
-            if config.recurrent.input_feeding:
+        sizes = self.sizes
+        specs = {f"state_{i}": RECURRENCE for i in range(sizes.layers)}
+        specs |= {f"input_{i}": "bi,igh->bgh" for i in range(1, sizes.layers)}
+        if sizes.attention != "none":
+            specs |= attention_specs(sizes.attention)
+            if sizes.input_feeding:
                 specs["feed"] = "bd,dgh->bgh"
         return specs
 
     def _token_step(self, dtype: Any) -> _TokenStep:
-        recurrent = self.config.recurrent
-        feeding = recurrent.attention != "none" and recurrent.input_feeding
-        return _TokenStep(self.cell, self.config.decoder_layers, recurrent.attention, feeding, jnp.dtype(dtype).name)
+        sizes = self.sizes
+        feeding = sizes.attention != "none" and sizes.input_feeding
+        return _TokenStep(self.cell, sizes.layers, sizes.attention, feeding, jnp.dtype(dtype).name)
 
     def _fed(
         self,
@@ -260,13 +268,13 @@ class RecurrentDecoder(nnx.Module):
         encoded: Encoded,
         keys: Any,
     ) -> Float[Array, "B T D"]:
-        config, (batch, length, _) = self.config, x_BTD.shape
-        hidden = config.recurrent.width
+        sizes, (batch, length, _) = self.sizes, x_BTD.shape
+        hidden = sizes.width
         visible_BTS = segments_BT[:, :, None] == encoded.segments_BS[:, None]
         kept = None
-        if keys[0] is not None and config.dropout:
+        if keys[0] is not None and self.rate:
             ones = jnp.ones((batch, length, hidden))
-            kept = tuple(dropout(ones, config.dropout, keys[i]) for i in range(config.decoder_layers))
+            kept = tuple(dropout(ones, self.rate, keys[i]) for i in range(sizes.layers))
         tokens = _Token(
             gates=self._layer(0).project(x_BTD),
             start=starts_BT[..., None].astype(jnp.float32),
@@ -276,7 +284,7 @@ class RecurrentDecoder(nnx.Module):
         )
         weights, shared = self._all_weights(encoded)
         empty = tuple(tuple(jnp.zeros((batch, hidden)) for _ in range(self.cell.parts)) for _ in begin)
-        carry = _Carry(empty, jnp.zeros((batch, config.width)))
+        carry = _Carry(empty, jnp.zeros((batch, self.width)))
         by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tokens)
         _, states = hoisted_scan(self._token_step(x_BTD.dtype), self._specs(), weights, shared, carry, by_time)
         return jnp.swapaxes(states, 0, 1)
@@ -288,7 +296,7 @@ class RecurrentDecoder(nnx.Module):
         begin = self._by_layer(self._bridged(summarise(encoded, segments_BN)).astype(jnp.float32))
         states = jax.tree.map(lambda part_BNH: jnp.broadcast_to(part_BNH, (batch, beams, part_BNH.shape[-1])), begin)
         feeding = self._token_step(encoded.states_BSE.dtype).feeding
-        fed = jnp.zeros((batch, beams, self.config.width)) if feeding else None
+        fed = jnp.zeros((batch, beams, self.width)) if feeding else None
         return _Shared(*self._all_weights(encoded), encoded.segments_BS > 0), _Carry(states, fed)
 
     def step(

@@ -14,6 +14,7 @@ from t2c_jax.config import ModelConfig
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout
 from t2c_jax.models.recurrent.cells import GRU, LSTM, Cell, Layer
+from t2c_jax.models.recurrent.config import RecurrentEncoderConfig
 
 
 class RecurrentEncoder(nnx.Module):
@@ -25,33 +26,33 @@ class RecurrentEncoder(nnx.Module):
 
     cell: Cell
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        hidden, ways = config.recurrent.width, 2 if config.recurrent.bidirectional else 1
+    def __init__(self, sizes: RecurrentEncoderConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.rate = sizes, model.dropout
+        hidden, ways = sizes.width, 2 if sizes.bidirectional else 1
         self.width = hidden * ways
-        self.copied = config.recurrent.bridge == "copy"
-        self.summary_width = hidden * (config.encoder_layers * self.cell.parts if self.copied else ways)
-        for i in range(config.encoder_layers):
-            below = self.width if i else config.width
+        self.copied = model.decoder.starts_from_states
+        self.summary_width = hidden * (sizes.layers * self.cell.parts if self.copied else ways)
+        for i in range(sizes.layers):
+            below = self.width if i else model.width
             setattr(self, f"forward_{i}", Layer(self.cell, below, hidden, rngs=rngs))
             if ways == 2:
                 setattr(self, f"backward_{i}", Layer(self.cell, below, hidden, rngs=rngs))
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
         """States of the last layer."""
-        config, segments_BS = self.config, batch["encoder_segment_ids"]
-        keys = [None] * (config.encoder_layers + 1) if key is None else jax.random.split(key, config.encoder_layers + 1)
-        x_BSI = dropout(embed(batch["encoder_input_tokens"]), config.dropout, keys[-1])
+        sizes, segments_BS = self.sizes, batch["encoder_segment_ids"]
+        keys = [None] * (sizes.layers + 1) if key is None else jax.random.split(key, sizes.layers + 1)
+        x_BSI = dropout(embed(batch["encoder_input_tokens"]), self.rate, keys[-1])
         starts_BS = batch["encoder_positions"] == 0
         ends_BS = jnp.concatenate([segments_BS[:, 1:] != segments_BS[:, :-1], jnp.ones_like(starts_BS[:, :1])], axis=1)
         ways: list[Array] = []
         parts: list[Array] = []
-        for i in range(config.encoder_layers):
+        for i in range(sizes.layers):
             forward = getattr(self, f"forward_{i}")(x_BSI, starts_BS)
             ways, parts = [forward[0]], [*parts, *forward]
-            if config.recurrent.bidirectional:
+            if sizes.bidirectional:
                 ways.append(getattr(self, f"backward_{i}")(x_BSI, ends_BS, reverse=True)[0])
-            x_BSI = dropout(jnp.concatenate(ways, axis=-1).astype(x_BSI.dtype), config.dropout, keys[i])
+            x_BSI = dropout(jnp.concatenate(ways, axis=-1).astype(x_BSI.dtype), self.rate, keys[i])
         if self.copied:
             return Encoded(x_BSI, segments_BS, (Summary("last", jnp.concatenate(parts, axis=-1)),))
         summaries = (Summary("last", ways[0]), *(Summary("first", way) for way in ways[1:]))

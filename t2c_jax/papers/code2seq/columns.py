@@ -16,9 +16,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t2c_jax.config import PathsConfig, to_dict
 from t2c_jax.data.columns import Column, ColumnWriter
 from t2c_jax.data.permutation import permutation
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.papers.code2seq.syntax_paths import Paths, extract
 from t2c_jax.tokenizers.base import Tokenizer
 
@@ -65,7 +65,7 @@ def encode(codes: Sequence[str], tokenizer: Tokenizer, config: PathsConfig) -> t
 
 def stored_part(config: PathsConfig) -> dict[str, Any]:
     """The settings that decide what is stored; how many a batch draws of it does not."""
-    return {name: value for name, value in to_dict(config).items() if name != "sampled"}
+    return {name: getattr(config, name) for name in ("stored", "max_length", "max_width", "terminal_tokens")}
 
 
 class PathWriter(contextlib.ExitStack):

@@ -19,6 +19,7 @@ from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, fan_in, parameter
 from t2c_jax.models.recurrent.cells import LSTM, Layer, State
+from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
 
 _RECURRENCE = "bph,hgk->bpgk"
@@ -31,10 +32,10 @@ class PathEncoder(nnx.Module):
     tokens' vectors. Dropout comes before W.
     """
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.width = self.summary_width = config.width
-        width, units = config.width, config.recurrent.width
+    def __init__(self, sizes: PathsConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.rate = model.dropout
+        self.width = self.summary_width = model.width
+        width, units = model.width, sizes.width
         self.nodes = parameter(rngs, (NODE_IDS, width), ("path_nodes", "embed"), nnx.initializers.normal(1.0))
         self.forward, self.backward = (Layer(LSTM, width, units, rngs=rngs) for _ in range(2))
         joined = 2 * units + 2 * width
@@ -58,8 +59,8 @@ class PathEncoder(nnx.Module):
             _last_state(self.backward, nodes_VD, nodes_BKM, reverse=True),
         ]
         keys = (None, None) if key is None else jax.random.split(key)
-        path_BKI = dropout(jnp.concatenate(ways, axis=-1), self.config.dropout, keys[0])
-        ends_BKI = dropout(jnp.concatenate(ends, axis=-1), self.config.dropout, keys[1])
+        path_BKI = dropout(jnp.concatenate(ways, axis=-1), self.rate, keys[0])
+        ends_BKI = dropout(jnp.concatenate(ends, axis=-1), self.rate, keys[1])
         z_BKE = jnp.einsum("bki,ie->bke", path_BKI, self.path_kernel[...].astype(dtype))
         z_BKE += jnp.einsum("bki,ie->bke", ends_BKI, self.terminal_kernel[...].astype(dtype))
         states_BKE = constrain(jnp.tanh(z_BKE), "batch", None, "activation")

@@ -24,9 +24,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from t2c_jax.config import PathsConfig
 from t2c_jax.data.permutation import permutation
 from t2c_jax.languages.subtokens import subtokens
+from t2c_jax.papers.code2seq.config import PathsConfig
 
 _CLASSES = """
 AnnAssign Assert Assign AsyncFor AsyncFunctionDef AsyncWith Attribute AugAssign Await BinOp BoolOp Call ClassDef Compare

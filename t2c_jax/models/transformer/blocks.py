@@ -22,7 +22,9 @@ from t2c_jax.models.attention import Attention, attend, cached_attention
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
+from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
+Sizes = TransformerConfig | T5Config
 Keys = Key[Array, " n"] | None
 Stream = TypeVar("Stream")
 
@@ -51,12 +53,12 @@ def _split(key: Key[Array, ""] | None, count: int) -> Any:
 class EncoderBlock(nnx.Module):
     """Self-attention and feed-forward."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.attention_norm = RMSNorm(config, rngs=rngs)
-        self.attention = Attention(config, rngs=rngs)
-        self.feed_forward_norm = RMSNorm(config, rngs=rngs)
-        self.feed_forward = FeedForward(config, rngs=rngs)
+    def __init__(self, sizes: Sizes, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.model = sizes, model
+        self.attention_norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.attention = Attention(sizes, model.width, rngs=rngs)
+        self.feed_forward_norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.feed_forward = FeedForward(model.width, sizes.feed_forward, sizes.activation, model.dropout, rngs=rngs)
 
     def __call__(
         self,
@@ -67,11 +69,19 @@ class EncoderBlock(nnx.Module):
         key: Key[Array, ""] | None,
     ) -> Float[Array, "B S D"]:
         """The residual stream after this block."""
-        rate = self.config.dropout
+        rate = self.model.dropout
         keys = _split(key, 3)
         y_BSD = self.attention_norm(x_BSD)
         k, v = self.attention.keys_values(y_BSD, turn)
-        o = attend(self.attention.queries(y_BSD, turn), k, v, visibility, bias=bias, config=self.config)
+        o = attend(
+            self.attention.queries(y_BSD, turn),
+            k,
+            v,
+            visibility,
+            bias=bias,
+            kernel=self.model.attention,
+            scaled=self.sizes.scale_attention,
+        )
         x_BSD = constrain(x_BSD + dropout(self.attention.project(o), rate, keys[0]), "batch", "length", "activation")
         y_BSD = self.feed_forward(self.feed_forward_norm(x_BSD), keys[1])
         return constrain(x_BSD + dropout(y_BSD, rate, keys[2]), "batch", "length", "activation")
@@ -80,14 +90,14 @@ class EncoderBlock(nnx.Module):
 class DecoderBlock(nnx.Module):
     """Causal self-attention, cross-attention and feed-forward."""
 
-    def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.attention_norm = RMSNorm(config, rngs=rngs)
-        self.attention = Attention(config, rngs=rngs)
-        self.cross_norm = RMSNorm(config, rngs=rngs)
-        self.cross_attention = Attention(config, encoder_width, rngs=rngs)
-        self.feed_forward_norm = RMSNorm(config, rngs=rngs)
-        self.feed_forward = FeedForward(config, rngs=rngs)
+    def __init__(self, sizes: Sizes, model: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.model = sizes, model
+        self.attention_norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.attention = Attention(sizes, model.width, rngs=rngs)
+        self.cross_norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.cross_attention = Attention(sizes, model.width, encoder_width, rngs=rngs)
+        self.feed_forward_norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.feed_forward = FeedForward(model.width, sizes.feed_forward, sizes.activation, model.dropout, rngs=rngs)
 
     def __call__(
         self,
@@ -100,15 +110,23 @@ class DecoderBlock(nnx.Module):
         key: Key[Array, ""] | None,
     ) -> Float[Array, "B T D"]:
         """The residual stream after this block, all target positions at once (teacher forcing)."""
-        rate = self.config.dropout
+        rate = self.model.dropout
         keys = _split(key, 4)
         y_BTD = self.attention_norm(x_BTD)
         k, v = self.attention.keys_values(y_BTD, turn)
-        o = attend(self.attention.queries(y_BTD, turn), k, v, visibility, bias=bias, config=self.config)
+        o = attend(
+            self.attention.queries(y_BTD, turn),
+            k,
+            v,
+            visibility,
+            bias=bias,
+            kernel=self.model.attention,
+            scaled=self.sizes.scale_attention,
+        )
         x_BTD = constrain(x_BTD + dropout(self.attention.project(o), rate, keys[0]), "batch", "length", "activation")
         q = self.cross_attention.queries(self.cross_norm(x_BTD), None)
         k, v = self.cross_attention.keys_values(states_BSE, None)
-        o = attend(q, k, v, cross_visibility, bias=None, config=self.config)
+        o = attend(q, k, v, cross_visibility, bias=None, kernel=self.model.attention, scaled=self.sizes.scale_attention)
         y_BTD = dropout(self.cross_attention.project(o), rate, keys[1])
         x_BTD = constrain(x_BTD + y_BTD, "batch", "length", "activation")
         y_BTD = self.feed_forward(self.feed_forward_norm(x_BTD), keys[2])
@@ -131,7 +149,7 @@ class DecoderBlock(nnx.Module):
         bias: Float[Array, "1 H W X"] | None,
     ) -> tuple[Float[Array, "B W D"], Cache]:
         """One token for each beam: the beams of a prompt are the queries of one attention over shared slots."""
-        scale = self.config.head_width**-0.5 if self.config.scale_attention else 1.0
+        scale = self.sizes.head_width**-0.5 if self.sizes.scale_attention else 1.0
         y_BWD = self.attention_norm(x_BWD)
         slot = step * x_BWD.shape[1]
         k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, turn)
@@ -184,35 +202,47 @@ def run(
     return stream
 
 
+def _rotation(positions_BL: Int[Array, "B L"], sizes: Sizes) -> Rotation | None:
+    if isinstance(sizes, T5Config):
+        return None
+    return rotation(positions_BL, sizes.head_width, sizes.rope_theta)
+
+
+def _relative_bias(sizes: Sizes, model: ModelConfig, *, bidirectional: bool, rngs: nnx.Rngs) -> RelativeBias | None:
+    if not isinstance(sizes, T5Config):
+        return None
+    return RelativeBias(sizes, model.width, bidirectional=bidirectional, rngs=rngs)
+
+
 class TransformerEncoder(nnx.Module):
     """Pre-norm self-attention over tokens (Vaswani et al. 2017, with the norm's place of Xiong et al. 2020)."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.width = self.summary_width = config.width
-        self.blocks = stack(lambda rngs: EncoderBlock(config, rngs=rngs), config.encoder_layers, rngs)
-        self.norm = RMSNorm(config, rngs=rngs)
-        self.bias = RelativeBias(config, bidirectional=True, rngs=rngs) if config.position == "t5" else None
+    def __init__(self, sizes: Sizes, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.model = sizes, model
+        self.width = self.summary_width = model.width
+        self.blocks = stack(lambda rngs: EncoderBlock(sizes, model, rngs=rngs), sizes.layers, rngs)
+        self.norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.bias = _relative_bias(sizes, model, bidirectional=True, rngs=rngs)
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
         """Encoded states, normalised; segments never see each other. Their mean is the summary."""
-        config, segments_BS = self.config, batch["encoder_segment_ids"]
+        sizes, model, segments_BS = self.sizes, self.model, batch["encoder_segment_ids"]
         x_BSD = constrain(embed(batch["encoder_input_tokens"]), "batch", "length", "activation")
-        keys = _split(key, config.encoder_layers + 2)
+        keys = _split(key, sizes.layers + 2)
         visibility = Visibility(segments_BS, segments_BS)
-        turn = rotation(batch["encoder_positions"], config) if config.position == "rope" else None
+        turn = _rotation(batch["encoder_positions"], sizes)
         index_S = jnp.arange(x_BSD.shape[1])
         bias = None if self.bias is None else self.bias(index_S, index_S)
         x_BSD = run(
             self.blocks,
-            dropout(x_BSD, config.dropout, keys[0]),
+            dropout(x_BSD, model.dropout, keys[0]),
             None if key is None else keys[2:],
-            config.encoder_layers,
-            config,
+            sizes.layers,
+            model,
             lambda block, x, k: block(x, visibility, turn, bias, k),
         )
         # Whole rows, gathered once for all the layers that read them.
-        states_BSD = constrain(dropout(self.norm(x_BSD), config.dropout, keys[1]), "batch", None, "activation")
+        states_BSD = constrain(dropout(self.norm(x_BSD), model.dropout, keys[1]), "batch", None, "activation")
         return Encoded(states_BSD, segments_BS, (Summary("mean", states_BSD),))
 
 
@@ -228,11 +258,11 @@ class _Shared(NamedTuple):
 class TransformerDecoder(nnx.Module):
     """Causal self-attention and cross-attention; all positions at once, or a cached step."""
 
-    def __init__(self, config: ModelConfig, encoder_width: int, summary_width: int, *, rngs: nnx.Rngs) -> None:
-        self.config = config
-        self.blocks = stack(lambda rngs: DecoderBlock(config, encoder_width, rngs=rngs), config.decoder_layers, rngs)
-        self.norm = RMSNorm(config, rngs=rngs)
-        self.bias = RelativeBias(config, bidirectional=False, rngs=rngs) if config.position == "t5" else None
+    def __init__(self, sizes: Sizes, model: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.model = sizes, model
+        self.blocks = stack(lambda rngs: DecoderBlock(sizes, model, encoder_width, rngs=rngs), sizes.layers, rngs)
+        self.norm = RMSNorm(model.width, sizes.norm_epsilon, rngs=rngs)
+        self.bias = _relative_bias(sizes, model, bidirectional=False, rngs=rngs)
 
     def __call__(
         self,
@@ -243,32 +273,32 @@ class TransformerDecoder(nnx.Module):
         key: Key[Array, ""] | None = None,
     ) -> Float[Array, "B T D"]:
         """Decoder states under teacher forcing, normalised."""
-        config = self.config
-        keys = _split(key, config.decoder_layers + 2)
+        sizes, model = self.sizes, self.model
+        keys = _split(key, sizes.layers + 2)
         visibility = Visibility(segments_BT, segments_BT, causal=True)
         cross_visibility = Visibility(segments_BT, encoded.segments_BS)
-        turn = rotation(positions_BT, config) if config.position == "rope" else None
+        turn = _rotation(positions_BT, sizes)
         index_T = jnp.arange(x_BTD.shape[1])
         bias = None if self.bias is None else self.bias(index_T, index_T)
         x_BTD = run(
             self.blocks,
-            constrain(dropout(x_BTD, config.dropout, keys[0]), "batch", "length", "activation"),
+            constrain(dropout(x_BTD, model.dropout, keys[0]), "batch", "length", "activation"),
             None if key is None else keys[2:],
-            config.decoder_layers,
-            config,
+            sizes.layers,
+            model,
             lambda block, x, k: block(x, encoded.states_BSE, visibility, cross_visibility, turn, bias, k),
         )
-        return dropout(self.norm(x_BTD), config.dropout, keys[1])
+        return dropout(self.norm(x_BTD), model.dropout, keys[1])
 
     def start(self, encoded: Encoded, beams: int, steps: int) -> tuple[_Shared, list[Cache]]:
         """Cross-attention memories, and an empty cache of ``steps x beams`` slots for each block."""
-        config = self.config
+        sizes = self.sizes
         batch, slots = encoded.states_BSE.shape[0], steps * beams
         empty = Cache(
-            jnp.zeros((batch, config.heads, config.head_width, slots), encoded.states_BSE.dtype),
-            jnp.zeros((batch, config.heads, slots, config.head_width), encoded.states_BSE.dtype),
+            jnp.zeros((batch, sizes.num_heads, sizes.head_width, slots), encoded.states_BSE.dtype),
+            jnp.zeros((batch, sizes.num_heads, slots, sizes.head_width), encoded.states_BSE.dtype),
         )
-        blocks = unstack(self.blocks, config.decoder_layers)
+        blocks = unstack(self.blocks, sizes.layers)
         memories = [block.memory(encoded.states_BSE) for block in blocks]
         return _Shared(blocks, memories, encoded.segments_BS > 0), [empty for _ in blocks]
 
@@ -282,10 +312,11 @@ class TransformerDecoder(nnx.Module):
     ) -> tuple[Float[Array, "B W D"], list[Cache]]:
         """Normalised states of one new token for each beam, and the caches with it written."""
         slots, beams = visible_BWX.shape[-1], x_BWD.shape[1]
-        turn = bias = None
-        if self.config.position == "rope":
-            # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
-            cos, sin = rotation(jnp.arange(slots // beams)[None], self.config)
+        bias = None
+        # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
+        turn = _rotation(jnp.arange(slots // beams)[None], self.sizes)
+        if turn is not None:
+            cos, sin = turn
             turn = jax.lax.dynamic_index_in_dim(cos, step, axis=1), jax.lax.dynamic_index_in_dim(sin, step, axis=1)
         if self.bias is not None:
             slot_step_X = jnp.arange(slots) // beams

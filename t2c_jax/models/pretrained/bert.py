@@ -17,19 +17,20 @@ from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
-from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
-from t2c_jax.models.transformer import stack
+from t2c_jax.models.pretrained.config import BertConfig
+from t2c_jax.models.pretrained.layers import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
+from t2c_jax.models.transformer.blocks import stack
 
 
 class BertBlock(nnx.Module):
     """Self-attention and feed-forward, each normalised after its residual connection."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.rate = config.dropout
-        self.attention = BiasedAttention(config, rngs=rngs)
-        self.attention_norm = LayerNorm(config.pretrained, rngs=rngs)
-        self.feed_forward = BiasedFeedForward(config, rngs=rngs)
-        self.feed_forward_norm = LayerNorm(config.pretrained, rngs=rngs)
+    def __init__(self, sizes: BertConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.rate = model.dropout
+        self.attention = BiasedAttention(sizes, model, rngs=rngs)
+        self.attention_norm = LayerNorm(sizes, rngs=rngs)
+        self.feed_forward = BiasedFeedForward(sizes, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(sizes, rngs=rngs)
 
     def __call__(
         self, x_BSE: Float[Array, "B S E"], visibility: Visibility, key: Key[Array, ""] | None
@@ -45,35 +46,36 @@ class BertBlock(nnx.Module):
 class BertEncoder(nnx.Module):
     """BERT over the pieces of its own tokenizer; the first position's state, [CLS], is the summary."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config, sizes = config, config.pretrained
+    def __init__(self, sizes: BertConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.model = sizes, model
         self.width = self.summary_width = sizes.width
         self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes)
         self.positions = table(rngs, sizes.positions, "positions", sizes)
         self.token_types = table(rngs, sizes.token_types, "token_types", sizes) if sizes.token_types else None
         self.norm = LayerNorm(sizes, rngs=rngs)
-        self.blocks = stack(lambda rngs: BertBlock(config, rngs=rngs), sizes.layers, rngs)
-        self.mix = layer_mix(config, rngs=rngs)
+        self.blocks = stack(lambda rngs: BertBlock(sizes, model, rngs=rngs), sizes.layers, rngs)
+        self.mix = layer_mix(sizes, rngs=rngs)
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
         """Encoded states; segments never see each other, and each starts at its first position.
 
         ``embed``, the decoder's table, is left alone: the pieces are others.
         """
-        config, segments_BS = self.config, batch["encoder_segment_ids"]
-        positions_BS = batch["encoder_positions"] + config.pretrained.first_position
+        sizes, model, segments_BS = self.sizes, self.model, batch["encoder_segment_ids"]
+        positions_BS = batch["encoder_positions"] + sizes.first_position
         x_BSE = look_up(self.tokens[...], batch["encoder_input_tokens"])
         x_BSE = x_BSE + look_up(self.positions[...], positions_BS)
         if self.token_types is not None:
             x_BSE = x_BSE + self.token_types[...][None, :1]
-        keys = None if key is None else jax.random.split(key, config.pretrained.layers + 1)
-        x_BSE = dropout(self.norm(x_BSE).astype(config.dtype), config.dropout, None if keys is None else keys[0])
+        keys = None if key is None else jax.random.split(key, sizes.layers + 1)
+        x_BSE = dropout(self.norm(x_BSE).astype(model.dtype), model.dropout, None if keys is None else keys[0])
         visibility = Visibility(segments_BS, segments_BS)
         states_BSE = through(
             self.blocks,
             constrain(x_BSE, "batch", "length", "activation"),
             None if keys is None else keys[1:],
-            config,
+            sizes.layers,
+            model,
             self.mix,
             lambda block, x_BSE, key: block(x_BSE, visibility, key),
         )

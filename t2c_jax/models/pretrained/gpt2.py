@@ -16,19 +16,20 @@ from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
-from t2c_jax.models.pretrained import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
-from t2c_jax.models.transformer import stack
+from t2c_jax.models.pretrained.config import GPT2Config
+from t2c_jax.models.pretrained.layers import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
+from t2c_jax.models.transformer.blocks import stack
 
 
 class GPT2Block(nnx.Module):
     """Causal self-attention and feed-forward, each normalised before."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.rate = config.dropout
-        self.attention_norm = LayerNorm(config.pretrained, rngs=rngs)
-        self.attention = BiasedAttention(config, rngs=rngs)
-        self.feed_forward_norm = LayerNorm(config.pretrained, rngs=rngs)
-        self.feed_forward = BiasedFeedForward(config, rngs=rngs)
+    def __init__(self, sizes: GPT2Config, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.rate = model.dropout
+        self.attention_norm = LayerNorm(sizes, rngs=rngs)
+        self.attention = BiasedAttention(sizes, model, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(sizes, rngs=rngs)
+        self.feed_forward = BiasedFeedForward(sizes, rngs=rngs)
 
     def __call__(
         self, x_BSE: Float[Array, "B S E"], visibility: Visibility, key: Key[Array, ""] | None
@@ -44,14 +45,14 @@ class GPT2Block(nnx.Module):
 class GPT2Encoder(nnx.Module):
     """GPT-2 over the pieces of its own tokenizer; the last position's state, which saw all others, is the summary."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config, sizes = config, config.pretrained
+    def __init__(self, sizes: GPT2Config, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.sizes, self.model = sizes, model
         self.width = self.summary_width = sizes.width
         self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes)
         self.positions = table(rngs, sizes.positions, "positions", sizes)
-        self.blocks = stack(lambda rngs: GPT2Block(config, rngs=rngs), sizes.layers, rngs)
+        self.blocks = stack(lambda rngs: GPT2Block(sizes, model, rngs=rngs), sizes.layers, rngs)
         self.norm = LayerNorm(sizes, rngs=rngs)
-        self.mix = layer_mix(config, rngs=rngs)
+        self.mix = layer_mix(sizes, rngs=rngs)
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
         """Encoded states, normalised; segments never see each other, and each starts at the first position.
@@ -59,19 +60,20 @@ class GPT2Encoder(nnx.Module):
         ``embed``, the decoder's table, is left alone: the pieces are others. Where layers are mixed, each passes the
         final norm first, for their scales grow with depth.
         """
-        config, segments_BS = self.config, batch["encoder_segment_ids"]
-        positions_BS = batch["encoder_positions"] + config.pretrained.first_position
+        sizes, model, segments_BS = self.sizes, self.model, batch["encoder_segment_ids"]
+        positions_BS = batch["encoder_positions"]
         x_BSE = look_up(self.tokens[...], batch["encoder_input_tokens"])
-        x_BSE = (x_BSE + look_up(self.positions[...], positions_BS)).astype(config.dtype)
-        keys = None if key is None else jax.random.split(key, config.pretrained.layers + 1)
+        x_BSE = (x_BSE + look_up(self.positions[...], positions_BS)).astype(model.dtype)
+        keys = None if key is None else jax.random.split(key, sizes.layers + 1)
         visibility = Visibility(segments_BS, segments_BS, causal=True)
         states_BSE = through(
             self.blocks,
             constrain(
-                dropout(x_BSE, config.dropout, None if keys is None else keys[0]), "batch", "length", "activation"
+                dropout(x_BSE, model.dropout, None if keys is None else keys[0]), "batch", "length", "activation"
             ),
             None if keys is None else keys[1:],
-            config,
+            sizes.layers,
+            model,
             self.mix,
             lambda block, x_BSE, key: block(x_BSE, visibility, key),
             finish=self.norm,

@@ -1,14 +1,13 @@
 """What BERT and GPT-2 are made of: layers with biases, tables of tokens and positions, a learned mix of all layers.
 
-Sizes are those of ``config.model.pretrained``; kernels, dropout, dtype and remat are the model's own, as everywhere.
+Sizes are those of ``config.model.encoder``; kernels, dropout, dtype and remat are the model's own, as everywhere.
 
 Letters: B batch, S source, E encoder's width, H heads, K head width, F feed-forward, J layers and the embedding.
 """
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -16,24 +15,19 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Float, Key
 
-from t2c_jax.config import ModelConfig, PretrainedConfig
+from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models.attention import attend
-from t2c_jax.models.layers import parameter
-from t2c_jax.models.transformer import Keys, run
-
-ACTIVATIONS: Mapping[str, Callable[[jax.Array], jax.Array]] = {
-    "gelu": functools.partial(jax.nn.gelu, approximate=False),
-    "gelu_tanh": functools.partial(jax.nn.gelu, approximate=True),
-    "relu": jax.nn.relu,
-}
+from t2c_jax.models.layers import ACTIVATIONS, parameter
+from t2c_jax.models.pretrained.config import PretrainedEncoderConfig
+from t2c_jax.models.transformer.blocks import Keys, run
 
 _normal = nnx.initializers.normal(0.02)  # Devlin et al. 2019 and Radford et al. 2019 alike; an import replaces it
 _zeros, _ones = nnx.initializers.zeros, nnx.initializers.ones
 
 
-def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedConfig) -> nnx.Param[Array]:
+def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedEncoderConfig) -> nnx.Param[Array]:
     """A table of ``rows`` vectors of width E; ``axis`` is the logical name of its rows."""
     return parameter(rngs, (rows, sizes.width), (axis, "embed"), _normal)
 
@@ -41,7 +35,7 @@ def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedConfig) -> nnx.
 class LayerNorm(nnx.Module):
     """Layer normalisation (Ba et al. 2016), in float32 whatever the compute dtype."""
 
-    def __init__(self, sizes: PretrainedConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> None:
         self.scale = parameter(rngs, (sizes.width,), ("norm",), _ones)
         self.bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
         self.epsilon = sizes.norm_epsilon
@@ -57,10 +51,10 @@ class LayerNorm(nnx.Module):
 class BiasedAttention(nnx.Module):
     """Multi-head self-attention whose four projections have biases (Vaswani et al. 2017, section 3.2.2)."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.config, sizes = config, config.pretrained
-        head_width = sizes.width // sizes.heads
-        shape, names = (sizes.width, sizes.heads, head_width), ("embed", "heads", "head_width")
+    def __init__(self, sizes: PretrainedEncoderConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+        self.kernel = model.attention
+        head_width = sizes.width // sizes.num_heads
+        shape, names = (sizes.width, sizes.num_heads, head_width), ("embed", "heads", "head_width")
         for name in ("query", "key", "value"):
             setattr(self, name, parameter(rngs, shape, names, _normal))
             setattr(self, f"{name}_bias", parameter(rngs, shape[1:], names[1:], _zeros))
@@ -76,7 +70,7 @@ class BiasedAttention(nnx.Module):
     def __call__(self, x_BSE: Float[Array, "B S E"], visibility: Visibility) -> Float[Array, "B S E"]:
         """The block's update to the residual stream."""
         q, k, v = (self._project(x_BSE, name) for name in ("query", "key", "value"))
-        o_BSHK = attend(q, k, v, visibility, bias=None, config=self.config, scaled=True)
+        o_BSHK = attend(q, k, v, visibility, bias=None, kernel=self.kernel)
         joined = o_BSHK.shape[2] * o_BSHK.shape[3]
         y_BSE = narrow(o_BSHK.reshape(*o_BSHK.shape[:2], joined), self.output[...].reshape(-1, joined))
         return y_BSE + self.output_bias[None, None].astype(y_BSE.dtype)
@@ -85,8 +79,7 @@ class BiasedAttention(nnx.Module):
 class BiasedFeedForward(nnx.Module):
     """Two projections with biases (Vaswani et al. 2017, equation 2), with the config's activation between them."""
 
-    def __init__(self, config: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        sizes = config.pretrained
+    def __init__(self, sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> None:
         shape, names = (sizes.width, sizes.feed_forward), ("embed", "mlp")
         self.up = parameter(rngs, shape, names, _normal)
         self.up_bias = parameter(rngs, shape[1:], names[1:], _zeros)
@@ -116,16 +109,17 @@ class LayerMix(nnx.Module):
         return jax.nn.softmax(self.weights[...]) * self.scale[...]
 
 
-def layer_mix(config: ModelConfig, *, rngs: nnx.Rngs) -> LayerMix | None:
-    """The mix, where config.pretrained.mix_layers asks for one."""
-    return LayerMix(config.pretrained.layers, rngs=rngs) if config.pretrained.mix_layers else None
+def layer_mix(sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> LayerMix | None:
+    """The mix, where config.model.encoder.mix_layers asks for one."""
+    return LayerMix(sizes.layers, rngs=rngs) if sizes.mix_layers else None
 
 
 def through(
     blocks: Any,
     x_BSE: Float[Array, "B S E"],
     keys: Keys,
-    config: ModelConfig,
+    layers: int,
+    model: ModelConfig,
     mix: LayerMix | None,
     call: Callable[[Any, Float[Array, "B S E"], Key[Array, ""] | None], Float[Array, "B S E"]],
     finish: Callable[[Float[Array, "B S E"]], Float[Array, "B S E"]] = lambda x_BSE: x_BSE,
@@ -134,9 +128,8 @@ def through(
 
     ``finish`` comes after a block's output where it leaves the stack: the final norm, where there is one.
     """
-    layers = config.pretrained.layers
     if mix is None:
-        return finish(run(blocks, x_BSE, keys, layers, config, call))
+        return finish(run(blocks, x_BSE, keys, layers, model, call))
     shares_J = mix.shares()
 
     def counted(share: jax.Array, x_BSE: jax.Array) -> jax.Array:
@@ -150,5 +143,5 @@ def through(
         return x_BSE, stream[1] + counted(share, x_BSE)
 
     start = x_BSE, counted(shares_J[0], x_BSE)
-    _, sum_BSE = run((blocks, shares_J[1:]), start, keys, layers, config, mixed)
+    _, sum_BSE = run((blocks, shares_J[1:]), start, keys, layers, model, mixed)
     return sum_BSE.astype(x_BSE.dtype)

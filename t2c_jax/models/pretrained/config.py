@@ -1,0 +1,104 @@
+"""Config of the pre-trained encoders: ``bert`` (and RoBERTa, CodeBERT) and ``gpt2``."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal
+
+from t2c_jax.config.architectures import EncoderConfig, SplitSize, encoders
+from t2c_jax.config.fields import field
+from t2c_jax.config.schema import ModelConfig
+from t2c_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class PretrainedEncoderConfig(EncoderConfig):
+    """The shape of a published encoder, as config.origin has it."""
+
+    vocab_size: int = field(30522, "Pieces of its own tokenizer.", shape=True, minimum=1)
+    width: int = field(768, "E: width of its residual stream.", shape=True, minimum=1)
+    layers: int = field(12, "Blocks.", shape=True, minimum=1)
+    num_heads: int = field(12, "Attention heads.", shape=True, minimum=1)
+    feed_forward: int = field(3072, "Hidden width of the feed-forward.", shape=True, minimum=1)
+    positions: int = field(
+        512, "Rows of its table of positions; more than config.origin has are initialised.", shape=True, minimum=1
+    )
+    activation: Literal["gelu", "gelu_tanh", "relu"] = field(
+        "gelu", "Feed-forward: the exact GELU, its tanh approximation, or ReLU."
+    )
+    norm_epsilon: float = field(1e-12, "Added to the variance in LayerNorm.", above=0)
+    mix_layers: bool = field(
+        False,
+        "Give the decoder a learned mix of all layers (Peters et al. 2018, equation 1) instead of the last.",
+        shape=True,
+        own=True,
+    )
+
+    own_tokenizer: ClassVar[bool] = True
+    shape_from_origin: ClassVar[bool] = True
+
+    @property
+    def max_source_length(self) -> int | None:
+        """Positions that its table has for tokens."""
+        return self.positions
+
+    @property
+    def attention_head_width(self) -> int | None:
+        """Width of an attention head."""
+        return self.width // self.num_heads
+
+    def split_sizes(self) -> tuple[SplitSize, ...]:
+        """Heads and feed-forward over the tensor axis, the width over fsdp."""
+        return (
+            SplitSize("num_heads", self.num_heads, "tensor"),
+            SplitSize("feed_forward", self.feed_forward, "tensor"),
+            SplitSize("width", self.width, "fsdp"),
+        )
+
+    def check(self, key: str) -> None:
+        """Heads share the width evenly."""
+        if self.width % self.num_heads:
+            raise UserError(f"{key}.width={self.width} is not divisible by its num_heads={self.num_heads}")
+
+
+@encoders.register("bert")
+@dataclass(frozen=True)
+class BertConfig(PretrainedEncoderConfig):
+    """BERT, RoBERTa or CodeBERT."""
+
+    first_position: int = field(0, "Row of the first token's position: 0, or 2 in RoBERTa.", minimum=0)
+    token_types: int = field(
+        2, "Rows of its table of token types, of which the first is used; 0 for none.", shape=True, minimum=0
+    )
+
+    @property
+    def max_source_length(self) -> int | None:
+        """Positions that its table has for tokens."""
+        return self.positions - self.first_position
+
+    def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
+        """The module."""
+        from t2c_jax.models.pretrained.bert import BertEncoder
+
+        return BertEncoder(self, model, rngs=rngs)
+
+
+@encoders.register("gpt2")
+@dataclass(frozen=True)
+class GPT2Config(PretrainedEncoderConfig):
+    """GPT-2, read as an encoder."""
+
+    vocab_size: int = field(50257, "Pieces of its own tokenizer.", shape=True, minimum=1)
+    positions: int = field(
+        1024, "Rows of its table of positions; more than config.origin has are initialised.", shape=True, minimum=1
+    )
+    activation: Literal["gelu", "gelu_tanh", "relu"] = field(
+        "gelu_tanh", "Feed-forward: the exact GELU, its tanh approximation, or ReLU."
+    )
+    norm_epsilon: float = field(1e-5, "Added to the variance in LayerNorm.", above=0)
+
+    def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
+        """The module."""
+        from t2c_jax.models.pretrained.gpt2 import GPT2Encoder
+
+        return GPT2Encoder(self, model, rngs=rngs)
