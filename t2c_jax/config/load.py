@@ -37,7 +37,7 @@ def _values(config: Any) -> Any:
         return {name: _values(value) for name, value in config.items()}
     if not dataclasses.is_dataclass(config):
         return config
-    named = {"type": config.type} if isinstance(config, Variant) else {}
+    named: Values = {"type": config.type} if isinstance(config, Variant) else {}
     return named | {spec.name: _values(getattr(config, spec.name)) for spec in dataclasses.fields(config)}
 
 

@@ -149,7 +149,7 @@ def test_pairs_without_a_path_are_left_out_and_counted():
     assert sorted(i for step in range(made.per_pass) for i in drawn(made.batch(step))) == [0, 1, 2, 5, 6]
     last = made.batch(1)
     assert not any(value[1:].any() for value in last.values())
-    (fit,) = show_paths(tokens, DATA, OBJECTIVE)
+    (fit,) = show_paths(tokens, DATA, PATHS, OBJECTIVE)
     assert fit.left_out_share == 2 / 7
     with pytest.raises(UserError, match=r"none of the 1 pairs fits config\.data\.paths\.sampled=6"):
         batches(store(["no python"]))
@@ -239,5 +239,5 @@ def test_inputs_read_code_as_batches_do(workdir, capsys):
     np.testing.assert_array_equal(batch["path_nodes"][0, : sources[0].size], extract(CODES[0], PATHS).nodes_PM)
     alone = inputs.read([CODES[0]])
     np.testing.assert_array_equal(alone[0].value.nodes_PM, sources[0].value.nodes_PM)
-    few = PathInputs(tokenizers, DATA)
+    few = PathInputs(tokenizers, PATHS)
     assert few.batch(few.read([CODES[0]]), 1)["encoder_segment_ids"].tolist() == [[1] * 6]

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from t2c_jax.config.registry import objectives
+from t2c_jax.config import registry
 
 
 @dataclass(frozen=True)
@@ -20,6 +20,6 @@ for _name in (
     *("text_to_code", "code_to_text", "span_corruption", "masked_identifiers"),
     *("causal_lm", "prefix_lm", "fill_in_the_middle"),
 ):
-    objectives.register(_name)(Objective())
-objectives.register("identifier_tagging")(Objective("tagging"))
-objectives.register("contrastive")(Objective("embedding"))
+    registry.objectives.register(_name)(Objective())
+registry.objectives.register("identifier_tagging")(Objective("tagging"))
+registry.objectives.register("contrastive")(Objective("embedding"))
