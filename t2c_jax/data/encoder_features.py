@@ -59,7 +59,7 @@ class SourceSide(Protocol):
 class TokenSource:
     """Tokens, packed: ``encoder_input_tokens``, ``encoder_segment_ids``, ``encoder_positions``, each (B, S)."""
 
-    what = "encoder_length"
+    what = "data.encoder_length"
 
     def __init__(self, data: DataConfig, copy_table: np.ndarray | None = None) -> None:
         self.length, self._copy_table = data.encoder_length, copy_table
@@ -87,7 +87,7 @@ class TokenSource:
 class PathSource:
     """Paths, one pair a row (Alon et al. 2019, section 3.2): K of them, drawn afresh each epoch."""
 
-    what = "paths.sampled"
+    what = "model.encoder.sampled"
 
     def __init__(self, stored: StoredPaths, config: PathsConfig) -> None:
         self._stored, self._config, self.length = stored, config, config.sampled

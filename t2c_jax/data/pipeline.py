@@ -204,8 +204,8 @@ class Batches:
         for stream in self.streams if repeat else ():
             if not len(stream.plan.rows):
                 raise UserError(
-                    f"none of the {len(stream.tokens)} pairs fits config.data.{stream.source.what}="
-                    f"{stream.source.length} and decoder_length={data.decoder_length}; raise them"
+                    f"none of the {len(stream.tokens)} pairs fits config.{stream.source.what}="
+                    f"{stream.source.length} and config.data.decoder_length={data.decoder_length}; raise them"
                 )
 
     @classmethod

@@ -151,7 +151,7 @@ def test_pairs_without_a_path_are_left_out_and_counted():
     assert not any(value[1:].any() for value in last.values())
     (fit,) = show_paths(tokens, DATA, PATHS, OBJECTIVE)
     assert fit.left_out_share == 2 / 7
-    with pytest.raises(UserError, match=r"none of the 1 pairs fits config\.data\.paths\.sampled=6"):
+    with pytest.raises(UserError, match=r"none of the 1 pairs fits config\.model\.encoder\.sampled=6"):
         batches(store(["no python"]))
 
 

@@ -67,7 +67,7 @@ def test_what_cannot_be_is_refused(override, message, prepared):  # noqa: F811
 def with_tasks(train, **objectives):
     """The tiny experiment with tasks by objective; those called ``before`` replay another run's pairs."""
     tasks = {name: TaskConfig(what, workdir="w" if name == "before" else "") for name, what in objectives.items()}
-    return experiment(train=train, data={"tasks": tasks}, model={"encoder_heads": ("tagging",)})
+    return experiment(train=train, data={"tasks": tasks}, model={"output_heads": ("tagging",)})
 
 
 @pytest.mark.parametrize("train", [{"patience": 1}, {"stop_metric": "bleu"}], ids=str)
