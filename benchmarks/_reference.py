@@ -12,6 +12,7 @@ import numpy as np
 from t2c_jax import config as configs
 from t2c_jax.config import DataConfig, Experiment, ModelConfig
 from t2c_jax.data.prepare import Tokens
+from t2c_jax.models.transformer.config import TransformerDecoderConfig, TransformerEncoderConfig
 
 PRETRAIN = Path(__file__).resolve().parents[1] / "configs" / "pretrain.py"
 SIZES = ("reference", "small", "base", "large")
@@ -30,24 +31,37 @@ def shape(*, tiny: bool, dropout: float = 0.0, size: str = "reference") -> tuple
         preset = configs.load(f"{PRETRAIN}:{size}")
         return replace(preset.model, dropout=dropout), preset.tokenizer.vocab_size
     if tiny:
-        sizes: dict[str, Any] = {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "head_width": 16}
-        return ModelConfig(**sizes, feed_forward=64, scan=False, dropout=dropout), 256
-    sizes = {"width": 256, "encoder_layers": 4, "decoder_layers": 4, "heads": 8, "head_width": 32}
-    return ModelConfig(**sizes, feed_forward=1024, scan=False, dropout=dropout), 8192
+        blocks = {"layers": 1, "num_heads": 2, "head_width": 16, "feed_forward": 64}
+        return ModelConfig(**both(blocks), width=32, scan=False, dropout=dropout), 256
+    blocks = {"layers": 4, "num_heads": 8, "head_width": 32, "feed_forward": 1024}
+    return ModelConfig(**both(blocks), width=256, scan=False, dropout=dropout), 8192
+
+
+def both(blocks: dict[str, Any]) -> dict[str, Any]:
+    """A Transformer's two sides of one shape, for ``ModelConfig``."""
+    return {"encoder": TransformerEncoderConfig(**blocks), "decoder": TransformerDecoderConfig(**blocks)}
+
+
+def with_layers(model: ModelConfig, layers: int) -> ModelConfig:
+    """The model with so many layers on each side."""
+    sides: dict[str, Any] = {"encoder": model.encoder, "decoder": model.decoder}
+    return replace(model, **{side: replace(section, layers=layers) for side, section in sides.items()})
 
 
 def t5(model: ModelConfig, vocab_size: int) -> Any:
     """A ``T5ForConditionalGeneration`` of the same shape, randomly initialised."""
     import transformers
 
+    encoder: Any = model.encoder
+    decoder: Any = model.decoder
     settings: dict[str, Any] = {
         "vocab_size": vocab_size,
         "d_model": model.width,
-        "d_kv": model.head_width,
-        "d_ff": model.feed_forward,
-        "num_layers": model.encoder_layers,
-        "num_decoder_layers": model.decoder_layers,
-        "num_heads": model.heads,
+        "d_kv": encoder.head_width,
+        "d_ff": encoder.feed_forward,
+        "num_layers": encoder.layers,
+        "num_decoder_layers": decoder.layers,
+        "num_heads": encoder.num_heads,
         "feed_forward_proj": "gated-gelu",
         "dropout_rate": model.dropout,
         "tie_word_embeddings": True,

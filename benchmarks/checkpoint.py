@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import _rounds
-from _reference import shape
+from _reference import shape, with_layers
 from train_step import full_batch, unpacked
 
 from t2c_jax import console, runtime
@@ -33,7 +33,7 @@ def experiment_of(options: argparse.Namespace) -> tuple[Experiment, int]:
     """The reference shape with as many layers as asked for on either side, or a toy; the batch is small."""
     model, vocab_size = shape(tiny=options.tiny)
     if options.layers and not options.tiny:
-        model = replace(model, encoder_layers=options.layers, decoder_layers=options.layers, scan=True)
+        model = replace(with_layers(model, options.layers), scan=True)
     data = DataConfig(encoder_length=16, decoder_length=16, batch_size=4, pack=False)
     return Experiment(
         data=data, model=model, optimizer=OptimizerConfig(warmup_steps=1), train=TrainConfig(steps=10**6)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import _rounds
-from _reference import shape
+from _reference import shape, with_layers
 from train_step import full_batch, unpacked
 
 from t2c_jax import console
@@ -36,7 +36,7 @@ STARTED = 24  # layers of the model that is started twice
 def experiment(options: argparse.Namespace, depth: int) -> tuple[Experiment, int]:
     """The reference shape, or a toy, of so many layers on each side; and its vocabulary."""
     model, vocab_size = shape(tiny=options.tiny)
-    model = replace(model, encoder_layers=depth, decoder_layers=depth, scan=True)
+    model = replace(with_layers(model, depth), scan=True)
     batch, length = (4, 16) if options.tiny else (32, 128)
     data = DataConfig(encoder_length=length, decoder_length=length, batch_size=batch)
     return Experiment(data=data, model=model), vocab_size

@@ -31,19 +31,20 @@ from t2c_jax import console
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop.t5 import config_to_huggingface, tensors
 from t2c_jax.models.definition import Definition
+from t2c_jax.models.transformer.config import T5DecoderConfig, T5EncoderConfig
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
 def shape(*, tiny: bool) -> tuple[ModelConfig, int]:
     """T5 base and its rows, or a toy."""
-    sizes: dict[str, Any] = {"width": 768, "encoder_layers": 12, "decoder_layers": 12, "heads": 12, "head_width": 64}
-    rows, feed_forward = 32128, 3072
+    blocks: dict[str, Any] = {"layers": 12, "num_heads": 12, "head_width": 64, "feed_forward": 3072}
+    width, rows = 768, 32128
     if tiny:
-        sizes = {"width": 32, "encoder_layers": 1, "decoder_layers": 1, "heads": 2, "head_width": 16}
-        rows, feed_forward = 384, 64
-    config = ModelConfig(**sizes, feed_forward=feed_forward, activation="relu", position="t5", scale_attention=False)
-    return config, rows
+        blocks = {"layers": 1, "num_heads": 2, "head_width": 16, "feed_forward": 64}
+        width, rows = 32, 384
+    encoder = T5EncoderConfig(**blocks, activation="relu")
+    return ModelConfig(encoder=encoder, decoder=T5DecoderConfig(**blocks, activation="relu"), width=width), rows
 
 
 def write_model(directory: Path, config: ModelConfig, rows: int, dtype: str) -> int:

@@ -22,7 +22,7 @@ from _reference import shape, workdir_experiment, workdir_option, workdir_pairs
 from train_step import step_task
 
 from t2c_jax import console
-from t2c_jax.config import OBJECTIVES, TaskConfig
+from t2c_jax.config import TaskConfig, objectives
 from t2c_jax.data.mixture import make
 from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
 from t2c_jax.data.prepare import Tokens
@@ -72,7 +72,7 @@ def makes(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[st
     if not options.tiny:
         tokenizers = Tokenizers.load(Workdir(options.workdir).tokenizer)
     tasks: dict[str, _rounds.Task] = {}
-    for objective in OBJECTIVES:
+    for objective in objectives:
         task = make(TaskConfig(objective), objective, tokenizers, experiment.data, copy=False, weights=None)
         batches = Batches([Stream(tokens, experiment.data, 0, task)], experiment.data, extras=EXTRAS)
         steps = itertools.count()
@@ -104,7 +104,7 @@ def main() -> None:
         return
     about = _rounds.machine()
     step = _rounds.ours("train step", "consumes")
-    sides = [_rounds.ours(objective, "makes", objective) for objective in OBJECTIVES]
+    sides = [_rounds.ours(objective, "makes", objective) for objective in objectives]
     turns, _ = _rounds.measure([*sides, step], options.rounds)
     slowest = min(sides, key=lambda side: _rounds.ratio(turns[side.name], turns[step.name]))
     others = [side for side in sides if side is not slowest]

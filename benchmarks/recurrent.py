@@ -19,23 +19,22 @@ from typing import Any
 import _rounds
 from train_step import LEARNING_RATE, full_batch, step_task, unpacked
 
-from t2c_jax.config import DataConfig, Experiment, ModelConfig, OptimizerConfig, RecurrentConfig, TrainConfig
+from t2c_jax.config import DataConfig, Experiment, ModelConfig, OptimizerConfig, TrainConfig
+from t2c_jax.models.recurrent.config import LSTMDecoderConfig, LSTMEncoderConfig
+
+LAYERS = 2
 
 
 def shape(options: argparse.Namespace) -> tuple[ModelConfig, int, DataConfig]:
     """The model, its vocabulary and the batch."""
     width, vocab_size, batch, length = (32, 256, 4, 16) if options.tiny else (512, 8192, 32, 64)
-    recurrent = RecurrentConfig(
-        width=width, bidirectional=False, attention="multiplicative", input_feeding=False, bridge="copy"
-    )
     model = ModelConfig(
-        encoder="lstm",
-        decoder="lstm",
+        encoder=LSTMEncoderConfig(layers=LAYERS, width=width, bidirectional=False),
+        decoder=LSTMDecoderConfig(
+            layers=LAYERS, width=width, attention="multiplicative", input_feeding=False, bridge="copy"
+        ),
         width=width,
-        encoder_layers=2,
-        decoder_layers=2,
         dropout=0.0,
-        recurrent=recurrent,
     )
     data = DataConfig(encoder_length=length, decoder_length=length, batch_size=batch, pack=False)
     return model, vocab_size, data
@@ -68,8 +67,8 @@ def peer(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
         def __init__(self) -> None:
             super().__init__()
             self.embedding = nn.Embedding(vocab_size, width)
-            self.encoder = nn.LSTM(width, width, model.encoder_layers, batch_first=True)
-            self.decoder = nn.LSTM(width, width, model.decoder_layers, batch_first=True)
+            self.encoder = nn.LSTM(width, width, LAYERS, batch_first=True)
+            self.decoder = nn.LSTM(width, width, LAYERS, batch_first=True)
             self.query = nn.Linear(width, width, bias=False)
             self.combine = nn.Linear(2 * width, width, bias=False)
 

@@ -21,7 +21,7 @@ from dataclasses import replace
 from typing import Any
 
 import _rounds
-from _reference import shape
+from _reference import both, shape
 from train_step import full_batch, unpacked
 
 from t2c_jax import runtime
@@ -39,7 +39,7 @@ def experiment(options: argparse.Namespace, devices: int) -> tuple[Experiment, i
     model, vocab_size = shape(tiny=options.tiny)
     batch, length = (8, 16) if options.tiny else (32, 128)
     if options.tiny:
-        model = replace(model, heads=8, head_width=4)
+        model = replace(model, **both({"layers": 1, "num_heads": 8, "head_width": 4, "feed_forward": 64}))
     sizes = {"data": 1, "fsdp": 1, "tensor": 1, options.axis: devices}
     data = DataConfig(encoder_length=length, decoder_length=length, batch_size=batch)
     return Experiment(data=data, model=model, mesh=MeshConfig(**sizes)), vocab_size

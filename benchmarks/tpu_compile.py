@@ -25,9 +25,12 @@ import time
 from pathlib import Path
 from typing import Any
 
+from _reference import both
+
 from t2c_jax import config as configs
 from t2c_jax import console
 from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, TokenizerConfig
+from t2c_jax.models.transformer.config import T5DecoderConfig, T5EncoderConfig
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.py"
 # Google names v5p by its cores, two to a chip.
@@ -42,7 +45,7 @@ T5X = (
     (24, "full", "full", 4.9),
     (4, "none", "none", 25.3),
 )
-TINY = ModelConfig(width=16, encoder_layers=1, decoder_layers=1, heads=2, head_width=8, feed_forward=32, dropout=0.0)
+TINY = ModelConfig(**both({"layers": 1, "num_heads": 2, "head_width": 8, "feed_forward": 32}), width=16, dropout=0.0)
 
 
 def row(experiment: Experiment, vocab_size: int, topology: str) -> dict[str, Any]:
@@ -107,15 +110,11 @@ def gib(size: float) -> str:
 
 def t5x() -> list[dict[str, Any]]:
     """T5 v1.1 XL at T5X's batches and policies."""
+    blocks: dict[str, Any] = {"layers": 24, "num_heads": 32, "head_width": 64, "feed_forward": 5120}
     model = ModelConfig(
+        encoder=T5EncoderConfig(**blocks),
+        decoder=T5DecoderConfig(**blocks),
         width=2048,
-        encoder_layers=24,
-        decoder_layers=24,
-        heads=32,
-        head_width=64,
-        feed_forward=5120,
-        position="t5",
-        scale_attention=False,
         tied_embeddings=False,
         dropout=0.0,
         dtype="bfloat16",

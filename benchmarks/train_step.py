@@ -200,13 +200,14 @@ def padded_batches(tokens: Tokens, data: DataConfig, facts: dict[str, Any]) -> I
 
 def flops(model: ModelConfig, vocab_size: int, data: DataConfig) -> float:
     """Model FLOPs of a train step; the formula is at the top."""
-    width, heads, hidden = model.width, model.heads * model.head_width, model.feed_forward
+    side: Any = model.encoder  # the decoder has the same shape
+    width, heads, hidden = model.width, side.num_heads * side.head_width, side.feed_forward
     source, target = data.encoder_length, data.decoder_length
     encoder = source * (2 * (4 * width * heads + 3 * width * hidden) + 4 * source * heads)
     decoder = target * (2 * (6 * width * heads + 3 * width * hidden) + 4 * (target + source) * heads)
     decoder += source * 4 * width * heads
     logits = target * 2 * width * vocab_size
-    return 3.0 * data.batch_size * (model.encoder_layers * encoder + model.decoder_layers * decoder + logits)
+    return 3.0 * data.batch_size * (side.layers * (encoder + decoder) + logits)
 
 
 def share_of_peak(
