@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# Sourced by the other scripts: what they say, how they quote and read options, and which runs to start again.
+# Sourced by the other scripts: messages, quoting, options, and which exit statuses restart a run.
 
 root="$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)"
 dry_run=false
@@ -12,7 +12,7 @@ fail() {
   exit 2
 }
 
-# One command line that a shell reads back as exactly these words.
+# Prints one command line that a shell parses into exactly these words.
 quote() {
   local word line=""
   for word in "$@"; do
@@ -28,8 +28,8 @@ run() {
   if $dry_run; then quote "$@"; else "$@"; fi
 }
 
-# options "VALUED..." "SWITCH..." WORD...: sets a variable for each option (--tpu-type x sets tpu_type, --spot sets
-# spot=true), and arguments to the words after --. The script that calls it has a function usage.
+# options "VALUED..." "SWITCH..." WORD...: parses the words. --tpu-type x sets tpu_type, --spot sets spot=true, and
+# the words after -- become arguments. The calling script defines the function usage.
 options() {
   local valued=" $1 " switches=" $2 " option
   shift 2
@@ -66,10 +66,10 @@ options() {
   done
 }
 
-# check_config FILE: it has to travel with the checkout.
+# check_config FILE: the file has to be in the checkout, which is copied to the machines.
 check_config() {
   case "/$1/" in
-    //* | */../*) fail "--config $1 is not inside this checkout; give its path from there" ;;
+    //* | */../*) fail "--config $1 is not inside this checkout; give a path relative to its root" ;;
   esac
   [ -f "$root/$1" ] || fail "--config $1 is not a file of this checkout"
 }
@@ -77,13 +77,13 @@ check_config() {
 # check_count OPTION VALUE [LEAST]
 check_count() {
   local least="${3:-1}"
-  [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] && [ "$2" -ge "$least" ] || fail "$1 has to be a whole number from $least on, not $2"
+  [[ $2 =~ ^(0|[1-9][0-9]{0,8})$ ]] && [ "$2" -ge "$least" ] || fail "$1 has to be an integer of at least $least, not $2"
 }
 
 check_command() {
   $dry_run || command -v "$1" >/dev/null || fail "$1 is not on PATH; $2"
 }
 
-# Whether a run that ended so has to be started again: it saved and asks for it (75; 143 after SIGTERM), or something
-# killed it. Not after its own end (0), an error (1), a mistake in what it was given (2) or Ctrl-C (130).
-again() { [ "$1" -eq 75 ] || { [ "$1" -ge 128 ] && [ "$1" -ne 130 ]; }; }
+# should_restart STATUS: whether a run that ended with this status is restarted. Yes: it saved and asks for it (75, or
+# 143 after SIGTERM), or it was killed. No: done (0), an error (1), a user error (2) or Ctrl-C (130).
+should_restart() { [ "$1" -eq 75 ] || { [ "$1" -ge 128 ] && [ "$1" -ne 130 ]; }; }

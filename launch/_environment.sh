@@ -1,13 +1,13 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: make_environment makes .venv and installs the package there, at the pinned versions.
 #
-# PYTHON=/path/to/python chooses the interpreter; without it the newest suitable one on PATH is taken.
+# PYTHON=/path/to/python selects the interpreter. The default is the newest suitable one on PATH.
 
 # shellcheck source=launch/_common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
 venv="$root/.venv"
 oldest=3.11
-newest=3.13 # TensorFlow has no wheels beyond
+newest=3.13 # TensorFlow has no wheels for later versions
 
 # Prints an interpreter's version as "3.12" if it is one that the package supports; fails otherwise.
 suitable_version() {
@@ -38,29 +38,29 @@ find_python() {
   [ -z "$best" ] || printf '%s\n' "$best"
 }
 
-# Makes an empty environment with pip in it, by whichever of the ways this machine has.
+# Makes an empty environment with pip, with whatever this machine has: venv, virtualenv or uv.
 create_venv() {
   local python="$1"
   say "making $venv${python:+ with $python}"
   if [ -z "$python" ]; then
     command -v uv >/dev/null ||
       fail "no Python $oldest to $newest on PATH; install one, or set PYTHON=/path/to/python"
-    say "no Python $oldest to $newest on PATH: uv brings one"
+    say "no Python $oldest to $newest on PATH: installing one with uv"
     uv venv --quiet --clear --seed --python "$newest" "$venv" >&2 || fail "uv could not make $venv"
   elif "$python" -c 'import ensurepip, venv' 2>/dev/null; then
     "$python" -m venv --clear "$venv" || fail "$python could not make $venv"
   elif "$python" -c 'import virtualenv' 2>/dev/null; then
     "$python" -m virtualenv --quiet --clear "$venv" >&2 || fail "virtualenv could not make $venv"
   elif "$python" -c 'import venv, pip' 2>/dev/null; then
-    # Debian splits ensurepip off; a pip from 22.3 on can still fill an environment that has none.
+    # Debian packages ensurepip separately. pip 22.3 and later can install into an environment without pip.
     "$python" -m venv --clear --without-pip "$venv" || fail "$python could not make $venv"
-    "$python" -m pip --python "$venv/bin/python" install --quiet pip || fail "pip could not fill $venv"
+    "$python" -m pip --python "$venv/bin/python" install --quiet pip || fail "pip could not install into $venv"
   else
-    fail "$python can make no environment; on Debian or Ubuntu: sudo apt-get install python3-venv"
+    fail "$python cannot make an environment; on Debian or Ubuntu: sudo apt-get install python3-venv"
   fi
 }
 
-# Reads pip's output: on a terminal one line that is written over, in a pipe a line now and then.
+# Shows the progress in pip's output: on a terminal one line that is overwritten, otherwise a line now and then.
 show_progress() {
   local terminal=0
   [ ! -t 2 ] || terminal=1
@@ -75,14 +75,14 @@ show_progress() {
     /^ *(Downloading|Using cached) / { if (terminal) show($0) }
     /^ *Collecting nvidia-/ && !warned {
       warned = 1
-      printf "\n  note: torch brings CUDA along here, several GB; CONTRIBUTING.md tells how to take its CPU build\n"
+      printf "\n  note: torch installs CUDA here, several GB; CONTRIBUTING.md says how to use its CPU build\n"
     }
     /^Installing collected packages/ { count = 1; show("unpacking") }
     END { if (terminal) printf "\r\033[K" }
   ' >&2
 }
 
-# make_environment [EXTRA]: afterwards $venv/bin holds the package's commands. Quick where nothing has changed.
+# make_environment [EXTRA]: makes $venv with the package and its commands. Does nothing if it is up to date.
 make_environment() {
   local extra="${1:-}" python current stamp log
   current="$(suitable_version "$venv/bin/python" || true)"
@@ -102,7 +102,7 @@ make_environment() {
   if ! "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile \
     --constraint "$root/constraints.txt" --editable "$root${extra:+[$extra]}" 2>&1 | tee "$log" | show_progress; then
     tail -n 20 "$log" >&2
-    fail "installing failed; the whole log: $log"
+    fail "the installation failed; the whole log: $log"
   fi
   printf '%s\n' "$stamp" >"$venv/.installed-package"
   printf '%s\n' "$stamp" >"$venv/.installed-${extra:-package}"

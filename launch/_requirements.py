@@ -1,4 +1,4 @@
-"""What the package needs with some of its extras, a requirement a line: ``python launch/_requirements.py tpu,gs``."""
+"""Prints the requirements of the package with some extras, one per line: ``python launch/_requirements.py tpu,gs``."""
 
 import sys
 import tomllib

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Trains on a GKE cluster of TPUs or GPUs, as a JobSet that xpk writes. Written against xpk 1.16.0 (JobSet 0.10).
+# Trains on a GKE cluster of TPUs or GPUs, as a JobSet that xpk creates. Written against xpk 1.16.0 (JobSet 0.10).
 set -euo pipefail
 # shellcheck source=launch/_common.sh
 source "$(dirname "${BASH_SOURCE[0]}")/_common.sh"
@@ -9,26 +9,25 @@ usage() {
 Usage: bash launch/gke.sh --name NAME --cluster CLUSTER --zone ZONE --image IMAGE --workdir DIR
                           (--tpu-type TYPE | --device-type TYPE) [OPTION]... [-- ARGUMENT...]
 
-Creates an xpk workload that calls t2c run on every machine, and follows the log of the first. ARGUMENTs go on to
-t2c run. A pod that is evicted, asks for another start (75, 143) or is killed has all of them started again, from the
-checkpoint; an error (1) or a mistake (2) ends the job. Ctrl-C stops the following, not the run; --follow takes it up.
+Creates an xpk workload that calls t2c run on every machine, and follows the log of the first. ARGUMENTs are passed to
+t2c run. If a pod is evicted, is killed or exits with 75 or 143, all pods restart from the checkpoint. An error (1) or a
+user error (2) ends the job. Ctrl-C stops following, not the run; --follow resumes following.
 
   --name NAME           of the workload
-  --cluster CLUSTER     made by xpk cluster create, which also decides on spot or reserved machines
+  --cluster CLUSTER     created by xpk cluster create, which also selects spot or reserved machines
   --zone ZONE           of the cluster
   --project PROJECT     default: gcloud's own
-  --image IMAGE         built from launch/Dockerfile and pushed, with the extras that the machines need
+  --image IMAGE         built from launch/Dockerfile with the extras for the machines, and pushed
   --tpu-type TYPE       such as v6e-64
   --device-type TYPE    of GPU machines, such as h100-mega-80gb-8
   --slices N            TPU slices, or GPU machines; default: 1
-  --workdir DIR         gs://BUCKET/PATH, of an image with the extra gs; or below the mount point of --storage
-  --storage NAME        a file system of all machines, attached with xpk storage attach
+  --workdir DIR         gs://BUCKET/PATH, if the image has the extra gs; or below the mount point of --storage
+  --storage NAME        a shared file system, attached with xpk storage attach
   --config FILE         default: configs/quickstart.py; inside the image
-  --restarts N          how often all pods are started again; default: 100
-  --grace SECONDS       for saving after SIGTERM; default: 120 (GKE gives spot machines less)
-  --follow              follow the log of a run that was started before, and do nothing else (of GPU machines: with
-                        their --device-type again)
-  --delete              delete the workload, and do nothing else
+  --restarts N          how often all pods are restarted; default: 100
+  --grace SECONDS       time for saving after SIGTERM; default: 120 (GKE gives spot machines less)
+  --follow              only follow the log of a running workload (for GPU machines: with --device-type)
+  --delete              only delete the workload
   --dry-run             print every command, properly quoted, and run none
   --help
 
@@ -46,15 +45,15 @@ check_command xpk "install it with pipx install xpk"
 check_command kubectl "install the Google Cloud CLI's kubectl and gke-gcloud-auth-plugin"
 place=("--cluster=$cluster" "--zone=$zone" ${project:+"--project=$project"})
 
-# The line that each machine's shell executes. exec: xpk sends SIGTERM to the process that it started.
+# The line that the shell of each machine executes. With exec, SIGTERM reaches t2c: xpk sends it to its own child.
 command_line() {
   local words=("$@") word
   for word in "${words[@]}"; do
     case "$word" in
-      *[\"\'\\\$]* | *$'\n'*) fail "xpk pastes the command into YAML: no quotes, backslashes, dollars or newlines, as in $word" ;;
+      *[\"\'\\\$]* | *$'\n'*) fail "xpk pastes the command into YAML: quotes, backslashes, dollars and newlines do not work, as in $word" ;;
     esac
   done
-  # xpk's names for what JAX has other names for. A TPU slice tells JAX by itself.
+  # Translates xpk's variables to JAX's. On a TPU slice JAX finds its hosts by itself.
   if [ -n "$device_type" ]; then
     # shellcheck disable=SC2016 # for the shell in the pod
     printf '%s ' 'export JAX_COORDINATOR_ADDRESS=$JAX_COORDINATOR_ADDRESS:$JAX_COORDINATOR_PORT' \
@@ -71,16 +70,16 @@ create() {
     machines=("--device-type=$device_type" "--num-nodes=$slices")
   fi
   if [ -n "$storage" ]; then flags+=("--storage=$storage"); fi
-  # xpk adds 42 and 127 to 255 to the exit codes.
+  # xpk adds the exit codes 42 and 127 to 255.
   run xpk workload create "--workload=$name" "${place[@]}" "${machines[@]}" "--max-restarts=$restarts" \
     --restart-on-exit-codes=75 "--termination-grace-period-seconds=$grace" "${flags[@]}"
 }
 
-# Follows the first machine's pod, and the one after it, to the end of the JobSet.
+# Follows the pod of the first machine, and each pod that replaces it, to the end of the JobSet.
 follow() {
   local selector="jobset.sigs.k8s.io/jobset-name=$name,jobset.sigs.k8s.io/job-index=0" pod seen="" state
   selector="$selector,batch.kubernetes.io/job-completion-index=0"
-  local container=jax-tpu # xpk's names; other containers of a pod mount its storage
+  local container=jax-tpu # named by xpk; other containers of a pod mount the storage
   if [ -n "$device_type" ]; then container=gpu-image; fi
   local find=(kubectl get pods "--selector=$selector" --sort-by=.metadata.creationTimestamp --output=name)
   local ask=(kubectl get jobset "$name" '--output=jsonpath={.status.terminalState}')
@@ -92,13 +91,13 @@ follow() {
   fi
   while true; do
     pod="$("${find[@]}" | tail -n 1)"
-    # It fails as long as the pod's container has not started.
+    # It fails until the pod's container has started.
     if [ -n "$pod" ] && [ "$pod" != "$seen" ] && kubectl logs --follow "--container=$container" "$pod"; then seen="$pod"; fi
     state="$("${ask[@]}")"
     case "$state" in
       Complete*) return ;;
       Failed)
-        say "the run failed; its last words are above"
+        say "the run failed; see the end of its log above"
         return 1
         ;;
     esac
@@ -118,7 +117,7 @@ else
   case "$workdir" in
     gs://* | /*) ;;
     '') fail "--workdir is needed: gs://BUCKET/PATH, or a path below the mount point of --storage" ;;
-    *) fail "--workdir $workdir is no absolute path, and a pod's own files go with the pod" ;;
+    *) fail "--workdir $workdir is not an absolute path, and the files of a pod are lost with the pod" ;;
   esac
   check_config "$config"
   check_count --slices "$slices"

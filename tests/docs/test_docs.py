@@ -6,36 +6,12 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 import yaml
+from docs_pages import PAGES, ROOT, blocks
 
-ROOT = Path(__file__).parents[2]
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
-
-
-class Block(NamedTuple):
-    """A fenced code block of a page."""
-
-    language: str
-    text: str
-    line: int
-
-
-def blocks(path: Path) -> Iterator[Block]:
-    """All fenced code blocks of a page."""
-    lines = path.read_text("utf-8").splitlines()
-    start = None
-    for number, line in enumerate(lines):
-        if line.startswith("```"):
-            if start is None:
-                start = number
-            else:
-                yield Block(lines[start][3:].strip(), "\n".join(lines[start + 1 : number]) + "\n", start + 2)
-                start = None
-    assert start is None, f"{path}: the fence of line {start} is not closed"
 
 
 def test_readme_is_short():

@@ -90,7 +90,7 @@ def test_a_config_has_to_be_in_the_checkout(checkout: Path, commands: Path):
     [(0, False), (1, False), (2, False), (75, True), (130, False), (134, True), (137, True), (143, True)],
 )
 def test_which_runs_start_again(checkout: Path, commands: Path, status: int, expected: bool):
-    assert (common(checkout, commands, 'again "$1"', str(status)).returncode == 0) == expected
+    assert (common(checkout, commands, 'should_restart "$1"', str(status)).returncode == 0) == expected
 
 
 def find_python(checkout: Path, commands: Path, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -186,7 +186,7 @@ def test_a_failed_install_tells_where_its_log_is_and_is_tried_again(checkout: Pa
     fail.touch()
     done = make(checkout, commands)
     assert done.returncode == 2
-    assert f"error: installing failed; the whole log: {checkout}/.venv/install.log" in done.stderr
+    assert f"error: the installation failed; the whole log: {checkout}/.venv/install.log" in done.stderr
     fail.unlink()
     assert make(checkout, commands).returncode == 0
     assert len(pip_calls(log)) == 2
@@ -206,7 +206,7 @@ def test_a_python_that_can_make_no_environment(checkout: Path, commands: Path):
     executable(commands / "python3", '[ "$1" = "-" ] && echo 3.13')
     done = make(checkout, commands)
     assert done.returncode == 2
-    assert "python3 can make no environment; on Debian or Ubuntu: sudo apt-get install python3-venv" in done.stderr
+    assert "python3 cannot make an environment; on Debian or Ubuntu: sudo apt-get install python3-venv" in done.stderr
 
 
 def test_local_hands_its_arguments_on(checkout: Path, commands: Path, log: Path):

@@ -125,7 +125,7 @@ def test_after_a_restart_the_next_pods_log_is_followed(checkout: Path, commands:
 def test_a_run_that_failed(checkout: Path, commands: Path, answers: Path):
     (answers / "states").write_text("Failed\n")
     done = gke(checkout, commands, *TPU)
-    assert (done.returncode, done.stderr) == (1, "the run failed; its last words are above\n")
+    assert (done.returncode, done.stderr) == (1, "the run failed; see the end of its log above\n")
 
 
 def test_no_quota_ends_it_with_what_xpk_says(checkout: Path, commands: Path, answers: Path):
@@ -147,11 +147,11 @@ def test_delete(checkout: Path, commands: Path, answers: Path):
         (CLUSTER, "--image is needed: docker build --file launch/Dockerfile"),
         (RUN, "--tpu-type or --device-type is needed"),
         ((*TPU, "--device-type=l4-1"), "--tpu-type and --device-type exclude each other"),
-        ((*TPU, "--workdir=runs/a"), "--workdir runs/a is no absolute path"),
-        ((*TPU, "--slices=0"), "--slices has to be a whole number from 1 on, not 0"),
-        ((*TPU, "--", "--config.data.prefix=it's"), "no quotes, backslashes, dollars or newlines, as in --config.data"),
-        ((*TPU, "--", "a\nb"), "no quotes, backslashes, dollars or newlines, as in a"),
-        ((*TPU, "--", "$(date)"), "no quotes, backslashes, dollars or newlines, as in $(date)"),
+        ((*TPU, "--workdir=runs/a"), "--workdir runs/a is not an absolute path"),
+        ((*TPU, "--slices=0"), "--slices has to be an integer of at least 1, not 0"),
+        ((*TPU, "--", "--config.data.prefix=it's"), "newlines do not work, as in --config.data"),
+        ((*TPU, "--", "a\nb"), "quotes, backslashes, dollars and newlines do not work, as in a"),
+        ((*TPU, "--", "$(date)"), "quotes, backslashes, dollars and newlines do not work, as in $(date)"),
     ],
 )
 def test_mistakes(checkout: Path, commands: Path, answers: Path, words: tuple[str, ...], message: str):

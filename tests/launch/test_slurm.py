@@ -136,7 +136,7 @@ def test_the_first_failure_decides(cluster: Path, commands: Path, status: int, a
     if not again:
         assert done.returncode == status
     else:
-        assert f"the run ended with {status}: back into the queue" in done.stderr
+        assert f"the run ended with {status}: requeueing the job" in done.stderr
 
 
 @pytest.mark.parametrize("state", ["RUNNING", "COMPLETING", ""])
@@ -176,16 +176,16 @@ def test_not_more_often_than_allowed(cluster: Path, commands: Path):
     (commands.parent / "tasks").unlink()
     done = job(cluster, commands, restarts=3, SLURM_RESTART_COUNT="3")
     assert (done.returncode, requeued(commands)) == (75, False)
-    assert done.stderr.endswith("error: the run ended with 75 once more than --restarts 3 allows\n")
+    assert done.stderr.endswith("error: the run ended with 75; --restarts 3 is used up\n")
 
 
 @pytest.mark.parametrize(
     ("words", "message"),
     [
         ([], "--workdir is needed: a directory that all nodes share"),
-        (["--workdir=gs://bucket/runs"], "--workdir gs://bucket/runs is no directory"),
-        (["--workdir=a", "--gpus=0"], "--gpus has to be a whole number from 1 on, not 0"),
-        (["--workdir=a", "--nodes", "two"], "--nodes has to be a whole number from 1 on, not two"),
+        (["--workdir=gs://bucket/runs"], "--workdir gs://bucket/runs is not a directory"),
+        (["--workdir=a", "--gpus=0"], "--gpus has to be an integer of at least 1, not 0"),
+        (["--workdir=a", "--nodes", "two"], "--nodes has to be an integer of at least 1, not two"),
         (["--workdir=a", "--config=no.py"], "--config no.py is not a file of this checkout"),
         (["--workdir=a", "--config.train.steps=1"], "unknown argument '--config.train.steps'"),
     ],

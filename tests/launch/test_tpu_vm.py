@@ -130,7 +130,7 @@ def test_several_workers_need_a_bucket(checkout: Path, commands: Path, answers: 
     (answers / "workers").write_text("4\n")
     done = tpu(checkout, commands, *TPU, "--accelerator-type", "v6e-16")
     assert done.returncode == 2
-    assert "my-tpu has 4 workers, which must share one workdir: give --workdir gs://BUCKET/PATH" in done.stderr
+    assert "my-tpu has 4 workers, which share one workdir: give --workdir gs://BUCKET/PATH" in done.stderr
     assert actions(commands) == ["create"]
 
 
@@ -176,7 +176,7 @@ def test_a_tpu_that_is_taken_away_is_replaced(checkout: Path, commands: Path, an
     done = tpu(checkout, commands, *SPOT)
     assert done.returncode == 0, done.stderr
     assert actions(commands) == [*FIRST, "delete", *FIRST]
-    assert f"my-tpu is {lost}: making way for another one" in done.stderr
+    assert f"my-tpu is {lost}: replacing it" in done.stderr
 
 
 def test_a_preempted_queued_resource_is_replaced_once_it_is_suspended(checkout: Path, commands: Path, answers: Path):
@@ -222,7 +222,7 @@ def test_not_more_often_than_allowed(checkout: Path, commands: Path, answers: Pa
     done = tpu(checkout, commands, *TPU, "--restarts", "1")
     assert done.returncode == 75
     assert actions(commands) == [*FIRST, "stop", "start", "follow"]
-    assert done.stderr.splitlines()[-1] == "the run ended with 75 once more than --restarts allows"
+    assert done.stderr.splitlines()[-1] == "the run ended with 75; --restarts is used up"
 
 
 @pytest.mark.parametrize("status", [1, 2, 130])
@@ -272,9 +272,9 @@ def test_delete_and_follow_do_nothing_else(checkout: Path, commands: Path, answe
         (["--name"], "--name needs a value"),
         ([*TPU, "--nmae", "x"], "unknown argument '--nmae'; arguments for t2c run come after --"),
         ([*TPU, "--config", "configs/none.py"], "--config configs/none.py is not a file of this checkout"),
-        ([*TPU, "--accelerator-type", "v9-8"], "no runtime version is known for v9-8; give --runtime-version"),
-        ([*TPU, "--spot"], "a --spot TPU takes its disk along when it goes: give --workdir gs://BUCKET/PATH"),
-        ([*TPU, "--restarts=many"], "--restarts has to be a whole number from 0 on, not many"),
+        ([*TPU, "--accelerator-type", "v9-8"], "unknown accelerator type v9-8; give --runtime-version"),
+        ([*TPU, "--spot"], "a --spot TPU loses its disk when it is preempted: give --workdir gs://BUCKET/PATH"),
+        ([*TPU, "--restarts=many"], "--restarts has to be an integer of at least 0, not many"),
     ],
 )
 def test_mistakes(checkout: Path, commands: Path, answers: Path, words: list[str], message: str):
@@ -294,7 +294,7 @@ def test_a_worker_starts_a_run_once_and_follows_it_to_its_status(checkout: Path,
     executable(checkout / ".venv/bin/t2c", f'printf "<%s>" "$@"; echo; {wait}')
     arguments = ("--config", "configs/quickstart.py", "--config.data.prefix=it's $HOME")
     assert worker(checkout, commands, "start", *arguments).returncode == 0
-    assert worker(checkout, commands, "start", *arguments).stderr == "a run goes on here already\n"
+    assert worker(checkout, commands, "start", *arguments).stderr == "a run is already running here\n"
     (checkout.parent / "go").touch()
     done = worker(checkout, commands, "follow", "+1")
     assert done.returncode == 5
