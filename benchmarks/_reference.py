@@ -11,7 +11,7 @@ import numpy as np
 
 from t2c_jax import config as configs
 from t2c_jax.config import DataConfig, Experiment, ModelConfig
-from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.models.transformer.config import TransformerDecoderConfig, TransformerEncoderConfig
 
 PRETRAIN = Path(__file__).resolve().parents[1] / "configs" / "pretrain.py"

@@ -22,11 +22,12 @@ from _reference import shape, workdir_experiment, workdir_option, workdir_pairs
 from train_step import step_task
 
 from t2c_jax import console
-from t2c_jax.config import TaskConfig, objectives
-from t2c_jax.data.mixture import make
-from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks.objectives import occurrence_codes
+from t2c_jax.config import TaskConfig
+from t2c_jax.config.registry import objectives
+from t2c_jax.data.pipeline import TASK_KEYS, Batches, Stream
+from t2c_jax.data.tasks.identifiers import occurrence_codes
+from t2c_jax.data.tasks.task import TaskSetup, build_task
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir
@@ -73,8 +74,8 @@ def makes(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[st
         tokenizers = Tokenizers.load(Workdir(options.workdir).tokenizer)
     tasks: dict[str, _rounds.Task] = {}
     for objective in objectives:
-        task = make(TaskConfig(objective), objective, tokenizers, experiment.data, copy=False, weights=None)
-        batches = Batches([Stream(tokens, experiment.data, 0, task)], experiment.data, extras=EXTRAS)
+        task = build_task(TaskSetup(objective, TaskConfig(objective), experiment.data, tokenizers))
+        batches = Batches([Stream(tokens, experiment.data, 0, task)], experiment.data, extra_keys=TASK_KEYS)
         steps = itertools.count()
 
         def step(batches: Batches = batches, steps: Any = steps) -> float:

@@ -33,7 +33,7 @@ def delivers(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict
         read = itertools.islice(batches, READ_AT_ONCE)
         return float(sum((batch[f"{side}_segment_ids"] > 0).sum() for batch in read for side in ("encoder", "decoder")))
 
-    return {"step": step}, {"real_token_share": packed.plan.real_token_share, "left_out": packed.plan.left_out}
+    return {"step": step}, {"real_token_share": packed.plan.real_token_share, "dropped": packed.plan.dropped}
 
 
 def consumes(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:

@@ -43,7 +43,7 @@ from _reference import shape, size_option, t5, workdir_experiment, workdir_optio
 from t2c_jax import console
 from t2c_jax.config import DataConfig, Experiment, ModelConfig, OptimizerConfig, TrainConfig
 from t2c_jax.data import pipeline
-from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokens import Tokens
 
 LEARNING_RATE = 1e-4
 Batches = Iterator[dict[str, np.ndarray]]
@@ -179,7 +179,7 @@ def padded_batches(tokens: Tokens, data: DataConfig, facts: dict[str, Any]) -> I
     plan = pipeline.Batches.of(tokens, data, seed=0).plan
     pairs, eos = plan.rows.pairs, np.ones(1, np.int32)
     size = round(len(pairs) / len(plan.rows) * data.batch_size)
-    facts |= {"pairs": len(pairs), "left_out": plan.left_out, "pairs_per_batch": size}
+    facts |= {"pairs": len(pairs), "dropped": plan.dropped, "pairs_per_batch": size}
     draw = np.random.default_rng(0)
 
     def padded(sequences: list[np.ndarray], fill: int) -> np.ndarray:

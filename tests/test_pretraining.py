@@ -10,9 +10,9 @@ from small_run import CONFIG, main, write_corpus
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.start import initial_state
-from t2c_jax.config import OBJECTIVES
-from t2c_jax.data.streams import open_streams, task_shares
-from t2c_jax.data.tasks.task import translate
+from t2c_jax.config.registry import objectives
+from t2c_jax.data.mixture import open_streams, task_shares
+from t2c_jax.data.tasks.translation import translation
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
@@ -52,7 +52,7 @@ def runs(tmp_path_factory):
         lines[n] = json.dumps({"text": "", "code": pair["code"], "language": "python", "split": pair["split"]})
     lines = [json.dumps({**json.loads(line), "language": "python"}) for line in lines]
     corpus.write_text("\n".join(lines) + "\n")
-    tasks = {name: {"objective": name, "prefix": name[0]} for name in OBJECTIVES}
+    tasks = {name: {"objective": name, "prefix": name[0]} for name in objectives}
     text = CONFIG.format(corpus=str(corpus))
     (base / "pretrain.py").write_text(text.replace("    return config\n", TASKS.format(tasks=tasks)))
     (base / "finetune.py").write_text(text.replace("    return config\n", FINETUNE))
@@ -67,7 +67,7 @@ def lines_of(workdir, kind):
 
 def test_metrics_are_by_task(runs):
     seen = lines_of(runs / "pre", "train")[-1].keys()
-    writes = set(OBJECTIVES) - {"identifier_tagging", "contrastive"}
+    writes = set(objectives) - {"identifier_tagging", "contrastive"}
     assert {name for name in seen if name.startswith("nll/")} == {f"nll/{name}" for name in writes}
     assert {"tagging_nll", "tagging_accuracy", "contrastive_nll", "contrastive_accuracy"} <= seen
     dev = lines_of(runs / "pre", "dev")[-1]
@@ -117,13 +117,13 @@ def test_what_came_before_is_replayed_and_told_apart(runs):
         **{f"replayed_{name}": task.prefix for name, task in theirs.items()},
     }
     tokenizers = Tokenizers.load(workdir / "tokenizer", experiment.data.direction)
-    streams = open_streams(experiment, Workdir(workdir), tokenizers, "train")
-    shares = dict(zip(streams, task_shares(experiment, streams), strict=True))
+    streams = open_streams(Workdir(workdir), "train", tokenizers, experiment.data, experiment.model)
+    shares = dict(zip(streams, task_shares(experiment.data, streams), strict=True))
     assert shares["own"] == pytest.approx(0.75)
     assert set(map(len, (stream.tokens for stream in streams.values()))) > {len(streams["own"].tokens)}
     # What is trained is what is asked.
-    own, asked = streams["own"], translate(tokenizers, experiment.data)
-    record = int(own.parts.records_N[0])
+    own, asked = streams["own"], translation(tokenizers, experiment.data)
+    record = int(own.index.records_N[0])
     np.testing.assert_array_equal(own.example(0, 0).sources[0], asked.source(own.tokens.text(record)))
     # Said again with another share it is the same run's tasks, once.
     again = configs.load(str(workdir / "config.json"), ["data.replay.share=0.5"]).data.tasks
@@ -140,7 +140,7 @@ def test_what_came_before_is_measured_alone(runs):
     data = open_data(experiment, Workdir(runs / "pre"), tokenizers, mesh)
     tasks = np.concatenate([data.train.batch(step)["task"] for step in range(20)])
     assert set(tasks.tolist()) == {0}
-    assert len(data.dev) == 1 + len(OBJECTIVES)
+    assert len(data.dev) == 1 + len(objectives.names())
 
 
 def test_a_run_to_compare_with_draws_all_parameters(runs):

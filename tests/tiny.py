@@ -23,7 +23,7 @@ from t2c_jax.config import (
     encoders,
 )
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition, names
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS

@@ -18,8 +18,8 @@ from t2c_jax.aot.roofline import Roofline, roofline
 from t2c_jax.aot.topology import Topology
 from t2c_jax.checkpoints.start import beside_adapters
 from t2c_jax.config import Experiment
-from t2c_jax.data.encoder_features import source_shapes
-from t2c_jax.data.pipeline import batch_shapes, extras_of
+from t2c_jax.data.encoder_features import encoder_features
+from t2c_jax.data.pipeline import batch_shapes, task_keys
 from t2c_jax.decode.generator import search_function
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.mesh_selection import GIB, make_mesh
@@ -70,7 +70,7 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
     mesh = make_mesh(experiment, topology.devices)
     compiled = Compiled(experiment, vocab_size, mesh, beside_adapters(experiment, vocab_size))
     data = experiment.data
-    shapes = batch_shapes(data, source_shapes(experiment), extras_of(data), data.batch_size)
+    shapes = batch_shapes(data, encoder_features(data, experiment.model).shapes(), task_keys(data), data.batch_size)
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
     state = compiled.abstract_state_on_mesh()
     names = {"params": "parameters", "adapters": "adapters", "opt_state": "optimizer state", "ema": "moving average"}
@@ -91,9 +91,8 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
     definition = Definition(experiment.model, vocab_size)
     unit = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-experiment.decode.batch_size // unit) * unit
-    batch = _rows(
-        {name: jax.ShapeDtypeStruct((rows, *shape), "int32") for name, shape in source_shapes(experiment).items()}, mesh
-    )
+    shapes = encoder_features(experiment.data, experiment.model).shapes()
+    batch = _rows({name: jax.ShapeDtypeStruct((rows, *shape), "int32") for name, shape in shapes.items()}, mesh)
     params = jax.tree.map(
         lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
         definition.abstract_params(),

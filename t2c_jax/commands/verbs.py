@@ -66,27 +66,26 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
 @_once
 def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
-    from t2c_jax.data.packing_report import show_fits, show_paths, show_tasks
-    from t2c_jax.data.prepare import Tokens, build_tokens
-    from t2c_jax.data.streams import open_streams, task_shares
-    from t2c_jax.data.tasks.task import translate
-    from t2c_jax.papers.code2seq.config import PathsConfig
+    from t2c_jax.data.encoder_features import encoder_features
+    from t2c_jax.data.mixture import open_streams, task_shares
+    from t2c_jax.data.packing_report import show_features, show_fits, show_tasks
+    from t2c_jax.data.prepare import build_tokens
+    from t2c_jax.data.tasks.translation import translation
+    from t2c_jax.data.tokens import open_tokens
     from t2c_jax.tokenizers.loading import Tokenizers
 
-    data = experiment.data
-    encoder = experiment.model.encoder
-    paths = encoder if isinstance(encoder, PathsConfig) else None
-    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), paths=paths).manifest["counts"]
+    data, model, seed = experiment.data, experiment.model, experiment.seed
+    features = encoder_features(data, model)
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), features).manifest["counts"]
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
-    if data.tasks:
-        streams = open_streams(experiment, workdir, tokenizers, "train")
-        fits = show_tasks(streams, task_shares(experiment, streams).tolist())
+    tokens = open_tokens(workdir, "train", tokenizers)
+    statistics = features.statistics(tokens)
+    if not data.tasks and not statistics:
+        fits = show_fits(tokens, data, translation(tokenizers, data), seed)
     else:
-        tokens, task = Tokens.open(workdir.tokens, "train"), translate(tokenizers, data)
-        if paths:
-            fits = show_paths(tokens, data, paths, task, experiment.seed)
-        else:
-            fits = show_fits(tokens, data, task, experiment.seed)
+        streams = open_streams(workdir, "train", tokenizers, data, model, seed=seed)
+        shares = task_shares(data, streams).tolist()
+        fits = show_tasks(streams, shares) if data.tasks else show_features(streams[""], statistics)
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 

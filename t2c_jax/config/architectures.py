@@ -61,7 +61,7 @@ class EncoderConfig(Architecture):
 
     Attributes:
       own_tokenizer: its tokens are of a tokenizer of its own, which config.origin has, and so are their embeddings.
-      reads_tokens: it reads ``encoder_input_tokens``; otherwise the batch brings keys of its own.
+      features: what it reads, a name in ``registry.encoder_features``; "tokens" is ``encoder_input_tokens``.
       shape_from_origin: its shape is the one that config.origin's encoder has, but for fields that are a run's ``own``.
       required: values that other keys of the config must have, such as ``{"data.pack": False}``.
     """
@@ -69,7 +69,7 @@ class EncoderConfig(Architecture):
     registry = encoders
     default_type = "transformer"
     own_tokenizer: ClassVar[bool] = False
-    reads_tokens: ClassVar[bool] = True
+    features: ClassVar[str] = "tokens"
     shape_from_origin: ClassVar[bool] = False
     required: ClassVar[Mapping[str, Any]] = {}
 

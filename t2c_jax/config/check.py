@@ -102,7 +102,7 @@ def _check_tasks(experiment: Experiment) -> None:
         key = f"config.data.tasks.{name}"
         if (head := output_head(task.objective)) and head not in model.output_heads:
             raise UserError(f"{key} needs a head: add {head!r} to config.model.output_heads")
-        if model.encoder.own_tokenizer or not model.encoder.reads_tokens:
+        if model.encoder.own_tokenizer or model.encoder.features != "tokens":
             raise UserError(
                 f"{key}: config.model.encoder={model.encoder.type} reads texts or trees alone; leave tasks out"
             )

@@ -76,7 +76,10 @@ metrics: Registry[Any] = Registry("metric")
 """Scores of config.evaluate.metrics."""
 
 objectives: Registry[Any] = Registry("objective")
-"""What a task of config.data.tasks makes of the corpus."""
+"""What a task of config.data.tasks makes of the corpus (``data.tasks.task.Objective``)."""
+
+encoder_features: Registry[Any] = Registry("kind of encoder features")
+"""What an encoder reads (``data.encoder_features.EncoderFeatures``), made from config.data and config.model."""
 
 
 def lazy(path: str) -> Callable[[], Any]:

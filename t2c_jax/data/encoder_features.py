@@ -1,40 +1,42 @@
-"""The encoder's part of a batch: what an encoder reads of each pair, and how it lies in rows.
+"""What an encoder reads of a pair: where it is stored, how it lies in training batches, how prompts become it.
 
-``Batches`` plans rows and lays out targets, whatever the encoder; an encoder whose input is other than tokens brings
-its own ``SourceSide``.
+Most encoders read tokens (``TokenFeatures``). One that reads something else registers its own ``EncoderFeatures`` under
+the name that its config gives (``papers.code2seq`` is an example): the stages and the generator ask for it here and
+know no encoder by name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 
-from t2c_jax.config import DataConfig, Experiment
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.rows import laid_out
-from t2c_jax.errors import UserError
-from t2c_jax.papers.code2seq.columns import StoredPaths, lay_out, shapes, stored_part
-from t2c_jax.papers.code2seq.config import PathsConfig
+from t2c_jax.config import DataConfig, ModelConfig, registry
+from t2c_jax.data.prompt_encoder import PromptEncoder, TokenPrompts
+from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.data.tokens import Tokens
+from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers
 
-TOKEN_KEYS = ("encoder_input_tokens", "encoder_segment_ids", "encoder_positions")
+Columns = Mapping[str, Sequence[np.ndarray]]
 
 
-class SourceSide(Protocol):
-    """How sources lie in rows.
+class SourceRows(Protocol):
+    """How the sources of a split lie in the rows of training batches.
 
     Attributes:
       length: positions of a row.
-      what: the config's key of ``length``, for messages.
+      key: the config key of ``length``, for messages.
     """
 
     length: int
-    what: str
+    key: str
 
     def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
-        """Positions that each example takes, given its record and its source's tokens; more than ``length`` leaves it
-        out."""
+        """Positions that each example takes, given its record and the tokens of its source; an example that takes more
+        than ``length`` is dropped."""
         ...
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
@@ -44,25 +46,67 @@ class SourceSide(Protocol):
     def arrays(
         self, sources: Sequence[np.ndarray], starts: np.ndarray, records: np.ndarray, epochs: np.ndarray, seed: int
     ) -> dict[str, np.ndarray]:
-        """The arrays of some rows.
+        """The encoder's arrays of some rows.
 
         Args:
-          sources: tokens of each source, as the task makes them.
+          sources: encoder tokens of each source, as the task makes them.
           starts: row r holds the sources from ``starts[r]`` to ``starts[r + 1]``.
-          records: each source's record.
-          epochs: the epoch that each is read in; with ``seed`` it keys whatever is drawn.
+          records: the record of each source.
+          epochs: the epoch that each is read in; with ``seed`` the key of whatever is sampled.
           seed: of the run, 0 in evaluation.
         """
         ...
 
 
-class TokenSource:
+class EncoderFeatures(Protocol):
+    """What an encoder reads; made of a config alone.
+
+    Attributes:
+      stored_settings: the settings that decide what the tokens stage stores beside tokens; empty for nothing.
+    """
+
+    stored_settings: Mapping[str, Any]
+
+    def shapes(self) -> dict[str, tuple[int, ...]]:
+        """Shape of a row of each array of a training batch; all are int32."""
+        ...
+
+    def column_types(self, tokenizer: Tokenizer) -> Mapping[str, type[np.unsignedinteger]]:
+        """The ragged arrays that the tokens stage stores beside tokens, by name."""
+        ...
+
+    def encode(self, codes: Sequence[str], tokenizer: Tokenizer) -> tuple[Columns, Counter[str]]:
+        """An item of each stored array for each code, and counts for the manifest."""
+        ...
+
+    def rows(self, tokens: Tokens, template: SourceTemplate) -> SourceRows:
+        """The training side, over a split's tokens.
+
+        Raises:
+          UserError: the tokens stage did not store what this reads.
+        """
+        ...
+
+    def prompts(self, tokenizers: Tokenizers, template: SourceTemplate) -> PromptEncoder:
+        """The generation side.
+
+        Raises:
+          UserError: the rows have no room for a source.
+        """
+        ...
+
+    def statistics(self, tokens: Tokens) -> list[tuple[str, str]]:
+        """Lines about what is stored, for people; none where that is tokens alone."""
+        ...
+
+
+class TokenRows:
     """Tokens, packed: ``encoder_input_tokens``, ``encoder_segment_ids``, ``encoder_positions``, each (B, S)."""
 
-    what = "data.encoder_length"
+    key = "data.encoder_length"
 
-    def __init__(self, data: DataConfig, copy_table: np.ndarray | None = None) -> None:
-        self.length, self._copy_table = data.encoder_length, copy_table
+    def __init__(self, length: int, template: SourceTemplate) -> None:
+        self.length, self._template = length, template
 
     def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
         """The tokens themselves."""
@@ -70,64 +114,53 @@ class TokenSource:
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
         """(S) each; ``encoder_copy_tokens`` where sources are copied by a table."""
-        keys = TOKEN_KEYS if self._copy_table is None else (*TOKEN_KEYS, "encoder_copy_tokens")
-        return dict.fromkeys(keys, (self.length,))
+        return self._template.shapes(self.length)
 
     def arrays(
         self, sources: Sequence[np.ndarray], starts: np.ndarray, records: np.ndarray, epochs: np.ndarray, seed: int
     ) -> dict[str, np.ndarray]:
-        """Sources end to end; nothing is drawn."""
-        side = laid_out(sources, starts, self.length)
-        batch = dict(zip(TOKEN_KEYS, (side.tokens_BL, side.segments_BL, side.positions_BL), strict=True))
-        if self._copy_table is not None:
-            batch["encoder_copy_tokens"] = self._copy_table[side.tokens_BL]
-        return batch
+        """Sources end to end; nothing is sampled."""
+        return self._template.arrays(sources, starts, self.length)
 
 
-class PathSource:
-    """Paths, one pair a row (Alon et al. 2019, section 3.2): K of them, drawn afresh each epoch."""
+class TokenFeatures:
+    """The features of encoders that read tokens; the tokens stage stores nothing more for them."""
 
-    what = "model.encoder.sampled"
-
-    def __init__(self, stored: StoredPaths, config: PathsConfig) -> None:
-        self._stored, self._config, self.length = stored, config, config.sampled
-
-    def lengths(self, records_N: np.ndarray, tokens_N: np.ndarray) -> np.ndarray:
-        """Paths in a row; a pair without any has no place."""
-        counts_N = self._stored.counts[records_N]
-        return np.where(counts_N > 0, np.minimum(counts_N, self.length), self.length + 1)
+    def __init__(self, data: DataConfig, model: ModelConfig) -> None:
+        self._data, self._copies_by_table = data, model.copy and model.encoder.own_tokenizer
+        self.stored_settings: Mapping[str, Any] = {}
 
     def shapes(self) -> dict[str, tuple[int, ...]]:
-        """``path_columns.shapes`` of K paths."""
-        return shapes(self._config, self.length)
+        """(S) each."""
+        table = np.zeros(0, np.int32) if self._copies_by_table else None
+        return SourceTemplate(copy_table=table).shapes(self._data.encoder_length)
 
-    def arrays(
-        self, sources: Sequence[np.ndarray], starts: np.ndarray, records: np.ndarray, epochs: np.ndarray, seed: int
-    ) -> dict[str, np.ndarray]:
-        """Each pair's draw is keyed by (seed, epoch, pair) alone."""
-        pairs = zip(records.tolist(), epochs.tolist(), strict=True)
-        drawn = (self._stored[i].take(self.length, seed, epoch, i) for i, epoch in pairs)
-        return lay_out(drawn, len(starts) - 1, self.length, self._config)
+    def column_types(self, tokenizer: Tokenizer) -> Mapping[str, type[np.unsignedinteger]]:
+        """None."""
+        return {}
+
+    def encode(self, codes: Sequence[str], tokenizer: Tokenizer) -> tuple[Columns, Counter[str]]:
+        """Nothing."""
+        return {}, Counter()
+
+    def rows(self, tokens: Tokens, template: SourceTemplate) -> TokenRows:
+        """Rows of tokens."""
+        return TokenRows(self._data.encoder_length, template)
+
+    def prompts(self, tokenizers: Tokenizers, template: SourceTemplate) -> TokenPrompts:
+        """Prompts as tokens."""
+        return TokenPrompts(tokenizers.source, template, self._data.encoder_length)
+
+    def statistics(self, tokens: Tokens) -> list[tuple[str, str]]:
+        """None."""
+        return []
 
 
-def source_shapes(experiment: Experiment) -> dict[str, tuple[int, ...]]:
-    """Shape of a row of each array of what config.model.encoder reads, without any tokens; all are int32."""
-    data, model = experiment.data, experiment.model
-    if isinstance(model.encoder, PathsConfig):
-        return shapes(model.encoder, model.encoder.sampled)
-    table = np.zeros(0, np.int32) if model.copy and model.encoder.own_tokenizer else None
-    return TokenSource(data, table).shapes()
+registry.encoder_features.register("tokens")(TokenFeatures)
 
 
-def source_side(experiment: Experiment, tokens: Tokens, copy_table: np.ndarray | None) -> SourceSide:
-    """What config.model.encoder reads.
-
-    Raises:
-      UserError: the tokens stage has not made it, or not as config.model.encoder says.
-    """
-    encoder = experiment.model.encoder
-    if not isinstance(encoder, PathsConfig):
-        return TokenSource(experiment.data, copy_table)
-    if tokens.paths is None or tokens.paths.settings != stored_part(encoder):
-        raise UserError("the tokens hold no paths as config.model.encoder wants them; run t2c prepare")
-    return PathSource(tokens.paths, encoder)
+def encoder_features(data: DataConfig, model: ModelConfig) -> EncoderFeatures:
+    """The features that config.model.encoder reads."""
+    kind = model.encoder.features
+    made: EncoderFeatures = registry.encoder_features.get(kind, "config.model.encoder.features")(data, model)
+    return made

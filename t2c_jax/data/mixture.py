@@ -1,134 +1,88 @@
-"""What a run trains on: the tasks of its config, each over its tokens, in the shares that the config states."""
+"""The tasks that a run trains on, each over its tokens, in the shares that the config states."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import zlib
+from collections.abc import Mapping
 
 import numpy as np
 
-from t2c_jax.config import DataConfig, TaskConfig
-from t2c_jax.data.tasks import objectives
-from t2c_jax.data.tasks.code_tasks import (
-    Contrast,
-    FillInTheMiddle,
-    IdentifierTagging,
-    LanguageModel,
-    MaskedIdentifiers,
-    SpanCorruption,
-)
-from t2c_jax.data.tasks.task import Task, Translate, frame
+from t2c_jax.config import DataConfig, ModelConfig
+from t2c_jax.data.encoder_features import encoder_features
+from t2c_jax.data.permutation import mix
+from t2c_jax.data.pipeline import Stream
+from t2c_jax.data.tasks.task import TaskSetup, build_task
+from t2c_jax.data.tasks.translation import translation
+from t2c_jax.data.tokens import inverse_frequency, open_tokens
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.workdir import Workdir
 
-_CYCLE = 1000  # rows after which the schedule of tasks begins again: shares are met to a thousandth
 
+def open_streams(
+    workdir: Workdir,
+    split: str,
+    tokenizers: Tokenizers,
+    data: DataConfig,
+    model: ModelConfig,
+    *,
+    seed: int = 0,
+    idf_weight: float = 0.0,
+) -> dict[str, Stream]:
+    """A stream for each task by name; that of a run without tasks is named by the empty string.
 
-@dataclass(frozen=True)
-class Schedule:
-    """Which task each row of a run belongs to, and the how manieth of that task it is: a function of its number.
+    Args:
+      workdir: holds the tokens of tasks that name no other workdir.
+      split: the train split is read in an order of ``seed``, the others in an order that no seed changes.
+      tokenizers: the run's.
+      data: tasks and lengths.
+      model: what the encoder reads, and whether it copies.
+      seed: of the run.
+      idf_weight: config.train.idf_weight.
 
-    Rows take turns in a cycle of a fixed length, spread as evenly as their shares allow, so every batch holds nearly
-    the same number of each, and where a run goes on is found by one division.
-
-    Attributes:
-      cycle_R: the task of each row of a cycle.
+    Raises:
+      UserError: tokens are missing, damaged or of another tokenizer; a task has no room or no examples to train on.
     """
+    seed = seed if split == "train" else 0
+    weights = None
+    if idf_weight:
+        weights = 1 + idf_weight * inverse_frequency(open_tokens(workdir, "train", tokenizers), tokenizers)
+    if not data.tasks:
+        only = translation(tokenizers, data, copy=model.copy, weights=weights)
+        tokens = open_tokens(workdir, split, tokenizers)
+        return {"": Stream(tokens, data, seed, only, encoder_features(data, model).rows(tokens, only.source))}
+    streams = {}
+    for name, config in data.tasks.items():
+        key = f"config.data.tasks.{name}"
+        task = build_task(TaskSetup(key, config, data, tokenizers, model.copy, weights))
+        source = Workdir(config.workdir) if config.workdir else workdir
+        stream = Stream(open_tokens(source, split, tokenizers), data, task_seed(seed, name), task)
+        if split == "train" and not len(stream.index):
+            raise UserError(
+                f"{key}: none of the {len(stream.tokens):,} pairs in '{source.name}' has {task.needs}; remove the task,"
+                " or add sources that have it"
+            )
+        streams[name] = stream
+    return streams
 
-    cycle_R: np.ndarray
 
-    @classmethod
-    def of(cls, weights: np.ndarray) -> Schedule:
-        """Shares in proportion to ``weights``, to a thousandth; none above 0 is left out, and 0 has no row.
+def task_seed(seed: int, name: str) -> int:
+    """The seed of a task: a function of the run's seed and the task's name, so that other tasks do not change it."""
+    return int(mix(mix(np.array([seed % 2**64], np.uint64)) ^ np.uint64(zlib.crc32(name.encode("utf-8"))))[0])
 
-        With weights 2 and 1 the cycle begins 0 1 0 0 1 0.
-        """
-        if len(weights) == 1:
-            return cls(np.zeros(1, np.int64))
-        shares = weights / weights.sum()
-        counts = np.maximum(np.floor(shares * _CYCLE), shares > 0)
-        behind = np.argsort(-(shares * _CYCLE - counts), kind="stable")
-        for task in behind[: max(int(_CYCLE - counts.sum()), 0)]:
-            counts[task] += 1
-        # A task's k-th row of n stands at (k + 1/2) / n of the cycle: no two tasks get in each other's way.
-        places = np.concatenate([(np.arange(n) + 0.5) / n for n in counts])
-        tasks = np.repeat(np.arange(len(counts)), counts.astype(np.int64))
-        return cls(tasks[np.argsort(places, kind="stable")])
 
-    def turns(self, rows_N: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """The task of each row, and its number within the task, both from 0."""
-        size, tasks = len(self.cycle_R), int(self.cycle_R.max()) + 1
-        cycles_N, places_N = rows_N // size, rows_N % size
-        tasks_N = self.cycle_R[places_N]
-        is_task_RK = self.cycle_R[:, None] == np.arange(tasks)
-        before_RK = np.cumsum(is_task_RK, axis=0) - is_task_RK
-        return tasks_N, cycles_N * is_task_RK.sum(0)[tasks_N] + before_RK[places_N, tasks_N]
+def task_shares(data: DataConfig, streams: Mapping[str, Stream]) -> np.ndarray:
+    """Each task's share of the rows; they add up to 1."""
+    weights = np.array([task.weight for task in data.tasks.values()] or [1.0])
+    sizes = np.array([float(len(stream.index)) for stream in streams.values()])
+    return shares(weights, sizes, data.temperature)
 
 
 def shares(weights: np.ndarray, sizes: np.ndarray, temperature: float) -> np.ndarray:
-    """A mixture's shares, which add up to 1: weights, times sizes to the power 1 / T (Raffel et al. 2020, section
-    3.5.2; Arivazhagan et al. 2019); a temperature of 0 leaves the sizes out.
+    """A mixture's shares: weights times sizes to the power 1 / T, normalised (Raffel et al. 2020, section 3.5.2;
+    Arivazhagan et al. 2019). With a temperature of 0, sizes do not count.
 
     With sizes 4 and 1, weights 1 and 1 and T = 2: 2/3 and 1/3.
     """
     mixed = weights * (sizes ** (1 / temperature) if temperature else 1.0)
     return mixed / mixed.sum()
-
-
-def make(
-    config: TaskConfig, name: str, tokenizers: Tokenizers, data: DataConfig, *, copy: bool, weights: np.ndarray | None
-) -> Task:
-    """One of config.data.tasks.
-
-    Raises:
-      UserError: the tokenizer has no sentinels for it, or the rows no room.
-    """
-    around = frame(tokenizers, config.prefix, copy, weights)
-    plain = Translate(**around)
-    where = f"config.data.tasks.{name}"
-    room = data.encoder_length - plain.around_source, data.decoder_length - plain.around_target
-    if min(room) < 4:
-        raise UserError(f"{where}: config.data.encoder_length and decoder_length leave no room for code")
-    if config.objective in ("text_to_code", "code_to_text"):
-        return Translate(**around, to_text=config.objective == "code_to_text", reverse=data.reverse_source)
-    if config.objective == "contrastive":
-        length = data.encoder_length // data.pairs_in_row
-        if length - 2 * plain.around_source < 8:
-            raise UserError(
-                f"{where}: config.data.encoder_length={data.encoder_length} has no room for pairs_in_row="
-                f"{data.pairs_in_row} pairs; set it to a smaller number"
-            )
-        return Contrast(**around, most_in_row=data.pairs_in_row, length=length)
-    if config.objective == "identifier_tagging":
-        return IdentifierTagging(**around, length=room[0])
-    if config.objective == "causal_lm":
-        return LanguageModel(**around, length=room[1])
-    if config.objective == "prefix_lm":
-        return LanguageModel(**around, length=min(room), least=0.1, most=0.9)  # Wang et al. 2023, section 3.1
-    sentinels = tuple(tokenizers.target.sentinels)
-    if not sentinels:
-        raise UserError(f"{where}: the tokenizer has no sentinels; set config.tokenizer.sentinels=100")
-    if config.objective == "fill_in_the_middle":
-        return FillInTheMiddle(**around, sentinel=sentinels[0], length=min(room[0] - 1, room[1]))
-    if config.objective == "masked_identifiers":
-        return MaskedIdentifiers(**around, sentinels=sentinels, length=room[0], room=room[1])
-    lengths_N = np.arange(2, 2 * sum(room))
-    noise_N, spans_N = objectives.noise_counts(lengths_N, config.noise_density, config.mean_span)
-    fits_N = (lengths_N - noise_N + spans_N <= room[0]) & (noise_N + spans_N <= room[1]) & (spans_N <= len(sentinels))
-    length = int(lengths_N[np.argmin(np.append(fits_N, False))]) - 1
-    begins, ends = _words(tokenizers) if config.whole_words else (None, None)
-    return SpanCorruption(
-        **around,
-        sentinels=sentinels,
-        density=config.noise_density,
-        mean_span=config.mean_span,
-        length=length,
-        begins_word=begins,
-        ends_word=ends,
-    )
-
-
-def _words(tokenizers: Tokenizers) -> tuple[np.ndarray, np.ndarray]:
-    """For each id whether its first and its last byte may lie inside a word: letters, digits, _ and all but ASCII."""
-    inside = frozenset(b"abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789_") | frozenset(range(128, 256))
-    surfaces = tokenizers.target.surfaces
-    return tuple(np.array([bool(s) and s[place] in inside for s in surfaces]) for place in (0, -1))  # type: ignore[return-value]

@@ -4,7 +4,7 @@ A row has room for S encoder and T decoder tokens, so filling rows is vector bin
 plan is made once, by a greedy that fills one row at a time (the bin-centric heuristics of Panigrahy, Talwar, Uyeda,
 Wieder 2011, "Heuristics for Vector Bin Packing"), in integers, so that it is the same on every machine.
 
-An epoch does not plan anew; it deals the pairs out anew over the plan's places: pairs of the same two lengths swap
+An epoch keeps the plan and deals the pairs out anew over its places: pairs of the same two lengths swap
 places, and rows change their order. (Planning on lengths and dealing pairs out afterwards is how Krell et al. 2021,
 "Efficient Sequence Packing without Cross-contamination", pack a histogram of lengths.) Every epoch then has the same
 number of rows, so that a step's epoch and rows are found by one division, however far into a run; and an epoch holds
@@ -45,7 +45,7 @@ class Plan:
 
     Attributes:
       rows: the plan's own; ``epoch`` gives those of an epoch.
-      source_lengths, target_lengths: tokens of each pair, prefix and eos counted in, those left out as well.
+      source_lengths, target_lengths: tokens of each pair, special tokens included, of dropped pairs too.
       encoder_length, decoder_length: S and T.
     """
 
@@ -56,7 +56,7 @@ class Plan:
     decoder_length: int
 
     @property
-    def left_out(self) -> int:
+    def dropped(self) -> int:
         """Pairs longer than a row on either side, never cut, and those without anything to read."""
         return len(self.source_lengths) - len(self.rows.pairs)
 
@@ -68,9 +68,9 @@ class Plan:
 
     def epoch(self, seed: int, epoch: int) -> Rows:
         """An epoch's rows: a pure function of the plan and (seed, epoch)."""
-        drawn = self.rows.pairs[permutation(len(self.rows.pairs), seed, epoch, 0)]
-        dealt = np.empty_like(drawn)
-        dealt[self._places_by_lengths] = drawn[np.argsort(self._lengths_key(drawn), kind="stable")]
+        shuffled = self.rows.pairs[permutation(len(self.rows.pairs), seed, epoch, 0)]
+        dealt = np.empty_like(shuffled)
+        dealt[self._places_by_lengths] = shuffled[np.argsort(self._lengths_key(shuffled), kind="stable")]
         return Rows(dealt, self.rows.starts).take(permutation(len(self.rows), seed, epoch, 1))
 
     def _lengths_key(self, pairs: np.ndarray) -> np.ndarray:
@@ -88,7 +88,7 @@ def plan(
     decoder_length: int,
     pool: int = 1,
     seed: int = 0,
-    most: int = 0,
+    max_per_row: int = 0,
 ) -> Plan:
     """Puts every pair that fits into a row.
 
@@ -97,7 +97,7 @@ def plan(
       encoder_length, decoder_length: S and T.
       pool: pairs packed among themselves at a time; more pack tighter. 0 puts one pair in a row.
       seed: of the order in which pairs come into the pools.
-      most: pairs in a row at most; 0 for as many as fit.
+      max_per_row: pairs in a row at most; 0 for as many as fit.
     """
     source_lengths, target_lengths = source_lengths.astype(np.int64), target_lengths.astype(np.int64)
     fitting = np.flatnonzero((source_lengths <= encoder_length) & (target_lengths <= decoder_length))
@@ -106,9 +106,11 @@ def plan(
         rows = Rows(stream, np.arange(len(stream) + 1))
     else:
         rows = _packed(stream, source_lengths, target_lengths, encoder_length, decoder_length, pool)
-    if most:
+    if max_per_row:
         counts = np.diff(rows.starts)
-        extra = [np.arange(0, count, most) + start for count, start in zip(counts, rows.starts[:-1], strict=True)]
+        extra = [
+            np.arange(0, count, max_per_row) + start for count, start in zip(counts, rows.starts[:-1], strict=True)
+        ]
         rows = Rows(rows.pairs, np.concatenate([*extra, rows.starts[-1:]]))
     return Plan(rows, source_lengths, target_lengths, encoder_length, decoder_length)
 

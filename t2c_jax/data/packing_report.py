@@ -9,13 +9,11 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig
-from t2c_jax.data.encoder_features import PathSource
 from t2c_jax.data.packing import plan
 from t2c_jax.data.permutation import permutation
 from t2c_jax.data.pipeline import Stream
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks.task import Translate
-from t2c_jax.papers.code2seq.config import PathsConfig
+from t2c_jax.data.tasks.translation import Translation
+from t2c_jax.data.tokens import Tokens
 
 _SAMPLE = 20_000  # pairs planned for each candidate, where there are more
 _MULTIPLE = 16  # of tokens: what candidates are rounded to, for the accelerators' tiles
@@ -26,25 +24,25 @@ class Fit:
     """One encoder length at the config's decoder length.
 
     Attributes:
-      encoder_length: S, or the paths in a row.
+      encoder_length: S.
       real_token_share: share of the S + T positions that hold a token.
-      left_out_share: share of the pairs that are longer than a row on either side.
+      dropped_share: share of the pairs that are longer than a row on either side.
     """
 
     encoder_length: int
     real_token_share: float
-    left_out_share: float
+    dropped_share: float
 
 
-def fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> list[Fit]:
+def fits(tokens: Tokens, data: DataConfig, task: Translation, seed: int = 0) -> list[Fit]:
     """The config's own encoder length first, then others by how they pack.
 
     Rows fill up on both sides when S : T is the ratio of the tokens on both sides; the candidates lie around it.
     Where there are many pairs a sample of them is planned; else the figures are those of a run with this seed.
     """
-    parts = task.parts(tokens, seed)
-    sample = np.sort(permutation(len(parts), seed)[:_SAMPLE])
-    source, target = parts.source_N[sample], parts.target_N[sample]
+    index = task.index(tokens, seed)
+    sample = np.sort(permutation(len(index), seed)[:_SAMPLE])
+    source, target = index.source_N[sample], index.target_N[sample]
     fitting = target <= data.decoder_length
     ideal = data.decoder_length * source[fitting].sum() / max(target[fitting].sum(), 1)
     candidates = {max(round(ideal * share / _MULTIPLE), 1) * _MULTIPLE for share in (0.7, 0.8, 0.9, 1.0, 1.1)}
@@ -52,25 +50,25 @@ def fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> li
     def fit(encoder_length: int) -> Fit:
         pool = data.packing_pool if data.pack else 0
         made = plan(source, target, encoder_length, data.decoder_length, pool, seed)
-        return Fit(encoder_length, made.real_token_share, made.left_out / max(len(sample), 1))
+        return Fit(encoder_length, made.real_token_share, made.dropped / max(len(sample), 1))
 
     others = [fit(length) for length in sorted(candidates - {data.encoder_length})]
     return [fit(data.encoder_length), *sorted(others, key=lambda fit: -fit.real_token_share)]
 
 
-def show_fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) -> list[Fit]:
+def show_fits(tokens: Tokens, data: DataConfig, task: Translation, seed: int = 0) -> list[Fit]:
     """``fits``, as a table for people; warns where another encoder length would pack clearly tighter."""
     found = fits(tokens, data, task, seed)
-    _, _, _, source, target = task.parts(tokens, seed)
-    ratio = float(np.sum(source) / max(np.sum(target), 1))
+    index = task.index(tokens, seed)
+    ratio = float(index.source_N.sum() / max(index.target_N.sum(), 1))
     console.table(
         f"Packing at decoder_length={data.decoder_length} ({ratio:.2f} source tokens a target token)",
-        ("encoder_length", "real tokens", "pairs left out"),
+        ("encoder_length", "real tokens", "pairs dropped"),
         [
             (
                 f"{fit.encoder_length}{' (config)' if fit is found[0] else ''}",
                 f"{fit.real_token_share:.1%}",
-                f"{fit.left_out_share:.1%}",
+                f"{fit.dropped_share:.1%}",
             )
             for fit in found
         ],
@@ -83,44 +81,42 @@ def show_fits(tokens: Tokens, data: DataConfig, task: Translate, seed: int = 0) 
     return found
 
 
-def show_paths(tokens: Tokens, data: DataConfig, paths: PathsConfig, task: Translate, seed: int = 0) -> list[Fit]:
-    """How a paths encoder's rows are filled, as a table for people: one ``Fit``, of ``paths.sampled`` paths."""
-    assert tokens.paths is not None
-    source = PathSource(tokens.paths, paths)
-    parts = task.parts(tokens, seed)
-    lengths = source.lengths(parts.records_N, parts.source_N)
-    made = plan(lengths, parts.target_N, source.length, data.decoder_length, 0, seed)
-    counts = tokens.paths.counts
+def show_features(stream: Stream, statistics: Sequence[tuple[str, str]]) -> list[Fit]:
+    """How the rows of an encoder that reads other features than tokens are filled, as a table for people.
+
+    Args:
+      stream: of the train split.
+      statistics: lines about the features (``EncoderFeatures.statistics``).
+    """
+    plan, size = stream.plan, len(stream.index)
     console.table(
-        f"Paths at paths.sampled={source.length}, stored={paths.stored}",
+        f"Rows at config.{stream.source.key}={stream.source.length}",
         ("", "value"),
         [
-            ("paths of a pair, mean", f"{counts.mean():,.1f}" if len(counts) else "-"),
-            ("pairs with more than are sampled", f"{(counts > source.length).sum():,}"),
-            ("pairs without a path, left out", f"{(counts == 0).sum():,}"),
-            ("pairs left out in all", f"{made.left_out:,} of {len(counts):,}"),
-            ("real paths and tokens", f"{made.real_token_share:.1%}"),
+            *statistics,
+            ("pairs dropped in all", f"{plan.dropped:,} of {size:,}"),
+            ("share of positions in use", f"{plan.real_token_share:.1%}"),
         ],
     )
-    return [Fit(source.length, made.real_token_share, made.left_out / max(len(counts), 1))]
+    return [Fit(stream.source.length, plan.real_token_share, plan.dropped / max(size, 1))]
 
 
 def show_tasks(streams: Mapping[str, Stream], shares: Sequence[float]) -> list[Fit]:
-    """How a mixture's tasks fill their rows, and whose rows come how often, as a table for people."""
+    """How a mixture's tasks fill their rows, and each task's share of the rows, as a table for people."""
     fits = [
-        Fit(stream.source.length, stream.plan.real_token_share, stream.plan.left_out / max(len(stream.parts), 1))
+        Fit(stream.source.length, stream.plan.real_token_share, stream.plan.dropped / max(len(stream.index), 1))
         for stream in streams.values()
     ]
     rows = [
         (
             name,
             f"{share:.1%}",
-            f"{len(stream.parts):,}",
+            f"{len(stream.index):,}",
             f"{len(stream.plan.rows):,}",
             f"{fit.real_token_share:.1%}",
-            f"{fit.left_out_share:.1%}",
+            f"{fit.dropped_share:.1%}",
         )
         for (name, stream), share, fit in zip(streams.items(), shares, fits, strict=True)
     ]
-    console.table("Tasks", ("task", "rows", "examples", "rows an epoch", "real tokens", "left out"), rows)
+    console.table("Tasks", ("task", "rows", "examples", "rows an epoch", "real tokens", "dropped"), rows)
     return fits

@@ -3,7 +3,7 @@
 Every index gets a 64-bit key by SplitMix64 (Steele, Lea, Flood 2014, "Fast splittable pseudorandom number
 generators", figure 17); the permutation sorts by key. Nothing but integer arithmetic modulo 2^64 and a stable sort
 goes in, so the order is the same on every machine and under every version of numpy, and it needs no state: a run
-that resumes, or goes on with other hosts, finds it again from the two numbers.
+that resumes, or continues on other hosts, computes it from the two numbers.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def mix(values_N: np.ndarray) -> np.ndarray:
 
 
 def permutation(size: int, *key: int) -> np.ndarray:
-    """A permutation of ``range(size)`` as int64, drawn by ``key``: (seed, epoch), or more numbers.
+    """A permutation of ``range(size)`` as int64, a function of ``key``: (seed, epoch), or more numbers.
 
     The same key gives the same permutation; keys that differ anywhere give unrelated ones.
     """

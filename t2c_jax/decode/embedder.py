@@ -6,7 +6,6 @@ Letters: N sources, P width of an embedding.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any
 
 import jax
@@ -14,8 +13,8 @@ import numpy as np
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import Experiment
-from t2c_jax.data.prompt_encoder import TokenInputs
-from t2c_jax.data.tasks.task import translate
+from t2c_jax.data.prompt_encoder import TokenPrompts
+from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
@@ -40,8 +39,8 @@ class Embedder:
         member = generator.members[0]
         contrastive = [task.prefix for task in experiment.data.tasks.values() if task.objective == "contrastive"]
         tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-        data = replace(experiment.data, prefix=contrastive[0] if contrastive else "", reverse_source=False)
-        self._inputs = TokenInputs(tokenizers, translate(tokenizers, data), data)
+        template = SourceTemplate.of(tokenizers, contrastive[0] if contrastive else "")
+        self._prompts = TokenPrompts(tokenizers.source, template, experiment.data.encoder_length)
         self._params, self._mesh = member.params, generator.mesh
         self._rows = experiment.decode.batch_size
         unit = generator.mesh.shape["data"] * generator.mesh.shape["fsdp"]
@@ -54,12 +53,12 @@ class Embedder:
 
     def embed(self, sources: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> np.ndarray:
         """(N, P) float32 unit vectors; sources longer than config.data.encoder_length are cut at their end."""
-        read = self._inputs.read(sources)
+        read = self._prompts.encode(sources)
         order = sorted(range(len(read)), key=lambda row: -read[row].size)  # of like lengths together: few shapes
         found: list[np.ndarray | None] = [None] * len(read)
         for start in range(0, len(order), self._rows):
             rows = order[start : start + self._rows]
-            batch = self._inputs.batch([read[row] for row in rows], self._rows)
+            batch = self._prompts.batch([read[row] for row in rows], self._rows)
             mine = meshes.local_rows(self._mesh, self._rows)
             with jax.set_mesh(self._mesh):
                 here = meshes.global_batch({name: values[mine] for name, values in batch.items()}, self._mesh)

@@ -16,7 +16,7 @@ from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
-from t2c_jax.data.prompt_encoder import Inputs, Source
+from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.decode.logits_processors import LogitsProcessor, processors_of, unwritable
 from t2c_jax.decode.search import Hypotheses, ensemble, search
 from t2c_jax.models.definition import Definition
@@ -65,7 +65,7 @@ class Generator:
     def __init__(
         self,
         members: Sequence[Member],
-        inputs: Inputs,
+        prompts: PromptEncoder,
         tokenizer: Tokenizer,
         decode: DecodeConfig,
         mesh: Mesh,
@@ -75,7 +75,7 @@ class Generator:
 
         Args:
           members: models over the same tokenizers; several make an ensemble.
-          inputs: encodes prompts.
+          prompts: encodes prompts.
           tokenizer: decodes answers.
           decode: the settings of calls that bring none.
           mesh: the mesh on which the parameters are placed.
@@ -83,7 +83,7 @@ class Generator:
         """
         self.members = list(members)
         self.params = [member.params for member in members]
-        self.inputs, self.tokenizer, self.decode, self.mesh = inputs, tokenizer, decode, mesh
+        self.prompts, self.tokenizer, self.decode, self.mesh = prompts, tokenizer, decode, mesh
         self._definitions = [member.definition for member in members]
         self._inverse_frequency = inverse_frequency
         self._search = functools.lru_cache(_COMPILED)(self._compiled)
@@ -107,7 +107,7 @@ class Generator:
           UserError: the settings need what the run does not have.
         """
         settings = settings or self.decode
-        read = self.inputs.read(sources)
+        read = self.prompts.encode(sources)
         answers: list[Answer | None] = [None] * len(sources)
         for rows in _batches([source.size for source in read], settings.batch_size):
             found = self._run([read[row] for row in rows], settings)
@@ -130,10 +130,10 @@ class Generator:
         sums = jax.jit(lambda params: jax.tree.map(lambda leaf: leaf.astype("float32").sum(), params))(self.params)
         return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(sums))))
 
-    def _run(self, prompts: Sequence[Source], settings: DecodeConfig) -> Hypotheses:
+    def _run(self, prompts: Sequence[EncodedPrompt], settings: DecodeConfig) -> Hypotheses:
         rows = 1 if len(prompts) == 1 else settings.batch_size
         rows = -(-rows // self._unit) * self._unit
-        batch = self.inputs.batch(prompts, rows)
+        batch = self.prompts.batch(prompts, rows)
         local = meshes.local_rows(self.mesh, rows)
         compiled = self._search(replace(settings, batch_size=1))  # the batch's size is in its shape
         with jax.set_mesh(self.mesh):

@@ -14,9 +14,9 @@ from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.checkpoints.start import restore_params
 from t2c_jax.config import Experiment
-from t2c_jax.data.prepare import Tokens, inverse_frequency
-from t2c_jax.data.prompt_encoder import inputs
-from t2c_jax.data.tasks.task import translate
+from t2c_jax.data.encoder_features import encoder_features
+from t2c_jax.data.tasks.translation import translation
+from t2c_jax.data.tokens import Tokens, inverse_frequency
 from t2c_jax.decode.generator import Generator, Member
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
@@ -78,9 +78,10 @@ def make_generator(
     def frequencies() -> np.ndarray:
         return inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
 
-    objective = translate(tokenizers, experiment.data, copy=any(member.definition.config.copy for member in members))
-    read = inputs(experiment, tokenizers, objective)
-    return Generator(members, read, tokenizers.target, experiment.decode, mesh, frequencies)
+    copy = any(member.definition.config.copy for member in members)
+    template = translation(tokenizers, experiment.data, copy=copy).source
+    prompts = encoder_features(experiment.data, experiment.model).prompts(tokenizers, template)
+    return Generator(members, prompts, tokenizers.target, experiment.decode, mesh, frequencies)
 
 
 def _member(

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 import jax
 
 from t2c_jax.config import Experiment, ModelConfig
-from t2c_jax.data.tasks.task import Translate, translate
+from t2c_jax.data.tasks.translation import Translation, translation
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.models.definition import Params
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
@@ -36,7 +36,7 @@ class Trained:
     average: int
     params: Params
     tokenizers: Tokenizers
-    objective: Translate
+    objective: Translation
 
     @property
     def config(self) -> ModelConfig:
@@ -58,7 +58,7 @@ def load_trained(experiment: Experiment, workdir: Workdir, step: int | None = No
     plain = replace(experiment, decode=replace(experiment.decode, idf_weight=0.0))  # whose counts are not needed
     named, generator = load_generator(plain, workdir, step, average=average)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    objective = translate(tokenizers, experiment.data)
+    objective = translation(tokenizers, experiment.data)
     params = jax.device_get(generator.params[0])
     return Trained(experiment, workdir, int(named[0]), average, params, tokenizers, objective)
 

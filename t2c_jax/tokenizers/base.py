@@ -7,6 +7,9 @@ from typing import Protocol
 
 import numpy as np
 
+PAD, EOS, UNK = 0, 1, 2
+"""The special ids of every tokenizer that is trained here; an imported one has its own."""
+
 
 class Tokenizer(Protocol):
     """Text to ids and back.

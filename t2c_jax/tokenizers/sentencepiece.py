@@ -20,9 +20,9 @@ import numpy as np
 import sentencepiece
 
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.base import EOS, PAD, UNK
 from t2c_jax.workdir import digest
 
-PAD, EOS, UNK = 0, 1, 2
 MODEL = "spm.model"
 
 SPACE = "\u2581"

@@ -120,7 +120,7 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
       How many texts were compared and how many differ, and the name of each id.
     """
     own, tokenizer = model.workdir.tokenizer, model.tokenizer
-    before, after = model.objective.before.tolist(), model.objective.after.tolist()
+    before, after = model.objective.source.before.tolist(), model.objective.source.after.tolist()
     if (own / spm.MODEL).exists():
         layout = tokenizer_json((own / spm.MODEL).read_bytes(), before, after)
         shutil.copyfile(own / spm.MODEL, directory / spm.MODEL)

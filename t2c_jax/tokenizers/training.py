@@ -11,7 +11,8 @@ import sentencepiece
 
 from t2c_jax.config import TokenizerConfig
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.sentencepiece import EOS, PAD, SPACE, UNK, WHITESPACE
+from t2c_jax.tokenizers.base import EOS, PAD, UNK
+from t2c_jax.tokenizers.sentencepiece import SPACE, WHITESPACE
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair

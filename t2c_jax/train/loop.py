@@ -25,9 +25,9 @@ from t2c_jax.checkpoints.checkpoint import LOSS, Checkpoints, Ranking
 from t2c_jax.checkpoints.start import about_adapters, base_params, beside_adapters, initial_state
 from t2c_jax.config import Experiment
 from t2c_jax.config.check import output_head
-from t2c_jax.data.mixture import Schedule
-from t2c_jax.data.pipeline import Batches, extras_of
-from t2c_jax.data.streams import open_streams, task_shares
+from t2c_jax.data.mixture import open_streams, task_shares
+from t2c_jax.data.pipeline import Batches, task_keys
+from t2c_jax.data.schedule import TaskSchedule
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
@@ -292,13 +292,24 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, 
     """
     data, tasks = experiment.data, experiment.data.tasks
     rows = meshes.local_rows(mesh, data.batch_size)
-    train, dev = (open_streams(experiment, workdir, tokenizers, split) for split in ("train", "dev"))
-    extras = extras_of(data)
-    shares = task_shares(experiment, train)
+    train, dev = (
+        open_streams(
+            workdir,
+            split,
+            tokenizers,
+            data,
+            experiment.model,
+            seed=experiment.seed,
+            idf_weight=experiment.train.idf_weight,
+        )
+        for split in ("train", "dev")
+    )
+    extra_keys = task_keys(data)
+    shares = task_shares(data, train)
     return Data(
-        Batches(list(train.values()), data, Schedule.of(shares), extras=extras, rows=rows),
+        Batches(list(train.values()), data, TaskSchedule.of(shares), extra_keys=extra_keys, rows=rows),
         {
-            name: Batches([stream], data, repeat=False, first_task=number, extras=extras, rows=rows)
+            name: Batches([stream], data, repeat=False, first_task=number, extra_keys=extra_keys, rows=rows)
             for number, (name, stream) in enumerate(dev.items())
         },
         {

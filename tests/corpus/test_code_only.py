@@ -12,7 +12,8 @@ from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.clean import broken_limit
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.corpus.reader import read_pairs
-from t2c_jax.data.prepare import Tokens, build_tokens
+from t2c_jax.data.prepare import build_tokens
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate import prompt_pairs as prompts
 from t2c_jax.evaluate.during_training import dev_decoder

@@ -33,7 +33,7 @@ def test_every_pair_that_fits_once_an_epoch_and_no_row_too_full(pool, size):
     source, target = lengths(size)
     made = plan(source, target, S, T, pool, seed=1)
     fitting = [i for i in range(size) if source[i] <= S and target[i] <= T]
-    assert made.left_out == size - len(fitting)
+    assert made.dropped == size - len(fitting)
     check_rows(made.rows, made, fitting)
     for epoch in range(3):
         check_rows(made.epoch(1, epoch), made, fitting)
@@ -49,7 +49,7 @@ def test_pairs_as_long_as_a_row_fit_and_longer_ones_do_not():
 
 def test_nothing_fits():
     made = plan(np.array([S + 1]), np.array([1]), S, T, 4)
-    assert (len(made.rows), made.left_out, made.real_token_share) == (0, 1, 0.0)
+    assert (len(made.rows), made.dropped, made.real_token_share) == (0, 1, 0.0)
     assert len(made.epoch(0, 0)) == 0
 
 

@@ -5,8 +5,8 @@ import numpy as np
 from t2c_jax.config import DataConfig
 from t2c_jax.data.packing_report import fits, show_fits
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks.task import Translate
+from t2c_jax.data.tasks.translation import Translation
+from t2c_jax.data.tokens import Tokens
 
 
 def store(size):
@@ -17,7 +17,7 @@ def store(size):
 
 
 def test_the_config_comes_first_and_the_best_fit_lies_near_the_ratio():
-    found = fits(store(2000), DataConfig(encoder_length=512, decoder_length=512, packing_pool=2000), Translate())
+    found = fits(store(2000), DataConfig(encoder_length=512, decoder_length=512, packing_pool=2000), Translation())
     assert found[0].encoder_length == 512
     shares = [fit.real_token_share for fit in found[1:]]
     assert shares == sorted(shares, reverse=True)
@@ -26,7 +26,7 @@ def test_the_config_comes_first_and_the_best_fit_lies_near_the_ratio():
 
 
 def test_shown_to_people(capsys):
-    show_fits(store(500), DataConfig(encoder_length=512, decoder_length=512), Translate())
+    show_fits(store(500), DataConfig(encoder_length=512, decoder_length=512), Translation())
     shown = capsys.readouterr()
     assert "512 (config)" in shown.err
     assert "would fill the rows" in shown.err
@@ -34,12 +34,12 @@ def test_shown_to_people(capsys):
 
 
 def test_an_empty_split():
-    assert fits(store(0), DataConfig(), Translate())[0].real_token_share == 0.0
+    assert fits(store(0), DataConfig(), Translation())[0].real_token_share == 0.0
 
 
 def test_the_figures_are_those_of_a_run():
     tokens, data = store(2000), DataConfig(encoder_length=256, decoder_length=512, packing_pool=64)
     assert (
-        fits(tokens, data, Translate(), seed=5)[0].real_token_share
+        fits(tokens, data, Translation(), seed=5)[0].real_token_share
         == Batches.of(tokens, data, seed=5).plan.real_token_share
     )

@@ -7,8 +7,9 @@ import pytest
 
 from t2c_jax.config import DataConfig
 from t2c_jax.data.pipeline import KEYS, Batches
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks.task import Translate
+from t2c_jax.data.tasks.translation import Translation
+from t2c_jax.data.templates import SourceTemplate, TargetTemplate
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError
 
 DATA = DataConfig(encoder_length=24, decoder_length=40, batch_size=8, packing_pool=32)
@@ -71,24 +72,21 @@ def test_worked_example():
 def test_a_prefix_comes_before_every_text():
     tokens = Tokens.of([[7], [5, 6]], [[8, 9], [4]], ["a", "b"])
     data = DataConfig(encoder_length=12, decoder_length=6, batch_size=1, packing_pool=2)
-    objective = Translate(before=np.array([20, 21], np.int32))
+    objective = Translation(SourceTemplate(before=np.array([20, 21], np.int32)))
     row = Batches.of(tokens, data, 0, objective).batch(0)["encoder_input_tokens"][0].tolist()
     assert row in ([20, 21, 7, 1, 20, 21, 5, 6, 1, 0, 0, 0], [20, 21, 5, 6, 1, 20, 21, 7, 1, 0, 0, 0])
 
 
-def test_directions_reversal_and_what_stands_around():
+def test_directions_reversal_and_templates():
     """Code to text, read last to first; a start token, one before every target, copies and costs of their own."""
     tokens = Tokens.of([[5, 6]], [[8, 9]], ["a"])
     data = DataConfig(encoder_length=4, decoder_length=5, batch_size=1, pack=False)
-    objective = Translate(
-        before=np.array([3], np.int32),
-        target_before=np.array([4], np.int32),
-        target_after=np.array([2], np.int32),
-        start=7,
-        to_text=True,
-        reverse=True,
-        copy_table=np.arange(20, 0, -1, np.int32),
+    copies = np.arange(20, 0, -1, np.int32)
+    objective = Translation(
+        SourceTemplate(before=np.array([3], np.int32), reverse=True, copy_table=copies),
+        TargetTemplate(np.array([4], np.int32), np.array([2], np.int32), start=7),
         weights=np.arange(10, dtype=np.float32),
+        to_text=True,
     )
     made = Batches.of(tokens, data, 0, objective).batch(0)
     assert made["encoder_input_tokens"].tolist() == [[3, 9, 8, 1]]
@@ -187,10 +185,10 @@ def test_evaluation_covers_every_pair_once(hosts, pack, size):
         assert len(batches) == -(-size // 8)
 
 
-def test_pairs_too_long_are_left_out_never_cut():
+def test_pairs_too_long_are_dropped_never_cut():
     tokens = Tokens.of([[5] * 23, [5] * 24, [5]], [[6], [6], [6] * 40], ["fits", "long text", "long code"])
     batches = Batches.of(tokens, DATA, 0, repeat=False)
-    assert batches.plan.left_out == 2
+    assert batches.plan.dropped == 2
     assert int(batches.batch(0)["decoder_loss_weights"].sum()) == 2
 
 
@@ -222,7 +220,7 @@ def test_weights_by_target_token_are_trainings_alone(pack):
     """Each real target costs what its id weighs, eos included; padding and the held-out loss know nothing of it."""
     data = replace(DATA, batch_size=1, pack=pack)
     weights = np.arange(10, dtype=np.float32) / 4 + 1
-    objective = Translate(weights=weights)
+    objective = Translation(weights=weights)
     batches = Batches.of(Tokens.of([[5, 6]], [[8, 9, 8]], ["a"]), data, 0, objective)
     weighed = batches.batch(0)["decoder_loss_weights"][0]
     np.testing.assert_array_equal(weighed[:5], [3.0, 3.25, 3.0, 1.25, 0.0])  # of 8 9 8 and eos, which is 1

@@ -1,6 +1,7 @@
 """The token store: what goes in comes out, and a flipped byte does not."""
 
 import json
+import os
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -9,12 +10,14 @@ from mined import TOKENIZER, Pair, with_tokenizer
 
 from t2c_jax.config import DataConfig, TaskConfig, TokenizerConfig
 from t2c_jax.data import prepare
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks.objectives import UNKNOWN, masked_identifiers, occurrences
+from t2c_jax.data import tokens as tokens_module
+from t2c_jax.data.ragged import RaggedArray, RaggedWriter
+from t2c_jax.data.tasks.identifiers import UNKNOWN, masked_identifiers, occurrences
+from t2c_jax.data.tokens import Tokens, inverse_frequency
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.stage import build_tokenizer
-from t2c_jax.workdir import write_json
+from t2c_jax.workdir import digest, write_json
 
 SPLITS = {
     "train": [Pair(f"train-{n} \u00e4", f"the sum of {n} and a", f"a + {n}\n" * (n % 5)) for n in range(3000)],
@@ -81,15 +84,28 @@ def test_a_flipped_byte_is_found(workdir, name):
         path.write_bytes(good)
 
 
+def test_files_as_the_stage_left_them_are_not_read_again(workdir, monkeypatch):
+    """A start compares sizes and times of change; where a time differs, as in a copy, it compares digests."""
+    assert prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).path == workdir.tokens
+    read = []
+    monkeypatch.setattr(tokens_module, "digest", lambda path: read.append(path.name) or digest(path))
+    Tokens.open(workdir.tokens, "dev")
+    assert read == []
+    path = workdir.tokens / "dev" / "code.npy"
+    os.utime(path, ns=(0, 0))
+    Tokens.open(workdir.tokens, "dev")
+    assert read == ["code.npy"]
+
+
 def test_before_the_stage(tmp_path):
     with pytest.raises(UserError, match="holds no finished tokens"):
         Tokens.open(tmp_path / "tokens", "train")
 
 
 def test_large_vocabularies_take_wider_integers(tmp_path):
-    with prepare.ColumnWriter(tmp_path, "text", np.uint32) as column:
+    with RaggedWriter(tmp_path, "text", np.uint32) as column:
         column.extend([np.array([70_000, 2**31 - 1], np.int32), np.array([], np.int32)])
-    column = prepare.Column.open(tmp_path, "text")
+    column = RaggedArray.open(tmp_path, "text")
     assert [item.tolist() for item in (column[0], column[1])] == [[70_000, 2**31 - 1], []]
 
 
@@ -104,7 +120,7 @@ def test_inverse_frequency_counts_targets_not_tokens(direction):
     targets, sources = [[3, 4, 4, 4], [3], [4, 3, 3], [5, 3]], [[6, 6]] * 4
     texts, codes = (sources, targets) if direction == "text_to_code" else (targets, sources)
     tokens = Tokens.of(texts, codes, ["a", "b", "c", "d"])
-    found = prepare.inverse_frequency(tokens, Tokenizers(Target(), Target(), direction))
+    found = inverse_frequency(tokens, Tokenizers(Target(), Target(), direction))
     assert found.dtype == np.float32
     # 0 for ids in no target: specials and sentinels should not come out as the rarest words of all.
     np.testing.assert_allclose(found, [0, 0, 0, 0, np.log(2), np.log(4), 0, 0], rtol=1e-6)
@@ -148,7 +164,7 @@ def test_identifiers_are_the_tokens_that_spell_them(tmp_path, split_spaces, caps
     assert counts["train"]["partly_unknown_identifiers"] == {"python": 1}
     assert counts["dev"]["unknown_identifiers"] == {}
     said = " ".join(capsys.readouterr().err.split())
-    assert "in all code of 2 pairs (english 1, no language 1) and in parts of the code of 1 pairs (python 1):" in said
+    assert "skip 2 pairs (english 1, no language 1) and parts of 1 pairs (python 1):" in said
 
     manifest = json.loads((workdir.tokens / "manifest.json").read_text())  # as an earlier version wrote it
     manifest["config"]["identifiers"] = True

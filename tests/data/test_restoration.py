@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import DataConfig, TaskConfig, TokenizerConfig
-from t2c_jax.data.mixture import make
-from t2c_jax.data.prepare import Tokens, identifier_codes
+from t2c_jax.data.prepare import identifier_codes
+from t2c_jax.data.tasks.task import TaskSetup, build_task
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.training import train
@@ -41,9 +42,9 @@ def made(request):
 def sides(example, task):
     """Source and target without what is around them."""
     source, target = example.sources[0].tolist(), example.target.tolist()
-    assert source[: len(task.before)] == task.before.tolist()
+    assert source[: len(task.source.before)] == task.source.before.tolist()
     assert source[-1] == target[-1] == spm.EOS
-    return source[len(task.before) : -1], target[:-1]
+    return source[len(task.source.before) : -1], target[:-1]
 
 
 def restored(example, task):
@@ -60,14 +61,14 @@ def restored(example, task):
 
 def task_of(made, objective, **options):
     config = TaskConfig(objective, prefix="Do it: ", **options)
-    return make(config, "t", made[0], DATA, copy=False, weights=None)
+    return build_task(TaskSetup("config.data.tasks.t", config, DATA, made[0]))
 
 
 def windows(task, tokens, seed=0):
-    """Each part's window, and what is made of it in two epochs."""
-    parts = task.parts(tokens, seed)
-    assert len(parts) > 20
-    for record, begin, end in zip(*(part.tolist() for part in parts[:3]), strict=True):
+    """Each example's window, and what is made of it in two epochs."""
+    index = task.index(tokens, seed)
+    assert len(index) > 20
+    for record, begin, end in zip(*(part.tolist() for part in index[:3]), strict=True):
         for epoch in range(2):
             window = tokens.code(record)[begin:end].tolist()
             yield window, task.example(tokens, record, begin, end, seed, epoch)
@@ -75,7 +76,7 @@ def windows(task, tokens, seed=0):
 
 def covers(task, tokens):
     """Whether the windows are all code, once each."""
-    records, begins, ends = (part.tolist() for part in task.parts(tokens, 0)[:3])
+    records, begins, ends = (part.tolist() for part in task.index(tokens, 0)[:3])
     pieces = [tokens.code(record)[begin:end] for record, begin, end in zip(records, begins, ends, strict=True)]
     whole = [tokens.code(record) for record in range(len(tokens))]
     return np.concatenate(pieces).tolist() == np.concatenate(whole).tolist()
@@ -161,5 +162,5 @@ def test_tags_are_those_of_hand_marked_code(made):
         int(any(begin < stop and start < end for start, stop in spans))
         for begin, end in zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True)
     ]
-    assert tags.tolist() == [-1] * len(task.before) + expected + [-1]
+    assert tags.tolist() == [-1] * len(task.source.before) + expected + [-1]
     assert 20 < sum(expected) < len(expected)

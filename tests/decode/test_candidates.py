@@ -3,7 +3,7 @@
 import numpy as np
 
 from t2c_jax.config import DecodeConfig
-from t2c_jax.data.prompt_encoder import Source
+from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.search import Hypotheses
 
@@ -16,15 +16,15 @@ class Letters:
 
 
 class Reader:
-    def read(self, sources: list[str]) -> list[Source]:
-        return [Source(np.array([2]), 1, False) for _ in sources]
+    def encode(self, sources: list[str]) -> list[EncodedPrompt]:
+        return [EncodedPrompt(np.array([2]), 1, False) for _ in sources]
 
 
 class Canned(Generator):
     """Answers every prompt with the same four hypotheses."""
 
     def __init__(self, finished: list[bool]) -> None:
-        self.inputs, self.tokenizer, self.decode = Reader(), Letters(), DecodeConfig()
+        self.prompts, self.tokenizer, self.decode = Reader(), Letters(), DecodeConfig()
         tokens = np.array([[3, 1, 0], [3, 0, 1], [2, 2, 1], [4, 4, 4]])
         self._found = Hypotheses(tokens[None], np.array([[-0.5, -0.6, -0.7, -0.8]]), np.array([finished]))
 

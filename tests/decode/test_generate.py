@@ -12,9 +12,10 @@ from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import costs
 from t2c_jax.config import DecodeConfig, TokenizerConfig
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.prompt_encoder import TokenInputs
-from t2c_jax.data.tasks.task import translate
+from t2c_jax.data.prompt_encoder import TokenPrompts
+from t2c_jax.data.tasks.translation import translation
+from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.decode.generator import Generator, Member, search_function
 from t2c_jax.decode.logits_processors import processors_of, unwritable
 from t2c_jax.errors import UserError
@@ -56,7 +57,7 @@ def params(tokenizer, compiled):
     encoded = [tokenizer.encode_batch(list(side)) for side in (PAIRS, PAIRS.values())]
     tokens = Tokens.of(*encoded, [str(i) for i in range(len(PAIRS))])
     batches, state = Batches.of(tokens, CONFIG.data, 0), compiled.init()
-    assert not batches.plan.left_out
+    assert not batches.plan.dropped
     for step in range(120):
         state, _ = compiled.train_step(state, meshes.global_batch(batches.batch(step), compiled.mesh))
     return jax.device_get(state["params"])
@@ -67,7 +68,7 @@ def generator(params, tokenizer, compiled, mesh=None, **decode):
     mesh = mesh or compiled.mesh
     placed = jax.device_put(params, compiled.definition.shardings(mesh))
     both = Tokenizers(tokenizer, tokenizer, CONFIG.data.direction)
-    inputs = TokenInputs(both, translate(both, CONFIG.data), CONFIG.data)
+    inputs = TokenPrompts(tokenizer, translation(both, CONFIG.data).source, CONFIG.data.encoder_length)
     return Generator([Member(compiled.definition, placed)], inputs, tokenizer, settings, mesh)
 
 
@@ -116,15 +117,14 @@ def test_a_handful_of_shapes_is_compiled(params, tokenizer, compiled):
 
 def test_a_prefix_that_fills_the_encoder_is_refused(tokenizer):
     both = Tokenizers(tokenizer, tokenizer, CONFIG.data.direction)
-    frame = translate(both, replace(CONFIG.data, prefix="describe: ")).around_source
-    for length in (frame - 3, frame, frame + 1):
-        data = replace(CONFIG.data, prefix="describe: ", encoder_length=length)
-        if length > frame:
-            assert TokenInputs(both, translate(both, data), data).read(["a long prompt"])[0].size == length
-            continue
-        message = rf"encoder_length={length} leaves no room for a source: the prefix 'describe: ' and .* are {frame}"
+    template = SourceTemplate.of(both, "describe: ")
+    fixed = template.extra_tokens
+    for length in (fixed - 3, fixed):
+        message = rf"encoder_length={length} leaves no room for a source: the prefix .* around it take {fixed}"
         with pytest.raises(UserError, match=message):
-            TokenInputs(both, translate(both, data), data)
+            TokenPrompts(tokenizer, template, length)
+    (prompt,) = TokenPrompts(tokenizer, template, fixed + 1).encode(["a long prompt"])
+    assert (prompt.size, prompt.truncated) == (fixed + 1, True)
 
 
 def test_a_long_prompt_is_cut_and_a_short_budget_is_unfinished(params, tokenizer, compiled):
@@ -159,7 +159,7 @@ def test_padding_and_sentinels_are_never_written(beam_size, params, tokenizer, c
     table_VD[silent] = table_VD[tokenizer.encode_batch(["x"])[0][0]] * np.linspace(20, 40, len(silent))[:, None]
     twisted = {**params, "embedding": {"embedding": table_VD}}
     made = generator(twisted, tokenizer, compiled, beam_size=beam_size, max_tokens=8)
-    batch = made.inputs.batch(made.inputs.read(list(PAIRS)), len(PAIRS))
+    batch = made.prompts.batch(made.prompts.encode(list(PAIRS)), len(PAIRS))
 
     def written(processors):
         function = search_function([compiled.definition], made.decode, processors)
@@ -188,7 +188,7 @@ def test_what_every_step_reads_is_sent_once_where_it_fits(memory, once, params, 
     made = generator(params, tokenizer, compiled, mesh=mesh)
     decode = DecodeConfig(max_tokens=48, beam_size=2)
     search = search_function([compiled.definition], decode, memory=memory)
-    rows = meshes.global_batch(made.inputs.batch(made.inputs.read(list(PAIRS)), 8), mesh)
+    rows = meshes.global_batch(made.prompts.batch(made.prompts.encode(list(PAIRS)), 8), mesh)
     with jax.set_mesh(mesh):
         program = jax.jit(search).lower(made.params, rows).compile().as_text()
     gathers = sum(

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from t2c_jax.data.tasks.objectives import occurrence_codes
+from t2c_jax.data.tasks.identifiers import occurrence_codes
 from t2c_jax.languages.identifiers import Identifiers, aligned, identifiers, spelt
 
 LIBRARY = Path(sysconfig.get_paths()["stdlib"])

@@ -9,14 +9,16 @@ import numpy as np
 import optax
 import pytest
 import tiny
+from stored_paths import stored
 from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs, random_paths
 
 from t2c_jax.config import Experiment, TrainConfig, decoders, encoders
-from t2c_jax.data.encoder_features import PathSource
 from t2c_jax.data.pipeline import Batches
+from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.models.definition import Definition
-from t2c_jax.papers.code2seq.columns import StoredPaths
 from t2c_jax.papers.code2seq.config import PathsConfig
+from t2c_jax.papers.code2seq.features import PathFeatures
 from t2c_jax.train.batch_loss import loss_sums
 
 # Sums of a few hundred float32 terms in another order: 1e-6 apart at most, and one digit of room.
@@ -85,7 +87,7 @@ MODELS |= {
     "paths-lstm": model("paths", "lstm"),
     "paths-gru additive": model("paths", "gru", attention="additive", input_feeding=False),
 }
-PACKABLE = {name: config for name, config in MODELS.items() if config.encoder.reads_tokens}
+PACKABLE = {name: config for name, config in MODELS.items() if config.encoder.features == "tokens"}
 each_model = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 STEPS, BATCH, SOURCE, BEAMS = 5, 3, 10, 3
 
@@ -99,7 +101,7 @@ def test_the_table_meets_every_encoder_and_decoder():
 
 
 def prompts(config):
-    if not config.encoder.reads_tokens:
+    if config.encoder.features != "tokens":
         return random_paths(rows=BATCH, paths=SOURCE, vocabulary=VOCABULARY)
     draw = np.random.default_rng(0)
     lengths = np.array([10, 4, 7], np.int32)
@@ -221,12 +223,14 @@ class Letters:
 
 def batches(config, tokens, pack=True):
     """The one batch of some pairs; where paths are read, those of a function for each pair in place of its text."""
-    if config.encoder.reads_tokens:
+    if config.encoder.features == "tokens":
         return Batches.of(tokens, replace(ROWS, pack=pack), 0, repeat=False)
     bodies = ("a + b", "a - b", "a.b", "b.a", "a[b]", "not a", "f(a, b)", "[a for a in b]")
-    paths = StoredPaths.of([f"def x(a, b):\n    return {body}\n" for body in bodies[: len(tokens)]], Letters(), PATHS)
     data = replace(ROWS, pack=False)
-    return Batches.of(tokens, data, 0, source=PathSource(paths, PATHS), repeat=False)
+    paths = stored([f"def x(a, b):\n    return {body}\n" for body in bodies[: len(tokens)]], Letters(), PATHS)
+    tokens = Tokens({**tokens.columns, **paths["columns"]}, features=paths["features"])
+    rows = PathFeatures(PATHS).rows(tokens, SourceTemplate())
+    return Batches.of(tokens, data, 0, source=rows, repeat=False)
 
 
 @functools.cache

@@ -1,22 +1,23 @@
-"""Batches of paths: their columns on disk, and draws that depend on (seed, epoch, pair) and on nothing else."""
+"""Batches of paths: their columns on disk, and samples that depend on (seed, epoch, pair) and on nothing else."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from mined import with_tokenizer
+from stored_paths import stored
 
-from t2c_jax.config import DataConfig, Experiment, ModelConfig, TokenizerConfig
+from t2c_jax.config import DataConfig, ModelConfig, TokenizerConfig
 from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.data.encoder_features import PathSource, TokenSource, source_side
-from t2c_jax.data.packing_report import show_paths
+from t2c_jax.data.encoder_features import TokenRows, encoder_features
+from t2c_jax.data.packing_report import show_features
 from t2c_jax.data.pipeline import DECODER_KEYS, Batches
-from t2c_jax.data.prepare import Tokens, build_tokens
-from t2c_jax.data.prompt_encoder import PathInputs
-from t2c_jax.data.tasks.task import Translate
+from t2c_jax.data.prepare import build_tokens
+from t2c_jax.data.tasks.translation import Translation
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError
-from t2c_jax.papers.code2seq.columns import StoredPaths
 from t2c_jax.papers.code2seq.config import PathsConfig
+from t2c_jax.papers.code2seq.features import PathFeatures, PathRows, StoredPaths
 from t2c_jax.papers.code2seq.syntax_paths import extract
 from t2c_jax.tokenizers.loading import Tokenizers
 
@@ -24,7 +25,8 @@ PATHS = PathsConfig(sampled=6, stored=20, max_length=5, max_width=2, terminal_to
 DATA = DataConfig(
     encoder_length=2, decoder_length=12, batch_size=4, pack=False, direction="code_to_text"
 )  # encoder_length bounds no paths
-OBJECTIVE = Translate(to_text=True)
+OBJECTIVE = Translation(to_text=True)
+MODEL = ModelConfig(encoder=PATHS)
 CODES = [f"def f{i}(a, b{i}):\n    return a.x{i} * (b{i} + {i % 7})\n" for i in range(20)]
 
 
@@ -37,18 +39,19 @@ class Letters:
         return [np.array(list(text.encode()), np.int32) for text in texts]
 
 
-def store(codes, paths=PATHS):
+def store(codes, config=PATHS):
     """Pair i's target tokens are all i + 3."""
     size = len(codes)
-    stored = StoredPaths.of(codes, Letters(), paths)
-    return Tokens.of([[i + 3] * 4 for i in range(size)], [[9] * 30] * size, map(str, range(size)), stored)
+    paths = stored(codes, Letters(), config)
+    return Tokens.of([[i + 3] * 4 for i in range(size)], [[9] * 30] * size, map(str, range(size)), **paths)
 
 
-def batches(tokens, data=DATA, seed=0, paths=PATHS, **options):
-    return Batches.of(tokens, data, seed, OBJECTIVE, PathSource(tokens.paths, paths), **options)
+def batches(tokens, data=DATA, seed=0, config=PATHS, **options):
+    rows = PathFeatures(config).rows(tokens, OBJECTIVE.source)
+    return Batches.of(tokens, data, seed, OBJECTIVE, rows, **options)
 
 
-def drawn(batch):
+def sampled(batch):
     """By pair, the set of its paths in the batch."""
     found = {}
     for row in np.flatnonzero(batch["decoder_segment_ids"][:, 0]):
@@ -66,13 +69,13 @@ def assert_equal(one, other):
 
 
 def test_worked_example():
-    """The batch that the pipeline's documentation shows."""
-    data, paths = replace(DATA, batch_size=1), replace(PATHS, sampled=2, max_length=4)
-    tokens = store(["x = yy_1"], paths)
-    batch = batches(tokens, data, paths=paths).batch(0)
+    """The batch that the module's documentation shows."""
+    data, config = replace(DATA, batch_size=1), replace(PATHS, sampled=2, max_length=4)
+    tokens = store(["x = yy_1"], config)
+    batch = batches(tokens, data, config=config).batch(0)
     assert batch["path_start_tokens"].tolist() == [[[ord("x"), 0, 0], [0, 0, 0]]]
     assert batch["path_end_tokens"].tolist() == [[[ord("y"), ord("y"), ord(" ")], [0, 0, 0]]]  # cut to N
-    nodes = extract("x = yy_1", paths).nodes_PM[0].tolist()
+    nodes = extract("x = yy_1", config).nodes_PM[0].tolist()
     assert batch["path_nodes"].tolist() == [[nodes, [0, 0, 0, 0]]]
     assert np.count_nonzero(nodes) == 3
     assert batch["encoder_segment_ids"].tolist() == [[1, 0]]
@@ -95,16 +98,16 @@ def test_shapes_and_dtypes():
     assert_equal(streamed, made.batch(3))
 
 
-def test_paths_are_drawn_afresh_each_epoch_without_replacement():
+def test_paths_are_sampled_anew_each_epoch_without_replacement():
     tokens = store(CODES)
     made = batches(tokens)
     epochs = [{}, {}]
     for step in range(10):
-        epochs[step // 5].update(drawn(made.batch(step)))
+        epochs[step // 5].update(sampled(made.batch(step)))
     for epoch in epochs:
         assert sorted(epoch) == list(range(20))
         for i, paths in epoch.items():
-            one = tokens.paths[i]
+            one = StoredPaths(tokens, PATHS)[i]
             every = {
                 (*one.terminals_UN[a].tolist(), *nodes.tolist(), *one.terminals_UN[b].tolist())
                 for nodes, (a, b) in zip(one.nodes_PM, one.ends_P2, strict=True)
@@ -113,10 +116,10 @@ def test_paths_are_drawn_afresh_each_epoch_without_replacement():
             assert len(paths) == 6
             assert paths <= every
     assert sum(epochs[0][i] != epochs[1][i] for i in range(20)) > 15
-    assert drawn(batches(tokens, seed=1).batch(0)) != drawn(made.batch(0))
+    assert sampled(batches(tokens, seed=1).batch(0)) != sampled(made.batch(0))
 
 
-def test_a_draw_is_a_function_of_seed_epoch_and_pair():
+def test_a_sample_is_a_function_of_seed_epoch_and_pair():
     """Whatever the batch size, the number of hosts and the step that a run starts from."""
     tokens = store(CODES)
     whole = batches(tokens)
@@ -126,14 +129,14 @@ def test_a_draw_is_a_function_of_seed_epoch_and_pair():
         assert_equal({key: np.concatenate([share[key] for share in shares]) for key in shares[0]}, whole.batch(step))
     one_epoch = {}
     for step in range(10):
-        one_epoch.update(drawn(batches(tokens, replace(DATA, batch_size=2)).batch(step)))
+        one_epoch.update(sampled(batches(tokens, replace(DATA, batch_size=2)).batch(step)))
     other = {}
     for step in range(5):
-        other.update(drawn(whole.batch(step)))
+        other.update(sampled(whole.batch(step)))
     assert one_epoch == other
 
 
-def test_evaluation_draws_by_a_fixed_key():
+def test_evaluation_samples_by_a_fixed_key():
     tokens = store(CODES)
     one, other = (batches(tokens, seed=seed, repeat=False) for seed in (0, 1))
     assert one.per_pass == 5
@@ -141,16 +144,16 @@ def test_evaluation_draws_by_a_fixed_key():
         assert_equal(one.batch(step), other.batch(step))
 
 
-def test_pairs_without_a_path_are_left_out_and_counted():
+def test_pairs_without_a_path_are_dropped_and_counted():
     codes = [*CODES[:3], "no python", "", *CODES[3:5]]
     tokens = store(codes)
     made = batches(tokens, repeat=False)
-    assert made.plan.left_out == 2
-    assert sorted(i for step in range(made.per_pass) for i in drawn(made.batch(step))) == [0, 1, 2, 5, 6]
+    assert made.plan.dropped == 2
+    assert sorted(i for step in range(made.per_pass) for i in sampled(made.batch(step))) == [0, 1, 2, 5, 6]
     last = made.batch(1)
     assert not any(value[1:].any() for value in last.values())
-    (fit,) = show_paths(tokens, DATA, PATHS, OBJECTIVE)
-    assert fit.left_out_share == 2 / 7
+    (fit,) = show_features(made.streams[0], PathFeatures(PATHS).statistics(tokens))
+    assert fit.dropped_share == 2 / 7
     with pytest.raises(UserError, match=r"none of the 1 pairs fits config\.model\.encoder\.sampled=6"):
         batches(store(["no python"]))
 
@@ -179,44 +182,42 @@ def workdir(tmp_path_factory):
 
 
 def test_columns_hold_what_was_extracted(workdir):
-    counts = build_tokens(DATA, workdir, SPLITS.__getitem__, paths=PATHS).manifest["counts"]["splits"]
+    counts = build_tokens(DATA, workdir, SPLITS.__getitem__, PathFeatures(PATHS)).manifest["counts"]["splits"]
     tokenizer = Tokenizers.load(workdir.tokenizer, "code_to_text").code
     tokens = Tokens.open(workdir.tokens, "train")
+    paths = StoredPaths(tokens, PATHS)
     for i, code in enumerate(CODES):
-        made, stored = extract(code, PATHS), tokens.paths[i]
-        np.testing.assert_array_equal(stored.nodes_PM, made.nodes_PM)
-        np.testing.assert_array_equal(stored.ends_P2, made.ends_P2)
-        for terminal, row in zip(made.terminals, stored.terminals_UN, strict=True):
+        made, found = extract(code, PATHS), paths[i]
+        np.testing.assert_array_equal(found.nodes_PM, made.nodes_PM)
+        np.testing.assert_array_equal(found.ends_P2, made.ends_P2)
+        for terminal, row in zip(made.terminals, found.terminals_UN, strict=True):
             assert row[row > 0].tolist() == tokenizer.encode_batch([terminal])[0][:3].tolist()
-    assert counts["train"]["paths"] == tokens.paths.counts.sum()
+    assert counts["train"]["paths"] == paths.counts.sum()
     dev = {"paths": 2, "without_paths": 2, "unparsable": 1}
     assert {key: counts["dev"][key] for key in dev} == dev
-    assert len(Tokens.open(workdir.tokens, "test").paths.counts) == 0
+    assert len(StoredPaths(Tokens.open(workdir.tokens, "test"), PATHS).counts) == 0
 
 
 def test_the_stage_runs_again_where_its_paths_would_differ(workdir):
-    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=PATHS)
-    experiment = Experiment(data=DATA, model=ModelConfig(encoder=PATHS))
-    assert isinstance(source_side(experiment, Tokens.open(workdir.tokens, "train"), OBJECTIVE), PathSource)
-    sampled = replace(PATHS, sampled=3)
-    assert not build_tokens(DATA, workdir, SPLITS.__getitem__, paths=sampled).ran
-    shorter = replace(PATHS, max_length=4)
+    build_tokens(DATA, workdir, SPLITS.__getitem__, PathFeatures(PATHS))
+    template, made = OBJECTIVE.source, encoder_features(DATA, MODEL)
+    assert isinstance(made.rows(Tokens.open(workdir.tokens, "train"), template), PathRows)
+    fewer = PathFeatures(replace(PATHS, sampled=3))
+    assert not build_tokens(DATA, workdir, SPLITS.__getitem__, fewer).ran
+    shorter = PathFeatures(replace(PATHS, max_length=4))
     with pytest.raises(UserError, match="run t2c prepare"):
-        source_side(
-            replace(experiment, model=ModelConfig(encoder=shorter)), Tokens.open(workdir.tokens, "train"), OBJECTIVE
-        )
-    assert build_tokens(DATA, workdir, SPLITS.__getitem__, paths=shorter).ran
-    assert Tokens.open(workdir.tokens, "train").paths[0].nodes_PM.shape[1] == 4
+        shorter.rows(Tokens.open(workdir.tokens, "train"), template)
+    assert build_tokens(DATA, workdir, SPLITS.__getitem__, shorter).ran
+    assert shorter.rows(Tokens.open(workdir.tokens, "train"), template).shapes()["path_nodes"] == (6, 4)
     assert build_tokens(DATA, workdir, SPLITS.__getitem__).ran
     without = Tokens.open(workdir.tokens, "train")
-    assert without.paths is None
     with pytest.raises(UserError, match="run t2c prepare"):
-        source_side(experiment, without, OBJECTIVE)
-    assert isinstance(source_side(Experiment(data=DATA), without, OBJECTIVE), TokenSource)
+        made.rows(without, template)
+    assert isinstance(encoder_features(DATA, ModelConfig()).rows(without, template), TokenRows)
 
 
 def test_a_flipped_byte_is_found(workdir):
-    build_tokens(DATA, workdir, SPLITS.__getitem__, paths=PATHS)
+    build_tokens(DATA, workdir, SPLITS.__getitem__, PathFeatures(PATHS))
     path = workdir.tokens / "train" / "path_nodes.npy"
     good = path.read_bytes()
     path.write_bytes(good[:-1] + bytes([good[-1] ^ 1]))
@@ -227,17 +228,17 @@ def test_a_flipped_byte_is_found(workdir):
         path.write_bytes(good)
 
 
-def test_inputs_read_code_as_batches_do(workdir, capsys):
+def test_prompts_are_encoded_as_batches_are(workdir, capsys):
     tokenizers = Tokenizers.load(workdir.tokenizer, "code_to_text")
-    inputs = PathInputs(tokenizers, replace(PATHS, sampled=20))
-    sources = inputs.read([CODES[0], "no python", "x = y"])
+    prompts = PathFeatures(replace(PATHS, sampled=20)).prompts(tokenizers, OBJECTIVE.source)
+    sources = prompts.encode([CODES[0], "no python", "x = y"])
     assert [source.size for source in sources] == [len(extract(CODES[0], PATHS).ends_P2), 0, 1]
     assert "1 of 3 sources have no paths" in capsys.readouterr().err
-    batch = inputs.batch(sources, 4)
+    batch = prompts.batch(sources, 4)
     assert batch["path_nodes"].shape == (4, 16, 5)
     assert batch["encoder_segment_ids"].sum(axis=1).tolist() == [sources[0].size, 1, 1, 1]
     np.testing.assert_array_equal(batch["path_nodes"][0, : sources[0].size], extract(CODES[0], PATHS).nodes_PM)
-    alone = inputs.read([CODES[0]])
+    alone = prompts.encode([CODES[0]])
     np.testing.assert_array_equal(alone[0].value.nodes_PM, sources[0].value.nodes_PM)
-    few = PathInputs(tokenizers, PATHS)
-    assert few.batch(few.read([CODES[0]]), 1)["encoder_segment_ids"].tolist() == [[1] * 6]
+    few = PathFeatures(PATHS).prompts(tokenizers, OBJECTIVE.source)
+    assert few.batch(few.encode([CODES[0]]), 1)["encoder_segment_ids"].tolist() == [[1] * 6]

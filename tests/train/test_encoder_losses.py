@@ -11,12 +11,14 @@ from tiny import EXPERIMENT, MODEL, VOCABULARY, assert_close, drawn, on_device, 
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig, TaskConfig
-from t2c_jax.data.mixture import Schedule
-from t2c_jax.data.pipeline import EXTRAS, Batches, Stream
-from t2c_jax.data.prepare import Tokens
-from t2c_jax.data.tasks.code_tasks import Contrast, IdentifierTagging, SpanCorruption
-from t2c_jax.data.tasks.objectives import occurrence_codes
-from t2c_jax.data.tasks.task import Translate
+from t2c_jax.data.pipeline import TASK_KEYS, Batches, Stream
+from t2c_jax.data.schedule import TaskSchedule
+from t2c_jax.data.tasks.contrastive import Contrast
+from t2c_jax.data.tasks.identifiers import IdentifierTagging, occurrence_codes
+from t2c_jax.data.tasks.span_corruption import SpanCorruption
+from t2c_jax.data.tasks.translation import Translation
+from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.models.interface import Encoded
 from t2c_jax.train import batch_loss
 from t2c_jax.train import step as steps
@@ -109,13 +111,13 @@ def mixture(rows=8):
         | {"tags": TaskConfig("identifier_tagging")},
     )
     made = (
-        Translate(before=np.array([28], np.int32)),
-        SpanCorruption(before=np.array([29], np.int32), sentinels=(30, 31), length=8, mean_span=2.0),
-        Contrast(most_in_row=2, length=28),
+        Translation(SourceTemplate(before=np.array([28], np.int32))),
+        SpanCorruption(SourceTemplate(before=np.array([29], np.int32)), sentinels=(30, 31), length=8, mean_span=2.0),
+        Contrast(max_examples_per_row=2, length=28),
         IdentifierTagging(length=8),
     )
     streams = [Stream(tokens, data, number, task) for number, task in enumerate(made)]
-    batches = Batches(streams, data, Schedule.of(np.ones(4)), extras=EXTRAS)
+    batches = Batches(streams, data, TaskSchedule.of(np.ones(4)), extra_keys=TASK_KEYS)
     experiment = replace(
         EXPERIMENT,
         data=data,

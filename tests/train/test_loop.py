@@ -11,7 +11,7 @@ from small_run import main, prepared, records, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny import experiment, one_device
 
-from t2c_jax.data.prepare import Tokens
+from t2c_jax.data.tokens import Tokens
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import loop
 from t2c_jax.train.loop import flattened, open_data

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
+from t2c_jax.config.registry import encoder_features, lazy, metrics
 from t2c_jax.languages.forms import NoPair, TextForm, text_forms
 from t2c_jax.languages.python.definitions import is_dunder
 from t2c_jax.languages.subtokens import subtokens
+from t2c_jax.papers.code2seq import config  # noqa: F401  (it registers the encoder)
 
 
 def _name(node: Any, _: str) -> str:
@@ -20,3 +22,13 @@ def _name(node: Any, _: str) -> str:
 
 
 text_forms["name"] = TextForm(_name, documented=False, hides_name=True)
+
+
+@encoder_features.register("paths")
+def _paths(data: Any, model: Any) -> Any:
+    from t2c_jax.papers.code2seq.features import PathFeatures
+
+    return PathFeatures(model.encoder)
+
+
+metrics.register("subtoken_f1")(lazy("t2c_jax.papers.code2seq.subtoken_f1:SubtokenF1"))

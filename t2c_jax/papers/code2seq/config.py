@@ -22,7 +22,7 @@ class PathsConfig(EncoderConfig):
     max_width: int = field(2, "Children between a path's two branches at its top, at most.", minimum=1)
     terminal_tokens: int = field(6, "Tokens of a leaf's name at most; the rest is cut.", minimum=1)
 
-    reads_tokens: ClassVar[bool] = False
+    features: ClassVar[str] = "paths"
     has_norms: ClassVar[bool] = False
     required: ClassVar = {
         "data.pack": False,

@@ -6,6 +6,7 @@ import ast
 from collections.abc import Callable
 from typing import Any
 
+from t2c_jax.config.registry import lazy, metrics
 from t2c_jax.languages.forms import CodeForm, NoPair, code_forms
 
 
@@ -24,3 +25,7 @@ def _reader(tree: ast.Module) -> Callable[[Any], str]:
 
 
 code_forms["apis"] = CodeForm("apis", ("function", "method"), _reader)
+
+metrics.register("api_precision")(lazy("t2c_jax.papers.deep_api.ranking:ApiPrecision"))
+metrics.register("relevancy")(lazy("t2c_jax.papers.deep_api.ranking:Relevancy"))
+metrics.register("frank")(lazy("t2c_jax.papers.deep_api.ranking:FRank"))

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 
-class Column:
-    """A ragged array: item i is ``values[offsets[i]:offsets[i + 1]]``."""
+class RaggedArray:
+    """Item i is ``values[offsets[i]:offsets[i + 1]]``."""
 
     def __init__(self, values: np.ndarray, offsets: np.ndarray) -> None:
         self.values, self.offsets = values, offsets
@@ -26,20 +26,20 @@ class Column:
         return np.diff(self.offsets)
 
     @classmethod
-    def of(cls, items: Iterable[Sequence[int]], dtype: type[np.unsignedinteger]) -> Column:
-        """A column in memory."""
+    def of(cls, items: Iterable[Sequence[int] | np.ndarray], dtype: type[np.unsignedinteger]) -> RaggedArray:
+        """A ragged array in memory."""
         arrays = [np.asarray(item, dtype) for item in items]
         return cls(np.concatenate([np.zeros(0, dtype), *arrays]), _offsets([len(array) for array in arrays]))
 
     @classmethod
-    def open(cls, directory: Path, name: str) -> Column:
-        """Maps ``directory/name.npy``; its offsets are read."""
+    def open(cls, directory: Path, name: str) -> RaggedArray:
+        """Memory-maps ``directory/name.npy`` and reads its offsets."""
         values = np.load(directory / f"{name}.npy", mmap_mode="r")
         return cls(values, np.load(directory / f"{name}.offsets.npy"))
 
 
-class ColumnWriter:
-    """Writes a column as it comes, in memory that does not grow with its values."""
+class RaggedWriter:
+    """Writes a ragged array item by item; memory does not grow with the number of values."""
 
     def __init__(self, directory: Path, name: str, dtype: type[np.unsignedinteger]) -> None:
         self._offsets_path = directory / f"{name}.offsets.npy"
@@ -47,7 +47,7 @@ class ColumnWriter:
         self._dtype, self._lengths = np.dtype(dtype), list[int]()
         self._write_header()
 
-    def _write_header(self) -> None:  # numpy pads it, so that it keeps its size as the first axis grows
+    def _write_header(self) -> None:  # numpy pads it, so its size does not change as the first axis grows
         header = {"descr": self._dtype.str, "fortran_order": False, "shape": (sum(self._lengths),)}
         np.lib.format.write_array_header_1_0(self._file, header)
 
@@ -57,7 +57,7 @@ class ColumnWriter:
             self._file.write(item.astype(self._dtype).tobytes())
             self._lengths.append(len(item))
 
-    def __enter__(self) -> ColumnWriter:
+    def __enter__(self) -> RaggedWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
