@@ -6,7 +6,7 @@ from evaluate_examples import pair
 from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
-from t2c_jax.config import METRICS as KNOWN
+from t2c_jax.config import metrics as KNOWN
 from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
 
 METRICS = metrics_named(tuple(KNOWN))
