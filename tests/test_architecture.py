@@ -144,7 +144,7 @@ def test_corpus_knows_no_jax_and_tensorflow_stays_where_data_moves(module: Modul
         assert not any(module.uses(library) for library in ("jax", "flax", "optax", "orbax"))
     # One door, which keeps it away from accelerators; the pipeline names its types.
     assert not module.uses("tensorflow") or module.name in ("t2c_jax.runtime", "t2c_jax.data.pipeline")
-    assert not module.uses("tensorflow_datasets") or module.name == "t2c_jax.corpus.writer"
+    assert not module.uses("tensorflow_datasets") or module.name == "t2c_jax.corpus.dataset"
     if module.component == "models":
         assert not module.uses("tensorflow")
         assert not module.uses("optax")

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
-from t2c_jax.corpus.reader import read_pairs
+from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import MANIFEST, Workdir, at_step, evaluation_name
 

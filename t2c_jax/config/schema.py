@@ -60,7 +60,7 @@ class CorpusConfig(Section):
     )
     exclude: tuple[str, ...] = field(
         ("**/.git/**", "**/node_modules/**", "**/__pycache__/**", "**/site-packages/**", "**/.venv/**"),
-        "Glob patterns, relative to each source's root, of files that are not read.",
+        "Patterns of files that are not read, by gitignore's rules, relative to each source's root.",
     )
     max_file_bytes: int = field(
         1_000_000, "Bytes; larger files are mostly generated or data and are left out.", minimum=1

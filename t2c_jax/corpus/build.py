@@ -10,14 +10,14 @@ from typing import IO, Any
 
 from t2c_jax.config import CorpusConfig, to_dict
 from t2c_jax.console import progress, say, warn
-from t2c_jax.corpus import writer
+from t2c_jax.corpus import dataset
 from t2c_jax.corpus.card import Census, write_card
 from t2c_jax.corpus.clean import Cleaned, clean
 from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut, find_held_out
 from t2c_jax.corpus.mine import Candidate, SourceReport, mine_tree
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
-from t2c_jax.corpus.pairs_file import read_dataset, read_file
-from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve
+from t2c_jax.corpus.pairs_file import read_dataset, read_file, splits_of_files
+from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve_all
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.languages.extractor import extractors
@@ -50,9 +50,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
             if name not in known:
                 hint = nearest(name, known)
                 raise UserError(f"config.corpus.{key}: '{name}' is unknown{hint}; known are {', '.join(known)}")
-    if repeated := [name for name in config.sources if config.sources.count(name) > 1]:
-        raise UserError(f"config.corpus.sources names '{repeated[0]}' twice; name it once")
-    sources = [resolve(name, config, skip=workdir.path) for name in config.sources]
+    sources = resolve_all(config, skip=workdir.path)
     held_out = find_held_out(config)
     inputs = {source.name: source.digest for source in sources}
     inputs |= {f"held out: {file.name}": file.digest for file in held_out}
@@ -80,7 +78,10 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
 def _build(
     config: CorpusConfig, sources: list[Resolved], held_out: list[PairsFile], directory: Path, workers: int | None
 ) -> Mapping[str, Any]:
-    reports = [_report(source) for source in sources]
+    splits = splits_of_files(source for source in sources if isinstance(source, PairsFile))
+    reports = [_report(source, splits) for source in sources]
+    if recognised := ", ".join(f"{name} is {split}" for name, split in splits.items() if split):
+        say(f"corpus: splits by file name: {recognised} (a line's own split goes first)")
     scratch, malformed = directory / ".candidates", directory / MALFORMED
     with malformed.open("w", encoding="utf-8") as aside:
         candidates = _candidates(config, sources, reports, aside, workers)
@@ -91,7 +92,7 @@ def _build(
         raise UserError(_nothing_to_train_on(config, reports, cleaned))
     census = Census()
     with progress("write the corpus", sum(cleaned.counts.values()), "pairs") as bar:
-        writer.write_dataset(directory, census.watch(cleaned.pairs(), bar.advance), list(cleaned.counts))
+        dataset.write_dataset(directory, census.watch(cleaned.pairs(), bar.advance), list(cleaned.counts))
     scratch.unlink()
     write_card(directory, reports, cleaned.drops, len(cleaned.repeated_ids), census)
     skipped = sum(report.skipped.total() for report in reports)
@@ -109,10 +110,10 @@ def _build(
     }
 
 
-def _report(source: Resolved) -> SourceReport:
+def _report(source: Resolved, splits: Mapping[str, str]) -> SourceReport:
     if isinstance(source, FileTree):
-        return SourceReport(source.name, source.repository, source.commit, source.licence)
-    return SourceReport(source.name)
+        return SourceReport(source.name, "", source.repository, source.commit, source.licence)
+    return SourceReport(source.name, splits.get(source.name, ""))
 
 
 def _candidates(

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from t2c_jax.corpus.dataset import NAME
 from t2c_jax.corpus.mine import SourceReport
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.corpus.tally import Tally
-from t2c_jax.corpus.writer import NAME
 from t2c_jax.workdir import write_json
 
 _PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
@@ -104,9 +104,9 @@ def _markdown(card: dict[str, Any]) -> str:
         ),
         *_table(
             "Sources",
-            ("source", "repository", "commit", "licence", "files", "lines", "malformed", "pairs found"),
+            ("source", "split", "repository", "commit", "licence", "files", "lines", "malformed", "pairs found"),
             [
-                tuple(source[key] for key in ("name", "repository", "commit", "licence"))
+                tuple(source[key] for key in ("name", "split", "repository", "commit", "licence"))
                 + tuple(source[key] for key in ("files", "lines", "malformed", "pairs"))
                 for source in card["sources"]
             ],

@@ -1,4 +1,4 @@
-"""What git knows of a directory."""
+"""The tracked files of a directory in a git checkout, with the repository and the commit."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from t2c_jax.console import warn
+
+_SUBMODULE = "160000"  # the mode of a commit in git's index
 
 
 @dataclass(frozen=True)
@@ -21,6 +23,7 @@ class Checkout:
       commit: the full hash, with ``-dirty`` where tracked files differ from it; empty before the first commit.
       prefix: the directory relative to the root, empty or ending in "/".
       files: the tracked files under the directory, relative to it, sorted.
+      submodules: those under the directory, relative to it, sorted, initialised or not.
     """
 
     top: Path
@@ -28,22 +31,26 @@ class Checkout:
     commit: str
     prefix: str
     files: tuple[str, ...]
+    submodules: tuple[str, ...]
 
     @classmethod
     def at(cls, root: Path) -> Checkout | None:
         """The checkout that tracks files in ``root``, if there is one."""
-        listing = _git(root, "ls-files", "-z")
+        listing = _git(root, "ls-files", "-z", "--stage")
         if not listing:
             if (root / ".git").exists():
                 warn(f"git cannot read the checkout '{root}'; it is mined as a plain directory, without its commit")
             return None
+        entries = [entry.split("\t", maxsplit=1) for entry in listing.split("\0") if entry]
+        modes = {path: about.split()[0] for about, path in entries}  # a conflict lists a path three times
         top = Path(_git(root, "rev-parse", "--show-toplevel") or root)
         return cls(
             top=top,
             repository=repository_name(_git(root, "remote", "get-url", "origin") or "") or top.name,
             commit=_git(root, "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*") or "",
             prefix=_git(root, "rev-parse", "--show-prefix") or "",
-            files=tuple(sorted({path for path in listing.split("\0") if path})),  # a conflict lists one thrice
+            files=tuple(sorted(path for path, mode in modes.items() if mode != _SUBMODULE)),
+            submodules=tuple(sorted(path for path, mode in modes.items() if mode == _SUBMODULE)),
         )
 
 

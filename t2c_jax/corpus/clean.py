@@ -1,13 +1,13 @@
 """Candidates to the corpus: limits, held-out lines, splits, duplicates.
 
-In two passes, so that memory grows by some 40 bytes a pair and not by its text: the first applies the limits, writes
-what keeps them to a scratch file, and notes a few numbers of each; from these the splits are drawn and duplicates
-found; the second reads the scratch file back in the same order.
+In two passes, so that memory grows by some 40 bytes a pair and not by its text. The first applies the limits, writes
+the pairs within them to a scratch file, and notes a few numbers of each. From these the splits are chosen and
+duplicates found. The second reads the scratch file back in the same order.
 
-A pair is a duplicate if its text and code equal another's up to surrounding whitespace. One is kept: that of test
-before dev before train, so that nothing held out is trained on and no named split loses to a drawn one below it,
-and within a split the first. Code alone repeats no text, but it may be the answer of a pair in dev or test: then it is
-dropped too.
+A pair is a duplicate if its text and code are another's after ``normalised``. One is kept, byte for byte as it came:
+that of test before dev before train, so that nothing held out is trained on and no named split loses to a random one
+below it, and within a split the first. Code alone repeats no text, but it may be the answer of a pair in dev or test:
+then it is dropped too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import dataclasses
 import hashlib
 import itertools
 import pickle
+import re
 from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -62,6 +63,28 @@ def broken_limit(pair: Pair, config: CorpusConfig) -> str:
     if sum(map(str.isalnum, pair.code)) < config.min_alphanumeric_share * sum(not c.isspace() for c in pair.code):
         return "below min_alphanumeric_share"
     return ""
+
+
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def normalised(text: str) -> str:
+    """The text with line feeds only, without trailing space, and each line indented by its depth.
+
+    Depth counts the enclosing lines that are indented less, so that tabs, two and four spaces are the same.
+    """
+    lines = []
+    outer: list[int] = []  # the indentation of the enclosing lines, in columns
+    for raw in _LINE_END.split(text.strip("\r\n")):
+        line = raw.strip()
+        if line:
+            column = len(raw[: len(raw) - len(raw.lstrip())].expandtabs())
+            while outer and outer[-1] >= column:
+                outer.pop()
+            line = "\t" * len(outer) + line
+            outer.append(column)
+        lines.append(line)
+    return "\n".join(lines).strip("\n")
 
 
 @dataclass
@@ -112,7 +135,7 @@ def _numbered(pair_id: str) -> Iterator[str]:
 def clean(
     candidates: Iterable[Candidate], config: CorpusConfig, scratch: Path, held_out: HeldOut | None = None
 ) -> Cleaned:
-    """Applies limits, drops what is held out, draws splits and finds duplicates.
+    """Applies limits, drops held-out code, chooses splits and finds duplicates.
 
     Args:
       candidates: read once.
@@ -161,8 +184,9 @@ class _Survey:
             self.paths.setdefault(key, [0, 0])[pair.has_text] += 1
             self.groups.append(_path_hash(key))
         self.has_text.append(pair.has_text)
-        self.codes.append(splits.hash64(pair.code.strip()))
-        content = f"{pair.text.strip()}\0{pair.code.strip()}".encode()
+        code = normalised(pair.code)
+        self.codes.append(splits.hash64(code))
+        content = f"{normalised(pair.text)}\0{code}".encode()
         self.contents.frombytes(hashlib.blake2b(content, digest_size=16).digest())
         self.id_hashes.append(splits.hash64(pair.id))
 

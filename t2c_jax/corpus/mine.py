@@ -39,6 +39,7 @@ class SourceReport:
 
     Attributes:
       name: as the config names it.
+      split: of a file of pairs: that of lines that name none, by the file's name; empty if they are drawn.
       repository: see ``pairs.Source``; empty for files of pairs, as are the next two.
       commit: see ``pairs.Source``.
       licence: see ``pairs.Source``.
@@ -50,6 +51,7 @@ class SourceReport:
     """
 
     name: str
+    split: str = ""
     repository: str = ""
     commit: str = ""
     licence: str = ""

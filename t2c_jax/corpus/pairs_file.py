@@ -1,29 +1,38 @@
-"""Pairs that a file or a TFDS dataset brings along.
+"""Reads the pairs of a file or a TFDS dataset.
 
-A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and if it likes ``id`` (text or
-whole number), ``split`` (train, dev or test; validation, valid and val mean dev), ``language``, and ``group`` (pairs
-of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so are blank lines.
-With config.corpus.code_only, ``text`` may be empty, null or missing: the line is code to pre-train on.
-A file that is itself named dev or test (or as above) is of that split, where a line does not name another;
-an empty or null ``split`` names none.
+A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and optionally ``id`` (text or
+whole number), ``split`` or ``partition`` (a name as ``split_of`` knows it), ``language`` (by any common name), and
+``group`` (pairs of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so
+are blank lines. With config.corpus.code_only, ``text`` may be empty, null or missing: the line is code to pre-train on.
+
+Where a line names no split (or an empty or null one), the file's name may: a word between separators, such as
+``python_valid_0.jsonl`` or ``test-00000-of-00001.jsonl``. A file of training pairs leaves the split open, so that the
+shares of the config can hold some of them out.
 """
 
 from __future__ import annotations
 
 import gzip
 import json
+import re
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, cast
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus import writer
 from t2c_jax.corpus.mine import Candidate, SourceReport
-from t2c_jax.corpus.pairs import FILE_KIND, SPLITS, Pair, Source, origin_id
+from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source, origin_id
 from t2c_jax.corpus.sources import PairsDataset, PairsFile
+from t2c_jax.corpus.tfds_source import read_examples
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.languages.aliases import canonical
 
-_SPLIT_NAMES = {**{name: name for name in SPLITS}, "validation": "dev", "valid": "dev", "val": "dev"}
+_SPLIT_NAMES = {
+    **dict.fromkeys(("train", "training"), "train"),
+    **dict.fromkeys(("dev", "devel", "development", "validation", "valid", "val"), "dev"),
+    **dict.fromkeys(("test", "testing", "eval", "evaluation"), "test"),
+}
+_WORD = re.compile(r"[^\W\d_]+")  # everything else separates
 _LINE_BYTES = 16_000_000  # a longer line is no pair that any limit would keep, and must not fill the memory
 
 
@@ -31,23 +40,43 @@ class Malformed(ValueError):
     """Why a line is no pair."""
 
 
+def split_of(name: str) -> str:
+    """The split that a name means, in any case: ``train``, ``dev`` or ``test``; empty if it means none."""
+    return _SPLIT_NAMES.get(name.strip().lower(), "")
+
+
+def splits_of_files(files: Iterable[PairsFile]) -> dict[str, str]:
+    """For each file's name the split of its lines that name none; empty if they are to be drawn.
+
+    A word of the file's name decides. Where two words disagree, none does. Pairs of a training file are drawn, so that
+    some of them may be held out, unless other files are the dev and the test split.
+    """
+    found = {}
+    for file in files:
+        words = _WORD.findall(file.path.name.removesuffix(".gz").removesuffix(".jsonl"))
+        splits = {split_of(word) for word in words} - {""}
+        found[file.name] = splits.pop() if len(splits) == 1 else ""
+    if not {"dev", "test"} <= set(found.values()):
+        found = {name: "" if split == "train" else split for name, split in found.items()}
+    return found
+
+
 def read_file(
     file: PairsFile, config: CorpusConfig, report: SourceReport, aside: IO[str], advance: Callable[[], object]
 ) -> Iterator[Candidate]:
-    """The pairs of a ``.jsonl``, its malformed lines kept aside.
+    """The pairs of a ``.jsonl``; malformed lines are quarantined.
 
     Args:
       file: what ``sources.resolve`` found.
       config: for ``max_malformed_share`` and ``code_only``.
-      report: filled on the way.
+      report: filled on the way; its ``split`` is that of lines that name none.
       aside: gets a JSON line ``{file, line, reason, text}`` for each malformed line.
       advance: called when the file is done.
 
     Raises:
       UserError: too large a share of the lines is malformed, or the file is damaged.
     """
-    first, stem = "", file.path.name.partition(".")[0]
-    split = stem if stem in _SPLIT_NAMES and stem != "train" else ""  # of what is to train on, some may be held out
+    first = ""
     for number, raw in _lines(file):
         if not raw.strip():
             continue
@@ -55,7 +84,8 @@ def read_file(
         try:
             values = dict(_parse(raw, number))
             if values.get("split") in (None, ""):
-                values["split"] = split
+                partition = values.get("partition")
+                values["split"] = (split_of(partition) if isinstance(partition, str) else "") or report.split
             if config.code_only and values.get("text") is None:
                 values["text"] = ""
             candidate = _candidate(values, file.path.absolute().parent.name, file.path.name, number)
@@ -103,12 +133,12 @@ def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[
       UserError: it cannot be read, or its features or splits are others.
     """
     for split in dataset.splits:
-        if split not in _SPLIT_NAMES:
+        if not split_of(split):
             raise UserError(
                 f"source '{dataset.name}' has a split '{split}'{nearest(split, _SPLIT_NAMES)};"
                 f" splits must be among {', '.join(_SPLIT_NAMES)}"
             )
-        for number, values in enumerate(writer.read_examples(dataset.dataset, split), start=1):
+        for number, values in enumerate(read_examples(dataset.dataset, split), start=1):
             report.lines += 1
             report.pairs += 1
             try:
@@ -164,7 +194,7 @@ def _candidate(values: Mapping[str, Any], repository: str, path: str, number: in
         if not isinstance(values.get(key), str | int | None):
             raise Malformed(f"'{key}' is neither text nor a whole number")
     split = values.get("split") or ""
-    if split and split not in _SPLIT_NAMES:
+    if split and not split_of(split):
         raise Malformed("unknown split")
     source = Source(repository=repository, commit="", path=path, start_line=number, end_line=number, licence="")
     own_id = values.get("id")
@@ -172,10 +202,10 @@ def _candidate(values: Mapping[str, Any], repository: str, path: str, number: in
         id=origin_id(source, FILE_KIND) if own_id is None or own_id == "" else str(own_id),
         text=values["text"],
         code=values["code"],
-        language=(values.get("language") or "").lower(),
+        language=canonical(values.get("language") or ""),
         kind=FILE_KIND,
         source=source,
-        split=_SPLIT_NAMES.get(split, ""),
+        split=split_of(split),
     )
     try:
         "\0".join((pair.id, pair.text, pair.code, pair.language)).encode("utf-8")

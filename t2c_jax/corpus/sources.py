@@ -1,24 +1,29 @@
-"""What config.corpus.sources names: found, checked and digested, before anything is read.
+"""Finds, checks and digests what config.corpus.sources names, before anything is read.
 
-- a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read;
+- a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read, and each
+  initialised submodule as a source of its own;
 - a ``.jsonl`` or ``.jsonl.gz`` of pairs, also behind a URL that fsspec reads (``gs://``, ``s3://`` …);
 - ``tfds:NAME``, a prepared TFDS dataset by its name or its directory, which may be a URL too;
-- ``python:stdlib``, the standard library of the Python at hand.
+- ``python:stdlib``, the standard library of the running Python.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import platform
 import re
 import stat
 import sysconfig
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.console import warn
 from t2c_jax.corpus.checkout import Checkout
+from t2c_jax.corpus.exclusion import Exclusion
 from t2c_jax.corpus.licences import guess_licence
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
@@ -39,10 +44,11 @@ class FileTree:
       repository: see ``pairs.Source``.
       commit: see ``pairs.Source``.
       licence: see ``pairs.Source``.
-      prefix: what stands before a file's path to make it relative to the repository's root; empty or ends in "/".
+      prefix: of a file's path, to make it relative to the repository's root; empty or ends in "/".
       files: what extractors will read, sorted, with forward slashes.
       skipped: entries that are not read, by reason.
       digest: over commit, licence and (path, size, modification time) of every file.
+      submodules: of a checkout, those that are initialised.
     """
 
     name: str
@@ -54,6 +60,7 @@ class FileTree:
     files: tuple[str, ...]
     skipped: Tally
     digest: str
+    submodules: tuple[FileTree, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -87,29 +94,65 @@ class PairsDataset:
 Resolved = FileTree | PairsFile | PairsDataset
 
 
-def resolve(name: str, config: CorpusConfig, skip: Path) -> Resolved:
+def resolve_all(config: CorpusConfig, skip: Path) -> list[Resolved]:
+    """Finds all of config.corpus.sources, and behind each checkout its submodules.
+
+    Warns of a pattern of config.corpus.exclude, other than the default ones, that matches nothing in any source.
+
+    Args:
+      config: for the sources and what of them to read.
+      skip: a directory that is never read, though it may lie in a source: the workdir.
+
+    Raises:
+      UserError: as ``resolve``, or a source is named twice.
+    """
+    if repeated := [name for name in config.sources if config.sources.count(name) > 1]:
+        raise UserError(f"config.corpus.sources names '{repeated[0]}' twice; name it once")
+    exclusion = Exclusion(config.exclude)
+    places = {Path(name).expanduser().resolve() for name in config.sources}
+    found: list[Resolved] = []
+    for name in config.sources:
+        source, *submodules = _with_submodules(resolve(name, config, skip, exclusion))
+        # A submodule that is a source itself is mined under its own name only.
+        found += [source, *(tree for tree in submodules if tree.root.resolve() not in places)]
+    if any(isinstance(source, FileTree) for source in found):
+        for pattern in set(exclusion.unmatched()).difference(CorpusConfig().exclude):
+            warn(f"config.corpus.exclude: '{pattern}' matches nothing in the sources; patterns are those of .gitignore")
+    return found
+
+
+def _with_submodules(source: Resolved) -> Iterator[Any]:
+    yield source
+    if isinstance(source, FileTree):
+        for submodule in source.submodules:
+            yield from _with_submodules(submodule)
+
+
+def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | None = None) -> Resolved:
     """Finds one of config.corpus.sources.
 
     Args:
       name: as in the config.
-      config: for ``exclude`` and ``kinds``.
+      config: for ``exclude`` and ``extractors``.
       skip: a directory that is never read, though it may lie in a source: the workdir.
+      exclusion: of ``config.exclude``, where several sources share it.
 
     Raises:
       UserError: it does not exist, cannot be read, or is of no known kind.
     """
+    exclusion = exclusion or Exclusion(config.exclude)
     if name.startswith("python:"):
         if name != "python:stdlib":
             raise UserError(f"source '{name}' is unknown{nearest(name, ['python:stdlib'])}")
-        return _stdlib(name, config, skip)
+        return _stdlib(name, _Reading(config, skip, exclusion))
     if name.startswith("tfds:"):
-        from t2c_jax.corpus import writer
+        from t2c_jax.corpus.tfds_source import describe_dataset
 
         dataset = name.removeprefix("tfds:")
-        return PairsDataset(name, dataset, *writer.describe_dataset(dataset))
+        return PairsDataset(name, dataset, *describe_dataset(dataset))
     path = local_file(name) if is_remote(name) and name.endswith(PAIRS) else Path(name).expanduser()
     if path.is_dir():
-        return _directory(name, path, config, skip)
+        return _directory(name, path, _Reading(config, skip, exclusion))
     if path.name.endswith(PAIRS) and path.is_file():
         try:
             return PairsFile(name, path, digest(path))
@@ -122,11 +165,24 @@ def resolve(name: str, config: CorpusConfig, skip: Path) -> Resolved:
     raise UserError(f"source '{name}' does not exist; check config.corpus.sources")
 
 
-def _stdlib(name: str, config: CorpusConfig, skip: Path) -> FileTree:
+@dataclass(frozen=True)
+class _Reading:
+    """What decides which files of a tree are read; ``prefix`` is the tree's place in its source."""
+
+    config: CorpusConfig
+    skip: Path
+    exclusion: Exclusion
+    prefix: str = ""
+
+    def excludes(self, path: str) -> bool:
+        return self.exclusion.excludes(self.prefix + path)
+
+
+def _stdlib(name: str, reading: _Reading) -> FileTree:
     root = Path(sysconfig.get_path("stdlib"))
     skipped = Tally()
     version = platform.python_version()
-    found = [item for item in _walk(root, config, skip, skipped) if not _INSTALLED.search(f"/{item[0]}")]
+    found = [item for item in _walk(root, reading, skipped) if not _INSTALLED.search(f"/{item[0]}")]
     if not found:
         raise UserError(f"source '{name}': '{root}' holds no .py files; this Python comes without its library's source")
     # Files that come with a Python keep their bytes for as long as they keep their size and time.
@@ -146,17 +202,19 @@ def _stdlib(name: str, config: CorpusConfig, skip: Path) -> FileTree:
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/")
 
 
-def _directory(name: str, root: Path, config: CorpusConfig, skip: Path) -> FileTree:
+def _directory(name: str, root: Path, reading: _Reading) -> FileTree:
     skipped = Tally()
     checkout = Checkout.at(root)
+    submodules: Sequence[FileTree] = ()
     if checkout is None:
-        found = list(_walk(root, config, skip, skipped))
+        found = list(_walk(root, reading, skipped))
         repository, commit, prefix = root.resolve().name, "", ""
         licence = guess_licence(root)
     else:
-        found = list(_tracked(root, checkout, config, skipped))
+        found = list(_tracked(root, checkout, reading, skipped))
         repository, commit, prefix = checkout.repository, checkout.commit, checkout.prefix
         licence = guess_licence(root) or guess_licence(checkout.top)
+        submodules = list(_submodules(name, root, checkout, reading, skipped))
     return FileTree(
         name=name,
         root=root,
@@ -167,6 +225,7 @@ def _directory(name: str, root: Path, config: CorpusConfig, skip: Path) -> FileT
         files=tuple(path for path, _ in found),
         skipped=skipped,
         digest=_tree_digest(found, repository, commit, licence, prefix),
+        submodules=tuple(submodules),
     )
 
 
@@ -175,10 +234,9 @@ def _tree_digest(found: Iterable[tuple[str, os.stat_result]], *origin: str) -> s
     return digest(*origin, "\n".join(listing).encode("utf-8", "surrogateescape"))
 
 
-def _walk(root: Path, config: CorpusConfig, skip: Path, skipped: Tally) -> Iterator[tuple[str, os.stat_result]]:
+def _walk(root: Path, reading: _Reading, skipped: Tally) -> Iterator[tuple[str, os.stat_result]]:
     """Files under ``root`` in the order of their paths; symbolic links are not followed, so there are no loops."""
-    excluded = exclusion(config.exclude)
-    workdir = skip.resolve()
+    workdir = reading.skip.resolve()
     stack = [""]
     found: list[tuple[str, os.stat_result]] = []
     while stack:
@@ -195,28 +253,31 @@ def _walk(root: Path, config: CorpusConfig, skip: Path, skipped: Tally) -> Itera
             path = directory + entry_name
             status = _status(root / path)
             if status is not None and stat.S_ISDIR(status.st_mode):
-                if not excluded(path + "/") and (root / path).resolve() != workdir:
+                if not reading.excludes(path + "/") and (root / path).resolve() != workdir:
                     stack.append(path + "/")
-            elif (
-                extractor_for(path, config.extractors)
-                and not excluded(path)
-                and _is_minable(path, status, config, skipped)
-            ):
+            elif _is_minable(path, status, reading, skipped):
                 assert status is not None
                 found.append((path, status))
     yield from sorted(found, key=lambda item: item[0])
 
 
-def _tracked(
-    root: Path, checkout: Checkout, config: CorpusConfig, skipped: Tally
-) -> Iterator[tuple[str, os.stat_result]]:
-    excluded = exclusion(config.exclude)
+def _tracked(root: Path, checkout: Checkout, reading: _Reading, skipped: Tally) -> Iterator[tuple[str, os.stat_result]]:
     for path in checkout.files:
-        if extractor_for(path, config.extractors) and not excluded(path):
-            status = _status(root / path)
-            if _is_minable(path, status, config, skipped):
-                assert status is not None
-                yield path, status
+        status = _status(root / path)
+        if _is_minable(path, status, reading, skipped):
+            assert status is not None
+            yield path, status
+
+
+def _submodules(name: str, root: Path, checkout: Checkout, reading: _Reading, skipped: Tally) -> Iterator[FileTree]:
+    for path in checkout.submodules:
+        if reading.excludes(path + "/"):
+            continue
+        if not (root / path / ".git").exists():  # git makes an empty directory of it
+            skipped.add("submodule that is not initialised", path)
+        else:
+            within = dataclasses.replace(reading, prefix=f"{reading.prefix}{path}/")
+            yield _directory(f"{name.rstrip('/')}/{path}", root / path, within)
 
 
 def _status(path: Path) -> os.stat_result | None:
@@ -226,50 +287,18 @@ def _status(path: Path) -> os.stat_result | None:
         return None
 
 
-def _is_minable(path: str, status: os.stat_result | None, config: CorpusConfig, skipped: Tally) -> bool:
+def _is_minable(path: str, status: os.stat_result | None, reading: _Reading, skipped: Tally) -> bool:
+    """Whether a file is to be mined; it is counted if an extractor would read it but for its kind or size."""
+    if reading.excludes(path) or extractor_for(path, reading.config.extractors) is None:
+        return False
     if status is None:
         skipped.add("unreadable file", path)
     elif stat.S_ISLNK(status.st_mode):
         skipped.add("symbolic link", path)
     elif not stat.S_ISREG(status.st_mode):
         skipped.add("not a regular file", path)
-    elif status.st_size > config.max_file_bytes:
+    elif status.st_size > reading.config.max_file_bytes:
         skipped.add("larger than max_file_bytes", path)
     else:
         return True
     return False
-
-
-def exclusion(patterns: Iterable[str]) -> Callable[[str], object]:
-    """A test of paths (directories end in "/") against glob patterns.
-
-    ``*`` and ``?`` stay within a name, ``**/`` is any number of directories, also none, and a final ``/**`` is all
-    that a directory holds.
-
-    Raises:
-      UserError: a pattern is none.
-    """
-    expressions = []
-    for pattern in patterns:
-        expressions.append(_regex(pattern))
-        try:
-            re.compile(expressions[-1])
-        except re.error as error:
-            raise UserError(f"config.corpus.exclude: '{pattern}' is no glob pattern: {error.msg}") from None
-    return re.compile("|".join(expressions) or r"(?!)", re.DOTALL).fullmatch
-
-
-_GLOB = re.compile(r"\*\*/|/\*\*\Z|\*|\?|\[!?[^\]]+\]|[^*?\[/]+|.", re.DOTALL)
-
-
-def _regex(pattern: str) -> str:
-    special = {"**/": "(?:.*/)?", "/**": "/.*", "*": "[^/]*", "?": "[^/]"}
-    parts = []
-    for part in _GLOB.findall(pattern):
-        if part in special:
-            parts.append(special[part])
-        elif part.startswith("[") and len(part) > 2:
-            parts.append(part.replace("[!", "[^", 1).replace("\\", r"\\"))
-        else:
-            parts.append(re.escape(part))
-    return "".join(parts)

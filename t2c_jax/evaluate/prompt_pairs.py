@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.corpus.pairs import Pair
-from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.workdir import Workdir
 
 

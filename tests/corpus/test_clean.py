@@ -100,6 +100,40 @@ def test_code_alone_that_is_an_answer_of_dev_or_test_is_not_trained_on(order, tm
     assert len(everything) == len(candidates)
 
 
+CODE = "def f(row):\n    for i in row:\n        row[i] += 1\n    return row"
+SAME = {
+    "crlf": CODE.replace("\n", "\r\n"),
+    "carriage returns": CODE.replace("\n", "\r"),
+    "tabs": CODE.replace("    ", "\t"),
+    "two spaces": CODE.replace("    ", "  "),
+    "trailing space": CODE.replace("\n", " \t\n"),
+    "space around": f"\n  \n{CODE}\n\n",
+    "indented": "\n".join(f"    {line}" for line in CODE.split("\n")),
+}
+
+
+@pytest.mark.parametrize("name", SAME)
+def test_duplicates_differ_in_line_ends_indentation_or_trailing_space(name, tmp_path):
+    pairs = [
+        candidate("Adds one to all.", CODE, split="train"),
+        candidate("Adds one to all. \r\n", SAME[name], split="test"),
+        candidate("Other words for it.", SAME[name], split="test"),
+    ]
+    pairs, result = cleaned(pairs, CorpusConfig(), tmp_path)
+    assert [(pair.text, pair.code) for pair in pairs] == [
+        ("Adds one to all. \r\n", SAME[name]),
+        ("Other words for it.", SAME[name]),
+    ]
+    assert result.drops.counts == {"duplicate of a pair in another split": 1}
+
+
+def test_other_nesting_is_no_duplicate(tmp_path):
+    other = CODE.replace("    return", "        return")
+    both = [candidate("Adds one to all.", code) for code in (CODE, other)]
+    pairs, _ = cleaned(both, CorpusConfig(), tmp_path)
+    assert [pair.code for pair in pairs] == [CODE, other]
+
+
 def test_what_is_kept_is_kept_as_it_came(tmp_path):
     pairs, _ = cleaned([candidate("\n a \n", "\n x \r\n", split="train")], OPEN, tmp_path)
     assert (pairs[0].text, pairs[0].code) == ("\n a \n", "\n x \r\n")

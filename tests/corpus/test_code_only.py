@@ -10,8 +10,8 @@ from t2c_jax.config import CorpusConfig, DataConfig, Experiment, TokenizerConfig
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.clean import broken_limit
+from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.data.prepare import build_tokens
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError

@@ -9,11 +9,12 @@ import sys
 import pytest
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus import build, writer
+from t2c_jax.corpus import build, dataset
 from t2c_jax.corpus.build import build_corpus
+from t2c_jax.corpus.dataset import count_pairs, read_pairs
 from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.corpus.reader import count_pairs, read_pairs
 from t2c_jax.errors import UserError
+from t2c_jax.languages.extractor import extractors
 from t2c_jax.workdir import Workdir
 
 NASTY = "\ttext with\r\nline ends, é 😀 \u2028 and a nul \0 "
@@ -174,7 +175,7 @@ def test_a_finished_stage_is_skipped_until_something_changes(tmp_path, capsys):
 
 
 def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    tf, tfds = writer._tensorflow()
+    tf, tfds = dataset.import_tensorflow()
     root = project(tmp_path / "project")
     config, workdir = CorpusConfig(sources=(str(root),)), Workdir(tmp_path / "run")
 
@@ -205,7 +206,7 @@ def test_an_interrupted_rebuild_keeps_the_old_corpus(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(writer, "write_dataset", interrupt)
+    monkeypatch.setattr(dataset, "write_dataset", interrupt)
     with pytest.raises(KeyboardInterrupt):
         build_corpus(dataclasses.replace(config, text="summary"), workdir)
     assert everything(workdir) == before
@@ -318,6 +319,85 @@ def test_a_tfds_dataset_is_a_source(built, tmp_path):
     assert not build_corpus(config, copy).ran
 
 
+def array_records(directory, count):
+    """A TFDS dataset as ArrayRecord, with ``count`` pairs in train and two in validation."""
+    _, tfds = dataset.import_tensorflow()
+    identity = tfds.core.DatasetIdentity(
+        name="pairs", version=tfds.core.Version("1.0.0"), data_dir=str(directory), module_name="pairs"
+    )
+    text = tfds.features.Text
+    info = tfds.core.DatasetInfo(
+        builder=identity, features=tfds.features.FeaturesDict({"text": text(), "code": text(), "id": text()})
+    )
+    writer = tfds.core.SequentialWriter(info, max_examples_per_shard=2000, file_format="array_record")
+    writer.initialize_splits(["train", "validation"])
+    for split, numbers in (("train", range(count)), ("validation", range(count, count + 2))):
+        writer.add_examples(
+            {
+                split: [
+                    {"text": f"Give number {n}.", "code": f"def give_{n}():\n    return {n}", "id": f"{n}"}
+                    for n in numbers
+                ]
+            }
+        )
+    writer.close_all()
+
+
+def test_a_tfds_dataset_of_array_records_is_a_source(tmp_path):
+    (tmp_path / "data").mkdir()
+    array_records(tmp_path / "data", 2100)  # more than a shard and a batch
+    workdir = Workdir(tmp_path / "run")
+    result = build_corpus(CorpusConfig(sources=(f"tfds:{tmp_path / 'data'}",)), workdir)
+    assert result.manifest["counts"]["splits"] == {"train": 2100, "dev": 2}
+    assert [pair.id for pair in read_pairs(workdir, "train")] == [str(number) for number in range(2100)]
+    assert [pair.code for pair in read_pairs(workdir, "dev")][-1] == "def give_2101():\n    return 2101"
+
+
+def test_array_records_that_are_cut_short_are_found(tmp_path):
+    (tmp_path / "data").mkdir()
+    array_records(tmp_path / "data", 20)
+    (shard,) = (tmp_path / "data").glob("*train*")
+    shard.write_bytes(shard.read_bytes()[:-1000])
+    with pytest.raises(UserError, match=r"split 'train', is damaged"):
+        build_corpus(CorpusConfig(sources=(f"tfds:{tmp_path / 'data'}",)), Workdir(tmp_path / "run"))
+
+
+def test_splits_by_file_name_are_kept_and_reported(tmp_path, capsys):
+    sources = []
+    for split, numbers in (("train", range(40)), ("valid", range(40, 50)), ("test", range(50, 60))):
+        path = tmp_path / f"python_{split}_0.jsonl"
+        lines = [
+            {"text": f"Give part {n} of a row.", "code": f"def part_{n}(row):\n    return row[{n}]"} for n in numbers
+        ]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        sources.append(str(path))
+    workdir = Workdir(tmp_path / "run")
+    result = build_corpus(CorpusConfig(sources=tuple(sources)), workdir)
+    assert result.manifest["counts"]["splits"] == {"train": 40, "dev": 10, "test": 10}
+    assert {pair.source.path for pair in read_pairs(workdir, "dev")} == {"python_valid_0.jsonl"}
+    said = "".join(capsys.readouterr().err.split())
+    for source, split in zip(sources, ("train", "dev", "test"), strict=True):
+        assert f"{source}is{split}" in said
+    card = json.loads((workdir.corpus / "card.json").read_text())
+    assert [source["split"] for source in card["sources"]] == ["train", "dev", "test"]
+
+
+def test_an_extractor_can_be_turned_off_and_its_version_is_in_the_stage_key(tmp_path, monkeypatch):
+    root = project(tmp_path / "root")
+    (root / "guide.md").write_text("Call the function so:\n\n```python\nresult = f_1_a(1)\n```\n")
+    workdir = Workdir(tmp_path / "run")
+    config = CorpusConfig(sources=(str(root),), extractors=("python",))
+    assert "markdown" not in build_corpus(config, workdir).manifest["counts"]["kinds"]
+    assert not build_corpus(config, workdir).ran
+    monkeypatch.setattr(extractors["markdown"], "version", "another")
+    assert not build_corpus(config, workdir).ran
+    monkeypatch.setattr(extractors["python"], "version", "another")
+    assert build_corpus(config, workdir).ran
+    assert build_corpus(dataclasses.replace(config, extractors=("python", "markdown")), workdir).manifest["counts"][
+        "kinds"
+    ]["markdown"]
+
+
 def test_tfds_mistakes(tmp_path):
     with pytest.raises(UserError, match="source 'tfds:no_such_dataset_here' cannot be opened"):
         build_corpus(CorpusConfig(sources=("tfds:no_such_dataset_here",)), Workdir(tmp_path / "run"))
@@ -327,6 +407,6 @@ def test_tfds_mistakes(tmp_path):
 
 def test_mining_imports_neither_jax_nor_tensorflow():
     """Workers stay light, and a skipped stage fast."""
-    script = "import sys, t2c_jax.corpus.build, t2c_jax.corpus.reader; print({'jax', 'tensorflow'} & set(sys.modules))"
+    script = "import sys, t2c_jax.corpus.build, t2c_jax.corpus.dataset; print({'jax', 'tensorflow'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

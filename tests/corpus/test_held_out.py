@@ -9,8 +9,8 @@ import pytest
 from t2c_jax.config import CorpusConfig, Experiment
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
+from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.corpus.held_out import HeldOut
-from t2c_jax.corpus.reader import read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 

@@ -9,14 +9,14 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import pairs_file
 from t2c_jax.corpus.mine import SourceReport
 from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.corpus.pairs_file import read_file
-from t2c_jax.corpus.sources import resolve
+from t2c_jax.corpus.pairs_file import read_file, splits_of_files
+from t2c_jax.corpus.sources import PairsFile, resolve
 from t2c_jax.errors import UserError
 
 
 def read(path, share=0.99):
     source = resolve(str(path), CorpusConfig(), Path("nowhere"))
-    report, aside = SourceReport(source.name), io.StringIO()
+    report, aside = SourceReport(source.name, split=splits_of_files([source])[source.name]), io.StringIO()
     candidates = list(read_file(source, CorpusConfig(max_malformed_share=share), report, aside, lambda: None))
     return candidates, report, [json.loads(line) for line in aside.getvalue().splitlines()]
 
@@ -86,6 +86,63 @@ def test_a_files_split_is_that_of_lines_that_name_none(tmp_path):
     lines = [{"text": "a", "code": "b", **named} for named in ({}, {"split": None}, {"split": ""}, {"split": "val"})]
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     assert [candidate.pair.split for candidate in read(path)[0]] == ["test", "test", "test", "dev"]
+
+
+@pytest.mark.parametrize(
+    ("name", "split"),
+    [
+        ("dev.jsonl", "dev"),
+        ("Test.jsonl", "test"),
+        ("conala-dev.jsonl", "dev"),
+        ("test-00000-of-00001.jsonl", "test"),
+        ("django.dev.jsonl.gz", "dev"),
+        ("validation_set.jsonl", "dev"),
+        ("python_valid_0.jsonl", "dev"),
+        ("my val (2).jsonl", "dev"),
+        ("EVALUATION.jsonl", "test"),
+        ("test2.jsonl", "test"),
+        ("python_train_0.jsonl", ""),
+        ("contest.jsonl", ""),
+        ("latest_pytests.jsonl", ""),
+        ("devices.jsonl", ""),
+        ("train_and_test.jsonl", ""),
+        ("tests.d-jsonl.jsonl", ""),
+    ],
+)
+def test_a_word_of_the_files_name_is_its_split(name, split):
+    assert splits_of_files([PairsFile(name, Path("test") / name, "")]) == {name: split}
+
+
+def test_a_training_file_is_all_for_training_beside_dev_and_test():
+    def splits(*names):
+        return splits_of_files(PairsFile(name, Path(name), "") for name in names)
+
+    assert splits("train.jsonl", "test.jsonl") == {"train.jsonl": "", "test.jsonl": "test"}
+    assert splits("a_Train.jsonl", "test.jsonl", "valid.jsonl")["a_Train.jsonl"] == "train"
+
+
+def test_partition_counts_as_split(tmp_path):
+    path = tmp_path / "csn.jsonl"
+    named = [
+        {"partition": "train"},
+        {"partition": "valid"},
+        {"partition": "Test"},
+        {"partition": "train", "split": "test"},
+        {"partition": "2020-01"},
+        {"partition": 7},
+        {"split": "Validation"},
+    ]
+    path.write_text("".join(json.dumps({"text": "a", "code": "b", **line}) + "\n" for line in named))
+    candidates, report, _ = read(path)
+    assert [candidate.pair.split for candidate in candidates] == ["train", "dev", "test", "test", "", "", "dev"]
+    assert report.malformed == 0
+
+
+def test_languages_have_one_name(tmp_path):
+    path = tmp_path / "pairs.jsonl"
+    names = ["py", "Python3", "C++", None, "klingon"]
+    path.write_text("".join(json.dumps({"text": "a", "code": "b", "language": name}) + "\n" for name in names))
+    assert [candidate.pair.language for candidate in read(path)[0]] == ["python", "python", "cpp", "", "klingon"]
 
 
 def test_too_many_malformed_lines_fail_with_the_first_place(tmp_path):

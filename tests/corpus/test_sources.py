@@ -8,8 +8,9 @@ import pytest
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.checkout import repository_name
+from t2c_jax.corpus.exclusion import Exclusion
 from t2c_jax.corpus.licences import guess_licence
-from t2c_jax.corpus.sources import FileTree, PairsFile, exclusion, resolve
+from t2c_jax.corpus.sources import FileTree, PairsFile, resolve, resolve_all
 from t2c_jax.errors import UserError
 
 CONFIG = CorpusConfig()
@@ -167,50 +168,189 @@ def test_what_is_no_source_is_named(name, says, tmp_path):
     assert says in str(caught.value)
 
 
-@pytest.mark.parametrize(
-    ("pattern", "yes", "no"),
-    [
-        ("**/.git/**", ["x/.git/", ".git/", ".git/config", "x/.git/y/z"], ["x/.github/a.py", ".git", "a.git/x"]),
-        ("*.py", ["a.py"], ["b/a.py", "apy"]),
-        ("**/*_pb2.py", ["a_pb2.py", "x/y/a_pb2.py"], ["a_pb2.pyi"]),
-        ("docs/**", ["docs/", "docs/a/b.md"], ["x/docs/a.md", "docs"]),
-        ("a?[!b-c].md", ["axd.md"], ["axb.md", "a/d.md"]),
-        ("a+(b).py", ["a+(b).py"], ["aab.py"]),
-        ("[.py", ["[.py"], [".py"]),
-    ],
-)
-def test_exclusion(pattern, yes, no):
-    excluded = exclusion([pattern, "never"])
-    assert [path for path in yes if not excluded(path)] == []
-    assert [path for path in no if excluded(path)] == []
+FILES = ("a.py", "b.py", "tests/a.py", "tests/unit/a_test.py", "lib/tests/b.py", "lib/x_pb2.py")
 
 
-def test_what_is_no_pattern_is_named():
-    message = "config.corpus.exclude: '[z-a]*.py' is no glob pattern: bad character range"
-    with pytest.raises(UserError, match=re.escape(message)):
-        exclusion(["*.md", "[z-a]*.py"])
-
-
-def test_no_exclusion():
-    assert not exclusion([])("a.py")
-
-
-MIT = "Permission is hereby granted, free of charge, to any person obtaining a copy\nof this"
-LICENCES = {
-    "MIT": f"MIT License\n\n{MIT}",
-    "Apache-2.0": f"Apache License\nVersion 2.0\n ... {MIT}",
-    "GPL-3.0": "GNU GENERAL PUBLIC LICENSE\n Version 3 ... the GNU Affero General Public License version 3",
-    "AGPL-3.0": "GNU AFFERO GENERAL PUBLIC LICENSE\n Version 3 ... GNU General Public License version 3",
-    "BSD-3-Clause": "Redistribution and use in source and binary forms, with ... 3. Neither the name of the",
-    "BSD-2-Clause": "Redistribution and use in source and binary forms, with or without",
-    "EUPL-1.2": "SPDX-License-Identifier: EUPL-1.2\n\nwords",
-    "": "All rights reserved.",
+# name: (patterns, files that stay, patterns that matched nothing)
+EXCLUDED = {
+    "a name": (["tests"], {"a.py", "b.py", "lib/x_pb2.py"}, []),
+    "a directory": (["tests/"], {"a.py", "b.py", "lib/x_pb2.py"}, []),
+    "from the root": (["/tests/**"], {"a.py", "b.py", "lib/tests/b.py", "lib/x_pb2.py"}, []),
+    "one level": (["tests/*"], {"a.py", "b.py", "lib/tests/b.py", "lib/x_pb2.py"}, []),
+    "anywhere": (["*_pb2.py"], set(FILES) - {"lib/x_pb2.py"}, []),
+    "any depth": (["**/tests/b.py"], set(FILES) - {"lib/tests/b.py"}, []),
+    "again included": (["*.py", "!a.py"], {"a.py", "tests/a.py"}, []),
+    "in an excluded directory": (["tests", "!tests/a.py"], {"a.py", "b.py", "lib/x_pb2.py"}, ["!tests/a.py"]),
+    "another syntax": (["./tests/**", "{a,b}.py", "a.py"], {"b.py", *FILES[3:]}, ["./tests/**", "{a,b}.py"]),
+    "a comment": (["#a.py", "[!a].py"], set(FILES) - {"b.py", "lib/tests/b.py"}, ["#a.py"]),
+    "none": ([], set(FILES), []),
 }
 
 
-@pytest.mark.parametrize("licence", LICENCES)
-def test_licence_files(licence, tmp_path):
-    (tmp_path / "LICENSE.txt").write_text(LICENCES[licence])
+@pytest.mark.parametrize("name", EXCLUDED)
+def test_the_same_files_are_excluded_from_a_directory_and_a_checkout(name, tmp_path, capsys):
+    patterns, kept, unmatched = EXCLUDED[name]
+    for path in FILES:
+        (tmp_path / "root" / path).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "root" / path).write_text("x = 1\n")
+    config = CorpusConfig(sources=(str(tmp_path / "root"),), exclude=tuple(patterns))
+    for is_checkout in (False, True):
+        if is_checkout:
+            git(tmp_path / "root", "init")
+            git(tmp_path / "root", "add", ".")
+        capsys.readouterr()
+        (tree,) = resolve_all(config, tmp_path / "workdir")
+        assert set(tree.files) == kept
+        said = " ".join(capsys.readouterr().err.split())
+        assert [pattern for pattern in patterns if f"'{pattern}' matches nothing" in said] == unmatched
+
+
+def test_a_pattern_is_matched_if_any_source_has_a_path_for_it(tmp_path, capsys):
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / f"{name}.py").write_text("x = 1\n")
+    sources = (str(tmp_path / "one"), str(tmp_path / "two"))
+    trees = resolve_all(CorpusConfig(sources=sources, exclude=("two.py",)), tmp_path / "workdir")
+    assert [tree.files for tree in trees] == [("one.py",), ()]
+    assert "matches nothing" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("pattern", ["[z-a]*.py", "!"])
+def test_what_is_no_pattern_is_named(pattern):
+    with pytest.raises(UserError, match=re.escape(f"config.corpus.exclude: '{pattern}' is no pattern of gitignore")):
+        Exclusion(["*.md", pattern])
+
+
+@pytest.fixture
+def with_submodules(checkout, tmp_path):
+    """The checkout with two submodules, of which the second is not initialised, and one in the first."""
+    for name in ("inner", "other"):
+        root = tmp_path / name
+        root.mkdir()
+        (root / f"{name}.py").write_text("x = 1\n")
+        (root / "LICENSE").write_text(MIT)
+        git(root, "init")
+        git(root, "add", ".")
+        git(root, "commit", "-m", "first")
+    for root, inside, path in ((tmp_path / "other", "inner", "deep"), (checkout, "other", "libs/other")):
+        git(root, "-c", "protocol.file.allow=always", "submodule", "add", str(tmp_path / inside), path)
+        git(root, "commit", "-m", "submodule")
+    git(checkout, "-c", "protocol.file.allow=always", "submodule", "update", "--init", "--recursive")
+    git(checkout, "-c", "protocol.file.allow=always", "submodule", "add", str(tmp_path / "inner"), "libs/absent.py")
+    git(checkout, "submodule", "deinit", "-f", "libs/absent.py")
+    return checkout
+
+
+def test_submodules_are_repositories_of_their_own(with_submodules, tmp_path):
+    source = str(with_submodules)
+    trees = resolve_all(CorpusConfig(sources=(source,)), tmp_path / "workdir")
+    assert [tree.name for tree in trees] == [source, f"{source}/libs/other", f"{source}/libs/other/deep"]
+    assert [tree.files for tree in trees] == [("README.md", "pkg/a.py"), ("other.py",), ("inner.py",)]
+    assert [tree.repository for tree in trees] == ["clone", "other", "inner"]
+    assert [tree.licence for tree in trees] == ["", "MIT", "MIT"]
+    assert [tree.commit for tree in trees[1:]] == [head(tmp_path / "other"), head(tmp_path / "inner")]
+    assert trees[0].skipped.examples == {"submodule that is not initialised": ["libs/absent.py"]}
+
+
+def test_a_submodule_is_excluded_by_its_path_in_the_source(with_submodules, tmp_path):
+    def names(*exclude, sources=(str(with_submodules),)):
+        return [tree.name for tree in resolve_all(CorpusConfig(sources=sources, exclude=exclude), tmp_path / "workdir")]
+
+    source = str(with_submodules)
+    assert names("/libs") == [source]
+    assert names("/libs/other/deep") == [source, f"{source}/libs/other"]
+    # One that is a source itself is mined once, under its own name.
+    both = (source, f"{source}/./libs/other/deep")
+    assert names("x", sources=both) == [source, f"{source}/libs/other", both[1]]
+
+
+MIT = "Permission is hereby granted, free of charge, to any person obtaining a copy\nof this"
+APACHE = "Apache License\nVersion 2.0, January 2004\nhttp://www.apache.org/licenses/\n"
+GPL = "GNU GENERAL PUBLIC LICENSE\n Version 3, 29 June 2007 ... the GNU Affero General Public License version 3"
+LGPL = "GNU LESSER GENERAL PUBLIC LICENSE\n Version 3, 29 June 2007 ... version 3 of the GNU General Public License"
+BSD = "Redistribution and use in source and binary forms, with or without"
+# name: (text, licence)
+LICENCES = {
+    "MIT": (f"MIT License\n\n{MIT}", "MIT"),
+    "MIT with a reserved copyright": (f"Copyright (c) 2020 A\nAll rights reserved.\n\n{MIT}", "MIT"),
+    "MIT after prose": (f"This software is released under the MIT license:\n\n{MIT}", "MIT"),
+    "Apache-2.0": (f"{APACHE} ... {MIT}", "Apache-2.0"),
+    "Apache-2.0 by its notice": (
+        'Copyright 2020 A\n\nLicensed under the Apache License, Version 2.0 (the "License")',
+        "Apache-2.0",
+    ),
+    "GPL-3.0": (GPL, "GPL-3.0"),
+    "AGPL-3.0": ("GNU AFFERO GENERAL PUBLIC LICENSE\n Version 3 ... GNU General Public License version 3", "AGPL-3.0"),
+    "BSD-3-Clause": (f"Copyright A.\nAll rights reserved.\n\n{BSD} ... 3. Neither the name of the", "BSD-3-Clause"),
+    "BSD-2-Clause": (BSD, "BSD-2-Clause"),
+    "an identifier": ("SPDX-License-Identifier: EUPL-1.2\n\nwords", "EUPL-1.2"),
+    "BUSL": ("Business Source License 1.1\n\nParameters\n\nChange License: Apache License, Version 2.0", "BUSL-1.1"),
+    "BUSL by its trademark": (
+        'License text copyright (c) 2020 A, All Rights Reserved. "Business Source License" is a trademark of A.\n\n'
+        "Parameters\nChange License: Mozilla Public License 2.0\n\nBusiness Source License 1.1\n",
+        "BUSL-1.1",
+    ),
+    "Commons Clause before": (
+        f'"Commons Clause" License Condition v1.0\n\nThe Software ... Apache 2.0\n\n{APACHE}',
+        "",
+    ),
+    "Commons Clause behind": (f"{APACHE}\n ... \n\nCommons Clause License Condition v1.0\n", ""),
+    "FSL, Apache": (
+        "# Functional Source License, Version 1.1, Apache 2.0 Future License\n\nFSL-1.1-Apache-2.0",
+        "FSL-1.1-ALv2",
+    ),
+    "FSL, MIT": ("# Functional Source License, Version 1.1, MIT Future License\n\nFSL-1.1-MIT", "FSL-1.1-MIT"),
+    "SSPL": (
+        "Server Side Public License\nVERSION 1, OCTOBER 16, 2018\n ... GNU Affero General Public License, version 3",
+        "SSPL-1.0",
+    ),
+    "Elastic": (f"Elastic License 2.0\n\nURL: https://example.org\n ... {MIT}", "Elastic-2.0"),
+    "a licence of its own": (f"Acme Source License 1.0\n\nBased on the Apache License, Version 2.0.\n{APACHE}", ""),
+    "reserved": ("All rights reserved.", ""),
+    "reserved, with a part of others": (
+        f"Copyright (c) 2024 Acme. All rights reserved.\n\nThis includes code of others:\n\nCopyright B\n{MIT}",
+        "",
+    ),
+    "proprietary, with a part of others": (
+        f"This software is the property of Acme and may not be copied.\n\nThird-party notices\n\n{BSD}",
+        "",
+    ),
+    "reserved, with an identifier of others": (
+        "Copyright Acme. All rights reserved.\nNo license is granted.\n\nlibs/x:\nSPDX-License-Identifier: MIT\n",
+        "",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LICENCES)
+def test_licence_files(name, tmp_path):
+    text, licence = LICENCES[name]
+    (tmp_path / "LICENSE.txt").write_text(text)
+    assert guess_licence(tmp_path) == licence
+
+
+@pytest.mark.parametrize(
+    ("files", "licence"),
+    [
+        ({"COPYING": GPL, "COPYING.LESSER": LGPL}, "LGPL-3.0"),
+        ({"LICENSE-APACHE": APACHE, "LICENSE-MIT": MIT}, "Apache-2.0 OR MIT"),
+        (
+            {
+                "LICENSE": "Under either of LICENSE.APACHE2 or LICENSE.MIT.",
+                "LICENSE.APACHE2": APACHE,
+                "LICENSE.MIT": MIT,
+            },
+            "Apache-2.0 OR MIT",
+        ),
+        ({"LICENSE": APACHE, "LICENSE-3RD-PARTY": MIT, "LICENSE-docs.md": "CC0 1.0 Universal"}, "Apache-2.0"),
+        ({"LICENSE": "Copyright Acme. All rights reserved.", "LICENSE-MIT": MIT}, ""),
+        ({"LICENSE.md": APACHE, "license.py": MIT}, "Apache-2.0"),
+        ({"UNLICENSE": "This is free and unencumbered software released into the public domain."}, "Unlicense"),
+    ],
+)
+def test_licences_side_by_side(files, licence, tmp_path):
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
     assert guess_licence(tmp_path) == licence
 
 

@@ -40,7 +40,7 @@ import tensorflow_datasets  # noqa: F401
 from small_run import records, write_config
 
 import t2c_jax.corpus.build
-import t2c_jax.corpus.writer
+import t2c_jax.corpus.dataset
 import t2c_jax.data.packing_report
 import t2c_jax.decode.loading
 import t2c_jax.evaluate.evaluator

@@ -1,8 +1,8 @@
-"""The one door to TensorFlow Datasets: the corpus written and read as a TFDS dataset, and other datasets read.
+"""The corpus on disk: a TFDS dataset, written by the corpus stage and read by every later one.
 
-The corpus is ``DIRECTORY/t2c_pairs/1.0.0``, TFRecord, with the features of ``Pair`` but its split. Its own files
-describe it, so ``tfds.load("t2c_pairs", data_dir=DIRECTORY)`` needs nothing of this package, and the directory may
-be moved. A split without pairs does not exist there: TFDS fails to load empty ones.
+It is ``DIRECTORY/t2c_pairs/1.0.0``, TFRecord, with the features of ``Pair`` except its split. Its own files describe
+it, so ``tfds.load("t2c_pairs", data_dir=DIRECTORY)`` needs nothing of this package, and the directory may be moved. A
+split without pairs does not exist there: TFDS fails to load empty ones.
 """
 
 from __future__ import annotations
@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any
 
 from t2c_jax import runtime
-from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.errors import UserError
-from t2c_jax.workdir import digest
-from t2c_jax.workdir.remote import Remote, is_remote
+from t2c_jax.corpus.pairs import SPLITS, Pair, Source
+from t2c_jax.errors import UserError, nearest
+from t2c_jax.workdir import Workdir
 
 NAME, VERSION = "t2c_pairs", "1.0.0"
 
@@ -30,7 +29,28 @@ _SOURCE_TEXTS = ("repository", "commit", "path", "licence")
 _SOURCE_NUMBERS = ("start_line", "end_line")
 _SHARD_PAIRS = 65_536  # some 100 MB, as TFDS advises
 _BATCH = 1024
-_DESCRIPTION = "Pairs of text and the code that answers it, mined and cleaned by t2c_jax; card.md beside it tells how."
+_DESCRIPTION = "Pairs of text and the code that answers it, mined and cleaned by t2c_jax; card.md beside it says how."
+
+
+def read_pairs(workdir: Workdir, split: str) -> Iterator[Pair]:
+    """The pairs of a split, in the order of the sources; none if the split is empty.
+
+    Raises:
+      UserError: unknown split, no finished corpus in the workdir, or a damaged one.
+    """
+    count_pairs(workdir, split)
+    return read_dataset(workdir.corpus, split)
+
+
+def count_pairs(workdir: Workdir, split: str) -> int:
+    """How many pairs a split has, from the manifest.
+
+    Raises:
+      UserError: unknown split, or no finished corpus in the workdir.
+    """
+    if split not in SPLITS:
+        raise UserError(f"unknown split '{split}'{nearest(split, SPLITS)}; splits are {', '.join(SPLITS)}")
+    return workdir.manifest("corpus")["counts"]["splits"].get(split, 0)
 
 
 def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str]) -> None:
@@ -42,9 +62,9 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
       splits: those that have pairs.
 
     Raises:
-      OSError: the disk is full (ENOSPC) or forbidden (EACCES), as everywhere else in Python.
+      OSError: the disk is full (ENOSPC) or may not be written (EACCES).
     """
-    tf, tfds = _tensorflow()
+    tf, tfds = import_tensorflow()
     target = directory / NAME / VERSION
     target.mkdir(parents=True)
     text = tfds.features.Text
@@ -59,7 +79,7 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
         description=_DESCRIPTION,
         features=tfds.features.FeaturesDict({**features, "source": source}),
     )
-    with _quiet(), _as_os_errors(tf, target):
+    with quiet_tfds(), _as_os_errors(tf, target):
         writer = tfds.core.SequentialWriter(info, max_examples_per_shard=_SHARD_PAIRS)
         writer.initialize_splits(list(splits))
         stream = iter(pairs)
@@ -78,7 +98,7 @@ def read_dataset(directory: Path, split: str) -> Iterator[Pair]:
     Raises:
       UserError: the dataset is missing or damaged.
     """
-    tf, _ = _tensorflow()
+    tf, _ = import_tensorflow()
     files = sorted(str(path) for path in (directory / NAME / VERSION).glob(f"{NAME}-{split}.tfrecord-*"))
     texts = [*_TEXTS, *(f"source/{name}" for name in _SOURCE_TEXTS)]
     numbers = [f"source/{name}" for name in _SOURCE_NUMBERS]
@@ -113,62 +133,9 @@ def count_examples(directory: Path) -> dict[str, int]:
     return {split["name"]: sum(map(int, split.get("shardLengths", ()))) for split in info["splits"]}
 
 
-def describe_dataset(dataset: str) -> tuple[str, tuple[str, ...], str]:
-    """A prepared TFDS dataset's full name (with version), its splits, and a digest over these and their sizes.
-
-    Raises:
-      UserError: there is no such dataset, or it is not prepared.
-    """
-    info = _builder(dataset).info
-    sizes = {name: (split.num_examples, split.num_bytes) for name, split in sorted(info.splits.items())}
-    return info.full_name, tuple(info.splits), digest(info.full_name, json.dumps(sizes))
-
-
-def read_examples(dataset: str, split: str) -> Iterator[dict[str, Any]]:
-    """Examples of a TFDS dataset as plain values, scalars only: texts as ``str``, numbers as ``int``.
-
-    Raises:
-      UserError: it has no features text and code, or a text is not UTF-8.
-    """
-    _, tfds = _tensorflow()
-    builder = _builder(dataset)
-    names = set(builder.info.features)
-    if not {"text", "code"} <= names:
-        raise UserError(f"source 'tfds:{dataset}' has the features {', '.join(sorted(names))}; it needs text and code")
-    config = tfds.ReadConfig(try_autocache=False, shuffle_seed=0)
-    with _quiet():
-        for example in tfds.as_numpy(builder.as_dataset(split=split, shuffle_files=False, read_config=config)):
-            yield {name: _plain(value, dataset, split) for name, value in example.items() if not hasattr(value, "keys")}
-
-
-def _plain(value: Any, dataset: str, split: str) -> Any:
-    if isinstance(value, bytes):
-        try:
-            return value.decode("utf-8")
-        except UnicodeDecodeError:
-            raise UserError(f"source 'tfds:{dataset}', split '{split}', holds a text that is not UTF-8") from None
-    return value.item() if hasattr(value, "item") and getattr(value, "ndim", 1) == 0 else value
-
-
-def _builder(dataset: str) -> Any:
-    _, tfds = _tensorflow()
-    try:
-        with _quiet():
-            place = Remote(dataset).full_copy() if is_remote(dataset) else Path(dataset).expanduser()
-            builder = tfds.builder_from_directory(str(place)) if place.is_dir() else tfds.builder(dataset)
-    except UserError:
-        raise
-    except Exception as error:  # opening a dataset runs its own code
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise UserError(f"source 'tfds:{dataset}' cannot be opened: {reason}") from None
-    if not builder.info.splits:
-        raise UserError(f"source 'tfds:{dataset}' is not prepared here; run: tfds build {dataset}")
-    return builder
-
-
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """TFDS tells its steps as absl warnings."""
+def quiet_tfds() -> Iterator[None]:
+    """Hides absl's warnings, in which TFDS reports its steps."""
     logger = logging.getLogger("absl")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -180,7 +147,7 @@ def _quiet() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _as_os_errors(tf: Any, path: Path) -> Iterator[None]:
-    """TensorFlow's file system speaks in its own errors."""
+    """Raises errors of TensorFlow's file system as ``OSError``."""
     try:
         yield
     except tf.errors.ResourceExhaustedError as error:
@@ -189,8 +156,8 @@ def _as_os_errors(tf: Any, path: Path) -> Iterator[None]:
         raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
 
 
-def _tensorflow() -> tuple[Any, Any]:
-    """TensorFlow and TFDS, imported late (seconds), without their greeting, and without sight of an accelerator."""
+def import_tensorflow() -> tuple[Any, Any]:
+    """TensorFlow and TFDS, imported late (it takes seconds), without their greeting and without an accelerator."""
     tf = runtime.tensorflow()
     import tensorflow_datasets as tfds
 
