@@ -25,9 +25,30 @@ from t2c_jax.evaluate.python_match import canonical_python, python_match
         ("@x.y(1)", "@ x . y ( 1 )"),
         ("return 1", "return   1"),
         ("not ( python", "not  ( python"),
+        ("case 1:", "case 1 :"),
+        ("case [a, *_] if a:", "case [ a , * _ ] if a :"),
+        ("case 1: return x", "case 1 : return x"),
+        ("case 1:\n x = 1\n y = 2", "case 1 :\n    x=1\n    y=2"),
+        ("match x:", "match x :"),
+        ("match (x, y):", "match x , y :"),
+        ("if x:", "if x : # c"),
+        ("if x:  # a", "if x : # b: c"),
+        ("else:", "else : # c"),
+        ("case 1:", "case 1 : # c"),
+        ("try:", "try : # c"),
+        ("match x:", "match x : # c"),
+        ("@x", "@ x # c"),
+        ("if x:", "if x :\n    # c"),
+        ("def f():\n    if (a and\nb):", "def f ( ) :\n  if ( a and b ) : # c"),
+        ("async for a in b:", "async for a in b :"),
+        ("except* E:", "except * E :"),
+        ("x = 1", "x = 1 # c"),
+        ("if x == '#':", "if x == '#' :"),
+        ("# a", "#  a"),
+        ("", "  "),
     ],
 )
-def test_layout_does_not_count(prediction: str, reference: str):
+def test_layout_and_comments_do_not_count(prediction: str, reference: str):
     assert python_match(prediction, reference)
 
 
@@ -41,6 +62,16 @@ def test_layout_does_not_count(prediction: str, reference: str):
         ("x = ' a  b'", "x = ' a b'"),  # within a string spacing counts
         ("x = (", "x = 1"),
         ("", "x = 1"),
+        ("# a", "# b"),
+        ("", "# a"),
+        ("# a", ""),
+        ("# a", "x = 1"),
+        ("case 2:", "case 1 :"),
+        ("case x:", "match x :"),
+        ("match x:\n    case _: pass", "match x :"),
+        ("match y:", "match x :"),
+        ("if y: # c", "if x : # c"),
+        ("if x: return", "if x : # c"),
         ("not(python", "not ( python"),
         ("x = 1\0", "x = 1"),
         ("(" * 10_000, "x = 1"),
@@ -48,7 +79,7 @@ def test_layout_does_not_count(prediction: str, reference: str):
     ],
     ids=lambda value: repr(value)[:20],
 )
-def test_what_differs_is_told(prediction: str, reference: str):
+def test_what_differs_does_not_match(prediction: str, reference: str):
     assert not python_match(prediction, reference)
 
 
