@@ -1,5 +1,6 @@
 """Prompts from files and pipes: where lines end, and what is no prompt."""
 
+import io
 import json
 import os
 import threading
@@ -23,6 +24,45 @@ def test_a_line_ends_at_a_newline_alone(tmp_path):
     objects = "".join(json.dumps({"text": ODD, "code": text}, ensure_ascii=False) + "\n" for text in ("x\n", "y"))
     assert read(tmp_path, objects.encode(), "prompts.jsonl") == [ODD, ODD]
     assert read(tmp_path, objects.encode(), "prompts.jsonl", "code") == ["x\n", "y"]
+
+
+OBJECTS = b'{"text": "add"}\n\n{"text": "swap", "id": 3}\n'
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *((name, OBJECTS) for name in ("q.jsonl", "Q.JSONL", "q.ndjson", "q.JsonLines", "q.json", "q.txt", "prompts")),
+        ("q.json", b'[{"text": "add"}, {"text": "swap"}]'),
+        ("q.json", b'\xef\xbb\xbf[\r\n {"text": "add"},\r\n "swap"]\r\n'),
+        ("q.JSON", b'["add", "swap"]'),
+        ("q.txt", b"add\nswap\n"),
+    ],
+)
+def test_json_is_read_as_json(tmp_path, name, content):
+    assert read(tmp_path, content, name) == ["add", "swap"]
+
+
+def test_one_json_object_is_one_prompt(tmp_path):
+    assert read(tmp_path, b'{\n "text": "add\\nit"\n}', "q.json") == ["add\nit"]
+
+
+def test_standard_input_may_be_json_lines(monkeypatch, capsys):
+    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(OBJECTS)))
+    assert read_prompts("-", "text") == ["add", "swap"]
+    said = " ".join(capsys.readouterr().err.split())
+    assert "standard input: every line is a JSON object with a 'text', so that is read as the prompt" in said
+
+
+def test_text_with_some_json_in_it_is_text(tmp_path):
+    lines = ['{"text": "add"}', "swap", '{"code": "x"}']
+    assert read(tmp_path, "\n".join(lines).encode()) == lines
+
+
+@pytest.mark.parametrize("name", ["q.csv", "q.YAML", "q.jsonl.gz", "q.parquet"])
+def test_other_formats_are_refused(tmp_path, name):
+    with pytest.raises(UserError, match="neither plain text nor JSON; convert it"):
+        read(tmp_path, b"text\nadd\n", name)
 
 
 def test_a_byte_order_mark_is_no_part_of_the_first_line(tmp_path):
@@ -49,8 +89,17 @@ def test_a_pipe_is_a_file(tmp_path):
         ("a.jsonl", b"[" * 100_000, "a.jsonl:1: not a JSON object"),
         ("a.jsonl", b'{"text": "\\ud800"}', "a.jsonl:1: not a JSON object"),
         ("a.jsonl", b'{"text": "cut', "a.jsonl:1: not a JSON object"),
+        ("a.ndjson", b'"text"', "a.ndjson:1: not a JSON object"),
+        ("a.json", b'[{"text": "fine"}, {"code": "x"}]', "a.json: item 2 is neither an object with a 'text' nor a str"),
+        ("a.json", b'["\\ud800"]', "a.json: item 1 is neither"),
+        ("a.json", b"3", "a.json: item 1 is neither"),
+        ("a.json", b"add two numbers", "a.json: not JSON; it may hold an array of objects with a 'text'"),
+        ("a.json", b'{"text": "fine"}\n{"text": 1}', "a.json:2: not a JSON object with a 'text'"),
+        ("a.json", b"[]", "no prompts in "),
+        ("a.json", b"", "a.json: not JSON"),
+        ("a.json", b"[" * 100_000, "a.json: not JSON"),
     ],
-    ids=["not UTF-8", "UTF-16", "blank lines", "no text", "deep", "half a pair", "cut"],
+    ids=lambda value: repr(value)[:30],
 )
 def test_what_is_no_prompt(tmp_path, name, content, message):
     with pytest.raises(UserError) as caught:
