@@ -18,7 +18,7 @@ from t2c_jax.interop.trained import Trained
 from t2c_jax.interop.trained import why_not as why_not_at_all
 from t2c_jax.workdir import disk_errors
 
-# What --to may name, and the module with QUANTIZATIONS, LIBRARY, why_not, write, check and usage for it.
+# What --to may name, and the module with QUANTIZATIONS, LIBRARY, why_not, write, check, usage and differences for it.
 FORMATS: Mapping[str, str] = {
     "huggingface": "t2c_jax.interop.export_huggingface",
     "ctranslate2": "t2c_jax.interop.export_ctranslate2",
@@ -81,7 +81,15 @@ def export_model(
         try:
             written = module.write(model, aside, [text for pair in pairs for text in pair], quantization)
             parity = module.check(model, aside, expected, quantization)
-            card = model_card(model, module.LIBRARY, module.usage(model), quantization, written["tokenizer"], parity)
+            card = model_card(
+                model,
+                library=module.LIBRARY,
+                usage=module.usage(model),
+                differences=module.differences(model),
+                quantization=quantization,
+                tokenizer=written["tokenizer"],
+                parity=parity,
+            )
             (aside / "README.md").write_text(card, "utf-8")
             files = {path.name: path.stat().st_size for path in sorted(aside.iterdir())}
             if stays:

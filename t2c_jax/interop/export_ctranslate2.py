@@ -22,8 +22,8 @@ from t2c_jax.errors import UserError
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Params
+from t2c_jax.interop.tokenizer_json import pad_of, piece_names, write_tokenizer
 from t2c_jax.models.transformer.config import T5Config
-from t2c_jax.tokenizers.tokenizer_json import pad_of, write_tokenizer
 
 QUANTIZATIONS = ("float32", "int8")
 LIBRARY = "ctranslate2"
@@ -176,7 +176,12 @@ def check(model: Trained, directory: Path, expected: Reference, quantization: st
     scored = translator.score_batch(sources * 2, targets, max_input_length=0)
     log_p = [np.array(one.log_probs[: len(target)]) for one, target in zip(scored, expected.targets, strict=True)]
     answers = translator.translate_batch(
-        sources, beam_size=1, max_decoding_length=STEPS, max_input_length=0, return_end_token=True
+        sources,
+        beam_size=1,
+        min_decoding_length=0,  # 1 by default, by which an empty answer is not possible
+        max_decoding_length=STEPS,
+        max_input_length=0,  # 1,024 by default, at which sources are cut in silence
+        return_end_token=True,
     )
     greedy = [upto(np.array([ids[name] for name in one.hypotheses[0]], np.int32), tokenizer.eos) for one in answers]
     found = compare(expected, log_p, greedy)
@@ -194,21 +199,53 @@ def _vocabulary(directory: Path) -> list[str]:
 def usage(model: Trained) -> str:
     """Python that loads the directory and answers ``TEXT``."""
     decode = model.experiment.decode
+    settings = [
+        f"beam_size={decode.beam_size},",
+        # It stops at beams x patience finished hypotheses, by default at the first ones; our bound is exact.
+        *([f"patience={decode.beam_size},"] if decode.beam_size > 1 else []),
+        f"length_penalty={decode.length_penalty},",
+        *([f"no_repeat_ngram_size={decode.no_repeat_ngram_size},"] if decode.no_repeat_ngram_size else []),
+        "suppress_sequences=[[token] for token in never],",
+        "min_decoding_length=0,  # an answer may be empty",
+        f"max_decoding_length={decode.max_tokens},",
+        "max_input_length=0,  # else sources are cut at 1,024 tokens",
+    ]
+    call = "\n".join(f"    {setting}" for setting in settings)
+    kept = tuple(_special_names(model))
     return f"""
 import ctranslate2
 from tokenizers import Tokenizer
 
-directory = "."  # where this file lies
+directory = "."  # the directory of this file
 tokenizer = Tokenizer.from_file(f"{{directory}}/tokenizer.json")
 tokenizer.encode_special_tokens = True  # "</s>" in a text is four characters
+specials = [token.content for token in tokenizer.get_added_tokens_decoder().values() if token.special]
+never = [token for token in specials if token not in {kept!r}]
 translator = ctranslate2.Translator(directory)
 text = TEXT
 found = translator.translate_batch(
     [tokenizer.encode(text).tokens],
-    beam_size={decode.beam_size},
-    length_penalty={decode.length_penalty},
-    no_repeat_ngram_size={decode.no_repeat_ngram_size},
-    max_decoding_length={decode.max_tokens},
+{call}
 )
 print(tokenizer.decode([tokenizer.token_to_id(token) for token in found[0].hypotheses[0]]))
 """
+
+
+def differences(model: Trained) -> list[str]:
+    """Sentences on how the library's search differs from the run's own."""
+    said = [
+        "CTranslate2 makes the probabilities of the other tokens sum to 1 after it has forbidden some"
+        " (`suppress_sequences`, `no_repeat_ngram_size`), as transformers does under `renormalize_logits`. The run's own"
+        " search keeps the model's probabilities. So scores, and sometimes the order of beams, differ."
+    ]
+    if model.experiment.decode.idf_weight:
+        said.append("The run's own search adds `config.decode.idf_weight` to scores; CTranslate2 has no such bonus.")
+    return said
+
+
+def _special_names(model: Trained) -> list[str]:
+    """The special pieces that an answer may hold: those around every target, and the unknown piece."""
+    tokenizer = model.tokenizer
+    names = piece_names(model)
+    kept = (tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after)
+    return [names[i] for i in dict.fromkeys(kept) if i >= 0]

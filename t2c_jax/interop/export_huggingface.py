@@ -14,11 +14,12 @@ from safetensors.numpy import save_file
 
 from t2c_jax import console
 from t2c_jax.config import Experiment
+from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
 from t2c_jax.interop.trained import Trained
-from t2c_jax.tokenizers.tokenizer_json import pad_of, write_tokenizer
+from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.workdir import write_json
 
 WEIGHTS = "model.safetensors"
@@ -51,10 +52,11 @@ def write(model: Trained, directory: Path, texts: Sequence[str], quantization: s
 
 
 def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, Any]:
-    """The run's search in their words.
+    """The run's search as transformers' generation config.
 
-    Their scores are divided by length**length_penalty as ours are, and ``early_stopping="never"`` is our exact bound.
-    What they do otherwise: an answer that max_new_tokens cuts competes with those that ended; ours come behind them.
+    Scores are divided by length**length_penalty in both, forbidden tokens make others no likelier in both, and
+    ``early_stopping="never"`` is our exact bound. One thing differs: an answer that max_new_tokens cuts competes with
+    those that ended, and ours comes behind them.
     """
     decode, config = model.experiment.decode, model.config
     values: dict[str, Any] = {
@@ -64,6 +66,7 @@ def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, 
         "pad_token_id": pad,
         "eos_token_id": eos,
         "decoder_start_token_id": start,
+        "suppress_tokens": unwritable(model.tokenizer),
     }
     if decode.beam_size > 1:
         values |= {"length_penalty": decode.length_penalty, "early_stopping": "never"}
@@ -115,6 +118,7 @@ def _by_transformers(model: Trained, directory: Path, expected: Reference) -> di
             log_p_NTV = torch.log_softmax(logits.float(), dim=-1).numpy()
             log_p += [row[: len(target)] for row, target in zip(log_p_NTV, part, strict=True)]
         plain: dict[str, Any] = {"length_penalty": None, "early_stopping": None, "no_repeat_ngram_size": 0}
+        plain["suppress_tokens"] = None  # the reference has no logits processors
         answers = theirs.generate(**read, num_beams=1, max_new_tokens=STEPS, **plain)
     greedy = [upto(row[1:], eos) for row in answers.numpy()]
     return {**compare(expected, log_p, greedy), "version": transformers.__version__}
@@ -143,3 +147,11 @@ text = TEXT
 answer = model.generate(**tokenizer(text, return_tensors="pt"))
 print(tokenizer.decode(answer[0], skip_special_tokens=True))
 """
+
+
+def differences(model: Trained) -> list[str]:
+    """Sentences on how the library's search differs from the run's own."""
+    said = ["transformers ranks an answer that `max_new_tokens` cuts among those that ended; the run's own search last."]
+    if model.experiment.decode.idf_weight:
+        said.append("The run's own search adds `config.decode.idf_weight` to scores; transformers has no such bonus.")
+    return said

@@ -20,7 +20,7 @@ from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.interop import export_huggingface, t5
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.tokenizers.tokenizer_json import STRINGS
+from t2c_jax.interop.tokenizer_json import STRINGS
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, write_json
 

@@ -119,19 +119,10 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
     Returns:
       How many texts were compared and how many differ, and the name of each id.
     """
-    own, tokenizer = model.workdir.tokenizer, model.tokenizer
-    before, after = model.objective.source.before.tolist(), model.objective.source.after.tolist()
-    if (own / spm.MODEL).exists():
-        layout = tokenizer_json((own / spm.MODEL).read_bytes(), before, after)
-        shutil.copyfile(own / spm.MODEL, directory / spm.MODEL)
-    else:
-        layout = json.loads((own / "tokenizer.json").read_text("utf-8"))
-    vocabulary = tokenizers.Tokenizer.from_str(json.dumps(layout)).get_vocab(with_added_tokens=True)
-    names = [f"<unused_{i}>" for i in range(tokenizer.vocab_size)]  # rows that round a table up have no piece
-    for name, i in vocabulary.items():
-        names[i] = name
-    if before != list(tokenizer.before):
-        layout["post_processor"] = _around(names, before, after)
+    tokenizer, source = model.tokenizer, model.workdir.tokenizer / spm.MODEL
+    layout, names = _layout(model)
+    if source.exists():
+        shutil.copyfile(source, directory / spm.MODEL)
     content = json.dumps(layout, ensure_ascii=False)
     (directory / "tokenizer.json").write_text(content, "utf-8")
     write_json(directory / "tokenizer_config.json", _settings(tokenizer, names))
@@ -143,6 +134,28 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
             f" first of them {wrong[0][:40]!r}; '{spm.MODEL}' beside it is exact"
         )
     return {"texts": len(tried), "different": len(wrong)}, names
+
+
+def piece_names(model: Trained) -> list[str]:
+    """The name of each id in the exported vocabulary."""
+    return _layout(model)[1]
+
+
+def _layout(model: Trained) -> tuple[dict[str, Any], list[str]]:
+    """The content of ``tokenizer.json``, and the name of each id."""
+    own, tokenizer = model.workdir.tokenizer, model.tokenizer
+    before, after = model.objective.source.before.tolist(), model.objective.source.after.tolist()
+    if (own / spm.MODEL).exists():
+        layout = tokenizer_json((own / spm.MODEL).read_bytes(), before, after)
+    else:
+        layout = json.loads((own / "tokenizer.json").read_text("utf-8"))
+    vocabulary = tokenizers.Tokenizer.from_str(json.dumps(layout)).get_vocab(with_added_tokens=True)
+    names = [f"<unused_{i}>" for i in range(tokenizer.vocab_size)]  # rows that round a table up have no piece
+    for name, i in vocabulary.items():
+        names[i] = name
+    if before != list(tokenizer.before):
+        layout["post_processor"] = _around(names, before, after)
+    return layout, names
 
 
 def pad_of(tokenizer: Tokenizer) -> int:
