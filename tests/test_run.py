@@ -78,7 +78,8 @@ def test_every_artefact_is_there_and_readable(run):
     assert any(tag.startswith("samples/0") for tag in events.Tags()["tensors"])
 
     step = result["evaluate"]["step"]
-    evaluation = workdir / "evaluations" / str(step)
+    evaluation = workdir / "evaluations" / result["evaluate"]["name"]
+    assert evaluation.name.startswith(f"{step}-test-all-")
     scores = json.loads((evaluation / "scores.json").read_text())
     assert scores["examples"] == 12
     assert set(scores["model"]) == set(scores["retrieval"])

@@ -16,7 +16,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import MANIFEST, Workdir, at_step, evaluation_name
+from t2c_jax.workdir import MANIFEST, Workdir, at_step
 
 if TYPE_CHECKING:
     import numpy as np
@@ -234,7 +234,7 @@ def saved_config(experiment: Experiment, workdir: Workdir) -> Iterator[None]:
 
 
 def _show_answers(workdir: Workdir, scores: Result) -> None:
-    path = workdir.current(evaluation_name(scores["step"])) / "predictions.jsonl"
+    path = workdir.current(f"evaluations/{scores['name']}") / "predictions.jsonl"
     with path.open(encoding="utf-8") as file:
         examples = [json.loads(line) for line in file]
     for example in sorted(examples, key=lambda example: -example["chrf"])[:3]:
@@ -243,6 +243,7 @@ def _show_answers(workdir: Workdir, scores: Result) -> None:
 
 def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> None:
     from t2c_jax.evaluate.metrics import metrics_named
+    from t2c_jax.evaluate.prompt_pairs import example_prompt, shell_word
 
     splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
     pairs: dict[str, int] = {split: counts["pairs"] for split, counts in splits.items()}
@@ -265,11 +266,8 @@ def _show_summary(experiment: Experiment, workdir: Workdir, results: Result) -> 
     ]
     console.table(f"t2c run: {workdir.name}", ("", "value"), rows)
     console.say("next:")
-    signature = "def is_valid(name)\\n" if experiment.corpus.text.startswith("signature") else ""
-    prompt = f"{signature}Return True if the name is valid."
-    if experiment.data.direction == "code_to_text":
-        prompt = "def f(name):\\n    return name.isidentifier()"
-    console.say(f"  t2c generate --workdir {workdir.name} $'{prompt}'")
+    if (prompt := example_prompt(workdir, experiment.data.direction)) is not None:
+        console.say(f"  t2c generate --workdir {shell_word(workdir.name)} {shell_word(prompt)}")
     console.say(f"  tensorboard --logdir {workdir.tensorboard}")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import time
 from collections.abc import Sequence
@@ -10,13 +11,53 @@ from typing import Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
-from t2c_jax.config import Experiment
+from t2c_jax.config import DecodeConfig, EvaluateConfig, Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
 from t2c_jax.evaluate.metrics import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
-from t2c_jax.workdir import Workdir, digest, evaluation_name
+from t2c_jax.workdir import StageResult, Workdir, digest
+
+_GROUP = "evaluations"
+
+
+def evaluation_name(members: Sequence[str], average: int, config: EvaluateConfig, decode: DecodeConfig) -> str:
+    """Step, split, size and search, as in ``300-test-all-beam4-penalty1-tokens256``.
+
+    Args:
+      members: the names of what answered, as ``load_generator`` returns them.
+      average: how many checkpoints' parameters were averaged.
+      config: names split and size.
+      decode: the search.
+    """
+    parts = [members[0]]
+    if average > 1:
+        parts.append(f"average{average}")
+    if len(members) > 1:
+        parts.append(f"with{digest(*members)[:8]}")
+    return "-".join([*parts, config.split, str(config.max_examples or "all"), search_name(decode)])
+
+
+def search_name(decode: DecodeConfig) -> str:
+    """The settings of a search on which answers depend."""
+    parts = ["greedy" if decode.beam_size == 1 else f"beam{decode.beam_size}"]
+    parts += [f"penalty{decode.length_penalty:g}", f"tokens{decode.max_tokens}"]
+    if decode.idf_weight:
+        parts.append(f"idf{decode.idf_weight:g}")
+    if decode.no_repeat_ngram_size:
+        parts.append(f"ngram{decode.no_repeat_ngram_size}")
+    return "-".join(parts)
+
+
+def evaluations_of(workdir: Workdir, step: int, average: int = 1) -> list[dict[str, Any]]:
+    """The content of each ``scores.json`` of a checkpoint, ensembles excepted; scores on the test split come first."""
+    found = []
+    for stage in workdir.finished_under(_GROUP):
+        scores = json.loads((workdir.current(stage) / "scores.json").read_text("utf-8"))
+        if scores["members"] == [str(step)] and scores.get("average", 1) == average:
+            found.append(scores)
+    return sorted(found, key=lambda scores: scores["split"] != "test")
 
 
 def evaluate_checkpoint(
@@ -36,15 +77,13 @@ def evaluate_checkpoint(
     """
     from t2c_jax.decode.loading import load_generator
 
-    config, direction = experiment.evaluate, experiment.data.direction
+    config, decode, direction = experiment.evaluate, experiment.decode, experiment.data.direction
     members, generator = load_generator(experiment, workdir, step, others, average)
     step = int(members[0])
-    name = evaluation_name(step, average)
-    if others:
-        name += f"-with-{digest(*members)[:8]}"
+    name = evaluation_name(members, average, config, decode)
     read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
-    done = workdir.finished(name, read, inputs)
+    stage, done = _free_stage(workdir, name, read, inputs)
     if runtime.agreed(int(done is None)):  # all processes decode, or none does
         pairs = select_pairs(prompt_pairs(workdir, config.split, direction), config.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
@@ -66,15 +105,21 @@ def evaluate_checkpoint(
             "unfinished": sum(not answer.finished for answer in answers),
             "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
         }
-        evaluation.scores.update(counts, decode=read["decode"])
+        evaluation.scores.update(
+            counts, size=config.max_examples or "all", search=search_name(decode), decode=read["decode"]
+        )
 
         def build(directory: Path) -> dict[str, Any]:
+            evaluation.scores["name"] = stage.removeprefix(f"{_GROUP}/")
             write_evaluation(directory, evaluation)
             return counts
 
         if runtime.is_primary():
-            with workdir.locked("evaluations"):
-                done = workdir.stage(name, read, inputs, build)
+            with workdir.locked(_GROUP):
+                stage, done = _free_stage(workdir, name, read, inputs)  # once more, since others may have written
+                if stage != f"{_GROUP}/{name}":
+                    console.warn(f"'{_GROUP}/{name}' has scores of another config, corpus or checkpoint; see '{stage}'")
+                done = done or workdir.stage(stage, read, inputs, build)
     if not runtime.is_primary() or done is None:
         return {}
     scores = json.loads((done.path / "scores.json").read_text("utf-8"))
@@ -83,6 +128,23 @@ def evaluate_checkpoint(
     console.say(scores["summary"])
     console.say(f"every answer: {done.path / 'report.html'}")
     return scores
+
+
+def _free_stage(
+    workdir: Workdir, name: str, config: dict[str, Any], inputs: dict[str, str]
+) -> tuple[str, StageResult | None]:
+    """The stage of this evaluation, and its result if it is finished.
+
+    Where the name belongs to other scores, such as those of other metrics or a checkpoint trained anew, a number is
+    added to it: nothing is replaced.
+    """
+    taken = {*workdir.finished_under(_GROUP)}
+    for number in itertools.count(1):
+        stage = f"{_GROUP}/{name}" if number == 1 else f"{_GROUP}/{name}.{number}"
+        done = workdir.finished(stage, config, inputs)
+        if done is not None or stage not in taken:
+            return stage, done
+    raise AssertionError
 
 
 def follow_run(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> list[dict[str, Any]]:

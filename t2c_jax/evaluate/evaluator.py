@@ -17,8 +17,9 @@ import numpy as np
 from t2c_jax.config import EvaluateConfig
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import compare, summary
-from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named, parses_as_python
+from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named
 from t2c_jax.evaluate.report import write_report
+from t2c_jax.languages.parsing import parses
 from t2c_jax.retrieval.tfidf import TfidfIndex
 from t2c_jax.retrieval.vectors import VectorIndex
 from t2c_jax.workdir import write_json
@@ -126,7 +127,8 @@ def evaluate_predictions(
         second = {metric.name: metric.statistics(pairs, nearest) for metric in metrics}
         beside = compare(metrics, model, second, config.bootstrap_samples, seed)
         overall["embedding_retrieval"] = {**beside["retrieval"], "train_pairs": len(shown)}
-    reference_parses = [parses_as_python(pair.code) for pair in pairs if pair.language == "python"]
+    parsed = [parses(pair.code, pair.language) for pair in pairs]
+    reference_parses = [found for found in parsed if found is not None]
     scores = {
         "split": config.split,
         **overall,
@@ -152,7 +154,7 @@ def evaluate_predictions(
             "prediction": ours[0],
             **({"candidates": list(ours[:ranked])} if ranked > 1 else {}),
             "exact": exact_match(ours[0], pair.code),
-            "parses": parses_as_python(ours[0]) if pair.language == "python" else None,
+            "parses": parses(ours[0], pair.language),
             "chrf": our_chrf[row],
             "retrieved": near.pair.code,
             "retrieved_id": near.pair.id,

@@ -8,10 +8,8 @@ To add one, write its class and register it (``config.metrics``).
 
 from __future__ import annotations
 
-import ast
 import functools
 import re
-import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -21,6 +19,7 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from t2c_jax.config import metrics
+from t2c_jax.languages.parsing import parses
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
@@ -40,20 +39,6 @@ def code_tokens(code: str) -> list[str]:
 def exact_match(prediction: str, reference: str) -> bool:
     """Whether the two are the same text; white space around them is ignored, inside them it counts."""
     return prediction.strip() == reference.strip()
-
-
-def parses_as_python(code: str) -> bool:
-    """Whether the running Python's grammar accepts the code, and it holds at least one statement.
-
-    Nothing is compiled or run. Blank predictions and bare comments do not count: they parse and answer nothing.
-    """
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # odd escapes and literals are a matter of style here
-        try:
-            return bool(ast.parse(code).body)
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            # ValueError: null bytes, lone surrogates. The last two: nesting beyond the parser's stack.
-            return False
 
 
 class Metric(ABC):
@@ -125,23 +110,23 @@ class ExactMatch(Match):
 
 
 class Parses(Metric):
-    """Share of Python predictions that Python's grammar accepts; other languages are left out."""
+    """Share of predictions that the grammar of their language accepts, by ``languages.parses``.
+
+    Pairs of languages without a parser do not count.
+    """
 
     name = "parses"
     title = "Parses"
     phrase = "the share that parses"
-    signature = "ast.parse accepts it and finds a statement; Python pairs only"
+    signature = "the language's grammar accepts it and finds a statement; languages without a parser do not count"
 
     def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
-        """Columns: parsed, Python example."""
-        rows = [
-            (parses_as_python(prediction), 1) if pair.language == "python" else (0, 0)
-            for pair, prediction in zip(pairs, best(candidates), strict=True)
-        ]
-        return np.array(rows, float)
+        """Columns: parsed; an example of a language with a parser."""
+        found = [parses(prediction, pair.language) for pair, prediction in zip(pairs, best(candidates), strict=True)]
+        return np.array([(bool(one), one is not None) for one in found], float)
 
     def score(self, sums: Sequence[float]) -> float:
-        """Parsed predictions in a hundred; NaN without any Python."""
+        """Parsed predictions, in percent; NaN where no pair counts."""
         return percentage(sums)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import shlex
 from collections.abc import Iterator
 
 from t2c_jax.corpus.dataset import read_pairs
@@ -21,3 +23,26 @@ def prompt_pairs(workdir: Workdir, split: str, direction: str) -> Iterator[Pair]
     """
     pairs = (pair for pair in read_pairs(workdir, split) if pair.has_text)
     return map(Pair.reverse, pairs) if direction == "code_to_text" else pairs
+
+
+def example_prompt(workdir: Workdir, direction: str) -> str | None:
+    """The shortest prompt among the first dev pairs, or training pairs if there are no dev pairs; None without any."""
+    for split in ("dev", "train"):
+        texts = [pair.text for pair in itertools.islice(prompt_pairs(workdir, split, direction), 256)]
+        if texts:
+            return min(texts, key=len)
+    return None
+
+
+def shell_word(text: str) -> str:
+    """The text as one word of a command line of bash or zsh, all on one line; after ``--`` if it begins like an option.
+
+    >>> shell_word("it's x\ny")
+    "$'it\\'s x\\ny'"
+    """
+    dashes = "-- " if text.startswith("-") else ""
+    if text.isprintable():
+        return dashes + shlex.quote(text)
+    named = {"\n": "\\n", "\t": "\\t", "\r": "\\r", "\\": "\\\\", "'": "\\'"}
+    escaped = (named.get(one) or (one if one.isprintable() else f"\\U{ord(one):08x}") for one in text)
+    return f"{dashes}$'{''.join(escaped)}'"

@@ -69,7 +69,9 @@ def export_model(
     check_request(model.experiment, to, output, quantization)
     module: Any = importlib.import_module(FORMATS[to])
     if model.config.output_heads:
-        console.say(f"heads are left out, since they write nothing: {', '.join(model.config.output_heads)}")
+        console.say(f"output heads are not exported: {', '.join(model.config.output_heads)}")
+    if model.experiment.decode.idf_weight:
+        console.warn(f"config.decode.idf_weight is not exported: {module.LIBRARY} has no such bonus")
     real = bool(pairs)
     pairs = pairs or [pair[::-1] if model.objective.to_text else pair for pair in PROMPTS]
     expected = reference(model, pairs[:_COMPARED])

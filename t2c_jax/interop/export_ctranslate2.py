@@ -16,13 +16,12 @@ from typing import Any
 
 import numpy as np
 
-from t2c_jax import console
 from t2c_jax.config import Experiment, ModelConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
+from t2c_jax.interop.tokenizer_json import pad_of, piece_names, write_tokenizer
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Params
-from t2c_jax.interop.tokenizer_json import pad_of, piece_names, write_tokenizer
 from t2c_jax.models.transformer.config import T5Config
 
 QUANTIZATIONS = ("float32", "int8")
@@ -61,8 +60,6 @@ def write(model: Trained, directory: Path, texts: Sequence[str], quantization: s
     spec.validate()
     spec.optimize(quantization=quantization)
     spec.save(str(directory))
-    if model.experiment.decode.idf_weight:
-        console.warn("config.decode.idf_weight is no part of the export: CTranslate2 knows no such bonus")
     return {"tokenizer": compared}
 
 
@@ -235,8 +232,8 @@ def differences(model: Trained) -> list[str]:
     """Sentences on how the library's search differs from the run's own."""
     said = [
         "CTranslate2 makes the probabilities of the other tokens sum to 1 after it has forbidden some"
-        " (`suppress_sequences`, `no_repeat_ngram_size`), as transformers does under `renormalize_logits`. The run's own"
-        " search keeps the model's probabilities. So scores, and sometimes the order of beams, differ."
+        " (`suppress_sequences`, `no_repeat_ngram_size`), as transformers does under `renormalize_logits`. The run's"
+        " own search keeps the model's probabilities. So scores, and sometimes the order of beams, differ."
     ]
     if model.experiment.decode.idf_weight:
         said.append("The run's own search adds `config.decode.idf_weight` to scores; CTranslate2 has no such bonus.")

@@ -18,8 +18,8 @@ from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
-from t2c_jax.interop.trained import Trained
 from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
+from t2c_jax.interop.trained import Trained
 from t2c_jax.workdir import write_json
 
 WEIGHTS = "model.safetensors"
@@ -79,8 +79,6 @@ def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, 
             "transformers 5 makes a cache of as many layers as the encoder has, and fails with a deeper decoder; so"
             " generation_config.json says use_cache=false, which is slow"
         )
-    if decode.idf_weight:
-        console.warn("config.decode.idf_weight is no part of the export: transformers knows no such bonus")
     return values
 
 
@@ -151,7 +149,9 @@ print(tokenizer.decode(answer[0], skip_special_tokens=True))
 
 def differences(model: Trained) -> list[str]:
     """Sentences on how the library's search differs from the run's own."""
-    said = ["transformers ranks an answer that `max_new_tokens` cuts among those that ended; the run's own search last."]
+    said = [
+        "transformers ranks an answer that `max_new_tokens` cuts among those that ended; the run's own search last."
+    ]
     if model.experiment.decode.idf_weight:
         said.append("The run's own search adds `config.decode.idf_weight` to scores; transformers has no such bonus.")
     return said

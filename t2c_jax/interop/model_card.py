@@ -8,18 +8,21 @@ from pathlib import Path
 from typing import Any
 
 import t2c_jax
+from t2c_jax.config import to_dict
+from t2c_jax.evaluate.checkpoints import evaluations_of
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.metrics import metrics_named
 from t2c_jax.interop.parity import PROMPTS
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import count
-from t2c_jax.workdir import evaluation_name
 
 
 def model_card(
     model: Trained,
+    *,
     library: str,
     usage: str,
+    differences: Sequence[str],
     quantization: str,
     tokenizer: Mapping[str, int],
     parity: Mapping[str, Any],
@@ -30,13 +33,13 @@ def model_card(
       model: what was exported.
       library: that loads it.
       usage: Python that answers ``TEXT``, for which an example is put.
+      differences: sentences on how the library's search differs from the run's own.
       quantization: of the weights.
       tokenizer: how many texts tokenizer.json was tried on, and how many it reads otherwise than the run did.
       parity: what the export's own check found.
     """
-    data, decode = model.experiment.data, model.experiment.decode
+    data = model.experiment.data
     what = "describes code" if model.objective.to_text else "writes code from text"
-    repeats = f", none of {decode.no_repeat_ngram_size} in a row twice" if decode.no_repeat_ngram_size else ""
     lines = [
         "---",
         f"library_name: {library}",
@@ -55,14 +58,30 @@ def model_card(
         usage.strip().replace("TEXT", repr(_example(model))),
         "```",
         "",
-        f"Sources were at most {data.encoder_length:,} tokens long in training; the run's own search kept"
-        f" {decode.beam_size} beam(s), ranked by log p / length**{decode.length_penalty:g}, for at most"
-        f" {decode.max_tokens:,} tokens{repeats}.",
+        f"Sources were at most {data.encoder_length:,} tokens long in training. The run's own search:"
+        f" {_search(to_dict(model.experiment.decode))}. It never writes padding, sentinels and other special pieces.",
+        "",
+        "How the search above differs from it:",
+        "",
+        *(f"- {sentence}" for sentence in differences),
     ]
     if data.prefix:
         lines += ["", f"The tokenizer puts the prefix {data.prefix!r} before every text, as in training."]
-    lines += ["", *_data(model), *_scores(model), *_parity(tokenizer, parity)]
+    lines += ["", *_data(model), *_scores(model), *_parity(model, tokenizer, parity)]
     return "\n".join(lines)
+
+
+def _search(decode: Mapping[str, Any]) -> str:
+    beams = "greedy" if decode["beam_size"] == 1 else f"{decode['beam_size']} beams"
+    parts = [
+        f"{beams}, ranked by log p / length**{decode['length_penalty']:g}",
+        f"at most {decode['max_tokens']:,} tokens",
+    ]
+    if decode["no_repeat_ngram_size"]:
+        parts.append(f"no {decode['no_repeat_ngram_size']} tokens in a row twice")
+    if decode["idf_weight"]:
+        parts.append(f"{decode['idf_weight']:g} log(N / n) added to the log-probability of each token")
+    return ", ".join(parts)
 
 
 def _which(model: Trained) -> str:
@@ -107,28 +126,46 @@ def _data(model: Trained) -> list[str]:
 
 
 def _scores(model: Trained) -> list[str]:
-    scores = _read(model.workdir.current(evaluation_name(model.step, model.average)) / "scores.json")
-    if scores is None:
+    found = evaluations_of(model.workdir, model.step, model.average)
+    if not found:
         return ["## Scores", "", "None were measured.", ""]
-    columns, rows = score_table(metrics_named(tuple(scores["model"])), scores)
-    return [
+    metric = model.experiment.train.stop_metric
+    chosen_by = "the loss" if metric == "loss" else f"{metric} of decoded answers"
+    lines = [
         "## Scores",
         "",
-        f"On {scores['examples']:,} held-out pairs, by the run's own search, beside the answer of the nearest training"
-        " pair; ± is a standard error.",
-        "",
-        *_table(columns, rows),
-        scores["summary"],
+        "Beside the model stands the answer of the nearest training pair; ± is a standard error. The run chose its best"
+        f" checkpoint by {chosen_by} on dev pairs, so scores on dev pairs are higher than on pairs that chose nothing.",
         "",
     ]
+    for scores in found:
+        which = "all" if scores["size"] == "all" else "a selection by id of the"
+        columns, rows = score_table(metrics_named(tuple(scores["model"])), scores)
+        own = to_dict(model.experiment.decode)
+        same = all(scores["decode"][name] == own[name] for name in own if name != "batch_size")
+        search = "the run's own search" if same else "another search than the run's own"
+        lines += [
+            f"On {scores['examples']:,} {scores['split']} pairs, {which} {scores['split']} split's, by"
+            f" {search} ({_search(scores['decode'])}):",
+            "",
+            *_table(columns, rows),
+            scores["summary"],
+            "",
+        ]
+    return lines
 
 
-def _parity(tokenizer: Mapping[str, int], found: Mapping[str, Any]) -> list[str]:
-    texts = f"`tokenizer.json` gives {tokenizer['texts']:,} texts the ids that the run's tokenizer gives them"
+def _parity(model: Trained, tokenizer: Mapping[str, int], found: Mapping[str, Any]) -> list[str]:
+    texts = f"`tokenizer.json` gives {tokenizer['texts']:,} texts the ids that the run's tokenizer gives them."
     if tokenizer["different"]:
         texts = (
             f"`tokenizer.json` reads {tokenizer['different']:,} of {tokenizer['texts']:,} texts as other ids than the"
-            " run's tokenizer, which is `spm.model`"
+            " run's tokenizer, which is `spm.model`."
+        )
+    if model.tokenizer.is_byte.any():
+        texts += (
+            " An answer that was cut within a character decodes otherwise: of a run of byte pieces that is not UTF-8"
+            " `tokenizer.json` makes U+FFFD for every byte, the run's tokenizer for its incomplete end only."
         )
     return [
         "## Parity",
@@ -136,7 +173,7 @@ def _parity(tokenizer: Mapping[str, int], found: Mapping[str, Any]) -> list[str]
         f"Checked at export against the run's own model, by {found['by']}: over {found['tokens']:,} tokens of"
         f" {found['prompts']} prompts the largest difference of a log-probability is"
         f" {found['largest_log_prob_difference']:.1g}; {found['greedy_identical']} of {found['prompts']} greedy answers"
-        f" are the same token for token. {texts}.",
+        f" are the same token for token. {texts}",
         "",
     ]
 

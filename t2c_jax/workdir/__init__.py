@@ -8,7 +8,6 @@ from t2c_jax.workdir.io import write_json as write_json
 from t2c_jax.workdir.paths import MANIFEST as MANIFEST
 from t2c_jax.workdir.paths import at_step as at_step
 from t2c_jax.workdir.stages import StageResult as StageResult
-from t2c_jax.workdir.stages import evaluation_name as evaluation_name
 from t2c_jax.workdir.workdir import PER_PROCESS_FILES as PER_PROCESS_FILES
 from t2c_jax.workdir.workdir import RUN_FILES as RUN_FILES
 from t2c_jax.workdir.workdir import Workdir as Workdir

@@ -151,6 +151,21 @@ class Remote:
             except FileNotFoundError:
                 return None
 
+    def names(self, directory: str) -> list[str]:
+        """The names of a directory's entries; none where there is no directory."""
+
+        def listed() -> list[str]:
+            with as_os_errors():
+                entries = self._files.ls(url, detail=False, refresh=True)
+                return [entry.rstrip("/").rpartition("/")[2] for entry in entries]
+
+        url = f"{self.url}/{directory}"
+        with self.errors():
+            try:
+                return with_retries(listed, f"cannot list '{url}'")
+            except FileNotFoundError:
+                return []
+
     def _read(self, name: str) -> bytes:
         with as_os_errors():
             return self._files.cat_file(f"{self.url}/{name}")

@@ -40,11 +40,6 @@ class StageResult:
     ran: bool
 
 
-def evaluation_name(step: int, average: int = 1) -> str:
-    """The stage that scores a checkpoint, or the mean of the latest ``average`` up to it."""
-    return f"evaluations/{step}" if average == 1 else f"evaluations/{step}-average-{average}"
-
-
 class Stages(Paths):
     """The finished stages of a run, and running one that is not."""
 
@@ -64,6 +59,23 @@ class Stages(Paths):
         except ValueError:
             raise UserError(f"'{path}' is damaged; delete '{path.parent}' and run again") from None
         return manifest
+
+    def finished_under(self, directory: str) -> list[str]:
+        """The names of the finished stages of a directory, such as ``evaluations``, sorted."""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):
+            names = [name for name in self._listed(directory) if not name.startswith(".")]
+            return [f"{directory}/{name}" for name in sorted(names) if self._has_manifest(f"{directory}/{name}")]
+        return []
+
+    def _listed(self, directory: str) -> list[str]:
+        if self.remote is not None:
+            return self.remote.names(directory)
+        return [path.name for path in (self.path / directory).iterdir()]
+
+    def _has_manifest(self, name: str) -> bool:
+        if self.remote is not None:
+            return self.remote.read(f"{name}/{MANIFEST}") is not None
+        return (self.path / name / MANIFEST).is_file()
 
     def digest(self, name: str) -> str:
         """A finished stage as the input of a later one: the digest of its manifest without its duration."""

@@ -48,11 +48,12 @@ def test_evaluate_with_another_checkpoint_of_the_run(trained, capsys):  # noqa: 
     assert alone["members"] == ["12"]
     assert together["members"] == ["12", f"@{other}"]
     assert together["examples"] == alone["examples"] == 12
-    where = trained / "evaluations" / f"12-with-{digest('12', f'@{other}')[:8]}"
+    where = trained / "evaluations" / together["name"]
+    assert together["name"] == f"12-with{digest('12', f'@{other}')[:8]}-test-all-beam2-penalty1-tokens16"
     written = (where / "scores.json").stat().st_mtime_ns
     assert document(capsys, *options, "--with", f"@{other}") == together
     assert (where / "scores.json").stat().st_mtime_ns == written
-    assert (trained / "evaluations" / "12" / "scores.json").is_file()
+    assert (trained / "evaluations" / "12-test-all-beam2-penalty1-tokens16" / "scores.json").is_file()
 
 
 def test_generate_with_another_run(trained, tmp_path, capsys):  # noqa: F811
@@ -126,7 +127,7 @@ def test_the_mean_of_the_latest_checkpoints(trained, capsys):  # noqa: F811
     assert not np.array_equal(one["embedding.embedding"], other["embedding.embedding"])
     scores = document(capsys, "evaluate", "--workdir", trained, "--average", "2")
     assert (scores["step"], scores["average"]) == (12, 2)
-    assert (trained / "evaluations" / "12-average-2" / "scores.json").is_file()
+    assert (trained / "evaluations" / "12-average2-test-all-beam2-penalty1-tokens16" / "scores.json").is_file()
     options = ("generate", "--workdir", trained, PROMPTS[0], "--average")
     said = refused(capsys, *options, "3")
     assert said.startswith("--average 3: ")

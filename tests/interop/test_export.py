@@ -18,9 +18,10 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.interop import export_huggingface, t5
+from t2c_jax.interop.tokenizer_json import STRINGS
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.interop.tokenizer_json import STRINGS
+from t2c_jax.tokenizers.sentencepiece import EOS
 from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, write_json
 
@@ -32,8 +33,8 @@ def t5_sides(encoder=(), **fields):
     return {"encoder": tiny.encoder("t5", **{**fields, **dict(encoder)}), "decoder": tiny.decoder("t5", **fields)}
 
 
-def checkpoint(workdir: Path, step: int = STEP, **model):
-    """Gives a prepared workdir a checkpoint with parameters as drawn, of a model with some values changed."""
+def checkpoint(workdir: Path, step: int = STEP, change=lambda params: None, **model):
+    """Gives a prepared workdir a checkpoint with random parameters, of a model with some values changed."""
     run = Workdir(workdir)
     experiment = configs.load(str(run.config), [])
     decode = replace(experiment.decode, no_repeat_ngram_size=9)
@@ -44,6 +45,7 @@ def checkpoint(workdir: Path, step: int = STEP, **model):
     # As drawn, all norms are 1, and it would not show which is whose.
     draw = np.random.default_rng(step)
     params = jax.tree.map(lambda leaf: np.asarray(leaf) * draw.uniform(0.7, 1.4, leaf.shape).astype("f"), params)
+    change(params)
     checkpoints = Checkpoints(run.checkpoints, about(experiment, tokenizers), keep=2)
     checkpoints.save(step, {"step": np.zeros((), np.int32), "params": params}, None)
     checkpoints.close()
@@ -96,6 +98,7 @@ def test_hugging_face_loads_it_and_answers_the_same(run, tmp_path, capsys):
     settings = model.generation_config
     assert (settings.num_beams, settings.length_penalty, settings.early_stopping) == (2, 1.0, "never")
     assert settings.max_new_tokens == experiment.decode.max_tokens
+    assert settings.suppress_tokens == [0, *tokenizer.sentinels]
     assert settings.no_repeat_ngram_size == experiment.decode.no_repeat_ngram_size > 0
     batch = theirs([text, "Return."], return_tensors="pt", padding=True)
     with torch.no_grad():
@@ -142,17 +145,42 @@ def test_the_mean_of_the_latest_checkpoints_goes_out_as_one_model(run, tmp_path,
 
 
 def test_the_card_has_the_scores_of_its_checkpoint(run, tmp_path, capsys):
+    """Each evaluation says its split, size and search; ensembles and other checkpoints have no place."""
     checkpoint(run, **t5_sides())
     score = {"value": 12.34, "standard_error": 0.56}
     by_metric = {"bleu": score, "chrf": {"value": None, "standard_error": None}}
     verdicts = {"bleu": "better", "chrf": "not applicable"}
-    scores = {"model": by_metric, "retrieval": by_metric, "verdict": verdicts, "examples": 12, "summary": "It is fair."}
-    (run / "evaluations" / str(STEP)).mkdir(parents=True)
-    (run / "evaluations" / str(STEP) / "scores.json").write_text(json.dumps(scores))
+    own = json.loads((run / "config.json").read_text())["decode"]
+    scores = {
+        "model": by_metric,
+        "retrieval": by_metric,
+        "verdict": verdicts,
+        "examples": 12,
+        "summary": "It is fair.",
+        "split": "test",
+        "size": "all",
+        "decode": {**own, "batch_size": 99},
+        "members": [str(STEP)],
+    }
+    dev = {**scores, "split": "dev", "size": 5, "examples": 5, "decode": {**own, "beam_size": 1, "max_tokens": 7}}
+    others = {**scores, "members": [str(STEP), "@3"], "summary": "Not this."}
+    for name, content in (("b", scores), ("a", dev), ("c", others), ("d", {**scores, "members": ["3"]})):
+        (run / "evaluations" / name).mkdir(parents=True)
+        write_json(run / "evaluations" / name / "scores.json", content)
+        write_json(run / "evaluations" / name / "manifest.json", {})
     exported(capsys, run, tmp_path / "out", "--to", "huggingface")
     card = (tmp_path / "out" / "README.md").read_text()
     assert "12.3 ± 0.6 | 12.3 ± 0.6 | better" in card
-    assert "It is fair." in card
+    assert card.count("It is fair.") == 2
+    assert "Not this." not in card
+    test, dev = (card.index(f"On {count} {split} pairs") for count, split in ((12, "test"), (5, "dev")))
+    assert test < dev
+    search = "(2 beams, ranked by log p / length**1, at most 16 tokens, no 9 tokens in a row twice)"
+    assert f"On 12 test pairs, all test split's, by the run's own search {search}:" in card
+    assert (
+        "On 5 dev pairs, a selection by id of the dev split's, by another search than the run's own (greedy, " in card
+    )
+    assert "chose its best checkpoint by the loss on dev pairs, so scores on dev pairs are higher" in card
 
 
 def code_t5(directory):
@@ -218,15 +246,64 @@ def test_ctranslate2_loads_it_and_answers_the_same(model, run, tmp_path, capsys)
     assert {"model.bin", "config.json", "shared_vocabulary.json", "tokenizer.json", "README.md"} <= set(result["files"])
 
 
+def test_an_empty_greedy_answer_is_the_same_answer(run, tmp_path, capsys):
+    """CTranslate2 answers at least one token by default."""
+    pytest.importorskip("ctranslate2")
+
+    def end_at_once(params):
+        states = params["decoder"]["norm"]["scale"]
+        params["output"][:] = -1.0
+        params["output"][EOS] = 1.0
+        states[:] = np.abs(states)
+
+    checkpoint(run, change=end_at_once, tied_embeddings=False)
+    result = exported(capsys, run, tmp_path / "out", "--to", "ctranslate2")
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"]
+
+
+def program_of(card, directory, text):
+    """The card's Python, for another directory and prompt."""
+    program = card.split("```python")[1].split("```")[0].replace('directory = "."', f"directory = {str(directory)!r}")
+    lines = [f"text = {text!r}" if line.startswith("text = ") else line for line in program.splitlines()]
+    assert len(lines) == len(program.splitlines()) > 8
+    return "\n".join(lines)
+
+
+@pytest.mark.parametrize("length_penalty", [0.0, 1.0])
+def test_the_cards_search_finds_the_beams_of_ours(length_penalty, run, tmp_path, capsys, monkeypatch):
+    """Also for a source beyond 1,024 tokens, where CTranslate2 cuts by default.
+
+    With nothing forbidden, since it then computes the probabilities otherwise, and specials are likely before training.
+    """
+    monkeypatch.setattr("t2c_jax.decode.generator.unwritable", lambda tokenizer: [])
+    pytest.importorskip("ctranslate2")
+    settings = ("--config.decode.beam_size=4", f"--config.decode.length_penalty={length_penalty}")
+    settings += ("--config.decode.no_repeat_ngram_size=0", "--config.data.encoder_length=4096")
+    _, tokenizer = checkpoint(run)
+    exported(capsys, run, tmp_path / "out", "--to", "ctranslate2", *settings)
+    card = (tmp_path / "out" / "README.md").read_text()
+    texts = ["Return the sum.", "x", "Read all lines of a file, " * 150, "Say hello to the first list of 3 words."]
+    assert max(map(len, tokenizer.encode_batch(texts))) > 1100
+    assert main("generate", "--workdir", run, "--json", *settings, *texts) == 0
+    ours = [answer["code"] for answer in json.loads(capsys.readouterr().out)]
+    for text, expected in zip(texts, ours, strict=True):
+        names = {}
+        program = program_of(card, tmp_path / "out", text).replace(" if token.special]", " if False]")
+        exec(compile(program, "README.md", "exec"), names)
+        assert names["never"] == []
+        found = [names["tokenizer"].token_to_id(token) for token in names["found"][0].hypotheses[0]]
+        assert tokenizer.decode(found) == expected
+
+
 def test_the_cards_own_words_work(run, tmp_path, capsys):
     pytest.importorskip("ctranslate2")
     checkpoint(run)
     exported(capsys, run, tmp_path / "out", "--to", "ctranslate2")
     card = (tmp_path / "out" / "README.md").read_text()
-    program = (
-        card.split("```python")[1].split("```")[0].replace('directory = "."', f"directory = {str(tmp_path / 'out')!r}")
-    )
-    assert len(program.splitlines()) > 8
+    program = program_of(card, tmp_path / "out", "a text")
+    assert "no_repeat_ngram_size=9" in program
+    assert "`no_repeat_ngram_size`), as transformers does under `renormalize_logits`" in card
+    assert "`tokenizer.json` makes U+FFFD for every byte, the run's tokenizer for its incomplete end only" in card
     exec(compile(program, "README.md", "exec"), {})
 
 

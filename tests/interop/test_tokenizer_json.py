@@ -9,8 +9,8 @@ from tokenizers import Tokenizer
 
 import t2c_jax
 from t2c_jax.config import TokenizerConfig
-from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.interop.tokenizer_json import STRINGS, differences, tokenizer_json
+from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.tokenizers.training import train
 
 SOURCES = [path.read_text("utf-8") for path in sorted(Path(t2c_jax.__file__).parent.glob("*/*.py"))]
