@@ -9,11 +9,12 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 
 
 class Block(NamedTuple):
-    """A fenced code block of a page."""
+    """A fenced code block of a page; one under the comment ``run`` is executed."""
 
     language: str
     text: str
     line: int
+    runs: bool
 
 
 def blocks(path: Path) -> Iterator[Block]:
@@ -25,6 +26,7 @@ def blocks(path: Path) -> Iterator[Block]:
             if start is None:
                 start = number
             else:
-                yield Block(lines[start][3:].strip(), "\n".join(lines[start + 1 : number]) + "\n", start + 2)
+                text = "\n".join(lines[start + 1 : number]) + "\n"
+                yield Block(lines[start][3:].strip(), text, start + 2, start > 0 and lines[start - 1] == "<!-- run -->")
                 start = None
     assert start is None, f"{path}: the fence of line {start} is not closed"

@@ -105,3 +105,12 @@ def test_findings_have_their_form(path: Path):
     assert packages
     assert all("==" in package for package in packages)
     assert "t2c_jax" not in text
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if "<!-- run -->" in (ROOT / name).read_text("utf-8")])
+def test_marked_python_blocks_run(name: str):
+    """In a process of their own: they register parts."""
+    code = "".join(block.text for block in blocks(ROOT / name) if block.runs)
+    assert code
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
