@@ -46,10 +46,11 @@ def rounds(options: argparse.Namespace, directory: Path) -> tuple[list[dict[str,
 
     from t2c_jax import mesh as meshes
     from t2c_jax.checkpoints.checkpoint import Checkpoints
+    from t2c_jax.train.mesh_selection import make_mesh
     from t2c_jax.train.step import Compiled
 
     experiment, vocab_size = experiment_of(options)
-    mesh = meshes.make_mesh(experiment, jax.devices()[:1])
+    mesh = make_mesh(experiment, jax.devices()[:1])
     compiled = Compiled(experiment, vocab_size, mesh)
     state = compiled.init()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))

@@ -47,11 +47,12 @@ def timed(options: argparse.Namespace, depth: int) -> dict[str, float]:
     import jax
 
     from t2c_jax import mesh as meshes
+    from t2c_jax.train.mesh_selection import make_mesh
     from t2c_jax.train.step import Compiled
 
     jax.clear_caches()
     settings, vocab_size = experiment(options, depth)
-    mesh = meshes.make_mesh(settings, jax.devices()[:1])
+    mesh = make_mesh(settings, jax.devices()[:1])
     compiled = Compiled(settings, vocab_size, mesh)
     batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), mesh)
     with jax.set_mesh(mesh):

@@ -41,11 +41,12 @@ def side(options: argparse.Namespace, rank: int) -> tuple[dict[str, _rounds.Task
     import jax
 
     from t2c_jax import mesh as meshes
+    from t2c_jax.train.mesh_selection import make_mesh
     from t2c_jax.train.state import checkpoint_state
     from t2c_jax.train.step import Compiled
 
     settings, vocab_size = experiment(options, rank)
-    mesh = meshes.make_mesh(settings, jax.devices()[:1])
+    mesh = make_mesh(settings, jax.devices()[:1])
     compiled = Compiled(settings, vocab_size, mesh)
     batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), mesh)
     state = compiled.init()

@@ -50,10 +50,11 @@ def on_all_devices(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task]
     import jax
 
     from t2c_jax import mesh as meshes
+    from t2c_jax.train.mesh_selection import make_mesh
     from t2c_jax.train.step import Compiled
 
     settings, vocab_size = experiment(options, jax.device_count())
-    mesh = meshes.make_mesh(settings)
+    mesh = make_mesh(settings)
     compiled = Compiled(settings, vocab_size, mesh)
     mine = meshes.local_rows(mesh, settings.data.batch_size)
     rows = {name: values[mine] for name, values in unpacked(*full_batch(settings.data, vocab_size)).items()}

@@ -72,9 +72,10 @@ def step_task(experiment: Experiment, vocab_size: int, batches: Batches) -> _rou
     import jax
 
     from t2c_jax import mesh as meshes
+    from t2c_jax.train.mesh_selection import make_mesh
     from t2c_jax.train.step import Compiled
 
-    mesh = meshes.make_mesh(experiment, jax.devices()[:1])
+    mesh = make_mesh(experiment, jax.devices()[:1])
     compiled = Compiled(experiment, vocab_size, mesh)
     state = compiled.init()
 

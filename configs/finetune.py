@@ -1,16 +1,17 @@
 """Fine-tuning: a pre-trained model on pairs of your own.
 
 t2c run --config configs/finetune.py --workdir runs/mine \
-  --config.init_from=runs/pretrained --config.corpus.sources=pairs.jsonl
+  --config.origin.run=runs/pretrained --config.corpus.sources=pairs.jsonl
 
 It takes the shape, the tokenizer and the prefix of the run that it starts from, and everything trains, at a lower rate
 and with a copying head. What else there is, each an override:
 
 - a part at its own rate, or frozen: --config.optimizer.rates="^encoder=0.1" or "^encoder=0"
 - LoRA (Hu et al. 2021): --config.lora.rank=8
-- to remember what came before: --config.data.replay.workdir=runs/pretrained gives a tenth of the rows to that run's
-  tasks and shows their dev loss beside one's own; with --config.data.replay.share=0 it is measured alone
-- from scratch, for comparison, in the same shape and with the same tokenizer: --config.from_scratch=True
+- to replay the tasks of that run: --config.origin.take=shape,tokenizer,prefix,parameters,tasks gives them a tenth of
+  the rows and shows their dev loss beside one's own; with --config.origin.replay_share=0 they are only measured
+- random parameters, for comparison, in the same shape and with the same tokenizer:
+  --config.origin.take=shape,tokenizer,prefix
 """
 
 from ml_collections import ConfigDict
@@ -21,8 +22,8 @@ from t2c_jax import config as schema
 def get_config() -> ConfigDict:
     """What suits some thousands of pairs."""
     config = schema.default()
-    config.inherit = True
-    config.init_from = "runs/pretrained"
+    config.origin.run = "runs/pretrained"
+    config.origin.take = ("shape", "tokenizer", "prefix", "parameters")
     config.corpus.sources = ("pairs.jsonl",)
     config.corpus.min_text_chars = 1
     config.corpus.min_code_chars = 1

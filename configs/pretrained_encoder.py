@@ -7,9 +7,9 @@ CodeBERT (Feng et al. 2020) and GPT-2 (Radford et al. 2019). A mix of all layers
 frozen encoder, is ELMo's (Peters et al. 2018, section 3.2).
 
 t2c import --from DIRECTORY_OF_BERT --workdir runs/bert
-t2c run --config configs/pretrained_encoder.py --config.init_from=runs/bert --workdir runs/on_bert
+t2c run --config configs/pretrained_encoder.py --config.origin.run=runs/bert --workdir runs/on_bert
 t2c import --from DIRECTORY_OF_GPT2 --workdir runs/gpt2
-t2c run --config configs/pretrained_encoder.py:gpt2 --config.init_from=runs/gpt2 --workdir runs/on_gpt2
+t2c run --config configs/pretrained_encoder.py:gpt2 --config.origin.run=runs/gpt2 --workdir runs/on_gpt2
 
 The encoder learns at a tenth of the rate. To freeze it, and to mix its layers:
 --config.optimizer.rates='^encoder\\.mix=1,^encoder=0' --config.model.encoder.mix_layers=True
@@ -23,8 +23,9 @@ from t2c_jax import config as schema
 def get_config(argument: str = "bert") -> ConfigDict:
     """``bert`` is for BERT, RoBERTa and CodeBERT, ``gpt2`` for GPT-2."""
     config = schema.default()
-    config.init_from = f"runs/{argument}"
-    config.model.encoder = schema.architecture("encoder", argument)  # its shape is read from init_from
+    config.origin.run = f"runs/{argument}"
+    config.origin.take = ("shape", "tokenizer", "parameters")
+    config.model.encoder = schema.architecture("encoder", argument)  # its shape is the origin's
 
     config.tokenizer.vocab_size = 4096
     config.model.width = 256

@@ -254,7 +254,7 @@ def _check_import(verb: str, workdir: Workdir) -> None:
         what = "model" if whole else "encoder without a decoder"
         raise UserError(
             f"'{workdir.name}' holds an imported {what}; start a run from it in another --workdir, with"
-            f" --config.init_from={workdir.name}"
+            f" --config.origin.run={workdir.name}"
         )
 
 

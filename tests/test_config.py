@@ -161,13 +161,13 @@ def test_an_architecture_in_a_config_file(tmp_path: Path):
             ["model.encoder=paths", "data.pack=true"],
             "config.model.encoder=paths needs config.data.pack=False, not True",
         ),
-        (["model.encoder=bert"], "config.model.encoder=bert needs config.init_from"),
+        (["model.encoder=bert"], "config.model.encoder=bert has a tokenizer and parameters of its own: set config.origin.run"),
         (
-            ["model.encoder=bert", "init_from=x", "data.encoder_length=600"],
+            ["model.encoder=bert", "origin.run=x", "data.encoder_length=600"],
             "config.data.encoder_length=600 exceeds the encoder's 512 positions",
         ),
         (
-            ["model.encoder=bert", "init_from=x", "model.encoder.num_heads=5"],
+            ["model.encoder=bert", "origin.run=x", "model.encoder.num_heads=5"],
             "config.model.encoder.width=768 is not divisible by its num_heads=5",
         ),
         (

@@ -21,10 +21,14 @@ from t2c_jax.mesh import (
     constrain,
     global_batch,
     local_rows,
-    make_mesh,
     partition_spec,
     sum_over_rows,
 )
+from t2c_jax.train.mesh_selection import make_mesh, workload
+
+
+def checked(config, devices, slices=1):
+    return check(config.mesh, workload(config), devices, slices)
 
 
 @pytest.mark.parametrize(
@@ -61,27 +65,24 @@ def test_sizes_that_do_not_fit(sizes, devices):
             r"config\.data\.batch_size=12 is not divisible by mesh\.data x mesh\.fsdp x train\.microbatches = 8",
         ),
         ({"mesh": {"data": 2, "fsdp": 4}, "train": {"microbatches": 2}}, r"batch_size=8 is not divisible by .* = 16"),
-        (
-            {"mesh": {"data": 2, "tensor": 4}},
-            r"encoder\.num_heads=2 is not divisible by config\.mesh\.tensor=4",
-        ),
+        ({"mesh": {"data": 2, "tensor": 4}}, r"axis 'heads' of 2 is not divisible by config\.mesh\.tensor=4"),
         (
             {"mesh": {"tensor": 8}, "model": both(num_heads=8, feed_forward=36)},
-            r"config\.model\.encoder\.feed_forward=36 is not divisible by config\.mesh\.tensor=8",
+            r"axis 'mlp' of 36 is not divisible by config\.mesh\.tensor=8",
         ),
         (
             {"mesh": {"fsdp": 8}, "model": {"width": 12}},
-            r"config\.model\.width=12 is not divisible by config\.mesh\.fsdp=8",
+            r"axis 'embed' of 12 is not divisible by config\.mesh\.fsdp=8",
         ),
         (
             {"mesh": {"data": 4, "tensor": 2}, "tokenizer": {"vocab_size": 8191}},
-            r"config\.tokenizer\.vocab_size=8191 is not divisible by config\.mesh\.tensor=2",
+            r"axis 'vocab' of 8191 is not divisible by config\.mesh\.tensor=2",
         ),
     ],
 )
-def test_what_the_mesh_cannot_split(sections, message):
+def test_sizes_that_the_mesh_does_not_divide_are_refused(sections, message):
     with pytest.raises(UserError, match=message):
-        check(experiment(**sections), 8)
+        checked(experiment(**sections), 8)
 
 
 def test_a_mesh_has_all_axes_and_devices():
@@ -108,12 +109,12 @@ def test_parts_in_different_slices(sizes, slices, expected):
 
 def test_tensor_stays_in_a_slice():
     with pytest.raises(UserError, match=r"data=1 x fsdp=2 does not fit 4 slices, which tensor=4 must not cross"):
-        check(experiment(mesh={"data": 1, "fsdp": 2, "tensor": 4}, model=both(num_heads=4)), 8, slices=4)
+        checked(experiment(mesh={"data": 1, "fsdp": 2, "tensor": 4}, model=both(num_heads=4)), 8, slices=4)
 
 
 @dataclass(frozen=True)
 class Device:
-    """What of a device its place in a mesh goes by; TPU v4 has coordinates."""
+    """The attributes of a device that decide its place in a mesh; TPU v4 has coordinates."""
 
     id: int
     slice_index: int = 0

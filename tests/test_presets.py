@@ -6,10 +6,12 @@ from dataclasses import replace
 import pytest
 
 from t2c_jax import config as configs
+from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
-from t2c_jax.mesh import check
+from t2c_jax.mesh import GIB, Workload, check, choose
+from t2c_jax.mesh.selection import STATE_SHARE
 from t2c_jax.models.definition import Definition, count
-from t2c_jax.train.mesh_selection import GIB, STATE_SHARE, choose
+from t2c_jax.train.mesh_selection import workload
 
 CHIPS = {"v5e-8": (8, 16), "v5e-256": (256, 16), "v5p-128": (64, 95)}  # and GiB of one
 PARAMETERS = {"small": 61e6, "base": 223e6, "large": 750e6, "xl": 2.75e9, "xxl": 10.9e9}
@@ -41,7 +43,7 @@ def test_sizes(size, parameters):
 def test_a_machines_mesh_holds_the_state(size, machine, load, parameters):
     """AdamW in float32 takes 16 bytes a parameter; the batch is the size's own, whatever the machine."""
     experiment, (chips, memory) = load(f"{size}@{machine}"), CHIPS[machine]
-    sizes = check(experiment, chips)
+    sizes = check(experiment.mesh, workload(experiment), chips)
     share = 16 * parameters(size) / (sizes["fsdp"] * sizes["tensor"])
     assert share <= STATE_SHARE * memory * GIB
     assert experiment.data == load(size).data
@@ -52,15 +54,16 @@ def test_a_machines_mesh_holds_the_state(size, machine, load, parameters):
 @pytest.mark.parametrize(("size", "machine"), RUNS)
 def test_without_a_machine_a_mesh_is_chosen(size, machine, load, parameters):
     experiment, (chips, memory) = load(size), CHIPS[machine]
-    chosen = choose(experiment, 16 * parameters(size), memory * GIB, chips)
+    held = replace(workload(replace(experiment, mesh=MeshConfig())), state_bytes=16 * parameters(size))
+    chosen = choose(experiment.mesh, held, memory * GIB, chips)
     assert chosen.tensor == 1
     assert 16 * parameters(size) <= STATE_SHARE * memory * GIB * chosen.fsdp
-    check(replace(experiment, mesh=chosen), chips)
+    check(chosen, held, chips)
 
 
 def test_eight_chips_of_16_gib_do_not_hold_xxl(load, parameters):
-    with pytest.raises(UserError, match=r"state take 16\d\.\d GiB, and 8 device\(s\) of 16\.0 GiB"):
-        choose(load("xxl"), 16 * parameters("xxl"), 16 * GIB, 8)
+    with pytest.raises(UserError, match=r"take 16\d\.\d GiB; the 8 device\(s\) of 16\.0 GiB"):
+        choose(MeshConfig(-1, 0, 0), Workload(16 * parameters("xxl"), {}), 16 * GIB, 8)
 
 
 @pytest.mark.parametrize(

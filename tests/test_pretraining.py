@@ -9,13 +9,14 @@ import pytest
 from small_run import CONFIG, main, write_corpus
 
 from t2c_jax import config as configs
-from t2c_jax.checkpoints.start import initial_state
+from t2c_jax.checkpoints import inherit
 from t2c_jax.config.registry import objectives
 from t2c_jax.data.mixture import open_streams, task_shares
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
+from t2c_jax.train.initial import initial_state
 from t2c_jax.train.loop import open_data
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
@@ -33,7 +34,7 @@ TASKS = """
     return config
 """
 FINETUNE = """
-    config.inherit = True
+    config.origin.take = ("shape", "tokenizer", "prefix", "parameters")
     config.model.copy = True
     config.model.width = 64
     return config
@@ -93,20 +94,23 @@ def test_vectors_are_written_and_are_the_second_baseline(runs, capsys):
 
 
 def test_fine_tuning_takes_shape_prefix_and_parameters(runs, capsys):
-    origin, workdir = f"--config.init_from={runs / 'pre'}", runs / "fine"
+    origin, workdir = f"--config.origin.run={runs / 'pre'}", runs / "fine"
     assert main("run", "--config", runs / "finetune.py", "--workdir", workdir, origin) == 0
     said = " ".join(capsys.readouterr().err.split())
-    assert "left" in said  # heads that it has no use for
+    assert "dropped" in said  # heads that it has no use for
     made = json.loads((workdir / "config.json").read_text())
     assert (made["model"]["width"], made["model"]["copy"], made["data"]["prefix"]) == (16, True, "t")
     assert made["model"]["output_heads"] == []
     assert lines_of(workdir, "dev")[0]["nll"] < lines_of(runs / "pre", "dev")[0]["nll/text_to_code"]
 
 
-def test_what_came_before_is_replayed_and_told_apart(runs):
+TASKS_TOO = "shape,tokenizer,prefix,parameters,tasks"
+
+
+def test_tasks_of_the_origin_are_replayed_and_measured_by_name(runs):
     workdir, pre = runs / "replay", runs / "pre"
-    options = (f"--config.init_from={pre}", "--config.lora.rank=2", "--config.model.copy=False")
-    replay = (f"--config.data.replay.workdir={pre}", "--config.data.replay.share=0.25")
+    options = (f"--config.origin.run={pre}", "--config.lora.rank=2", "--config.model.copy=False")
+    replay = (f"--config.origin.take={TASKS_TOO}", "--config.origin.replay_share=0.25")
     assert main("run", "--config", runs / "finetune.py", "--workdir", workdir, *options, *replay) == 0
     dev = lines_of(workdir, "dev")[-1]
     assert dev["nll"] == dev["nll/own"] != dev["nll/replayed_span_corruption"]
@@ -125,16 +129,17 @@ def test_what_came_before_is_replayed_and_told_apart(runs):
     own, asked = streams["own"], translation(tokenizers, experiment.data)
     record = int(own.index.records_N[0])
     np.testing.assert_array_equal(own.example(0, 0).sources[0], asked.source(own.tokens.text(record)))
-    # Said again with another share it is the same run's tasks, once.
-    again = configs.load(str(workdir / "config.json"), ["data.replay.share=0.5"]).data.tasks
+    # Another share replaces the tasks, and adds none.
+    again = inherit.load(str(workdir / "config.json"), ["origin.replay_share=0.5"]).data.tasks
     assert again.keys() == experiment.data.tasks.keys()
     assert sum(task.weight for name, task in again.items() if name != "own") == pytest.approx(1.0)
+    none = inherit.load(str(workdir / "config.json"), ["origin.take=tokenizer,parameters"]).data.tasks
+    assert set(none) == {"own"}
 
 
-def test_what_came_before_is_measured_alone(runs):
-    step = f"{runs / 'pre'}@12"
-    load = ["inherit=True", f"init_from={step}", f"data.replay.workdir={step}", "data.replay.share=0"]
-    experiment = configs.load(str(runs / "finetune.py"), load)
+def test_with_a_share_of_zero_replayed_tasks_are_only_measured(runs):
+    options = [f"origin.run={runs / 'pre'}", "origin.step=12", f"origin.take={TASKS_TOO}", "origin.replay_share=0"]
+    experiment = inherit.load(str(runs / "finetune.py"), options)
     tokenizers = Tokenizers.load(runs / "pre" / "tokenizer", experiment.data.direction)
     mesh = placement.make_mesh(experiment)
     data = open_data(experiment, Workdir(runs / "pre"), tokenizers, mesh)
@@ -143,18 +148,18 @@ def test_what_came_before_is_measured_alone(runs):
     assert len(data.dev) == 1 + len(objectives.names())
 
 
-def test_a_run_to_compare_with_draws_all_parameters(runs):
+def test_without_parameters_in_take_all_of_them_are_random(runs):
     workdir = runs / "scratch"
     shutil.copytree(runs / "fine/corpus", workdir / "corpus")
-    options = (f"--config.init_from={runs / 'pre'}", "--config.from_scratch=True")
+    options = (f"--config.origin.run={runs / 'pre'}", "--config.origin.take=shape,tokenizer,prefix")
     assert main("tokenizer", "--config", runs / "finetune.py", "--workdir", workdir, *options) == 0
     assert (workdir / "tokenizer/spm.model").read_bytes() == (runs / "pre/tokenizer/spm.model").read_bytes()
     experiment = configs.load(str(workdir / "config.json"))
     assert (experiment.model.width, experiment.data.prefix) == (16, "t")
     tokenizers = Tokenizers.load(workdir / "tokenizer", experiment.data.direction)
     compiled = Compiled(experiment, tokenizers.target.vocab_size, placement.make_mesh(experiment))
-    start, drawn = initial_state(experiment, compiled, tokenizers.target)["params"], compiled.init()["params"]
-    jax.tree.map(np.testing.assert_array_equal, start, drawn)
+    start = initial_state(experiment, compiled, tokenizers.target)["params"]
+    jax.tree.map(np.testing.assert_array_equal, start, compiled.init()["params"])
 
 
 @pytest.mark.parametrize(
@@ -166,15 +171,16 @@ def test_a_run_to_compare_with_draws_all_parameters(runs):
         ("data.tasks.a.objective=contrastive", "add 'embedding' to config.model.output_heads"),
         ("data.tasks.a.workdir=elsewhere", "leave one to this run's own corpus"),
         ("data.tasks.a.objective=text_to_code", "set config.data.tasks.a.prefix to it"),
-        ("data.replay.workdir=elsewhere", "'elsewhere' is no workdir of a run"),
-        ("data.replay.share=1", "must lie in"),
-        ("lora.rank=2 from_scratch=True", "from_scratch draws what"),
+        ("origin.run=elsewhere", "'elsewhere' is not the workdir of an import or of a run"),
+        ("origin.run=elsewhere@3", "name the checkpoint in config.origin.step=3"),
+        ("origin.replay_share=1", "replay_share=1.0 must lie in"),
+        ("origin.take=parameter", "did you mean 'parameters'"),
+        ("lora.rank=2 origin.take=shape,tokenizer", "keep parameters in config.origin.take"),
         ("data.tasks.a=1", "is a section"),
         ("data.tasks=1", "is a section"),
         ("model.output_heads=taging", "did you mean 'tagging'"),
     ],
 )
 def test_mistakes_in_tasks_get_one_line(runs, override, message):
-    replayed = [f"data.replay.workdir={runs / 'pre'}"] if override.startswith("data.replay.share") else []
     with pytest.raises(UserError, match=message):
-        configs.load(str(runs / "finetune.py"), [f"init_from={runs / 'pre'}", *replayed, *override.split()])
+        inherit.load(str(runs / "finetune.py"), [f"origin.run={runs / 'pre'}", *override.split()])

@@ -24,9 +24,9 @@ from t2c_jax.config import (
 )
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.tokens import Tokens
-from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition, names
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
+from t2c_jax.train.mesh_selection import make_mesh
 
 VOCABULARY = 32
 BLOCKS: dict[str, Any] = {"layers": 2, "num_heads": 2, "head_width": 8, "feed_forward": 32}

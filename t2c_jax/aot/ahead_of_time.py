@@ -12,7 +12,7 @@ from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.program import Program
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import Experiment
-from t2c_jax.train.mesh_selection import GIB
+from t2c_jax.mesh import GIB
 
 REMAT = ("none", "dots", "full")  # config.model.remat, from the most memory to the most work
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from t2c_jax.train.mesh_selection import MEMORY
+from t2c_jax.mesh import MEMORY
 from t2c_jax.train.telemetry.flops import PEAKS
 
 

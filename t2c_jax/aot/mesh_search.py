@@ -14,7 +14,8 @@ from t2c_jax.aot.program import Program
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import Experiment, MeshConfig
 from t2c_jax.errors import UserError
-from t2c_jax.train.mesh_selection import choose, state_bytes
+from t2c_jax.models.definition import Definition
+from t2c_jax.train.mesh_selection import state_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ def _told(trial: Trial) -> dict[str, Any]:
 def meshes_to_try(experiment: Experiment, state: int, target: Topology) -> list[MeshConfig]:
     """The config's own mesh, and others that hold the state.
 
-    Those split it as little as ``train.placement.choose`` does, four times as far, and, with two chips along
+    Those split it as little as ``mesh.choose`` does, four times as far, and, with two chips along
     ``tensor``, again as little as can be: each of these saves memory, and is paid for in collectives.
 
     Args:
@@ -89,15 +90,15 @@ def meshes_to_try(experiment: Experiment, state: int, target: Topology) -> list[
       target: the chips.
     """
     chips, found = len(target.devices), list[MeshConfig]()
+    axes = Definition(experiment.model, experiment.tokenizer.vocab_size).axis_sizes()
+    parts = experiment.train.microbatches
+    workload = meshes.Workload(state, axes, chips * parts, parts)  # some batch fits: one of as many rows as chips
 
     def add(sizes: MeshConfig) -> MeshConfig | None:
-        # Of the batch it is enough that there can be one; as many rows as there are chips is one.
-        one_each = dataclasses.replace(experiment.data, batch_size=chips * experiment.train.microbatches)
-        free = dataclasses.replace(experiment, data=one_each, mesh=sizes)
         try:
             if 0 in (sizes.fsdp, sizes.tensor):
-                sizes = choose(free, state, target.chip.memory, chips, target.slices)
-            checked = MeshConfig(**meshes.check(dataclasses.replace(free, mesh=sizes), chips, target.slices))
+                sizes = meshes.choose(sizes, workload, target.chip.memory, chips, target.slices)
+            checked = MeshConfig(**meshes.check(sizes, workload, chips, target.slices))
         except UserError:
             return None
         if checked not in found:

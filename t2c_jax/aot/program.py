@@ -16,13 +16,14 @@ from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import Costs, costs
 from t2c_jax.aot.roofline import Roofline, roofline
 from t2c_jax.aot.topology import Topology
-from t2c_jax.checkpoints.start import beside_adapters
+from t2c_jax.checkpoints.origin import modules_to_save
 from t2c_jax.config import Experiment
 from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.pipeline import batch_shapes, task_keys
 from t2c_jax.decode.generator import search_function
+from t2c_jax.decode.loading import inference_mesh
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.mesh_selection import GIB, make_mesh
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 Bytes = dict[str, int]
@@ -68,7 +69,7 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
       UserError: the config does not fit the number of devices.
     """
     mesh = make_mesh(experiment, topology.devices)
-    compiled = Compiled(experiment, vocab_size, mesh, beside_adapters(experiment, vocab_size))
+    compiled = Compiled(experiment, vocab_size, mesh, modules_to_save(experiment, vocab_size))
     data = experiment.data
     shapes = batch_shapes(data, encoder_features(data, experiment.model).shapes(), task_keys(data), data.batch_size)
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
@@ -87,7 +88,7 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
     Raises:
       UserError: the config does not fit the number of devices.
     """
-    mesh = make_mesh(experiment, topology.devices, training=False)
+    mesh = inference_mesh(experiment, topology.devices)
     definition = Definition(experiment.model, vocab_size)
     unit = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-experiment.decode.batch_size // unit) * unit
@@ -146,7 +147,7 @@ _REFUSALS = (
     re.compile(r"HLO temporaries \(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"),
     re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"),
 )
-_UNITS = {"K": 2**10, "M": 2**20, "G": GIB, "T": 2**40}
+_UNITS = {"K": 2**10, "M": 2**20, "G": meshes.GIB, "T": 2**40}
 
 
 def _refused(message: str) -> tuple[int | None, int]:

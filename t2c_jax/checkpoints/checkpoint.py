@@ -1,10 +1,9 @@
 """Checkpoints: plain nested dicts on disk through Orbax, written in the background, restored onto any mesh.
 
-A checkpoint holds ``state`` (step, params or adapters, opt_state, ema: nested dicts of arrays, one per array a person
-could name), ``about`` (the config's model section, the tokenizer's digest, of adapters what they go with) and
-``window`` (the metrics of the steps that the next logged line is to cover, and how what watches the run stands).
-Restoring goes through an abstract state with the target's shardings, and every array must be there: a parameter without
-a source is an error.
+A checkpoint holds ``state`` (step, params or adapters, opt_state, ema: nested dicts of named arrays), ``run`` (the
+metadata that a checkpoint and a run must agree on) and ``loop`` (metrics of steps that are not logged yet, the state of
+the loop's hooks, checksums of the arrays). Restoring goes through an abstract state with the target's shardings, and
+every array must be there: a parameter without a source is an error.
 """
 
 from __future__ import annotations
@@ -22,28 +21,27 @@ import numpy as np
 import orbax.checkpoint as ocp
 
 from t2c_jax import console
-from t2c_jax.checkpoints import object_stores, storage
-from t2c_jax.checkpoints.pytrees import begin_checksums, changed, checksums, differences, flat, from_nested, to_nested
-from t2c_jax.checkpoints.storage import CHUNKS, Later, as_os_errors, patiently, storage_errors
+from t2c_jax.checkpoints import object_stores
+from t2c_jax.checkpoints.array_handlers import CHUNKS, write_small_arrays_whole
+from t2c_jax.checkpoints.lazy_json import LazyJson
+from t2c_jax.checkpoints.metadata import mismatch
+from t2c_jax.checkpoints.pytrees import begin_checksums, changed, checksums, from_nested, shapes, to_nested
+from t2c_jax.checkpoints.storage_errors import as_os_errors, retry_if_deleted, storage_errors, with_storage_retries
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import disk_errors, move_aside
 from t2c_jax.workdir.retries import TRANSIENT
 
 DAMAGED = "damaged"
 _MOST_FAILURES = 3
-_FOREIGN = {
-    "tokenizer": "the tokenizer is another than the checkpoint's",
-    "base": "the best checkpoint in config.init_from is another than the one its adapters were trained over",
-}
-LOSS = "loss"  # the held-out one: what checkpoints are ranked by where nothing else is asked for
+LOSS = "loss"  # the held-out loss, which ranks checkpoints by default
 
 
 class Ranking(NamedTuple):
-    """What a checkpoint is ranked by where it is not its held-out loss.
+    """What a checkpoint is ranked by instead of its held-out loss.
 
     Attributes:
       by: the metric's name.
-      cost: less is better.
+      cost: its value, or the negative of a metric of which more is better.
     """
 
     by: str
@@ -51,12 +49,12 @@ class Ranking(NamedTuple):
 
 
 class Checkpoints:
-    """The checkpoints of one run: the latest few, and the best by held-out loss or by what else they are ranked by."""
+    """The checkpoints of one run: the latest few, and the best by held-out loss or by another metric."""
 
     def __init__(
         self,
         directory: Path,
-        about: Mapping[str, Any],
+        metadata: Mapping[str, Any],
         *,
         keep: int = 1,
         ranked_by: str = LOSS,
@@ -66,20 +64,20 @@ class Checkpoints:
 
         Args:
           directory: ``WORKDIR/checkpoints``; on an object store an ``epath.Path``.
-          about: what must agree between a checkpoint and the run, as plain JSON values.
+          metadata: what a checkpoint and the run must agree on (``metadata.metadata``).
           keep: latest checkpoints to keep.
-          ranked_by: the metric by which the best is kept; what was ranked by another comes last.
+          ranked_by: the metric by which the best is kept; a checkpoint that was ranked by another comes last.
         """
-        self.directory, self._about = object_stores.absolute(directory), json.loads(json.dumps(about))
-        self._write: Callable[[], Any] | None = None  # the one that may still be under way
-        self._failures = 0  # of writes in a row
+        self.directory, self._metadata = object_stores.absolute(directory), json.loads(json.dumps(metadata))
+        self._write: Callable[[], Any] | None = None  # repeats the save that may still be in progress
+        self._failures = 0  # writes that failed in a row
         policies = ocp.checkpoint_managers
 
         def cost(metrics: Any) -> float:
             by, value = _ranking(metrics)
             return value if by == ranked_by else float("inf")
 
-        storage.write_small_arrays_whole()
+        write_small_arrays_whole()
         self._options = ocp.CheckpointManagerOptions(
             preservation_policy=policies.AnyPreservationPolicy(
                 [
@@ -99,13 +97,13 @@ class Checkpoints:
             cleanup_tmp_directories=not read_only,
             **object_stores.prepare(directory),
         )
-        self._manager = storage.undisturbed(self._open) if read_only else self._open()
+        self._manager = retry_if_deleted(self._open) if read_only else self._open()
 
     def _open(self) -> ocp.CheckpointManager:
         handlers = {
             "state": ocp.StandardCheckpointHandler(),
-            "about": ocp.JsonCheckpointHandler(),
-            "window": ocp.JsonCheckpointHandler(),
+            "run": ocp.JsonCheckpointHandler(),
+            "loop": ocp.JsonCheckpointHandler(),
         }
         with storage_errors(self.directory):
             metrics = [(path, path.read_bytes()) for path in self.directory.glob("*/metrics/metrics")]
@@ -115,19 +113,19 @@ class Checkpoints:
             except ValueError as error:
                 step = path.parents[1].name
                 if self._options.read_only:
-                    raise UserError(f"'{path}' is damaged; t2c train sets such a checkpoint aside") from None
-                self._move_aside(step, error)
+                    raise UserError(f"'{path}' is damaged; t2c train quarantines such a checkpoint") from None
+                self._quarantine_files(step, error)
         with storage_errors(self.directory):
             return ocp.CheckpointManager(self.directory, options=self._options, item_handlers=handlers)
 
     def steps(self) -> list[int]:
-        """Steps of the whole checkpoints, oldest first."""
+        """Steps of the complete checkpoints, oldest first."""
         return sorted(self._manager.all_steps()) if self.directory.is_dir() else []
 
     def best(self) -> int | None:
-        """The best by what the latest measured checkpoint is ranked by; the latest where none was measured.
+        """The best by the metric that ranks the latest measured checkpoint; the latest one where none was measured.
 
-        Of equals it is the latest.
+        Of equally good ones it is the latest.
         """
         steps = self.steps()
         rankings = {step: _ranking(metrics) for step in steps if (metrics := self._metrics(step))}
@@ -137,7 +135,7 @@ class Checkpoints:
         return min((ranking.cost, -step, step) for step, ranking in rankings.items() if ranking.by == by)[-1]
 
     def loss(self, step: int) -> float | None:
-        """The held-out loss measured at that step; None where none was, or what was written is damaged."""
+        """The held-out loss measured at that step; None where there is none that can be read."""
         metrics = self._metrics(step)
         return metrics["loss"] if metrics else None
 
@@ -148,15 +146,19 @@ class Checkpoints:
             return None
 
     def window(self, step: int) -> list[dict[str, float]]:
-        """What ``save`` was given."""
-        return self._window(step)["steps"]
+        """Metrics of the steps that were not logged yet, as ``save`` got them."""
+        return self._loop(step)["steps"]
 
     def notes(self, step: int) -> dict[str, Any]:
-        """What ``save`` was given."""
-        return {name: note for name, note in self._window(step).items() if name not in ("steps", "checksums")}
+        """The state of the loop's hooks, as ``save`` got it."""
+        return {name: note for name, note in self._loop(step).items() if name not in ("steps", "checksums")}
 
-    def _window(self, step: int) -> dict[str, Any]:
-        return self._manager.restore(step, args=ocp.args.Composite(window=ocp.args.JsonRestore()))["window"]
+    def metadata(self, step: int) -> dict[str, Any]:
+        """What the checkpoint says it is of."""
+        return self._manager.restore(step, args=ocp.args.Composite(run=ocp.args.JsonRestore()))["run"]
+
+    def _loop(self, step: int) -> dict[str, Any]:
+        return self._manager.restore(step, args=ocp.args.Composite(loop=ocp.args.JsonRestore()))["loop"]
 
     def save(
         self,
@@ -174,25 +176,25 @@ class Checkpoints:
           step: names the checkpoint.
           state: the state after that step.
           loss: held-out loss, where it was measured at that step.
-          window: metrics of the steps that no line has been logged for yet.
+          window: metrics of the steps that are not logged yet.
           ranking: what to rank it by instead of the loss.
-          notes: how what watches the run stands after that step, JSON values by name.
+          notes: the state of the loop's hooks after that step, JSON values by name.
 
-        A write before that an unsteady file system broke off in the background is told and not repeated: its state is
-        gone, and this one takes its place.
+        Where the background write of the checkpoint before failed with a transient error, a warning says so; this
+        checkpoint takes its place, since that state is gone.
 
         Raises:
-          UserError: this or an earlier write hit a full or forbidden disk, or several in a row broke off.
+          UserError: the disk is full or read-only, or several writes in a row failed.
         """
         nested = to_nested(state)
         known = {**(notes or {}), "steps": [dict(item) for item in window]}
-        window_and_notes = Later(known, checksums=begin_checksums(nested))
-        if jax.default_backend() == "cpu":  # Orbax writes from where they lie, and the next step could not go there
+        loop = LazyJson(known, checksums=begin_checksums(nested))
+        if jax.default_backend() == "cpu":  # Orbax writes from the arrays themselves, which the next step overwrites
             nested = jax.tree.map(jnp.copy, nested)
         args = ocp.args.Composite(
             state=ocp.args.StandardSave(nested),
-            about=ocp.args.JsonSave(self._about),
-            window=ocp.args.JsonSave(window_and_notes),
+            run=ocp.args.JsonSave(self._metadata),
+            loop=ocp.args.JsonSave(loop),
         )
         metrics = None if loss is None else {"loss": loss, **({} if ranking is None else ranking._asdict())}
         with disk_errors(self.directory):
@@ -204,13 +206,13 @@ class Checkpoints:
                 self._failures += 1
                 console.warn(f"a checkpoint was not written ({error.strerror}); that of step {step} takes its place")
             self._write = functools.partial(self._manager.save, step, args=args, metrics=metrics, force=True)
-            patiently(self._write, f"cannot write '{self.directory}'")
+            with_storage_retries(self._write, f"cannot write '{self.directory}'")
 
     def _finish(self) -> None:
-        """Waits for the write under way.
+        """Waits for the write in progress.
 
         Raises:
-          OSError: it broke off.
+          OSError: it failed.
         """
         with as_os_errors():
             self._manager.wait_until_finished()
@@ -218,31 +220,31 @@ class Checkpoints:
 
     @property
     def writing(self) -> bool:
-        """Whether a save is under way in the background."""
+        """Whether a save is in progress in the background."""
         return self._manager.is_saving_in_progress()
 
     def wait(self) -> None:
-        """Until everything is on disk; a write that broke off is repeated, for its state is still there.
+        """Waits until everything is on disk; repeats a write that failed with a transient error.
 
         Raises:
-          UserError: a write hit a full or forbidden disk, or broke off several times.
+          UserError: the disk is full or read-only, or the write failed several times.
         """
-        broken = False
+        again = False
 
         def finish() -> None:
-            nonlocal broken
-            if broken and self._write is not None:
+            nonlocal again
+            if again and self._write is not None:
                 self._write()
-            broken = True
+            again = True
             self._finish()
 
         with disk_errors(self.directory):
-            patiently(finish, f"cannot write '{self.directory}'")
+            with_storage_retries(finish, f"cannot write '{self.directory}'")
 
     def restore_latest(self, abstract: Any) -> tuple[int, Any] | None:
         """The newest state that can be read, with its step; None where there is no checkpoint.
 
-        A checkpoint that cannot be read is set aside under ``damaged/`` with a warning, and the one before is taken.
+        A checkpoint that cannot be read is moved to ``damaged/`` with a warning, and the one before is restored.
 
         Args:
           abstract: ``jax.ShapeDtypeStruct`` with shardings for every array of the state.
@@ -253,17 +255,17 @@ class Checkpoints:
         steps = self.steps()
         for step in reversed(steps):
             try:
-                with disk_errors(self.directory):  # a file system that fails damages nothing
+                with disk_errors(self.directory):  # a failing file system does not mean a damaged checkpoint
                     read = functools.partial(self.restore, step, abstract)
-                    return step, patiently(read, f"cannot read checkpoint {step}")
+                    return step, with_storage_retries(read, f"cannot read checkpoint {step}")
             except UserError:
                 raise
             except Exception as error:  # whatever Orbax meets in a damaged directory
-                self._set_aside(step, error)
+                self._quarantine(step, error)
         if steps:
             raise UserError(
-                f"no checkpoint in '{self.directory}' can be read; they are in '{self.directory / DAMAGED}':"
-                " delete that directory to start anew"
+                f"no checkpoint in '{self.directory}' can be read; they are in '{self.directory / DAMAGED}' now:"
+                " delete that directory to train from the start"
             )
         return None
 
@@ -274,8 +276,7 @@ class Checkpoints:
           UserError: of another model or tokenizer, or an array is missing or of another shape.
           ValueError: an array is not what was saved.
         """
-        found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-        self._check_about(step, found)
+        self._check_metadata(step, self.metadata(step))
         target = to_nested(abstract)
         self._check_arrays(step, target)
         nested = self._manager.restore(
@@ -285,7 +286,7 @@ class Checkpoints:
         return from_nested(abstract, nested)
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
-        """What trained, parameters or adapters, alone; its moving average where the run kept one.
+        """The trained parameters, or adapters, alone; their moving average where the run kept one.
 
         Raises:
           UserError: of another model or tokenizer, or the checkpoint cannot be read.
@@ -300,27 +301,26 @@ class Checkpoints:
             ) from error
 
     def params_shapes(self, step: int) -> dict[str, tuple[int, ...]]:
-        """The shape of each parameter by dotted path, of whatever model.
+        """The shape of each parameter by dotted path, whatever the model.
 
         Raises:
           UserError: the checkpoint cannot be read.
         """
         try:
-            stored = flat(self._manager.item_metadata(step)["state"].tree[self._averaged(step)])
+            return shapes(self._manager.item_metadata(step)["state"].tree[self._averaged(step)])
         except Exception as error:  # whatever Orbax meets in a damaged directory
             raise UserError(f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)})") from error
-        return {path: tuple(leaf.shape) for path, leaf in stored.items()}
 
-    def foreign_params(self, step: int, abstract_params: Any) -> Any:
-        """``restore_params`` whatever the checkpoint is of, but for what this was opened with: shapes must agree.
+    def restore_any_params(self, step: int, abstract_params: Any) -> Any:
+        """``restore_params`` of any model with these parameters; only the metadata that was given here is compared.
 
         Raises:
           UserError: the checkpoint cannot be read, or is of another base.
         """
         try:
-            if self._about:
-                found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-                self._check_about(step, {name: found.get(name) for name in self._about})
+            if self._metadata:
+                found = self.metadata(step)
+                self._check_metadata(step, {name: found.get(name) for name in self._metadata})
             return self._read_params(step, abstract_params)
         except UserError:
             raise
@@ -328,8 +328,7 @@ class Checkpoints:
             raise UserError(f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)})") from error
 
     def _restore_params(self, step: int, abstract_params: Any) -> Any:
-        found = self._manager.restore(step, args=ocp.args.Composite(about=ocp.args.JsonRestore()))["about"]
-        self._check_about(step, found)
+        self._check_metadata(step, self.metadata(step))
         return self._read_params(step, abstract_params)
 
     def _averaged(self, step: int) -> str:
@@ -351,75 +350,70 @@ class Checkpoints:
         self._check_sums(step, nested)
         return from_nested({name: abstract_params}, nested)[name]
 
-    def _check_about(self, step: int, found: Mapping[str, Any]) -> None:
-        for path, ours, theirs in differences(self._about, found):
-            what = _FOREIGN.get(path, f"config.{path} is {ours!r}, the checkpoint's {theirs!r}")
+    def _check_metadata(self, step: int, found: Mapping[str, Any]) -> None:
+        if (what := mismatch(self._metadata, found)) is not None:
             raise UserError(
                 f"checkpoint {step} in '{self.directory}' does not fit this run: {what};"
-                " go back to its config, or choose another --workdir"
+                " restore the config that it was trained with, or choose another --workdir"
             )
 
     def _check_arrays(self, step: int, target: Any) -> None:
-        stored = {
-            path: tuple(leaf.shape) for path, leaf in flat(self._manager.item_metadata(step)["state"].tree).items()
-        }
-        wanted = {path: tuple(leaf.shape) for path, leaf in flat(target).items()}
+        stored, wanted = shapes(self._manager.item_metadata(step)["state"].tree), shapes(target)
         for path in sorted(wanted.keys() | stored.keys()):
             if stored.get(path) != wanted.get(path):
                 raise UserError(
                     f"checkpoint {step} in '{self.directory}' does not fit this run: {path} is"
                     f" {_shape(stored.get(path))} there and {_shape(wanted.get(path))} here;"
-                    " go back to its config, or choose another --workdir"
+                    " restore the config that it was trained with, or choose another --workdir"
                 )
 
     def _check_sums(self, step: int, nested: Any) -> None:
-        """Those of a release before there were checksums pass."""
-        if wrong := changed(nested, self._window(step).get("checksums", {})):
-            raise ValueError(f"{wrong[0]} has not the checksum that it was saved with")
+        if wrong := changed(nested, self._loop(step)["checksums"]):
+            raise ValueError(f"{wrong[0]} does not have the checksum that it was saved with")
 
-    def _set_aside(self, step: int, error: Exception) -> None:
+    def _quarantine(self, step: int, error: Exception) -> None:
         self._manager.close()
-        self._move_aside(str(step), error)
+        self._quarantine_files(str(step), error)
         self._manager = self._open()
 
-    def _move_aside(self, step: str, error: Exception) -> None:
-        aside = self.directory / DAMAGED
-        console.warn(f"checkpoint {step} cannot be read ({_reason(error)}); it is set aside in '{aside}'")
+    def _quarantine_files(self, step: str, error: Exception) -> None:
+        damaged = self.directory / DAMAGED
+        console.warn(f"checkpoint {step} cannot be read ({_reason(error)}); it is moved to '{damaged}'")
         with contextlib.suppress(FileNotFoundError), object_stores.by_one_process(self.directory) as mine:
-            if mine:  # else another process of this run moves it, or was faster
-                move_aside(self.directory / step, aside)
+            if mine:  # else another process of this run moves it
+                move_aside(self.directory / step, damaged)
 
     def close(self) -> None:
         """Ends the background writer, once everything is on disk.
 
         Raises:
-          UserError: a write hit a full or forbidden disk.
+          UserError: the disk is full or read-only.
         """
         with storage_errors(self.directory):
             self._manager.close()
 
 
-def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
-    """Writes checkpoint 0 of parameters without a state around them, as ``Checkpoints`` reads it, and waits.
+def save_params(directory: Path, metadata: Mapping[str, Any], params: Any) -> None:
+    """Writes parameters without an optimizer as checkpoint 0, which ``Checkpoints`` reads, and waits.
 
     Arrays are written one after the other, in chunks of 16 MB, into files of 32 MB: a chunk is compressed in memory,
-    and a file kept there until it is full. All at once, that takes the parameters' room over again.
+    and a file kept there until it is full. All at once would need as much memory as the parameters again.
 
     Args:
       directory: ``WORKDIR/checkpoints``, without a checkpoint 0.
-      about: what must agree between the checkpoint and who reads it, as plain JSON values.
+      metadata: what the checkpoint and a run that reads it must agree on (``metadata.metadata``).
       params: nested dicts of arrays of ``jax``; those of NumPy would be copied first.
 
     Raises:
-      UserError: the write hit a full or forbidden disk.
+      UserError: the disk is full or read-only.
     """
-    # The step is an array of jax too: NumPy's have another writer, and the two lose each other's files.
+    # The step is an array of jax too: NumPy's have another writer, and the two overwrite each other's files.
     state = {"step": jax.device_put(np.zeros((), np.int32)), "params": params}
     limit = max(leaf.nbytes for leaf in jax.tree.leaves(params)) + 2**20
     handlers = {
         "state": ocp.PyTreeCheckpointHandler(save_concurrent_gb=limit / 1e9, type_handler_registry=CHUNKS),
-        "about": ocp.JsonCheckpointHandler(),
-        "window": ocp.JsonCheckpointHandler(),
+        "run": ocp.JsonCheckpointHandler(),
+        "loop": ocp.JsonCheckpointHandler(),
     }
     items = ocp.args.Composite(
         state=ocp.args.PyTreeSave(
@@ -427,10 +421,10 @@ def save_params(directory: Path, about: Mapping[str, Any], params: Any) -> None:
             jax.tree.map(lambda _: ocp.SaveArgs(chunk_byte_size=2**24), state),
             ocdbt_target_data_file_size=2**25,
         ),
-        about=ocp.args.JsonSave(dict(about)),
-        window=ocp.args.JsonSave({"steps": [], "checksums": checksums(state)}),
+        run=ocp.args.JsonSave(dict(metadata)),
+        loop=ocp.args.JsonSave({"steps": [], "checksums": checksums(state)}),
     )
-    # A manager of its own: one just closed may still be about to clean up what it takes for leftovers.
+    # A manager of its own: one that was just closed may still delete what it takes for leftovers.
     options = ocp.CheckpointManagerOptions(**object_stores.prepare(directory))
     opened = ocp.CheckpointManager(object_stores.absolute(directory), options=options, item_handlers=handlers)
     with storage_errors(directory), opened as manager:

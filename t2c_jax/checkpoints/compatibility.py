@@ -1,31 +1,31 @@
-"""Which settings must be those of the run that a run starts from, beside the shapes that ``train.settle`` compares.
+"""Which settings must be those of the run that a run starts from, beside the shapes that ``partial_restore`` compares.
 
-Under another activation, say, the same numbers in the same places are another function. So a setting that differs is an
+Under another activation the same numbers in the same places are another function. So a setting that differs is an
 error, unless
 
-- it changes nothing of what parameters compute, or no parameter that is taken is read under it;
-- shapes and paths change with it, and ``train.settle`` shows or refuses what follows;
-- config.inherit takes the settings from there: what differs then is an override, meant as it is, and shown.
+- it changes nothing of what parameters compute, or no parameter that comes from the source is read under it;
+- shapes and paths change with it, and ``partial_restore`` shows or refuses what follows;
+- config.origin.take has shape: what differs then is an override, which is meant, and shown.
 
-A setting that is not named here is compared.
+A field whose metadata does not say that it is about execution or a shape is compared.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from t2c_jax.config import Experiment, ModelConfig, field_names
+from t2c_jax.config import Experiment, ModelConfig, OriginConfig, field_names
 from t2c_jax.errors import UserError
 
 
 class Difference(NamedTuple):
-    """A setting under which parameters that are taken compute something else.
+    """A setting under which parameters of the source compute something else here.
 
     Attributes:
       key: dotted, without ``config``.
       here: this run's value.
-      there: the value they were trained under.
+      there: the source's value.
     """
 
     key: str
@@ -33,55 +33,48 @@ class Difference(NamedTuple):
     there: Any
 
 
-def different_settings(ours: Experiment, theirs: Mapping[str, Any], taken: Collection[str]) -> list[Difference]:
+def different_settings(ours: Experiment, theirs: Experiment, parts: Collection[str]) -> list[Difference]:
     """The settings that differ, in the order of their keys.
 
     Args:
       ours: this run's config.
-      theirs: the source's config.json; a key that it lacks, of a release before there was one, has its default.
-      taken: the parts of the model, such as ``encoder``, that get parameters of the source.
-
-    Under another base of wavelengths the same numbers are another function:
-
-    >>> theirs = {"model": {"encoder": {"type": "transformer", "rope_theta": 1e6}}}
-    >>> different_settings(Experiment(), theirs, {"encoder"})
-    [Difference(key='model.encoder.rope_theta', here=10000.0, there=1000000.0)]
+      theirs: the source's.
+      parts: the parts of the model, such as ``encoder``, that get parameters of the source.
     """
-    found = []
-    for key, here, there in _settings(ours.model, theirs["model"], taken):
-        if here != there:
-            found.append(Difference(f"model.{key}", here, there))
-    reversed_there = theirs.get("data", {}).get("reverse_source", False)
-    if "encoder" in taken and ours.data.reverse_source != reversed_there:
-        found.append(Difference("data.reverse_source", ours.data.reverse_source, reversed_there))
+    found = [
+        Difference(f"model.{key}", here, there)
+        for key, here, there in _settings(ours.model, theirs.model, parts)
+        if here != there
+    ]
+    if "encoder" in parts and ours.data.reverse_source != theirs.data.reverse_source:
+        found.append(Difference("data.reverse_source", ours.data.reverse_source, theirs.data.reverse_source))
     return sorted(found)
 
 
-def check_settings(ours: Experiment, differing: Collection[Difference], where: str) -> None:
-    """Whether they are meant: config.inherit makes overrides of them.
+def check_settings(origin: OriginConfig, differing: Collection[Difference], where: str) -> None:
+    """Refuses differences, unless they are overrides of an inherited shape.
 
     Raises:
-      UserError: naming one that is not, both values, and what to do.
+      UserError: naming the first one, both values, and what to do.
     """
-    if ours.inherit:
+    if "shape" in origin.take:
         return
     for key, here, there in differing:
         raise UserError(
-            f"config.init_from: {where} was trained with config.{key}={there}, and here it is {here}, under which its"
-            f" parameters compute something else; set it to {there}, or set config.inherit=True and override it"
+            f"config.origin.run: {where} was trained with config.{key}={there}, and here it is {here}, under which its"
+            f" parameters compute something else; set it to {there}, or add shape to config.origin.take and override it"
         )
 
 
-def _settings(ours: ModelConfig, theirs: Mapping[str, Any], taken: Collection[str]) -> Iterator[tuple[str, Any, Any]]:
-    """Each setting under which a parameter that is taken is read: its key, and its value here and there."""
+def _settings(ours: ModelConfig, theirs: ModelConfig, parts: Collection[str]) -> Iterator[tuple[str, Any, Any]]:
+    """Each setting under which a parameter of the source is read: its key, and its value here and there."""
     for name in field_names(ours, execution=False, shape=False):
-        here, section = getattr(ours, name), theirs.get(name, {})
+        here, there = getattr(ours, name), getattr(theirs, name)
         if name in ("encoder", "decoder"):
-            if name in taken and section.get("type") == here.type:
+            if name in parts and there.type == here.type:
                 for key in field_names(here, execution=False, shape=False):
-                    default = getattr(type(here)(), key)
-                    yield f"{name}.{key}", getattr(here, key), section.get(key, default)
+                    yield f"{name}.{key}", getattr(here, key), getattr(there, key)
         elif name != "scale_tied_output" or (
-            "embedding" in taken and ours.tied_embeddings and theirs.get("tied_embeddings", True)
+            "embedding" in parts and ours.tied_embeddings and theirs.tied_embeddings
         ):
-            yield name, here, theirs.get(name, getattr(ModelConfig(), name))
+            yield name, here, there

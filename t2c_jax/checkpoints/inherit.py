@@ -1,175 +1,163 @@
-"""What a config takes over from the configs of other runs: a shape to start from, and tasks to keep in mind."""
+"""What a config takes from the config of its origin: the model's shape, the prefix, and tasks to replay.
+
+``load`` is ``config.load`` for whoever starts a run. It reads JSON alone and imports no jax.
+"""
 
 from __future__ import annotations
 
+import functools
 import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t2c_jax.config import (
-    DataConfig,
-    Experiment,
-    ModelConfig,
-    ReplayConfig,
-    encoders,
-    field_names,
-    from_dict,
-    objectives,
-    output_head,
-)
-from t2c_jax.config.load import override, read_values
+from t2c_jax import config as configs
+from t2c_jax.config import DataConfig, EncoderConfig, Experiment, ModelConfig, OriginConfig, encoders, field_names, objectives, output_head
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir, at_step
+from t2c_jax.workdir import Workdir
 
+Values = dict[str, Any]
 
-def _config_of(origin: str) -> Any:
-    """What config.json holds of WORKDIR or WORKDIR@STEP."""
-    return json.loads(Workdir(at_step(origin)[0]).config.read_text("utf-8"))
-
-
-_OWN = ("copy", "output_heads", *field_names(ModelConfig, execution=True))
-
-
-def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
-    """``config.load``, with what the config takes over from other runs.
-
-    Raises:
-      UserError: as ``config.load``; or another run that is named is damaged.
-    """
-    values = read_values(path)
-    resolved = path.endswith(".json")  # it has taken over what it wanted
-    if not resolved:
-        inherit(values, _named(overrides))
-    override(values, overrides)
-    take_encoder_shape(values)
-    if not resolved or any(item.startswith("data.replay.") for item in overrides):
-        add_replay(values)
-    return from_dict(values)
-
-
-def _named(overrides: Sequence[str]) -> dict[str, Any]:
-    """The overrides that say what to take over from another run."""
-    named: dict[str, Any] = {key: value for key, _, value in (item.partition("=") for item in overrides)}
-    if "inherit" in named:
-        named["inherit"] = named["inherit"].lower() == "true"
-    return {key: named[key] for key in ("inherit", "init_from") if key in named}
-
-
-def inherit(values: dict[str, Any], asked: Mapping[str, Any]) -> None:
-    """Where the config says so, the model and how sources are fed to it are those of the run it starts from.
-
-    One that is missing changes nothing here: the run says so before it starts.
-
-    Args:
-      values: the config before its overrides, changed in place.
-      asked: ``inherit`` and ``init_from``, where they are overridden.
-
-    Raises:
-      UserError: the config of the run to start from is damaged.
-    """
-    inherits, origin = (asked.get(key, values.get(key)) for key in ("inherit", "init_from"))
-    if inherits is not True or not origin or not isinstance(origin, str):
-        return
-    try:
-        theirs = _config_of(origin)
-        shape = {key: value for key, value in theirs["model"].items() if key not in _OWN}
-        fed = {"prefix": theirs["data"]["prefix"], "reverse_source": theirs["data"].get("reverse_source", False)}
-    except OSError:
-        return
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"config.init_from: '{origin}' is damaged; config.inherit takes its model") from None
-    values["model"] = {**values.get("model", {}), **shape}
-    values["data"] = {**values.get("data", {}), **fed}
-
-
-def take_encoder_shape(values: dict[str, Any]) -> None:
-    """Where init_from has the pre-trained encoder that the model names, the encoder's shape is the one it has there.
-
-    How its layers are used is this run's own, and so is a longer table of positions that it asks for. A workdir that is
-    missing or has another encoder changes nothing here: the run says so before it starts.
-    """
-    origin, model = values.get("init_from"), values.get("model")
-    own = model.get("encoder") if isinstance(model, dict) else None
-    if not isinstance(origin, str) or not origin or not isinstance(own, dict) or own.get("type") not in encoders:
-        return
-    kind = encoders.get(own["type"], "config.model.encoder.type")
-    if not kind.shape_from_origin:
-        return
-    try:
-        shape = dict(_config_of(origin)["model"]["encoder"])
-        positions = int(shape.get("positions", 0))
-    except (OSError, ValueError, KeyError, TypeError, UserError):
-        return
-    if shape.get("type") != kind.type:
-        return
-    for name in field_names(kind, own=True):
-        shape.pop(name, None)
-    asked = own.get("positions")
-    if type(asked) is int and asked > positions and asked != kind().positions:  # type: ignore[attr-defined]
-        shape["positions"] = asked
-    own.update(shape)
-
-
+# Of config.model, what a run chooses for itself: its heads, and how the model is computed.
+_OWN = {*field_names(ModelConfig, own=True), *field_names(ModelConfig, execution=True)}
 _REPLAYED = "replayed_"
 
 
-def add_replay(values: dict[str, Any]) -> None:
-    """Puts the tasks of ``data.replay.workdir`` among the config's own, their weights scaled to ``data.replay.share``.
+def load(path: str, overrides: Sequence[str] = ()) -> Experiment:
+    """The experiment of a config file, with what config.origin.take names of the origin's config.
 
-    Each keeps objective, prefix and settings, reads that run's tokens and is called ``replayed_NAME``. A run without
-    tasks has one, of its direction and prefix, called ``own``. Heads that replayed tasks want are added to the model.
-    With own weights of 1 and a share of 0.25, tasks of weights 2 and 1 come in with 2/9 and 1/9.
+    Overrides come after the shape and the prefix, and before the tasks.
+
+    Raises:
+      UserError: as ``config.load``; or the origin is missing or damaged.
+    """
+    return configs.load(path, overrides, before_overrides=inherit, after_overrides=replay)
+
+
+def inherit(values: Values) -> None:
+    """Puts the origin's shape and prefix in the place of the config's own, where config.origin.take names them.
+
+    Of an imported encoder the shape is the encoder's alone.
+
+    Raises:
+      UserError: the origin's config is missing or damaged, or its encoder is of another type.
+    """
+    origin = _Origin.of(values)
+    if origin is None:
+        return
+    if "shape" in origin.take:
+        theirs, ours = origin.section("model"), values.setdefault("model", {})
+        if not isinstance(ours, dict):
+            return  # ``config.from_dict`` refuses it
+        if origin.is_encoder:
+            _take_encoder(ours, theirs, origin.run)
+        else:
+            ours |= {key: value for key, value in theirs.items() if key not in _OWN}
+    if "prefix" in origin.take:
+        theirs = origin.section("data")
+        values.setdefault("data", {}).update({key: theirs[key] for key in ("prefix", "reverse_source")})
+
+
+def _take_encoder(ours: Values, theirs: Values, run: str) -> None:
+    own, their = ours.get("encoder"), dict(theirs["encoder"])
+    kind = own.get("type", EncoderConfig.default_type) if isinstance(own, dict) else EncoderConfig.default_type
+    if their["type"] != kind:
+        raise UserError(
+            f"config.origin.run: '{run}' holds an encoder of type {their['type']}, and config.model.encoder is of type"
+            f" {kind}; set config.model.encoder={their['type']}, or name another run"
+        )
+    for name in field_names(encoders.get(kind, "config.model.encoder.type"), own=True):
+        their.pop(name, None)
+    ours["encoder"] = {**(own or {}), **their}
+
+
+def replay(values: Values) -> None:
+    """Adds the origin's tasks to the config's own, where config.origin.take names them.
+
+    Each keeps objective, prefix and settings, reads the origin's tokens and is called ``replayed_NAME``. Their weights
+    are scaled so that together they get config.origin.replay_share of the rows: with own weights of 1 and a share of
+    0.25, tasks of weights 2 and 1 get 2/9 and 1/9. A run without tasks has one, of its direction and prefix, called
+    ``own`` here. The output heads that replayed tasks need are added to the model.
 
     Args:
       values: the config, its overrides applied; changed in place.
 
     Raises:
-      UserError: there is no such run, it is damaged, or the share is none.
+      UserError: the origin's config is missing or damaged.
     """
-    data = values.get("data")
-    replay = data.get("replay") if isinstance(data, dict) else None
-    if not isinstance(data, dict) or not isinstance(replay, Mapping):
+    origin, data = _Origin.of(values), values.get("data")
+    if not isinstance(data, dict):
         return
     tasks = data.get("tasks") or {}
     if not isinstance(tasks, Mapping) or not all(isinstance(task, Mapping) for task in tasks.values()):
-        return  # the schema says so
-    workdir, share = replay.get("workdir", ""), replay.get("share", ReplayConfig().share)
-    if not workdir or not isinstance(workdir, str):
+        return  # ``config.from_dict`` refuses it
+    own = {name: dict(task) for name, task in tasks.items() if not name.startswith(_REPLAYED)}
+    if origin is None or "tasks" not in origin.take:
+        if len(own) < len(tasks):  # replayed by an earlier override, and no longer
+            data["tasks"] = own
         return
+    share = values["origin"].get("replay_share", OriginConfig().replay_share)
     if type(share) not in (int, float) or not 0 <= share < 1:
-        raise UserError(f"config.data.replay.share={share!r} must lie in [0, 1)")
-    if data.get("temperature"):
-        raise UserError("config.data.replay.share is a share by weights alone: set config.data.temperature=0")
-    workdir = at_step(workdir)[0]  # tokens are of no step
-    own = {name: dict(task) for name, task in tasks.items() if not name.startswith(_REPLAYED)} or {"own": _only(data)}
-    before = _tasks_of(workdir)
-    ours, theirs = (sum(float(task.get("weight", 1.0)) for task in some.values()) for some in (own, before))
-    scale = share / (1 - share) * ours / theirs
+        return  # ``config.check`` refuses it
+    own = own or {"own": _only(data)}
+    their_data = origin.section("data")
+    theirs = {name: dict(task) for name, task in their_data["tasks"].items()} or {"pairs": _only(their_data)}
+    ours, before = (sum(float(task.get("weight", 1.0)) for task in some.values()) for some in (own, theirs))
+    scale = share / (1 - share) * ours / before
     data["tasks"] = own | {
         _REPLAYED + name: {
             **task,
             "weight": float(task.get("weight", 1.0)) * scale,
-            "workdir": task.get("workdir") or workdir,
+            "workdir": task.get("workdir") or origin.run,
         }
-        for name, task in before.items()
+        for name, task in theirs.items()
     }
-    model = values.get("model")
-    if isinstance(model, dict):
-        heads = [output_head(task["objective"]) for task in before.values() if task.get("objective") in objectives]
-        model["output_heads"] = tuple(dict.fromkeys([*model.get("output_heads", ()), *filter(None, heads)]))
+    model = values.setdefault("model", {})
+    heads = [output_head(task["objective"]) for task in theirs.values() if task.get("objective") in objectives]
+    model["output_heads"] = tuple(dict.fromkeys([*model.get("output_heads", ()), *filter(None, heads)]))
 
 
-def _tasks_of(workdir: str) -> dict[str, dict[str, Any]]:
-    try:
-        data = _config_of(workdir)["data"]
-        return {name: dict(task) for name, task in data.get("tasks", {}).items()} or {"pairs": _only(data)}
-    except OSError:
-        raise UserError(f"config.data.replay.workdir: '{workdir}' is no workdir of a run") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise UserError(f"config.data.replay.workdir: '{workdir}' is damaged, its tasks cannot be read") from None
-
-
-def _only(data: Mapping[str, Any]) -> dict[str, Any]:
+def _only(data: Mapping[str, Any]) -> Values:
     """The task of a run that names none."""
     default = DataConfig()
     return {"objective": data.get("direction", default.direction), "prefix": data.get("prefix", default.prefix)}
+
+
+class _Origin:
+    """The config of the run that config.origin names, read at most once."""
+
+    def __init__(self, run: str, take: Sequence[str]) -> None:
+        self.run, self.take = run, take
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> _Origin | None:
+        """None where the config names none."""
+        section = values.get("origin")
+        run = section.get("run") if isinstance(section, Mapping) else None
+        if not isinstance(section, Mapping) or not isinstance(run, str) or not run:
+            return None
+        take = section.get("take", OriginConfig().take)
+        OriginConfig(run).check("config.origin")
+        return cls(run, take if isinstance(take, (tuple, list)) else ())
+
+    @functools.cached_property
+    def _config(self) -> Values:
+        path = Workdir(self.run).config
+        try:
+            values = json.loads(path.read_text("utf-8"))
+            return {name: dict(values[name]) for name in ("model", "data")}
+        except OSError:
+            raise UserError(
+                f"config.origin.run: '{self.run}' is not the workdir of an import or of a run; make it with"
+                f" t2c import --from DIR --workdir {self.run}, or name another"
+            ) from None
+        except (ValueError, KeyError, TypeError):
+            raise UserError(f"config.origin.run: '{path}' is damaged; name another run") from None
+
+    def section(self, name: str) -> Values:
+        """A section of the origin's config."""
+        return self._config[name]
+
+    @property
+    def is_encoder(self) -> bool:
+        """Whether it is an imported encoder, which has no decoder."""
+        return Workdir(self.run).manifest("tokenizer")["counts"].get("whole_model") is False

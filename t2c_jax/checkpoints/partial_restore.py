@@ -1,16 +1,17 @@
-"""How each parameter of a run gets its first value from another run's parameters, settled by path and shape.
+"""How each parameter of a run gets its first value from another run's parameters: a plan by path and shape.
 
-Nothing is settled silently: each parameter is listed with how, and what no rule below explains is an error.
+Nothing happens silently. The plan lists every parameter, and what no rule below explains is an error.
 
-- The same path and shape: taken.
-- A table of positions, or a stack of blocks or of recurrent layers, that is longer here: the source's rows or layers
-  come first, and the further ones are drawn; so it is with what starts each recurrent layer. A shorter one is an error.
-- Another tokenizer (config.tokenizer.retrain): rows of the vocabulary's tables go by what a piece stands for, and a
-  piece that the source has not starts from the mean of its rows.
-- An output table where the source has its embedding for one: that embedding, scaled so that the logits are the same.
-- What the source lacks: drawn, where it is a whole part, such as the decoder over a pre-trained encoder, a head, or the
-  mix of an encoder's layers. A part with a hole in it is an error, for nobody would want one.
-- What only the source has: left, where it is a head; an error, where it is anything else.
+- copied: the source has the same path and shape. An output table may come from the source's embedding, where that was
+  both; it is scaled so that the logits are the same.
+- extended: a table of positions, a stack of blocks or of recurrent layers, or what starts each recurrent layer, is
+  longer here. The source's rows, layers or states come first, and the further ones are initialised at random. A shorter
+  one is an error.
+- remapped: this run has a tokenizer of its own (config.origin.take without tokenizer). Rows of the vocabulary's tables
+  go by what a piece stands for; a piece that the source lacks starts from the mean of the source's rows.
+- initialised: at random, where the source lacks a whole part, such as the decoder over a pre-trained encoder, a head,
+  or the mix of an encoder's layers. A part that the source has without one of its parameters is an error.
+- dropped: only the source has it. A head may be dropped; anything else is an error.
 
 Letters: V vocabulary here, U vocabulary of the source, D model.
 """
@@ -31,28 +32,28 @@ from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.base import Tokenizer
 
 Shapes = Mapping[str, tuple[int, ...]]
-How = Literal["taken", "drawn", "extended", "matched", "left"]
+How = Literal["copied", "extended", "remapped", "initialised", "dropped"]
 
-MIX = "encoder.mix"  # of all layers: a run's own way to use an encoder, which an import does not have
+MIX = "encoder.mix"  # a run's own way to use an encoder's layers, which an import does not have
 EMBEDDING, OUTPUT, POSITIONS = "embedding.embedding", "output", "encoder.positions"
 BLOCKS = ("encoder.blocks.", "decoder.blocks.")
 BRIDGE = {"decoder.bridge": 1, "decoder.bridge_bias": 0}  # the axis of first states, layer by layer
 _LAYER = re.compile(r"(encoder\.(forward|backward)|decoder\.layer)_\d+(?=\.)")
-_AS_THERE = "make config.model as it is in the source's config.json"
+_AS_THERE = "make config.model the same as in the origin's config.json, or add shape to config.origin.take"
 
 
 @dataclass(frozen=True)
-class Settled:
-    """One parameter's first value.
+class Transfer:
+    """Where one parameter's first value comes from.
 
     Attributes:
       path: dotted.
-      shape: here; there, of what is left.
-      how: ``extended`` is taken as far as the source reaches and drawn from there on; ``matched`` goes by pieces.
-      source: the path of what is read of the source; empty for none.
+      shape: here; of a dropped one, in the source.
+      how: see the module.
+      source: the path of the parameter that is read; empty for none.
       reach: rows, layers or states that the source has of an extended one.
-      axis: of those.
-      scale: what the source's numbers are multiplied with.
+      axis: the axis of those.
+      scale: what the source's numbers are multiplied by.
     """
 
     path: str
@@ -63,34 +64,34 @@ class Settled:
     axis: int = 0
     scale: float = 1.0
 
-    def in_words(self, matching: Matching | None) -> str:
-        """For the table; ``matching`` is of the tokenizers, where this run has another one."""
+    def describe(self, vocabulary: VocabularyMap | None) -> str:
+        """For the table of initial parameters; ``vocabulary`` where this run has another tokenizer."""
         words: str = self.how
         if self.how == "extended":
             what = {POSITIONS: "rows", **dict.fromkeys(BRIDGE, "states")}.get(self.path, "layers")
-            words = f"{what} {_span(0, self.reach)} taken, {_span(self.reach, self.shape[self.axis])} drawn"
-        elif self.how == "matched" and matching is not None:
-            words = f"matched {matching.found:,} of {len(matching.rows_V):,} pieces"
+            words = f"{what} {_span(0, self.reach)} copied, {_span(self.reach, self.shape[self.axis])} new"
+        elif self.how == "remapped" and vocabulary is not None:
+            words = f"remapped {vocabulary.found:,} of {len(vocabulary.source_V):,} pieces"
         return f"{words}, from embedding" if self.path == OUTPUT and self.source == EMBEDDING else words
 
 
 @dataclass(frozen=True)
-class Matching:
-    """Which of the source's rows each piece here starts from; -1 for none."""
+class VocabularyMap:
+    """For each piece here the source's piece that it starts from; -1 for none."""
 
-    rows_V: Int[np.ndarray, " V"]
+    source_V: Int[np.ndarray, " V"]
 
     @property
     def found(self) -> int:
-        """Pieces that have one."""
-        return int((self.rows_V >= 0).sum())
+        """Pieces that the source has."""
+        return int((self.source_V >= 0).sum())
 
 
-def match_pieces(ours: Tokenizer, theirs: Tokenizer) -> Matching:
-    """Pieces by what they stand for: specials by role, sentinels by number, others by their bytes.
+def map_vocabulary(ours: Tokenizer, theirs: Tokenizer) -> VocabularyMap:
+    """Pairs specials by role, sentinels by number, other pieces by their bytes.
 
-    A byte that rare characters fall back to is matched with such a byte, and with the piece that is that byte where
-    the source has none.
+    A fallback byte is paired with a fallback byte, or with the piece of that one byte where the source has no such
+    byte.
     """
     roles = dict(zip(_roles(ours), _roles(theirs), strict=True))
     roles |= dict(zip(ours.sentinels, theirs.sentinels, strict=False))
@@ -99,69 +100,69 @@ def match_pieces(ours: Tokenizer, theirs: Tokenizer) -> Matching:
     for i, surface in enumerate(theirs.surfaces):
         if surface and i not in special:
             known.setdefault((bool(theirs.is_byte[i]), surface), i)
-    rows_V = np.full(ours.vocab_size, -1, np.int32)
+    source_V = np.full(ours.vocab_size, -1, np.int32)
     for i, surface in enumerate(ours.surfaces):
         is_byte = bool(ours.is_byte[i])
         if i in roles:
-            rows_V[i] = roles[i]
+            source_V[i] = roles[i]
         elif i not in ours.sentinels and surface:
-            rows_V[i] = known.get((is_byte, surface), known.get((not is_byte, surface), -1))
-    return Matching(rows_V)
+            source_V[i] = known.get((is_byte, surface), known.get((not is_byte, surface), -1))
+    return VocabularyMap(source_V)
 
 
 def _roles(tokenizer: Tokenizer) -> tuple[int, ...]:
     return tokenizer.eos, tokenizer.start, tokenizer.unk
 
 
-def settle(
-    source: Shapes, target: Shapes, where: str, *, retrained: bool = False, output_scale: float = 1.0
-) -> list[Settled]:
-    """Settles every parameter, in the order of their paths; those that are left come last.
+def plan(
+    source: Shapes, target: Shapes, where: str, *, new_vocabulary: bool = False, output_scale: float = 1.0
+) -> list[Transfer]:
+    """A transfer for each parameter, in the order of their paths; dropped ones come last.
 
     Args:
       source: shapes of the parameters to start from.
       target: shapes of the run's own.
       where: names the source in messages.
-      retrained: whether this run has a tokenizer of its own.
+      new_vocabulary: whether this run has a tokenizer of its own.
       output_scale: the scale of the source's decoder states where its embedding is its output table.
 
     Raises:
       UserError: naming a parameter that no rule explains, and why.
     """
     parts = {_part(path) for path in source}
-    settled = []
+    transfers = []
     for path, shape in sorted(target.items()):
         tied = path == OUTPUT and OUTPUT not in source and EMBEDDING in source
         read, scale = (EMBEDDING, output_scale) if tied else (path, 1.0)
         if read not in source:
             if _part(path) in parts:
                 raise UserError(
-                    f"config.init_from: {where} lacks the parameter {path}, though it has other parts of the"
+                    f"config.origin.run: {where} lacks the parameter {path}, though it has other parts of the"
                     f" {_part(path)}; {_AS_THERE}"
                 )
-            settled.append(Settled(path, shape, "drawn"))
+            transfers.append(Transfer(path, shape, "initialised"))
             continue
         theirs = source[read]
         axis = BRIDGE.get(path, 0)
         grows = path == POSITIONS or path.startswith(BLOCKS) or path in BRIDGE
-        if retrained and path in (EMBEDDING, OUTPUT) and shape[1:] == theirs[1:]:
-            settled.append(Settled(path, shape, "matched", read, scale=scale))
+        if new_vocabulary and path in (EMBEDDING, OUTPUT) and shape[1:] == theirs[1:]:
+            transfers.append(Transfer(path, shape, "remapped", read, scale=scale))
         elif shape == theirs:
-            settled.append(Settled(path, shape, "taken", read, scale=scale))
+            transfers.append(Transfer(path, shape, "copied", read, scale=scale))
         elif grows and _longer(shape, theirs, axis):
-            settled.append(Settled(path, shape, "extended", read, reach=theirs[axis], axis=axis))
+            transfers.append(Transfer(path, shape, "extended", read, reach=theirs[axis], axis=axis))
         else:
             raise UserError(
-                f"config.init_from: {path} is {list(theirs)} in {where} and {list(shape)} here; {_AS_THERE}"
+                f"config.origin.run: {path} is {list(theirs)} in {where} and {list(shape)} here; {_AS_THERE}"
             )
     for path, shape in sorted(source.items()):
         if path not in target:
             if path.partition(".")[0] not in ("pointer", "heads"):
                 raise UserError(
-                    f"config.init_from: {where} holds the parameter {path}, which this run's model has not; {_AS_THERE}"
+                    f"config.origin.run: {where} has the parameter {path}, which this run's model lacks; {_AS_THERE}"
                 )
-            settled.append(Settled(path, shape, "left"))
-    return settled
+            transfers.append(Transfer(path, shape, "dropped"))
+    return transfers
 
 
 def _part(path: str) -> str:
@@ -182,18 +183,23 @@ def _span(start: int, end: int) -> str:
     return str(start) if end - start == 1 else f"{start}-{end - 1}"
 
 
-def extended(taken: Float[Array, ...], drawn: Float[Array, ...], axis: int = 0) -> Float[Array, ...]:
-    """The source's rows, layers or states, and those drawn behind them."""
-    further = jax.lax.slice_in_dim(drawn, taken.shape[axis], None, axis=axis)
-    return jnp.concatenate([taken, further], axis=axis)
+def combine(transfer: Transfer, source: jax.Array, initial: jax.Array, vocabulary: VocabularyMap | None) -> jax.Array:
+    """A parameter's first value from the source's array and its random initial one."""
+    if transfer.how == "extended":
+        return extend(source, initial, transfer.axis)
+    if transfer.how == "remapped":
+        assert vocabulary is not None
+        source = remap(source, jnp.asarray(vocabulary.source_V))
+    return source if transfer.scale == 1.0 else source * transfer.scale  # nothing is rounded that need not be
 
 
-def matched(table_UD: Float[Array, "U D"], rows_V: Int[Array, " V"]) -> Float[Array, "V D"]:
-    """The source's rows where a piece has one, their mean where it has none."""
+def extend(source: Float[Array, ...], initial: Float[Array, ...], axis: int = 0) -> Float[Array, ...]:
+    """The source's rows, layers or states, followed by the further initial ones."""
+    further = jax.lax.slice_in_dim(initial, source.shape[axis], None, axis=axis)
+    return jnp.concatenate([source, further], axis=axis)
+
+
+def remap(table_UD: Float[Array, "U D"], source_V: Int[Array, " V"]) -> Float[Array, "V D"]:
+    """The source's row of each piece that it has; the mean of its rows for the others."""
     mean_D = jnp.mean(table_UD, axis=0)
-    return jnp.where(rows_V[:, None] >= 0, jnp.take(table_UD, jnp.maximum(rows_V, 0), axis=0), mean_D[None])
-
-
-def scaled(taken: jax.Array, scale: float) -> jax.Array:
-    """As it is where the scale is 1, so that nothing is rounded."""
-    return taken if scale == 1.0 else taken * scale
+    return jnp.where(source_V[:, None] >= 0, jnp.take(table_UD, jnp.maximum(source_V, 0), axis=0), mean_D[None])

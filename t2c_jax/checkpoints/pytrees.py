@@ -1,4 +1,4 @@
-"""Trees of arrays as nested dicts, the public format on disk, and the checksums that tell whether they came back whole.
+"""Trees of arrays as nested dicts, the public format on disk, and checksums that show that they were read as written.
 
 A checksum is the sum, modulo 2^32, of an array's words, each times an odd number that goes by its place. So any change
 within one word changes it, and neither the mesh nor the order of the additions does. TensorStore checks the index of
@@ -13,6 +13,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import traverse_util
 from jax.sharding import NamedSharding, PartitionSpec, Sharding
 
 from t2c_jax.models.definition import names
@@ -20,31 +21,41 @@ from t2c_jax.models.definition import names
 
 def to_nested(tree: Any) -> dict[str, Any]:
     """Any tree as nested dicts keyed by names."""
-    nested: dict[str, Any] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(tree):
-        *parents, last = names(path)
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = leaf
-    return nested
+    return unflatten(flatten(tree))
 
 
 def from_nested(template: Any, nested: Mapping[str, Any]) -> Any:
-    """``to_nested`` undone: the arrays in the template's own structure."""
-    arrays = flat(nested)
+    """The arrays of nested dicts in the template's own structure: the inverse of ``to_nested``."""
+    arrays = flatten(nested)
     paths, structure = jax.tree_util.tree_flatten_with_path(template)
     return jax.tree.unflatten(structure, [arrays[".".join(names(path))] for path, _ in paths])
 
 
-def flat(nested: Any) -> dict[str, Any]:
-    """Leaves of a tree by dotted path."""
-    return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(nested)}
+def flatten(tree: Any) -> dict[str, Any]:
+    """Leaves of any tree by dotted path."""
+    return {".".join(names(path)): leaf for path, leaf in jax.tree_util.tree_leaves_with_path(tree)}
+
+
+def unflatten(leaves: Mapping[str, Any]) -> dict[str, Any]:
+    """Nested dicts from leaves by dotted path."""
+    return traverse_util.unflatten_dict(leaves, sep=".")
+
+
+def shapes(tree: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array by dotted path."""
+    return {path: tuple(leaf.shape) for path, leaf in flatten(tree).items()}
+
+
+def abstract_on(abstract: Any, shardings: Any) -> Any:
+    """Abstract arrays with shardings: what a checkpoint is restored into."""
+    return jax.tree.map(
+        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding), abstract, shardings
+    )
 
 
 def checksums(tree: Any) -> dict[str, int]:
     """Of each array, by dotted path; arrays of numpy come to a device one after the other."""
-    arrays = flat(tree)
+    arrays = flatten(tree)
     if all(isinstance(leaf, jax.Array) for leaf in arrays.values()):
         return begin_checksums(tree)()
     return {path: int(_checksum(leaf)) for path, leaf in arrays.items()}
@@ -52,7 +63,7 @@ def checksums(tree: Any) -> dict[str, int]:
 
 def begin_checksums(tree: Any) -> Callable[[], dict[str, int]]:
     """Starts to sum arrays of jax, so that they may be donated; what is returned waits for the sums."""
-    arrays = flat(tree)
+    arrays = flatten(tree)
     leaves = list(arrays.values())
     shardings = [getattr(leaf, "sharding", None) for leaf in leaves]
     where = next((sharding for sharding in shardings if isinstance(sharding, NamedSharding)), None)

@@ -15,7 +15,7 @@ import jax
 
 from t2c_jax import console
 from t2c_jax.checkpoints.checkpoint import Checkpoints
-from t2c_jax.checkpoints.start import beside_adapters
+from t2c_jax.checkpoints.origin import modules_to_save
 from t2c_jax.config import Experiment
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, names
@@ -86,7 +86,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
     params, names_of_axes = definition.abstract_params(), definition.axis_names()
     subject = params
     if experiment.lora.rank:
-        config, beside = experiment.lora, beside_adapters(experiment, definition.vocab_size)
+        config, beside = experiment.lora, modules_to_save(experiment, definition.vocab_size)
         draw = functools.partial(lora.init, axes=names_of_axes, config=config, beside=beside)
         subject = jax.eval_shape(draw, jax.random.key(0), params)
         adapters = lora.divided(subject, beside)[0]

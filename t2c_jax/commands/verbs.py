@@ -16,7 +16,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import MANIFEST, Workdir, at_step
+from t2c_jax.workdir import MANIFEST, Workdir
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,14 +51,14 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
     from t2c_jax.tokenizers.stage import build_tokenizer
 
     settings = experiment.tokenizer
-    origin = Workdir(at_step(experiment.init_from)[0]) if experiment.init_from else None
+    origin = Workdir(experiment.origin.run) if experiment.origin.run else None
     return build_tokenizer(
         settings,
         experiment.data.direction,
         workdir,
         functools.partial(read_pairs, workdir),
         origin=origin,
-        reuse=not settings.retrain,
+        reuse="tokenizer" in experiment.origin.take,
         own_encoder=experiment.model.encoder.own_tokenizer,
     ).manifest["counts"]
 
@@ -189,11 +189,11 @@ def export(
 
 def run(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
     """All stages in order, then a few answers and a table; a stage that stands already is skipped."""
-    from t2c_jax.checkpoints.start import check_origin
+    from t2c_jax.checkpoints import origin
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
     from t2c_jax.train.telemetry import weights_and_biases
 
-    check_origin(experiment)  # a run that could not start from there should not mine first
+    origin.check(experiment)  # a run that could not start from there should not mine first
     weights_and_biases.check(experiment)
     results: Result = {}
     stages: tuple[tuple[str, Callable[[Experiment, Workdir], Result]], ...] = (

@@ -17,6 +17,7 @@ from t2c_jax.config.fields import Section as Section
 from t2c_jax.config.fields import field as field
 from t2c_jax.config.fields import field_names as field_names
 from t2c_jax.config.load import architecture as architecture
+from t2c_jax.config.load import compared as compared
 from t2c_jax.config.load import default as default
 from t2c_jax.config.load import from_dict as from_dict
 from t2c_jax.config.load import load as load
@@ -35,7 +36,7 @@ from t2c_jax.config.schema import LoraConfig as LoraConfig
 from t2c_jax.config.schema import MeshConfig as MeshConfig
 from t2c_jax.config.schema import ModelConfig as ModelConfig
 from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig
-from t2c_jax.config.schema import ReplayConfig as ReplayConfig
+from t2c_jax.config.schema import OriginConfig as OriginConfig
 from t2c_jax.config.schema import TaskConfig as TaskConfig
 from t2c_jax.config.schema import TokenizerConfig as TokenizerConfig
 from t2c_jax.config.schema import TrainConfig as TrainConfig

@@ -21,10 +21,7 @@ def check(experiment: Experiment) -> None:
     """
     check_section(experiment, "config")
     model, data, train, mesh = experiment.model, experiment.data, experiment.train, experiment.mesh
-    if experiment.lora.rank and not experiment.init_from:
-        raise UserError(
-            f"config.lora.rank={experiment.lora.rank} needs config.init_from, the workdir whose parameters are adapted"
-        )
+    _check_origin(experiment)
     if train.r_drop and not model.dropout:
         raise UserError("config.train.r_drop compares predictions under different dropout: set model.dropout above 0")
     _check_encoder(experiment)
@@ -41,13 +38,21 @@ def check(experiment: Experiment) -> None:
         )
     sizes = {"fsdp": mesh.fsdp, "tensor": mesh.tensor}
     check_split_sizes(experiment, {axis: size for axis, size in sizes.items() if size > 1})
-    if experiment.from_scratch and (experiment.lora.rank or not experiment.init_from):
+
+
+def _check_origin(experiment: Experiment) -> None:
+    """What other sections ask of the origin."""
+    origin = experiment.origin
+    if experiment.lora.rank and not (origin.run and "parameters" in origin.take):
         raise UserError(
-            "config.from_scratch initialises what config.init_from would give: it needs an init_from, and no adapters"
-            " (config.lora.rank=0)"
+            f"config.lora.rank={experiment.lora.rank} adapts the parameters of another run: set config.origin.run to"
+            " its workdir, and keep parameters in config.origin.take"
         )
-    if experiment.tokenizer.retrain and not experiment.init_from:
-        raise UserError("config.tokenizer.retrain needs config.init_from; without one, a tokenizer is trained anyway")
+    if origin.run and "tasks" in origin.take and experiment.data.temperature:
+        raise UserError(
+            "config.origin.replay_share is a share by weights: set config.data.temperature=0, or leave tasks out of"
+            " config.origin.take"
+        )
 
 
 def check_split_sizes(experiment: Experiment, mesh: dict[str, int]) -> None:
@@ -67,7 +72,7 @@ def check_split_sizes(experiment: Experiment, mesh: dict[str, int]) -> None:
     for key, size, axis in sizes:
         if size % mesh.get(axis, 1):
             given = key.startswith("encoder.") and model.encoder.shape_from_origin
-            where = f", as '{experiment.init_from}' has it," if given else ""
+            where = f", as '{experiment.origin.run}' has it," if given else ""
             raise UserError(f"config.model.{key}={size}{where} is not divisible by config.mesh.{axis}={mesh[axis]}")
 
 
@@ -79,10 +84,10 @@ def _check_encoder(experiment: Experiment) -> None:
             raise UserError(
                 f"config.model.encoder={encoder.type} needs config.{key}={required!r}, not {_value(experiment, key)!r}"
             )
-    if encoder.own_tokenizer and not experiment.init_from:
+    if encoder.own_tokenizer and not experiment.origin.run:
         raise UserError(
-            f"config.model.encoder={encoder.type} needs config.init_from, the workdir of t2c import, for its tokenizer"
-            " and its parameters"
+            f"config.model.encoder={encoder.type} has a tokenizer and parameters of its own: set config.origin.run to"
+            " the workdir that t2c import made of it"
         )
     longest = encoder.max_source_length
     if longest is not None and data.encoder_length > longest:

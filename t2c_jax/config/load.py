@@ -6,6 +6,7 @@ Loading reads the named file and nothing else; no other run is opened.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import importlib.util
 import json
@@ -30,6 +31,17 @@ Values = dict[str, Any]
 def to_dict(config: Any) -> Values:
     """A (part of an) experiment as plain JSON values."""
     return json.loads(json.dumps(_values(config)))
+
+
+def compared(section: Any) -> Values:
+    """A section as plain JSON values, without its execution fields: what two runs are compared by."""
+    values = to_dict(section)
+    for spec in dataclasses.fields(section):
+        if spec.metadata.get("execution"):
+            del values[spec.name]
+        elif dataclasses.is_dataclass(value := getattr(section, spec.name)):
+            values[spec.name] = compared(value)
+    return values
 
 
 def _values(config: Any) -> Any:
@@ -70,32 +82,48 @@ def architecture(kind: Literal["encoder", "decoder"], type: str, **fields: Any) 
     return to_config_dict(_build(registry.get(type, f"{kind} type"), fields, f"architecture({kind!r}, {type!r})"))
 
 
-def from_dict(values: Mapping[str, Any] | ConfigDict) -> Experiment:
-    """The typed experiment from nested mappings (a ConfigDict, a config.json); unknown keys and wrong types fail."""
+def from_dict(values: Mapping[str, Any] | ConfigDict, *, complete: bool = True) -> Experiment:
+    """The typed experiment from nested mappings (a ConfigDict, a config.json); unknown keys and wrong types fail.
+
+    ``complete=False`` allows combinations that could not run, as in the config of an imported encoder.
+    """
     if not isinstance(values, Mapping):
         values = values.to_dict()
     experiment: Experiment = _build(Experiment, values, "config")
-    check(experiment)
+    if complete:
+        check(experiment)
     return experiment
 
 
 def load(
-    path: str, overrides: Sequence[str] = (), before_overrides: Callable[[Values], Values] | None = None
+    path: str,
+    overrides: Sequence[str] = (),
+    before_overrides: Callable[[Values], None] | None = None,
+    after_overrides: Callable[[Values], None] | None = None,
 ) -> Experiment:
     """Reads ``configs/x.py`` (or ``configs/x.py:ARGUMENT``, or a config.json), applies overrides, checks.
 
     Args:
       path: a Python file with ``get_config()``, or ``get_config(argument)``; or a JSON file of a resolved config.
       overrides: ``a.b=value`` items, values in Python or plain notation (``sources=a,b`` is a tuple of two).
-      before_overrides: changes the nested values of the file before the overrides are applied.
+      before_overrides: changes the nested values in place, with the overrides of ``origin`` and of types applied and
+        no others. A resolved config holds its effect already, so there it is called only where an override changes
+        ``origin``.
+      after_overrides: the same, once all overrides are applied.
 
     Raises:
       UserError: missing file, unknown key, wrong type, impossible combination.
     """
     values = read_values(path)
-    if before_overrides is not None:
-        values = before_overrides(values)
-    override(values, overrides)
+    stored = copy.deepcopy(values.get("origin")) if path.endswith(".json") else None
+    first = [item for item in overrides if item.startswith("origin.") or _chooses_type(item)]
+    override(values, first)
+    inherits = stored is None or values.get("origin") != stored
+    if inherits and before_overrides is not None:
+        before_overrides(values)
+    override(values, [item for item in overrides if item not in first])
+    if inherits and after_overrides is not None:
+        after_overrides(values)
     return from_dict(values)
 
 

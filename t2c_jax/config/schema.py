@@ -5,6 +5,7 @@ Fields of an encoder or a decoder are in the config class of its architecture (`
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -14,6 +15,41 @@ from t2c_jax.config.fields import Section, field
 from t2c_jax.config.rates import parse_rates
 from t2c_jax.config.registry import metrics, objectives
 from t2c_jax.errors import UserError, nearest
+
+
+ORIGIN_PARTS = ("shape", "tokenizer", "prefix", "parameters", "tasks")
+
+
+@dataclass(frozen=True)
+class OriginConfig(Section):
+    """Another run that this one starts from: an import, a pre-training, the base of adapters."""
+
+    run: str = field("", "Workdir of t2c import or of a run; empty for none.")
+    step: int = field(0, "Which of its checkpoints; 0 for the best.", minimum=0)
+    take: tuple[str, ...] = field(
+        ("tokenizer", "parameters"),
+        "What this run takes from it: shape (config.model, but for copy, output heads and how it is computed), "
+        "tokenizer, prefix (data.prefix and data.reverse_source), parameters, tasks (its training tasks, replayed "
+        "beside this run's own).",
+    )
+    replay_share: float = field(
+        0.1,
+        "Share of the rows for replayed tasks; at 0 their dev loss is measured and nothing trained on them.",
+        minimum=0,
+        below=1,
+    )
+
+    def check(self, key: str) -> None:
+        """What is taken is known, and the run is a directory alone."""
+        for part in self.take:
+            if part not in ORIGIN_PARTS:
+                known = ", ".join(ORIGIN_PARTS)
+                raise UserError(f"{key}.take: {part!r} must be one of {known}{nearest(part, ORIGIN_PARTS)}")
+        if found := re.search(r"@(\d+)$", self.run):
+            raise UserError(
+                f"{key}.run={self.run!r}: name the checkpoint in {key}.step={found[1]}; a directory of that name is"
+                " written with a / at its end"
+            )
 
 
 @dataclass(frozen=True)
@@ -117,10 +153,6 @@ class TokenizerConfig(Section):
     )
     sentinels: int = field(100, "Sentinel pieces reserved for span corruption.", minimum=0)
     max_sentences: int = field(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.", minimum=1)
-    retrain: bool = field(
-        False,
-        "Train a tokenizer on this corpus though config.init_from has one; its pieces' vectors are matched by text.",
-    )
 
     def check(self, key: str) -> None:
         """Bytes, specials and sentinels have their pieces."""
@@ -156,19 +188,6 @@ class TaskConfig(Section):
 
 
 @dataclass(frozen=True)
-class ReplayConfig(Section):
-    """What came before, kept in mind: another run's tasks, over its own tokens, beside this run's."""
-
-    workdir: str = field("", "The run whose tasks are replayed, of the same tokenizer; empty for none.")
-    share: float = field(
-        0.1,
-        "Their share of the rows; at 0 their dev loss is measured, and nothing trained on them.",
-        minimum=0,
-        below=1,
-    )
-
-
-@dataclass(frozen=True)
 class DataConfig(Section):
     """Tokenised pairs to packed batches."""
 
@@ -194,7 +213,6 @@ class DataConfig(Section):
         "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone.",
         minimum=0,
     )
-    replay: ReplayConfig = field(default_factory=ReplayConfig)
     pairs_in_row: int = field(
         4, "Contrastive pairs that share a row; each is cut to its share of encoder_length.", minimum=1
     )
@@ -210,7 +228,7 @@ class ModelConfig(Section):
         256, "D: width of embeddings, of Transformers' residual streams, and of decoder states.", shape=True, minimum=1
     )
     copy: bool = field(
-        False, "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).", shape=True
+        False, "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).", shape=True, own=True
     )
     tied_embeddings: bool = field(
         True, "One table for the encoder's, the decoder's and the output's embedding.", shape=True
@@ -219,7 +237,7 @@ class ModelConfig(Section):
         True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5)."
     )
     output_heads: tuple[str, ...] = field(
-        (), "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code).", shape=True
+        (), "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code).", shape=True, own=True
     )
     embedding_width: int = field(256, "Width of the embedding head's vectors.", shape=True, minimum=1)
     dropout: float = field(0.1, "Share of activations dropped during training.", execution=True, minimum=0, below=1)
@@ -324,10 +342,12 @@ class LoraConfig(Section):
     """Low-rank adapters over frozen parameters (Hu et al. 2021, section 4.1)."""
 
     rank: int = field(
-        0, "r: rank of the adapters, which train alone, or beside what config.init_from lacks; 0: none.", minimum=0
+        0, "r: rank of the adapters, which train alone, or beside what config.origin lacks; 0: none.", minimum=0
     )
     alpha: float = field(16.0, "The adapters' product is scaled by alpha / rank.", above=0)
-    dropout: float = field(0.0, "Share of the adapters' inputs dropped during training.", minimum=0, below=1)
+    dropout: float = field(
+        0.0, "Share of the adapters' inputs dropped during training.", execution=True, minimum=0, below=1
+    )
     targets: str = field(
         r"\.(query|key|value|output|input|state)$",
         "Regular expression over the parameter paths that get adapters: attention's projections and recurrent kernels.",
@@ -485,19 +505,7 @@ class Experiment(Section):
     """One run, from sources to scores."""
 
     seed: int = field(0, "Of everything drawn: splits excepted, which hash names alone.", minimum=0)
-    init_from: str = field(
-        "",
-        "A workdir, of t2c import or of a run, or WORKDIR@STEP for one of its checkpoints, whose tokenizer and"
-        " parameters this run starts from; empty for none.",
-    )
-    inherit: bool = field(
-        False,
-        "Take config.model, data.prefix and data.reverse_source from config.init_from's own config, and change them by "
-        "overrides alone; copy, dropout, heads and how the model is run stay this config's.",
-    )
-    from_scratch: bool = field(
-        False, "Draw all parameters, and take no more than tokenizer and shape from config.init_from: to compare with."
-    )
+    origin: OriginConfig = field(default_factory=OriginConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
     data: DataConfig = field(default_factory=DataConfig)

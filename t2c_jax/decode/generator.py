@@ -21,7 +21,6 @@ from t2c_jax.decode.logits_processors import LogitsProcessor, processors_of, unw
 from t2c_jax.decode.search import Hypotheses, ensemble, search
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.base import Tokenizer
-from t2c_jax.train.mesh_selection import memory_bytes
 from t2c_jax.workdir import digest
 
 _COMPILED = 16  # searches of different settings whose programs are kept
@@ -149,7 +148,7 @@ class Generator:
             processors,
             start=tokenizer.start,
             eos=tokenizer.eos,
-            memory=memory_bytes(jax.local_devices()[0]),
+            memory=meshes.memory_bytes(jax.local_devices()[0]),
         )
         return jax.jit(function, out_shardings=meshes.replicated(self.mesh))  # every process gets all answers
 

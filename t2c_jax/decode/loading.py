@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,18 +12,20 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax import config as configs
+from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.checkpoint import Checkpoints
-from t2c_jax.checkpoints.start import restore_params
+from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.checkpoints.origin import Origin, restore_params
+from t2c_jax.checkpoints.pytrees import abstract_on
 from t2c_jax.config import Experiment
 from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.tokens import Tokens, inverse_frequency
 from t2c_jax.decode.generator import Generator, Member
 from t2c_jax.errors import UserError
+from t2c_jax.mesh import Workload
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.loop import about
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, at_step
 
 
@@ -44,7 +47,7 @@ def load_generator(
     Raises:
       UserError: no such run or checkpoint, or one over another tokenizer or with another kind of input.
     """
-    mesh = make_mesh(experiment, training=False)
+    mesh = inference_mesh(experiment)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     chosen, member = _member(experiment, workdir, tokenizers, mesh, step, average)
     named, members = [str(chosen)], [member]
@@ -70,6 +73,16 @@ def load_generator(
     return named, make_generator(experiment, workdir, tokenizers, members, mesh)
 
 
+def inference_mesh(experiment: Experiment, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of a run that answers: it holds the parameters alone, and batches are padded to it.
+
+    Raises:
+      UserError: the config does not fit the devices, or no choice of mesh holds the parameters.
+    """
+    definition = Definition(experiment.model, experiment.tokenizer.vocab_size)
+    return meshes.make_mesh(experiment.mesh, Workload(definition.nbytes(), definition.axis_sizes()), devices)
+
+
 def make_generator(
     experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, members: Sequence[Member], mesh: Mesh
 ) -> Generator:
@@ -88,21 +101,21 @@ def _member(
     experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh, step: int | None, average: int = 1
 ) -> tuple[int, Member]:
     definition = Definition(experiment.model, tokenizers.target.vocab_size)
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+    base = Origin(experiment.origin) if experiment.lora.rank else None
+    identity = "" if base is None else base.identity
+    expected = metadata(experiment.model, tokenizers.digest, experiment.lora, identity)
+    checkpoints = Checkpoints(workdir.checkpoints, expected, read_only=True)
     steps = checkpoints.steps()
     if step is None:
         step = checkpoints.best() if average == 1 else max(steps, default=None)
     if step is None or step not in steps:
         have = f"it has {', '.join(map(str, steps))}" if steps else "run t2c train first"
         raise UserError(f"'{workdir.checkpoints}' has no checkpoint{'' if step is None else f' {step}'}; {have}")
-    abstract: Any = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        definition.abstract_params(),
-        definition.shardings(mesh),
-    )
+    abstract = abstract_on(definition.abstract_params(), definition.shardings(mesh))
 
     def params_at(step: int) -> Any:
-        return restore_params(experiment, definition, checkpoints.restore_params, step, abstract)
+        read = functools.partial(checkpoints.restore_params, step)
+        return restore_params(read, abstract, definition, experiment.lora, base)
 
     params = params_at(step)
     if average != 1:
@@ -117,4 +130,6 @@ def _member(
             params = add(params, params_at(other))
         params = jax.jit(lambda total: jax.tree.map(lambda leaf: leaf / average, total), donate_argnums=0)(params)
     checkpoints.close()
+    if base is not None:
+        base.close()
     return step, Member(definition, params)

@@ -1,7 +1,7 @@
 """A Hugging Face model directory to a workdir: config, tokenizer and parameters, from which runs start.
 
 T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M) become whole models, which answer at once; BERT, RoBERTa,
-CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.init_from). Nothing is dropped
+CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.origin). Nothing is dropped
 or made up in silence: each tensor finds its place, and each parameter its tensor, or the import fails.
 """
 
@@ -21,7 +21,8 @@ from etils import epath
 
 from t2c_jax import console
 from t2c_jax.checkpoints.checkpoint import save_params
-from t2c_jax.checkpoints.pytrees import flat
+from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.config import Experiment, ModelConfig, to_dict
 from t2c_jax.config import check as check_config
 from t2c_jax.errors import UserError, nearest
@@ -30,7 +31,6 @@ from t2c_jax.models.definition import Definition, count
 from t2c_jax.tokenizers import huggingface_files as tokenizers_in
 from t2c_jax.tokenizers.huggingface_files import read_json
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, digest
 
 # config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.
@@ -90,7 +90,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     # Of an import of this model that did not come to its end: anything else there has been refused.
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
     counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
-    save_params(workdir.checkpoints, about(experiment, Tokenizers.load(workdir.tokenizer)), _moved(params))
+    save_params(workdir.checkpoints, metadata(model, Tokenizers.load(workdir.tokenizer).digest), _moved(params))
     workdir.save_config(to_dict(experiment))  # last: with it the import stands
     _show(source, workdir, counts)
     return dict(counts)
@@ -167,8 +167,8 @@ def _rows(params: Mapping[str, Any]) -> int:
 def _check_filled(model: ModelConfig, rows: int, params: Mapping[str, Any], whole: bool) -> None:
     """Every parameter of the model, or of its encoder, has its tensor, and of the right shape."""
     expected = Definition(model, rows).abstract_params()
-    wanted = flat(expected if whole else {"encoder": expected["encoder"]})
-    found = flat(params)
+    wanted = flatten(expected if whole else {"encoder": expected["encoder"]})
+    found = flatten(params)
     for path in sorted(wanted.keys() | found.keys()):
         if path not in found:
             raise UserError(f"no tensor fills the parameter {path}")
@@ -210,7 +210,7 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
         config = workdir.config
     else:
         config = Path(f"configs/pretrained_encoder.py:{counts['encoder']}")
-    console.say(f"  t2c run --config {config} --config.init_from={workdir.name} --workdir runs/NEW")
+    console.say(f"  t2c run --config {config} --config.origin.run={workdir.name} --workdir runs/NEW")
 
 
 def _ids(value: Any) -> str:

@@ -100,9 +100,9 @@ def _data(model: Trained) -> list[str]:
     card = _read(model.workdir.corpus / "card.json")
     title = ["## What it was trained on", ""]
     if card is None:
-        origin = model.experiment.init_from
+        origin = model.experiment.origin.run
         said = "The run's directory holds no corpus: look where the model came from for its data and their licences."
-        started = origin and not model.experiment.from_scratch
+        started = origin and "parameters" in model.experiment.origin.take
         return [*title, f"{said} It started from `{Path(origin).name}`." if started else said, ""]
     pairs = ", ".join(f"{count:,} {split}" for split, count in card["splits"].items())
     columns = ("name", "repository", "commit", "licence", "pairs")
@@ -111,9 +111,9 @@ def _data(model: Trained) -> list[str]:
         (Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows
     ]  # cards are published
     lines = [*title, f"Pairs of text and code: {pairs}.", "", *_table(columns, rows)]
-    if model.experiment.init_from and not model.experiment.from_scratch:
+    if model.experiment.origin.run and "parameters" in model.experiment.origin.take:
         lines += [
-            f"Before, it was trained elsewhere: the run started from `{Path(model.experiment.init_from).name}`.",
+            f"Before, it was trained elsewhere: the run started from `{Path(model.experiment.origin.run).name}`.",
             "",
         ]
     return [

@@ -70,6 +70,20 @@ class Definition:
             named[path] = ("layers",) * stacked + tuple(names)
         return nnx.traversals.unflatten_mapping(named)
 
+    def axis_sizes(self) -> dict[str, set[int]]:
+        """The sizes of the parameters' axes, by logical name: what a mesh has to divide."""
+        found: dict[str, set[int]] = {}
+        named = self.axis_names()
+        for path, variable in nnx.to_flat_state(self._abstract()[1]):
+            names: Any = functools.reduce(operator.getitem, path, named)  # type: ignore[arg-type]
+            for name, size in zip(names, variable.shape, strict=True):
+                found.setdefault(name, set()).add(size)
+        return found
+
+    def nbytes(self) -> int:
+        """Bytes of all parameters."""
+        return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves(self.abstract_params()))
+
     def shardings(self, mesh: Mesh) -> Params:
         """A ``NamedSharding`` for each parameter.
 

@@ -87,7 +87,7 @@ def build_tokenizer(
         return {"vocab_size": tokenizers.target.vocab_size, "digest": tokenizers.digest, "check": report}
 
     inputs = {"corpus": workdir.digest("corpus")}
-    read = {name: value for name, value in to_dict(config).items() if name != "retrain"}
+    read = to_dict(config)
     if origin is not None:
         inputs["origin"] = origin.digest("tokenizer")
         read |= {"reuse": reuse, "encoder": own_encoder, "direction": direction}

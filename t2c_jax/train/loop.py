@@ -18,19 +18,22 @@ from typing import Any
 import jax
 import numpy as np
 
-from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.checkpoint import LOSS, Checkpoints, Ranking
-from t2c_jax.checkpoints.start import about_adapters, base_params, beside_adapters, initial_state
+from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.checkpoints.origin import Origin
+from t2c_jax.checkpoints.pytrees import shapes
 from t2c_jax.config import Experiment
 from t2c_jax.config.check import output_head
 from t2c_jax.data.mixture import open_streams, task_shares
 from t2c_jax.data.pipeline import Batches, task_keys
 from t2c_jax.data.schedule import TaskSchedule
 from t2c_jax.errors import UserError
+from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
+from t2c_jax.train.initial import initial_state
 from t2c_jax.train.patience import Patience
 from t2c_jax.train.resilience.loss_spikes import ROLLED_BACK, Guard, RollBack, Skips, keep_batch, roll_back
 from t2c_jax.train.resilience.signals import StopRequest
@@ -104,16 +107,31 @@ def train(
             " config.corpus.dev_share"
         )
     rows = tokenizers.target.vocab_size
-    compiled = Compiled(experiment, rows, mesh, beside_adapters(experiment, rows))
+    origin = Origin(experiment.origin) if experiment.lora.rank else None  # else no more than the first step needs it
+    full: frozenset[str] = frozenset()
+    if origin is not None:
+        full = origin.lacks(shapes(Definition(experiment.model, rows).abstract_params()))
+    compiled = Compiled(experiment, rows, mesh, full)
+    base = "" if origin is None else origin.identity
+    expected = metadata(experiment.model, tokenizers.digest, experiment.lora, base)
     skips = Skips(workdir.checkpoints)
     with StopRequest() as stop:
         while True:
-            checkpoints = Checkpoints(
-                workdir.checkpoints, about(experiment, tokenizers), keep=config.keep, ranked_by=config.stop_metric
-            )
+            checkpoints = Checkpoints(workdir.checkpoints, expected, keep=config.keep, ranked_by=config.stop_metric)
             try:
                 return _train(
-                    experiment, workdir, decode, profile, clock, tokenizers, data, compiled, checkpoints, skips, stop
+                    experiment,
+                    workdir,
+                    decode,
+                    profile,
+                    clock,
+                    tokenizers,
+                    data,
+                    compiled,
+                    checkpoints,
+                    skips,
+                    stop,
+                    origin,
                 )
             except RollBack as wish:
                 checkpoints.close()
@@ -133,6 +151,7 @@ def _train(
     checkpoints: Checkpoints,
     skips: Skips,
     stop: StopRequest,
+    origin: Origin | None,
 ) -> TrainResult:
     """``train`` from the last checkpoint on, or until a step went so wrong that the run is to go back (RollBack)."""
     config, tasks, mesh = experiment.train, list(experiment.data.tasks), compiled.mesh
@@ -140,9 +159,12 @@ def _train(
     clock.mark("start")
     restored = checkpoints.restore_latest(checkpoint_state(abstract))
     clock.mark("restore")
-    start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target))
+    start, state = restored or (0, initial_state(experiment, compiled, tokenizers.target, origin))
     if "params" not in state:
-        state["params"] = base_params(experiment, abstract["params"])
+        assert origin is not None  # its adapters have a base
+        state["params"] = origin.base_params(abstract["params"], experiment.lora)
+    if origin is not None:
+        origin.close()
     if start:
         console.say(f"going on from the checkpoint of step {start}")
     console.say(f"trained {compiled.trained:,} of {compiled.parameters:,} parameters")
@@ -332,14 +354,6 @@ def utilisation(compiled: Compiled, shapes: Shapes, batch_size: int) -> Utilisat
         return None
     (rows, *_), _ = next(iter(shapes.values()))  # processes that share a tensor axis hold the same rows
     return Utilisation(compiled.model_flops(shapes) * batch_size / rows, peak)
-
-
-def about(experiment: Experiment, tokenizers: Tokenizers) -> dict[str, Any]:
-    """What a checkpoint and a run must agree on; execution (kernels, scan, remat, dtype, dropout) may differ."""
-    model = configs.to_dict(experiment.model)
-    for name in configs.field_names(experiment.model, execution=True):
-        del model[name]
-    return {"model": model, "tokenizer": tokenizers.digest, **about_adapters(experiment)}
 
 
 def prefetched(batches: Iterable[Mapping[str, np.ndarray]], mesh: jax.sharding.Mesh) -> Iterator[dict[str, jax.Array]]:

@@ -23,7 +23,7 @@ from t2c_jax.aot.roofline import Roofline
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
-from t2c_jax.train.mesh_selection import GIB
+from t2c_jax.mesh import GIB
 
 compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (extra tpu) is not installed")
 PROGRAM = Program(

@@ -8,13 +8,13 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from tiny import VOCABULARY, assert_same, batch, experiment, on_device, one_device
+from tiny import VOCABULARY, assert_same, batch, experiment, flat, on_device, one_device
 
-from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.checkpoint import DAMAGED, Checkpoints, Ranking
-from t2c_jax.checkpoints.pytrees import flat, from_nested, to_nested
+from t2c_jax.checkpoints.pytrees import from_nested, to_nested
 from t2c_jax.config import to_dict
 from t2c_jax.errors import UserError
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 # What TensorStore fails to read or write calls back into an event loop that Orbax has closed by then.
@@ -133,7 +133,7 @@ def damage(path, how):
 
 
 @pytest.mark.parametrize("how", ["truncated", "arrays gone", "metadata gone", "emptied"])
-def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(how, compiled, checkpoints, capsys):
+def test_a_damaged_checkpoint_is_quarantined_and_the_one_before_restored(how, compiled, checkpoints, capsys):
     states = trained(compiled, checkpoints, 3, {3: 1.0})
     damage(checkpoints.directory / "3", how)
     again = reopened(checkpoints)
@@ -143,14 +143,14 @@ def test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken(how, comp
     assert again.steps() == [2]
     said = capsys.readouterr().err
     assert "warning: checkpoint 3 cannot be read" in said
-    assert "set aside" in said
+    assert "is moved to" in said
     assert (checkpoints.directory / DAMAGED / "3").is_dir()
     again.save(3, state, None)  # its place is free again
     again.wait()
     assert again.steps() == [2, 3]
 
 
-def test_nothing_is_started_anew_where_all_are_damaged(compiled, checkpoints):
+def test_training_does_not_start_again_where_all_checkpoints_are_damaged(compiled, checkpoints):
     trained(compiled, checkpoints, 2)
     for step in checkpoints.steps():
         damage(checkpoints.directory / str(step), "truncated")
@@ -165,10 +165,10 @@ def test_parameters_of_a_damaged_checkpoint_are_refused_in_one_line(compiled, ch
         reopened(checkpoints).restore_params(1, compiled.abstract_state_on_mesh()["params"])
 
 
-def test_a_reader_sets_nothing_aside(compiled, checkpoints):
+def test_a_reader_quarantines_nothing(compiled, checkpoints):
     trained(compiled, checkpoints, 1, {1: 1.0})
     damage(checkpoints.directory / "1", "truncated")
-    with pytest.raises(UserError, match=r"metrics' is damaged; t2c train sets such a checkpoint aside"):
+    with pytest.raises(UserError, match=r"metrics' is damaged; t2c train quarantines such a checkpoint"):
         Checkpoints(checkpoints.directory, ABOUT, read_only=True)
     assert (checkpoints.directory / "1").is_dir()
 
@@ -196,14 +196,14 @@ def test_no_checkpoint_is_no_state(compiled, checkpoints):
     assert checkpoints.restore_latest(compiled.abstract_state_on_mesh()) is None
 
 
-def test_another_model_or_tokenizer_is_refused_and_nothing_set_aside(compiled, checkpoints):
+def test_another_model_or_tokenizer_is_refused_and_nothing_quarantined(compiled, checkpoints):
     trained(compiled, checkpoints, 1)
     wider = {**ABOUT["model"], "width": 32}
-    with pytest.raises(UserError, match=r"config\.model\.width is 32, the checkpoint's 16; go back to its config"):
+    with pytest.raises(UserError, match=r"config\.model\.width is 32 here and 16 in the checkpoint; restore the"):
         reopened(checkpoints, model=wider).restore_latest(compiled.abstract_state_on_mesh())
-    with pytest.raises(UserError, match="the tokenizer is another than the checkpoint's"):
+    with pytest.raises(UserError, match="it has another tokenizer"):
         reopened(checkpoints, tokenizer="f" * 16).restore_latest(compiled.abstract_state_on_mesh())
-    with pytest.raises(UserError, match="the tokenizer is another"):
+    with pytest.raises(UserError, match="it has another tokenizer"):
         reopened(checkpoints, tokenizer="f" * 16).restore_params(1, compiled.abstract_state_on_mesh()["params"])
     assert checkpoints.steps() == [1]
 
@@ -237,10 +237,10 @@ def test_parameters_alone_are_the_average_where_there_is_one(compiled, checkpoin
 
 def test_a_checkpoint_goes_onto_another_mesh(checkpoints):
     one = experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2})
-    saved = Compiled(one, VOCABULARY, meshes.make_mesh(one)).init()
+    saved = Compiled(one, VOCABULARY, make_mesh(one)).init()
     checkpoints.save(1, saved, None)
     other = experiment(mesh={"data": 1, "fsdp": 8, "tensor": 1})
-    compiled = Compiled(other, VOCABULARY, meshes.make_mesh(other))
+    compiled = Compiled(other, VOCABULARY, make_mesh(other))
     _, state = reopened(checkpoints).restore_latest(compiled.abstract_state_on_mesh())
     assert_same(state, saved)
     for leaf, sharding in zip(jax.tree.leaves(state), jax.tree.leaves(compiled.shardings), strict=True):

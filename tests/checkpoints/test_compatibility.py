@@ -1,4 +1,4 @@
-"""Settings that no shape shows: compared where they are read, refused where nobody meant them, shown where one did."""
+"""Settings that no shape shows: compared where they are read, refused unless they are overrides, which are shown."""
 
 import dataclasses
 from dataclasses import replace
@@ -6,13 +6,13 @@ from dataclasses import replace
 import pytest
 from small_run import trained, write_config  # noqa: F401
 from test_from_a_run import experiment_of, started
-from tiny import MODEL, T5, decoder, encoder, reshaped
+from tiny import MODEL, T5, decoder, encoder
 
 from t2c_jax import config as configs
-from t2c_jax.checkpoints.compatibility import Difference, different_settings
+from t2c_jax.checkpoints import origin as origins
+from t2c_jax.checkpoints import pytrees
+from t2c_jax.checkpoints.compatibility import different_settings
 from t2c_jax.checkpoints.inherit import load
-from t2c_jax.checkpoints.pytrees import flat
-from t2c_jax.checkpoints.start import check_origin
 from t2c_jax.config import Experiment, field_names
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
@@ -30,8 +30,7 @@ SIDES = ("encoder", "decoder")
 def differing(model, taken=WHOLE, data=None, **there):
     """Keys that differ between a run and a source whose config is the run's but for ``there``."""
     ours = replace(Experiment(), model=model)
-    theirs = configs.to_dict(replace(ours, model=replace(model, **there)))
-    theirs["data"] |= data or {}
+    theirs = replace(ours, model=replace(model, **there), data=replace(ours.data, **(data or {})))
     return [one.key for one in different_settings(ours, theirs, taken)]
 
 
@@ -48,7 +47,7 @@ def differing(model, taken=WHOLE, data=None, **there):
         (WITH_BERT, {"activation": "gated_silu"}, ("decoder",)),
     ],
 )
-def test_a_setting_that_no_shape_shows_counts_where_it_is_read(model, change, sides):
+def test_a_setting_that_no_shape_shows_is_compared_where_it_is_read(model, change, sides):
     for side in sides:
         there = {side: replace(getattr(model, side), **change)}
         assert differing(model, (side,), **there) == [f"model.{side}.{next(iter(change))}"]
@@ -56,7 +55,7 @@ def test_a_setting_that_no_shape_shows_counts_where_it_is_read(model, change, si
             assert differing(model, (part,), **there) == []
 
 
-def test_the_scale_of_a_tied_output_counts_where_the_table_is_read():
+def test_the_scale_of_a_tied_output_is_compared_where_the_table_is_read():
     assert differing(MODEL, ("embedding",), scale_tied_output=False) == ["model.scale_tied_output"]
     for part in SIDES:
         assert differing(MODEL, (part,), scale_tied_output=False) == []
@@ -72,22 +71,13 @@ def test_the_scale_of_a_tied_output_counts_where_the_table_is_read():
     ],
     ids=["untied", "another shape", "execution", "parts and depth"],
 )
-def test_what_no_parameter_is_read_under_and_what_settle_shows_are_free(model, there):
+def test_settings_that_no_parameter_is_read_under_and_shapes_may_differ(model, there):
     assert differing(model, **there) == []
 
 
-def test_the_order_of_the_source_counts_for_an_encoder_that_is_taken():
+def test_the_order_of_source_tokens_is_compared_for_an_encoder():
     assert differing(MODEL, data={"reverse_source": True}) == ["data.reverse_source"]
     assert differing(MODEL, ("decoder",), data={"reverse_source": True}) == []
-
-
-def test_a_config_of_a_release_without_a_key_had_its_default():
-    theirs = {"model": {"encoder": {"type": "transformer"}, "decoder": {"type": "transformer"}, "width": 16}}
-    assert different_settings(replace(Experiment(), model=replace(MODEL, copy=True)), theirs, WHOLE) == []
-    odd = replace(Experiment(), model=reshaped(MODEL, activation="relu"))
-    assert different_settings(odd, theirs, ("encoder",)) == [
-        Difference("model.encoder.activation", "relu", "gated_gelu_tanh")
-    ]
 
 
 OTHER = {"activation": "relu", "output_heads": ("tagging",)}
@@ -105,11 +95,11 @@ OTHER |= {"attention": "additive", "bridge": "copy", "dtype": "bfloat16", "remat
         (WITH_BERT, "encoder"),
     ],
 )
-def test_no_setting_is_passed_over(model, section):
-    """Each changes a shape, or counts, or is how the model is run."""
+def test_every_setting_is_compared_or_changes_a_shape(model, section):
+    """Each changes a shape, is compared, or says how the model is computed."""
 
     def shapes(config):
-        return {path: leaf.shape for path, leaf in flat(Definition(config, 32).abstract_params()).items()}
+        return pytrees.shapes(Definition(config, 32).abstract_params())
 
     passed_over, values = set(), getattr(model, section) if section else model
     for name, value in vars(values).items():
@@ -123,43 +113,44 @@ def test_no_setting_is_passed_over(model, section):
     assert passed_over == (set() if section else {*field_names(model, execution=True), "embedding_width"})
 
 
-def test_a_difference_that_nobody_meant_is_told_in_one_line_before_anything_is_done(trained):  # noqa: F811
+def test_an_unintended_difference_is_refused_before_any_work(trained):  # noqa: F811
     with pytest.raises(UserError) as caught:
-        check_origin(experiment_of(trained, "model.encoder.activation=gated_silu", origin=f"{trained}@12"))
+        origins.check(experiment_of(trained, "model.encoder.activation=gated_silu", origin=f"{trained}@12"))
     message = str(caught.value)
     assert (
         "(checkpoint 12) was trained with config.model.encoder.activation=gated_gelu_tanh, and here it is gated_silu"
         in message
     )
-    assert "set it to gated_gelu_tanh, or set config.inherit=True and override it" in message
+    assert "set it to gated_gelu_tanh, or add shape to config.origin.take and override it" in message
     assert "\n" not in message
     with pytest.raises(UserError, match=r"config.data.reverse_source=False, and here it is True"):
         started(experiment_of(trained, "data.reverse_source=true", origin=f"{trained}@12"))
 
 
-def test_an_override_of_what_is_inherited_is_meant_and_shown(trained, tmp_path, capsys):  # noqa: F811
+def test_an_override_of_an_inherited_setting_is_allowed_and_shown(trained, tmp_path, capsys):  # noqa: F811
     config = tmp_path / "config.py"
     config.write_text(
         "from t2c_jax import config as schema\n\n\ndef get_config():\n    config = schema.default()\n"
-        f"    config.inherit, config.init_from = True, {str(trained)!r}\n    return config\n"
+        f"    config.origin.run = {str(trained)!r}\n"
+        "    config.origin.take = ('shape', 'tokenizer', 'prefix', 'parameters')\n    return config\n"
     )
     plain = load(str(config))
     started(plain)
     assert "config." not in capsys.readouterr().err
     overridden = load(str(config), ["model.encoder.rope_theta=5e5", "data.reverse_source=true"])
-    check_origin(overridden)
+    origins.check(overridden)
     started(overridden)
     shown = " ".join(capsys.readouterr().err.split())
     assert "config.model.encoder.rope_theta" in shown
-    assert "500000.0, there 10000.0" in shown
-    assert "True, there False" in shown
+    assert "500000.0 here, 10000.0 there" in shown
+    assert "True here, False there" in shown
 
 
-def test_inherit_takes_the_order_of_the_source_too(trained, tmp_path):  # noqa: F811
+def test_prefix_covers_the_order_of_source_tokens(trained, tmp_path):  # noqa: F811
     settings = configs.to_dict(load(str(trained / "config.json")))
     settings["data"]["reverse_source"] = True
     write_json(trained / "config.json", settings)
     config = write_config(tmp_path)
-    options = ["inherit=true", f"init_from={trained}"]
+    options = [f"origin.run={trained}", "origin.take=prefix"]
     assert load(str(config), options).data.reverse_source
     assert not load(str(config), [*options, "data.reverse_source=false"]).data.reverse_source

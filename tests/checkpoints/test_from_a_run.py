@@ -9,13 +9,16 @@ from small_run import main, prepared, records, trained  # noqa: F401
 from tiny import flat
 
 from t2c_jax import config as configs
+from t2c_jax.checkpoints import inherit
+from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
-from t2c_jax.checkpoints.start import check_origin, initial_state
+from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.errors import UserError
-from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
-from t2c_jax.train.loop import about, measure_tasks, open_data
+from t2c_jax.train.initial import initial_state
+from t2c_jax.train.loop import measure_tasks, open_data
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json
 
@@ -23,11 +26,13 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 def experiment_of(workdir, *overrides, origin):
-    return configs.load(str(workdir / "config.json"), [f"init_from={origin}", *overrides])
+    """The experiment of a workdir, started from another one, or from WORKDIR@STEP."""
+    run, _, step = str(origin).partition("@")
+    return inherit.load(str(workdir / "config.json"), [f"origin.run={run}", f"origin.step={step or 0}", *overrides])
 
 
 def started(experiment, vocabulary=448, tokenizer=None):
-    """Freshly drawn parameters, and those that the run starts from; on the host."""
+    """Random parameters, and those that the run starts from; on the host."""
     compiled = Compiled(experiment, vocabulary, make_mesh(experiment))
     return flat(compiled.init()["params"]), flat(initial_state(experiment, compiled, tokenizer)["params"])
 
@@ -37,7 +42,7 @@ def averages(workdir, step):
     experiment = configs.load(str(workdir / "config.json"))
     tokenizers = Tokenizers.load(workdir / "tokenizer")
     compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
-    checkpoints = Checkpoints(workdir / "checkpoints", about(experiment, tokenizers), read_only=True)
+    checkpoints = Checkpoints(workdir / "checkpoints", metadata(experiment.model, tokenizers.digest), read_only=True)
     state = checkpoints.restore(step, compiled.abstract_state_on_mesh())
     checkpoints.close()
     return flat(state["ema"])
@@ -55,23 +60,21 @@ def test_a_run_from_a_checkpoint_of_its_own_has_its_dev_loss(trained):  # noqa: 
     assert int(state["step"]) == 0
 
 
-def test_the_step_that_is_named_is_the_one_taken(trained):  # noqa: F811
+def test_the_run_starts_from_the_step_that_is_named(trained):  # noqa: F811
     one, other = averages(trained, 9), averages(trained, 12)
     _, found = started(experiment_of(trained, origin=f"{trained}@9"))
     for path, value in found.items():
         np.testing.assert_array_equal(value, one[path], err_msg=path)
     assert not np.array_equal(one["embedding.embedding"], other["embedding.embedding"])
     with pytest.raises(UserError, match=r"has no checkpoint 7; it has .*9, 12"):
-        check_origin(experiment_of(trained, origin=f"{trained}@7"))
-    with pytest.raises(UserError, match="'last' is no step; write DIR, DIR@STEP"):
-        check_origin(experiment_of(trained, origin=f"{trained}@last"))
+        origins.check(experiment_of(trained, origin=f"{trained}@7"))
 
 
-def test_deeper_untied_and_with_a_head_is_shown_and_drawn_where_the_source_ends(trained, capsys):  # noqa: F811
+def test_further_layers_an_output_table_and_a_head_are_shown_and_initialised(trained, capsys):  # noqa: F811
     source = averages(trained, 12)
     changes = ("model.decoder.layers=3", "model.tied_embeddings=false", "model.copy=true", "mesh.tensor=2")
     experiment = experiment_of(trained, *changes, origin=f"{trained}@12")
-    check_origin(experiment)
+    origins.check(experiment)
     drawn, found = started(experiment)
     for path, value in found.items():
         if path.startswith("decoder.blocks."):
@@ -84,11 +87,11 @@ def test_deeper_untied_and_with_a_head_is_shown_and_drawn_where_the_source_ends(
         else:
             np.testing.assert_array_equal(value, source[path], err_msg=path)
     shown = " ".join(capsys.readouterr().err.split())
-    assert "layers 0 taken, 1-2 drawn" in shown
-    assert "taken, from embedding" in shown
+    assert "layers 0 copied, 1-2 new" in shown
+    assert "copied, from embedding" in shown
 
 
-def test_further_recurrent_layers_are_drawn_over_the_sources(prepared, tmp_path, capsys):  # noqa: F811
+def test_further_recurrent_layers_are_initialised_over_the_sources(prepared, tmp_path, capsys):  # noqa: F811
     """And what starts them: the bridge's states of the first layers are the source's."""
     source = Workdir(shutil.copytree(prepared[1], tmp_path / "source"))
     lstm = ("model.encoder=lstm", "model.decoder=lstm", "model.encoder.width=12", "model.decoder.width=12")
@@ -97,10 +100,10 @@ def test_further_recurrent_layers_are_drawn_over_the_sources(prepared, tmp_path,
     draw = np.random.default_rng(0)
     shapes = Definition(settings.model, 448).abstract_params()
     params = jax.tree.map(lambda leaf: jax.numpy.asarray(draw.normal(size=leaf.shape), np.float32), shapes)
-    save_params(source.checkpoints, about(settings, Tokenizers.load(source.tokenizer)), params)
+    save_params(source.checkpoints, metadata(settings.model, Tokenizers.load(source.tokenizer).digest), params)
     deeper = ("model.encoder.layers=2", "model.decoder.layers=3", "mesh.tensor=2")
     experiment = experiment_of(source.path, *deeper, origin=source.path)
-    check_origin(experiment)
+    origins.check(experiment)
     there = flat(params)
     drawn, found = started(experiment)
     assert found["decoder.bridge"].shape == (24, 3 * 2, 12)
@@ -114,7 +117,7 @@ def test_further_recurrent_layers_are_drawn_over_the_sources(prepared, tmp_path,
     assert {path.split(".")[1] for path in found.keys() - there.keys()} == {
         *("forward_1", "backward_1", "layer_1", "layer_2")
     }
-    assert "states 0-1 taken, 2-5 drawn" in " ".join(capsys.readouterr().err.split())
+    assert "states 0-1 copied, 2-5 new" in " ".join(capsys.readouterr().err.split())
 
 
 def test_an_untied_table_gives_the_tied_tables_logits(trained):  # noqa: F811
@@ -154,18 +157,18 @@ def test_a_tokenizer_that_is_not_the_sources_is_refused(trained, prepared):  # n
     _, other = prepared
     assert main("tokenizer", "--workdir", other, "--config.tokenizer.vocab_size=440") == 0
     experiment = experiment_of(other, origin=f"{trained}@12")
-    with pytest.raises(UserError, match=r"another than that of config.init_from, .*: run t2c tokenizer"):
+    with pytest.raises(UserError, match=r"is not that of config.origin.run, .*: run t2c tokenizer"):
         started(experiment, tokenizer=load_tokenizer(other / "tokenizer"))
 
 
-def test_a_tokenizer_of_ones_own_finds_the_vectors_of_the_pieces_it_shares(trained, tmp_path, capsys):  # noqa: F811
+def test_with_a_new_tokenizer_pieces_keep_the_vectors_of_the_same_bytes(trained, tmp_path, capsys):  # noqa: F811
     """Trained on this corpus, of another size; pieces are compared by their bytes."""
     source, theirs = averages(trained, 12)["embedding.embedding"], load_tokenizer(trained / "tokenizer")
     run = tmp_path / "new"
     run.mkdir()
     shutil.copytree(trained / "corpus", run / "corpus")
     shutil.copy(trained / "config.json", run / "config.json")
-    options = ("init_from=" + str(trained) + "@12", "tokenizer.retrain=true", "tokenizer.vocab_size=460")
+    options = (f"origin.run={trained}", "origin.step=12", "origin.take=parameters", "tokenizer.vocab_size=460")
     options = tuple(f"--config.{option}" for option in (*options, "tokenizer.sentinels=12"))
     assert main("tokenizer", "--workdir", run, *options) == 0
     ours = load_tokenizer(run / "tokenizer")
@@ -190,4 +193,4 @@ def test_a_tokenizer_of_ones_own_finds_the_vectors_of_the_pieces_it_shares(train
             np.testing.assert_array_equal(row, source[i], err_msg="pad, eos and the first sentinels")
             shared += 1
     assert 256 < shared < 460
-    assert f"matched {shared} of 460 pieces" in " ".join(capsys.readouterr().err.split())
+    assert f"remapped {shared} of 460 pieces" in " ".join(capsys.readouterr().err.split())

@@ -13,13 +13,17 @@ from small_run import main, records, write_config
 from tiny import flat
 
 from t2c_jax import config as configs
+from t2c_jax.checkpoints import inherit
+from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints
-from t2c_jax.checkpoints.inherit import load
-from t2c_jax.checkpoints.start import check_origin, initial_state
+from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.checkpoints.pytrees import unflatten
+from t2c_jax.config import OriginConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
-from t2c_jax.mesh import make_mesh
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.train.initial import initial_state
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
@@ -38,7 +42,8 @@ def imported(tmp_path_factory):
 
 
 def overrides(origin, encoder="bert", **more):
-    values = {"init_from": origin, "model.encoder": encoder, "train.steps": 4, **more}
+    take = "shape,tokenizer,parameters"
+    values = {"origin.run": origin, "origin.take": take, "model.encoder": encoder, "train.steps": 4, **more}
     return [f"--config.{key}={value}" for key, value in values.items()]
 
 
@@ -57,9 +62,7 @@ def loaded(workdir: Path, name="params"):
     experiment = load(str(workdir / "config.json"))
     tokenizers = Tokenizers.load(workdir / "tokenizer")
     compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
-    from t2c_jax.train.loop import about
-
-    checkpoints = Checkpoints(workdir / "checkpoints", about(experiment, tokenizers), read_only=True)
+    checkpoints = Checkpoints(workdir / "checkpoints", metadata(experiment.model, tokenizers.digest), read_only=True)
     step, state = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
     checkpoints.close()
     return step, flat(state[name])
@@ -69,14 +72,8 @@ def source_params(imported, kind):
     checkpoints = Checkpoints(imported / kind / "checkpoints", {}, read_only=True)
     sharding = jax.sharding.SingleDeviceSharding(jax.devices()[0])
     shapes = checkpoints.params_shapes(0)
-    nested = {}
-    for path, shape in shapes.items():
-        place = nested
-        *parents, last = path.split(".")
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding)
-    params = flat(checkpoints.foreign_params(0, nested))
+    abstract = {path: jax.ShapeDtypeStruct(shape, np.float32, sharding=sharding) for path, shape in shapes.items()}
+    params = flat(checkpoints.restore_any_params(0, unflatten(abstract)))
     checkpoints.close()
     return params
 
@@ -84,7 +81,7 @@ def source_params(imported, kind):
 def experiment_from(imported, tmp_path, kind="bert", **more):
     write_config(tmp_path)
     options = [item.removeprefix("--config.") for item in overrides(imported / kind, kind, **more)]
-    return load(str(tmp_path / "config.py"), options)
+    return inherit.load(str(tmp_path / "config.py"), options)
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
@@ -105,7 +102,7 @@ def test_parameters_and_their_average_start_from_the_source_on_every_mesh(kind, 
     assert all(jax.tree.leaves(shardings))
     shown = capsys.readouterr().err
     assert "encoder.mix.weights" in shown
-    assert shown.count("taken") == len(source) + 1, "each parameter has its line, beside the title"
+    assert shown.count("copied") == len(source), "each parameter has a line"
 
 
 def test_a_frozen_encoder_stays_and_the_loss_falls(imported, tmp_path):
@@ -119,7 +116,7 @@ def test_a_frozen_encoder_stays_and_the_loss_falls(imported, tmp_path):
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_an_encoder_at_its_own_rate_moves_and_the_run_goes_on_without_its_source(imported, tmp_path):
+def test_an_encoder_at_its_own_rate_moves_and_the_run_resumes_without_its_origin(imported, tmp_path):
     shutil.copytree(imported / "gpt2", tmp_path / "gpt2")
     options = overrides(tmp_path / "gpt2", "gpt2", **{"optimizer.rates": r"^encoder\.=0.1", "train.save_every": 2})
     assert run(tmp_path, *options) == 0
@@ -158,17 +155,18 @@ def test_the_encoders_tokenizer_reads_texts_and_the_runs_own_writes_code(importe
 
 
 def test_the_encoders_shape_is_the_sources(imported, tmp_path):
-    more = {"model.encoder.layers": 7, "model.encoder.mix_layers": True}
+    more = {"model.encoder.mix_layers": True}
     experiment = experiment_from(imported, tmp_path, "gpt2", **more)
     pretrained = experiment.model.encoder
     assert (pretrained.layers, pretrained.width, pretrained.positions) == (2, 24, 64)
     assert pretrained.activation == "gelu_tanh"
     assert pretrained.mix_layers, "how layers are used is the run's own"
     longer = experiment_from(imported, tmp_path, "gpt2", **{"model.encoder.positions": 96})
-    assert longer.model.encoder.positions == 96, "a longer table is the run's own wish"
-    check_origin(longer)
+    assert longer.model.encoder.positions == 96, "an override"
+    origins.check(longer)
     shorter = experiment_from(imported, tmp_path, "gpt2", **{"model.encoder.positions": 48})
-    assert shorter.model.encoder.positions == 64
+    with pytest.raises(UserError, match=r"encoder.positions is \[64, 24\] in .* and \[48, 24\] here"):
+        origins.check(shorter)
     resolved = tmp_path / "config.json"
     resolved.write_text(json.dumps(configs.to_dict(experiment)))
     assert load(str(resolved)) == experiment
@@ -177,18 +175,15 @@ def test_the_encoders_shape_is_the_sources(imported, tmp_path):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        ({"init_from": "/nowhere"}, "'/nowhere' is no workdir of an import or of a run; make it with t2c import"),
+        ({"origin.run": "/nowhere"}, "'/nowhere' is not the workdir of an import or of a run; make it with t2c import"),
         ({"model.encoder": "gpt2"}, "holds an encoder of type bert, and config.model.encoder is gpt2"),
         ({"model.encoder": "transformer"}, "holds an encoder of type bert, and config.model.encoder is transformer"),
     ],
     ids=["missing", "another", "fresh"],
 )
-def test_an_unfit_source_is_told_before_anything_is_mined(more, message, imported, tmp_path, capsys):
+def test_an_unfit_origin_is_refused_before_anything_is_mined(more, message, imported, tmp_path, capsys):
     config = write_config(tmp_path)
-    options = overrides(
-        **{"origin": imported / "bert", **more} if "init_from" not in more else {"origin": more["init_from"]}
-    )
-    options += [f"--config.{key}={value}" for key, value in more.items()]
+    options = overrides(imported / "bert", **more)
     assert main("run", "--config", config, "--workdir", tmp_path / "run", *options) == 2
     error = capsys.readouterr().err
     assert message in error
@@ -196,23 +191,23 @@ def test_an_unfit_source_is_told_before_anything_is_mined(more, message, importe
     assert not (tmp_path / "run" / "corpus").exists()
 
 
-def test_a_source_without_a_checkpoint_or_with_a_damaged_config_is_told(imported, tmp_path):
+def test_an_origin_without_a_checkpoint_or_with_a_damaged_config_is_refused(imported, tmp_path):
     origin = tmp_path / "origin"
     shutil.copytree(imported / "bert", origin)
-    experiment = replace(experiment_from(imported, tmp_path), init_from=str(origin))
-    check_origin(experiment)
+    experiment = replace(experiment_from(imported, tmp_path), origin=OriginConfig(str(origin)))
+    origins.check(experiment)
     shutil.rmtree(origin / "checkpoints" / "0")
     with pytest.raises(UserError, match="has no checkpoint; finish that run, or name another"):
-        check_origin(experiment)
+        origins.check(experiment)
     (origin / "config.json").write_text("[]")
     with pytest.raises(UserError, match=r"config.json' is damaged"):
-        check_origin(experiment)
+        origins.check(experiment)
 
 
 @pytest.mark.parametrize("argument", ["bert", "gpt2"])
 def test_the_config_for_pretrained_encoders_takes_either(argument, repository):
-    experiment = load(f"{repository / 'configs' / 'pretrained_encoder.py'}:{argument}")
-    assert (experiment.model.encoder.type, experiment.init_from) == (argument, f"runs/{argument}")
+    experiment = configs.load(f"{repository / 'configs' / 'pretrained_encoder.py'}:{argument}")
+    assert (experiment.model.encoder.type, experiment.origin.run) == (argument, f"runs/{argument}")
 
 
 def test_a_mesh_that_does_not_divide_the_encoder_is_refused(imported, tmp_path):
@@ -220,7 +215,5 @@ def test_a_mesh_that_does_not_divide_the_encoder_is_refused(imported, tmp_path):
     sizes = replace(experiment.model.encoder, num_heads=3)
     uneven = replace(experiment, model=replace(experiment.model, encoder=sizes))
     uneven = replace(uneven, mesh=configs.MeshConfig(tensor=2))
-    with pytest.raises(
-        UserError, match=r"encoder.num_heads=3, as '.*' has it, is not divisible by config.mesh.tensor=2"
-    ):
+    with pytest.raises(UserError, match=r"axis 'heads' of 3 is not divisible by config.mesh.tensor=2"):
         make_mesh(uneven)

@@ -22,6 +22,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.sentencepiece import PAD, SentencePieceTokenizer
 from t2c_jax.tokenizers.training import train
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 PAIRS = {
@@ -98,7 +99,7 @@ def test_a_prompt_alone_is_answered_as_in_a_batch(params, tokenizer, compiled):
 
 
 def test_devices_share_the_prompts(params, tokenizer, compiled):
-    mesh = meshes.make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))
     made = generator(params, tokenizer, compiled, mesh=mesh, beam_size=2)
     assert [answer.best for answer in made.generate(list(PAIRS))] == list(PAIRS.values())
     assert made.generate([next(iter(PAIRS))])[0].best == next(iter(PAIRS.values()))
@@ -184,7 +185,7 @@ def test_the_digest_tells_parameters_apart(params, tokenizer, compiled):
 @pytest.mark.parametrize(("memory", "once"), [(None, True), (2**30, True), (2**10, False)])
 def test_what_every_step_reads_is_sent_once_where_it_fits(memory, once, params, tokenizer, compiled):
     """Parameters that devices share are gathered before the search's loop, not in it."""
-    mesh = meshes.make_mesh(experiment(mesh={"data": 2, "fsdp": 4, "tensor": 1}))
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 4, "tensor": 1}))
     made = generator(params, tokenizer, compiled, mesh=mesh)
     decode = DecodeConfig(max_tokens=48, beam_size=2)
     search = search_function([compiled.definition], decode, memory=memory)

@@ -17,12 +17,12 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.interop import export_huggingface, t5
 from t2c_jax.interop.tokenizer_json import STRINGS
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.sentencepiece import EOS
-from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir, write_json
 
 STEP = 7
@@ -46,7 +46,7 @@ def checkpoint(workdir: Path, step: int = STEP, change=lambda params: None, **mo
     draw = np.random.default_rng(step)
     params = jax.tree.map(lambda leaf: np.asarray(leaf) * draw.uniform(0.7, 1.4, leaf.shape).astype("f"), params)
     change(params)
-    checkpoints = Checkpoints(run.checkpoints, about(experiment, tokenizers), keep=2)
+    checkpoints = Checkpoints(run.checkpoints, metadata(experiment.model, tokenizers.digest), keep=2)
     checkpoints.save(step, {"step": np.zeros((), np.int32), "params": params}, None)
     checkpoints.close()
     return experiment, tokenizers.target

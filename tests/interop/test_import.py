@@ -15,11 +15,11 @@ from tiny import assert_same, flat, on_device
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.loop import about
 from t2c_jax.workdir import Workdir
 
 torch = pytest.importorskip("torch")
@@ -31,10 +31,10 @@ ENCODERS = ("bert", "roberta", "gpt2")
 def restored(workdir):
     """The model section, and the parameters as a run would read them."""
     values = json.loads(workdir.config.read_text())
-    values |= {"init_from": "x", "data": {"encoder_length": 32}}  # what a run would say
+    values |= {"origin": {"run": "x"}, "data": {"encoder_length": 32}}  # what a run would say
     experiment = configs.from_dict(values)
     tokenizers = Tokenizers.load(workdir.tokenizer)
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+    checkpoints = Checkpoints(workdir.checkpoints, metadata(experiment.model, tokenizers.digest), read_only=True)
     assert checkpoints.steps() == [0]
     abstract = Definition(experiment.model, tokenizers.target.vocab_size).abstract_params()
     if experiment.model.encoder.own_tokenizer:

@@ -12,11 +12,11 @@ import pytest
 from small_run import main, records, write_config
 from tiny import on_device
 
-from t2c_jax import config as configs
-from t2c_jax.checkpoints.start import initial_state
+from t2c_jax.checkpoints import inherit
 from t2c_jax.interop.import_model import import_model
-from t2c_jax.mesh import make_mesh
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.train.initial import initial_state
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
@@ -44,7 +44,8 @@ def workdir(source, tmp_path_factory) -> Workdir:
 
 def options(workdir, **more):
     values = {
-        "init_from": workdir.path,
+        "origin.run": workdir.path,
+        "origin.take": "shape,tokenizer,parameters",
         "model.encoder": "bert",
         "mesh.data": 1,
         "mesh.fsdp": jax.device_count(),
@@ -57,7 +58,7 @@ def test_its_hidden_states_are_those_of_transformers(source, workdir, tmp_path):
     torch, transformers = pytest.importorskip("torch"), pytest.importorskip("transformers")
     write_config(tmp_path)
     items = [item.removeprefix("--config.") for item in options(workdir)]
-    experiment = configs.load(str(tmp_path / "config.py"), items)
+    experiment = inherit.load(str(tmp_path / "config.py"), items)
     compiled = Compiled(experiment, 448, make_mesh(experiment))
     params = initial_state(experiment, compiled)["params"]
     tokenizer = Tokenizers.load(workdir.tokenizer).source

@@ -14,8 +14,9 @@ from t2c_jax.kernels import attention as attention_kernels
 from t2c_jax.kernels import single_block_attention as row_attention
 from t2c_jax.kernels.attention import choose, splash_attention, whole_row_attention
 from t2c_jax.kernels.attention_mask import Visibility
-from t2c_jax.mesh import AXES, make_mesh
+from t2c_jax.mesh import AXES
 from t2c_jax.models.attention import attend
+from t2c_jax.train.mesh_selection import make_mesh
 
 # Both sum the same float32 products in another order: a few units in the last place of the largest value.
 TOLERANCE = 3e-6

@@ -10,6 +10,7 @@ from flax import nnx
 from tiny import DATA, MODEL, T5, VOCABULARY, batch, both, decoder, encoder, experiment
 
 from t2c_jax import mesh as meshes
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.config import OptimizerConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models import seq2seq
@@ -64,7 +65,7 @@ def test_golden_shardings(repository, monkeypatch):
     """Parameters by their axes; of the residual stream, 8 rows x 16 or 24 x 16, what one device holds."""
     found = {}
     for name, sizes in MESHES.items():
-        mesh = meshes.make_mesh(experiment(mesh=sizes))
+        mesh = make_mesh(experiment(mesh=sizes))
         found[name] = specs(Definition(WHOLE, VOCABULARY), mesh) | residual_streams(mesh, monkeypatch)
     path = repository / "tests" / "golden" / "shardings.json"
     if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
@@ -76,7 +77,7 @@ def test_golden_shardings(repository, monkeypatch):
 def test_arrays_lie_where_the_rules_say(sizes):
     """Parameters and moments are really split: each device holds its share and no more."""
     config = experiment(mesh=sizes)
-    compiled = Compiled(config, VOCABULARY, meshes.make_mesh(config))
+    compiled = Compiled(config, VOCABULARY, make_mesh(config))
     state = compiled.init()
     query = state["params"]["encoder"]["blocks"]["attention"]["query"]
     layers, width, heads, head_width = query.shape
@@ -90,7 +91,7 @@ def test_arrays_lie_where_the_rules_say(sizes):
 
 def test_adafactors_factored_moments_have_shardings():
     config = replace(experiment(mesh=MESHES["fsdp=8"]), optimizer=OptimizerConfig(name="adafactor"))
-    compiled = Compiled(config, VOCABULARY, meshes.make_mesh(config))
+    compiled = Compiled(config, VOCABULARY, make_mesh(config))
     assert len(jax.tree.leaves(compiled.init())) == len(jax.tree.leaves(compiled.shardings))
 
 
@@ -113,7 +114,7 @@ def test_a_name_without_a_rule_is_an_error():
 def test_a_parameter_that_the_mesh_does_not_divide():
     """What no knob of the Transformers' tells: an LSTM of 12 units over eight devices."""
     model = replace(MODEL, encoder=encoder("lstm"), decoder=decoder(num_heads=8))
-    mesh = meshes.make_mesh(experiment(mesh={"tensor": 8}, model=both(num_heads=8)))
+    mesh = make_mesh(experiment(mesh={"tensor": 8}, model=both(num_heads=8)))
     with pytest.raises(UserError, match=r"encoder\..* has an axis that is not divisible by config\.mesh\.tensor=8"):
         Definition(model, VOCABULARY).shardings(mesh)
 
@@ -125,5 +126,5 @@ def test_count_and_abstract_parameters_agree_with_the_drawn_ones():
     shapes = jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), drawn)
     assert shapes == jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype), definition.abstract_params())
     assert jax.tree.structure(drawn) == jax.tree.structure(
-        definition.shardings(meshes.make_mesh(experiment(mesh=MESHES["data=8"])))
+        definition.shardings(make_mesh(experiment(mesh=MESHES["data=8"])))
     )

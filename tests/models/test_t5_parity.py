@@ -10,9 +10,9 @@ from tiny import MODEL, decoder, encoder, on_device, reshaped
 
 from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
 from t2c_jax.interop import t5
-from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.batch_loss import loss_sums
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 torch = pytest.importorskip("torch")

@@ -14,17 +14,18 @@ from small_run import main, prepared  # noqa: F401
 from tiny import VOCABULARY, assert_same, batch, both, experiment, flat, on_device, one_device
 
 from t2c_jax import config as configs
+from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
-from t2c_jax.checkpoints.start import base_params, beside_adapters, check_origin
-from t2c_jax.config import LoraConfig, check
+from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.checkpoints.origin import Origin, modules_to_save
+from t2c_jax.config import LoraConfig, OriginConfig, check
 from t2c_jax.errors import UserError
 from t2c_jax.interop import export_huggingface
 from t2c_jax.interop.trained import load_trained
-from t2c_jax.mesh import make_mesh
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.loop import about
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.state import checkpoint_state
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json
@@ -35,7 +36,7 @@ LORA = LoraConfig(rank=2, alpha=4.0, dropout=0.1)
 
 
 def with_lora(**sections):
-    return replace(experiment(**sections), lora=LORA, init_from="somewhere")
+    return replace(experiment(**sections), lora=LORA, origin=OriginConfig("somewhere"))
 
 
 def test_adapters_alone_train_and_are_averaged():
@@ -64,7 +65,7 @@ def test_adapters_alone_train_and_are_averaged():
 
 def test_rank_zero_is_the_run_without_adapters_and_fresh_adapters_are_the_base():
     plain = experiment(train={"ema_decay": 0.5})
-    adapted = replace(plain, lora=replace(LORA, rank=0), init_from="somewhere")
+    adapted = replace(plain, lora=replace(LORA, rank=0), origin=OriginConfig("somewhere"))
     compiled = [Compiled(config, VOCABULARY, one_device(config)) for config in (plain, adapted)]
     stepped = [one.train_step(one.init(), on_device(batch())) for one in compiled]
     assert_same(*stepped)
@@ -96,7 +97,7 @@ def runs(tmp_path_factory):
     draw = np.random.default_rng(0)
     shapes = Definition(settings.model, tokenizers.target.vocab_size).abstract_params()
     params = jax.tree.map(lambda leaf: jax.numpy.asarray(draw.normal(size=leaf.shape) * 0.3, np.float32), shapes)
-    save_params(base.checkpoints, about(settings, tokenizers), params)
+    save_params(base.checkpoints, metadata(settings.model, tokenizers.digest), params)
     for name, steps, more in (("whole", 4, ()), ("halted", 2, ()), ("headed", 4, COPY)):
         shutil.copytree(base.path, place / name, ignore=shutil.ignore_patterns("checkpoints"))
         assert train(place / name, place / "base", steps, *more) == 0
@@ -108,7 +109,7 @@ COPY = ("--config.model.copy=true",)  # a head that the base lacks
 
 def train(workdir, base, steps, *more):
     values = {
-        "init_from": base,
+        "origin.run": base,
         "lora.rank": 2,
         "train.steps": steps,
         "train.save_every": 2,
@@ -122,9 +123,17 @@ def opened(workdir: Path):
     run = Workdir(workdir)
     settings = configs.load(str(run.config))
     rows = Tokenizers.load(run.tokenizer).target.vocab_size
-    compiled = Compiled(settings, rows, make_mesh(settings), beside_adapters(settings, rows))
-    checkpoints = Checkpoints(run.checkpoints, about(settings, Tokenizers.load(run.tokenizer)), read_only=True)
+    compiled = Compiled(settings, rows, make_mesh(settings), modules_to_save(settings, rows))
+    expected = metadata(
+        settings.model, Tokenizers.load(run.tokenizer).digest, settings.lora, Origin(settings.origin).identity
+    )
+    checkpoints = Checkpoints(run.checkpoints, expected, read_only=True)
     return settings, compiled, checkpoints
+
+
+def base_params_of(config, abstract):
+    with Origin(config) as origin:
+        return origin.base_params(abstract, LoraConfig())
 
 
 def latest(workdir: Path):
@@ -154,7 +163,7 @@ def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):
     settings, compiled, checkpoints = opened(runs / "whole")
     checkpoints.close()
     abstract = compiled.abstract_state_on_mesh()["params"]
-    base = jax.device_get(base_params(settings, abstract))
+    base = jax.device_get(base_params_of(settings.origin, abstract))
     found = {name: model(runs / name) for name in ("whole", "halted")}
     for name, one in found.items():
         expected = flat(lora.merged(base, latest(runs / name)["ema"], compiled.definition.axis_names(), settings.lora))
@@ -162,12 +171,16 @@ def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):
             np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
     query = [one.params["encoder"]["blocks"]["attention"]["query"] for one in found.values()]
     assert np.abs(query[0] - query[1]).max() > 1e-3
-    started = base_params(replace(settings, init_from=str(runs / "whole")), abstract)
+    started = base_params_of(OriginConfig(str(runs / "whole")), abstract)
     assert_same(started, found["whole"].params)
 
     plain = Workdir(shutil.copytree(runs / "base", tmp_path / "plain", ignore=shutil.ignore_patterns("checkpoints")))
     merged = jax.tree.map(jax.numpy.asarray, found["whole"].params)
-    save_params(plain.checkpoints, about(configs.load(str(plain.config)), Tokenizers.load(plain.tokenizer)), merged)
+    save_params(
+        plain.checkpoints,
+        metadata(configs.load(str(plain.config)).model, Tokenizers.load(plain.tokenizer).digest),
+        merged,
+    )
     files = []
     for name, one in (("adapters", found["whole"]), ("merged", model(plain.path))):
         directory = tmp_path / name
@@ -196,7 +209,7 @@ def test_a_head_that_the_base_lacks_trains_in_full_beside_the_adapters(runs):
         assert (flat(state["adapters"])[path] != drawn[path]).any(), path
     abstract = compiled.abstract_state_on_mesh()["params"]
     assert not [path for path in flat(abstract) if path.startswith("pointer.")]
-    assert_same(base_params(settings, abstract), model(runs / "base").params)
+    assert_same(base_params_of(settings.origin, abstract), model(runs / "base").params)
 
 
 def test_a_run_with_a_new_head_goes_on_bit_for_bit(runs, tmp_path, capsys):
@@ -204,7 +217,7 @@ def test_a_run_with_a_new_head_goes_on_bit_for_bit(runs, tmp_path, capsys):
     shutil.copytree(runs / "base", halted, ignore=shutil.ignore_patterns("checkpoints"))
     assert train(halted, runs / "base", 2, *COPY) == 0
     shown = " ".join(capsys.readouterr().err.split())
-    assert re.search(r"pointer\.key\W+16 x 16\W+drawn", shown), "the table before the first step says what is new"
+    assert re.search(r"pointer\.key\W+16 x 16\W+initialised", shown), "the table before the first step says what is new"
     assert train(halted, runs / "base", 4, "--json", *COPY) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
@@ -217,19 +230,19 @@ def test_a_new_head_answers_with_base_and_adapters_as_one_model(runs, tmp_path):
     """Evaluated, averaged and started from as the merged parameters would be."""
     settings, compiled, checkpoints = opened(runs / "headed")
     checkpoints.close()
-    base = jax.device_get(base_params(settings, compiled.abstract_state_on_mesh()["params"]))
+    base = jax.device_get(base_params_of(settings.origin, compiled.abstract_state_on_mesh()["params"]))
     axes, found = compiled.definition.axis_names(), model(runs / "headed")
     expected = flat(lora.merged(base, latest(runs / "headed")["ema"], axes, settings.lora))
     assert flat(found.params).keys() == flat(compiled.definition.abstract_params()).keys() == expected.keys()
     for path, leaf in flat(found.params).items():
         np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
-    assert beside_adapters(replace(settings, init_from=str(runs / "headed")), 448) == frozenset()
+    assert modules_to_save(replace(settings, origin=OriginConfig(str(runs / "headed"))), 448) == frozenset()
 
     plain = Workdir(shutil.copytree(runs / "base", tmp_path / "plain", ignore=shutil.ignore_patterns("checkpoints")))
-    copying = replace(settings, init_from="", lora=LoraConfig())
+    copying = replace(settings, origin=OriginConfig(), lora=LoraConfig())
     write_json(plain.config, configs.to_dict(copying))
     merged = jax.tree.map(jax.numpy.asarray, found.params)
-    save_params(plain.checkpoints, about(copying, Tokenizers.load(plain.tokenizer)), merged)
+    save_params(plain.checkpoints, metadata(copying.model, Tokenizers.load(plain.tokenizer).digest), merged)
     mean, parts = load_trained(settings, Workdir(runs / "headed"), average=2).params, [2, 4]
     parts = [flat(model(runs / "headed", step).params) for step in parts]
     for path, leaf in flat(mean).items():
@@ -246,30 +259,31 @@ def test_another_base_is_refused_and_a_copy_is_none(runs, tmp_path, capsys):
     shutil.copytree(runs / "base", copy)
     shutil.copytree(runs / "whole", whole)
     assert train(whole, copy, 4) == 0
-    checkpoints = Checkpoints(copy / "checkpoints", json.loads(about_file(copy).read_text()))
+    checkpoints = Checkpoints(copy / "checkpoints", json.loads(metadata_file(copy).read_text()))
     checkpoints.save(1, {"step": np.zeros((), np.int32), "params": model(runs / "base").params}, 0.0)
     checkpoints.close()
     capsys.readouterr()
     assert train(whole, copy, 4) == 2
-    message = "does not fit this run: the best checkpoint in config.init_from is another than the one its adapters"
+    message = "does not fit this run: its adapters were trained over other parameters than those of config.origin"
     assert message in capsys.readouterr().err
-    with pytest.raises(UserError, match="is another than the one its adapters were trained over"):
-        load_trained(replace(configs.load(str(whole / "config.json")), init_from=str(copy)), Workdir(whole))
-    chained = replace(configs.load(str(whole / "config.json")), init_from=str(whole), lora=LoraConfig())
-    write_json(whole / "config.json", {**json.loads((whole / "config.json").read_text()), "init_from": str(copy)})
+    with pytest.raises(UserError, match=r"were trained over other parameters than those of config\.origin"):
+        load_trained(replace(configs.load(str(whole / "config.json")), origin=OriginConfig(str(copy))), Workdir(whole))
+    values = json.loads((whole / "config.json").read_text())
+    values["origin"]["run"] = str(copy)
+    write_json(whole / "config.json", values)
     _, compiled, opened_here = opened(runs / "whole")
     opened_here.close()
-    with pytest.raises(UserError, match="is another than the one its adapters were trained over"):
-        base_params(chained, compiled.abstract_state_on_mesh()["params"])
+    with pytest.raises(UserError, match=r"were trained over other parameters than those of config\.origin"):
+        base_params_of(OriginConfig(str(whole)), compiled.abstract_state_on_mesh()["params"])
 
 
-def about_file(workdir: Path) -> Path:
-    return next((workdir / "checkpoints" / "0" / "about").glob("metadata"))
+def metadata_file(workdir: Path) -> Path:
+    return next((workdir / "checkpoints" / "0" / "run").glob("metadata"))
 
 
 def test_other_adapters_are_refused(runs, capsys):
     assert train(runs / "whole", runs / "base", 4, "--config.lora.alpha=3") == 2
-    assert "config.lora.alpha is 3.0, the checkpoint's 16.0" in capsys.readouterr().err
+    assert "config.lora.alpha is 3.0 here and 16.0 in the checkpoint" in capsys.readouterr().err
 
 
 def test_inspect_counts_adapters(runs, capsys):
@@ -287,7 +301,7 @@ def test_inspect_counts_adapters(runs, capsys):
     headed = {block["name"]: block["trained"] for block in json.loads(capsys.readouterr().out)["blocks"]}
     _, compiled, checkpoints = opened(runs / "headed")
     checkpoints.close()
-    assert beside_adapters(configs.load(str(runs / "headed" / "config.json")), 448) == {
+    assert modules_to_save(configs.load(str(runs / "headed" / "config.json")), 448) == {
         f"pointer.{name}" for name in compiled.abstract_state["adapters"]["pointer"]
     }
     assert sum(headed.values()) == compiled.trained
@@ -296,23 +310,24 @@ def test_inspect_counts_adapters(runs, capsys):
 
 def test_a_base_that_is_no_whole_model_is_refused_before_anything_is_done(runs):
     settings = configs.load(str(runs / "whole" / "config.json"))
-    check_origin(settings)
-    check_origin(replace(settings, model=replace(settings.model, copy=True)))
+    origins.check(settings)
+    origins.check(replace(settings, model=replace(settings.model, copy=True)))
     with pytest.raises(
-        UserError, match=r"lacks .* \(layers 0 taken, 1-2 drawn\).*train the model with lora.rank=0 first"
+        UserError,
+        match=r"does not have .* \(layers 0 copied, 1-2 new\).*train the model with config.lora.rank=0",
     ):
-        check_origin(
+        origins.check(
             replace(settings, model=replace(settings.model, decoder=replace(settings.model.decoder, layers=3)))
         )
     with pytest.raises(UserError, match=r"config.lora.targets='nowhere' finds no matrix"):
-        check_origin(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
+        origins.check(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
 
 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
         ({"rank": -1}, "config.lora.rank must be at least 0"),
-        ({"rank": 2}, "config.lora.rank=2 wants config.init_from"),
+        ({"rank": 2}, "config.lora.rank=2 adapts the parameters of another run: set config.origin.run"),
         ({"alpha": 0.0}, "config.lora.alpha must be above 0"),
         ({"dropout": 1.0}, "config.lora.dropout=1.0 must lie in"),
         ({"targets": "("}, "config.lora.targets='(' is no regular expression"),

@@ -12,13 +12,13 @@ from small_run import main, prepared, records  # noqa: F401
 from tiny import VOCABULARY, assert_close, assert_same, batch, experiment, on_device, one_device
 
 from t2c_jax import config as configs
-from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.loop import about
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.resilience import loss_spikes as anomalies
 from t2c_jax.train.resilience.loss_spikes import FILE, ROLLED_BACK, Guard, RollBack, Skip, Skips, target
 from t2c_jax.train.step import Compiled
@@ -200,8 +200,8 @@ def last_state(path):
     experiment = configs.load(str(workdir.config))
     experiment = replace(experiment, train=replace(experiment.train, on_nonfinite="stop", on_spike="ignore"))
     tokenizers = Tokenizers.load(workdir.tokenizer)
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, meshes.make_mesh(experiment))
-    checkpoints = Checkpoints(workdir.checkpoints, about(experiment, tokenizers), read_only=True)
+    compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
+    checkpoints = Checkpoints(workdir.checkpoints, metadata(experiment.model, tokenizers.digest), read_only=True)
     state = checkpoints.restore(checkpoints.steps()[-1], compiled.abstract_state_on_mesh())
     checkpoints.close()
     return jax.device_get(state)

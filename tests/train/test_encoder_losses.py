@@ -23,6 +23,7 @@ from t2c_jax.models.interface import Encoded
 from t2c_jax.train import batch_loss
 from t2c_jax.train import step as steps
 from t2c_jax.train.encoder_losses import contrastive_sums, tagging_sums
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 
@@ -136,7 +137,7 @@ SGD = OptimizerConfig(
 def taken(experiment, values, **sizes):
     """State and metrics after a step on a mesh of those sizes."""
     config = replace(experiment, mesh=replace(experiment.mesh, **sizes))
-    mesh = meshes.make_mesh(config, jax.devices()[: math.prod(sizes.values())])
+    mesh = make_mesh(config, jax.devices()[: math.prod(sizes.values())])
     compiled = Compiled(config, VOCABULARY, mesh)
     return compiled.train_step(compiled.init(), meshes.global_batch(values, mesh))
 
@@ -180,7 +181,7 @@ def test_negatives_are_those_of_all_devices():
     values, found = batches.batch(0), []
     for mesh in ({"data": 1}, {"data": 8}):
         config = replace(experiment, mesh=replace(experiment.mesh, **mesh))
-        devices = meshes.make_mesh(config, jax.devices()[: mesh["data"]])
+        devices = make_mesh(config, jax.devices()[: mesh["data"]])
         compiled = Compiled(config, VOCABULARY, devices)
         sums = compiled.eval_step(compiled.init()["params"], meshes.global_batch(values, devices))
         found.append({name: np.asarray(value) for name, value in sums.items()})

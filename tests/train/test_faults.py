@@ -44,7 +44,7 @@ TABLE = (
     (
         "a truncated checkpoint, one without arrays, metadata or files",
         "set aside and told; the one before is taken",
-        "train/test_checkpoint.py::test_a_damaged_checkpoint_is_set_aside_and_the_one_before_is_taken",
+        "train/test_checkpoint.py::test_a_damaged_checkpoint_is_quarantined_and_the_one_before_restored",
     ),
     ("a shard is missing", "set aside and told; the one before is taken", "::test_a_missing_shard"),
     ("a flipped byte in a checkpoint", "set aside and told; the one before is taken", "::test_a_flipped_byte"),

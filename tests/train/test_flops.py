@@ -7,8 +7,8 @@ import jax.numpy as jnp
 import pytest
 from tiny import VOCABULARY, batch, experiment
 
-from t2c_jax.mesh import make_mesh
 from t2c_jax.train import loop
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 from t2c_jax.train.telemetry.flops import PEAKS, Utilisation, forward_flops, peak_flops
 

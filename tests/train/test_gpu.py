@@ -14,6 +14,7 @@ import pytest
 from tiny import MODEL, T5, VOCABULARY, batch, both, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.decode import search as decode
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.models.attention import attend
@@ -81,7 +82,7 @@ def test_cudnn_attention_is_the_plain_formula(queries, keys, causal, biased):
 
 def losses(config, platform, steps=5):
     """Nats a token over some steps on one device of a platform."""
-    mesh = meshes.make_mesh(config, jax.devices(platform)[:1])
+    mesh = make_mesh(config, jax.devices(platform)[:1])
     compiled = Compiled(config, VOCABULARY, mesh)
     state, found = compiled.init(), []
     for step in range(steps):
@@ -103,7 +104,7 @@ def test_training_in_half_precision_through_cudnn(architecture):
     """The step holds cuDNN's kernels, and its losses are the plain formula's as near as bfloat16 tells."""
     config = experiment(model={**both(architecture), "dtype": "bfloat16"})
     plain = experiment(model={**both(architecture), "dtype": "bfloat16", "attention": "xla"})
-    mesh = meshes.make_mesh(config, jax.devices("gpu")[:1])
+    mesh = make_mesh(config, jax.devices("gpu")[:1])
     compiled = Compiled(config, VOCABULARY, mesh)
     with jax.set_mesh(mesh):
         step = jax.jit(compiled.step_function)

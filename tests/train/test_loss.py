@@ -15,6 +15,7 @@ from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.batch_loss import loss_sums
 from t2c_jax.train.cross_entropy import chunked_cross_entropy, token_sums
+from t2c_jax.train.mesh_selection import make_mesh
 
 B, T, D, V = 4, 12, 16, 40
 
@@ -144,7 +145,7 @@ def test_tokens_without_weight_count_for_nothing():
 def test_the_loss_of_a_split_batch_is_the_quotient_of_sums():
     """Over devices with unlike numbers of tokens; a mean of the devices' means would be another number."""
     config = experiment(mesh={"data": 8})
-    mesh = meshes.make_mesh(config)
+    mesh = make_mesh(config)
     definition, params = drawn()
     values = batch()
     for row in range(DATA.batch_size):  # row r keeps r + 1 of its targets
@@ -222,7 +223,7 @@ def test_the_mixture_is_its_formula(chunk):
 
 
 def test_devices_add_up_the_tables_gradient_once_not_in_every_chunk():
-    mesh = meshes.make_mesh(experiment(mesh={"data": 1, "fsdp": 4}), jax.devices()[:4])
+    mesh = make_mesh(experiment(mesh={"data": 1, "fsdp": 4}), jax.devices()[:4])
     arguments = inputs()
     with jax.set_mesh(mesh):
         step = jax.jit(

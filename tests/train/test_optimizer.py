@@ -23,9 +23,9 @@ from tiny import (
 
 from t2c_jax.config import OptimizerConfig, check, parse_rates
 from t2c_jax.errors import UserError
-from t2c_jax.mesh import make_mesh
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.batch_loss import loss_sums
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.optimizer import (
     decayed,
     learning_rate_multipliers,

@@ -16,6 +16,7 @@ from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.batch_loss import loss_sums
 from t2c_jax.train.cross_entropy import chunked_cross_entropy, token_sums
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.r_drop import pointing_divergence, repeat_rows
 
 B, T, D, V, S = 3, 6, 4, 11, 5
@@ -129,7 +130,7 @@ def test_attention_to_what_is_masked_costs_nothing_and_has_a_gradient():
 
 
 def test_a_batch_given_twice_keeps_its_rows_together_on_every_device():
-    mesh = meshes.make_mesh(experiment(mesh={"data": 8}))
+    mesh = make_mesh(experiment(mesh={"data": 8}))
     values = batch()
     with jax.set_mesh(mesh):
         doubled = jax.jit(repeat_rows)(meshes.global_batch(values, mesh))

@@ -16,6 +16,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.train import cross_entropy
 from t2c_jax.train import step as steps
 from t2c_jax.train.cross_entropy import token_sums
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.optimizer import learning_rate_schedule
 from t2c_jax.train.state import named_key
 from t2c_jax.train.step import Compiled
@@ -33,7 +34,7 @@ SGD = {
 
 def take(config, count=1, values=None, mesh=None):
     """State and metrics after some steps on the same mesh, drawn and placed as a run does it."""
-    mesh = mesh or meshes.make_mesh(config, None if config.mesh != experiment().mesh else jax.devices()[:1])
+    mesh = mesh or make_mesh(config, None if config.mesh != experiment().mesh else jax.devices()[:1])
     compiled = Compiled(config, VOCABULARY, mesh)
     state, metrics = compiled.init(), {}
     for step in range(count):

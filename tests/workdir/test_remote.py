@@ -301,7 +301,7 @@ def test_a_killed_run_goes_on_on_another_machine(store: str, prepared, trained, 
         assert second.digest(part) == Workdir(trained).digest(part)
     with contextlib.ExitStack() as stack:
         found, expected = (
-            stack.enter_context(fsspec.open(str(place / "12" / "window" / "metadata"))).read()
+            stack.enter_context(fsspec.open(str(place / "12" / "loop" / "metadata"))).read()
             for place in (second.checkpoints, trained / "checkpoints")
         )
     assert json.loads(found)["checksums"] == json.loads(expected)["checksums"]
@@ -331,7 +331,7 @@ def test_a_run_there_is_read_as_one_on_this_disk(store: str, prepared, trained, 
         assert main("evaluate", "--workdir", place, "--json") == 0
         scores = json.loads(capsys.readouterr().out)
         initial = shutil.copytree(prepared[1], tmp_path / Path(place).name / "initial")
-        overrides = (f"--config.init_from={place}", "--config.train.steps=2")
+        overrides = (f"--config.origin.run={place}", "--config.train.steps=2")
         assert main("train", "--workdir", initial, *overrides) == 0
         assert "(checkpoint 12)" in " ".join(capsys.readouterr().err.split())
         said.append((model, {name: scores[name] for name in scores if name != "directory"}, records(initial)))

@@ -1,7 +1,7 @@
 """BERT as an encoder (Devlin et al. 2019, section 3): post-norm blocks, learned positions, a table of its own.
 
 RoBERTa (Liu et al. 2019) and CodeBERT (Feng et al. 2020) are the same network; their positions start at row 2.
-Parameters come from ``t2c import`` through config.init_from.
+Parameters come from ``t2c import`` through config.origin.
 
 Letters: B batch, S source, E encoder's width.
 """

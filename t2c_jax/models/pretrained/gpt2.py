@@ -1,6 +1,6 @@
 """GPT-2 as an encoder (Radford et al. 2019, section 2.3): pre-norm causal blocks, learned positions, its own table.
 
-Parameters come from ``t2c import`` through config.init_from.
+Parameters come from ``t2c import`` through config.origin.
 
 Letters: B batch, S source, E encoder's width.
 """

@@ -20,7 +20,7 @@ import jax
 import numpy as np
 
 from t2c_jax import console, runtime
-from t2c_jax.checkpoints.storage import storage_errors
+from t2c_jax.checkpoints.storage_errors import storage_errors
 from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
