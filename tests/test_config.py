@@ -161,7 +161,10 @@ def test_an_architecture_in_a_config_file(tmp_path: Path):
             ["model.encoder=paths", "data.pack=true"],
             "config.model.encoder=paths needs config.data.pack=False, not True",
         ),
-        (["model.encoder=bert"], "config.model.encoder=bert has a tokenizer and parameters of its own: set config.origin.run"),
+        (
+            ["model.encoder=bert"],
+            "config.model.encoder=bert has a tokenizer and parameters of its own: set config.origin.run",
+        ),
         (
             ["model.encoder=bert", "origin.run=x", "data.encoder_length=600"],
             "config.data.encoder_length=600 exceeds the encoder's 512 positions",

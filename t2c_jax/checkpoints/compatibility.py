@@ -74,7 +74,5 @@ def _settings(ours: ModelConfig, theirs: ModelConfig, parts: Collection[str]) ->
             if name in parts and there.type == here.type:
                 for key in field_names(here, execution=False, shape=False):
                     yield f"{name}.{key}", getattr(here, key), getattr(there, key)
-        elif name != "scale_tied_output" or (
-            "embedding" in parts and ours.tied_embeddings and theirs.tied_embeddings
-        ):
+        elif name != "scale_tied_output" or ("embedding" in parts and ours.tied_embeddings and theirs.tied_embeddings):
             yield name, here, there

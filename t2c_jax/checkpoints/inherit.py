@@ -11,7 +11,17 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t2c_jax import config as configs
-from t2c_jax.config import DataConfig, EncoderConfig, Experiment, ModelConfig, OriginConfig, encoders, field_names, objectives, output_head
+from t2c_jax.config import (
+    DataConfig,
+    EncoderConfig,
+    Experiment,
+    ModelConfig,
+    OriginConfig,
+    encoders,
+    field_names,
+    objectives,
+    output_head,
+)
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 

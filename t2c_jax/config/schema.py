@@ -16,7 +16,6 @@ from t2c_jax.config.rates import parse_rates
 from t2c_jax.config.registry import metrics, objectives
 from t2c_jax.errors import UserError, nearest
 
-
 ORIGIN_PARTS = ("shape", "tokenizer", "prefix", "parameters", "tasks")
 
 
@@ -228,7 +227,10 @@ class ModelConfig(Section):
         256, "D: width of embeddings, of Transformers' residual streams, and of decoder states.", shape=True, minimum=1
     )
     copy: bool = field(
-        False, "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).", shape=True, own=True
+        False,
+        "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).",
+        shape=True,
+        own=True,
     )
     tied_embeddings: bool = field(
         True, "One table for the encoder's, the decoder's and the output's embedding.", shape=True
@@ -237,7 +239,10 @@ class ModelConfig(Section):
         True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5)."
     )
     output_heads: tuple[str, ...] = field(
-        (), "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code).", shape=True, own=True
+        (),
+        "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code).",
+        shape=True,
+        own=True,
     )
     embedding_width: int = field(256, "Width of the embedding head's vectors.", shape=True, minimum=1)
     dropout: float = field(0.1, "Share of activations dropped during training.", execution=True, minimum=0, below=1)

@@ -10,12 +10,12 @@ from flax import nnx
 from tiny import DATA, MODEL, T5, VOCABULARY, batch, both, decoder, encoder, experiment
 
 from t2c_jax import mesh as meshes
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.config import OptimizerConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models import seq2seq
 from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.models.transformer import blocks
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 MESHES = {

@@ -14,10 +14,10 @@ import pytest
 from tiny import MODEL, T5, VOCABULARY, batch, both, drawn, experiment, on_device
 
 from t2c_jax import mesh as meshes
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.decode import search as decode
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.models.attention import attend
+from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 
 pytestmark = pytest.mark.skipif(
