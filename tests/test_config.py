@@ -163,7 +163,7 @@ def test_an_architecture_in_a_config_file(tmp_path: Path):
         ),
         (
             ["model.encoder=bert"],
-            "config.model.encoder=bert has a tokenizer and parameters of its own: set config.origin.run",
+            "config.model.encoder=bert has a tokenizer and parameters of its own",
         ),
         (
             ["model.encoder=bert", "origin.run=x", "data.encoder_length=600"],

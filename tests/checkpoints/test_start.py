@@ -59,7 +59,7 @@ def run(tmp_path, *options):
 
 def loaded(workdir: Path, name="params"):
     """The newest checkpoint's parameters."""
-    experiment = load(str(workdir / "config.json"))
+    experiment = configs.load(str(workdir / "config.json"))
     tokenizers = Tokenizers.load(workdir / "tokenizer")
     compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
     checkpoints = Checkpoints(workdir / "checkpoints", metadata(experiment.model, tokenizers.digest), read_only=True)
@@ -138,7 +138,7 @@ def test_a_run_can_start_from_a_run(imported, tmp_path):
     assert run(again, *options) == 0
     for name in ("spm.model", "encoder/tokenizer.json", "encoder/specials.json"):
         assert (again / "run" / "tokenizer" / name).read_bytes() == (tmp_path / "run" / "tokenizer" / name).read_bytes()
-    experiment = replace(load(str(again / "run" / "config.json")))
+    experiment = replace(configs.load(str(again / "run" / "config.json")))
     compiled = Compiled(experiment, 448, make_mesh(experiment))
     _, average = loaded(tmp_path / "run", "ema")
     for path, value in flat(initial_state(experiment, compiled)["params"]).items():
@@ -169,7 +169,7 @@ def test_the_encoders_shape_is_the_sources(imported, tmp_path):
         origins.check(shorter)
     resolved = tmp_path / "config.json"
     resolved.write_text(json.dumps(configs.to_dict(experiment)))
-    assert load(str(resolved)) == experiment
+    assert configs.load(str(resolved)) == experiment
 
 
 @pytest.mark.parametrize(
