@@ -360,5 +360,5 @@ def _show(
     transfers: Collection[Transfer], differing: Collection[Difference], vocabulary: VocabularyMap | None, where: str
 ) -> None:
     rows = [(one.path, " x ".join(map(str, one.shape)) or "1", one.describe(vocabulary)) for one in transfers]
-    rows += [(f"config.{key}", "", f"{here} here, {there} there") for key, here, there in differing]
+    rows += [(f"config.{key}", "", f"{here}, there {there}") for key, here, there in differing]
     console.table(f"Initial parameters: from {where}, or at random", ("parameter", "shape", ""), rows)

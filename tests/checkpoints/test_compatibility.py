@@ -142,8 +142,8 @@ def test_an_override_of_an_inherited_setting_is_allowed_and_shown(trained, tmp_p
     started(overridden)
     shown = " ".join(capsys.readouterr().err.split())
     assert "config.model.encoder.rope_theta" in shown
-    assert "500000.0 here, 10000.0 there" in shown
-    assert "True here, False there" in shown
+    assert "500000.0, there 10000.0" in shown
+    assert "True, there False" in shown
 
 
 def test_prefix_covers_the_order_of_source_tokens(trained, tmp_path):  # noqa: F811
