@@ -32,6 +32,8 @@ from pathlib import Path
 
 import jax
 import pytest
+import shared_programs
+from shared_programs import own_programs  # noqa: F401
 
 from t2c_jax import runtime
 
@@ -50,6 +52,9 @@ CACHE = (
 jax.config.update("jax_compilation_cache_dir", str(CACHE))
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
 jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+shared_programs.install()
 
 
 def pytest_configure(config: pytest.Config) -> None:

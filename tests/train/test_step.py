@@ -129,6 +129,7 @@ def keys_of(config, step=0):
     return seen
 
 
+@pytest.mark.usefixtures("own_programs")
 def test_every_microbatch_and_step_draws_its_own_dropout():
     config = experiment(train={"microbatches": 4})
     first, second = keys_of(config), keys_of(config, step=1)
@@ -138,6 +139,7 @@ def test_every_microbatch_and_step_draws_its_own_dropout():
     assert not set(first) & set(keys_of(replace(config, seed=1)))
 
 
+@pytest.mark.usefixtures("own_programs")
 def test_neighbouring_seeds_share_no_key():
     """Neither the base key of one seed nor a key derived from it is one of the next seeds' keys."""
     names = ("dropout", "adapters")
@@ -167,6 +169,7 @@ def test_the_learning_rate_after_skipped_steps_is_the_one_that_is_logged():
     assert float(metrics["update_norm"]) == pytest.approx(expected * float(metrics["gradient_norm"]), rel=1e-5)
 
 
+@pytest.mark.usefixtures("own_programs")
 def test_from_batch_to_loss_are_six_calls(monkeypatch):
     """Functions on the stack, closures included, where the cross-entropy of a chunk is computed."""
     stacks = []

@@ -1,0 +1,84 @@
+"""Tests of one process share compiled programs: a run of the same config does not trace and compile its own again.
+
+``jax.jit`` keeps programs by the identity of the function, and every run makes its functions anew. Here two steps,
+or two searches, that are made of the same values are the same function. A test that patches what programs are made of
+asks for ``own_programs``.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from t2c_jax.config import TrainConfig
+from t2c_jax.decode.generator import Generator
+from t2c_jax.train.step import Compiled
+
+KEPT = 48  # programs of each kind: some 20 MB each
+# What the loop reads of config.train, and no program.
+OF_THE_LOOP = (
+    *("log_every", "eval_every", "eval_batches", "save_every", "keep", "samples", "stop_metric", "stop_examples"),
+    *("patience", "watchdog_seconds", "wandb", "most_anomalies", "rollback_steps"),
+)
+_made: dict[str, OrderedDict[Any, Any]] = {"train": OrderedDict(), "search": OrderedDict()}
+_shared = True
+
+
+def _once(kind: str, key: Any, make: Callable[[], Any]) -> Any:
+    kept = _made[kind]
+    if not _shared:
+        return make()
+    if key not in kept:
+        kept[key] = make()
+    kept.move_to_end(key)
+    while len(kept) > KEPT:
+        kept.popitem(last=False)
+    return kept[key]
+
+
+def _mesh(mesh: Any) -> Any:
+    return mesh, tuple(device.id for device in mesh.devices.flat)
+
+
+def install() -> None:
+    """Makes ``Compiled`` and ``Generator`` share their functions."""
+    initialise, search = Compiled.__init__, Generator._compiled
+    default = TrainConfig()
+
+    @functools.wraps(initialise)
+    def compiled(self: Compiled, experiment: Any, vocab_size: int, mesh: Any, modules_to_save: Any = ()) -> None:
+        train = replace(experiment.train, **{name: getattr(default, name) for name in OF_THE_LOOP})
+        parts = experiment.seed, experiment.model, experiment.data, experiment.optimizer, experiment.lora, train
+        key = repr(parts), vocab_size, _mesh(mesh), tuple(sorted(modules_to_save))
+
+        def make() -> dict[str, Any]:
+            initialise(self, experiment, vocab_size, mesh, modules_to_save)
+            return dict(vars(self))
+
+        vars(self).update(_once("train", key, make))
+        self._config = experiment
+
+    @functools.wraps(search)
+    def searching(self: Generator, settings: Any) -> Any:
+        if self._inverse_frequency is not None:  # a function of the run's own
+            return search(self, settings)
+        models = [(definition.config, definition.vocab_size) for definition in self._definitions]
+        key = repr((models, settings)), self.tokenizer.digest, _mesh(self.mesh)
+        return _once("search", key, functools.partial(search, self, settings))
+
+    Compiled.__init__ = compiled  # type: ignore[method-assign]
+    Generator._compiled = searching  # type: ignore[method-assign]
+
+
+@pytest.fixture
+def own_programs() -> Iterator[None]:
+    """Programs of this test alone, for one that patches what they are made of."""
+    global _shared
+    _shared = False
+    yield
+    _shared = True
