@@ -5,5 +5,4 @@ import t2c_jax.data.tasks
 import t2c_jax.evaluate
 import t2c_jax.models
 import t2c_jax.papers  # noqa: F401
-
-__version__ = "0.1.0"
+from t2c_jax.version import __version__ as __version__

@@ -1,4 +1,4 @@
-"""What people read: Rich on stderr. Programs read stdout, where a verb prints its result and nothing else."""
+"""What people read: Rich on standard error. (Programs read standard output, where only a command's result goes.)"""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
+from pygments.lexer import Lexer
 from rich.console import Console
 from rich.progress import (
     BarColumn,
@@ -26,30 +27,44 @@ _Item = TypeVar("_Item")
 console = Console(stderr=True, highlight=False)
 
 
+def mute() -> None:
+    """Prints nothing from now on: in a run of several processes only the first one does."""
+    console.quiet = True
+
+
 def say(message: str) -> None:
-    """One line of news."""
+    """Prints one line."""
     console.print(message, markup=False, soft_wrap=True)
 
 
 def warn(message: str) -> None:
-    """One line about something that is odd but survivable."""
+    """Prints one line about something that is odd but no error."""
     console.print(Text("warning: ", style="yellow").append(message, style="default"), soft_wrap=True)
 
 
 def rule(title: str) -> None:
-    """A line across that opens a stage."""
+    """Prints a line across, with the title of a stage."""
     console.rule(Text(title, style="bold"), align="left", characters="-" if not console.is_terminal else "─")
 
 
-def code(text: str, source: str, language: str) -> None:
-    """A prompt and the code that answers it, highlighted on a terminal."""
+def code(text: str, source: str, lexer: Lexer) -> None:
+    """Prints a prompt and the code that answers it, highlighted on a terminal."""
     console.print(Text(text.strip(), style="italic"))
-    console.print(Syntax(source, language or "text", theme="ansi_dark", background_color="default", word_wrap=True))
+    console.print(_highlighted(source, lexer))
     console.print()
 
 
+def print_code(source: str, lexer: Lexer) -> None:
+    """Prints code on standard output, highlighted if that is a terminal."""
+    Console(highlight=False).print(_highlighted(source, lexer))
+
+
+def _highlighted(source: str, lexer: Lexer) -> Syntax:
+    return Syntax(source, lexer, theme="ansi_dark", background_color="default", word_wrap=True)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """A table; the first column to the left, the others to the right."""
+    """Prints a table; the first column is aligned to the left, the others to the right."""
     grid = Table(title=title, title_justify="left", title_style="bold", header_style="dim")
     for index, column in enumerate(columns):
         grid.add_column(column, justify="right" if index else "left", overflow="fold")
@@ -80,7 +95,7 @@ class Bar:
             self._progress.update(self._task, note=text)
 
     def advance(self, count: int = 1) -> None:
-        """Moves on by ``count`` units."""
+        """Adds ``count`` finished units."""
         self._done += count
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, count)

@@ -86,14 +86,23 @@ def tensorflow() -> Any:
 def connect() -> None:
     """Joins the other processes of a run where the environment names them; otherwise this process is alone.
 
-    JAX knows Cloud TPU slices, SLURM, Open MPI and Kubernetes; anywhere else ``JAX_COORDINATOR_ADDRESS``,
-    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` say it. Where JAX runs already (a notebook that calls a verb), what it
-    has is kept.
+    JAX knows Cloud TPU slices, SLURM, Open MPI and Kubernetes; elsewhere ``JAX_COORDINATOR_ADDRESS``,
+    ``JAX_NUM_PROCESSES`` and ``JAX_PROCESS_ID`` name them. If JAX is initialised already, as in a notebook, nothing
+    changes. All processes but the first one print nothing for people from then on.
     """
     import jax
 
-    if jax.distributed.is_initialized():
-        return
+    from t2c_jax import console
+
+    if not jax.distributed.is_initialized():
+        _initialize()
+    if not is_primary():
+        console.mute()
+
+
+def _initialize() -> None:
+    import jax
+
     count, index = (os.environ.get(name) for name in ("JAX_NUM_PROCESSES", "JAX_PROCESS_ID"))
     try:
         jax.distributed.initialize(

@@ -10,7 +10,7 @@ import pytest
 from small_run import command, environment, main, prepared, processes, t2c, trained, write_config  # noqa: F401
 
 from t2c_jax import cli
-from t2c_jax.cli import VERBS
+from t2c_jax.commands import COMMANDS
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
@@ -45,27 +45,33 @@ except SystemExit:
 """
     done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "[]"
-    assert all(verb in done.stdout for verb in VERBS)
+    assert all(command in done.stdout for command in COMMANDS)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["trian", "--workdir", "w"], "unknown verb 'trian'; did you mean 'train'?; t2c --help lists them"),
+        (["trian", "--workdir", "w"], "unknown command 'trian'; did you mean 'train'?; t2c --help lists them"),
         (["train", "--workdir", "w", "--config.train.steps"], "--config.train.steps has no value; write"),
         (["train", "--workdir", "nowhere://bucket/run"], "gs:// and s3:// are known"),
         (["train", "--workdir", "w", "--config", "no.py"], "config file 'no.py' does not exist; see configs/"),
-        (["generate", "--workdir", "w", "--input", "gs://b/x.txt"], "--input 'gs://b/x.txt': a path of this machine"),
+        (
+            ["generate", "--workdir", "w", "--input", "gs://b/x.txt"],
+            "--input 'gs://b/x.txt' must be a path of this machine",
+        ),
         (
             ["embed", "--workdir", "w", "--output", "gs://b/x.npy", "x"],
-            "--output 'gs://b/x.npy': a path of this machine",
+            "--output 'gs://b/x.npy' must be a path of this machine",
         ),
-        (["export", "--workdir", "w", "--to=ctranslate2", "--output=s3://b/m"], "--output 's3://b/m': a path of this"),
+        (
+            ["export", "--workdir", "w", "--to=ctranslate2", "--output=s3://b/m"],
+            "--output 's3://b/m' must be a path of this",
+        ),
         (
             ["import", "--workdir", "w", "--from", "gs://b/m"],
-            "--from 'gs://b/m': a path of this machine is wanted; URLs",
+            "--from 'gs://b/m' must be a path of this machine; URLs",
         ),
-        (["train", "--workdir", "w"], "'w' holds no run yet; say --config FILE"),
+        (["train", "--workdir", "w"], "'w' holds no run yet; add --config FILE"),
     ],
 )
 def test_mistakes_before_any_work(arguments, message, capsys, tmp_path, monkeypatch):
@@ -162,7 +168,7 @@ def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa
     for verb, override, message in (
         ("train", "--config.model.width=32", "config.model.width is 32, the checkpoint's 16"),
         ("mine", "--config.corpus.max_code_chars=100", "which would change (config.max_code_chars)"),
-        ("tokenizer", "--config.tokenizer.vocab_size=512", "changed: config.vocab_size"),
+        ("tokenizer", "--config.tokenizer.vocab_size=512", "which would change (config.vocab_size)"),
     ):
         assert main(verb, "--workdir", trained, override) == 2
         assert message in " ".join(capsys.readouterr().err.split())
@@ -241,7 +247,7 @@ def test_generates_mistakes(trained, tmp_path, capsys, monkeypatch):  # noqa: F8
 def test_where_vectors_cannot_be_written_is_told_first(trained, tmp_path, capsys, monkeypatch):  # noqa: F811
     where = ("embed", "--workdir", trained, "x", "--output")
     for output in (tmp_path, tmp_path / "no" / "v.npy", trained / "config.json" / "v.npy"):
-        assert "name a file in a directory that is there" in refused(capsys, *where, output)
+        assert "name a file in a directory that exists" in refused(capsys, *where, output)
     monkeypatch.setattr("os.access", lambda *_: False)
     assert "v.npy' cannot be written; choose another" in refused(capsys, *where, tmp_path / "v.npy")
 

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import t2c_jax
+from t2c_jax import version
 from t2c_jax.config import to_dict
 from t2c_jax.evaluate.checkpoints import evaluations_of
 from t2c_jax.evaluate.comparison import score_table
@@ -50,7 +50,7 @@ def model_card(
         f"# {model.workdir.title}",
         "",
         f"A Transformer of {count(model.params):,} parameters ({quantization}) that {what}, trained with t2c_jax"
-        f" {t2c_jax.__version__}: {_which(model)} of its run.",
+        f" {version.__version__}: {_which(model)} of its run.",
         "",
         "## Use",
         "",

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import t2c_jax
+from t2c_jax import version
 from t2c_jax.errors import UserError
 from t2c_jax.workdir.io import digest, disk_errors, write_json
 from t2c_jax.workdir.paths import MANIFEST, Paths
@@ -187,5 +187,5 @@ class Stages(Paths):
 
 
 def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
-    key = {"stage": name, "version": t2c_jax.__version__, "config": dict(config), "inputs": dict(inputs)}
+    key = {"stage": name, "version": version.__version__, "config": dict(config), "inputs": dict(inputs)}
     return json.loads(json.dumps(key))  # as it reads back: tuples are lists

@@ -6,7 +6,7 @@ import pytest
 from small_run import main, prepared, trained, write_config  # noqa: F401
 from tiny import decoder, encoder
 
-from t2c_jax.commands.inspect import inspect
+from t2c_jax.commands.parameter_table import inspect
 from t2c_jax.config import Experiment, ModelConfig, OptimizerConfig, TokenizerConfig
 from t2c_jax.errors import UserError
 
@@ -118,6 +118,6 @@ def test_a_workdir_without_checkpoints(prepared, tmp_path, capsys):  # noqa: F81
 
 def test_neither_config_nor_workdir(capsys, tmp_path):
     assert main("inspect") == 2
-    assert capsys.readouterr().err == "t2c: t2c inspect wants --workdir DIR or --config FILE\n"
+    assert capsys.readouterr().err == "t2c: t2c inspect needs --workdir DIR or --config FILE\n"
     assert main("inspect", "--workdir", tmp_path / "none") == 2
-    assert "holds no run yet; say --config FILE" in capsys.readouterr().err
+    assert "holds no run yet; add --config FILE" in capsys.readouterr().err

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-import t2c_jax
+from t2c_jax import version
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import StageResult, Workdir, at_step, digest, disk_errors, write_json
 
@@ -58,7 +58,7 @@ def test_a_stage_runs_once(tmp_path: Path):
     assert first.path == again.path == workdir.corpus
     assert again.manifest == first.manifest == workdir.manifest("corpus")
     assert first.manifest["counts"] == {"characters": 3}
-    assert first.manifest["version"] == t2c_jax.__version__
+    assert first.manifest["version"] == version.__version__
     assert not hidden(workdir)
 
 
@@ -80,7 +80,7 @@ def test_a_stage_runs_again_when_what_it_reads_has_changed(tmp_path: Path, confi
 def test_a_stage_runs_again_under_another_version(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     workdir, calls = Workdir(tmp_path), []
     workdir.stage("corpus", {}, {}, writes("one", calls))
-    monkeypatch.setattr(t2c_jax, "__version__", "99.0")
+    monkeypatch.setattr(version, "__version__", "99.0")
     assert workdir.stage("corpus", {}, {}, writes("two", calls)).ran
 
 
@@ -95,7 +95,7 @@ def test_what_checkpoints_were_trained_on_stays(tmp_path: Path, monkeypatch: pyt
     ):
         with pytest.raises(UserError, match=rf"which would change \({changed}\): use another --workdir"):
             workdir.stage(name, config, inputs, writes("two", calls))
-    monkeypatch.setattr(t2c_jax, "__version__", "99.0")
+    monkeypatch.setattr(version, "__version__", "99.0")
     kept = workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("two", calls))
     assert (kept.ran, calls) == (False, ["one"])
     assert workdir.stage("evaluations/4", {}, {}, writes("scores", calls)).ran  # no checkpoint is trained on that

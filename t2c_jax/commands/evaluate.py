@@ -1,0 +1,34 @@
+"""``t2c evaluate``."""
+
+from argparse import ArgumentParser, Namespace
+
+from t2c_jax.commands import options as shared
+from t2c_jax.commands.output import print_result
+from t2c_jax.errors import UserError
+
+SUMMARY = "scores of a checkpoint on held-out pairs"
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Adds the command's options."""
+    shared.add_run(parser)
+    shared.add_step(parser)
+    shared.add_ensemble(parser)
+    shared.add_average(parser)
+    parser.add_argument(
+        "--follow", action="store_true", help="score each checkpoint of a run that is training, until it ends"
+    )
+
+
+def run(options: Namespace) -> int:
+    """Runs the command and returns its exit status."""
+    if options.follow and (options.step is not None or options.others or options.average != 1):
+        raise UserError("--follow scores each checkpoint alone; leave out --step, --with and --average")
+    experiment, workdir = shared.connected(options)
+    from t2c_jax.evaluate.checkpoints import evaluate_checkpoint, follow_run
+
+    if options.follow:
+        print_result(options, follow_run(experiment, workdir))
+    else:
+        print_result(options, evaluate_checkpoint(experiment, workdir, options.step, options.others, options.average))
+    return 0

@@ -1,0 +1,46 @@
+"""``t2c export``."""
+
+import itertools
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from t2c_jax.commands import options as shared
+from t2c_jax.commands.output import print_result
+
+SUMMARY = "a checkpoint as a Hugging Face or CTranslate2 model directory, checked to be the same model"
+_COMPARED = 256  # dev pairs on which the exported model must agree
+
+
+def add_arguments(parser: ArgumentParser) -> None:
+    """Adds the command's options."""
+    shared.add_run(parser)
+    shared.add_step(parser)
+    shared.add_average(parser)
+    parser.add_argument("--to", choices=("huggingface", "ctranslate2"), required=True, help="the format")
+    parser.add_argument("--output", metavar="DIR", required=True, help="a directory that is empty or does not exist")
+    parser.add_argument("--quantization", choices=("float32", "int8"), default="float32", help="of the weights")
+
+
+def run(options: Namespace) -> int:
+    """Runs the command and returns its exit status."""
+    shared.check_local("--output", options.output)
+    from t2c_jax import runtime
+    from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+    from t2c_jax.interop.export import check_request, export_model
+    from t2c_jax.interop.trained import load_trained
+    from t2c_jax.library.stages import check_imported
+    from t2c_jax.workdir import MANIFEST
+
+    runtime.keep_compiled()
+    workdir = shared.workdir_of(options)
+    check_imported(workdir)
+    experiment = shared.experiment_of(options, workdir)
+    output = Path(options.output)
+    check_request(experiment, options.to, output, options.quantization)
+    pairs: list[tuple[str, str]] = []
+    if (workdir.corpus / MANIFEST).is_file():
+        held_out = itertools.islice(prompt_pairs(workdir, "dev", experiment.data.direction), _COMPARED)
+        pairs = [(pair.text, pair.code) for pair in held_out]
+    trained = load_trained(experiment, workdir, options.step, options.average)
+    print_result(options, export_model(trained, options.to, output, options.quantization, pairs))
+    return 0

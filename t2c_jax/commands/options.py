@@ -1,0 +1,173 @@
+"""Arguments that several commands share, and what they name."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from argparse import ArgumentParser
+from typing import TYPE_CHECKING
+
+from t2c_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from t2c_jax.config import Experiment
+    from t2c_jax.library.stages import Result, Stage
+    from t2c_jax.workdir import Workdir
+
+
+def add_run(parser: ArgumentParser, *, workdir_required: bool = True) -> None:
+    """``--config``, ``--workdir`` and ``--json``, which all commands but ``import`` have."""
+    parser.add_argument("--config", metavar="FILE", help="configs/x.py, configs/x.py:ARGUMENT, or the workdir's own")
+    add_workdir(parser, required=workdir_required)
+
+
+def add_workdir(parser: ArgumentParser, *, required: bool = True) -> None:
+    """``--workdir`` and ``--json``."""
+    parser.add_argument("--workdir", metavar="DIR", required=required, help="the directory of the run")
+    parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
+
+
+def add_step(parser: ArgumentParser) -> None:
+    """``--step``."""
+    parser.add_argument("--step", type=int, metavar="N", help="the checkpoint to use instead of the best")
+
+
+def add_average(parser: ArgumentParser) -> None:
+    """``--average``."""
+    parser.add_argument(
+        "--average",
+        type=int,
+        default=1,
+        metavar="N",
+        help="average the parameters of the latest N checkpoints, up to --step",
+    )
+
+
+def add_ensemble(parser: ArgumentParser) -> None:
+    """``--with``."""
+    parser.add_argument(
+        "--with",
+        dest="others",
+        action="append",
+        default=[],
+        metavar="DIR[@N]",
+        help="average predictions with another run's checkpoint, or @N of this one; may be given several times",
+    )
+
+
+def add_prompts(parser: ArgumentParser) -> None:
+    """``--input`` and prompts."""
+    parser.add_argument(
+        "--input", metavar="FILE", help="a prompt a line, or .jsonl with a 'text' (or 'code'); - is standard input"
+    )
+    parser.add_argument("text", nargs="*", help="prompts")
+
+
+def add_profile(parser: ArgumentParser) -> None:
+    """``--profile``."""
+    parser.add_argument("--profile", metavar="START:STOP", help="trace these steps, for tensorboard or xprof")
+
+
+def check_local(option: str, path: str | None) -> None:
+    """Refuses a URL where a path of this machine is needed.
+
+    Raises:
+      UserError: it is a URL.
+    """
+    from t2c_jax.workdir.remote import is_remote
+
+    if path is not None and is_remote(path):
+        raise UserError(f"{option} '{path}' must be a path of this machine; URLs are for workdirs and sources")
+
+
+def workdir_of(options: argparse.Namespace) -> Workdir:
+    """The workdir that is named."""
+    from t2c_jax.workdir import Workdir
+
+    return Workdir(options.workdir)
+
+
+def experiment_of(options: argparse.Namespace, workdir: Workdir | None) -> Experiment:
+    """The config that is named, or the workdir's own, with the overrides of the command line.
+
+    Raises:
+      UserError: there is none, or it is wrong.
+    """
+    from t2c_jax.checkpoints.inherit import load
+
+    if options.config:
+        return load(options.config, options.overrides)
+    if workdir is None:
+        raise UserError(f"t2c {options.command} needs --workdir DIR or --config FILE")
+    if not workdir.config.is_file():
+        raise UserError(f"'{workdir.name}' holds no run yet; add --config FILE (see configs/)")
+    return load(str(workdir.config), options.overrides)
+
+
+def connected(options: argparse.Namespace, *, writes: bool = False) -> tuple[Experiment, Workdir]:
+    """The run, in a process that has joined the other processes of it.
+
+    Args:
+      options: the parsed command line.
+      writes: the command runs stages.
+    """
+    from t2c_jax import runtime
+    from t2c_jax.library.stages import check_imported
+
+    runtime.keep_compiled()
+    workdir = workdir_of(options)
+    check_imported(workdir, writes)
+    experiment = experiment_of(options, workdir)
+    runtime.connect()
+    return experiment, workdir
+
+
+def run_stage(options: argparse.Namespace, stage: Stage, *, trains: bool = False) -> Result:
+    """Runs a stage, or several, and writes the config beside what they make."""
+    from t2c_jax.library import stages
+
+    experiment, workdir = connected(options, writes=True)
+    with stages.writing(experiment, workdir, trains=trains):
+        return stage(experiment, workdir)
+
+
+def profile_of(options: argparse.Namespace) -> range | None:
+    """``--profile START:STOP`` as steps, START included and STOP not; the first step is 1.
+
+    Raises:
+      UserError: it has another form, or names no step.
+    """
+    if not options.profile:
+        return None
+    start, separator, stop = options.profile.partition(":")
+    if not (separator and start.isdecimal() and stop.isdecimal() and 1 <= int(start) < int(stop)):
+        raise UserError(f"--profile {options.profile}: write START:STOP, such as 10:15 for the steps 10 to 14")
+    return range(int(start), int(stop))
+
+
+def prompts_of(options: argparse.Namespace, key: str) -> list[str]:
+    """The prompts on the command line, in a file, or on standard input.
+
+    Args:
+      options: the parsed command line.
+      key: of the objects in a ``.jsonl`` file.
+
+    Raises:
+      UserError: there are none, or they cannot be read.
+    """
+    from t2c_jax import runtime
+    from t2c_jax.decode.prompts import read_prompts
+
+    if options.text and options.input:
+        raise UserError("give prompts either on the command line or with --input, not both")
+    if options.text:
+        try:
+            "".join(options.text).encode("utf-8")
+        except UnicodeEncodeError:
+            raise UserError("a prompt on the command line is not UTF-8") from None
+        return list(options.text)
+    if options.input is None and runtime.is_primary() and (sys.stdin is None or sys.stdin.isatty()):
+        raise UserError(
+            f'no prompt; write t2c {options.command} --workdir DIR "what the code should do", or --input FILE'
+        )
+    return read_prompts(options.input or "-", key)

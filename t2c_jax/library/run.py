@@ -1,0 +1,216 @@
+"""A trained run, opened from Python: answers, likelihoods, embeddings and scores."""
+
+from __future__ import annotations
+
+import functools
+import json
+import os
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from t2c_jax import config as configs
+from t2c_jax.config import DecodeConfig, Experiment
+from t2c_jax.errors import UserError, nearest
+from t2c_jax.library.stages import check_imported
+from t2c_jax.workdir import Workdir
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from t2c_jax.corpus.pairs import Pair
+    from t2c_jax.decode.embedder import Embedder
+    from t2c_jax.decode.generator import Answer, Generator
+    from t2c_jax.decode.scorer import Likelihood, Scorer
+
+Advance = Callable[[int], object]
+
+
+def _ignored(count: int) -> None:
+    """Reports no progress."""
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What ``Run.evaluate`` found.
+
+    Attributes:
+      metrics: the score of each metric over all pairs, in the metric's unit; NaN if it applies to none of them.
+      answers: the model's answer to each prompt, in the order of the pairs.
+    """
+
+    metrics: dict[str, float]
+    answers: list[Answer]
+
+
+class Run:
+    """A checkpoint of a run, or the mean of several. Its parameters are read when they are first needed.
+
+    Attributes:
+      config: of the run.
+      workdir: its directory.
+    """
+
+    def __init__(
+        self,
+        config: Experiment,
+        workdir: Workdir,
+        step: int | None = None,
+        *,
+        others: Sequence[str] = (),
+        average: int = 1,
+    ) -> None:
+        """Reads nothing yet; ``open_run`` has the arguments."""
+        self.config, self.workdir = config, workdir
+        self._step, self._others, self._average = step, others, average
+
+    @functools.cached_property
+    def _loaded(self) -> tuple[list[str], Generator]:
+        from t2c_jax.decode.loading import load_generator
+
+        return load_generator(self.config, self.workdir, self._step, self._others, self._average)
+
+    @functools.cached_property
+    def _embedder(self) -> Embedder:
+        from t2c_jax.decode.embedder import Embedder
+
+        return Embedder(self.config, self.workdir, self._step)
+
+    @functools.cached_property
+    def _scorer(self) -> Scorer:
+        from t2c_jax.data.tasks.task import translate
+        from t2c_jax.decode.scorer import Scorer
+        from t2c_jax.tokenizers.loading import Tokenizers
+
+        tokenizers = Tokenizers.load(self.workdir.tokenizer, self.config.data.direction)
+        return Scorer(self._loaded[1], translate(tokenizers, self.config.data).target)
+
+    @property
+    def step(self) -> int:
+        """The step of the checkpoint."""
+        return int(self._loaded[0][0])
+
+    @functools.cached_property
+    def answer_language(self) -> str:
+        """The language of the answers: the most frequent one of the corpus, ``text``, or empty if it is unknown."""
+        if self.config.data.direction == "code_to_text":
+            return "text"
+        card = self.workdir.corpus / "card.json"
+        languages: dict[str, int] = json.loads(card.read_text("utf-8"))["languages"] if card.is_file() else {}
+        return max(languages, key=lambda language: languages[language], default="")
+
+    def generate(self, prompts: Sequence[str], *, advance: Advance = _ignored, **settings: Any) -> list[Answer]:
+        """Answers prompts.
+
+        Args:
+          prompts: texts; code if config.data.direction is ``code_to_text``.
+          advance: called with the number of prompts that were answered since the last call.
+          **settings: fields of config.decode for this call, such as ``beam_size=4`` or ``max_tokens=64``. Each new
+            combination compiles the search once.
+
+        Returns:
+          An answer for each prompt, in their order.
+
+        Raises:
+          UserError: an unknown setting, a wrong value, or no such checkpoint.
+        """
+        return self._loaded[1].generate(prompts, self._decode(settings), advance=advance)
+
+    def score(self, pairs: Sequence[tuple[str, str]], *, advance: Advance = _ignored) -> list[Likelihood]:
+        """The likelihood of given answers.
+
+        Args:
+          pairs: (prompt, answer) each.
+          advance: as for ``generate``.
+
+        Returns:
+          For each pair the log-probability of the answer given the prompt, and the answer's number of tokens.
+        """
+        return self._scorer.score(pairs, advance=advance)
+
+    def embed(self, texts: Sequence[str], *, advance: Advance = _ignored) -> np.ndarray:
+        """(N, width) float32 unit vectors of texts or code; two that belong together have a large dot product.
+
+        Raises:
+          UserError: the run has no embedding head, or averages several checkpoints.
+        """
+        if self._others or self._average != 1:
+            raise UserError("embeddings are of one checkpoint; open the run without others and average")
+        return self._embedder.embed(texts, advance)
+
+    def evaluate(
+        self,
+        pairs: Iterable[tuple[str, str] | Pair],
+        *,
+        metrics: Sequence[str] = (),
+        language: str | None = None,
+        advance: Advance = _ignored,
+        **settings: Any,
+    ) -> Scores:
+        """Generates an answer to each prompt and scores it against the reference.
+
+        Args:
+          pairs: (prompt, reference) each, or ``Pair``s.
+          metrics: names of metrics; config.evaluate.metrics by default.
+          language: of the references that are not in ``Pair``s; the run's ``answer_language`` by default.
+          advance: as for ``generate``.
+          **settings: as for ``generate``.
+
+        Raises:
+          UserError: there are no pairs, an unknown metric or setting, or no such checkpoint.
+        """
+        from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
+        from t2c_jax.evaluate.metrics import metrics_named
+
+        chosen = metrics_named(tuple(metrics) or self.config.evaluate.metrics)
+        language = self.answer_language if language is None else language
+        made = [
+            pair
+            if isinstance(pair, Pair)
+            else Pair(str(number), *pair, language, FILE_KIND, Source("", "", "", number, number, ""))
+            for number, pair in enumerate(pairs, 1)
+        ]
+        if not made:
+            raise UserError("there are no pairs to evaluate on")
+        answers = self.generate([pair.text for pair in made], advance=advance, **settings)
+        candidates = [answer.candidates for answer in answers]
+        return Scores(
+            {metric.name: metric.score(metric.statistics(made, candidates).sum(axis=0).tolist()) for metric in chosen},
+            answers,
+        )
+
+    def _decode(self, settings: dict[str, Any]) -> DecodeConfig:
+        values = configs.to_dict(self.config)
+        for name in settings:
+            if name not in values["decode"]:
+                raise UserError(f"unknown setting '{name}'{nearest(name, values['decode'])}")
+        return configs.from_dict({**values, "decode": {**values["decode"], **settings}}).decode
+
+
+def open_run(
+    workdir: str | os.PathLike[str],
+    step: int | None = None,
+    *,
+    overrides: Sequence[str] = (),
+    others: Sequence[str] = (),
+    average: int = 1,
+) -> Run:
+    """Opens a run to generate, score, embed and evaluate with one of its checkpoints.
+
+    Args:
+      workdir: the directory of a run or of an imported model, or its URL.
+      step: the checkpoint; the best one by default.
+      overrides: changes to the run's config, such as ``"decode.beam_size=4"``.
+      others: ``DIR``, ``DIR@STEP`` or ``@STEP``: checkpoints to average predictions with.
+      average: how many of the latest checkpoints up to ``step`` to average the parameters of.
+
+    Raises:
+      UserError: there is no run, or its config is wrong.
+    """
+    from t2c_jax.checkpoints.inherit import load
+
+    directory = Workdir(workdir)
+    if not directory.config.is_file():
+        raise UserError(f"'{directory.name}' holds no run")
+    check_imported(directory)
+    return Run(load(str(directory.config), overrides), directory, step, others=others, average=average)

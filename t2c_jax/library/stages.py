@@ -1,0 +1,178 @@
+"""The stages of a run as functions of (experiment, workdir); each returns what it counted."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import functools
+import json
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from t2c_jax import config as configs
+from t2c_jax import console, runtime
+from t2c_jax.config import Experiment
+from t2c_jax.corpus.dataset import read_pairs
+from t2c_jax.errors import UserError
+from t2c_jax.workdir import Workdir
+
+Result = dict[str, Any]
+Stage = Callable[[Experiment, Workdir], Result]
+
+
+def on_primary(stage: Stage) -> Stage:
+    """A stage that the first process runs while the others wait; they get an empty result."""
+
+    @functools.wraps(stage)
+    def guarded(experiment: Experiment, workdir: Workdir) -> Result:
+        result = stage(experiment, workdir) if runtime.is_primary() else {}
+        runtime.barrier(stage.__name__)
+        return result
+
+    return guarded
+
+
+@on_primary
+def mine(experiment: Experiment, workdir: Workdir) -> Result:
+    """Sources to the corpus of cleaned pairs."""
+    from t2c_jax.corpus.build import build_corpus
+
+    return build_corpus(experiment.corpus, workdir).manifest["counts"]
+
+
+@on_primary
+def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
+    """The corpus to a tokenizer, with its lossless proof."""
+    from t2c_jax.tokenizers.stage import build_tokenizer
+
+    settings = experiment.tokenizer
+    origin = Workdir(experiment.origin.run) if experiment.origin.run else None
+    return build_tokenizer(
+        settings,
+        experiment.data.direction,
+        workdir,
+        functools.partial(read_pairs, workdir),
+        origin=origin,
+        reuse="tokenizer" in experiment.origin.take,
+        own_encoder=experiment.model.encoder.own_tokenizer,
+    ).manifest["counts"]
+
+
+@on_primary
+def prepare(experiment: Experiment, workdir: Workdir) -> Result:
+    """Corpus and tokenizer to tokens; shows how well the rows' lengths suit them."""
+    from t2c_jax.data.encoder_features import encoder_features
+    from t2c_jax.data.mixture import open_streams, task_shares
+    from t2c_jax.data.packing_report import show_features, show_fits, show_tasks
+    from t2c_jax.data.prepare import build_tokens
+    from t2c_jax.data.tasks.translation import translation
+    from t2c_jax.data.tokens import open_tokens
+    from t2c_jax.tokenizers.loading import Tokenizers
+
+    data, model, seed = experiment.data, experiment.model, experiment.seed
+    features = encoder_features(data, model)
+    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), features).manifest["counts"]
+    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
+    tokens = open_tokens(workdir, "train", tokenizers)
+    statistics = features.statistics(tokens)
+    if not data.tasks and not statistics:
+        fits = show_fits(tokens, data, translation(tokenizers, data), seed)
+    else:
+        streams = open_streams(workdir, "train", tokenizers, data, model, seed=seed)
+        shares = task_shares(data, streams).tolist()
+        fits = show_tasks(streams, shares) if data.tasks else show_features(streams[""], statistics)
+    return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
+
+
+def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
+    """Tokens to checkpoints; traces the steps of ``profile`` for TensorBoard's profile page."""
+    from t2c_jax.evaluate.during_training import dev_decoder
+    from t2c_jax.train.loop import train as run_loop
+    from t2c_jax.train.telemetry import weights_and_biases
+
+    weights_and_biases.check(experiment)
+    result = run_loop(experiment, workdir, dev_decoder(experiment, workdir), profile)
+    return dataclasses.asdict(result)
+
+
+def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
+    """All stages in order, by name; ``evaluate`` is missing if a signal ended the training. Finished ones are skipped.
+
+    Raises:
+      UserError: a stage is refused; or, before any of them, the run to start from or a library is missing.
+    """
+    from t2c_jax.checkpoints import origin
+    from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
+    from t2c_jax.train.telemetry import weights_and_biases
+
+    origin.check(experiment)
+    weights_and_biases.check(experiment)
+    results: Result = {}
+    stages: dict[str, Stage] = {
+        "mine": mine,
+        "tokenizer": tokenizer,
+        "prepare": prepare,
+        "train": functools.partial(train, profile=profile),
+    }
+    for name, stage in stages.items():
+        console.rule(name)
+        results[name] = stage(experiment, workdir)
+    if results["train"]["stopped_by"] is None:
+        console.rule("evaluate")
+        results["evaluate"] = evaluate_checkpoint(experiment, workdir)
+    return results
+
+
+def check_imported(workdir: Workdir, writes: bool = False) -> None:
+    """Refuses what an imported model is not for.
+
+    It stays as it was imported: a run that starts from it has a workdir of its own. An encoder cannot answer alone.
+
+    Args:
+      workdir: may hold an import.
+      writes: the stages of a run would be written there.
+
+    Raises:
+      UserError: it holds an import that does not allow this.
+    """
+    try:
+        whole_model = workdir.manifest("tokenizer")["counts"].get("whole_model")
+    except UserError:  # no tokenizer, so no import
+        return
+    if whole_model is False or (whole_model and writes):
+        what = "model" if whole_model else "encoder without a decoder"
+        raise UserError(
+            f"'{workdir.name}' holds an imported {what}; start a run from it in another --workdir, with"
+            f" --config.origin.run={workdir.name}"
+        )
+
+
+@contextlib.contextmanager
+def writing(experiment: Experiment, workdir: Workdir, *, trains: bool = False) -> Iterator[None]:
+    """Holds the workdir and saves the config there, on the first process.
+
+    If the stage is refused and the workdir has checkpoints, none of them new, their config is restored.
+
+    Args:
+      experiment: the config to save.
+      workdir: to hold.
+      trains: check first that the mesh fits the devices, before other stages work for a run that could not train.
+
+    Raises:
+      UserError: another run holds the workdir, or the mesh does not fit.
+    """
+    with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
+        if trains:
+            from t2c_jax.train.mesh_selection import make_mesh
+
+            make_mesh(experiment)
+        before, steps = workdir.text(workdir.config.name), workdir.checkpoint_steps()
+        if runtime.is_primary():
+            workdir.save_config(configs.to_dict(experiment))
+        try:
+            yield
+        except UserError:
+            if runtime.is_primary() and steps and workdir.checkpoint_steps() == steps:
+                with contextlib.suppress(ValueError):  # there was none, or a damaged one
+                    workdir.save_config(json.loads(before))
+            raise
