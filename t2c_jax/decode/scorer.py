@@ -40,7 +40,7 @@ class Scorer:
 
         Args:
           generator: has the parameters and encodes prompts.
-          target: adds the special tokens to those of an answer, as in training (``Translate.target``).
+          target: adds the special tokens to those of an answer, as in training (``TargetTemplate``).
         """
         self._generator, self._target = generator, target
         self._compiled = jax.jit(self._log_probability, out_shardings=meshes.replicated(generator.mesh))

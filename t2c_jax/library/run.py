@@ -78,12 +78,12 @@ class Run:
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
-        from t2c_jax.data.tasks.task import translate
+        from t2c_jax.data.templates import TargetTemplate
         from t2c_jax.decode.scorer import Scorer
         from t2c_jax.tokenizers.loading import Tokenizers
 
         tokenizers = Tokenizers.load(self.workdir.tokenizer, self.config.data.direction)
-        return Scorer(self._loaded[1], translate(tokenizers, self.config.data).target)
+        return Scorer(self._loaded[1], TargetTemplate.of(tokenizers))
 
     @property
     def step(self) -> int:
