@@ -13,12 +13,13 @@ import itertools
 import json
 import logging
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from t2c_jax import runtime
 from t2c_jax.corpus.pairs import SPLITS, Pair, Source
+from t2c_jax.corpus.tfrecord import read_examples
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.workdir import Workdir
 
@@ -98,30 +99,27 @@ def read_dataset(directory: Path, split: str) -> Iterator[Pair]:
     Raises:
       UserError: the dataset is missing or damaged.
     """
-    tf, _ = import_tensorflow()
-    files = sorted(str(path) for path in (directory / NAME / VERSION).glob(f"{NAME}-{split}.tfrecord-*"))
-    texts = [*_TEXTS, *(f"source/{name}" for name in _SOURCE_TEXTS)]
-    numbers = [f"source/{name}" for name in _SOURCE_NUMBERS]
-    form = {name: tf.io.FixedLenFeature((), tf.string) for name in texts}
-    form |= {name: tf.io.FixedLenFeature((), tf.int64) for name in numbers}
+    files = sorted((directory / NAME / VERSION).glob(f"{NAME}-{split}.tfrecord-*"))
     count = 0
     try:
-        if files:
-            for batch in tf.data.TFRecordDataset(files, buffer_size=1 << 20).batch(_BATCH):
-                parsed = tf.io.parse_example(batch, form)
-                columns = [[value.decode("utf-8") for value in parsed[name].numpy()] for name in texts]
-                columns += [parsed[name].numpy().tolist() for name in numbers]
-                for pair_id, text, code, language, kind, repository, commit, path, licence, start, end in zip(
-                    *columns, strict=True
-                ):
-                    source = Source(repository, commit, path, start, end, licence)
-                    yield Pair(pair_id, text, code, language, kind, source, split)
-                    count += 1
+        for path in files:
+            for values in read_examples(path):
+                yield _pair(values, split)
+                count += 1
         expected = count_examples(directory).get(split, 0)
-    except (tf.errors.OpError, OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"the corpus in '{directory}' is damaged ({type(error).__name__}); {_AGAIN}") from None
     if count != expected:
         raise UserError(f"the corpus in '{directory}' has {count:,} of {expected:,} pairs in {split}; {_AGAIN}")
+
+
+def _pair(values: Mapping[str, bytes | int], split: str) -> Pair:
+    def read(names: Sequence[str], prefix: str = "") -> dict[str, Any]:
+        found = {name: values[prefix + name] for name in names}
+        return {name: value.decode("utf-8") if isinstance(value, bytes) else value for name, value in found.items()}
+
+    source = Source(**read((*_SOURCE_TEXTS, *_SOURCE_NUMBERS), "source/"))
+    return Pair(**read(_TEXTS), source=source, split=split)
 
 
 _AGAIN = "delete that directory and run the corpus stage again"
