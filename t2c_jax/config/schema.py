@@ -74,6 +74,7 @@ class CorpusConfig(Section):
     stubs: bool = field(
         False,
         "Keep definitions without a body of their own: '...', pass, raise NotImplementedError, overloads.",
+        before=True,
     )
     sessions: Literal["skip", "commands"] = field(
         "skip", "Interactive sessions in Markdown: skip them, or keep the commands without prompts and output."
@@ -88,22 +89,22 @@ class CorpusConfig(Section):
     )
     held_out: tuple[str, ...] = field(
         (),
-        "Files of pairs, .jsonl or .jsonl.gz, whose code must not be met in training: what shares a line is dropped.",
+        "Files of pairs, .jsonl or .jsonl.gz, of a benchmark: a pair whose code shares a line with them is dropped.",
     )
     held_out_line_chars: int = field(
-        30, "Characters, space around not counted, above which a shared line tells.", minimum=0
+        30, "Shared lines of at most this many characters, without space around them, do not count.", minimum=0
     )
     exclude: tuple[str, ...] = field(
         ("**/.git/**", "**/node_modules/**", "**/__pycache__/**", "**/site-packages/**", "**/.venv/**"),
         "Patterns of files that are not read, by gitignore's rules, relative to each source's root.",
     )
     max_file_bytes: int = field(
-        1_000_000, "Bytes; larger files are mostly generated or data and are left out.", minimum=1
+        1_000_000, "Bytes; larger files are mostly generated or data and are skipped.", minimum=1
     )
     min_text_chars: int = field(10, "Characters; shorter texts say nothing about the code.", minimum=0)
-    max_text_chars: int = field(2_000, "Characters of text; longer pairs are left out, never cut.", minimum=1)
+    max_text_chars: int = field(2_000, "Characters of text; longer pairs are dropped, never cut.", minimum=1)
     min_code_chars: int = field(20, "Characters of code.", minimum=0)
-    max_code_chars: int = field(4_000, "Characters of code; longer pairs are left out, never cut.", minimum=1)
+    max_code_chars: int = field(4_000, "Characters of code; longer pairs are dropped, never cut.", minimum=1)
     max_line_chars: int = field(400, "Characters; a longer line marks minified code or embedded data.", minimum=1)
     min_alphanumeric_share: float = field(
         0.25, "Share of letters and digits in the code; below it lies data.", minimum=0, below=1

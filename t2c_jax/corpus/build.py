@@ -21,7 +21,7 @@ from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve_all
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.languages.extractor import extractors
-from t2c_jax.languages.forms import SOURCE, code_forms, text_forms
+from t2c_jax.languages.forms import code_form, text_form
 from t2c_jax.workdir import StageResult, Workdir
 
 MALFORMED = "malformed.jsonl"
@@ -42,20 +42,19 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     for key, names, known in (
         ("kinds", config.kinds, MINED_KINDS),
         ("code_only", config.code_only, CODE_ONLY_KINDS),
-        ("extractors", config.extractors, tuple(extractors)),
-        ("text", (config.text,), tuple(text_forms)),
-        ("code", (config.code,), (SOURCE, *code_forms)),
     ):
         for name in names:
             if name not in known:
                 hint = nearest(name, known)
                 raise UserError(f"config.corpus.{key}: '{name}' is unknown{hint}; known are {', '.join(known)}")
+    text_form(config), code_form(config)
+    versions = {name: extractors.get(name, "config.corpus.extractors").version for name in sorted(config.extractors)}
     sources = resolve_all(config, skip=workdir.path)
     held_out = find_held_out(config)
     inputs = {source.name: source.digest for source in sources}
     inputs |= {f"held out: {file.name}": file.digest for file in held_out}
     if any(isinstance(source, FileTree) for source in sources):
-        inputs |= {f"extractor {name}": extractors[name].version for name in sorted(config.extractors)}
+        inputs |= {f"extractor {name}": version for name, version in versions.items()}
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:

@@ -12,6 +12,7 @@ from pathlib import PurePosixPath
 from typing import Protocol
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.config.registry import Registry
 
 MODULE_KIND = "module"  # a whole file, without a text
 
@@ -57,11 +58,12 @@ class Extractor(Protocol):
         ...
 
 
-extractors: dict[str, Extractor] = {}
-"""By the name that config.corpus.extractors uses."""
+extractors: Registry[Extractor] = Registry("extractor")
+"""By the names that config.corpus.extractors uses."""
 
 
 def extractor_for(path: str, names: Collection[str]) -> Extractor | None:
     """The extractor among ``names`` that reads files of this name, if there is one."""
     suffix = PurePosixPath(path).suffix.lower()
-    return next((extractors[name] for name in names if suffix in extractors[name].suffixes), None)
+    found = (extractors.get(name, "config.corpus.extractors") for name in names)
+    return next((extractor for extractor in found if suffix in extractor.suffixes), None)

@@ -9,6 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+from t2c_jax.config import CorpusConfig
+from t2c_jax.config.registry import Registry
+
 
 class NoPair(Exception):
     """Why a definition makes no pair; the reason is counted in the card."""
@@ -46,7 +49,24 @@ class CodeForm:
     reader: Callable[[Any], Callable[[Any], str]]
 
 
-SOURCE = "source"  # the value of config.corpus.code that needs no form
+text_forms: Registry[TextForm] = Registry("form of text")
+code_forms: Registry[CodeForm | None] = Registry("form of code")
+code_forms.register("source")(None)
 
-text_forms: dict[str, TextForm] = {}
-code_forms: dict[str, CodeForm] = {}
+
+def text_form(config: CorpusConfig) -> TextForm:
+    """The form of config.corpus.text.
+
+    Raises:
+      UserError: there is none of this name.
+    """
+    return text_forms.get(config.text, "config.corpus.text")
+
+
+def code_form(config: CorpusConfig) -> CodeForm | None:
+    """The form of config.corpus.code; None for the source itself.
+
+    Raises:
+      UserError: there is none of this name.
+    """
+    return code_forms.get(config.code, "config.corpus.code")

@@ -389,9 +389,9 @@ def test_an_extractor_can_be_turned_off_and_its_version_is_in_the_stage_key(tmp_
     config = CorpusConfig(sources=(str(root),), extractors=("python",))
     assert "markdown" not in build_corpus(config, workdir).manifest["counts"]["kinds"]
     assert not build_corpus(config, workdir).ran
-    monkeypatch.setattr(extractors["markdown"], "version", "another")
+    monkeypatch.setattr(extractors.get("markdown", ""), "version", "another")
     assert not build_corpus(config, workdir).ran
-    monkeypatch.setattr(extractors["python"], "version", "another")
+    monkeypatch.setattr(extractors.get("python", ""), "version", "another")
     assert build_corpus(config, workdir).ran
     assert build_corpus(dataclasses.replace(config, extractors=("python", "markdown")), workdir).manifest["counts"][
         "kinds"

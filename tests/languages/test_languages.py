@@ -59,7 +59,7 @@ def test_lexers_by_language():
 
 
 def test_extractors_by_suffix_and_choice():
-    assert extractor_for("a/b.PY", ["markdown", "python"]) is extractors["python"]
+    assert extractor_for("a/b.PY", ["markdown", "python"]) is extractors.get("python", "")
     assert extractor_for("a/b.py", ["markdown"]) is None
     assert extractor_for("a/py", ["python"]) is None
 

@@ -19,4 +19,4 @@ class MarkdownExtractor:
         return extract_markdown(data, config)
 
 
-extractors["markdown"] = MarkdownExtractor()
+extractors.register("markdown")(MarkdownExtractor())

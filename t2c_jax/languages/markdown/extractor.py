@@ -22,7 +22,7 @@ from markdown_it.token import Token
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.extractor import Extract, Extraction
-from t2c_jax.languages.forms import SOURCE, text_forms
+from t2c_jax.languages.forms import code_form, text_form
 from t2c_jax.languages.markdown.blocks import COLON_CONTAINER, INDENTED_CONTAINER, parse, split_front_matter
 from t2c_jax.languages.markdown.info import Info, read_info, without_options
 from t2c_jax.languages.markdown.prose import is_markup, words_of
@@ -70,7 +70,7 @@ _DEPTH = 20  # of directives in directives
 def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
     """The introduced code blocks of a Markdown file; see the module's docstring."""
     found = Extraction()
-    if "markdown" not in config.kinds or not text_forms[config.text].documented or config.code != SOURCE:
+    if "markdown" not in config.kinds or not text_form(config).documented or code_form(config) is not None:
         return found
     try:
         source = data.decode("utf-8-sig")

@@ -23,4 +23,4 @@ class PythonExtractor:
         return extract_python(data, config)
 
 
-extractors["python"] = PythonExtractor()
+extractors.register("python")(PythonExtractor())

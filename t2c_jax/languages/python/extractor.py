@@ -36,8 +36,9 @@ import warnings
 from collections.abc import Iterator
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.languages import forms
 from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
-from t2c_jax.languages.forms import SOURCE, NoPair, TextForm, code_forms, text_forms
+from t2c_jax.languages.forms import NoPair, TextForm
 from t2c_jax.languages.python.definitions import Definition, Mentions
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
@@ -74,8 +75,7 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
             return found
         if MODULE_KIND in config.code_only:
             found.extracts.append(Extract("", source, "python", MODULE_KIND, 1, max(len(lines), 1)))
-        text_form = text_forms[config.text]
-        code_form = None if config.code == SOURCE else code_forms[config.code]
+        text_form, code_form = forms.text_form(config), forms.code_form(config)
         read_code = code_form.reader(tree) if code_form is not None else None
         for node, kind, is_method in _definitions(tree):
             docstring = _docstring(node)

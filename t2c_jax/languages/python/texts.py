@@ -30,7 +30,7 @@ def _with_signature(write: Callable[[str], str]) -> Callable[[Definition, str], 
     return text
 
 
-text_forms["docstring"] = TextForm(lambda node, prose: prose)
-text_forms["summary"] = TextForm(lambda node, prose: _summary(prose))
-text_forms["signature+docstring"] = TextForm(_with_signature(str))
-text_forms["signature+summary"] = TextForm(_with_signature(_summary))
+text_forms.register("docstring")(TextForm(lambda node, prose: prose))
+text_forms.register("summary")(TextForm(lambda node, prose: _summary(prose)))
+text_forms.register("signature+docstring")(TextForm(_with_signature(str)))
+text_forms.register("signature+summary")(TextForm(_with_signature(_summary)))

@@ -21,7 +21,7 @@ def _name(node: Any, _: str) -> str:
     return " ".join(parts)
 
 
-text_forms["name"] = TextForm(_name, documented=False, hides_name=True)
+text_forms.register("name")(TextForm(_name, documented=False, hides_name=True))
 
 
 @encoder_features.register("paths")

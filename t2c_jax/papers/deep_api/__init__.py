@@ -24,7 +24,7 @@ def _reader(tree: ast.Module) -> Callable[[Any], str]:
     return names
 
 
-code_forms["apis"] = CodeForm("apis", ("function", "method"), _reader)
+code_forms.register("apis")(CodeForm("apis", ("function", "method"), _reader))
 
 metrics.register("api_precision")(lazy("t2c_jax.papers.deep_api.ranking:ApiPrecision"))
 metrics.register("relevancy")(lazy("t2c_jax.papers.deep_api.ranking:Relevancy"))
