@@ -28,16 +28,16 @@ MALFORMED = "malformed.jsonl"
 
 
 def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = None) -> StageResult:
-    """Mines, cleans and writes ``WORKDIR/corpus``, unless it stands already for the same config and sources.
+    """Mines, cleans and writes ``WORKDIR/corpus``, unless it is up to date with the config and the sources.
 
     Args:
       config: sources, limits, shares.
-      workdir: where to.
+      workdir: the directory of the run.
       workers: processes that read files; all cores by default. The corpus does not depend on it.
 
     Raises:
-      UserError: a source is missing, damaged or too malformed; nothing is left to train on; the disk is full. The
-        malformed lines are in ``WORKDIR/malformed.jsonl`` then, else in the corpus.
+      UserError: a source is missing, damaged or has too many malformed lines; no pair is left to train on; the disk is
+        full. Malformed lines are then in ``WORKDIR/malformed.jsonl``, otherwise in the corpus.
     """
     for key, names, known in (
         ("kinds", config.kinds, MINED_KINDS),
@@ -59,7 +59,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     def build(directory: Path) -> Mapping[str, Any]:
         try:
             return _build(config, sources, held_out, directory, workers)
-        except UserError as error:  # nothing of the directory stays, but these are needed now
+        except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
             if not (malformed.is_file() and malformed.stat().st_size):
                 raise
@@ -69,8 +69,8 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
 
     result = workdir.stage("corpus", to_dict(config), inputs, build)
     if result.ran:
-        (workdir.path / MALFORMED).unlink(missing_ok=True)  # of a corpus that was not to be
-        _tell(result)
+        (workdir.path / MALFORMED).unlink(missing_ok=True)  # of an attempt that failed
+        _report_result(result)
     return result
 
 
@@ -82,8 +82,8 @@ def _build(
     if recognised := ", ".join(f"{name} is {split}" for name, split in splits.items() if split):
         say(f"corpus: splits by file name: {recognised} (a line's own split goes first)")
     scratch, malformed = directory / ".candidates", directory / MALFORMED
-    with malformed.open("w", encoding="utf-8") as aside:
-        candidates = _candidates(config, sources, reports, aside, workers)
+    with malformed.open("w", encoding="utf-8") as quarantine:
+        candidates = _candidates(config, sources, reports, quarantine, workers)
         cleaned = clean(candidates, config, scratch, HeldOut.read(held_out, config) if held_out else None)
     if not malformed.stat().st_size:
         malformed.unlink()
@@ -116,7 +116,7 @@ def _report(source: Resolved, splits: Mapping[str, str]) -> SourceReport:
 
 
 def _candidates(
-    config: CorpusConfig, sources: list[Resolved], reports: list[SourceReport], aside: IO[str], workers: int | None
+    config: CorpusConfig, sources: list[Resolved], reports: list[SourceReport], quarantine: IO[str], workers: int | None
 ) -> Iterator[Candidate]:
     total = sum(len(source.files) if isinstance(source, FileTree) else 1 for source in sources)
     with progress("mine", total, "files") as bar:
@@ -124,7 +124,7 @@ def _candidates(
             if isinstance(source, FileTree):
                 yield from mine_tree(source, config, report, bar.advance, workers)
             elif isinstance(source, PairsFile):
-                yield from read_file(source, config, report, aside, bar.advance)
+                yield from read_file(source, config, report, quarantine, bar.advance)
             else:
                 yield from read_dataset(source, report, bar.advance)
 
@@ -139,22 +139,22 @@ def _nothing_to_train_on(config: CorpusConfig, reports: list[SourceReport], clea
     for report in reports:
         reasons.update(report.skipped)
     reasons.update(cleaned.drops)
-    why = "; ".join(f"{reason}: {count:,}" for reason, count, _ in reasons.ranked()[:5]) or "nothing was left out"
+    why = "; ".join(f"{reason}: {count:,}" for reason, count, _ in reasons.ranked()[:5]) or "nothing was skipped"
     names = ", ".join(config.sources)
     advice = "relax the limits in config.corpus" if found else "name sources with documented code or pairs"
     return f"the corpus of {names} is empty: {files:,} files, {found:,} pairs found, none kept ({why}); {advice}"
 
 
-def _tell(result: StageResult) -> None:
+def _report_result(result: StageResult) -> None:
     counts = result.manifest["counts"]
     splits = counts["splits"]
     sizes = ", ".join(f"{split} {splits[split]:,}" for split in ("train", "dev", "test") if split in splits)
-    said = [f"{counts['pairs']:,} pairs ({sizes})"]
+    parts = [f"{counts['pairs']:,} pairs ({sizes})"]
     if counts["code_only"]:
-        said.append(f"{counts['code_only']:,} of them are code without a text")
+        parts.append(f"{counts['code_only']:,} of them are code without a text")
     if result.manifest["config"]["held_out"]:
-        said.append(f"{counts['held_out']:,} that share a line with config.corpus.held_out were dropped")
-    say(f"corpus: {'; '.join(said)}; {result.path / 'card.md'} tells what was read and left out")
+        parts.append(f"{counts['held_out']:,} that share a line with config.corpus.held_out were dropped")
+    say(f"corpus: {'; '.join(parts)}; {result.path / 'card.md'} lists what was read, skipped and dropped")
     for split in ("dev", "test"):
         if split not in splits:
             warn(f"the corpus has no {split} split: too few groups for config.corpus.{split}_share, or it is 0")

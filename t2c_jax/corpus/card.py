@@ -96,7 +96,7 @@ def _markdown(card: dict[str, Any]) -> str:
         *_table("Splits", ("split", "pairs"), card["splits"].items()),
         *_table("Kinds", ("kind", "pairs"), card["kinds"].items()),
         *_table("Languages", ("language", "pairs"), card["languages"].items()),
-        *_table("Licences, as far as they could be told", ("licence", "pairs"), card["licences"].items()),
+        *_table("Licences, as far as they are known", ("licence", "pairs"), card["licences"].items()),
         *_table(
             "Characters, by percentile",
             ("", *card["characters"]["text"]),
@@ -113,7 +113,7 @@ def _markdown(card: dict[str, Any]) -> str:
         ),
     ]
     for source in card["sources"]:
-        lines += _reasons(f"Not taken from {source['name']}", source["skipped"])
+        lines += _reasons(f"Skipped in {source['name']}", source["skipped"])
     lines += _reasons("Dropped in cleaning", card["dropped"])
     if card["renamed_ids"]:
         lines += [f"{card['renamed_ids']:,} pairs had the id of another pair and got a number behind it.", ""]

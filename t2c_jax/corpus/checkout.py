@@ -68,7 +68,7 @@ def repository_name(address: str) -> str:
 
 def _git(root: Path, *arguments: str) -> str | None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    # A repository's own config must not make git run programs while its state is asked for.
+    # A repository's own config must not make git run programs.
     command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C", str(root), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, env=environment, timeout=300, check=False)

@@ -1,13 +1,13 @@
 """Candidates to the corpus: limits, held-out lines, splits, duplicates.
 
 In two passes, so that memory grows by some 40 bytes a pair and not by its text. The first applies the limits, writes
-the pairs within them to a scratch file, and notes a few numbers of each. From these the splits are chosen and
+the pairs within them to a scratch file, and notes a few numbers of each. From these the splits are assigned and
 duplicates found. The second reads the scratch file back in the same order.
 
-A pair is a duplicate if its text and code are another's after ``normalised``. One is kept, byte for byte as it came:
-that of test before dev before train, so that nothing held out is trained on and no named split loses to a random one
-below it, and within a split the first. Code alone repeats no text, but it may be the answer of a pair in dev or test:
-then it is dropped too.
+A pair is a duplicate if its text and code are another's after ``normalised``. One is kept, byte for byte as its source
+has it: that of test before dev before train, so that nothing held out is trained on and no named split loses to a
+random one below it, and within a split the first. Code alone repeats no text, but it may be the answer of a pair in dev
+or test: then it is dropped too.
 """
 
 from __future__ import annotations
@@ -135,7 +135,7 @@ def _numbered(pair_id: str) -> Iterator[str]:
 def clean(
     candidates: Iterable[Candidate], config: CorpusConfig, scratch: Path, held_out: HeldOut | None = None
 ) -> Cleaned:
-    """Applies limits, drops held-out code, chooses splits and finds duplicates.
+    """Applies limits, drops held-out code, assigns splits and finds duplicates.
 
     Args:
       candidates: read once.
@@ -154,12 +154,12 @@ def clean(
             else:
                 survey.add(candidate)
                 pickle.dump(candidate.pair, file, protocol=5)
-    drawn = survey.splits(config)
+    assigned = survey.splits(config)
     if config.deduplicate:
-        drawn = survey.without_held_out_code(survey.without_repeats(drawn))
-    counts = {name: int((drawn == index).sum()) for index, name in enumerate(SPLITS) if (drawn == index).any()}
+        assigned = survey.without_held_out_code(survey.without_repeats(assigned))
+    counts = {name: int((assigned == index).sum()) for index, name in enumerate(SPLITS) if (assigned == index).any()}
     id_hashes = np.sort(_view(survey.id_hashes, np.uint64))
-    return Cleaned(scratch, drawn, survey.repeated_ids(drawn), id_hashes, drops, counts)
+    return Cleaned(scratch, assigned, survey.repeated_ids(assigned), id_hashes, drops, counts)
 
 
 class _Survey:
@@ -192,43 +192,43 @@ class _Survey:
 
     def splits(self, config: CorpusConfig) -> NDArray[np.int8]:
         """The split of each candidate: the named one, or its group's."""
-        drawn = _view(self.named, np.int8).copy()
+        assigned = _view(self.named, np.int8).copy()
         modules = splits.mined_groups(self._sizes(), config.dev_share, config.test_share)
         of_path = {_path_hash(key): splits.hash64(module) for key, module in modules.items()}
         found, inverse = np.unique(_view(self.groups, np.uint64), return_inverse=True)
         groups = np.array([of_path.get(value, value) for value in found.tolist()], np.uint64)[inverse]
-        unnamed = drawn == _UNNAMED
+        unnamed = assigned == _UNNAMED
         hashes, inverse, counts = np.unique(groups[unnamed], return_inverse=True, return_counts=True)
         with_text = np.bincount(inverse, _view(self.has_text, np.int8)[unnamed], len(hashes)).astype(np.int64)
         sizes = with_text if with_text.any() else counts
-        drawn[unnamed] = splits.assign(hashes, sizes, config.dev_share, config.test_share)[inverse]
-        return drawn
+        assigned[unnamed] = splits.assign(hashes, sizes, config.dev_share, config.test_share)[inverse]
+        return assigned
 
     def _sizes(self) -> dict[tuple[str, str], int]:
         """Pairs with a text in each (repository, path); of a repository that has none, pairs."""
         documented = {repository for (repository, _), (_, texts) in self.paths.items() if texts}
         return {key: texts if key[0] in documented else alone for key, (alone, texts) in self.paths.items()}
 
-    def without_repeats(self, drawn: NDArray[np.int8]) -> NDArray[np.int8]:
+    def without_repeats(self, assigned: NDArray[np.int8]) -> NDArray[np.int8]:
         """The splits, with ``_REPEAT`` or ``_REPEAT_ACROSS`` for candidates that repeat one that is kept."""
         high, low = _view(self.contents, np.uint64).reshape(-1, 2).T
-        order = np.lexsort((np.arange(len(drawn)), -drawn, low, high))
+        order = np.lexsort((np.arange(len(assigned)), -assigned, low, high))
         is_new = np.ones(len(order), bool)
         is_new[1:] = (high[order][1:] != high[order][:-1]) | (low[order][1:] != low[order][:-1])
-        kept = drawn[order][is_new][np.cumsum(is_new) - 1]  # the split of the one that each repeats
-        result = drawn.copy()
-        result[order] = np.where(is_new, drawn[order], np.where(kept == drawn[order], _REPEAT, _REPEAT_ACROSS))
+        kept = assigned[order][is_new][np.cumsum(is_new) - 1]  # the split of the one that each repeats
+        result = assigned.copy()
+        result[order] = np.where(is_new, assigned[order], np.where(kept == assigned[order], _REPEAT, _REPEAT_ACROSS))
         return result
 
-    def without_held_out_code(self, drawn: NDArray[np.int8]) -> NDArray[np.int8]:
+    def without_held_out_code(self, assigned: NDArray[np.int8]) -> NDArray[np.int8]:
         """The splits, with ``_HELD_OUT_CODE`` for code alone that a kept pair of dev or test has as its code."""
         codes, has_text = _view(self.codes, np.uint64), _view(self.has_text, np.bool_)
-        answers = np.isin(codes, codes[(drawn >= splits.DEV) & has_text])
-        return np.where((drawn >= 0) & ~has_text & answers, np.int8(_HELD_OUT_CODE), drawn)
+        answers = np.isin(codes, codes[(assigned >= splits.DEV) & has_text])
+        return np.where((assigned >= 0) & ~has_text & answers, np.int8(_HELD_OUT_CODE), assigned)
 
-    def repeated_ids(self, drawn: NDArray[np.int8]) -> frozenset[int]:
+    def repeated_ids(self, assigned: NDArray[np.int8]) -> frozenset[int]:
         """Positions of kept candidates whose id a kept one before them has."""
-        kept = np.flatnonzero(drawn >= 0)
+        kept = np.flatnonzero(assigned >= 0)
         _, first = np.unique(_view(self.id_hashes, np.uint64)[kept], return_index=True)
         return frozenset(np.delete(kept, first).tolist())
 

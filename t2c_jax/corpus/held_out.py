@@ -1,7 +1,7 @@
-"""Code that must not be in the corpus: what config.corpus.held_out names, by its lines.
+"""Code that must not be in the corpus: the lines of the files in config.corpus.held_out.
 
-A benchmark's answers stand in many repositories, inside other functions and under other indentation; so whole pairs are
-not what to compare. A line of more than ``held_out_line_chars`` characters is seldom written twice by chance, and
+The answers of a benchmark occur in many repositories, inside other functions and under other indentation, so whole
+pairs are not compared. A line of more than ``held_out_line_chars`` characters is seldom written twice by chance, and
 comparing such lines is one look-up each, however large the corpus.
 """
 
@@ -48,17 +48,17 @@ def find_held_out(config: CorpusConfig) -> list[PairsFile]:
     """The files that config.corpus.held_out names, digested.
 
     Raises:
-      UserError: one is missing, cannot be read, or is no file of pairs.
+      UserError: one is missing, cannot be read, or is not a file of pairs.
     """
     files = []
     for name in config.held_out:
-        if not name.endswith(PAIRS):
-            raise UserError(f"config.corpus.held_out: '{name}' is no .jsonl or .jsonl.gz file; convert it to one")
+        if not name.lower().endswith(PAIRS):
+            raise UserError(f"config.corpus.held_out: '{name}' is not a .jsonl or .jsonl.gz file; convert it to one")
         path = local_file(name) if is_remote(name) else Path(name).expanduser()
         try:
             files.append(PairsFile(name, path, digest(path)))
         except OSError as error:
             raise UserError(
-                f"config.corpus.held_out: '{name}' cannot be read: {error.strerror}; mend the path"
+                f"config.corpus.held_out: '{name}' cannot be read: {error.strerror}; correct the path"
             ) from None
     return files

@@ -1,4 +1,4 @@
-"""Files to pairs on all cores: streaming, in the order of the paths, whatever the files hold."""
+"""Mines files on all cores: a stream of pairs in the order of the paths, whatever the files hold."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Candidate:
 
     Attributes:
       pair: as read; ``split`` only where its file names one.
-      group: what must not straddle splits; empty for mined pairs, which ``splits`` groups by module.
+      group: pairs of one group are in one split; empty for mined pairs, which ``splits`` groups by module.
     """
 
     pair: Pair
@@ -39,15 +39,15 @@ class SourceReport:
 
     Attributes:
       name: as the config names it.
-      split: of a file of pairs: that of lines that name none, by the file's name; empty if they are drawn.
+      split: of a file of pairs: that of lines that name none, by the file's name; empty if their splits are random.
       repository: see ``pairs.Source``; empty for files of pairs, as are the next two.
       commit: see ``pairs.Source``.
       licence: see ``pairs.Source``.
-      files: that an extractor read to their end.
+      files: files that an extractor read to their end.
       lines: of a file of pairs; examples of a dataset.
-      malformed: lines among them that were no pair.
+      malformed: lines among them that are not a pair.
       pairs: found, before cleaning.
-      skipped: files and would-be pairs that were not taken, by reason.
+      skipped: files and candidates that make no pair, by reason.
     """
 
     name: str
@@ -121,7 +121,7 @@ def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:
 
 
 def _bytes_of(path: str, limit: int) -> bytes | Failure:
-    """The file's bytes, looked at anew: since it was listed it may have become a pipe, or grown."""
+    """The file's bytes. It is checked again, since after listing it may have become a pipe, or grown."""
     descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
     with open(descriptor, "rb") as file:
         if not stat.S_ISREG(os.fstat(descriptor).st_mode):

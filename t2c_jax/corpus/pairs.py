@@ -1,4 +1,4 @@
-"""A (text, code) pair and where it came from."""
+"""A (text, code) pair and its source."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """The lines that a pair was taken from.
+    """The lines of a file that a pair was made from.
 
     Attributes:
       repository: host/owner/name of a checkout's origin, else the directory's name (of a file of pairs: of the one
@@ -28,7 +28,7 @@ class Source:
       path: relative to the repository's root, with forward slashes.
       start_line: first line, counted from 1.
       end_line: last line, included.
-      licence: SPDX identifier as far as it could be told, or empty.
+      licence: SPDX expression, or empty if it is unknown.
     """
 
     repository: str
@@ -44,18 +44,18 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """What a model learns from: ``code`` is the answer to ``text``, or code alone to pre-train on.
+    """A training example: ``code`` is the answer to ``text``, or code alone to pre-train on.
 
     Attributes:
       id: digest of its origin, or the id that its file names; unique within a corpus.
       text: natural language, perhaps under a signature; empty where nothing documents the code.
-      code: byte for byte as in the source, save what the text was made of and the common indentation; or the names of
-        API calls, separated by spaces.
+      code: byte for byte as in the source, without the docstring and the common indentation; or what another form of
+        code makes of it, such as names of API calls.
       language: of the code, in lower case, e.g. ``python``, ``apis`` for names of calls; empty where a file of pairs
-        does not say.
+        has none.
       kind: how the two were paired: one of ``MINED_KINDS``, ``MODULE_KIND`` or ``FILE_KIND``.
       source: its origin.
-      split: one of ``SPLITS``, or empty before the split is drawn.
+      split: one of ``SPLITS``, or empty before it is assigned.
     """
 
     id: str
@@ -72,11 +72,11 @@ class Pair:
 
     @property
     def has_text(self) -> bool:
-        """Whether there is something to ask: code alone is for pre-training, never to be answered or retrieved."""
+        """Whether the pair has a prompt. Code alone is for pre-training, never a prompt's answer, never retrieved."""
         return bool(self.text)
 
     def reverse(self) -> Pair:
-        """The pair of a model that describes code: the code asks, the text answers, and its language is ``text``."""
+        """The pair for a model that describes code: code as the prompt, text as the answer, of language ``text``."""
         return dataclasses.replace(self, text=self.code, code=self.text, language="text")
 
     @classmethod

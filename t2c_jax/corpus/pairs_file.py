@@ -1,7 +1,7 @@
 """Reads the pairs of a file or a TFDS dataset.
 
-A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and optionally ``id`` (text or
-whole number), ``split`` or ``partition`` (a name as ``split_of`` knows it), ``language`` (by any common name), and
+A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and optionally ``id`` (string or
+integer), ``split`` or ``partition`` (a name as ``split_of`` knows it), ``language`` (by any common name), and
 ``group`` (pairs of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so
 are blank lines. With config.corpus.code_only, ``text`` may be empty, null or missing: the line is code to pre-train on.
 
@@ -37,7 +37,7 @@ _LINE_BYTES = 16_000_000  # a longer line is no pair that any limit would keep, 
 
 
 class Malformed(ValueError):
-    """Why a line is no pair."""
+    """Why a line is not a pair."""
 
 
 def split_of(name: str) -> str:
@@ -46,14 +46,14 @@ def split_of(name: str) -> str:
 
 
 def splits_of_files(files: Iterable[PairsFile]) -> dict[str, str]:
-    """For each file's name the split of its lines that name none; empty if they are to be drawn.
+    """For each file's name the split of its lines that name none; empty if their splits are random.
 
-    A word of the file's name decides. Where two words disagree, none does. Pairs of a training file are drawn, so that
-    some of them may be held out, unless other files are the dev and the test split.
+    A word of the file's name decides. Where two words disagree, none does. Pairs of a training file get random
+    splits, so that some are held out, unless other files are the dev and the test split.
     """
     found = {}
     for file in files:
-        words = _WORD.findall(file.path.name.removesuffix(".gz").removesuffix(".jsonl"))
+        words = _WORD.findall(file.path.name)
         splits = {split_of(word) for word in words} - {""}
         found[file.name] = splits.pop() if len(splits) == 1 else ""
     if not {"dev", "test"} <= set(found.values()):
@@ -62,7 +62,7 @@ def splits_of_files(files: Iterable[PairsFile]) -> dict[str, str]:
 
 
 def read_file(
-    file: PairsFile, config: CorpusConfig, report: SourceReport, aside: IO[str], advance: Callable[[], object]
+    file: PairsFile, config: CorpusConfig, report: SourceReport, quarantine: IO[str], advance: Callable[[], object]
 ) -> Iterator[Candidate]:
     """The pairs of a ``.jsonl``; malformed lines are quarantined.
 
@@ -70,7 +70,7 @@ def read_file(
       file: what ``sources.resolve`` found.
       config: for ``max_malformed_share`` and ``code_only``.
       report: filled on the way; its ``split`` is that of lines that name none.
-      aside: gets a JSON line ``{file, line, reason, text}`` for each malformed line.
+      quarantine: gets a JSON line ``{file, line, reason, text}`` for each malformed line.
       advance: called when the file is done.
 
     Raises:
@@ -95,7 +95,7 @@ def read_file(
             first = first or f"{file.name}:{number}: {reason}"
             text = raw.decode("utf-8", "backslashreplace").rstrip("\r\n")
             record = {"file": file.name, "line": number, "reason": str(reason), "text": text}
-            aside.write(json.dumps(record) + "\n")
+            quarantine.write(json.dumps(record) + "\n")
         else:
             report.pairs += 1
             yield candidate
@@ -103,7 +103,7 @@ def read_file(
     if report.malformed > config.max_malformed_share * report.lines:
         raise UserError(
             f"source '{file.name}': {report.malformed:,} of {report.lines:,} lines are malformed, the first at"
-            f" {first}; mend them or raise config.corpus.max_malformed_share={config.max_malformed_share:g}"
+            f" {first}; correct them or raise config.corpus.max_malformed_share={config.max_malformed_share:g}"
         )
 
 
@@ -118,10 +118,10 @@ def read_codes(file: PairsFile) -> Iterator[str]:
             try:
                 values = _parse(raw, number)
                 if not isinstance(values.get("code"), str):
-                    raise Malformed("'code' is no text" if "code" in values else "no 'code'")
+                    raise Malformed("'code' is not a string" if "code" in values else "no 'code'")
             except Malformed as reason:
                 raise UserError(
-                    f"config.corpus.held_out: {file.name}:{number}: {reason}; mend the line or take it out"
+                    f"config.corpus.held_out: {file.name}:{number}: {reason}; correct or delete the line"
                 ) from None
             yield values["code"]
 
@@ -149,7 +149,7 @@ def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[
 
 
 def _lines(file: PairsFile) -> Iterator[tuple[int, bytes]]:
-    opener = gzip.open if file.path.name.endswith(".gz") else open
+    opener = gzip.open if file.path.name.lower().endswith(".gz") else open
     number = 0
     try:
         with cast("IO[bytes]", opener(file.path, "rb")) as lines:
@@ -186,13 +186,13 @@ def _candidate(values: Mapping[str, Any], repository: str, path: str, number: in
         if key not in values:
             raise Malformed(f"no '{key}'")
         if not isinstance(values[key], str):
-            raise Malformed(f"'{key}' is no text")
+            raise Malformed(f"'{key}' is not a string")
     for key in ("split", "language"):
         if not isinstance(values.get(key), str | None):
-            raise Malformed(f"'{key}' is no text")
+            raise Malformed(f"'{key}' is not a string")
     for key in ("id", "group"):
         if not isinstance(values.get(key), str | int | None):
-            raise Malformed(f"'{key}' is neither text nor a whole number")
+            raise Malformed(f"'{key}' is neither a string nor an integer")
     split = values.get("split") or ""
     if split and not split_of(split):
         raise Malformed("unknown split")

@@ -2,7 +2,7 @@
 
 - a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read, and each
   initialised submodule as a source of its own;
-- a ``.jsonl`` or ``.jsonl.gz`` of pairs, also behind a URL that fsspec reads (``gs://``, ``s3://`` …);
+- a ``.jsonl``, ``.ndjson``, ``.jsonl.gz`` or ``.ndjson.gz`` of pairs, also behind a URL that fsspec reads (``gs://``, ``s3://`` …);
 - ``tfds:NAME``, a prepared TFDS dataset by its name or its directory, which may be a URL too;
 - ``python:stdlib``, the standard library of the running Python.
 """
@@ -31,7 +31,7 @@ from t2c_jax.languages.extractor import extractor_for
 from t2c_jax.workdir import digest
 from t2c_jax.workdir.remote import is_remote, local_file
 
-PAIRS = (".jsonl", ".jsonl.gz")
+PAIRS = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")  # in any case
 
 
 @dataclass(frozen=True)
@@ -138,7 +138,7 @@ def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | 
       exclusion: of ``config.exclude``, where several sources share it.
 
     Raises:
-      UserError: it does not exist, cannot be read, or is of no known kind.
+      UserError: it does not exist, cannot be read, or is of an unknown kind.
     """
     exclusion = exclusion or Exclusion(config.exclude)
     if name.startswith("python:"):
@@ -150,16 +150,16 @@ def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | 
 
         dataset = name.removeprefix("tfds:")
         return PairsDataset(name, dataset, *describe_dataset(dataset))
-    path = local_file(name) if is_remote(name) and name.endswith(PAIRS) else Path(name).expanduser()
+    path = local_file(name) if is_remote(name) and name.lower().endswith(PAIRS) else Path(name).expanduser()
     if path.is_dir():
         return _directory(name, path, _Reading(config, skip, exclusion))
-    if path.name.endswith(PAIRS) and path.is_file():
+    if path.name.lower().endswith(PAIRS) and path.is_file():
         try:
             return PairsFile(name, path, digest(path))
         except OSError as error:
             raise UserError(f"source '{name}' cannot be read: {error.strerror}") from None
     if path.exists():
-        raise UserError(f"source '{name}' is neither a directory nor a .jsonl or .jsonl.gz file; convert it to one")
+        raise UserError(f"source '{name}' is neither a directory nor a .jsonl or .jsonl.gz file; convert it to .jsonl")
     if is_remote(name) or name.startswith("git@"):
         raise UserError(f"source '{name}' is an address; clone or download it first and name the directory or file")
     raise UserError(f"source '{name}' does not exist; check config.corpus.sources")
@@ -185,7 +185,7 @@ def _stdlib(name: str, reading: _Reading) -> FileTree:
     found = [item for item in _walk(root, reading, skipped) if not _INSTALLED.search(f"/{item[0]}")]
     if not found:
         raise UserError(f"source '{name}': '{root}' holds no .py files; this Python comes without its library's source")
-    # Files that come with a Python keep their bytes for as long as they keep their size and time.
+    # The library's files keep their bytes as long as they keep their size and time.
     return FileTree(
         name=name,
         root=root,
@@ -288,7 +288,7 @@ def _status(path: Path) -> os.stat_result | None:
 
 
 def _is_minable(path: str, status: os.stat_result | None, reading: _Reading, skipped: Tally) -> bool:
-    """Whether a file is to be mined; it is counted if an extractor would read it but for its kind or size."""
+    """Whether to mine a file. One that an extractor reads by its name is counted if it is skipped."""
     if reading.excludes(path) or extractor_for(path, reading.config.extractors) is None:
         return False
     if status is None:

@@ -1,20 +1,20 @@
-"""Groups, and the split that each belongs to.
+"""Groups of pairs, and the split that each group belongs to.
 
-A split must not hold what another one all but holds, so whole groups are drawn, not pairs:
+Nearly equal pairs must not be in different splits, so whole groups are assigned, not single pairs:
 
-- mined pairs are grouped by repository where there are enough repositories for the shares (so many that the smaller
-  share is at least one of them), and otherwise by module: the first component of the path, and as long as one module
-  holds more than half of its repository's pairs, that one's parts (``src/`` into ``src/a/``, ``src/b.py`` …);
-- pairs of files are grouped by the group that their line names, or by their id;
-- pairs whose line names a split are in that split, whatever their group;
-- code without a text goes with its group, but groups are made and measured by the pairs that have one: what a model
-  is pre-trained on leaves the pairs that it will be tested on where they are.
+- Mined pairs are grouped by repository if there are enough repositories for the shares, that is if the smaller share is
+  at least one of them. Otherwise they are grouped by module: the first component of the path. While one module holds
+  more than half of its repository's pairs, it is split into its parts (``src/`` into ``src/a/``, ``src/b.py`` …).
+- Pairs of files are grouped by the group that their line names, or by their id.
+- Pairs whose line names a split are in that split, whatever their group.
+- Code without a text belongs to the same groups, but groups are made and measured by pairs with a text. So adding code
+  to pre-train on does not move the pairs to test on.
 
-The group's name is hashed to a number in [0, 1): below ``test_share`` it is in test, below ``test_share +
-dev_share`` in dev, otherwise in train. So a group stays where it is when others come or go. Two exceptions, for
-corpora of few groups: the largest group is always in train, and where there are three groups or more, none of the
-asked-for splits stays empty: it gets the group of train with the lowest hash (but the largest), or if there is none,
-one of the other held-out split's.
+The group's name is hashed to a number in [0, 1): below ``test_share`` the group is in test, below ``test_share +
+dev_share`` in dev, otherwise in train. So adding or removing groups leaves the others where they are. There are two
+exceptions for corpora of few groups. The largest group is always in train. With three groups or more, a split with a
+share is never empty: it gets train's group with the lowest hash, the largest excepted, or else one of the other
+held-out split's.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from collections.abc import Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-TRAIN, DEV, TEST = 0, 1, 2  # as in pairs.SPLITS; where a pair is in several, the highest keeps it
+TRAIN, DEV, TEST = 0, 1, 2  # indices of pairs.SPLITS; of a pair in several splits the highest is kept
 
 
 def hash64(name: str) -> int:

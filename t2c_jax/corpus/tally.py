@@ -15,7 +15,7 @@ def readable(name: str) -> str:
 
 @dataclass
 class Tally:
-    """How often each reason applied, and where it did first."""
+    """How often each reason applied, with the first places."""
 
     counts: dict[str, int] = field(default_factory=dict)
     examples: dict[str, list[str]] = field(default_factory=dict)

@@ -27,7 +27,7 @@ _OF_MARKUP = (token.Name.Tag, token.Name.Entity)
 
 
 class Identifiers(NamedTuple):
-    """What is known of some code, in offsets in its UTF-8 bytes.
+    """The identifiers of some code, in offsets in its UTF-8 bytes.
 
     Attributes:
       spans: (start, end) of every occurrence of an identifier, in the order of the code; they do not overlap.
@@ -81,7 +81,7 @@ def aligned(code: str, found: Identifiers, piece_lengths: Sequence[int]) -> np.n
 
 
 def spelt(occurrences_T: np.ndarray, tokens_T: np.ndarray) -> tuple[np.ndarray, list[int]]:
-    """Which spelling each occurrence has: the very tokens that it is made of.
+    """Which spelling each occurrence has: the sequence of tokens that it is made of.
 
     A name may be other tokens elsewhere, with the space or the bracket before it in the piece. Those are two spellings,
     so that it is known which tokens a spelling stands for wherever it occurs. Of the pieces x, " =", " x", "+f" and "x"
@@ -94,7 +94,7 @@ def spelt(occurrences_T: np.ndarray, tokens_T: np.ndarray) -> tuple[np.ndarray, 
     Returns:
       Int32 (T,): as they came, but for tokens of identifiers 1 + the number of their occurrence among those that have
       tokens; and for each of these occurrences the number of its spelling, from 0 in the order in which spellings first
-      appear. An occurrence with a token amid it that stands for nothing is two.
+      appear. An occurrence with a token of no bytes inside it counts as two.
     """
     inside_T = occurrences_T > 0
     begins_T = inside_T & (np.diff(occurrences_T, prepend=0) != 0)
@@ -119,7 +119,7 @@ def _in_bytes(code: str, spans: Sequence[Span]) -> Iterator[Span]:
 
 
 def _by_pygments(code: str, language: str) -> tuple[list[Span], int]:
-    """Identifiers, and how far they are known, in offsets in characters."""
+    """Identifiers, and where the known part ends, in offsets in characters."""
     spans: list[Span] = []
     lexer = find_lexer(language)
     if lexer is None:

@@ -1,7 +1,7 @@
-"""Interactive sessions: code with prompts, in between what the programs answered.
+"""Interactive sessions: commands behind prompts, with the output between them.
 
-A session is known by a prompt on any of its lines. Prompts stand at the start of a line, before a space or the line's
-end. Code that parses is no session: a docstring with doctests is part of a program.
+A prompt on any line makes a session. A prompt begins a line, and a space or the line's end follows it. Code that parses
+is not a session: a docstring with doctests is part of a program.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Code without a text: what is kept, what it is spared, and who never sees it."""
+"""Code without a text: what is kept, which limits apply, and which stages ignore it."""
 
 import json
 import shutil
@@ -140,7 +140,7 @@ def test_code_alone_may_be_long_but_not_anything(text, code, rule):
     assert broken_limit(pair(text, code), CorpusConfig(code_only=("module",))) == rule
 
 
-def test_without_the_knob_an_empty_text_is_too_short():
+def test_without_code_only_an_empty_text_is_too_short():
     long = "x = 1\n" * 1000
     assert broken_limit(pair("", long), CorpusConfig()) == "text shorter than min_text_chars"
     assert broken_limit(pair("", long), CorpusConfig(min_text_chars=0)) == "code longer than max_code_chars"
@@ -181,7 +181,7 @@ def everything(workdir):
     return [pair for split in ("train", "dev", "test") for pair in read_pairs(workdir, split)]
 
 
-def test_the_stage_tells_how_much_is_code_alone(built):
+def test_the_stage_reports_the_share_of_code_alone(built):
     config, workdir, result, said = built
     pairs = everything(workdir)
     alone = [found for found in pairs if not found.has_text]
@@ -245,7 +245,7 @@ def test_code_alone_moves_no_pair_to_another_split(tmp_path):
     assert len({split for code, split in alone.items() if code.startswith(tuple(f"def g_{n}_" for n in range(10)))}) > 1
 
 
-def test_without_the_knob_lines_without_a_text_are_malformed_or_too_short(built, tmp_path):
+def test_without_code_only_lines_without_a_text_are_malformed_or_too_short(built, tmp_path):
     config, _, _, _ = built
     path = tmp_path / "lines.jsonl"
     shutil.copy(config.sources[1], path)

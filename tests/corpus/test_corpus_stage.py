@@ -269,7 +269,7 @@ def test_malformed_lines_of_a_url_are_on_the_store(tmp_path, monkeypatch):
     assert json.loads(workdir.text("malformed.jsonl"))["line"] == 1
 
 
-def test_malformed_lines_are_told_with_their_place(tmp_path, capsys):
+def test_malformed_lines_are_reported_with_their_place(tmp_path, capsys):
     path = tmp_path / "a.jsonl"
     path.write_text("[]\n" + '{"text": "long enough text", "code": "long_enough = code()"}\n')
     build_corpus(CorpusConfig(sources=(str(path),), max_malformed_share=0.5), Workdir(tmp_path / "run"))

@@ -35,7 +35,7 @@ def test_lines_are_compared_stripped_and_whole(code, shares):
     assert HeldOut([ANSWER, "y = 2"], 30).shares_line(code) is shares
 
 
-def test_only_lines_above_the_limit_tell():
+def test_only_lines_above_the_limit_count():
     held_out = HeldOut(["a" * 30 + "\n" + "  " + "b" * 31 + "  ", "c" * 5], 30)
     assert not held_out.shares_line("a" * 30)
     assert held_out.shares_line("b" * 31)
@@ -79,7 +79,7 @@ def test_records_that_share_a_line_are_dropped_and_counted(project, tmp_path, ca
     assert "2 that share a line with config.corpus.held_out were dropped" in capsys.readouterr().err
 
 
-def test_the_summary_counts_none_too_and_is_silent_without_the_knob(project, tmp_path, capsys):
+def test_the_summary_counts_none_too_and_is_silent_without_held_out_files(project, tmp_path, capsys):
     held = write(tmp_path / "other.jsonl", ["nothing(of, which, is, in, the, project)"])
     config = CorpusConfig(sources=(str(project),), held_out=(held,))
     assert build_corpus(config, Workdir(tmp_path / "a"), workers=1).manifest["counts"]["held_out"] == 0
@@ -107,9 +107,11 @@ def test_held_out_lines_need_code_and_nothing_else(project, tmp_path):
     path.write_text("\n" + json.dumps({"code": ANSWER, "split": "no split"}) + "\n")
     config = CorpusConfig(sources=(str(project),), held_out=(str(path),))
     assert build_corpus(config, Workdir(tmp_path / "run"), workers=1).manifest["counts"]["held_out"] == 1
-    for line, reason in (("{", "not JSON"), ('{"text": "a"}', "no 'code'"), ('{"code": 1}', "'code' is no text")):
+    for line, reason in (("{", "not JSON"), ('{"text": "a"}', "no 'code'"), ('{"code": 1}', "'code' is not a string")):
         path.write_text(json.dumps({"code": ANSWER}) + "\n" + line)
-        with pytest.raises(UserError, match=rf"config\.corpus\.held_out: {path}:2: {reason}.*; mend the line"):
+        with pytest.raises(
+            UserError, match=rf"config\.corpus\.held_out: {path}:2: {reason}.*; correct or delete the line"
+        ):
             build_corpus(config, Workdir(tmp_path / "run"), workers=1)
 
 

@@ -50,13 +50,13 @@ MALFORMED = {
     b'{"text": "a"': "not JSON (Expecting ',' delimiter)",
     b'["text", "code"]': "not a JSON object",
     b'{"code": "b"}': "no 'text'",
-    b'{"text": "a", "code": null}': "'code' is no text",
-    b'{"text": 1, "code": "b"}': "'text' is no text",
-    b'{"text": "a", "code": "b", "language": []}': "'language' is no text",
-    b'{"text": "a", "code": "b", "id": {}}': "'id' is neither text nor a whole number",
-    b'{"text": "a", "code": "b", "group": 1.5}': "'group' is neither text nor a whole number",
+    b'{"text": "a", "code": null}': "'code' is not a string",
+    b'{"text": 1, "code": "b"}': "'text' is not a string",
+    b'{"text": "a", "code": "b", "language": []}': "'language' is not a string",
+    b'{"text": "a", "code": "b", "id": {}}': "'id' is neither a string nor an integer",
+    b'{"text": "a", "code": "b", "group": 1.5}': "'group' is neither a string nor an integer",
     b'{"text": "a", "code": "b", "split": "tset"}': "unknown split",
-    b'{"text": "a", "code": "b", "split": []}': "'split' is no text",
+    b'{"text": "a", "code": "b", "split": []}': "'split' is not a string",
     b'{"text": "\\ud800", "code": "b"}': "a lone surrogate",
     b'{"text": "\xff", "code": "b"}': "not UTF-8",
     b"[" * 100_000: "not JSON (RecursionError)",
@@ -64,7 +64,7 @@ MALFORMED = {
 }
 
 
-def test_malformed_lines_are_counted_placed_and_kept_aside(tmp_path):
+def test_malformed_lines_are_counted_located_and_quarantined(tmp_path):
     path = tmp_path / "pairs.jsonl"
     good = b'{"text": "a", "code": "b"}'
     path.write_bytes(b"\n".join([good, *MALFORMED, good]))

@@ -80,12 +80,12 @@ NO_PAIRS = {
     "name of Python's own": "def __init__(self):\n    self.x = 1\n",
     "name without a letter": "def _1():\n    return 1\n",
     "nothing but a docstring": 'def f():\n    """Doc."""\n',
-    "names itself in a way that cannot be taken out": "def f():\n    global f\n    f = 1\n",
+    "names itself in a way that cannot be hidden": "def f():\n    global f\n    f = 1\n",
 }
 
 
 @pytest.mark.parametrize("reason", NO_PAIRS)
-def test_what_makes_no_pair_is_told(reason):
+def test_what_makes_no_pair_is_counted(reason):
     found = extract(NO_PAIRS[reason])
     assert (found.extracts, found.skipped) == ([], [(reason, 1)])
 
@@ -104,12 +104,12 @@ def test_what_makes_no_pair_is_told(reason):
 def test_other_bindings_of_the_name(body):
     found = extract(f"def f():\n    {body}\n    return 1\n")
     told = [reason for reason, line in found.skipped if line == 1]
-    assert told == ([] if "=" in body else ["names itself in a way that cannot be taken out"])
+    assert told == ([] if "=" in body else ["names itself in a way that cannot be hidden"])
 
 
 def test_a_name_that_is_not_written_as_it_is_read():
     found = extract("def ﬁle():\n    return 1\n")  # the ligature is normalised to "fi"
-    assert [reason for reason, _ in found.skipped] == ["names itself in a way that cannot be taken out"]
+    assert [reason for reason, _ in found.skipped] == ["names itself in a way that cannot be hidden"]
 
 
 @pytest.mark.parametrize("source", [b"def f(:\n", b"def f(): return 1\0", b"\xff", b"def f(): return " + b"-" * 9000])

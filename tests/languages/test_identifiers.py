@@ -340,7 +340,7 @@ def test_occurrences_of_the_same_tokens_are_spelt_alike():
     assert (runs.tolist(), spellings) == ([1, 1, 2], [0, 1])
 
 
-def test_occurrences_that_touch_are_told_apart_though_one_between_has_no_token():
+def test_touching_occurrences_are_separate_even_if_one_between_has_no_token():
     """Of _+_+_+_+ in two pieces of four characters: the second and the fourth name lie in another's piece."""
     code = "_+_+_+_+"
     occurrences = aligned(code, identifiers(code, "python"), [4, 4])

@@ -101,7 +101,7 @@ def test_what_is_no_code_is_skipped(block, reason):
 
 
 @pytest.mark.parametrize(("data", "reason"), [(b"Prose\xff\n", "undecodable"), (b"Prose\0\n", "null bytes")])
-def test_bad_bytes_are_told(data, reason):
+def test_bad_bytes_are_counted(data, reason):
     assert extract(data).skipped == [(reason, 0)]
 
 

@@ -214,7 +214,7 @@ NO_PAIRS = {
 
 
 @pytest.mark.parametrize("reason", NO_PAIRS)
-def test_what_makes_no_pair_is_told(reason):
+def test_what_makes_no_pair_is_counted(reason):
     source, line = NO_PAIRS[reason]
     found = extract(source)
     assert found.extracts == []

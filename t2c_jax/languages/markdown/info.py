@@ -1,4 +1,4 @@
-"""What the line that opens a fence says of its content."""
+"""Reads info strings: the line that opens a fence, with the language of its content."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _WORD = re.compile(r"[\w+#.-]+")
 _CLASS = re.compile(r"(?:^|\s)\.([\w+#-]+)")
 _OPTION = re.compile(r"[ \t]*:[\w-]+:(?:[ \t].*)?$")
 _COMMENT_OPTION = re.compile(r"[ \t]*(?:#|//|--|%+|/\*|;+)\|")
-# Directives that hold code, and its language where the directive itself says it.
+# Directives that hold code, and the language that the directive implies.
 _CODE_DIRECTIVES = {
     "code": "",
     "code-block": "",

@@ -124,7 +124,7 @@ def _first_line(node: Definition, lines: list[bytes]) -> int:
         return node.lineno
     decorator = node.decorator_list[0]
     number, before = decorator.lineno, lines[decorator.lineno - 1][: decorator.col_offset]
-    while b"@" not in before and number > 1:  # "@(" stands on a line of its own
+    while b"@" not in before and number > 1:  # "@(" may be on a line of its own
         number -= 1
         before = lines[number - 1]
     return number
@@ -153,14 +153,14 @@ _ABSTRACT = {"NotImplementedError", "NotImplemented"}
 
 
 def _is_stub(node: Definition) -> bool:
-    """Whether the body says nothing of how it is done. A lone docstring is no stub: it has a reason of its own."""
+    """Whether the definition has no implementation. A lone docstring is not a stub: it has a reason of its own."""
     if any(_last_name(decorator) == "overload" for decorator in node.decorator_list):
         return True
     body = node.body if _docstring(node) is None else node.body[1:]
-    return bool(body) and all(map(_says_nothing, body))
+    return bool(body) and all(map(_is_empty, body))
 
 
-def _says_nothing(statement: ast.stmt) -> bool:
+def _is_empty(statement: ast.stmt) -> bool:
     match statement:
         case ast.Pass() | ast.Expr(value=ast.Constant()):
             return True
@@ -191,7 +191,7 @@ def _code(node: Definition, lines: list[bytes], start: int, hides_name: bool, is
     if mentions is not None:
         blanked = None if mentions.elsewhere else mentions.blank(block, start)
         if blanked is None:
-            raise NoPair("names itself in a way that cannot be taken out")
+            raise NoPair("names itself in a way that cannot be hidden")
         block = blanked
     if documented:
         block = _without_docstring(block, node.body[0], start)
@@ -250,7 +250,7 @@ def _dedent(line: bytes, indent: bytes) -> bytes:
 
 
 def _is_definition(code: str, node: Definition) -> bool:
-    """Whether the code parses to the definition without its docstring if it has one, and nothing beside."""
+    """Whether the code parses to the definition without its docstring if it has one, and to nothing else."""
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError):

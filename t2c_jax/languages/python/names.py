@@ -1,20 +1,20 @@
 """The identifiers of Python: names that are no keywords, whichever version of Python reads them.
 
 Python is read by its own lexer, ``tokenize``. Its keywords are no identifiers. Its soft keywords are keywords only
-where they act as such, which a logical line and the block that it stands in tell, without a parser:
+where they act as such. A logical line and its block decide that, without a parser:
 
 - ``match`` begins a logical line that ends in a colon, and is not itself followed by one: the other statements that end
   so begin with a keyword;
-- ``case`` begins a logical line of the block right under such a ``match``, where nothing else may stand;
+- ``case`` begins a logical line of the block right under such a ``match``, where nothing else may be;
 - ``type`` is followed by a name that is no keyword: two names never meet elsewhere;
 - ``_`` is the wildcard in the patterns of a ``case``, which end at the first colon or ``if`` outside brackets; it is a
   name there where ``.`` or ``(`` or ``=`` follows, or ``.`` comes before.
 
 The names in an f-string's replacement fields count, if the whole of it can be read. Before Python 3.12 ``tokenize``
 gives an f-string as one string, whose fields are found here; after that it gives the parts. What else the lexers of
-Python's versions disagree on is where broken code breaks: here, at the first thing that any of them would refuse, and
-what was found until there is the answer. (Two things only the later lexers tell: f-strings that need PEP 701, which
-others refuse, and tabs that do not agree with spaces, which others accept.)
+Python's versions disagree on is where broken code breaks: here, at the first token that any of them would refuse. The
+names before it are the answer. (Lexers still differ in two things: f-strings that need PEP 701, which older ones
+refuse, and tabs that do not agree with spaces, which older ones accept.)
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def names(code: str) -> tuple[list[Span], int]:
     """The identifiers of some Python.
 
     Args:
-      code: of any form; where no Python can read on, what is known ends.
+      code: of any form; the known part ends where no Python can read on.
 
     Returns:
       (start, end) of every occurrence of an identifier, in order, and the offset behind which nothing is known, in
@@ -74,7 +74,7 @@ def names(code: str) -> tuple[list[Span], int]:
     return spans, len(text) if stop is None else stop
 
 
-class _Stand(dict[int, str]):
+class _AsciiStandIn(dict[int, str]):
     """A character outside ASCII to one inside that means the same to a lexer: a letter, a digit, or nothing in Python.
 
     Lexers of some versions do not know all of Unicode's identifiers, and others count columns in bytes. A Z is in no
@@ -90,11 +90,11 @@ class _Stand(dict[int, str]):
         return self[character]
 
 
-_STAND = _Stand()
+_STAND_IN = _AsciiStandIn()
 
 
 def _ascii(text: str) -> str:
-    return text if text.isascii() else text.translate(_STAND)
+    return text if text.isascii() else text.translate(_STAND_IN)
 
 
 def _names(text: str, offset: int) -> tuple[list[Span], int | None]:
@@ -172,7 +172,7 @@ def _is_refused(item: _Token, before: _Token, text: str, in_fstring: bool) -> bo
 
 
 def _lexed(text: str) -> Iterator[_Token]:
-    """What ``tokenize`` says until it fails.
+    """The tokens of ``tokenize`` until it fails.
 
     Raises:
       _Unreadable: it failed.
