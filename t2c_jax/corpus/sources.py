@@ -2,7 +2,7 @@
 
 - a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read, and each
   initialised submodule as a source of its own;
-- a ``.jsonl`` or ``.ndjson`` of pairs, perhaps with ``.gz``, also behind a URL that fsspec reads (``gs://``, ``s3://`` …);
+- a ``.jsonl`` or ``.ndjson`` of pairs, perhaps with ``.gz``, or a URL of one that fsspec reads (``gs://`` …);
 - ``tfds:NAME``, a prepared TFDS dataset by its name or its directory, which may be a URL too;
 - ``python:stdlib``, the standard library of the running Python.
 """

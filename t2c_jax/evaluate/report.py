@@ -11,12 +11,10 @@ from typing import Any
 
 from pygments import highlight
 from pygments.formatters import HtmlFormatter
-from pygments.lexers import get_lexer_by_name
-from pygments.lexers.special import TextLexer
-from pygments.util import ClassNotFound
 
 from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
 from t2c_jax.evaluate.metrics import Metric
+from t2c_jax.languages.lexers import highlighting_lexer
 
 SHOWN = 12
 """Examples shown of each sort: drawn at random, best, worst."""
@@ -174,10 +172,7 @@ def _method(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
 
 
 def _code(code: str, language: str) -> str:
-    try:
-        lexer = get_lexer_by_name(language, stripnl=False)
-    except ClassNotFound:
-        lexer = TextLexer(stripnl=False)
+    lexer = highlighting_lexer(language)
     return f'<pre class="code">{highlight(_visible(code), lexer, HtmlFormatter(nowrap=True))}</pre>'
 
 
