@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import functools
-import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -153,7 +152,9 @@ class _Origin:
     def _config(self) -> Values:
         path = Workdir(self.run).config
         try:
-            values = json.loads(path.read_text("utf-8"))
+            if not path.is_file():
+                raise FileNotFoundError
+            values = configs.read_values(str(path))
             return {name: dict(values[name]) for name in ("model", "data")}
         except OSError:
             raise UserError(

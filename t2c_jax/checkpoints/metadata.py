@@ -37,7 +37,14 @@ def adapter_metadata(lora: LoraConfig | None, base: str) -> dict[str, Any]:
 
 
 def mismatch(ours: Mapping[str, Any], stored: Mapping[str, Any]) -> str | None:
-    """The first thing that a run and a checkpoint disagree on, in words; None where they agree."""
-    for path, here, there in differences(ours, stored):
+    """The first thing that a run and a checkpoint disagree on, in words; None where they agree.
+
+    A field that did not exist when the checkpoint was written is no difference by itself (``config.filled``).
+    """
+    theirs = dict(stored)
+    for name, section in (("model", ModelConfig), ("lora", LoraConfig)):
+        if isinstance(part := stored.get(name), Mapping):
+            theirs[name] = configs.filled(section, part, execution=False)
+    for path, here, there in differences(ours, theirs):
         return _OTHER.get(path, f"config.{path} is {here!r} here and {there!r} in the checkpoint")
     return None

@@ -56,7 +56,7 @@ class Origin:
             )
         try:
             values = json.loads(path.read_text("utf-8"))
-            self.experiment = configs.from_dict(values, complete=False)  # of an import, perhaps an encoder alone
+            self.experiment = configs.from_stored(values, str(path), complete=False)  # perhaps an encoder alone
         except (ValueError, TypeError, AttributeError):
             raise UserError(f"config.origin.run: '{path}' is damaged; {hint}") from None
         self.workdir.manifest("tokenizer")

@@ -19,8 +19,11 @@ from t2c_jax.config.fields import field_names as field_names
 from t2c_jax.config.load import architecture as architecture
 from t2c_jax.config.load import compared as compared
 from t2c_jax.config.load import default as default
+from t2c_jax.config.load import filled as filled
 from t2c_jax.config.load import from_dict as from_dict
+from t2c_jax.config.load import from_stored as from_stored
 from t2c_jax.config.load import load as load
+from t2c_jax.config.load import read_values as read_values
 from t2c_jax.config.load import to_config_dict as to_config_dict
 from t2c_jax.config.load import to_dict as to_dict
 from t2c_jax.config.rates import parse_rates as parse_rates

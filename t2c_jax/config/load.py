@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from t2c_jax.config.architectures import decoders, encoders
 from t2c_jax.config.check import check
-from t2c_jax.config.fields import Variant
+from t2c_jax.config.fields import UNSET, Variant
 from t2c_jax.config.schema import Experiment
 from t2c_jax.errors import UserError, nearest
 
@@ -31,6 +31,62 @@ Values = dict[str, Any]
 def to_dict(config: Any) -> Values:
     """A (part of an) experiment as plain JSON values."""
     return json.loads(json.dumps(_values(config)))
+
+
+def filled(section: Any, stored: Mapping[str, Any], *, execution: bool = True) -> Values:
+    """A stored section with the fields that it lacks, since it was stored before they existed.
+
+    Each gets the value that reproduces what the code did then: ``before`` of the field, or its default. So a stored run
+    is equal to what it was, whatever fields are new.
+
+    Args:
+      section: the section, or its class.
+      stored: its stored values; what has no field is kept.
+      execution: whether to add fields that say how something is computed.
+    """
+    kind = section if isinstance(section, type) or _element(section) else type(section)
+    if element := _element(kind):
+        return {name: filled(element, value, execution=execution) for name, value in stored.items()}
+    values = dict(stored)
+    if _is_variant(kind):
+        values.setdefault("type", kind.default_type)
+        kind = kind.registry.get(values["type"], "type")
+    types = _fields(kind)
+    for spec in dataclasses.fields(kind):
+        name, inner = spec.name, types[spec.name]
+        if spec.metadata.get("execution") and not execution:
+            continue
+        if _is_section(inner):
+            value = stored.get(name, {})
+            values[name] = filled(inner, value, execution=execution) if isinstance(value, Mapping) else value
+        elif name not in stored:
+            before = spec.metadata.get("before", UNSET)
+            values[name] = json.loads(json.dumps(spec.default if before is UNSET else before))
+    return values
+
+
+def from_stored(values: Values, path: str, *, complete: bool = True) -> Experiment:
+    """The experiment of a run's config.json, of this version or of one with fewer fields.
+
+    Args:
+      values: what the file holds.
+      path: names it in messages.
+      complete: as in ``from_dict``.
+
+    Raises:
+      UserError: it was written before sections for the origin and the architectures existed; or as ``from_dict``.
+    """
+    return from_dict(_filled_config(values, path), complete=complete)
+
+
+def _filled_config(values: Values, path: str) -> Values:
+    model = values.get("model")
+    if "init_from" in values or (isinstance(model, Mapping) and isinstance(model.get("encoder"), str)):
+        raise UserError(
+            f"'{path}' is of a run that an older, incompatible version made: train it anew in another --workdir, or use"
+            " that version"
+        )
+    return filled(Experiment, values)
 
 
 def compared(section: Any) -> Values:
@@ -128,7 +184,7 @@ def load(
 
 
 def read_values(path: str) -> Values:
-    """The nested values of a config file, as they are there.
+    """The nested values of a config file; a run's config.json gets the fields that it lacks (``filled``).
 
     Raises:
       UserError: the file is missing or not a config.
@@ -145,7 +201,7 @@ def read_values(path: str) -> Values:
         raise UserError(f"config file '{file}' is not JSON: {error}") from None
     if not isinstance(values, dict):
         raise UserError(f"config file '{file}' must hold a JSON object, as a workdir's config.json does")
-    return values
+    return _filled_config(values, file)
 
 
 def override(values: Values, items: Sequence[str]) -> None:

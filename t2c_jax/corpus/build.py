@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from t2c_jax.config import CorpusConfig, to_dict
+from t2c_jax.config import CorpusConfig
 from t2c_jax.console import progress, say, warn
 from t2c_jax.corpus import dataset
 from t2c_jax.corpus.card import Census, write_card
@@ -67,7 +67,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
             kept = os.path.join(workdir.name, MALFORMED)
             raise UserError(f"{error}; the malformed lines are in '{kept}'") from None
 
-    result = workdir.stage("corpus", to_dict(config), inputs, build)
+    result = workdir.stage("corpus", config, inputs, build)
     if result.ran:
         (workdir.path / MALFORMED).unlink(missing_ok=True)  # of an attempt that failed
         _report_result(result)

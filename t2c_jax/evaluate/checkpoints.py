@@ -81,7 +81,7 @@ def evaluate_checkpoint(
     members, generator = load_generator(experiment, workdir, step, others, average)
     step = int(members[0])
     name = evaluation_name(members, average, config, decode)
-    read = {part: configs.to_dict(getattr(experiment, part)) for part in ("evaluate", "decode", "data", "model")}
+    read = {part: getattr(experiment, part) for part in ("evaluate", "decode", "data", "model")}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stage, done = _free_stage(workdir, name, read, inputs)
     if runtime.agreed(int(done is None)):  # all processes decode, or none does
@@ -106,7 +106,7 @@ def evaluate_checkpoint(
             "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
         }
         evaluation.scores.update(
-            counts, size=config.max_examples or "all", search=search_name(decode), decode=read["decode"]
+            counts, size=config.max_examples or "all", search=search_name(decode), decode=configs.to_dict(decode)
         )
 
         def build(directory: Path) -> dict[str, Any]:

@@ -89,7 +89,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
 
     # Of an import of this model that did not come to its end: anything else there has been refused.
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
-    counts = workdir.stage("tokenizer", {"model": to_dict(model)}, {"huggingface": origin}, build).manifest["counts"]
+    counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, metadata(model, Tokenizers.load(workdir.tokenizer).digest), _moved(params))
     workdir.save_config(to_dict(experiment))  # last: with it the import stands
     _show(source, workdir, counts)

@@ -11,6 +11,7 @@ from typing import Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
+from t2c_jax.checkpoints.config_history import saved_config
 from t2c_jax.config import Experiment
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.errors import UserError
@@ -149,9 +150,7 @@ def check_imported(workdir: Workdir, writes: bool = False) -> None:
 
 @contextlib.contextmanager
 def writing(experiment: Experiment, workdir: Workdir, *, trains: bool = False) -> Iterator[None]:
-    """Holds the workdir and saves the config there, on the first process.
-
-    If the stage is refused and the workdir has checkpoints, none of them new, their config is restored.
+    """Holds the workdir and saves the config there (``saved_config``), on the first process.
 
     Args:
       experiment: the config to save.
@@ -166,13 +165,5 @@ def writing(experiment: Experiment, workdir: Workdir, *, trains: bool = False) -
             from t2c_jax.train.mesh_selection import make_mesh
 
             make_mesh(experiment)
-        before, steps = workdir.text(workdir.config.name), workdir.checkpoint_steps()
-        if runtime.is_primary():
-            workdir.save_config(configs.to_dict(experiment))
-        try:
+        with saved_config(experiment, workdir):
             yield
-        except UserError:
-            if runtime.is_primary() and steps and workdir.checkpoint_steps() == steps:
-                with contextlib.suppress(ValueError):  # there was none, or a damaged one
-                    workdir.save_config(json.loads(before))
-            raise

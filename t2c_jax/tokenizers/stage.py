@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2c_jax import console
-from t2c_jax.config import TokenizerConfig, to_dict
+from t2c_jax.config import TokenizerConfig
 from t2c_jax.corpus.pairs import SPLITS
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers import sentencepiece as spm
@@ -87,7 +87,7 @@ def build_tokenizer(
         return {"vocab_size": tokenizers.target.vocab_size, "digest": tokenizers.digest, "check": report}
 
     inputs = {"corpus": workdir.digest("corpus")}
-    read = to_dict(config)
+    read: dict[str, Any] = {"tokenizer": config}
     if origin is not None:
         inputs["origin"] = origin.digest("tokenizer")
         read |= {"reuse": reuse, "encoder": own_encoder, "direction": direction}

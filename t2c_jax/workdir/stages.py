@@ -17,11 +17,13 @@ from pathlib import Path
 from typing import Any
 
 from t2c_jax import version
+from t2c_jax.config import Section, filled, to_dict
 from t2c_jax.errors import UserError
 from t2c_jax.workdir.io import digest, disk_errors, write_json
 from t2c_jax.workdir.paths import MANIFEST, Paths
 from t2c_jax.workdir.retries import with_retries
 
+StageConfig = Section | Mapping[str, Any]
 _TRAINED_ON = ("corpus", "tokenizer", "tokens")
 
 
@@ -82,15 +84,17 @@ class Stages(Paths):
         manifest = {field: value for field, value in self.manifest(name).items() if field != "seconds"}
         return digest(json.dumps(manifest, sort_keys=True))
 
-    def finished(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
+    def finished(self, name: str, config: StageConfig, inputs: Mapping[str, str]) -> StageResult | None:
         """The stage's result if it was made of the same config and inputs by the same version, else None."""
         key = _key(name, config, inputs)
 
         def matching(content: bytes | None) -> dict[str, Any] | None:
             with contextlib.suppress(ValueError):
                 manifest = json.loads(content or b"null")
-                if isinstance(manifest, dict) and {field: manifest.get(field) for field in key} == key:
-                    return manifest
+                if isinstance(manifest, dict):
+                    stored = {field: manifest.get(field) for field in key}
+                    if {**stored, "config": _filled(config, stored["config"])} == key:
+                        return manifest
             return None
 
         path = self.path / name / MANIFEST
@@ -104,7 +108,7 @@ class Stages(Paths):
     def stage(
         self,
         name: str,
-        config: Mapping[str, Any],
+        config: StageConfig,
         inputs: Mapping[str, str],
         build: Callable[[Path], Mapping[str, Any]],
     ) -> StageResult:
@@ -116,7 +120,8 @@ class Stages(Paths):
 
         Args:
           name: the directory under the workdir; ``a/b`` is one level deeper.
-          config: the part of the config that the stage reads, as plain values.
+          config: the section of the config that the stage reads; or sections and plain values by name. A manifest that
+            lacks a field of a section was written before the field existed, and still matches (``config.filled``).
           inputs: a digest for each thing it reads.
           build: writes into the directory it is given and returns the counts for the manifest.
 
@@ -156,7 +161,7 @@ class Stages(Paths):
                 raise
         return StageResult(final, manifest, ran=True)
 
-    def _kept(self, name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> StageResult | None:
+    def _kept(self, name: str, config: StageConfig, inputs: Mapping[str, str]) -> StageResult | None:
         """A stage that checkpoints were trained on, made by another version of the package."""
         if name not in _TRAINED_ON or not self.checkpoint_steps():
             return None
@@ -165,12 +170,8 @@ class Stages(Paths):
         except UserError:
             return None  # missing or damaged: it may be made again
         key = _key(name, config, inputs)
-        changed = [
-            f"{what}.{entry}" if what == "config" else entry
-            for what in ("config", "inputs")
-            for entry in sorted(manifest.get(what, {}).keys() | key[what])
-            if manifest.get(what, {}).get(entry) != key[what].get(entry)
-        ]
+        changed = _changed(_filled(config, manifest.get("config")), key["config"], "config.")
+        changed += _changed(manifest.get("inputs", {}), key["inputs"], "")
         if changed:
             listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
             raise UserError(
@@ -186,6 +187,30 @@ class Stages(Paths):
             self.remote.put(directory, name, MANIFEST)
 
 
-def _key(name: str, config: Mapping[str, Any], inputs: Mapping[str, str]) -> dict[str, Any]:
-    key = {"stage": name, "version": version.__version__, "config": dict(config), "inputs": dict(inputs)}
+def _changed(stored: Any, ours: Any, path: str) -> list[str]:
+    """Dotted keys of the values that differ."""
+    if not isinstance(stored, Mapping) or not isinstance(ours, Mapping):
+        return [] if stored == ours else [path.rstrip(".")]
+    keys = sorted(stored.keys() | ours.keys())
+    return [changed for key in keys for changed in _changed(stored.get(key), ours.get(key), f"{path}{key}.")]
+
+
+def _plain(config: StageConfig) -> Any:
+    if isinstance(config, Mapping):
+        return {name: _plain(value) for name, value in config.items()}
+    return to_dict(config) if isinstance(config, Section) else config
+
+
+def _filled(config: StageConfig, stored: Any) -> Any:
+    """A stored config with the fields of its sections that did not exist when it was stored."""
+    if isinstance(stored, Mapping):
+        if isinstance(config, Section):
+            return filled(config, stored)
+        if isinstance(config, Mapping):
+            return {name: _filled(config.get(name, {}), value) for name, value in stored.items()}
+    return stored
+
+
+def _key(name: str, config: StageConfig, inputs: Mapping[str, str]) -> dict[str, Any]:
+    key = {"stage": name, "version": version.__version__, "config": _plain(config), "inputs": dict(inputs)}
     return json.loads(json.dumps(key))  # as it reads back: tuples are lists

@@ -92,7 +92,7 @@ def test_more_steps_go_on_from_the_end(trained, capsys):  # noqa: F811
 def test_another_width_is_refused_by_its_key(trained, capsys):  # noqa: F811
     steps = steps_in(trained)
     assert main("train", "--workdir", trained, "--config.model.width=32") == 2
-    assert "config.model.width is 32, the checkpoint's 16" in failed(capsys)
+    assert "config.model.width is 32 here and 16 in the checkpoint" in failed(capsys)
     assert steps_in(trained) == steps
 
 
