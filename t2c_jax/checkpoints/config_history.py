@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
-from t2c_jax.checkpoints.pytrees import differences
 from t2c_jax.config import Experiment
+from t2c_jax.config.differences import differences
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, write_json
 

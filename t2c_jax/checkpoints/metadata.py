@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from t2c_jax import config as configs
-from t2c_jax.checkpoints.pytrees import differences
 from t2c_jax.config import LoraConfig, ModelConfig
+from t2c_jax.config.differences import differences
 
 _OTHER = {
     "tokenizer": "it has another tokenizer",

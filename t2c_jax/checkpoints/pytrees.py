@@ -99,12 +99,3 @@ def _checksum(x: jax.Array) -> jax.Array:
     # Row by row first: on a CPU, a sum to one number is made by one thread, a word at a time.
     rows = jax.lax.optimization_barrier(jnp.sum(words * odd, axis=-1, dtype=jnp.uint32)) if x.ndim else words * odd
     return jnp.sum(rows, dtype=jnp.uint32)
-
-
-def differences(ours: Any, theirs: Any, path: str = "") -> list[tuple[str, Any, Any]]:
-    """Where two nested dicts differ: dotted path, value of the one, value of the other."""
-    if isinstance(ours, Mapping) and isinstance(theirs, Mapping):
-        keys = sorted(ours.keys() | theirs.keys())
-        parts = [differences(ours.get(key), theirs.get(key), f"{path}.{key}".lstrip(".")) for key in keys]
-        return [difference for part in parts for difference in part]
-    return [] if ours == theirs else [(path, ours, theirs)]

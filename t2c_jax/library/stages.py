@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.checkpoints.config_history import saved_config
 from t2c_jax.config import Experiment

@@ -18,6 +18,7 @@ from typing import Any
 
 from t2c_jax import version
 from t2c_jax.config import Section, filled, to_dict
+from t2c_jax.config.differences import differences
 from t2c_jax.errors import UserError
 from t2c_jax.workdir.io import digest, disk_errors, write_json
 from t2c_jax.workdir.paths import MANIFEST, Paths
@@ -170,8 +171,10 @@ class Stages(Paths):
         except UserError:
             return None  # missing or damaged: it may be made again
         key = _key(name, config, inputs)
-        changed = _changed(_filled(config, manifest.get("config")), key["config"], "config.")
-        changed += _changed(manifest.get("inputs", {}), key["inputs"], "")
+        changed = [
+            f"config.{path}" for path, _, _ in differences(_filled(config, manifest.get("config")), key["config"])
+        ]
+        changed += [path for path, _, _ in differences(manifest.get("inputs", {}), key["inputs"])]
         if changed:
             listed = ", ".join(changed[:3]) + (f" and {len(changed) - 3} more" if len(changed) > 3 else "")
             raise UserError(
@@ -185,14 +188,6 @@ class Stages(Paths):
         directory = self.path / name
         if self.remote is not None and self.remote.read(f"{name}/{MANIFEST}") != (directory / MANIFEST).read_bytes():
             self.remote.put(directory, name, MANIFEST)
-
-
-def _changed(stored: Any, ours: Any, path: str) -> list[str]:
-    """Dotted keys of the values that differ."""
-    if not isinstance(stored, Mapping) or not isinstance(ours, Mapping):
-        return [] if stored == ours else [path.rstrip(".")]
-    keys = sorted(stored.keys() | ours.keys())
-    return [changed for key in keys for changed in _changed(stored.get(key), ours.get(key), f"{path}{key}.")]
 
 
 def _plain(config: StageConfig) -> Any:

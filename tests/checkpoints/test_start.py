@@ -177,7 +177,10 @@ def test_the_encoders_shape_is_the_sources(imported, tmp_path):
     [
         ({"origin.run": "/nowhere"}, "'/nowhere' is not the workdir of an import or of a run; make it with t2c import"),
         ({"model.encoder": "gpt2"}, "holds an encoder of type bert, and config.model.encoder is of type gpt2"),
-        ({"model.encoder": "transformer"}, "holds an encoder of type bert, and config.model.encoder is of type transformer"),
+        (
+            {"model.encoder": "transformer"},
+            "encoder of type bert, and config.model.encoder is of type transformer",
+        ),
     ],
     ids=["missing", "another", "fresh"],
 )
