@@ -55,7 +55,7 @@ def make_older(path):
     workdir = Workdir(path)
 
     def config(values):
-        del values["corpus"]["stubs"], values["tokenizer"]["split_spaces"], values["data"]["reverse_source"]
+        del values["corpus"]["deduplicate"], values["tokenizer"]["split_spaces"], values["data"]["reverse_source"]
         del values["model"]["scale_tied_output"], values["model"]["encoder"]["norm_epsilon"], values["origin"]
 
     def metadata(values):
@@ -64,7 +64,7 @@ def make_older(path):
     rewrite(path / "config.json", config)
     for step in (path / "checkpoints").iterdir():
         rewrite(step / "run" / "metadata", metadata)
-    rewrite(path / "corpus" / "manifest.json", lambda values: values["config"].pop("stubs"))
+    rewrite(path / "corpus" / "manifest.json", lambda values: values["config"].pop("deduplicate"))
 
     def tokenizer(values):
         del values["config"]["tokenizer"]["split_spaces"]
@@ -87,15 +87,15 @@ def test_a_run_that_lacks_new_fields_resumes_evaluates_and_keeps_its_stages(trai
 
 def test_a_new_field_that_is_on_by_default_is_off_for_a_run_made_before_it(trained, monkeypatch):  # noqa: F811
     make_older(trained)
-    (stubs,) = (spec for spec in dataclasses.fields(CorpusConfig) if spec.name == "stubs")
-    assert inherit.load(str(trained / "config.json")).corpus.stubs is False
-    monkeypatch.setattr(stubs, "metadata", {**stubs.metadata, "before": True})
+    (deduplicate,) = (spec for spec in dataclasses.fields(CorpusConfig) if spec.name == "deduplicate")
+    assert inherit.load(str(trained / "config.json")).corpus.deduplicate is True
+    monkeypatch.setattr(deduplicate, "metadata", {**deduplicate.metadata, "before": False})
     stored = inherit.load(str(trained / "config.json"))
-    assert stored.corpus.stubs is True
-    assert CorpusConfig().stubs is False
+    assert stored.corpus.deduplicate is False
+    assert CorpusConfig().deduplicate is True
     inputs = Workdir(trained).manifest("corpus")["inputs"]
     assert Workdir(trained).finished("corpus", stored.corpus, inputs) is not None
-    assert Workdir(trained).finished("corpus", dataclasses.replace(stored.corpus, stubs=False), inputs) is None
+    assert Workdir(trained).finished("corpus", dataclasses.replace(stored.corpus, deduplicate=True), inputs) is None
 
 
 @pytest.mark.parametrize("old", [{"init_from": ""}, {"model": {"encoder": "transformer"}}])
