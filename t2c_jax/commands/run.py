@@ -60,7 +60,7 @@ def _show_answers(workdir: Workdir, scores: dict[str, Any]) -> None:
 def _show_summary(experiment: Experiment, workdir: Workdir, results: dict[str, Any]) -> None:
     from t2c_jax import console
     from t2c_jax.evaluate.comparison import format_score
-    from t2c_jax.evaluate.metrics import metrics_named
+    from t2c_jax.evaluate.metrics.metric import metrics_named
 
     splits, trained, scores = results["prepare"]["splits"], results["train"], results["evaluate"]
     speed, split = trained["tokens_per_second"], experiment.evaluate.split

@@ -6,10 +6,10 @@ Importing this package registers the metrics; their modules are imported where a
 from t2c_jax.config.registry import lazy, metrics
 
 for _name, _path in {
-    "exact_match": "t2c_jax.evaluate.metrics:ExactMatch",
-    "bleu": "t2c_jax.evaluate.metrics:CodeBleu4",
-    "chrf": "t2c_jax.evaluate.metrics:ChrF",
-    "parses": "t2c_jax.evaluate.metrics:Parses",
-    "python_match": "t2c_jax.evaluate.python_match:PythonMatch",
+    "exact_match": "t2c_jax.evaluate.metrics.exact_match:ExactMatch",
+    "bleu": "t2c_jax.evaluate.metrics.corpus_bleu:CodeBleu4",
+    "chrf": "t2c_jax.evaluate.metrics.chrf:ChrF",
+    "parses": "t2c_jax.evaluate.metrics.parses:Parses",
+    "python_match": "t2c_jax.evaluate.metrics.python_match:PythonMatch",
 }.items():
     metrics.register(_name)(lazy(_path))

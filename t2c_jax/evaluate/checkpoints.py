@@ -15,7 +15,7 @@ from t2c_jax.config import DecodeConfig, EvaluateConfig, Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.workdir import StageResult, Workdir, digest
 

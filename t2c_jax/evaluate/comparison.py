@@ -8,7 +8,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from t2c_jax.evaluate.metrics import Metric
+from t2c_jax.evaluate.metrics.metric import Metric
 
 Verdict = Literal["better", "worse", "no clear difference", "not applicable"]
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from t2c_jax.config import Experiment
 from t2c_jax.evaluate.evaluator import score_answers, select_pairs
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.workdir import Workdir
 

@@ -17,7 +17,9 @@ import numpy as np
 from t2c_jax.config import EvaluateConfig
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import compare, summary
-from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named
+from t2c_jax.evaluate.metrics.code_tokens import code_tokens
+from t2c_jax.evaluate.metrics.exact_match import exact_match
+from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.languages.parsing import parses
 from t2c_jax.retrieval.tfidf import TfidfIndex

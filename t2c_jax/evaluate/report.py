@@ -13,7 +13,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 
 from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
-from t2c_jax.evaluate.metrics import Metric
+from t2c_jax.evaluate.metrics.metric import Metric
 from t2c_jax.languages.lexers import highlighting_lexer
 
 SHOWN = 12

@@ -11,7 +11,7 @@ from t2c_jax import version
 from t2c_jax.config import to_dict
 from t2c_jax.evaluate.checkpoints import evaluations_of
 from t2c_jax.evaluate.comparison import score_table
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.interop.parity import PROMPTS
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import count

@@ -160,7 +160,7 @@ class Run:
           UserError: there are no pairs, an unknown metric or setting, or no such checkpoint.
         """
         from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
-        from t2c_jax.evaluate.metrics import metrics_named
+        from t2c_jax.evaluate.metrics.metric import metrics_named
 
         chosen = metrics_named(tuple(metrics) or self.config.evaluate.metrics)
         language = self.answer_language if language is None else language

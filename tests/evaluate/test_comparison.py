@@ -7,7 +7,7 @@ from evaluate_examples import pair
 
 from t2c_jax.config import EvaluateConfig
 from t2c_jax.evaluate.comparison import bootstrap_sums, compare, format_score, score_table, summary, verdict
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 
 METRICS = metrics_named(EvaluateConfig().metrics)
 CODES = [f"def f{n}(a):\n    return a + {n}" for n in range(40)]

@@ -5,7 +5,9 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from t2c_jax.config import metrics as KNOWN
-from t2c_jax.evaluate.metrics import Metric, code_tokens, exact_match, metrics_named
+from t2c_jax.evaluate.metrics.code_tokens import code_tokens
+from t2c_jax.evaluate.metrics.exact_match import exact_match
+from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 
 METRICS = metrics_named(tuple(KNOWN))
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}

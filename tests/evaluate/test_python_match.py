@@ -1,8 +1,8 @@
 import pytest
 from evaluate_examples import pair
 
-from t2c_jax.evaluate.metrics import metrics_named
-from t2c_jax.evaluate.python_match import canonical_python, python_match
+from t2c_jax.evaluate.metrics.metric import metrics_named
+from t2c_jax.evaluate.metrics.python_match import canonical_python, python_match
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ import pytest
 from evaluate_examples import pair
 
 from t2c_jax.evaluate.comparison import compare, score_table, summary, verdict
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.papers.deep_api.ranking import is_relevant
 
 PRECISION, RELEVANCY, FRANK = METRICS = metrics_named(("api_precision", "relevancy", "frank"))

@@ -3,7 +3,7 @@
 import pytest
 from evaluate_examples import pair
 
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.papers.nlrx import regex_match as module
 from t2c_jax.papers.nlrx.regex_match import plain_regex, regex_match
 

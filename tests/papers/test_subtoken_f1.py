@@ -3,7 +3,7 @@ import math
 import pytest
 from evaluate_examples import pair
 
-from t2c_jax.evaluate.metrics import metrics_named
+from t2c_jax.evaluate.metrics.metric import metrics_named
 
 (METRIC,) = metrics_named(("subtoken_f1",))
 

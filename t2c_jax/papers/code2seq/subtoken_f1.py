@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from t2c_jax.evaluate.metrics import Metric, best
+from t2c_jax.evaluate.metrics.metric import Metric, best
 from t2c_jax.languages.subtokens import subtokens
 
 if TYPE_CHECKING:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from t2c_jax.evaluate.metrics import CorpusBleu
+from t2c_jax.evaluate.metrics.corpus_bleu import CorpusBleu
 
 _TOKEN = re.compile(r"[A-Za-z0-9_]+|[^A-Za-z0-9_\s]")
 _CAMEL_CASE = re.compile(r"(?<=[a-z])(?=[A-Z])")

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from t2c_jax.evaluate.metrics import Metric, percentage
+from t2c_jax.evaluate.metrics.metric import Metric, percentage
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair

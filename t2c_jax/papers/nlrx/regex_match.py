@@ -15,7 +15,7 @@ from regexbench import Dialect, Verdict, equivalent
 
 from t2c_jax import console
 from t2c_jax.corpus.pairs import Pair
-from t2c_jax.evaluate.metrics import Match, best
+from t2c_jax.evaluate.metrics.metric import Match, best
 from t2c_jax.workers import Failure, cores, isolated_map
 
 SECONDS = 30.0  # a pair; most take milliseconds, but a repetition of overlapping parts can take any time

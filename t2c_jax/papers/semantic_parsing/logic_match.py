@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from t2c_jax.evaluate.metrics import Match
+from t2c_jax.evaluate.metrics.metric import Match
 
 Tree = str | tuple["Tree", ...]
 

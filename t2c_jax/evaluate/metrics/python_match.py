@@ -10,7 +10,7 @@ import textwrap
 import tokenize
 import warnings
 
-from t2c_jax.evaluate.metrics import Match
+from t2c_jax.evaluate.metrics.metric import Match
 
 # A clause's first word, and what has to stand before it to make a statement of it.
 _BEFORE = {

@@ -1,0 +1,1 @@
+"""Scores of answers against their references, one file each; ``t2c_jax.evaluate`` registers them."""
