@@ -57,7 +57,7 @@ class CorpusConfig(Section):
 
     sources: tuple[str, ...] = field(
         ("python:stdlib",),
-        "What to mine: a directory or git checkout, a .jsonl/.jsonl.gz of {text, code}, tfds:NAME, or python:stdlib.",
+        "What to mine: directories, git checkouts, .jsonl(.gz) files of {text, code}, tfds:NAME, python:stdlib.",
     )
     extractors: tuple[str, ...] = field(
         ("python", "markdown"), "Formats of files to mine; a file that none of them reads is ignored."
@@ -84,8 +84,8 @@ class CorpusConfig(Section):
     )
     code_only: tuple[str, ...] = field(
         (),
-        "Code kept without a text, to pre-train on: function, method and class where nothing documents them, and "
-        "module, whole files; if any is named, lines of .jsonl files may lack a text too.",
+        "Code to keep without a text, for pre-training: undocumented function, method and class; module for "
+        "whole files. If any is named, lines of .jsonl files may lack a text.",
     )
     held_out: tuple[str, ...] = field(
         (),
@@ -101,25 +101,27 @@ class CorpusConfig(Section):
     max_file_bytes: int = field(
         1_000_000, "Bytes; larger files are mostly generated or data and are skipped.", minimum=1
     )
-    min_text_chars: int = field(10, "Characters; shorter texts say nothing about the code.", minimum=0)
+    min_text_chars: int = field(10, "Minimum length of a text, in characters.", minimum=0)
     max_text_chars: int = field(2_000, "Characters of text; longer pairs are dropped, never cut.", minimum=1)
-    min_code_chars: int = field(20, "Characters of code.", minimum=0)
+    min_code_chars: int = field(20, "Minimum length of the code, in characters.", minimum=0)
     max_code_chars: int = field(4_000, "Characters of code; longer pairs are dropped, never cut.", minimum=1)
-    max_line_chars: int = field(400, "Characters; a longer line marks minified code or embedded data.", minimum=1)
+    max_line_chars: int = field(
+        400, "Maximum length of a line of code, in characters. Longer lines are minified code or data.", minimum=1
+    )
     min_alphanumeric_share: float = field(
-        0.25, "Share of letters and digits in the code; below it lies data.", minimum=0, below=1
+        0.25, "Minimum share of letters and digits in the code. Code below it is data.", minimum=0, below=1
     )
     dev_share: float = field(
-        0.05, "Share of groups in the dev split, where the lines name no split.", minimum=0, below=1
+        0.05, "Share of the groups in the dev split, for pairs without a given split.", minimum=0, below=1
     )
     test_share: float = field(
-        0.05, "Share of groups in the test split, where the lines name no split.", minimum=0, below=1
+        0.05, "Share of the groups in the test split, for pairs without a given split.", minimum=0, below=1
     )
     deduplicate: bool = field(
-        True, "Keep one of pairs that are the same; off, a published set's splits stay as they are, repeats included."
+        True, "Keep one of several equal pairs. Turn it off to keep the splits of a published set unchanged."
     )
     max_malformed_share: float = field(
-        0.01, "Share of unreadable lines past which a source fails the stage.", minimum=0, below=1
+        0.01, "Maximum share of malformed lines in a source. Above it the stage fails.", minimum=0, below=1
     )
 
     def check(self, key: str) -> None:
@@ -146,13 +148,16 @@ class CorpusConfig(Section):
 class TokenizerConfig(Section):
     """SentencePiece with identity normalisation, byte fallback and whitespace kept."""
 
-    vocab_size: int = field(8192, "Pieces, specials and sentinels counted in.")
+    vocab_size: int = field(8192, "Pieces, including special tokens and sentinels.")
     model_type: Literal["unigram", "bpe"] = field("bpe", "SentencePiece's algorithm; bpe trains faster on code.")
     split_spaces: bool = field(
-        False, "A single space is a piece of its own and no word begins with one: longer, but copied words match."
+        False,
+        "Make a single space a piece of its own. Sequences are longer, but a word has the same pieces everywhere.",
     )
     sentinels: int = field(100, "Sentinel pieces reserved for span corruption.", minimum=0)
-    max_sentences: int = field(400_000, "Texts and codes, drawn evenly, that the tokenizer is trained on.", minimum=1)
+    max_sentences: int = field(
+        400_000, "Maximum number of texts and codes that the tokenizer is trained on, sampled evenly.", minimum=1
+    )
 
     def check(self, key: str) -> None:
         """Bytes, specials and sentinels have their pieces."""
@@ -168,17 +173,17 @@ class TokenizerConfig(Section):
 class TaskConfig(Section):
     """One task of a mixture."""
 
-    objective: str = field("text_to_code", "What is made of the corpus.")
+    objective: str = field("text_to_code", "Training objective.")
     weight: float = field(
         1.0, "Share of the rows, relative to the other tasks' weights; 0, with a workdir, measures its dev loss alone."
     )
     workdir: str = field("", "A workdir whose tokens the task reads, of the same tokenizer; empty for this run's own.")
-    prefix: str = field("", "Before every source; tells the task from others, e.g. 'Describe: '.")
+    prefix: str = field("", "Prepended to every source, to distinguish the tasks, e.g. 'Describe: '.")
     noise_density: float = field(
         0.15, "Span corruption: share of tokens that are noise (Raffel et al. 2020).", above=0, below=1
     )
     mean_span: float = field(3.0, "Span corruption: tokens of a span on average.", minimum=1)
-    whole_words: bool = field(True, "Span corruption: spans begin and end where words do (Wang et al. 2021).")
+    whole_words: bool = field(True, "Span corruption: spans are whole words (Wang et al. 2021).")
 
     def check(self, key: str) -> None:
         """The objective is known, and the task counts."""
@@ -196,25 +201,25 @@ class DataConfig(Section):
     batch_size: int = field(16, "Rows in the global batch; divisible by microbatches x data x fsdp.", minimum=1)
     pack: bool = field(True, "Put several pairs in one row, kept apart by segment ids.")
     packing_pool: int = field(
-        4096, "Pairs among which the packer looks for the next fit; more pack tighter.", minimum=1
+        4096, "Pairs among which the packer looks for one that fits. More pairs pack tighter.", minimum=1
     )
     prefix: str = field("", "Task prefix before every source, e.g. 'Generate Python: '.")
     direction: Literal["text_to_code", "code_to_text"] = field(
-        "text_to_code", "Which side of a pair is the source; code_to_text writes names or docstrings."
+        "text_to_code", "Which side of a pair is the source. code_to_text generates names or docstrings."
     )
     reverse_source: bool = field(False, "Feed the source's tokens last to first (Sutskever et al. 2014, section 3.3).")
     tasks: Mapping[str, TaskConfig] = field(
         default_factory=dict,
-        doc="What to train on, by name, in place of translating in data.direction; what is generated and scored "
-        "stays that translation.",
+        doc="Training tasks by name, instead of translation in data.direction. Generation and evaluation always "
+        "translate in data.direction.",
     )
     temperature: float = field(
         0.0,
-        "T: a task's share is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2); 0 goes by weights alone.",
+        "T: the share of a task is weight x examples ** (1 / T) (Raffel et al. 2020, 3.5.2). 0: the weights alone.",
         minimum=0,
     )
     pairs_in_row: int = field(
-        4, "Contrastive pairs that share a row; each is cut to its share of encoder_length.", minimum=1
+        4, "Contrastive pairs per row. Each is truncated to its share of encoder_length.", minimum=1
     )
 
 
@@ -246,7 +251,7 @@ class ModelConfig(Section):
         own=True,
     )
     embedding_width: int = field(256, "Width of the embedding head's vectors.", shape=True, minimum=1)
-    dropout: float = field(0.1, "Share of activations dropped during training.", execution=True, minimum=0, below=1)
+    dropout: float = field(0.1, "Dropout rate.", execution=True, minimum=0, below=1)
     uniform_init: float = field(
         0.0,
         "Initialise every weight from U(-a, a) (Sutskever et al. 2014, section 3.4); 0 uses normals by their fan-in.",
@@ -255,23 +260,23 @@ class ModelConfig(Section):
     )
     attention: Literal["auto", "xla", "cudnn", "pallas"] = field(
         "auto",
-        "Attention kernel: xla is the plain formula, cudnn is for GPUs, pallas for TPUs (on a CPU it is interpreted, "
-        "for tests); auto goes by platform and takes xla where the platform's own does not fit.",
+        "Attention kernel: xla is the plain formula, cudnn is for GPUs, pallas for TPUs (interpreted on a CPU, for "
+        "tests). auto selects by platform, and xla where the kernel of the platform does not fit.",
         execution=True,
     )
     scan: bool = field(
         True,
-        "One compiled block, scanned; off, blocks are unrolled: slower to compile, faster on CPU.",
+        "Scan over one compiled block. Unrolled blocks compile slower and run faster on CPUs.",
         execution=True,
     )
     remat: Literal["none", "dots", "full"] = field(
         "none",
-        "What the backward pass computes again, beside attention weights and activation functions: nothing, all but"
-        " the projections that leave the residual stream, or whole blocks.",
+        "What the backward pass recomputes, besides attention weights and activation functions: nothing, everything but"
+        " the projections from the residual stream, or whole blocks.",
         execution=True,
     )
     dtype: Literal["float32", "bfloat16"] = field(
-        "float32", "Compute dtype; parameters are float32 always.", execution=True
+        "float32", "Compute dtype. Parameters are always float32.", execution=True
     )
 
     def check(self, key: str) -> None:
@@ -310,23 +315,26 @@ class OptimizerConfig(Section):
     learning_rate: float = field(1e-3, "Peak learning rate.", above=0)
     rates: tuple[str, ...] = field(
         (),
-        "PATTERN=FACTOR items: the first regular expression found in a parameter's path multiplies its learning rate; "
-        "a factor of 0 freezes it. PATTERN[START:STOP]=FACTOR reaches those layers of a stack: '^encoder[:-2]=0' "
-        "freezes all of the encoder's layers but the last two.",
+        "Learning-rate multipliers, as PATTERN=FACTOR. The first regular expression that matches the path of a "
+        "parameter applies; a factor of 0 freezes it. PATTERN[START:STOP]=FACTOR selects layers: "
+        "'^encoder[:-2]=0' freezes all "
+        "layers of the encoder but the last two.",
     )
     layer_decay: float = field(
         1.0,
-        "Multiplies the learning rate once for each layer above a parameter's own in its stack, once more for "
-        "embeddings (Howard & Ruder 2018, section 3.2; Clark et al. 2020, appendix B).",
+        "Multiplies the learning rate once for each layer above that of the parameter, and once more for embeddings "
+        "(Howard & Ruder 2018, section 3.2; Clark et al. 2020, appendix B).",
         above=0,
         maximum=1,
     )
-    schedule: Literal["constant", "cosine", "inverse_sqrt", "step_decay"] = field("cosine", "After the warm-up.")
+    schedule: Literal["constant", "cosine", "inverse_sqrt", "step_decay"] = field(
+        "cosine", "Learning rate after the warm-up."
+    )
     warmup_steps: int = field(100, "Steps of linear warm-up from zero.", minimum=0)
     end_share: float = field(0.1, "Cosine's floor as a share of the peak.", minimum=0, maximum=1)
     decay_start: int = field(0, "Step of step_decay's first decay.", minimum=0)
     decay_every: int = field(1000, "Steps between step_decay's decays.", minimum=1)
-    decay_factor: float = field(0.5, "What step_decay multiplies the rate with.", above=0)
+    decay_factor: float = field(0.5, "Factor of each decay of step_decay.", above=0)
     beta1: float = field(0.9, "AdamW's first moment decay; Adafactor runs without a first moment.", minimum=0, below=1)
     beta2: float = field(0.98, "Second moment decay of AdamW and RMSProp.", minimum=0, below=1)
     epsilon: float = field(1e-8, "In the denominator of AdamW and RMSProp.", above=0)
@@ -350,10 +358,8 @@ class LoraConfig(Section):
     rank: int = field(
         0, "r: rank of the adapters, which train alone, or beside what config.origin lacks; 0: none.", minimum=0
     )
-    alpha: float = field(16.0, "The adapters' product is scaled by alpha / rank.", above=0)
-    dropout: float = field(
-        0.0, "Share of the adapters' inputs dropped during training.", execution=True, minimum=0, below=1
-    )
+    alpha: float = field(16.0, "The adapters' output is scaled by alpha / rank.", above=0)
+    dropout: float = field(0.0, "Dropout rate of the adapters' inputs.", execution=True, minimum=0, below=1)
     targets: str = field(
         r"\.(query|key|value|output|input|state)$",
         "Regular expression over the parameter paths that get adapters: attention's projections and recurrent kernels.",
@@ -363,73 +369,78 @@ class LoraConfig(Section):
 
 @dataclass(frozen=True)
 class TrainConfig(Section):
-    """The loop."""
+    """The train loop: steps, loss terms, evaluation, checkpoints, anomalies."""
 
     steps: int = field(1000, "Optimizer steps.", minimum=1)
-    microbatches: int = field(1, "Gradient accumulation: the batch is cut into this many parts.", minimum=1)
-    label_smoothing: float = field(0.0, "Share of the target's mass spread over the vocabulary.", minimum=0, below=1)
+    microbatches: int = field(1, "Gradient accumulation: number of parts of a batch.", minimum=1)
+    label_smoothing: float = field(
+        0.0, "Share of the target probability that is spread over the vocabulary.", minimum=0, below=1
+    )
     idf_weight: float = field(
         0.0,
-        "lambda: weigh a target token's cost by 1 + lambda log(N / n), n of N targets having it (Gu et al. 2016).",
+        "lambda: weight 1 + lambda log(N / n) for a token that n of N targets hold (Gu et al. 2016).",
         minimum=0,
     )
-    tagging_weight: float = field(1.0, "Weight of a tagged token's cost beside a target token's.", minimum=0)
-    contrastive_weight: float = field(
-        16.0, "Weight of a contrastive pair's cost: as that many target tokens.", minimum=0
-    )
+    tagging_weight: float = field(1.0, "Weight of a tagged token relative to a target token.", minimum=0)
+    contrastive_weight: float = field(16.0, "Weight of a contrastive pair relative to a target token.", minimum=0)
     z_loss: float = field(1e-4, "Weight of log(Z)^2 (Chowdhery et al. 2022, section 5).", minimum=0)
-    loss_chunk_tokens: int = field(512, "Tokens whose logits exist at a time, per device.", minimum=1)
+    loss_chunk_tokens: int = field(512, "Tokens per device whose logits are in memory at a time.", minimum=1)
     ema_decay: float = field(
-        0.0, "Decay of the parameters' average for evaluation, less in the first steps; 0: none.", minimum=0, below=1
+        0.0,
+        "Decay of the moving average of the parameters for evaluation; smaller in the first steps. 0: none.",
+        minimum=0,
+        below=1,
     )
     log_every: int = field(10, "Steps between logged lines.", minimum=1)
-    eval_every: int = field(200, "Steps between measurements on dev pairs; 0 for the end only.", minimum=0)
-    eval_batches: int = field(16, "Batches of the dev split a measurement reads at most.", minimum=1)
+    eval_every: int = field(200, "Steps between evaluations on dev pairs. 0: at the end only.", minimum=0)
+    eval_batches: int = field(16, "Maximum number of dev batches per evaluation.", minimum=1)
     stop_metric: str = field(
         "loss",
-        "What tells the best checkpoint: the held-out loss, or a metric of evaluation, on decoded dev pairs.",
+        "What selects the best checkpoint: loss (on dev pairs), or a metric on decoded dev pairs.",
     )
     stop_examples: int = field(
         200,
-        "Dev pairs, drawn evenly by id, decoded for stop_metric at each measurement: as config.decode says, greedily"
-        " where one answer is enough.",
+        "Dev pairs decoded for stop_metric per evaluation, sampled evenly by id. The search is that of config.decode,"
+        " or greedy if the metric needs one answer.",
         minimum=1,
     )
-    patience: int = field(0, "Measurements without a new best after which the run stops; 0 for never.", minimum=0)
+    patience: int = field(0, "Evaluations without a new best after which the run stops. 0: never.", minimum=0)
     r_drop: float = field(
         0.0,
         "alpha: weight of the divergence of two passes with different dropout (Liang et al. 2021, equation 4).",
         minimum=0,
     )
-    samples: int = field(2, "Dev pairs decoded at each measurement, shown as text in TensorBoard.", minimum=0)
+    samples: int = field(2, "Dev pairs decoded per evaluation and shown as text in TensorBoard.", minimum=0)
     save_every: int = field(
         200,
-        "Steps between checkpoints; the last step, and under patience or a stop_metric each new best, are saved too.",
+        "Steps between checkpoints. The last step is saved as well, and with patience or a stop_metric each new best.",
         minimum=1,
     )
     on_nonfinite: Literal["stop", "skip", "rollback"] = field(
         "stop",
-        "A loss or gradients that are not finite stop the run, skip the update, or go back to a checkpoint from before "
-        "and leave out the batches since (Chowdhery et al. 2022, section 5.1).",
+        "For a loss or gradient that is not finite: stop the run, skip the update, or roll back to an "
+        "earlier checkpoint "
+        "and skip the batches since (Chowdhery et al. 2022, section 5.1).",
     )
     on_spike: Literal["ignore", "stop", "skip", "rollback"] = field(
-        "ignore", "The same for a loss that is finite but far above the 128 before it."
+        "ignore", "The same for a finite loss that is far above the last 128 losses."
     )
-    spike_deviations: float = field(6.0, "Standard deviations above their mean from which a loss is a spike.", above=0)
+    spike_deviations: float = field(6.0, "Standard deviations above their mean that make a loss a spike.", above=0)
     rollback_steps: int = field(
-        100, "A rollback goes to a checkpoint at least so many steps before, if one is kept.", minimum=0
+        100, "Minimum number of steps that a rollback goes back, if such a checkpoint is kept.", minimum=0
     )
     most_anomalies: int = field(
         10, "Steps skipped or rolled back within 1,000, after which one more stops the run.", minimum=1
     )
-    keep: int = field(2, "Latest checkpoints kept, beside the best by stop_metric.", minimum=1)
+    keep: int = field(2, "Number of latest checkpoints to keep, in addition to the best one.", minimum=1)
     watchdog_seconds: float = field(
         3600.0,
-        "Without a finished step, or evaluation, for so long, a process writes its stacks and ends with status 75, for"
-        " a scheduler to start it again; 0 for never.",
+        "Seconds without a finished step or evaluation after which a process writes its stacks and exits "
+        "with 75, so that"
+        " a scheduler restarts it. 0: never.",
         minimum=0,
     )
-    wandb: str = field("", "Project of Weights & Biases to log to as well; empty for none.")
+    wandb: str = field("", "Weights & Biases project to log to. Empty: none.")
 
     def check(self, key: str) -> None:
         """What chooses the best checkpoint is known and measured."""
@@ -442,18 +453,21 @@ class TrainConfig(Section):
 
 @dataclass(frozen=True)
 class MeshConfig(Section):
-    """Devices along each mesh axis, all slices counted in; -1 takes what the others leave."""
+    """Devices along each mesh axis, over all slices. One axis may be -1: the remaining devices."""
 
     data: int = field(
-        -1, "Copies of the model, each on its own rows; slices, where there are several, are copies first."
+        -1, "Data parallelism: copies of the model, each on its own rows. With several slices it spans the slices."
     )
     fsdp: int = field(
-        1, "Rows and parameters split, parameters gathered as needed; 0 for the least whose share of the state fits."
+        1,
+        "Fully sharded data parallelism: rows and parameters are split. 0: the smallest size whose share "
+        "of the state fits.",
     )
     tensor: int = field(
         1,
-        "Heads, feed-forward, vocabulary and, between blocks, the length split, within a slice; 0 for the least that"
-        " gives every device a row.",
+        "Tensor parallelism within a slice: heads, feed-forward, vocabulary and, between blocks, the "
+        "length are split. 0:"
+        " the smallest size that gives every device a row.",
     )
 
     def check(self, key: str) -> None:
@@ -467,32 +481,33 @@ class MeshConfig(Section):
 class DecodeConfig(Section):
     """Search."""
 
-    beam_size: int = field(4, "Hypotheses kept; 1 is greedy.", minimum=1)
-    length_penalty: float = field(1.0, "alpha in log p / length**alpha; 0 ranks by log-probability alone.", minimum=0)
+    beam_size: int = field(4, "Hypotheses in the beam. 1: greedy search.", minimum=1)
+    length_penalty: float = field(1.0, "alpha in log p / length**alpha. 0 ranks by log-probability.", minimum=0)
     idf_weight: float = field(
         0.0,
-        "lambda: add lambda log(N / n) to a token's log-probability in the search (Gu et al. 2016, equation 8).",
+        "lambda: add lambda log(N / n) to the log-probability of a token that n of N targets hold (Gu et "
+        "al. 2016, eq. 8).",
         minimum=0,
     )
     no_repeat_ngram_size: int = field(
         0,
-        "No answer holds so many tokens in a row twice, as in transformers; 0 for no such rule. It ends loops.",
+        "Length of n-grams that no answer holds twice, as in transformers. It stops repetition. 0: off.",
         minimum=0,
     )
-    max_tokens: int = field(256, "Tokens generated at most.", minimum=1)
-    batch_size: int = field(16, "Prompts decoded together.", minimum=1)
+    max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
+    batch_size: int = field(16, "Prompts that are decoded together.", minimum=1)
 
 
 @dataclass(frozen=True)
 class EvaluateConfig(Section):
     """Scores on held-out pairs."""
 
-    split: Literal["dev", "test"] = field("test", "Which pairs to score.")
+    split: Literal["dev", "test"] = field("test", "Split to score.")
     metrics: tuple[str, ...] = field(
-        ("exact_match", "bleu", "chrf", "parses"), "Scores by name, in the order in which people see them."
+        ("exact_match", "bleu", "chrf", "parses"), "Metrics by name, in the order of the report."
     )
-    max_examples: int = field(0, "Pairs, drawn evenly by id; 0 for all.", minimum=0)
-    bootstrap_samples: int = field(1000, "Resamples behind each standard error.", minimum=1)
+    max_examples: int = field(0, "Maximum number of pairs, sampled evenly by id. 0: all.", minimum=0)
+    bootstrap_samples: int = field(1000, "Bootstrap resamples for the standard errors.", minimum=1)
 
     def check(self, key: str) -> None:
         """Metrics are known, each named once."""
@@ -510,7 +525,9 @@ class EvaluateConfig(Section):
 class Experiment(Section):
     """One run, from sources to scores."""
 
-    seed: int = field(0, "Of everything drawn: splits excepted, which hash names alone.", minimum=0)
+    seed: int = field(
+        0, "Seed of all random choices. Splits do not depend on it: they hash the names of groups.", minimum=0
+    )
     origin: OriginConfig = field(default_factory=OriginConfig)
     corpus: CorpusConfig = field(default_factory=CorpusConfig)
     tokenizer: TokenizerConfig = field(default_factory=TokenizerConfig)
