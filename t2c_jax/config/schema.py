@@ -494,6 +494,11 @@ class DecodeConfig(Section):
         "Length of n-grams that no answer holds twice, as in transformers. It stops repetition. 0: off.",
         minimum=0,
     )
+    special_pieces: bool = field(
+        False,
+        "Read special pieces of an imported tokenizer in a prompt, such as <nl>, as pieces; otherwise they are characters"
+        " like any others, as in training.",
+    )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
     batch_size: int = field(16, "Prompts that are decoded together.", minimum=1)
 

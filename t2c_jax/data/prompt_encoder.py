@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
+from t2c_jax import console
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.base import Tokenizer
@@ -34,8 +35,8 @@ class EncodedPrompt(NamedTuple):
 class PromptEncoder(Protocol):
     """How prompts become what an encoder reads."""
 
-    def encode(self, prompts: Sequence[str]) -> list[EncodedPrompt]:
-        """Each prompt as the encoder will read it."""
+    def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
+        """Each prompt as the encoder will read it; ``special_pieces`` as in ``Tokenizer.encode_batch``."""
         ...
 
     def batch(self, prompts: Sequence[EncodedPrompt], rows: int) -> dict[str, np.ndarray]:
@@ -65,9 +66,18 @@ class TokenPrompts:
                 f" it take {template.extra_tokens}"
             )
 
-    def encode(self, prompts: Sequence[str]) -> list[EncodedPrompt]:
-        """Tokens within the template; a prompt's own are cut to fit config.data.encoder_length."""
-        encoded = self._tokenizer.encode_batch(prompts)
+    def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
+        """Tokens within the template; a prompt's own are cut to fit config.data.encoder_length.
+
+        Warns of prompts that spell special pieces where they are read as characters.
+        """
+        found = [piece for piece in self._tokenizer.special_pieces if any(piece in prompt for prompt in prompts)]
+        if found and not special_pieces:
+            console.warn(
+                f"{', '.join(map(repr, found))} in a prompt is read as characters, though the tokenizer has a special"
+                " piece of that name; set config.decode.special_pieces=True to read it as the piece"
+            )
+        encoded = self._tokenizer.encode_batch(prompts, special_pieces=special_pieces)
         made = [self._template(ids[: self._room]) for ids in encoded]
         return [
             EncodedPrompt(value, len(value), len(ids) > self._room) for value, ids in zip(made, encoded, strict=True)

@@ -106,7 +106,7 @@ class Generator:
           UserError: the settings need what the run does not have.
         """
         settings = settings or self.decode
-        read = self.prompts.encode(sources)
+        read = self.prompts.encode(sources, special_pieces=settings.special_pieces)
         answers: list[Answer | None] = [None] * len(sources)
         for rows in _batches([source.size for source in read], settings.batch_size):
             found = self._run([read[row] for row in rows], settings)

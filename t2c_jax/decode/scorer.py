@@ -55,7 +55,7 @@ class Scorer:
           advance: called with the number of pairs that were scored since the last call.
         """
         generator = self._generator
-        read = generator.prompts.encode([prompt for prompt, _ in pairs])
+        read = generator.prompts.encode([prompt for prompt, _ in pairs], special_pieces=generator.decode.special_pieces)
         answers = list(map(self._target, generator.tokenizer.encode_batch([answer for _, answer in pairs])))
         unit = generator.mesh.shape["data"] * generator.mesh.shape["fsdp"]
         rows = -(-generator.decode.batch_size // unit) * unit

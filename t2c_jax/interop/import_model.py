@@ -85,7 +85,14 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     def build(directory: Path) -> dict[str, Any]:
         tokenizer = tokenizers_in.write_tokenizer(source, values, rows, directory)
         specials = {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")}
-        return {**summary, "vocab_size": rows, "specials": specials, "digest": tokenizer.digest}
+        pieces = list(tokenizer.special_pieces)
+        return {
+            **summary,
+            "vocab_size": rows,
+            "specials": specials,
+            "special_pieces": pieces,
+            "digest": tokenizer.digest,
+        }
 
     # Of an import of this model that did not come to its end: anything else there has been refused.
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
@@ -204,6 +211,12 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
         ("special ids", ", ".join(specials)),
     ]
     console.table(f"t2c import: {workdir.name}", ("", "value"), rows)
+    if pieces := counts["special_pieces"]:
+        listed = ", ".join(map(repr, pieces[:5])) + (f" and {len(pieces) - 5} more" if len(pieces) > 5 else "")
+        console.say(
+            f"the tokenizer has special pieces ({listed}): in texts they are read as characters, and so they are in"
+            " prompts unless config.decode.special_pieces=True"
+        )
     console.say("next:")
     if counts["whole_model"]:
         console.say(f"  t2c generate --workdir {workdir.name} 'Return True if the name is valid.'")

@@ -22,6 +22,7 @@ class Tokenizer(Protocol):
       before, after: ids around every source and target, eos counted in.
       unk: the id of what it cannot write; negative where it can write all.
       sentinels: ids reserved for span corruption.
+      special_pieces: what a text may spell and ``encode_batch`` can read as one special piece, such as ``<nl>``.
       is_byte: for each id, whether it is one of the bytes that rare characters fall back to.
       surfaces: for each id the bytes it stands for; empty for specials.
     """
@@ -34,11 +35,17 @@ class Tokenizer(Protocol):
     before: tuple[int, ...]
     after: tuple[int, ...]
     sentinels: list[int]
+    special_pieces: tuple[str, ...]
     is_byte: np.ndarray
     surfaces: list[bytes]
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode_batch(self, texts: Sequence[str], *, special_pieces: bool = False) -> list[np.ndarray]:
         """Int32 ids of each text, nothing around them; on all cores.
+
+        Args:
+          texts: any text.
+          special_pieces: read ``special_pieces`` in a text as the pieces that they spell; by default they are
+            characters like any others.
 
         Raises:
           UserError: a text holds a lone surrogate, which Unicode does not let anything write down.

@@ -4,8 +4,9 @@ Its directory holds two files. ``tokenizer.json`` is the library's own format. `
 files tell in many places: the ids ``eos, start, unk, pad``, the ids ``before`` and ``after`` every text, and
 ``vocab_size``, the rows of the model's embedding, of which the last may stand for nothing.
 
-Special pieces are never read out of a text: ``"[SEP]"`` in one is five characters, and where a Unigram model finds a
-special among its pieces all the same, that is unknown. What does not come back through
+Special pieces are not read out of a text unless the caller asks for it: ``"[SEP]"`` is five characters, and where a
+Unigram model finds a special among its pieces all the same, that is unknown. Those that only structure the input (eos,
+padding, start, unknown, and what is put around every text) are never read. What does not come back through
 ``decode(encode(x))``, letter case and runs of spaces with many of these models, is lost; nothing is cleaned up beyond.
 """
 
@@ -56,9 +57,21 @@ class HuggingFaceTokenizer:
         if isinstance(self._tokenizer.decoder, decoders.WordPiece):
             self._tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUES, cleanup=False)
         self.digest = digest(model, specials)
+        structural = {self.eos, self.start, self.pad, self.unk, *self.before, *self.after}
+        readable = {
+            i: added.content
+            for i, added in self._tokenizer.get_added_tokens_decoder().items()
+            if added.special and i not in structural
+        }
+        self.special_pieces = tuple(readable.values())
+        layout["added_tokens"] = [added for added in layout["added_tokens"] if added["id"] not in structural]
+        self._special_reader = Tokenizer.from_str(json.dumps(layout)) if readable else self._tokenizer
+        self._special_reader.no_truncation()
+        self._special_reader.no_padding()
         self._silent = {self.eos, self.start, self.pad, *self.before, *self.after}
         self._silent |= {i for i, added in self._tokenizer.get_added_tokens_decoder().items() if added.special}
         self._forbidden = np.isin(np.arange(self.vocab_size), list(self._silent - {self.unk}))
+        self._forbidden_beside_readable = self._forbidden & ~np.isin(np.arange(self.vocab_size), list(readable))
         self.is_byte = np.zeros(self.vocab_size, bool)
         self.surfaces = [b""] * self.vocab_size
         self._fill(layout, pieces)
@@ -91,8 +104,12 @@ class HuggingFaceTokenizer:
             else:
                 self.surfaces[i] = piece.encode("utf-8") if i in added else surface(piece)
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
+    def encode_batch(self, texts: Sequence[str], *, special_pieces: bool = False) -> list[np.ndarray]:
         """Int32 ids of each text, nothing around them; on all cores.
+
+        Args:
+          texts: any text.
+          special_pieces: read ``special_pieces`` in a text as the pieces that they spell.
 
         Raises:
           UserError: a text holds a lone surrogate, which Unicode does not let anything write down.
@@ -105,11 +122,13 @@ class HuggingFaceTokenizer:
                 raise UserError(
                     f"a text is not valid Unicode: lone surrogate in {place!a}; re-encode the input"
                 ) from None
-        encoded = self._tokenizer.encode_batch_fast(list(texts), add_special_tokens=False)
-        return [self._without_specials(np.array(one.ids, np.int32)) for one in encoded]
+        reader = self._special_reader if special_pieces else self._tokenizer
+        forbidden_V = self._forbidden_beside_readable if special_pieces else self._forbidden
+        encoded = reader.encode_batch_fast(list(texts), add_special_tokens=False)
+        return [self._without_specials(np.array(one.ids, np.int32), forbidden_V) for one in encoded]
 
-    def _without_specials(self, ids: np.ndarray) -> np.ndarray:
-        special = self._forbidden[ids]
+    def _without_specials(self, ids: np.ndarray, forbidden_V: np.ndarray) -> np.ndarray:
+        special = forbidden_V[ids]
         if not special.any():
             return ids
         return np.where(special, self.unk, ids).astype(np.int32) if self.unk >= 0 else ids[~special]

@@ -43,6 +43,7 @@ class SentencePieceTokenizer:
     eos, start, unk = EOS, PAD, UNK
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = (EOS,)
+    special_pieces: tuple[str, ...] = ()
 
     def __init__(self, model: bytes) -> None:
         """Reads a serialised SentencePiece model.
@@ -73,8 +74,8 @@ class SentencePieceTokenizer:
             return b""
         return piece.replace(SPACE, " ").encode("utf-8")
 
-    def encode_batch(self, texts: Sequence[str]) -> list[np.ndarray]:
-        """Int32 ids of each text, without eos; on all cores.
+    def encode_batch(self, texts: Sequence[str], *, special_pieces: bool = False) -> list[np.ndarray]:
+        """Int32 ids of each text, without eos; on all cores. No text can spell a special piece.
 
         Raises:
           UserError: a text holds a lone surrogate, which Unicode does not let anything write down.

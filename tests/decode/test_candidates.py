@@ -16,7 +16,7 @@ class Letters:
 
 
 class Reader:
-    def encode(self, sources: list[str]) -> list[EncodedPrompt]:
+    def encode(self, sources: list[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
         return [EncodedPrompt(np.array([2]), 1, False) for _ in sources]
 
 

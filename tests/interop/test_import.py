@@ -75,7 +75,10 @@ def test_an_imported_encoder_reads_text_as_transformers_does(kind, head, tmp_pat
 def test_an_imported_t5_answers_at_once_as_transformers_does(values, tmp_path, capsys):
     theirs = write("t5", tmp_path / "model", **values)
     assert main("import", "--from", tmp_path / "model", "--workdir", tmp_path / "run", "--json") == 0
-    assert json.loads(capsys.readouterr().out)["whole_model"] is True
+    shown = capsys.readouterr()
+    assert json.loads(shown.out)["whole_model"] is True
+    assert "'<extra_id_" in shown.err, "the import names the special pieces that texts do not spell"
+    assert "config.decode.special_pieces=True" in shown.err
     text = "Return the first value of the list"
     options = ["--config.decode.beam_size=1", "--config.decode.max_tokens=8", "--json", text]
     assert main("generate", "--workdir", tmp_path / "run", *options) == 0

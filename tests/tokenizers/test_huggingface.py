@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 from huggingface_models import CODET5, GPT2, ROBERTA, TEXTS, byte_level, sentencepiece_unigram, wordpiece
 
+from t2c_jax.data.prompt_encoder import TokenPrompts
+from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.huggingface import HuggingFaceTokenizer, byte_alphabet
 from t2c_jax.tokenizers.huggingface_files import write_tokenizer
@@ -84,6 +86,38 @@ def test_sentinels_are_found_in_order(tmp_path):
     other = tmp_path / "codet5"
     other.mkdir()
     assert built("codet5", other)[1].sentinels == [6, 5]
+
+
+@pytest.mark.parametrize("piece", ["<nl>", "\n"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_special_pieces_of_a_text_are_characters_unless_they_are_asked_for(kind, piece, tmp_path, capsys):
+    """As ``transformers`` reads them either way; what only structures the input is never read out of a text."""
+    write, name, values = KINDS[kind]
+    source, target = tmp_path / "source", tmp_path / "target"
+    source.mkdir()
+    target.mkdir()
+    write(source)
+    theirs = getattr(transformers, name).from_pretrained(str(source))
+    theirs.add_special_tokens({"additional_special_tokens": [piece]})
+    theirs.save_pretrained(str(tmp_path / "saved"))
+    ours = write_tokenizer(tmp_path / "saved", values, ROWS, target)
+    assert piece in ours.special_pieces
+    text = f"def f(x):{piece}return x"
+    (plain,), (read,) = ours.encode_batch([text]), ours.encode_batch([text], special_pieces=True)
+    i = theirs.convert_tokens_to_ids(piece)
+    assert i not in plain.tolist()
+    assert read.tolist().count(i) == 1
+    assert [*ours.before, *read.tolist(), *ours.after] == theirs(text)["input_ids"]
+    structural = f"{theirs.eos_token or theirs.sep_token} {theirs.pad_token or ''}"
+    (ids,) = ours.encode_batch([structural], special_pieces=True)
+    assert not {ours.eos, ours.pad, ours.start} & set(ids.tolist())
+
+    prompts = TokenPrompts(ours, SourceTemplate(), 64)
+    prompts.encode(["x", text])
+    assert f"{piece!r} in a prompt is read as characters" in " ".join(capsys.readouterr().err.split())
+    (prompt,) = prompts.encode([text], special_pieces=True)
+    assert i in prompt.value.tolist()
+    assert capsys.readouterr().err == ""
 
 
 @pytest.mark.parametrize("kind", ["gpt2", "roberta", "codet5"])

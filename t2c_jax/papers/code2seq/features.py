@@ -143,7 +143,7 @@ class PathPrompts:
     def __init__(self, tokenizer: Tokenizer, config: PathsConfig) -> None:
         self._tokenizer, self._config = tokenizer, config
 
-    def encode(self, prompts: Sequence[str]) -> list[EncodedPrompt]:
+    def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
         """A sample of each code's paths, a function of their number alone; warns of code that has none."""
         encoded, unparsable = encode(prompts, self._tokenizer, self._config)
         empty = sum(len(one.ends_P2) == 0 for one in encoded)
