@@ -166,7 +166,7 @@ def test_no_checkpoint_and_no_such_checkpoint(prepared, trained, capsys):  # noq
 def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa: F811
     config, model = (trained / "config.json").read_bytes(), (trained / "tokenizer/spm.model").read_bytes()
     for verb, override, message in (
-        ("train", "--config.model.width=32", "config.model.width is 32, the checkpoint's 16"),
+        ("train", "--config.model.width=32", "config.model.width is 32 here and 16 in the checkpoint"),
         ("mine", "--config.corpus.max_code_chars=100", "which would change (config.max_code_chars)"),
         ("tokenizer", "--config.tokenizer.vocab_size=512", "which would change (config.vocab_size)"),
     ):
@@ -180,7 +180,7 @@ def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa
 def test_a_damaged_config_is_replaced_and_what_is_wrong_with_the_new_one_told(config, trained, capsys):  # noqa: F811
     (trained / "config.json").write_text("{")
     said = refused(capsys, "train", "--config", config, "--workdir", trained, "--config.model.width=32")
-    assert "config.model.width is 32, the checkpoint's 16" in said
+    assert "config.model.width is 32 here and 16 in the checkpoint" in said
 
 
 def test_json_is_one_document_on_stdout(prepared, capsys):  # noqa: F811
