@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-import functools
 import shlex
 import signal
 from argparse import ArgumentParser, Namespace
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax.commands import options as shared
 from t2c_jax.commands.output import fail, print_result
+
+if TYPE_CHECKING:
+    from t2c_jax.config import Experiment
+    from t2c_jax.workdir import Workdir
 
 SUMMARY = "tokens to checkpoints; resumes from the last one"
 
@@ -25,7 +29,11 @@ def run(options: Namespace) -> int:
     from t2c_jax.library import stages
 
     profile = shared.profile_of(options)
-    result = shared.run_stage(options, functools.partial(stages.train, profile=profile), trains=True)
+
+    def stage(experiment: Experiment, workdir: Workdir) -> stages.Result:
+        return asdict(stages.train(experiment, workdir, profile))
+
+    result = shared.run_stage(options, stage, trains=True)
     print_result(options, result)
     return status_of(options, result)
 

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from t2c_jax import config as configs
+from t2c_jax import runtime
 from t2c_jax.config import DecodeConfig, Experiment
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.library.stages import check_imported
@@ -17,11 +18,13 @@ from t2c_jax.workdir import Workdir
 
 if TYPE_CHECKING:
     import numpy as np
+    from ml_collections import ConfigDict
 
     from t2c_jax.corpus.pairs import Pair
     from t2c_jax.decode.embedder import Embedder
     from t2c_jax.decode.generator import Answer, Generator
     from t2c_jax.decode.scorer import Likelihood, Scorer
+    from t2c_jax.train.loop import TrainResult
 
 Advance = Callable[[int], object]
 
@@ -209,8 +212,34 @@ def open_run(
     """
     from t2c_jax.checkpoints.inherit import load
 
+    runtime.quiet()
     directory = Workdir(workdir)
     if not directory.config.is_file():
         raise UserError(f"'{directory.name}' holds no run")
     check_imported(directory)
     return Run(load(str(directory.config), overrides), directory, step, others=others, average=average)
+
+
+def train_run(config: Experiment | ConfigDict, workdir: str | os.PathLike[str]) -> TrainResult:
+    """Trains a run, after the stages that it needs: mine, tokenizer and prepare. Finished stages are skipped.
+
+    Args:
+      config: from ``load_config``, or a ConfigDict from ``default_config``.
+      workdir: a directory or a URL. Training resumes from its last checkpoint.
+
+    Returns:
+      What the training came to: steps, parameters, dev loss, ...
+
+    Raises:
+      UserError: the config is wrong or does not fit the workdir or the devices, or another run uses the workdir.
+    """
+    from t2c_jax.library import stages
+
+    runtime.quiet()
+    experiment = config if isinstance(config, Experiment) else configs.from_dict(config)
+    directory = Workdir(workdir)
+    check_imported(directory, writes=True)
+    with stages.writing(experiment, directory, trains=True):
+        for stage in (stages.mine, stages.tokenizer, stages.prepare):
+            stage(experiment, directory)
+        return stages.train(experiment, directory)

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax import console, runtime
 from t2c_jax.checkpoints.config_history import saved_config
@@ -14,6 +14,9 @@ from t2c_jax.config import Experiment
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
+
+if TYPE_CHECKING:
+    from t2c_jax.train.loop import TrainResult
 
 Result = dict[str, Any]
 Stage = Callable[[Experiment, Workdir], Result]
@@ -83,15 +86,14 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
-def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
+def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> TrainResult:
     """Tokens to checkpoints; traces the steps of ``profile`` for TensorBoard's profile page."""
     from t2c_jax.evaluate.during_training import dev_decoder
     from t2c_jax.train.loop import train as run_loop
     from t2c_jax.train.telemetry import weights_and_biases
 
     weights_and_biases.check(experiment)
-    result = run_loop(experiment, workdir, dev_decoder(experiment, workdir), profile)
-    return dataclasses.asdict(result)
+    return run_loop(experiment, workdir, dev_decoder(experiment, workdir), profile)
 
 
 def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
@@ -111,7 +113,7 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
         "mine": mine,
         "tokenizer": tokenizer,
         "prepare": prepare,
-        "train": functools.partial(train, profile=profile),
+        "train": lambda experiment, workdir: dataclasses.asdict(train(experiment, workdir, profile)),
     }
     for name, stage in stages.items():
         console.rule(name)
