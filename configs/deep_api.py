@@ -1,14 +1,15 @@
-"""Deep API Learning (Gu et al. 2016) for Python: what a function is for to the sequence of API calls that it makes.
+"""Deep API Learning (Gu et al. 2016) for Python: descriptions of functions to the API calls that they make.
 
 t2c run --config configs/deep_api.py --workdir runs/deep_api
 
-The paper trains on 7.5 million pairs mined from Java projects, with 1000 hidden units, embeddings of 120, a vocabulary
-of 10,000 calls and lambda = 0.035, and reaches BLEU 54.42 (its section 5; 52.49 without the IDF weight), with FRank 1.6
-and a relevancy of 80 % among five answers as people judged them. Here relevance is overlap with the reference
-(``t2c_jax.papers.deep_api.ranking``), so these two compare between runs alone. The standard library has some thousands
-of pairs, which is enough to see the road end to end and far from enough for the paper's scores (BLEU 0.5 on held-out
-modules, where copying the nearest pair gets 2.3; six minutes on two cores): name the checkouts of projects that use the
-libraries you care about as sources, and widen the model to the paper's sizes.
+The paper trains on 7.5 million Java pairs, with 1000 hidden units, embeddings of 120, a vocabulary of 10,000 calls and
+lambda = 0.035. It reports BLEU 54.42 (section 5; 52.49 without the IDF weight), FRank 1.6, and a relevancy of 80 % of
+five answers as judged by people. Here relevance is overlap with the reference (``t2c_jax.papers.deep_api.ranking``), so
+FRank and relevancy are comparable between runs of this project only.
+
+The standard library has some thousands of pairs. That is enough to try the config, and far too little for the scores
+of the paper: docs/results/deep_api.md. For more, name checkouts of projects that use the libraries of interest as
+sources, and set the sizes of the paper.
 """
 
 from ml_collections import ConfigDict
@@ -25,8 +26,8 @@ def get_config() -> ConfigDict:
     config.corpus.kinds = ("function", "method")
     config.corpus.min_code_chars = 3  # a single call, such as len
     config.corpus.max_code_chars = 1_000
-    config.corpus.max_line_chars = 1_000  # the calls stand on one line
-    config.tokenizer.vocab_size = 4096  # pieces of calls; the paper has a word a call, and none for rare ones
+    config.corpus.max_line_chars = 1_000  # all calls are on one line
+    config.tokenizer.vocab_size = 4096  # pieces of calls; the paper has one word per call, and none for rare calls
 
     config.model.encoder = schema.architecture("encoder", "gru", layers=1, width=256, bidirectional=True)
     config.model.decoder = schema.architecture(
@@ -35,7 +36,7 @@ def get_config() -> ConfigDict:
     config.model.width = 120
     config.model.dropout = 0.2
 
-    # Recurrence pays for the row's length, step by step: rows are short, and many.
+    # The time of a recurrent step grows with the length of a row: rows are short, and there are many.
     config.data.encoder_length = 128
     config.data.decoder_length = 256
     config.data.batch_size = 16

@@ -1,14 +1,15 @@
-"""Django's pseudo-code to Python, line by line: a recurrent pointer-generator, with copying or without.
+"""Django's pseudo-code to Python, line by line: an LSTM pointer-generator, with or without copying.
 
 Oda et al. 2015, "Learning to Generate Pseudo-Code from Source Code Using Statistical Machine Translation": 16,000 lines
-to train on, 1,000 dev, 1,805 test. The model is See et al. 2017's on Luong et al. 2015's encoder-decoder. Published
-exact match on test: attention without copying 45.1 and LPN 62.3 (Ling et al. 2016), TranX 73.7 (Yin & Neubig 2018).
+to train on, 1,000 dev, 1,805 test. The model is that of See et al. 2017 on the encoder-decoder of Luong et al. 2015.
+Published exact match on test: attention without copying 45.1 and LPN 62.3 (Ling et al. 2016), TranX 73.7 (Yin & Neubig
+2018). The results on dev are in docs/results/django.md.
 
 t2c run --config configs/django.py:copy --workdir runs/django
 t2c run --config configs/django.py:plain --workdir runs/django_plain
 
-It reads data/django/train.jsonl and dev.jsonl, a JSON object {"text", "code"} a line; for files elsewhere set
---config.corpus.sources=TRAIN,DEV. What it reaches on dev stands in README's results.
+The sources are data/django/train.jsonl and data/django/dev.jsonl, with one JSON object {"text", "code"} per line. For
+other files set --config.corpus.sources=TRAIN,DEV.
 """
 
 from ml_collections import ConfigDict
@@ -20,7 +21,7 @@ def get_config(argument: str = "copy") -> ConfigDict:
     """With the copying head (``copy``) or without it (``plain``)."""
     config = schema.default()
     config.corpus.sources = ("data/django/train.jsonl", "data/django/dev.jsonl")
-    config.corpus.deduplicate = False  # the published splits, repeats across them included
+    config.corpus.deduplicate = False  # the published splits, including repeats across them
     config.corpus.dev_share = config.corpus.test_share = 0.0
     config.corpus.min_text_chars = 1
     config.corpus.min_code_chars = 1

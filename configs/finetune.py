@@ -1,17 +1,16 @@
 """Fine-tuning: a pre-trained model on pairs of your own.
 
-t2c run --config configs/finetune.py --workdir runs/mine \
+t2c run --config configs/finetune.py --workdir runs/mine \\
   --config.origin.run=runs/pretrained --config.corpus.sources=pairs.jsonl
 
-It takes the shape, the tokenizer and the prefix of the run that it starts from, and everything trains, at a lower rate
-and with a copying head. What else there is, each an override:
+The run takes the shape, the tokenizer, the prefix and the parameters of its origin. Everything trains, at a lower
+learning rate and with a copying head. Variants, each an override:
 
-- a part at its own rate, or frozen: --config.optimizer.rates="^encoder=0.1" or "^encoder=0"
+- a lower learning rate for a part, or a frozen part: --config.optimizer.rates="^encoder=0.1" or "^encoder=0"
 - LoRA (Hu et al. 2021): --config.lora.rank=8
-- to replay the tasks of that run: --config.origin.take=shape,tokenizer,prefix,parameters,tasks gives them a tenth of
-  the rows and shows their dev loss beside one's own; with --config.origin.replay_share=0 they are only measured
-- random parameters, for comparison, in the same shape and with the same tokenizer:
-  --config.origin.take=shape,tokenizer,prefix
+- replay: --config.origin.take=shape,tokenizer,prefix,parameters,tasks gives a tenth of the rows to the tasks of the
+  origin and reports their dev losses; --config.origin.replay_share=0 only reports them
+- random parameters with the same shape and tokenizer, for comparison: --config.origin.take=shape,tokenizer,prefix
 """
 
 from ml_collections import ConfigDict
@@ -47,7 +46,7 @@ def get_config() -> ConfigDict:
     config.train.save_every = 250
     config.train.eval_batches = 100
     config.decode.max_tokens = 160
-    config.decode.no_repeat_ngram_size = 12  # of few pairs a model learns to go round in circles too
+    config.decode.no_repeat_ngram_size = 12  # trained on few pairs, a model repeats itself
     config.decode.batch_size = 32
     config.evaluate.split = "dev"
     return config

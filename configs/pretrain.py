@@ -1,18 +1,19 @@
-"""Pre-training on code, documented or not: CodeT5's objectives (Wang et al. 2021, section 3.2) and CodeT5+'s (2023).
+"""Pre-training on code, with or without text: the objectives of CodeT5 (Wang et al. 2021, 3.2) and CodeT5+ (2023).
 
 t2c run --config configs/pretrain.py:cpu --workdir runs/pretrained
 t2c run --config configs/pretrain.py:base --workdir runs/base --config.corpus.sources=/data/repositories
 t2c run --config configs/pretrain.py:xl@v5e-256 --workdir /mnt/bucket/xl --config.corpus.sources=/data/repositories
 
-``cpu`` has 12 million parameters, for an evening on two cores and the code that lies on any machine: the standard
-library's and the installed packages'. ``small`` (61M), ``base`` (223M) and ``large`` (750M) are about CodeT5's sizes,
-for accelerators and for sources of your own; ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5
-v1.1's. Their mesh is chosen by their size and the devices; ``xl@v5e-256`` names the machine, one of those below, and
-takes the mesh, the remat and the microbatches that suit it. Name the sets that you are going to score under
-config.corpus.held_out: what shares a line with them is left out, and counted in the corpus's card.
+``cpu`` has 12 million parameters, for an evening on two cores. Its sources are the standard library and the installed
+packages. ``small`` (61M), ``base`` (223M) and ``large`` (750M) have about the sizes of CodeT5, for accelerators and
+sources of your own. ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5 v1.1. The mesh follows from size
+and devices; ``xl@v5e-256`` names one of the machines below and takes its mesh, remat policy and microbatches.
 
-The mixture: spans of code to restore, identifiers to name, and pairs in both directions. An argument such as
-``cpu-spans+tags`` chooses others of the tasks below, to see what each is worth; one more is two overrides, for instance
+Name the sets that will be scored in config.corpus.held_out. Pairs that share a line with them are dropped, and the
+card of the corpus counts them.
+
+The default mixture is span corruption, masked identifiers, and pairs in both directions. An argument such as
+``cpu-spans+tags`` selects other tasks of the list below. Two overrides add a task, such as
 --config.data.tasks.middle.objective=fill_in_the_middle --config.data.tasks.middle.prefix='Fill: '.
 """
 
@@ -23,8 +24,8 @@ from ml_collections import ConfigDict
 
 from t2c_jax import config as schema
 
-# Width, layers on each side, heads, their width, feed-forward, rows of a batch. A gated feed-forward has three kernels
-# where CodeT5's has two, so it is narrower here for as many parameters (as in T5 v1.1).
+# Width, layers per side, heads, head width, feed-forward, batch rows. A gated feed-forward has three kernels where that
+# of CodeT5 has two, so it is narrower for the same number of parameters (as in T5 v1.1).
 SHAPES = {
     "cpu": (256, 4, 8, 32, 1024, 16),
     "small": (512, 6, 8, 64, 1408, 512),
@@ -45,10 +46,10 @@ class Run(NamedTuple):
     microbatches: int = 1
 
 
-# By machine: v5e-8 has 8 chips of 16 GiB, v5e-256 has 256, and v5p-128, which is counted in cores, 64 of 95 GiB. As
-# little is computed again, and in as few parts, as `t2c compile` says there is memory for; but xl on eight chips, which
-# gather all parameters for each part, does better in few parts with all of a block computed again. No state is split
-# further than it has to be. Of xxl eight chips of v5e would have to hold 22 GiB each.
+# By machine: v5e-8 has 8 chips of 16 GiB, v5e-256 has 256, and v5p-128, which is counted in cores, has 64 of 95 GiB.
+# Remat and the number of microbatches are the smallest that fit according to `t2c compile`. xl on eight chips gathers
+# all parameters for each microbatch, so there few microbatches with full remat are faster. The state is split only as
+# far as needed. xxl does not fit eight chips of v5e: it would need 22 GiB on each.
 RUNS = {
     "v5e-8": {
         "small": Run(8, 1, microbatches=4),
@@ -100,7 +101,7 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.corpus.code_only = ("function", "method")
     config.corpus.dev_share = config.corpus.test_share = 0.02
     config.tokenizer.vocab_size = 8192 if on_cpu else 32_000
-    config.tokenizer.split_spaces = True  # an identifier is the same pieces wherever it stands, so that it can be named
+    config.tokenizer.split_spaces = True  # an identifier has the same pieces everywhere, so that it can be masked
 
     config.data.tasks = ConfigDict({name: {**schema.to_dict(schema.TaskConfig()), **TASKS[name]} for name in tasks})
     config.model.output_heads = tuple(HEADS[name] for name in tasks if name in HEADS)
@@ -114,8 +115,8 @@ def get_config(argument: str = "cpu") -> ConfigDict:
     config.model.encoder = schema.architecture("encoder", "transformer", **blocks)
     config.model.decoder = schema.architecture("decoder", "transformer", **blocks)
     config.model.scan = not on_cpu
-    config.model.dropout = 0.0  # no example is seen often enough to be learnt by heart
-    config.model.copy = on_cpu  # so small a model has not seen a name of many pieces often enough to spell it
+    config.model.dropout = 0.0  # no example is seen often enough to overfit
+    config.model.copy = on_cpu  # a small model has not seen long names often enough to spell them
     if not on_cpu:
         config.model.dtype = "bfloat16"
         config.model.remat = "none" if size in ("small", "base") else "dots" if size == "large" else "full"

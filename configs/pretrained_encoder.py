@@ -1,17 +1,17 @@
-"""A pre-trained encoder under a fresh Transformer decoder: BERT, RoBERTa, CodeBERT, or GPT-2.
+"""A pre-trained encoder (BERT, RoBERTa, CodeBERT or GPT-2) with a new Transformer decoder.
 
-The encoder brings its own tokenizer and embedding for the sources; targets get a tokenizer trained on the corpus, and
-the decoder is drawn afresh. Joining published encoders to a decoder is Rothe et al. 2020 ("Leveraging Pre-trained
-Checkpoints for Sequence Generation Tasks"); encoders are BERT (Devlin et al. 2019), RoBERTa (Liu et al. 2019),
-CodeBERT (Feng et al. 2020) and GPT-2 (Radford et al. 2019). A mix of all layers instead of the last, which suits a
-frozen encoder, is ELMo's (Peters et al. 2018, section 3.2).
+The encoder has its own tokenizer and embedding for the sources. A tokenizer for the targets is trained on the corpus,
+and the decoder is initialised at random. Combining published encoders with a decoder is Rothe et al. 2020 ("Leveraging
+Pre-trained Checkpoints for Sequence Generation Tasks"). The encoders are BERT (Devlin et al. 2019), RoBERTa (Liu et al.
+2019), CodeBERT (Feng et al. 2020) and GPT-2 (Radford et al. 2019). A learned mix of all layers suits a frozen encoder;
+it is that of ELMo (Peters et al. 2018, section 3.2).
 
 t2c import --from DIRECTORY_OF_BERT --workdir runs/bert
 t2c run --config configs/pretrained_encoder.py --config.origin.run=runs/bert --workdir runs/on_bert
 t2c import --from DIRECTORY_OF_GPT2 --workdir runs/gpt2
 t2c run --config configs/pretrained_encoder.py:gpt2 --config.origin.run=runs/gpt2 --workdir runs/on_gpt2
 
-The encoder learns at a tenth of the rate. To freeze it, and to mix its layers:
+The learning rate of the encoder is a tenth of the decoder's. To freeze the encoder and mix its layers:
 --config.optimizer.rates='^encoder\\.mix=1,^encoder=0' --config.model.encoder.mix_layers=True
 """
 

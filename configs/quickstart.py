@@ -1,4 +1,4 @@
-"""From the standard library of the Python at hand to a model that writes functions, on two CPU cores.
+"""The quickstart: a model that writes functions, trained on Python's standard library on two CPU cores.
 
 t2c run --config configs/quickstart.py --workdir runs/quickstart
 
@@ -11,19 +11,19 @@ from t2c_jax import config as schema
 
 
 def get_config() -> ConfigDict:
-    """A small Transformer, sized so that the whole road takes about 15 minutes on two cores."""
+    """A small Transformer, sized for about 15 minutes on two cores, from sources to scores."""
     config = schema.default()
     config.corpus.sources = ("python:stdlib",)
     config.tokenizer.vocab_size = 4096
 
-    # What a few minutes of two cores can train: some 3 million parameters, a few passes over the corpus.
+    # Some 3 million parameters and a few epochs, for a few minutes on two cores.
     config.model.width = 192
-    blocks = {"num_heads": 3, "head_width": 64, "feed_forward": 512}  # few wide heads: each head's scores cost the same
+    blocks = {"num_heads": 3, "head_width": 64, "feed_forward": 512}  # few wide heads: scores cost the same per head
     config.model.encoder = schema.architecture("encoder", "transformer", layers=2, **blocks)
     config.model.decoder = schema.architecture("decoder", "transformer", layers=3, **blocks)
     config.model.scan = False  # unrolled blocks run faster on a CPU
 
-    # Attention pays for the row's length, also where packed pairs do not see each other: rows are kept short.
+    # The cost of attention grows with the length of a row, packed or not: rows are short.
     config.data.encoder_length = 240
     config.data.decoder_length = 512
     config.data.batch_size = 8

@@ -1,15 +1,18 @@
-"""Questions to logical forms, with attention and without: Dong & Lapata 2016, "Language to Logical Form with Neural
-Attention", sections 3.1 (sequence to sequence), 3.3 (attention) and 4.2 (settings).
+"""Questions to logical forms, with and without attention.
+
+After Dong & Lapata 2016, "Language to Logical Form with Neural Attention", sections 3.1 (sequence to sequence), 3.3
+(attention) and 4.2 (settings).
 
 t2c run --config configs/semantic_parsing.py:jobs --workdir runs/jobs
 t2c run --config configs/semantic_parsing.py:jobs_plain --workdir runs/jobs_plain
 
-Likewise geo and geo_plain. They read data/jobs/train.jsonl or data/geo/train.jsonl, a JSON object {"text", "code"} a
-line with entities anonymised; for files elsewhere set --config.corpus.sources. The paper's test accuracy with attention
-and without: JOBS 87.1 and 77.9, GEO 84.6 and 72.9. A sixth of the pairs is held out as dev here, and scored.
+Likewise geo and geo_plain. The sources are data/jobs/train.jsonl or data/geo/train.jsonl, with one JSON object
+{"text", "code"} per line and anonymised entities. For other files set --config.corpus.sources. A sixth of the pairs is
+the dev split, which is scored. The paper's test accuracy with and without attention: JOBS 87.1 and 77.9, GEO 84.6 and
+72.9.
 
 The paper's settings: one LSTM layer of 200 over a reversed question, U(-0.08, 0.08), RMSProp at 0.01 with smoothing
-0.95, decayed by 0.98 an epoch after the fifth, dropout 0.4, gradients clipped at 5, batches of 20, greedy search.
+0.95, decayed by 0.98 per epoch after the fifth, dropout 0.4, gradients clipped at 5, batches of 20, greedy search.
 """
 
 from ml_collections import ConfigDict

@@ -4,24 +4,26 @@ t2c run --config configs/seq2seq_lstm.py --workdir runs/seq2seq_lstm
 t2c run --config configs/seq2seq_lstm.py --workdir runs/seq2seq_lstm_1 --config.seed=1
 t2c evaluate --workdir runs/seq2seq_lstm --with runs/seq2seq_lstm_1
 
-Section 3: a deep unidirectional LSTM reads the source last word first (3.3) and hands its states to another, which
-writes the target; weights from U(-0.08, 0.08), gradient descent at 0.7 without momentum, halved every half epoch after
-the fifth of 7.5 epochs, gradients of norm over 5 scaled down, batches of 128 (3.4); beam search, and ensembles that
-average the members' probabilities (3.6). The paper's effects on WMT'14 English to French, BLEU: reversal 26.2 to 30.6,
-five members 30.6 to 34.8; its four layers of 1000 units on eight GPUs for ten days are two of 256 for an hour of a CPU
-here. Clipping is of the mean over tokens here, of the mean over pairs there, hence the norm of 0.5 for some ten times
-as many. Without attention or copying expect the form of Python, not the names in the text.
+A deep unidirectional LSTM reads the reversed source (section 3.3). Its states initialise another LSTM, which writes the
+target. Weights are from U(-0.08, 0.08). Gradient descent at 0.7 without momentum, halved every half epoch after the
+fifth of 7.5 epochs, gradients clipped at norm 5, batches of 128 (3.4). Beam search, and ensembles that average
+probabilities (3.6).
+
+The paper's effects on WMT'14 English to French, in BLEU: reversal 26.2 to 30.6, five members 30.6 to 34.8. Its four
+layers of 1000 units trained on eight GPUs for ten days. Here two layers of 256 train for an hour on a CPU. The loss
+is the mean over tokens here and over pairs in the paper, hence the smaller norm of 0.5 for clipping. Without
+attention or copying the model learns the form of Python, not the names in the text.
 """
 
 from ml_collections import ConfigDict
 
 from t2c_jax import config as schema
 
-EPOCH = 66  # batches in a pass over the standard library's pairs
+EPOCH = 66  # batches in an epoch over the pairs of the standard library
 
 
 def get_config() -> ConfigDict:
-    """On the standard library of the Python at hand."""
+    """On the standard library of the running Python."""
     config = schema.default()
     config.tokenizer.vocab_size = 4096
 
