@@ -124,8 +124,8 @@ class NoRepeatNgram(LogitsProcessor):
 def unwritable(tokenizer: Tokenizer) -> list[int]:
     """Ids that an answer must not hold: padding, sentinels and other specials, which decoding drops.
 
-    The ids around every target stay, since the model was trained to write them. So does the unknown piece, which
-    stands for what the tokenizer cannot write.
+    The ids around every target are allowed, since the model was trained to write them. So is the unknown piece, by
+    which the tokenizer represents what it cannot write.
     """
     kept = {tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after}
     return [i for i, surface in enumerate(tokenizer.surfaces) if not surface and i not in kept]

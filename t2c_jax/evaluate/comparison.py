@@ -1,4 +1,4 @@
-"""A model beside its baseline: scores, standard errors by bootstrap, and what the difference amounts to in words."""
+"""Compares a model with its baseline: scores, standard errors by bootstrap, and a verdict in words."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from t2c_jax.evaluate.metrics.metric import Metric
 Verdict = Literal["better", "worse", "no clear difference", "not applicable"]
 
 CLEAR = 2.0
-"""Standard errors of the paired difference past which it counts as one: some 95 in 100 of chance results fall short."""
+"""A paired difference counts from so many of its standard errors on; some 95 % of chance results are below."""
 
 
 def bootstrap_sums(statistics: np.ndarray, samples: int, seed: int) -> np.ndarray:
     """Sums of the rows over resamples with replacement (Efron 1979): ``(examples, columns)`` to ``(samples, columns)``.
 
-    The resamples depend on (examples, samples, seed) alone, so systems whose columns stand side by side are
+    The resamples depend on (examples, samples, seed) alone, so systems whose columns are concatenated are
     resampled together, and the spread of their difference is the paired one (Koehn 2004).
     """
     examples = len(statistics)
@@ -89,7 +89,7 @@ def verdict(difference: Mapping[str, float | None], *, lower_is_better: bool = F
 
 
 def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
-    """Whether the model earns its keep, in a sentence or two."""
+    """Whether the model is better than its baseline, in a sentence or two."""
     named = {
         said: [metric.phrase for metric in metrics if verdicts[metric.name] == said]
         for said in ("better", "worse", "no clear difference")
@@ -110,7 +110,7 @@ def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
 
 
 def score_table(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
-    """Columns and rows of the table that people see: each metric, model beside retrieval, by vectors too if it is."""
+    """Columns and rows of the table of scores: a row for each metric, a column for each system."""
     systems = [name for name in ("model", "retrieval", "embedding_retrieval") if name in scores]
     rows: list[tuple[str, ...]] = [
         (

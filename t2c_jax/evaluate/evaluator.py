@@ -1,4 +1,4 @@
-"""Predictions to an evaluation: scores beside the retrieval baseline, and every example with what became of it."""
+"""Scores predictions and the retrieval baseline on the same pairs, and writes scores, examples and a report."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from t2c_jax.retrieval.neighbours import Neighbour
 
 LENGTH_GROUPS = 4
-EMBEDDED = 10_000  # training pairs that the baseline by vectors may copy from: embedding them takes a while
+EMBEDDED = 10_000  # training pairs in the baseline by vectors at most, since embedding them takes time
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What was found of the predictions.
+    """The scores of predictions.
 
     Attributes:
-      metrics: behind the scores.
-      scores: what scores.json holds, JSON values.
-      examples: the lines of predictions.jsonl, JSON values.
+      metrics: those that were computed.
+      scores: the content of scores.json, as JSON values.
+      examples: the lines of predictions.jsonl, as JSON values.
     """
 
     metrics: tuple[Metric, ...]
@@ -50,14 +50,14 @@ class Evaluation:
 
 
 def select_pairs(pairs: Iterable[Pair], maximum: int) -> list[Pair]:
-    """At most ``maximum`` pairs (0 for all), drawn evenly by a hash of their ids, in the order they came.
+    """At most ``maximum`` pairs (0 for all), selected evenly by a hash of their ids, in their order.
 
-    The draw depends on the ids alone, and a larger maximum adds pairs without dropping any.
+    The selection depends on the ids alone, and a larger maximum adds pairs without dropping any.
     """
     if not maximum:
         return list(pairs)
-    drawn = heapq.nsmallest(maximum, enumerate(pairs), key=lambda item: hashlib.sha256(item[1].id.encode()).digest())
-    return [pair for _, pair in sorted(drawn, key=lambda item: item[0])]
+    selected = heapq.nsmallest(maximum, enumerate(pairs), key=lambda item: hashlib.sha256(item[1].id.encode()).digest())
+    return [pair for _, pair in sorted(selected, key=lambda item: item[0])]
 
 
 def score_answers(metric: Metric, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> float:
@@ -80,17 +80,17 @@ def evaluate_predictions(
     seed: int,
     embed: Callable[[Sequence[str]], np.ndarray] | None = None,
 ) -> Evaluation:
-    """Scores predictions, and the retrieval baseline beside them, against the pairs' code.
+    """Scores predictions and the retrieval baseline against the pairs' code.
 
     Args:
       pairs: the held-out pairs.
-      candidates: the model's answers to each pair's text, best first, in the pairs' order; the first is the
-        prediction, and those behind it are for metrics that look at several.
-      train_pairs: what the baseline may copy from.
-      config: names the metrics and says how many bootstrap resamples; its split is noted.
+      candidates: the model's answers to each pair's text, best first, in the pairs' order. The first one is the
+        prediction; some metrics read more.
+      train_pairs: the pairs that the baseline copies from.
+      config: names the metrics, the split and the number of bootstrap resamples.
       seed: of the bootstrap.
-      embed: the run's own vectors of texts and code, where it learnt them: a second baseline answers with the code that
-        is nearest to the text, of ``EMBEDDED`` training pairs at most, under ``embedding_retrieval``.
+      embed: gives the run's own vectors of texts and code, if it has learnt them. A second baseline,
+        ``embedding_retrieval``, then answers with the code nearest to the text, of at most ``EMBEDDED`` training pairs.
 
     Returns:
       Scores as ``comparison.compare`` gives them, over all pairs and, under ``by_length`` and ``by_kind``, over
@@ -127,8 +127,8 @@ def evaluate_predictions(
         codes, texts = embed([pair.code for pair in shown]), embed([pair.text for pair in pairs])
         nearest = [_codes(neighbours) for neighbours in VectorIndex(shown, codes).nearest(texts, ranked, _code)]
         second = {metric.name: metric.statistics(pairs, nearest) for metric in metrics}
-        beside = compare(metrics, model, second, config.bootstrap_samples, seed)
-        overall["embedding_retrieval"] = {**beside["retrieval"], "train_pairs": len(shown)}
+        compared = compare(metrics, model, second, config.bootstrap_samples, seed)
+        overall["embedding_retrieval"] = {**compared["retrieval"], "train_pairs": len(shown)}
     parsed = [parses(pair.code, pair.language) for pair in pairs]
     reference_parses = [found for found in parsed if found is not None]
     scores = {

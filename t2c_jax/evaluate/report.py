@@ -17,7 +17,7 @@ from t2c_jax.evaluate.metrics.metric import Metric
 from t2c_jax.languages.lexers import highlighting_lexer
 
 SHOWN = 12
-"""Examples shown of each sort: drawn at random, best, worst."""
+"""Examples shown of each kind: random, best, worst."""
 
 _CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 
@@ -34,9 +34,9 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
     """The page as HTML."""
     title = f"Evaluation on {scores['examples']:,} {scores['split']} pairs"
     by_chrf = sorted(examples, key=lambda example: (example["chrf"], example["id"]))
-    drawn = random.Random(scores["seed"]).sample(list(examples), min(SHOWN, len(examples)))
+    sampled = random.Random(scores["seed"]).sample(list(examples), min(SHOWN, len(examples)))
     sections = (
-        ("random", "Drawn at random", "What to expect: nobody picked these.", drawn),
+        ("random", "Random", "What to expect: nobody selected these.", sampled),
         ("best", "Best", "Highest chrF against the reference.", by_chrf[::-1][:SHOWN]),
         ("worst", "Worst", "Lowest chrF against the reference.", by_chrf[:SHOWN]),
     )

@@ -118,7 +118,7 @@ def _data(model: Trained) -> list[str]:
         ]
     return [
         *lines,
-        "Licences of the pairs, as far as they could be told; whether and how they bind the model is for its user to"
+        "Licences of the pairs, as far as they are known; whether and how they bind the model is for its user to"
         " judge:",
         "",
         *_table(("licence", "pairs"), card["licences"].items()),
@@ -134,7 +134,7 @@ def _scores(model: Trained) -> list[str]:
     lines = [
         "## Scores",
         "",
-        "Beside the model stands the answer of the nearest training pair; ± is a standard error. The run chose its best"
+        "The baseline answers with the code of the nearest training pair; ± is a standard error. The run chose its best"
         f" checkpoint by {chosen_by} on dev pairs, so scores on dev pairs are higher than on pairs that chose nothing.",
         "",
     ]

@@ -15,7 +15,7 @@ the split with the longest left part is the one that such a run meets.
 
 All this is for ``bpe``. Under ``unigram`` the two libraries weigh whitespace against other pieces by rules of their own
 and settle ties otherwise, so that some indented texts come out in other pieces. ``differences`` finds them, the export
-says how many, and ``spm.model`` lies beside.
+says how many, and ``spm.model`` is exported too.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
     Args:
       model: whose tokenizer.
       directory: gets the files.
-      texts: what to compare ids on, beside ``STRINGS``.
+      texts: what to compare ids on, in addition to ``STRINGS``.
 
     Returns:
       How many texts were compared and how many differ, and the name of each id.
@@ -131,7 +131,7 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
     if wrong:
         console.warn(
             f"tokenizer.json reads {len(wrong):,} of {len(tried):,} texts as other ids than the run's tokenizer, the"
-            f" first of them {wrong[0][:40]!r}; '{spm.MODEL}' beside it is exact"
+            f" first of them {wrong[0][:40]!r}; '{spm.MODEL}' in the same directory is exact"
         )
     return {"texts": len(tried), "different": len(wrong)}, names
 
