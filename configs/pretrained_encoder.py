@@ -39,8 +39,7 @@ def get_config(argument: str = "bert") -> ConfigDict:
     config.data.batch_size = 8
 
     config.optimizer.learning_rate = 1e-3
-    config.optimizer.rates = (r"^encoder\.mix=1", r"^encoder\.=0.1")
-    config.optimizer.decay_mask = r"^(?!.*(\.(scale|table|weights)|bias)$)"
+    config.optimizer.rates = (r"^encoder\.=0.1",)
     config.train.steps = 2000
     config.decode.max_tokens = 192
     config.evaluate.max_examples = 256

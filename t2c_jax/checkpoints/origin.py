@@ -196,7 +196,7 @@ class Origin:
         self._differences(experiment, transfers)
         if experiment.lora.rank:
             _check_base(transfers, self.name, experiment.lora)
-            adapters_of.axis_names(definition.axis_names(), experiment.lora, _initialised(transfers))
+            adapters_of.axis_names(definition.parameter_info(), experiment.lora, _initialised(transfers))
 
     def base_params(self, abstract_params: Params, lora: LoraConfig) -> Params:
         """The frozen parameters under adapters, laid out as ``abstract_params``.
@@ -328,13 +328,13 @@ def restore_params(
     """
     if base is None:
         return read(abstract_params)
-    axes, full = definition.axis_names(), base.lacks(shapes(definition.abstract_params()))
-    initial = functools.partial(adapters_of.init, axes=axes, config=lora, beside=full)
+    info, full = definition.parameter_info(), base.lacks(shapes(definition.abstract_params()))
+    initial = functools.partial(adapters_of.init, info=info, config=lora, beside=full)
     mesh = jax.tree.leaves(abstract_params)[0].sharding.mesh
-    layout = meshes.shardings(adapters_of.axis_names(axes, lora, full), mesh)
+    layout = meshes.shardings(adapters_of.axis_names(info, lora, full), mesh)
     adapters = read(abstract_on(jax.eval_shape(initial, jax.random.key(0), abstract_params), layout))
     frozen = base.base_params(adapters_of.divided(abstract_params, full)[0], lora)
-    merge = functools.partial(adapters_of.merged, axes=axes, config=lora)
+    merge = functools.partial(adapters_of.merged, info=info, config=lora)
     out = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
     with jax.set_mesh(mesh):
         return jax.jit(merge, out_shardings=out, donate_argnums=0)(frozen, adapters)

@@ -20,7 +20,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, names
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.optimizer import trainable
+from t2c_jax.train.optimizer import Optimizer
 from t2c_jax.workdir import Workdir
 
 LEVELS = 3  # names of a parameter's path that make its block: encoder.blocks.attention
@@ -83,23 +83,24 @@ def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str,
 
 
 def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
-    params, names_of_axes = definition.abstract_params(), definition.axis_names()
-    subject = params
+    params, info = definition.abstract_params(), definition.parameter_info()
+    subject, optimised = params, info
     if experiment.lora.rank:
         config, beside = experiment.lora, modules_to_save(experiment, definition.vocab_size)
-        draw = functools.partial(lora.init, axes=names_of_axes, config=config, beside=beside)
+        draw = functools.partial(lora.init, info=info, config=config, beside=beside)
         subject = jax.eval_shape(draw, jax.random.key(0), params)
         adapters = lora.divided(subject, beside)[0]
-        named = lora.divided(lora.axis_names(names_of_axes, config, beside), beside)[0]
-        params, names_of_axes = {**params, "adapters": adapters}, {**names_of_axes, "adapters": named}
-    moving = jax.eval_shape(lambda tree: trainable(tree, experiment.optimizer), subject)
+        optimised = lora.parameter_info(info, config, beside)
+        named = lora.divided(optimised, beside)[0]
+        params, info = {**params, "adapters": adapters}, {**info, "adapters": named}
+    moving = jax.eval_shape(Optimizer(experiment.optimizer, optimised).trainable, subject)
     sizes = {path: leaf.size for path, leaf in _flat(moving)}
     if experiment.lora.rank:
         sizes |= {("adapters", *path): sizes.pop(path, 0) for path, _ in _flat(adapters)}
-    axes = dict(_flat(names_of_axes, is_leaf=lambda node: isinstance(node, tuple)))
+    leading = {path: one.leading for path, one in _flat(info)}
     groups: dict[tuple[tuple[str, ...], int], list[tuple[tuple[str, ...], Any]]] = {}
     for path, leaf in _flat(params):
-        copies = leaf.shape[0] if axes[path][:1] == ("layers",) else 1
+        copies = leaf.shape[0] if leading[path] else 1
         head = path[: min(LEVELS, len(path) - 1)] or path
         groups.setdefault((head, copies), []).append((path, leaf))
     for (head, copies), leaves in groups.items():
@@ -107,7 +108,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
             name=".".join(head),
             copies=copies,
             shapes={
-                ".".join(path[len(head) :]) or path[-1]: leaf.shape[axes[path].count("layers") :]
+                ".".join(path[len(head) :]) or path[-1]: leaf.shape[leading[path] :]
                 for path, leaf in leaves
             },
             parameters=sum(leaf.size for _, leaf in leaves),

@@ -340,9 +340,15 @@ class OptimizerConfig(Section):
     epsilon: float = field(1e-8, "In the denominator of AdamW and RMSProp.", above=0)
     weight_decay: float = field(0.01, "Decoupled; only on the parameters the mask names.", minimum=0)
     decay_mask: str = field(
-        r"^(?!.*\.(scale|table)$)",
-        "Regular expression over the parameter paths that decay: all but norm scales and relative biases.",
+        "",
+        "Regular expression over the paths of the parameters that decay; empty for kernels and tables of vectors, not"
+        " biases, norm scales, relative biases or the mix of layers.",
         pattern=True,
+    )
+    multiply_by_parameter_scale: bool = field(
+        False,
+        "Multiply each update by its parameter's root mean square (Shazeer & Stern 2018, section 8); learning rates"
+        " published for T5 assume it.",
     )
     clip_norm: float = field(1.0, "Global gradient norm; 0 turns clipping off.", minimum=0)
 
@@ -361,8 +367,9 @@ class LoraConfig(Section):
     alpha: float = field(16.0, "The adapters' output is scaled by alpha / rank.", above=0)
     dropout: float = field(0.0, "Dropout rate of the adapters' inputs.", execution=True, minimum=0, below=1)
     targets: str = field(
-        r"\.(query|key|value|output|input|state)$",
-        "Regular expression over the parameter paths that get adapters: attention's projections and recurrent kernels.",
+        "",
+        "Regular expression over the paths of the parameters that get adapters; empty for attention's projections and"
+        " recurrent kernels.",
         pattern=True,
     )
 

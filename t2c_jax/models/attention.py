@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float
 from t2c_jax.kernels.attention import choose, cudnn_attention, splash_attention, whole_row_attention
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.kernels.projections import narrow, widen
-from t2c_jax.models.layers import fan_in, parameter, remade
+from t2c_jax.models.layers import fan_in, remade
+from t2c_jax.models.parameters import parameter
 from t2c_jax.models.positions import Rotation, rotate
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
@@ -131,10 +132,11 @@ class Attention(nnx.Module):
         names = ("embed", "heads", "head_width")
         # Unscaled scores want the scale in the query's initialisation (Raffel et al. 2020, T5's choice).
         query_fan = width if config.scale_attention else width * config.head_width
-        self.query = parameter(rngs, shape, names, fan_in(query_fan))
-        self.key = parameter(rngs, (source, *shape[1:]), names, fan_in(source))
-        self.value = parameter(rngs, (source, *shape[1:]), names, fan_in(source))
-        self.output = parameter(rngs, shape, names, fan_in(config.num_heads * config.head_width))
+        self.query = parameter(rngs, shape, names, fan_in(query_fan), adapted=True)
+        self.key = parameter(rngs, (source, *shape[1:]), names, fan_in(source), adapted=True)
+        self.value = parameter(rngs, (source, *shape[1:]), names, fan_in(source), adapted=True)
+        fan = config.num_heads * config.head_width
+        self.output = parameter(rngs, shape, names, fan_in(fan), adapted=True, output_first=True)
 
     def _split(self, x_BLD: Float[Array, "B L D"], kernel_DHK: Float[Array, "D H K"]) -> Float[Array, "B L H K"]:
         width, heads, head_width = kernel_DHK.shape

@@ -20,6 +20,7 @@ from jaxtyping import Array, Key
 from t2c_jax import mesh as meshes
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
+from t2c_jax.models.parameters import info_of
 from t2c_jax.models.seq2seq import Seq2Seq
 
 Params = dict[str, Any]
@@ -61,14 +62,19 @@ class Definition:
         Raises:
           KeyError: a parameter without names: every one needs a sharding rule.
         """
-        named = {}
-        for path, variable in nnx.to_flat_state(self._abstract()[1]):
-            names = variable.get_metadata().get("logical_axes")
-            if names is None:
-                raise KeyError(f"parameter {'.'.join(map(str, path))} names no axes")
-            stacked = len(variable.shape) - len(names)  # blocks are stacked on a leading layer axis
-            named[path] = ("layers",) * stacked + tuple(names)
-        return nnx.traversals.unflatten_mapping(named)
+        return jax.tree.map(lambda info: info.axes, self.parameter_info())
+
+    def parameter_info(self) -> Params:
+        """A tree like the parameters', its leaves what is known of each.
+
+        Raises:
+          KeyError: a parameter that was not made by ``models.parameters.parameter``.
+        """
+        found = {
+            path: info_of(tuple(map(str, path)), variable) for path, variable in nnx.to_flat_state(self._abstract()[1])
+        }
+        tree: Params = nnx.traversals.unflatten_mapping(found)
+        return tree
 
     def axis_sizes(self) -> dict[str, set[int]]:
         """The sizes of the parameters' axes, by logical name: what a mesh has to divide."""

@@ -15,7 +15,8 @@ from jaxtyping import Array, Bool, Float, Int
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.interface import Encoded
-from t2c_jax.models.layers import fan_in, parameter
+from t2c_jax.models.layers import fan_in
+from t2c_jax.models.parameters import label, parameter
 
 _TEMPERATURE = 0.07  # Li et al. 2021, "Align before Fuse", section 3.2, which CodeT5+ follows
 _LEAST_LOG_TEMPERATURE = math.log(0.01)  # Radford et al. 2021, section 2.5: scores are never scaled by more than 100
@@ -26,7 +27,7 @@ class Tagging(nnx.Module):
 
     def __init__(self, encoder_width: int, *, rngs: nnx.Rngs) -> None:
         self.kernel = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
-        self.bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros)
+        self.bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros, "bias")
 
     def __call__(self, states_BSE: Float[Array, "B S E"]) -> Float[Array, "B S"]:
         """The logits, float32."""
@@ -45,7 +46,7 @@ class Embedding(nnx.Module):
         shape = (encoder_width, config.embedding_width)
         self.kernel = parameter(rngs, shape, ("embed", "pointer"), fan_in(encoder_width))
         initial = nnx.initializers.constant(math.log(_TEMPERATURE))
-        self.scale = parameter(rngs, (1,), ("norm",), initial)  # the logarithm of the temperature
+        self.scale = parameter(rngs, (1,), ("norm",), initial, "scale")  # the logarithm of the temperature
 
     def __call__(self, encoded: Encoded, segments: int) -> Float[Array, "B M P"]:
         """Unit vectors of the first ``segments`` segments of each row, float32; those of absent ones mean nothing."""
@@ -88,5 +89,6 @@ class Heads(nnx.Module):
 
     def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
         named = config.output_heads
-        self.tagging = Tagging(encoder_width, rngs=rngs) if "tagging" in named else None
-        self.embedding = Embedding(config, encoder_width, rngs=rngs) if "embedding" in named else None
+        width = encoder_width
+        self.tagging = label(Tagging(width, rngs=rngs), is_part=True) if "tagging" in named else None
+        self.embedding = label(Embedding(config, width, rngs=rngs), is_part=True) if "embedding" in named else None

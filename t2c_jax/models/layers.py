@@ -1,4 +1,4 @@
-"""Parameters with named axes, and the layers that every model here is made of.
+"""The layers that every model here is made of.
 
 Letters: B batch, S source, T target, L either, D model, H heads, K head width, F feed-forward, V vocabulary.
 Parameters are float32; each layer computes in the dtype of its input. Dropout keys are arguments, never state.
@@ -18,16 +18,7 @@ from jaxtyping import Array, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.mesh import constrain, sum_over_rows
-
-
-def parameter(
-    rngs: nnx.Rngs, shape: tuple[int, ...], names: tuple[str, ...], initializer: nnx.Initializer
-) -> nnx.Param[Array]:
-    """A float32 parameter whose axes carry logical names (``mesh.RULES``).
-
-    The names travel under a key of our own: NNX acts upon its own one as soon as a mesh is set.
-    """
-    return nnx.Param(initializer(rngs.params(), shape, jnp.float32), logical_axes=names)
+from t2c_jax.models.parameters import parameter
 
 
 def fan_in(fan: int) -> nnx.Initializer:
@@ -62,7 +53,7 @@ class RMSNorm(nnx.Module):
     """Root mean square normalisation (Zhang & Sennrich 2019), in float32 whatever the compute dtype."""
 
     def __init__(self, width: int, epsilon: float, *, rngs: nnx.Rngs) -> None:
-        self.scale = parameter(rngs, (width,), ("norm",), nnx.initializers.ones)
+        self.scale = parameter(rngs, (width,), ("norm",), nnx.initializers.ones, "scale")
         self.epsilon = epsilon
 
     def __call__(self, x_BLD: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
@@ -82,7 +73,9 @@ class Embedding(nnx.Module):
     def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
         # Unit variance into the stack, as in T5; scale_tied_output brings the logits back to unit variance.
         scale = 1.0 if config.scale_tied_output or not config.tied_embeddings else config.width**-0.5
-        self.embedding = parameter(rngs, (vocab_size, config.width), ("vocab", "embed"), nnx.initializers.normal(scale))
+        self.embedding = parameter(
+            rngs, (vocab_size, config.width), ("vocab", "embed"), nnx.initializers.normal(scale), "embedding"
+        )
         self.dtype = jnp.dtype(config.dtype)
 
     def __call__(self, tokens_BL: Int[Array, "B ..."]) -> Float[Array, "B ... D"]:
@@ -145,7 +138,7 @@ class FeedForward(nnx.Module):
         self.activation = activation.removeprefix("gated_")
         self.gate = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width))
         self.up = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(width)) if gated else None
-        self.down = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(hidden))
+        self.down = parameter(rngs, (width, hidden), ("embed", "mlp"), fan_in(hidden), output_first=True)
         self.rate = dropout
 
     def __call__(self, x_BLD: Float[Array, "B L D"], key: Key[Array, ""] | None) -> Float[Array, "B L D"]:

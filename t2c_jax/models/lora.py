@@ -5,8 +5,8 @@ Adapters are a function on the dict of parameters: ``merged`` gives parameters o
 encoder and decoder, scanned or unrolled, trains, decodes and exports with them as it is. What that costs is a gradient
 of each adapted kernel, which exists while A's and B's are made of it; moments exist for A and B alone.
 
-A parameter that the frozen ones lack, as a new head's, has nothing to adapt: it stands beside the adapters, in their
-tree, and trains in full.
+A parameter that the frozen ones lack, as a new head's, has nothing to adapt: it is beside the adapters, in their
+tree, and trains in full (PEFT's ``modules_to_save``).
 
 The paper's A is r x k and its B d x r, for products from the left; kernels here are applied from the right, and A and B
 are the transposes: the input's side of a kernel first. A kernel of several axes is the matrix of its first one against
@@ -17,98 +17,70 @@ Letters: I input's side of a kernel, O its output's side, R rank.
 
 from __future__ import annotations
 
-import math
+import dataclasses
 import re
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax.traverse_util import flatten_dict, unflatten_dict
 from jaxtyping import Array, Key
 
 from t2c_jax.config import LoraConfig
 from t2c_jax.errors import UserError
-from t2c_jax.models.definition import Params, names
+from t2c_jax.models.definition import Params
 from t2c_jax.models.layers import dropout
+from t2c_jax.models.parameters import ParameterInfo
 
 Path = tuple[str, ...]
 
-_BACK = ("output", "down")  # kernels into the residual stream: they lead with the width that is their output
 
-
-@dataclass(frozen=True)
-class _Kernel:
-    """How a kernel is a matrix: its logical axes without layers, how many layer axes lead, which side comes first."""
-
-    axes: tuple[str, ...]
-    layers: int
-    output_first: bool
-
-    def sides(self, shape: tuple[int, ...]) -> tuple[int, int]:
-        """I and O."""
-        first, *others = shape[self.layers :]
-        return (math.prod(others), first) if self.output_first else (first, math.prod(others))
-
-
-def _kernels(axes: Params, config: LoraConfig) -> dict[Path, _Kernel]:
-    """The matrices that config.lora.targets finds.
+def _kernels(info: Params, config: LoraConfig) -> dict[Path, ParameterInfo]:
+    """The matrices that are adapted: those that config.lora.targets finds or, by default, that the model says.
 
     Raises:
-      UserError: it finds none.
+      UserError: there is none.
     """
-    found, matrices = {}, []
-    for path, leaf in _leaves(axes).items():
-        layers = leaf.count("layers")
-        own = leaf[layers:]
-        if len(own) < 2 or not {"embed", "state"} & set(own):  # a scale; a bias, shaped as what it is added to
-            continue
-        matrices.append(".".join(path))
-        if re.search(config.targets, matrices[-1]):
-            # What reads a recurrent state has it first, whatever its name.
-            found[path] = _Kernel(own, layers, path[-1] in _BACK and own[0] != "state")
+    matrices = {path: one for path, one in sorted(flatten_dict(info).items()) if one.is_matrix}
+    found = {
+        path: one
+        for path, one in matrices.items()
+        if (re.search(config.targets, ".".join(path)) if config.targets else one.adapted)
+    }
     if not found:
         raise UserError(
-            f"config.lora.targets={config.targets!r} finds no matrix in this model; it has {', '.join(matrices)}"
+            f"config.lora.targets={config.targets!r} finds no matrix in this model; it has"
+            f" {', '.join('.'.join(path) for path in matrices)}"
         )
     return found
 
 
-def _leaves(tree: Params) -> dict[Path, Any]:
-    """Arrays, or the names of their axes, by path."""
-    found = jax.tree_util.tree_leaves_with_path(tree, is_leaf=lambda node: isinstance(node, tuple))
-    return {names(path): leaf for path, leaf in found}
-
-
-def _nested(leaves: Mapping[Path, Any]) -> Params:
-    nested: Params = {}
-    for (*parents, last), leaf in leaves.items():
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = leaf
-    return nested
+def _sides(kernel: ParameterInfo, shape: tuple[int, ...]) -> tuple[int, int]:
+    """I and O of a kernel."""
+    first, others = kernel.matrix_shape(shape)[-2:]
+    return (others, first) if kernel.output_first else (first, others)
 
 
 def divided(tree: Params, beside: Collection[str]) -> tuple[Params, Params]:
-    """A tree of the model's parameters as what is frozen under adapters, and what stands beside them.
+    """A tree of the model's parameters as what is frozen under adapters, and what trains in full beside them.
 
     Args:
-      tree: of arrays, of names of their axes, or of shardings.
+      tree: like the parameters.
       beside: dotted paths.
     """
-    frozen = _leaves(tree)
+    frozen = flatten_dict(tree)
     full = {path: frozen.pop(path) for path in list(frozen) if ".".join(path) in beside}
-    return _nested(frozen), _nested(full)
+    return unflatten_dict(frozen), unflatten_dict(full)
 
 
-def init(key: Key[Array, ""], params: Params, axes: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
+def init(key: Key[Array, ""], params: Params, info: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
     """Fresh adapters, which change nothing yet: A normal with variance 1/I, B zero.
 
     Args:
-      key: draws A.
+      key: A is sampled with it.
       params: the model's parameters.
-      axes: ``Definition.axis_names``.
+      info: ``Definition.parameter_info``.
       config: rank and targets.
       beside: dotted paths of the parameters that train in full.
 
@@ -119,35 +91,53 @@ def init(key: Key[Array, ""], params: Params, axes: Params, config: LoraConfig, 
     Raises:
       UserError: config.lora.targets finds no matrix.
     """
-    kernels, leaves = _kernels(divided(axes, beside)[0], config), _leaves(params)
-    drawn: dict[Path, Any] = _leaves(divided(params, beside)[1])
+    kernels, leaves = _kernels(divided(info, beside)[0], config), flatten_dict(params)
+    made: dict[Path, Any] = flatten_dict(divided(params, beside)[1])
     for part, (path, kernel) in zip(jax.random.split(key, len(kernels)), kernels.items(), strict=True):
         shape = leaves[path].shape
-        stack, (inputs, outputs) = shape[: kernel.layers], kernel.sides(shape)
-        a_IR = jax.random.normal(part, (*stack, inputs, config.rank), jnp.float32) * inputs**-0.5
-        drawn[path] = {"a": a_IR, "b": jnp.zeros((*stack, config.rank, outputs), jnp.float32)}
-    return _nested(drawn)
+        stack, (inputs, outputs) = shape[: kernel.leading], _sides(kernel, shape)
+        made[(*path, "a")] = jax.random.normal(part, (*stack, inputs, config.rank), jnp.float32) * inputs**-0.5
+        made[(*path, "b")] = jnp.zeros((*stack, config.rank, outputs), jnp.float32)
+    tree: Params = unflatten_dict(made)
+    return tree
 
 
-def axis_names(axes: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
-    """Logical axes of ``init``'s result: each side as its kernel's leading axis on that side, the rank on every device.
+def parameter_info(info: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
+    """What is known of ``init``'s result.
 
-    What stands beside the adapters keeps its own.
+    Each side has its kernel's leading axis on that side, and the rank is on every device. What trains in full beside
+    the adapters keeps its own.
 
     Raises:
       UserError: config.lora.targets finds no matrix.
     """
-    frozen, full = divided(axes, beside)
-    named: dict[Path, Any] = _leaves(full)
+    frozen, full = divided(info, beside)
+    named: dict[Path, ParameterInfo] = flatten_dict(full)
     for path, kernel in _kernels(frozen, config).items():
-        stack, first, others = ("layers",) * kernel.layers, kernel.axes[0], kernel.axes[1]
+        stack, first, others = (
+            ("layers",) * kernel.leading,
+            kernel.axes[kernel.leading],
+            kernel.axes[kernel.leading + 1],
+        )
         inputs, outputs = (others, first) if kernel.output_first else (first, others)
-        named[path] = {"a": (*stack, inputs, None), "b": (*stack, None, outputs)}
-    return _nested(named)
+        half = dataclasses.replace(kernel, output_first=False, adapted=False, extendable=None)
+        named[(*path, "a")] = dataclasses.replace(half, axes=(*stack, inputs, None))
+        named[(*path, "b")] = dataclasses.replace(half, axes=(*stack, None, outputs))
+    tree: Params = unflatten_dict(named)
+    return tree
+
+
+def axis_names(info: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
+    """Logical axes of ``init``'s result.
+
+    Raises:
+      UserError: config.lora.targets finds no matrix.
+    """
+    return jax.tree.map(lambda one: one.axes, parameter_info(info, config, beside))
 
 
 def merged(
-    params: Params, adapters: Params, axes: Params, config: LoraConfig, key: Key[Array, ""] | None = None
+    params: Params, adapters: Params, info: Params, config: LoraConfig, key: Key[Array, ""] | None = None
 ) -> Params:
     """The model's parameters, those beside the adapters too, with every adapter's product added to its kernel.
 
@@ -157,15 +147,16 @@ def merged(
     Args:
       params: the frozen ones.
       adapters: as ``init`` gives them.
-      axes: ``Definition.axis_names``.
+      info: ``Definition.parameter_info``.
       config: alpha, dropout, targets.
       key: of the dropout; None for none.
 
     Raises:
       UserError: config.lora.targets finds no matrix.
     """
-    leaves, halves = _leaves(params), _leaves(adapters)
-    kernels = _kernels(_nested({path: named for path, named in _leaves(axes).items() if path in leaves}), config)
+    leaves, halves = flatten_dict(params), flatten_dict(adapters)
+    known = {path: one for path, one in flatten_dict(info).items() if path in leaves}
+    kernels = _kernels(unflatten_dict(known), config)
     keys = [None] * len(kernels) if key is None else jax.random.split(key, len(kernels))
     changed: dict[Path, Array] = {}
     for part, (path, kernel) in zip(keys, kernels.items(), strict=True):
@@ -174,4 +165,5 @@ def merged(
         product = "...ir,...ro->...oi" if kernel.output_first else "...ir,...ro->...io"
         delta = jnp.einsum(product, a_IR, b_RO) * (config.alpha / config.rank)
         changed[path] = whole + delta.reshape(whole.shape)
-    return _nested({**leaves, **changed, **halves})
+    tree: Params = unflatten_dict({**leaves, **changed, **halves})
+    return tree

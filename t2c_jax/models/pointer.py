@@ -27,7 +27,8 @@ from jaxtyping import Array, Bool, Float, Int
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.attention import MASKED
 from t2c_jax.models.interface import Encoded
-from t2c_jax.models.layers import fan_in, parameter
+from t2c_jax.models.layers import fan_in
+from t2c_jax.models.parameters import parameter
 
 BEFORE = 3  # tokens compared: a piece and the space before it, which may stand anywhere, and the piece before that
 _TINY = 1e-30  # a copy of what the source does not hold: log of it is finite, and outweighed by anything
@@ -80,13 +81,13 @@ class Pointer(nnx.Module):
 
     def __init__(self, config: ModelConfig, encoder_width: int, *, rngs: nnx.Rngs) -> None:
         width = config.width
-        self.query = parameter(rngs, (width, width), ("embed", "pointer"), fan_in(width))
-        self.key = parameter(rngs, (encoder_width, width), ("embed", "pointer"), fan_in(encoder_width))
+        self.query = parameter(rngs, (width, width), ("embed", "pointer"), fan_in(width), adapted=True)
+        self.key = parameter(rngs, (encoder_width, width), ("embed", "pointer"), fan_in(encoder_width), adapted=True)
         self.follow = parameter(rngs, (width, BEFORE), ("embed", "pointer"), nnx.initializers.zeros)
         self.gate_state = parameter(rngs, (width,), ("embed",), fan_in(width))
         self.gate_input = parameter(rngs, (width,), ("embed",), fan_in(width))
         self.gate_context = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
-        self.gate_bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros)
+        self.gate_bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros, "bias")
 
     def read(self, encoded: Encoded, tokens_BS: Int[Array, "B S"]) -> Source:
         """What the source's tokens and their encoded states are to the pointer."""

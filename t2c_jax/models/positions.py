@@ -7,7 +7,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float, Int
 
-from t2c_jax.models.layers import parameter
+from t2c_jax.models.parameters import parameter
 from t2c_jax.models.transformer.config import T5Config
 
 Rotation = tuple[Float[Array, "B L 1 K/2"], Float[Array, "B L 1 K/2"]]
@@ -60,6 +60,7 @@ class RelativeBias(nnx.Module):
             (config.relative_buckets, config.num_heads),
             ("relative_buckets", "heads"),
             nnx.initializers.normal(width**-0.5),
+            "relative_bias",
         )
         self.bidirectional = bidirectional
         self.buckets, self.max_distance = config.relative_buckets, config.relative_max_distance

@@ -5,6 +5,7 @@ Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, 
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -17,7 +18,8 @@ from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
 from t2c_jax.models.interface import Batch, Encoded, of_parents
-from t2c_jax.models.layers import Embedding, parameter
+from t2c_jax.models.layers import Embedding
+from t2c_jax.models.parameters import parameter
 from t2c_jax.models.pointer import BEFORE, Copying, Pointer
 
 
@@ -47,7 +49,8 @@ class Seq2Seq(nnx.Module):
         widths = self.encoder.width, self.encoder.summary_width
         self.decoder = config.decoder.build(config, *widths, rngs=rngs)
         shape, initializer = (vocab_size, config.width), nnx.initializers.normal(config.width**-0.5)
-        self.output = None if config.tied_embeddings else parameter(rngs, shape, ("vocab", "embed"), initializer)
+        untied = functools.partial(parameter, rngs, shape, ("vocab", "embed"), initializer, output_first=True)
+        self.output = None if config.tied_embeddings else untied()
         self.pointer = Pointer(config, self.encoder.width, rngs=rngs) if config.copy else None
         self.heads: Any = Heads(config, self.encoder.width, rngs=rngs) if config.output_heads else None
 

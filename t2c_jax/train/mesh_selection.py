@@ -14,8 +14,7 @@ from t2c_jax.checkpoints.origin import modules_to_save
 from t2c_jax.config import Experiment
 from t2c_jax.mesh import Workload
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.optimizer import make_optimizer, trainable
-from t2c_jax.train.state import init_state, trainable_key
+from t2c_jax.train.state import init_state, optimizer_of, trainable_key
 
 
 def make_mesh(experiment: Experiment, devices: Sequence[Any] | None = None) -> Mesh:
@@ -42,17 +41,17 @@ def workload(experiment: Experiment) -> Workload:
 def state_bytes(experiment: Experiment) -> int:
     """Bytes of parameters, optimizer state, moving average and gradients; all devices together."""
     definition = Definition(experiment.model, experiment.tokenizer.vocab_size)
-    optimizer = make_optimizer(experiment.optimizer)
+    full = modules_to_save(experiment, definition.vocab_size)
+    optimizer = optimizer_of(definition, experiment.optimizer, experiment.lora, full)
     draw = functools.partial(
         init_state,
         definition,
         optimizer,
         seed=experiment.seed,
-        optimizer_config=experiment.optimizer,
         lora_config=experiment.lora,
         ema=experiment.train.ema_decay > 0,
-        modules_to_save=modules_to_save(experiment, definition.vocab_size),
+        modules_to_save=full,
     )
     state = jax.eval_shape(draw)
-    gradients = jax.eval_shape(lambda tree: trainable(tree, experiment.optimizer), state[trainable_key(state)])
+    gradients = jax.eval_shape(optimizer.trainable, state[trainable_key(state)])
     return sum(leaf.size * leaf.dtype.itemsize for leaf in jax.tree.leaves((state, gradients)))

@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax.traverse_util import flatten_dict, unflatten_dict
 
 from t2c_jax.config import OptimizerConfig, parse_rates
 from t2c_jax.errors import UserError
+from t2c_jax.models.parameters import ParameterInfo
+from t2c_jax.train.adafactor import multiply_by_parameter_scale, scale_by_adafactor
 
 
 def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -42,26 +45,19 @@ def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedul
     return optax.join_schedules([ramp, after], [warmup]) if warmup else after
 
 
-def decayed(params: Any, pattern: str) -> Any:
-    """True for each parameter whose dotted path the regular expression finds."""
-    return jax.tree_util.tree_map_with_path(lambda path, _: re.search(pattern, _dotted(path)) is not None, params)
+def decay_mask(info: Any, pattern: str) -> Any:
+    """Which parameters decay: those whose path the regular expression finds or, without one, kernels and tables.
+
+    Args:
+      info: a tree of ``ParameterInfo``.
+      pattern: config.optimizer.decay_mask.
+    """
+    flat = flatten_dict(info)
+    found = {path: bool(re.search(pattern, ".".join(path))) if pattern else one.decays for path, one in flat.items()}
+    return unflatten_dict(found)
 
 
-_STACKED = re.compile(r"(.*\.blocks)\.")  # every array holds all layers
-_NUMBERED = re.compile(r"(.*)_(\d+)\.")  # a recurrent layer by its number
-_EMBEDDING = re.compile(r"(^|\.)(embedding|tokens|positions|token_types|nodes)(\.[ab])?$")
-
-
-def _layers(path: str, leaf: Any) -> tuple[str, tuple[int, ...]] | None:
-    """The stack that a parameter belongs to, and the layers it holds; None for one of no layer."""
-    if (found := _STACKED.match(path)) is not None:
-        return found[1], tuple(range(leaf.shape[0]))
-    if (found := _NUMBERED.match(path)) is not None:
-        return found[1], (int(found[2]),)
-    return None
-
-
-def learning_rate_multipliers(params: Any, config: OptimizerConfig) -> Any:
+def learning_rate_multipliers(info: Any, config: OptimizerConfig) -> Any:
     """What each parameter's learning rate is multiplied by; a vector over its layers where they differ.
 
     That is the factor of the first item of config.optimizer.rates whose pattern is found in the parameter's path, times
@@ -69,48 +65,59 @@ def learning_rate_multipliers(params: Any, config: OptimizerConfig) -> Any:
     count as below the deepest stack of their side; what comes after a stack keeps the whole rate.
 
     Args:
-      params: all of them, frozen ones too, which give the depth of a stack.
+      info: a tree of ``ParameterInfo``, frozen parameters too.
       config: rates and layer_decay.
+
+    Raises:
+      UserError: an item of config.optimizer.rates reaches no parameter.
     """
-    rates = parse_rates(config.rates)
-    depths: dict[str, int] = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        if (found := _layers(_dotted(path), leaf)) is not None:
-            depths[found[0]] = max(depths.get(found[0], 0), found[1][-1] + 1)
+    rates, flat = parse_rates(config.rates), flatten_dict(info)
+    reaching: set[int] = set()
 
     def rate(path: str, layer: int | None, depth: int) -> float:
-        return next((rate.factor for rate in rates if rate.reaches(path, layer, depth)), 1.0)
+        hits = [i for i, one in enumerate(rates) if one.reaches(path, layer, depth)]
+        reaching.update(hits)
+        return rates[hits[0]].factor if hits else 1.0
 
-    def factor(tree_path: tuple[Any, ...], leaf: Any) -> float | np.ndarray:
-        path = _dotted(tree_path)
-        if (found := _layers(path, leaf)) is not None:
-            depth = depths[found[0]]
-            values = [rate(path, layer, depth) * config.layer_decay ** (depth - 1 - layer) for layer in found[1]]
+    def multiplier(path: str, one: ParameterInfo) -> float | np.ndarray:
+        if one.stack:
+            values = [rate(path, i, one.depth) * config.layer_decay ** (one.depth - 1 - i) for i in one.layers]
             return values[0] if len(set(values)) == 1 else np.array(values, np.float32)
         below = 0
-        if _EMBEDDING.search(path):
+        if one.kind in ("embedding", "positions"):
             side = "encoder." if path.startswith("encoder.") else ""
-            below = max((depth for stack, depth in depths.items() if stack.startswith(side)), default=0)
+            below = max((other.depth for other in flat.values() if other.stack.startswith(side)), default=0)
         return rate(path, None, 0) * config.layer_decay**below
 
-    return jax.tree_util.tree_map_with_path(factor, params)
+    found = {path: multiplier(".".join(path), one) for path, one in flat.items()}
+    for item, i in zip(config.rates, range(len(rates)), strict=True):
+        if i not in reaching:
+            known = sorted({".".join(path[:2]) for path in flat})
+            raise UserError(
+                f"config.optimizer.rates: {item!r} reaches no parameter; those of this model are in {', '.join(known)}"
+            )
+    return unflatten_dict(found)
 
 
-def trainable(params: Any, config: OptimizerConfig) -> Any:
+def trainable(params: Any, multipliers: Any) -> Any:
     """The trainable parameters, with None in the place of frozen ones, which get no gradient and no optimizer state.
 
     Of a stack whose layers are frozen in part, it is the slice of the trainable layers.
 
+    Args:
+      params: all of them.
+      multipliers: as ``learning_rate_multipliers`` gives them; those that are 0 freeze.
+
     Raises:
       UserError: all are frozen.
     """
-    selected = jax.tree.map(_trainable_layers, params, learning_rate_multipliers(params, config))
+    selected = jax.tree.map(_trainable_layers, params, multipliers)
     if not jax.tree.leaves(selected):
         raise UserError("config.optimizer.rates freezes every parameter; leave one to train")
     return selected
 
 
-def merge_frozen(trainable_params: Any, params: Any, config: OptimizerConfig) -> Any:
+def merge_frozen(trainable_params: Any, params: Any, multipliers: Any) -> Any:
     """The inverse of ``trainable``: all parameters, the frozen ones from ``params``."""
 
     def whole(leaf: Any, old: Any, multiplier: float | np.ndarray) -> Any:
@@ -118,18 +125,16 @@ def merge_frozen(trainable_params: Any, params: Any, config: OptimizerConfig) ->
             return old if leaf is None else leaf
         return old.at[_nonzero(multiplier)].set(leaf)
 
-    multipliers = learning_rate_multipliers(params, config)
     return jax.tree.map(whole, trainable_params, params, multipliers, is_leaf=lambda leaf: leaf is None)
 
 
-def scale_updates(directions: Any, params: Any, rate: jax.Array | float, config: OptimizerConfig) -> Any:
-    """The updates of ``trainable(params)``: directions times minus the learning rate and the parameters' multipliers.
+def scale_updates(directions: Any, rate: jax.Array | float, multipliers: Any) -> Any:
+    """The updates of trainable parameters: directions times minus the learning rate and the multipliers.
 
     Args:
       directions: of descent, as ``make_optimizer``'s update gives them.
-      params: all of them.
       rate: the step's learning rate.
-      config: rates and layer_decay.
+      multipliers: as ``learning_rate_multipliers`` gives them.
     """
 
     def scaled(direction: Any, multiplier: float | np.ndarray) -> Any:
@@ -139,7 +144,6 @@ def scale_updates(directions: Any, params: Any, rate: jax.Array | float, config:
             multiplier = _trainable_layers(multiplier, multiplier).reshape(-1, *(1,) * (direction.ndim - 1))
         return direction * -rate * multiplier
 
-    multipliers = learning_rate_multipliers(params, config)
     return jax.tree.map(scaled, directions, multipliers, is_leaf=lambda leaf: leaf is None)
 
 
@@ -156,11 +160,43 @@ def _nonzero(multipliers: float | np.ndarray) -> slice | np.ndarray:
     return slice(int(layers[0]), int(layers[-1]) + 1) if contiguous else layers
 
 
-def _dotted(path: tuple[Any, ...]) -> str:
-    return ".".join(str(key.key) for key in path)
+class Optimizer:
+    """The update rule over parameters of which some are frozen, some learn at a rate of their own.
+
+    Attributes:
+      config: config.optimizer.
+      multipliers: ``learning_rate_multipliers``; 0 freezes.
+    """
+
+    def __init__(self, config: OptimizerConfig, info: Any) -> None:
+        """``info`` is a tree of ``ParameterInfo`` of all that is optimised, frozen parameters too.
+
+        Raises:
+          UserError: an item of config.optimizer.rates reaches no parameter.
+        """
+        self.config = config
+        self.multipliers = learning_rate_multipliers(info, config)
+        self._rule = update_rule(config, info)
+
+    def init(self, params: Any) -> Any:
+        """The state before the first step; ``params`` are all of them."""
+        return self._rule.init(self.trainable(params))
+
+    def trainable(self, params: Any) -> Any:
+        """The part of the parameters that gets gradients (``trainable``)."""
+        return trainable(params, self.multipliers)
+
+    def merge_frozen(self, trainable_params: Any, params: Any) -> Any:
+        """All parameters, the frozen ones from ``params``."""
+        return merge_frozen(trainable_params, params, self.multipliers)
+
+    def updates(self, gradients: Any, state: Any, trainable_params: Any, rate: jax.Array | float) -> tuple[Any, Any]:
+        """What to add to the trainable parameters at this learning rate, and the next state."""
+        directions, state = self._rule.update(gradients, state, trainable_params)
+        return scale_updates(directions, rate, self.multipliers), state
 
 
-def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
+def update_rule(config: OptimizerConfig, info: Any) -> optax.GradientTransformation:
     """Clipping by global norm, then the update rule: AdamW (Loshchilov & Hutter 2019), Adafactor (Shazeer & Stern
     2018), RMSProp (Tieleman & Hinton 2012) or plain gradient descent.
 
@@ -168,6 +204,10 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     state's step and not of a counter in here, so that a skipped step does not delay the schedule.
 
     The state is a dict by stage name: checkpoints hold it.
+
+    Args:
+      config: of the update rule.
+      info: a tree of ``ParameterInfo``, like the trainable parameters and the frozen ones together.
     """
     stages: list[tuple[str, optax.GradientTransformation]] = []
     if config.clip_norm:
@@ -177,9 +217,18 @@ def make_optimizer(config: OptimizerConfig) -> optax.GradientTransformation:
     elif config.name == "rmsprop":
         stages.append(("rmsprop", optax.scale_by_rms(config.beta2, config.epsilon)))
     elif config.name == "adafactor":
-        stages.append(("adafactor", optax.scale_by_factored_rms()))
-        stages.append(("clip_update", optax.clip_by_block_rms(1.0)))
+        stages.append(("adafactor", scale_by_adafactor(info)))
+    if config.multiply_by_parameter_scale:
+        stages.append(("parameter_scale", multiply_by_parameter_scale(info)))
     if config.weight_decay:
-        decay = optax.add_decayed_weights(config.weight_decay, lambda params: decayed(params, config.decay_mask))
-        stages.append(("decay", decay))
+        stages.append(("decay", _decay(config, decay_mask(info, config.decay_mask))))
     return optax.named_chain(*stages)
+
+
+def _decay(config: OptimizerConfig, mask: Any) -> optax.GradientTransformation:
+    def of_trainable(params: Any) -> Any:
+        return jax.tree.map(
+            lambda leaf, decays: None if leaf is None else decays, params, mask, is_leaf=lambda leaf: leaf is None
+        )
+
+    return optax.add_decayed_weights(config.weight_decay, of_trainable)

@@ -14,7 +14,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Array, Key
 
@@ -22,7 +21,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import LoraConfig, OptimizerConfig
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, count, names
-from t2c_jax.train.optimizer import trainable
+from t2c_jax.train.optimizer import Optimizer
 
 State = dict[str, Any]
 
@@ -45,12 +44,23 @@ def checkpoint_state(state: State) -> State:
     return {name: part for name, part in state.items() if name != "params" or trainable_key(state) == "params"}
 
 
+def optimizer_of(
+    definition: Definition, config: OptimizerConfig, lora_config: LoraConfig, modules_to_save: Collection[str] = ()
+) -> Optimizer:
+    """The optimizer of a model's parameters, or of its adapters and of what trains in full beside them.
+
+    Raises:
+      UserError: config.lora.targets or an item of config.optimizer.rates finds nothing in the model.
+    """
+    info = definition.parameter_info()
+    return Optimizer(config, lora.parameter_info(info, lora_config, modules_to_save) if lora_config.rank else info)
+
+
 def init_state(
     definition: Definition,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     seed: int,
-    optimizer_config: OptimizerConfig,
     lora_config: LoraConfig,
     ema: bool = False,
     modules_to_save: Collection[str] = (),
@@ -59,9 +69,8 @@ def init_state(
 
     Args:
       definition: the model.
-      optimizer: as ``make_optimizer`` gives it.
+      optimizer: as ``optimizer_of`` gives it.
       seed: of the parameters, and of the adapters.
-      optimizer_config: says which parameters are frozen.
       lora_config: rank and targets of the adapters; rank 0 for none.
       ema: whether the state keeps a moving average of what is trained.
       modules_to_save: dotted paths of the parameters that train in full beside adapters.
@@ -70,10 +79,10 @@ def init_state(
     state = {"step": jnp.zeros((), jnp.int32), "params": params}
     if lora_config.rank:
         key = named_key(seed, "adapters")
-        state["adapters"] = lora.init(key, params, definition.axis_names(), lora_config, modules_to_save)
+        state["adapters"] = lora.init(key, params, definition.parameter_info(), lora_config, modules_to_save)
         state["params"] = lora.divided(params, modules_to_save)[0]
     optimised = state[trainable_key(state)]
-    state["opt_state"] = optimizer.init(trainable(optimised, optimizer_config))
+    state["opt_state"] = optimizer.init(optimised)
     if ema:
         state["ema"] = jax.tree.map(jnp.copy, optimised)
     return state
@@ -94,7 +103,7 @@ def state_shardings(
 
     add("params", lora.divided(definition.shardings(mesh), modules_to_save)[0])
     if "adapters" in abstract:
-        add("adapters", meshes.shardings(lora.axis_names(definition.axis_names(), config, modules_to_save), mesh))
+        add("adapters", meshes.shardings(lora.axis_names(definition.parameter_info(), config, modules_to_save), mesh))
 
     def same_layout(shape: tuple[int, ...], tail: tuple[str, ...]) -> bool:
         whole = shapes[tail]  # moments of a stack frozen in part have fewer layers, and no layer axis is ever split
@@ -112,7 +121,7 @@ def state_shardings(
     return jax.tree_util.tree_map_with_path(place, abstract)
 
 
-def parameter_counts(abstract: State, config: OptimizerConfig) -> tuple[int, int]:
+def parameter_counts(abstract: State, optimizer: Optimizer) -> tuple[int, int]:
     """How many parameters there are, adapters included, and how many of them are trained."""
-    optimised = jax.eval_shape(lambda tree: trainable(tree, config), abstract[trainable_key(abstract)])
+    optimised = jax.eval_shape(optimizer.trainable, abstract[trainable_key(abstract)])
     return count(abstract["params"]) + count(abstract.get("adapters", {})), count(optimised)

@@ -15,7 +15,7 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Key
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import DataConfig, Experiment, LoraConfig, OptimizerConfig, TrainConfig
+from t2c_jax.config import DataConfig, Experiment, LoraConfig, TrainConfig
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Seq2Seq
@@ -23,15 +23,17 @@ from t2c_jax.train.batch_loss import Batch, add_head, contrastive_vectors, loss_
 from t2c_jax.train.cross_entropy import Sums
 from t2c_jax.train.encoder_losses import contrastive_sums
 from t2c_jax.train.gradcache import Cotangents, gradcache_backward, gradcache_forward
-from t2c_jax.train.optimizer import (
-    learning_rate_schedule,
-    make_optimizer,
-    merge_frozen,
-    scale_updates,
-    trainable,
-)
+from t2c_jax.train.optimizer import Optimizer, learning_rate_schedule
 from t2c_jax.train.r_drop import predict_twice
-from t2c_jax.train.state import State, init_state, named_key, parameter_counts, state_shardings, trainable_key
+from t2c_jax.train.state import (
+    State,
+    init_state,
+    named_key,
+    optimizer_of,
+    parameter_counts,
+    state_shardings,
+    trainable_key,
+)
 from t2c_jax.train.telemetry.flops import forward_flops
 
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype]]
@@ -39,11 +41,10 @@ Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype]]
 
 def make_train_step(
     definition: Definition,
-    optimizer: optax.GradientTransformation,
+    optimizer: Optimizer,
     *,
     seed: int,
     data: DataConfig,
-    optimizer_config: OptimizerConfig,
     lora_config: LoraConfig,
     train: TrainConfig,
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
@@ -56,20 +57,20 @@ def make_train_step(
     with config.train.on_nonfinite=skip, whose gradients are not finite: ``step`` counts it, and the rest of the state
     stays as it was.
     """
-    schedule = learning_rate_schedule(optimizer_config, train.steps)
+    schedule, info = learning_rate_schedule(optimizer.config, train.steps), definition.parameter_info()
 
     def bind(params: Any, state: State, key: Key[Array, ""]) -> tuple[Seq2Seq, Key[Array, ""]]:
         """The model with these trainable parameters, and the key of its dropout."""
         model_key, adapters_key = jax.random.split(key)
-        whole = merge_frozen(params, state[trainable_key(state)], optimizer_config)
+        whole = optimizer.merge_frozen(params, state[trainable_key(state)])
         if "adapters" in state:
-            whole = lora.merged(state["params"], whole, definition.axis_names(), lora_config, adapters_key)
+            whole = lora.merged(state["params"], whole, info, lora_config, adapters_key)
         return definition.bind(whole), model_key
 
     def train_step(state: State, batch: Batch, limit: Array | None = None) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(named_key(seed, "dropout"), state["step"])
         optimised = state[trainable_key(state)]
-        params = trainable(optimised, optimizer_config)
+        params = optimizer.trainable(optimised)
 
         def loss_fn(
             params: Any, batch: Batch, index: Array, contrastive_loss: Callable[..., Sums] = contrastive_sums
@@ -93,8 +94,7 @@ def make_train_step(
         gradients = jax.tree.map(lambda gradient: gradient / weight, gradients)
 
         rate = jnp.asarray(schedule(state["step"]), jnp.float32)
-        directions, opt_state = optimizer.update(gradients, state["opt_state"], params)
-        updates = scale_updates(directions, optimised, rate, optimizer_config)
+        updates, opt_state = optimizer.updates(gradients, state["opt_state"], params, rate)
         updated = optax.apply_updates(params, updates)
         metrics = {
             **sums,
@@ -105,12 +105,12 @@ def make_train_step(
             "target_tokens": jnp.sum(batch["decoder_segment_ids"] > 0).astype(jnp.float32),
         }
         new = {**state, "step": state["step"] + 1, "opt_state": opt_state}
-        new[trainable_key(state)] = merge_frozen(updated, optimised, optimizer_config)
+        new[trainable_key(state)] = optimizer.merge_frozen(updated, optimised)
         if train.ema_decay:  # frozen parameters are left out: an average of equal numbers is not always that number
             decay = ema_decay(train.ema_decay, state["step"])
-            averages = trainable(state["ema"], optimizer_config)
+            averages = optimizer.trainable(state["ema"])
             averages = optax.incremental_update(updated, averages, 1 - decay)
-            new["ema"] = merge_frozen(averages, state["ema"], optimizer_config)
+            new["ema"] = optimizer.merge_frozen(averages, state["ema"])
         if train.on_nonfinite == "skip" or limit is not None:
             loss = sums["loss"] / weight
             accepted = jnp.isfinite(loss) & jnp.isfinite(metrics["gradient_norm"])
@@ -196,14 +196,13 @@ class Compiled:
         """
         self.mesh, self._config = mesh, experiment
         self.definition = Definition(experiment.model, vocab_size)
-        self.optimizer = make_optimizer(experiment.optimizer)
+        self.optimizer = optimizer_of(self.definition, experiment.optimizer, experiment.lora, modules_to_save)
 
         def init() -> State:
             return init_state(
                 self.definition,
                 self.optimizer,
                 seed=experiment.seed,
-                optimizer_config=experiment.optimizer,
                 lora_config=experiment.lora,
                 ema=experiment.train.ema_decay > 0,
                 modules_to_save=modules_to_save,
@@ -211,7 +210,7 @@ class Compiled:
 
         def evaluation_params(state: State) -> dict[str, Any]:
             adapters = state["ema" if "ema" in state else "adapters"]
-            return lora.merged(state["params"], adapters, self.definition.axis_names(), experiment.lora)
+            return lora.merged(state["params"], adapters, self.definition.parameter_info(), experiment.lora)
 
         def eval_step(params: Any, batch: Batch) -> Sums:
             model = self.definition.bind(params)
@@ -219,13 +218,12 @@ class Compiled:
 
         self.abstract_state = jax.eval_shape(init)
         self.shardings = state_shardings(self.definition, self.abstract_state, mesh, experiment.lora, modules_to_save)
-        self.parameters, self.trained = parameter_counts(self.abstract_state, experiment.optimizer)
+        self.parameters, self.trained = parameter_counts(self.abstract_state, self.optimizer)
         self.step_function = make_train_step(
             self.definition,
             self.optimizer,
             seed=experiment.seed,
             data=experiment.data,
-            optimizer_config=experiment.optimizer,
             lora_config=experiment.lora,
             train=experiment.train,
         )

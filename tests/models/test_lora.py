@@ -12,6 +12,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition
+from t2c_jax.models.parameters import ParameterInfo
 
 LORA = LoraConfig(rank=3, alpha=6.0, targets=".")
 TRANSFORMER = Definition(replace(T5, tied_embeddings=False, copy=True), VOCABULARY)
@@ -28,8 +29,8 @@ def values(shapes, seed=0):
 
 def adapted(definition, config=LORA):
     """A model's parameters, and adapters of which neither half is zero."""
-    params, axes = definition.abstract_params(), definition.axis_names()
-    adapters = jax.eval_shape(lambda: lora.init(jax.random.key(0), params, axes, config))
+    params, info = definition.abstract_params(), definition.parameter_info()
+    adapters = jax.eval_shape(lambda: lora.init(jax.random.key(0), params, info, config))
     return values(params), values(adapters, 1)
 
 
@@ -37,11 +38,11 @@ def adapted(definition, config=LORA):
 def test_fresh_adapters_change_nothing(definition):
     params = values(definition.abstract_params())
     config = replace(LORA, targets=r"blocks|layer_|forward_|embedding$")
-    adapters = lora.init(jax.random.key(0), params, definition.axis_names(), config)
+    adapters = lora.init(jax.random.key(0), params, definition.parameter_info(), config)
     for path, leaf in flat(adapters).items():
         assert leaf.any() == path.endswith(".a"), path
     for key in (None, jax.random.key(1)):
-        merged = lora.merged(params, adapters, definition.axis_names(), replace(config, dropout=0.5), key)
+        merged = lora.merged(params, adapters, definition.parameter_info(), replace(config, dropout=0.5), key)
         assert_same(merged, params)
 
 
@@ -69,7 +70,7 @@ def test_a_merged_kernel_is_the_base_and_the_product(definition, path, sides, ou
     assert flat(adapters).keys() == {f"{path}.a", f"{path}.b"}
     a, b, base = flat(adapters)[f"{path}.a"], flat(adapters)[f"{path}.b"], flat(params)[path]
     assert (a.shape[-2:], b.shape[-2:]) == ((sides[0], 3), (3, sides[1]))
-    merged = flat(lora.merged(params, adapters, definition.axis_names(), config))
+    merged = flat(lora.merged(params, adapters, definition.parameter_info(), config))
     layers = base.shape[0] if ".blocks." in path else None
     pieces = [(base, a, b, merged[path])]
     if layers is not None:
@@ -86,7 +87,7 @@ def test_a_merged_kernel_is_the_base_and_the_product(definition, path, sides, ou
 def test_a_is_on_the_side_of_the_input():
     """What a layer computes with the merged kernel is what it computed, plus its input through A and B."""
     params, adapters = adapted(TRANSFORMER)
-    merged = lora.merged(params, adapters, TRANSFORMER.axis_names(), LORA)
+    merged = lora.merged(params, adapters, TRANSFORMER.parameter_info(), LORA)
     x = np.random.default_rng(2).normal(size=(1, 5, 32)).astype(np.float32)
     for product, name, width in ((widen, "gate", 16), (narrow, "down", 32)):
         old, new, half = (tree["encoder"]["blocks"]["feed_forward"][name] for tree in (params, merged, adapters))
@@ -114,8 +115,9 @@ def test_the_default_targets_are_attention_and_recurrence():
 
 def test_a_is_drawn_by_its_input():
     wide = {"attention": {"query": np.zeros((4, 400, 10, 20))}}
-    axes = {"attention": {"query": ("layers", "embed", "heads", "head_width")}}
-    a_IR = lora.init(jax.random.key(0), wide, axes, LORA)["attention"]["query"]["a"]
+    query = ParameterInfo(("layers", "embed", "heads", "head_width"), "kernel", adapted=True)
+    info = {"attention": {"query": query}}
+    a_IR = lora.init(jax.random.key(0), wide, info, LORA)["attention"]["query"]["a"]
     assert a_IR.shape == (4, 400, 3)
     assert float(a_IR.std()) == pytest.approx(400**-0.5, rel=0.05)  # of 4,800 draws: five standard errors
 
@@ -124,10 +126,10 @@ def test_a_is_drawn_by_its_input():
 def test_dropout_takes_whole_inputs_of_each_layer_and_scales_the_rest(path):
     config = replace(LORA, targets=f"^{path}$", dropout=0.5)
     params, adapters = adapted(TRANSFORMER, config)
-    axes = TRANSFORMER.axis_names()
+    info = TRANSFORMER.parameter_info()
     zero = jax.tree.map(np.zeros_like, params)
-    whole = flat(lora.merged(zero, adapters, axes, config))[path]
-    found = flat(lora.merged(zero, adapters, axes, config, jax.random.key(3)))[path]
+    whole = flat(lora.merged(zero, adapters, info, config))[path]
+    found = flat(lora.merged(zero, adapters, info, config, jax.random.key(3)))[path]
     sides = [array.reshape(2, 16, -1) for array in (whole, found)]
     whole, found = [np.swapaxes(side, 1, 2) for side in sides] if path.endswith("down") else sides
     kept = found.any(axis=-1)
@@ -137,7 +139,7 @@ def test_dropout_takes_whole_inputs_of_each_layer_and_scales_the_rest(path):
 
 
 def test_adapters_lie_as_their_kernels_do():
-    named = lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets=r"encoder.*(query|down)$"))
+    named = lora.axis_names(TRANSFORMER.parameter_info(), LoraConfig(rank=2, targets=r"encoder.*(query|down)$"))
     assert named["encoder"]["blocks"] == {
         "attention": {"query": {"a": ("layers", "embed", None), "b": ("layers", None, "heads")}},
         "feed_forward": {"down": {"a": ("layers", "mlp", None), "b": ("layers", None, "embed")}},
@@ -146,25 +148,25 @@ def test_adapters_lie_as_their_kernels_do():
 
 def test_what_the_base_lacks_stands_beside_the_adapters():
     """Whatever the targets: its arrays as they are, the axes that they have, and adapters of the others alone."""
-    params, axes = values(TRANSFORMER.abstract_params()), TRANSFORMER.axis_names()
+    params, info = values(TRANSFORMER.abstract_params()), TRANSFORMER.parameter_info()
     beside = {path for path in flat(params) if path.startswith("pointer.") or path == "encoder.norm.scale"}
     base, full = lora.divided(params, beside)
     assert set(flat(full)) == beside == set(flat(params)) - set(flat(base))
     key = jax.random.key(0)
-    adapters = lora.init(key, params, axes, LORA, beside)
-    halves = lora.init(key, base, lora.divided(axes, beside)[0], LORA)
+    adapters = lora.init(key, params, info, LORA, beside)
+    halves = lora.init(key, base, lora.divided(info, beside)[0], LORA)
     assert_same(lora.divided(adapters, beside)[0], halves)
     assert_same(lora.divided(adapters, beside)[1], full)
-    assert_same(lora.merged(base, adapters, axes, LORA, jax.random.key(1)), params)
-    named = lora.axis_names(axes, LORA, beside)
-    assert named["pointer"] == axes["pointer"]
-    assert named["encoder"]["norm"] == axes["encoder"]["norm"]
+    assert_same(lora.merged(base, adapters, info, LORA, jax.random.key(1)), params)
+    named = lora.axis_names(info, LORA, beside)
+    assert named["pointer"] == jax.tree.map(lambda one: one.axes, info["pointer"])
+    assert named["encoder"]["norm"] == {"scale": ("norm",)}
     with pytest.raises(UserError, match=r"config.lora.targets='\^pointer' finds no matrix"):
-        lora.init(key, params, axes, replace(LORA, targets="^pointer"), beside)
+        lora.init(key, params, info, replace(LORA, targets="^pointer"), beside)
 
 
 def test_targets_that_find_no_matrix():
     with pytest.raises(UserError, match=r"config.lora.targets='kwery' finds no matrix in this model; it has .*\.query"):
-        lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets="kwery"))
+        lora.axis_names(TRANSFORMER.parameter_info(), LoraConfig(rank=2, targets="kwery"))
     with pytest.raises(UserError, match="finds no matrix"):
-        lora.axis_names(TRANSFORMER.axis_names(), LoraConfig(rank=2, targets="scale$"))
+        lora.axis_names(TRANSFORMER.parameter_info(), LoraConfig(rank=2, targets="scale$"))

@@ -57,8 +57,8 @@ def test_adapters_alone_train_and_are_averaged():
     assert compiled.parameters == compiled.trained + count(state["params"])
     assert float(metrics["update_norm"]) > 0
     averaged = {"params": start["params"], "adapters": jax.device_get(state["ema"])}
-    axes = compiled.definition.axis_names()
-    expected = lora.merged(averaged["params"], averaged["adapters"], axes, LORA)
+    info = compiled.definition.parameter_info()
+    expected = lora.merged(averaged["params"], averaged["adapters"], info, LORA)
     for path, leaf in flat(compiled.evaluation_params(state)).items():
         np.testing.assert_allclose(leaf, flat(expected)[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
 
@@ -166,7 +166,9 @@ def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):
     base = jax.device_get(base_params_of(settings.origin, abstract))
     found = {name: model(runs / name) for name in ("whole", "halted")}
     for name, one in found.items():
-        expected = flat(lora.merged(base, latest(runs / name)["ema"], compiled.definition.axis_names(), settings.lora))
+        expected = flat(
+            lora.merged(base, latest(runs / name)["ema"], compiled.definition.parameter_info(), settings.lora)
+        )
         for path, leaf in flat(one.params).items():
             np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
     query = [one.params["encoder"]["blocks"]["attention"]["query"] for one in found.values()]
@@ -231,8 +233,8 @@ def test_a_new_head_answers_with_base_and_adapters_as_one_model(runs, tmp_path):
     settings, compiled, checkpoints = opened(runs / "headed")
     checkpoints.close()
     base = jax.device_get(base_params_of(settings.origin, compiled.abstract_state_on_mesh()["params"]))
-    axes, found = compiled.definition.axis_names(), model(runs / "headed")
-    expected = flat(lora.merged(base, latest(runs / "headed")["ema"], axes, settings.lora))
+    info, found = compiled.definition.parameter_info(), model(runs / "headed")
+    expected = flat(lora.merged(base, latest(runs / "headed")["ema"], info, settings.lora))
     assert flat(found.params).keys() == flat(compiled.definition.abstract_params()).keys() == expected.keys()
     for path, leaf in flat(found.params).items():
         np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not

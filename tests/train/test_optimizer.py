@@ -8,12 +8,15 @@ import numpy as np
 import optax
 import pytest
 from tiny import (
+    MODEL,
     T5,
     VOCABULARY,
     assert_close,
     assert_same,
     batch,
+    both,
     drawn,
+    encoder,
     experiment,
     flat,
     on_device,
@@ -24,16 +27,18 @@ from tiny import (
 from t2c_jax.config import OptimizerConfig, check, parse_rates
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
+from t2c_jax.models.parameters import ParameterInfo
 from t2c_jax.train.batch_loss import loss_sums
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.optimizer import (
-    decayed,
+    Optimizer,
+    decay_mask,
     learning_rate_multipliers,
     learning_rate_schedule,
-    make_optimizer,
     merge_frozen,
     scale_updates,
     trainable,
+    update_rule,
 )
 from t2c_jax.train.step import Compiled
 
@@ -90,17 +95,42 @@ def test_the_rate_rises_to_its_peak_and_never_again(schedule):
 def test_weight_decay_reaches_all_matrices_and_nothing_else(activation):
     """Norm scales and the relative bias are no directions to shrink; every other parameter is."""
     definition = Definition(replace(reshaped(T5, activation=activation), tied_embeddings=False), VOCABULARY)
-    mask = flat(decayed(definition.abstract_params(), OptimizerConfig().decay_mask))
+    mask = flat(decay_mask(definition.parameter_info(), ""))
     left_out = {path for path, hit in mask.items() if not hit}
     assert left_out == {path for path in mask if path.endswith((".scale", ".table"))}
     assert {path.rsplit(".", 1)[-1] for path in mask.keys() - left_out} >= {"embedding", "output", "down"}
+
+
+@pytest.mark.parametrize(
+    ("model", "names"),
+    [
+        (both("lstm"), {"bias", "bridge_bias"}),
+        (
+            {"encoder": encoder("bert", mix_layers=True), "copy": True, "output_heads": ("tagging", "embedding")},
+            {"key_bias", "up_bias", "down_bias", "output_bias", "bias", "scale", "weights", "gate_bias"},
+        ),
+    ],
+    ids=["recurrent", "pretrained, pointer and heads"],
+)
+def test_weight_decay_leaves_biases_and_the_mix_of_layers(model, names):
+    """An LSTM's forget gate starts at 1; a bias, a norm's scale or a mix has no reason to go to zero."""
+    mask = flat(decay_mask(Definition(replace(MODEL, **model), VOCABULARY).parameter_info(), ""))
+    left_out = {path for path, hit in mask.items() if not hit}
+    assert left_out == {path for path in mask if path.endswith(("bias", ".scale", ".weights"))}
+    assert names <= {path.rsplit(".", 1)[-1] for path in left_out}
+
+
+def test_a_regular_expression_overrides_what_decays():
+    info = Definition(MODEL, VOCABULARY).parameter_info()
+    mask = flat(decay_mask(info, r"\.scale$"))
+    assert {path for path, hit in mask.items() if hit} == {path for path in mask if path.endswith(".scale")}
 
 
 def test_weight_decay_is_decoupled():
     """With no gradient, a decayed parameter shrinks by rate x decay and another stays."""
     config = OptimizerConfig(learning_rate=0.1, schedule="constant", warmup_steps=0, weight_decay=0.5)
     params = {"up": jnp.full((2, 2), 3.0), "norm": {"scale": jnp.full((2,), 3.0)}}
-    new = updated(config, params, jax.tree.map(jnp.zeros_like, params))
+    new = updated(config, params, jax.tree.map(jnp.zeros_like, params), norm={"scale": ParameterInfo((None,), "scale")})
     np.testing.assert_allclose(new["up"], 3.0 * (1 - 0.1 * 0.5), rtol=1e-6)
     np.testing.assert_array_equal(new["norm"]["scale"], 3.0)
 
@@ -108,8 +138,8 @@ def test_weight_decay_is_decoupled():
 @pytest.mark.parametrize("clip_norm", [0.0, 1.0])
 def test_clipping_bounds_the_global_norm(clip_norm):
     """Adam's first update does not see the gradient's size, so look at its first moment."""
-    optimizer = make_optimizer(OptimizerConfig(clip_norm=clip_norm, beta1=0.9, weight_decay=0.0))
     params = {"up": jnp.zeros((3, 4)), "down": jnp.zeros((5,))}
+    optimizer = update_rule(OptimizerConfig(clip_norm=clip_norm, beta1=0.9, weight_decay=0.0), kernels(params))
     gradients = jax.tree.map(lambda leaf: jnp.full(leaf.shape, 7.0), params)
     _, state = optimizer.update(gradients, optimizer.init(params), params)
     norm = float(optax.tree.norm(state["adam"].mu)) / (1 - 0.9)
@@ -140,26 +170,30 @@ def test_drawn_parameters_are_what_the_state_starts_from():
 PLAIN = {"schedule": "constant", "warmup_steps": 0, "weight_decay": 0.0, "clip_norm": 0.0}
 
 
-def updated(config, params, gradients):
-    optimizer = make_optimizer(config)
-    directions, _ = optimizer.update(gradients, optimizer.init(params), params)
-    return optax.apply_updates(params, scale_updates(directions, params, config.learning_rate, config))
+def kernels(params):
+    """Each array as a kernel of no layer."""
+    return jax.tree.map(lambda leaf: ParameterInfo((None,) * leaf.ndim, "kernel"), params)
+
+
+def updated(config, params, gradients, **info):
+    optimizer = Optimizer(config, {**kernels(params), **info})
+    updates, _ = optimizer.updates(gradients, optimizer.init(params), params, config.learning_rate)
+    return optax.apply_updates(params, updates)
 
 
 def test_gradient_descent_by_its_formula():
-    found = updated(
-        OptimizerConfig(name="sgd", learning_rate=0.1, **PLAIN), jnp.array([1.0, 2.0]), jnp.array([3.0, -4])
-    )
-    np.testing.assert_allclose(found, [1 - 0.1 * 3, 2 + 0.1 * 4], rtol=1e-6)
+    config = OptimizerConfig(name="sgd", learning_rate=0.1, **PLAIN)
+    found = updated(config, {"x": jnp.array([1.0, 2.0])}, {"x": jnp.array([3.0, -4])})
+    np.testing.assert_allclose(found["x"], [1 - 0.1 * 3, 2 + 0.1 * 4], rtol=1e-6)
 
 
 def test_rmsprop_by_its_formula():
     """From a mean square of zero; epsilon large enough to show."""
     config = OptimizerConfig(name="rmsprop", learning_rate=0.1, beta2=0.75, epsilon=0.25, **PLAIN)
-    found = updated(config, jnp.array([1.0, 2.0]), jnp.array([3.0, -4.0]))
+    found = updated(config, {"x": jnp.array([1.0, 2.0])}, {"x": jnp.array([3.0, -4.0])})
     # The mean squares are 9/4 and 16/4. Inside or outside of the root: optax.scale_by_rms adds epsilon inside.
     expected = [1 - 0.1 * 3 / (9 / 4 + 0.25) ** 0.5, 2 + 0.1 * 4 / (16 / 4 + 0.25) ** 0.5]
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(found["x"], expected, rtol=1e-6)
 
 
 def test_the_first_rate_that_finds_a_parameter_multiplies_its_update():
@@ -169,8 +203,11 @@ def test_the_first_rate_that_finds_a_parameter_multiplies_its_update():
         "decoder": {"norm": jnp.ones(1), "encoder": jnp.ones(1)},
     }
     factors = {"encoder": {"norm": 3, "up": 0.5, "decoder": 0.5}, "decoder": {"norm": 0, "encoder": 1}}
-    assert learning_rate_multipliers(params, config) == factors
-    found = updated(config, params, jax.tree.map(jnp.ones_like, params))
+    assert learning_rate_multipliers(kernels(params), config) == factors
+    optimizer = Optimizer(config, kernels(params))
+    ones = optimizer.trainable(jax.tree.map(jnp.ones_like, params))
+    updates, _ = optimizer.updates(ones, optimizer.init(params), optimizer.trainable(params), 0.1)
+    found = optimizer.merge_frozen(optax.apply_updates(optimizer.trainable(params), updates), params)
     expected = jax.tree.map(lambda factor: jnp.array([1 - 0.1 * factor], jnp.float32), factors)
     assert_close(found, expected, tolerance=1e-6)
 
@@ -251,24 +288,20 @@ def test_a_factor_is_a_number_as_one_writes_it():
     ]
 
 
-def abstract(**shapes):
-    nested = {}
-    for path, shape in shapes.items():
-        *parents, last = path.split("__")
-        place = nested
-        for parent in parents:
-            place = place.setdefault(parent, {})
-        place[last] = jnp.ones(shape)
-    return nested
+def stacked(stack, depth, kind="kernel", own=2):
+    return ParameterInfo(("layers",) + (None,) * own, kind, stack=stack, layers=tuple(range(depth)), depth=depth)
 
 
+TABLE, SCALE = ParameterInfo((None, None), "embedding"), ParameterInfo((None,), "scale")
 STACKS = {
-    "embedding__embedding": (5, 2),
-    "encoder__tokens": (5, 2),
-    "encoder__blocks__up": (3, 2, 2),
-    "encoder__norm__scale": (2,),
-    "decoder__blocks__up": (2, 2, 2),
-    "decoder__blocks__norm__scale": (2, 2),
+    "embedding": {"embedding": TABLE},
+    "encoder": {"tokens": TABLE, "blocks": {"up": stacked("encoder.blocks", 3)}, "norm": {"scale": SCALE}},
+    "decoder": {
+        "blocks": {
+            "up": stacked("decoder.blocks", 2),
+            "norm": {"scale": stacked("decoder.blocks", 2, "scale", own=1)},
+        }
+    },
 }
 
 
@@ -283,15 +316,14 @@ def test_rates_fall_with_the_depth_by_hand():
         "decoder.blocks.up": [5.0, 10.0],
         "decoder.blocks.norm.scale": [5.0, 10.0],
     }
-    found = flat(learning_rate_multipliers(abstract(**STACKS), config))
+    found = flat(learning_rate_multipliers(STACKS, config))
     assert {path: value.tolist() for path, value in found.items()} == expected
 
 
 def test_recurrent_layers_have_a_depth_by_their_number():
-    shapes = {f"encoder__forward_{i}__state": (2, 2) for i in range(3)}
-    found = flat(
-        learning_rate_multipliers(abstract(**shapes), OptimizerConfig(layer_decay=0.5, rates=("encoder[:1]=0",)))
-    )
+    config = OptimizerConfig(layer_decay=0.5, rates=("encoder[:1]=0",))
+    model = replace(MODEL, encoder=encoder("lstm", layers=3, bidirectional=False))
+    found = flat(learning_rate_multipliers(Definition(model, VOCABULARY).parameter_info(), config))
     assert [float(found[f"encoder.forward_{i}.state"]) for i in range(3)] == [0, 0.5, 1]
 
 
@@ -302,21 +334,29 @@ def test_recurrent_layers_have_a_depth_by_their_number():
         (("^encoder[1:2]=0", "^encoder=.5"), [0.5, 0, 0.5]),
         (("up[-1:]=2", "^encoder[1:]=0"), [1, 0, 2]),
         (("up[:]=3",), 3),
-        (("up[5:]=3",), 1),
     ],
 )
 def test_a_slice_reaches_layers_of_a_stack_alone(rates, factors):
     config = OptimizerConfig(name="sgd", learning_rate=1.0, rates=rates, **PLAIN)
-    params = abstract(**STACKS)
-    found = flat(learning_rate_multipliers(params, config))
+    multipliers = learning_rate_multipliers(STACKS, config)
+    found = flat(multipliers)
     assert found["encoder.blocks.up"].tolist() == factors
     assert found["encoder.norm.scale"] == (0.5 if "^encoder=.5" in rates else 1)
-    moving = trainable(params, config)
+    params = jax.tree.map(lambda one: jnp.ones((one.depth or 2, *(2,) * (len(one.axes) - 1))), STACKS)
+    moving = trainable(params, multipliers)
     ones = jax.tree.map(jnp.ones_like, moving)
-    updates = scale_updates(ones, params, -1.0, config)
-    back = merge_frozen(optax.apply_updates(moving, updates), params, config)
+    updates = scale_updates(ones, -1.0, multipliers)
+    back = merge_frozen(optax.apply_updates(moving, updates), params, multipliers)
     expected = np.broadcast_to(1 + np.reshape(np.array(factors, np.float32), (-1, 1, 1)), (3, 2, 2))
     np.testing.assert_array_equal(back["encoder"]["blocks"]["up"], expected)
+
+
+@pytest.mark.parametrize("item", ["^encodr=0", "up[5:]=3", "tokens[:1]=0"])
+def test_an_item_that_reaches_no_parameter_is_a_mistake(item):
+    with pytest.raises(UserError) as caught:
+        learning_rate_multipliers(STACKS, OptimizerConfig(rates=("^decoder=0.5", item)))
+    assert f"config.optimizer.rates: {item!r} reaches no parameter; those of this model are in" in str(caught.value)
+    assert "encoder.blocks" in str(caught.value)
 
 
 def test_frozen_layers_of_a_stack_stay_as_they_are():
@@ -351,7 +391,7 @@ def test_moments_of_some_layers_lie_as_their_parameters_do():
     assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query
 
 
-@pytest.mark.parametrize(("layer_decay", "message"), [(0.0, "must be above 0"), (1.5, r"=1.5 must lie in (0, 1]")])
+@pytest.mark.parametrize(("layer_decay", "message"), [(0.0, "=0.0 must lie in (0, 1]"), (1.5, "=1.5 must lie in (0, 1]")])
 def test_a_layer_decay_that_cannot_be(layer_decay, message):
     with pytest.raises(UserError) as caught:
         check(experiment(optimizer={"layer_decay": layer_decay}))

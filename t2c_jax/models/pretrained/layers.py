@@ -19,7 +19,8 @@ from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.attention_mask import Visibility
 from t2c_jax.kernels.projections import narrow, widen
 from t2c_jax.models.attention import attend
-from t2c_jax.models.layers import ACTIVATIONS, parameter
+from t2c_jax.models.layers import ACTIVATIONS
+from t2c_jax.models.parameters import label, parameter
 from t2c_jax.models.pretrained.config import PretrainedEncoderConfig
 from t2c_jax.models.transformer.blocks import Keys, run
 
@@ -29,15 +30,18 @@ _zeros, _ones = nnx.initializers.zeros, nnx.initializers.ones
 
 def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedEncoderConfig) -> nnx.Param[Array]:
     """A table of ``rows`` vectors of width E; ``axis`` is the logical name of its rows."""
-    return parameter(rngs, (rows, sizes.width), (axis, "embed"), _normal)
+    shape, names = (rows, sizes.width), (axis, "embed")
+    if axis == "positions":
+        return parameter(rngs, shape, names, _normal, "positions", extendable=0)
+    return parameter(rngs, shape, names, _normal, "embedding")
 
 
 class LayerNorm(nnx.Module):
     """Layer normalisation (Ba et al. 2016), in float32 whatever the compute dtype."""
 
     def __init__(self, sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> None:
-        self.scale = parameter(rngs, (sizes.width,), ("norm",), _ones)
-        self.bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
+        self.scale = parameter(rngs, (sizes.width,), ("norm",), _ones, "scale")
+        self.bias = parameter(rngs, (sizes.width,), ("norm",), _zeros, "bias")
         self.epsilon = sizes.norm_epsilon
 
     def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
@@ -56,10 +60,10 @@ class BiasedAttention(nnx.Module):
         head_width = sizes.width // sizes.num_heads
         shape, names = (sizes.width, sizes.num_heads, head_width), ("embed", "heads", "head_width")
         for name in ("query", "key", "value"):
-            setattr(self, name, parameter(rngs, shape, names, _normal))
-            setattr(self, f"{name}_bias", parameter(rngs, shape[1:], names[1:], _zeros))
-        self.output = parameter(rngs, shape, names, _normal)
-        self.output_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
+            setattr(self, name, parameter(rngs, shape, names, _normal, adapted=True))
+            setattr(self, f"{name}_bias", parameter(rngs, shape[1:], names[1:], _zeros, "bias"))
+        self.output = parameter(rngs, shape, names, _normal, adapted=True, output_first=True)
+        self.output_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros, "bias")
 
     def _project(self, x_BSE: Float[Array, "B S E"], name: str) -> Float[Array, "B S H K"]:
         kernel_EHK, bias_HK = getattr(self, name)[...], getattr(self, f"{name}_bias")[...]
@@ -82,9 +86,9 @@ class BiasedFeedForward(nnx.Module):
     def __init__(self, sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> None:
         shape, names = (sizes.width, sizes.feed_forward), ("embed", "mlp")
         self.up = parameter(rngs, shape, names, _normal)
-        self.up_bias = parameter(rngs, shape[1:], names[1:], _zeros)
-        self.down = parameter(rngs, shape, names, _normal)
-        self.down_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros)
+        self.up_bias = parameter(rngs, shape[1:], names[1:], _zeros, "bias")
+        self.down = parameter(rngs, shape, names, _normal, output_first=True)
+        self.down_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros, "bias")
         self.activation = sizes.activation
 
     def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
@@ -101,8 +105,8 @@ class LayerMix(nnx.Module):
     """
 
     def __init__(self, layers: int, *, rngs: nnx.Rngs) -> None:
-        self.weights = parameter(rngs, (layers + 1,), ("layers",), _zeros)
-        self.scale = parameter(rngs, (), (), _ones)
+        self.weights = parameter(rngs, (layers + 1,), ("layers",), _zeros, "mix")
+        self.scale = parameter(rngs, (), (), _ones, "mix")
 
     def shares(self) -> Float[Array, " J"]:
         """What each layer counts, the scale counted in; the embedding's output comes first."""
@@ -111,7 +115,7 @@ class LayerMix(nnx.Module):
 
 def layer_mix(sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> LayerMix | None:
     """The mix, where config.model.encoder.mix_layers asks for one."""
-    return LayerMix(sizes.layers, rngs=rngs) if sizes.mix_layers else None
+    return label(LayerMix(sizes.layers, rngs=rngs), is_part=True) if sizes.mix_layers else None
 
 
 def through(

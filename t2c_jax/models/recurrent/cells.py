@@ -21,7 +21,8 @@ from jaxtyping import Array, Bool, Float
 
 from t2c_jax.kernels.deferred_scan import Apply, hoisted_scan
 from t2c_jax.models.attention import MASKED
-from t2c_jax.models.layers import fan_in, parameter
+from t2c_jax.models.layers import fan_in
+from t2c_jax.models.parameters import parameter
 
 State = tuple[Float[Array, "B H"], ...]  # (h, c) of an LSTM, (h,) of a GRU
 
@@ -70,9 +71,10 @@ class Layer(nnx.Module):
     def __init__(self, cell: Cell, input_width: int, hidden: int, *, rngs: nnx.Rngs) -> None:
         self.cell, self.hidden = cell, hidden
         names = ("embed", "gates", "recurrent")
-        self.input = parameter(rngs, (input_width, cell.gates, hidden), names, fan_in(input_width))
-        self.state = parameter(rngs, (hidden, cell.gates, hidden), ("state", "gates", "recurrent"), fan_in(hidden))
-        self.bias = parameter(rngs, (cell.gates, hidden), names[1:], lambda *_: initial_bias(cell, hidden))
+        self.input = parameter(rngs, (input_width, cell.gates, hidden), names, fan_in(input_width), adapted=True)
+        axes = ("state", "gates", "recurrent")
+        self.state = parameter(rngs, (hidden, cell.gates, hidden), axes, fan_in(hidden), adapted=True)
+        self.bias = parameter(rngs, (cell.gates, hidden), names[1:], lambda *_: initial_bias(cell, hidden), "bias")
 
     def project(self, x_BLI: Float[Array, "B L I"]) -> Float[Array, "B L G H"]:
         """The input's part of the gates, float32."""
@@ -143,10 +145,10 @@ class SourceAttention(nnx.Module):
     def __init__(self, kind: Kind, hidden: int, encoder_width: int, width: int, *, rngs: nnx.Rngs) -> None:
         self.kind = kind
         compared = encoder_width if kind == "multiplicative" else hidden
-        self.query = parameter(rngs, (hidden, compared), ("state", "recurrent"), fan_in(hidden))
+        self.query = parameter(rngs, (hidden, compared), ("state", "recurrent"), fan_in(hidden), adapted=True)
         if kind == "additive":
             names = ("embed", "recurrent")
-            self.key = parameter(rngs, (encoder_width, compared), names, fan_in(encoder_width))
+            self.key = parameter(rngs, (encoder_width, compared), names, fan_in(encoder_width), adapted=True)
             self.score = parameter(rngs, (compared,), ("recurrent",), fan_in(compared))
         self.from_state = parameter(rngs, (hidden, width), ("state", "embed"), fan_in(2 * hidden))
         self.from_context = parameter(rngs, (encoder_width, width), ("embed", "norm"), fan_in(2 * encoder_width))

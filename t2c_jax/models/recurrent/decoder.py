@@ -21,7 +21,8 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.deferred_scan import Apply, apply_with, hoisted_scan
 from t2c_jax.models.interface import Encoded, of_parents, summarise
-from t2c_jax.models.layers import dropout, fan_in, parameter
+from t2c_jax.models.layers import dropout, fan_in
+from t2c_jax.models.parameters import label, parameter
 from t2c_jax.models.recurrent.cells import (
     GRU,
     LSTM,
@@ -119,18 +120,20 @@ class RecurrentDecoder(nnx.Module):
         self.sizes, self.rate, self.width = sizes, model.dropout, model.width
         hidden, width, layers, cell = sizes.width, model.width, sizes.layers, self.cell
         for i in range(layers):
-            setattr(self, f"layer_{i}", Layer(cell, hidden if i else width, hidden, rngs=rngs))
+            layer = Layer(cell, hidden if i else width, hidden, rngs=rngs)
+            setattr(self, f"layer_{i}", label(layer, stack="layer", layers=(i,), depth=layers, is_part=True))
         if sizes.bridge == "dense":
             shape = (summary_width, layers * cell.parts, hidden)
-            self.bridge = parameter(rngs, shape, ("embed", "gates", "recurrent"), fan_in(summary_width))
-            self.bridge_bias = parameter(rngs, shape[1:], ("gates", "recurrent"), nnx.initializers.zeros)
+            self.bridge = parameter(rngs, shape, ("embed", "gates", "recurrent"), fan_in(summary_width), extendable=1)
+            axes = ("gates", "recurrent")
+            self.bridge_bias = parameter(rngs, shape[1:], axes, nnx.initializers.zeros, "bias", extendable=0)
         if sizes.attention != "none":
             self.attention = SourceAttention(sizes.attention, hidden, encoder_width, width, rngs=rngs)
             if sizes.input_feeding:
                 shape = (width, cell.gates, hidden)
                 self.feed = parameter(rngs, shape, ("embed", "gates", "recurrent"), fan_in(width))
         elif hidden != width:
-            self.output = parameter(rngs, (hidden, width), ("state", "embed"), fan_in(hidden))
+            self.output = parameter(rngs, (hidden, width), ("state", "embed"), fan_in(hidden), adapted=True)
 
     def __call__(
         self,

@@ -13,6 +13,7 @@ from jaxtyping import Array, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout
+from t2c_jax.models.parameters import label
 from t2c_jax.models.recurrent.cells import GRU, LSTM, Cell, Layer
 from t2c_jax.models.recurrent.config import RecurrentEncoderConfig
 
@@ -34,9 +35,9 @@ class RecurrentEncoder(nnx.Module):
         self.summary_width = hidden * (sizes.layers * self.cell.parts if self.copied else ways)
         for i in range(sizes.layers):
             below = self.width if i else model.width
-            setattr(self, f"forward_{i}", Layer(self.cell, below, hidden, rngs=rngs))
-            if ways == 2:
-                setattr(self, f"backward_{i}", Layer(self.cell, below, hidden, rngs=rngs))
+            for way in ("forward", "backward")[:ways]:
+                layer = Layer(self.cell, below, hidden, rngs=rngs)
+                setattr(self, f"{way}_{i}", label(layer, stack=way, layers=(i,), depth=sizes.layers, is_part=True))
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:
         """States of the last layer."""

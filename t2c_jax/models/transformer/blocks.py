@@ -21,6 +21,7 @@ from t2c_jax.mesh import constrain
 from t2c_jax.models.attention import Attention, attend, cached_attention
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
+from t2c_jax.models.parameters import label
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
@@ -168,7 +169,8 @@ class DecoderBlock(nnx.Module):
 
 def stack(block: Callable[[nnx.Rngs], nnx.Module], layers: int, rngs: nnx.Rngs) -> nnx.Module:
     """``layers`` blocks as one, every parameter with a leading layer axis."""
-    return jax.vmap(lambda key: block(nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
+    blocks = jax.vmap(lambda key: block(nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
+    return label(blocks, stack="", layers=tuple(range(layers)), depth=layers)
 
 
 def unstack(blocks: Any, layers: int) -> list[Any]:

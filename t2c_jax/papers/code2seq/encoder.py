@@ -17,7 +17,8 @@ from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.deferred_scan import Apply, hoisted_scan
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
-from t2c_jax.models.layers import dropout, fan_in, parameter
+from t2c_jax.models.layers import dropout, fan_in
+from t2c_jax.models.parameters import parameter
 from t2c_jax.models.recurrent.cells import LSTM, Layer, State
 from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
@@ -36,7 +37,9 @@ class PathEncoder(nnx.Module):
         self.rate = model.dropout
         self.width = self.summary_width = model.width
         width, units = model.width, sizes.width
-        self.nodes = parameter(rngs, (NODE_IDS, width), ("path_nodes", "embed"), nnx.initializers.normal(1.0))
+        self.nodes = parameter(
+            rngs, (NODE_IDS, width), ("path_nodes", "embed"), nnx.initializers.normal(1.0), "embedding"
+        )
         self.forward, self.backward = (Layer(LSTM, width, units, rngs=rngs) for _ in range(2))
         joined = 2 * units + 2 * width
         self.path_kernel = parameter(rngs, (2 * units, width), ("state", "embed"), fan_in(joined))
