@@ -107,10 +107,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
         yield Block(
             name=".".join(head),
             copies=copies,
-            shapes={
-                ".".join(path[len(head) :]) or path[-1]: leaf.shape[leading[path] :]
-                for path, leaf in leaves
-            },
+            shapes={".".join(path[len(head) :]) or path[-1]: leaf.shape[leading[path] :] for path, leaf in leaves},
             parameters=sum(leaf.size for _, leaf in leaves),
             trained=sum(sizes.get(path, 0) for path, _ in leaves),
         )

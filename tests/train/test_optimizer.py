@@ -236,7 +236,8 @@ def test_a_frozen_parameter_stays_as_it_is(microbatches):
         assert (value != flat(start)[path]).any(), path
 
     def mean_loss(params):
-        sums = loss_sums(compiled.definition.bind(params), values, None, config.train, config.data, training=True)
+        model = compiled.definition.bind(params)
+        sums = loss_sums(model, values, None, config.train, config.data, training=True)
         return sums["loss"] / sums["weight"]
 
     with jax.set_mesh(mesh):
@@ -391,7 +392,10 @@ def test_moments_of_some_layers_lie_as_their_parameters_do():
     assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query
 
 
-@pytest.mark.parametrize(("layer_decay", "message"), [(0.0, "=0.0 must lie in (0, 1]"), (1.5, "=1.5 must lie in (0, 1]")])
+@pytest.mark.parametrize(
+    ("layer_decay", "message"),
+    [(0.0, "=0.0 must lie in (0, 1]"), (1.5, "=1.5 must lie in (0, 1]")],
+)
 def test_a_layer_decay_that_cannot_be(layer_decay, message):
     with pytest.raises(UserError) as caught:
         check(experiment(optimizer={"layer_decay": layer_decay}))
