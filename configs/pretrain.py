@@ -6,8 +6,8 @@ t2c run --config configs/pretrain.py:xl@v5e-256 --workdir /mnt/bucket/xl --confi
 
 ``cpu`` has 12 million parameters, for an evening on two cores. Its sources are the standard library and the installed
 packages. ``small`` (61M), ``base`` (223M) and ``large`` (750M) have about the sizes of CodeT5, for accelerators and
-sources of your own. ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5 v1.1. The mesh follows from size
-and devices; ``xl@v5e-256`` names one of the machines below and takes its mesh, remat policy and microbatches.
+sources of your own. ``xl`` (2.8B) and ``xxl`` (11B) have the shapes and the batch of T5 v1.1. The mesh follows from the
+size and the devices; ``xl@v5e-256`` names one of the machines below and takes its mesh, remat policy and microbatches.
 
 Name the sets that will be scored in config.corpus.held_out. Pairs that share a line with them are dropped, and the
 card of the corpus counts them.

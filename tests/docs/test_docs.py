@@ -1,5 +1,7 @@
 """README, CONTRIBUTING and the pages of docs/: they build, and what they show exists."""
 
+import ast
+import inspect
 import re
 import shutil
 import subprocess
@@ -10,6 +12,8 @@ from pathlib import Path
 import pytest
 import yaml
 from docs_pages import PAGES, ROOT, blocks
+
+import t2c_jax
 
 NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
 
@@ -114,3 +118,18 @@ def test_marked_python_blocks_run(name: str):
     assert code
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_library_calls_fit_the_library(name: str):
+    """Calls of ``t2c_jax`` and of a run in Python blocks: the function exists and takes these arguments."""
+    owners = {"t2c_jax": t2c_jax, "run": t2c_jax.Run}
+    for block in blocks(ROOT / name):
+        if block.language != "python" or "import t2c_jax\n" not in block.text:
+            continue
+        for call in ast.walk(ast.parse(block.text)):
+            if isinstance(call, ast.Call) and ast.unparse(call.func).partition(".")[0] in owners:
+                owner, _, function = ast.unparse(call.func).partition(".")
+                given = [None] * (len(call.args) + (owner == "run"))
+                keywords = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+                inspect.signature(getattr(owners[owner], function)).bind(*given, **keywords)
