@@ -134,7 +134,8 @@ class Generator:
         rows = -(-rows // self._unit) * self._unit
         batch = self.prompts.batch(prompts, rows)
         local = meshes.local_rows(self.mesh, rows)
-        compiled = self._search(replace(settings, batch_size=1))  # the batch's size is in its shape
+        # The batch has its size in its shape, and its prompts are encoded.
+        compiled = self._search(replace(settings, batch_size=1, special_pieces=False))
         with jax.set_mesh(self.mesh):
             placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self.mesh)
             return jax.device_get(compiled(self.params, placed))

@@ -47,6 +47,8 @@ def search_name(decode: DecodeConfig) -> str:
         parts.append(f"idf{decode.idf_weight:g}")
     if decode.no_repeat_ngram_size:
         parts.append(f"ngram{decode.no_repeat_ngram_size}")
+    if decode.special_pieces:
+        parts.append("specials")
     return "-".join(parts)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 
@@ -55,8 +55,7 @@ def load_trained(experiment: Experiment, workdir: Workdir, step: int | None = No
     Raises:
       UserError: there is no such checkpoint, or it is of another model or tokenizer.
     """
-    plain = replace(experiment, decode=replace(experiment.decode, idf_weight=0.0))  # whose counts are not needed
-    named, generator = load_generator(plain, workdir, step, average=average)
+    named, generator = load_generator(experiment, workdir, step, average=average)
     tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     objective = translation(tokenizers, experiment.data)
     params = jax.device_get(generator.params[0])

@@ -148,8 +148,8 @@ def test_settings_of_a_call_replace_the_generators_own(params, tokenizer, compil
     assert made.generate(list(PAIRS)) == own
     assert made.generate(list(PAIRS), short) != own
     assert made._search.cache_info().currsize == 2
-    made.generate(list(PAIRS), replace(short, batch_size=6))
-    assert made._search.cache_info().currsize == 2, "a batch's size is a shape of the same search"
+    made.generate(list(PAIRS), replace(short, batch_size=6, special_pieces=True))
+    assert made._search.cache_info().currsize == 2, "what prompts are read as and how many at a time is no other search"
 
 
 @pytest.mark.parametrize("beam_size", [1, 4])

@@ -1,5 +1,6 @@
 """Evaluations of checkpoints: what they are called, and that none replaces another."""
 
+import dataclasses
 import json
 import subprocess
 
@@ -7,7 +8,7 @@ import pytest
 from small_run import main, trained  # noqa: F401
 
 from t2c_jax.config import DecodeConfig, EvaluateConfig
-from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of
+from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, search_name
 from t2c_jax.evaluate.prompt_pairs import example_prompt, shell_word
 from t2c_jax.workdir import Workdir
 
@@ -22,13 +23,23 @@ from t2c_jax.workdir import Workdir
             ["9"],
             1,
             {},
-            {"length_penalty": 0.6, "idf_weight": 0.25, "no_repeat_ngram_size": 4},
-            "9-test-all-beam4-penalty0.6-tokens256-idf0.25-ngram4",
+            {"length_penalty": 0.6, "idf_weight": 0.25, "no_repeat_ngram_size": 4, "special_pieces": True},
+            "9-test-all-beam4-penalty0.6-tokens256-idf0.25-ngram4-specials",
         ),
     ],
 )
 def test_a_name_tells_step_split_size_and_search(members, average, config, decode, name):
     assert evaluation_name(members, average, EvaluateConfig(**config), DecodeConfig(**decode)) == name
+
+
+def test_each_setting_of_the_search_is_in_the_name():
+    """But for the batch size, on which no answer depends."""
+    base = search_name(DecodeConfig())
+    other = {"beam_size": 7, "length_penalty": 0.3, "idf_weight": 0.1, "max_tokens": 9, "no_repeat_ngram_size": 2}
+    other |= {"special_pieces": True}
+    assert {field.name for field in dataclasses.fields(DecodeConfig)} == {*other, "batch_size"}
+    for name, value in other.items():
+        assert search_name(DecodeConfig(**{name: value})) != base
 
 
 def test_nothing_is_replaced(trained, capsys):  # noqa: F811
