@@ -23,8 +23,8 @@ ORIGIN_PARTS = ("shape", "tokenizer", "prefix", "parameters", "tasks")
 class OriginConfig(Section):
     """Another run that this one starts from: an import, a pre-training, the base of adapters."""
 
-    run: str = field("", "Workdir of t2c import or of a run; empty for none.")
-    step: int = field(0, "Which of its checkpoints; 0 for the best.", minimum=0)
+    run: str = field("", "Workdir of a run or of t2c import. Empty: none.")
+    step: int = field(0, "Step of the checkpoint. 0: the best.", minimum=0)
     take: tuple[str, ...] = field(
         ("tokenizer", "parameters"),
         "What this run takes from it: shape (config.model, but for copy, output heads and how it is computed), "
@@ -33,7 +33,7 @@ class OriginConfig(Section):
     )
     replay_share: float = field(
         0.1,
-        "Share of the rows for replayed tasks; at 0 their dev loss is measured and nothing trained on them.",
+        "Share of the rows for replayed tasks. 0: only measure their dev losses.",
         minimum=0,
         below=1,
     )
@@ -311,7 +311,7 @@ class ModelConfig(Section):
 class OptimizerConfig(Section):
     """optax: update rule, schedule, clipping."""
 
-    name: Literal["adamw", "adafactor", "rmsprop", "sgd"] = field("adamw", "Update rule.")
+    name: Literal["adamw", "adafactor", "rmsprop", "sgd"] = field("adamw", "Optimizer.")
     learning_rate: float = field(1e-3, "Peak learning rate.", above=0)
     rates: tuple[str, ...] = field(
         (),
@@ -337,8 +337,8 @@ class OptimizerConfig(Section):
     decay_factor: float = field(0.5, "Factor of each decay of step_decay.", above=0)
     beta1: float = field(0.9, "AdamW's first moment decay; Adafactor runs without a first moment.", minimum=0, below=1)
     beta2: float = field(0.98, "Second moment decay of AdamW and RMSProp.", minimum=0, below=1)
-    epsilon: float = field(1e-8, "In the denominator of AdamW and RMSProp.", above=0)
-    weight_decay: float = field(0.01, "Decoupled; only on the parameters the mask names.", minimum=0)
+    epsilon: float = field(1e-8, "Added to the denominator in AdamW and RMSProp.", above=0)
+    weight_decay: float = field(0.01, "Decoupled weight decay of the parameters that decay_mask selects.", minimum=0)
     decay_mask: str = field(
         "",
         "Regular expression over the paths of the parameters that decay; empty for kernels and tables of vectors, not"
@@ -362,7 +362,7 @@ class LoraConfig(Section):
     """Low-rank adapters over frozen parameters (Hu et al. 2021, section 4.1)."""
 
     rank: int = field(
-        0, "r: rank of the adapters, which train alone, or beside what config.origin lacks; 0: none.", minimum=0
+        0, "r: rank of the adapters. They train alone, or together with what config.origin lacks. 0: none.", minimum=0
     )
     alpha: float = field(16.0, "The adapters' output is scaled by alpha / rank.", above=0)
     dropout: float = field(0.0, "Dropout rate of the adapters' inputs.", execution=True, minimum=0, below=1)
@@ -503,8 +503,8 @@ class DecodeConfig(Section):
     )
     special_pieces: bool = field(
         False,
-        "Read special pieces of an imported tokenizer in a prompt, such as <nl>, as pieces; otherwise they are characters"
-        " like any others, as in training.",
+        "Read special pieces of an imported tokenizer in a prompt, such as <nl>, as pieces. Otherwise they are read as"
+        " characters, as in training.",
     )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
     batch_size: int = field(16, "Prompts that are decoded together.", minimum=1)
