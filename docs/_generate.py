@@ -94,14 +94,13 @@ def type_name(hint: Any) -> str:
 
 
 def default(field: dataclasses.Field[Any]) -> str:
-    """The default as the command line writes it."""
+    """The default; of a list each item."""
     value = field.default
     if value is dataclasses.MISSING:
         made = field.default_factory()  # type: ignore[misc]
         return f"`{made.type}`" if isinstance(made, Variant) else "empty"
-    if isinstance(value, tuple):
-        value = ",".join(map(str, value))
-    return "empty" if value == "" else f"`{value}`".replace("|", "\\|")
+    values = value if isinstance(value, tuple) else (value,)
+    return ", ".join(f"`{item}`".replace("|", "\\|") for item in values if item != "") or "empty"
 
 
 def meaning(field: dataclasses.Field[Any]) -> str:
