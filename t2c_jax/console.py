@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import datetime
+import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
 
@@ -76,16 +78,21 @@ def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) 
 class _Rate(ProgressColumn):
     def render(self, task: RichTask) -> Text:
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f}/s" if speed and speed < 10 else f"{speed:,.0f}/s" if speed else "")
+        return Text(_rate(speed) if speed else "")
+
+
+def _rate(per_second: float) -> str:
+    return f"{per_second:,.1f}/s" if per_second < 10 else f"{per_second:,.0f}/s"
 
 
 class Bar:
-    """A progress bar, or in a pipe a line every tenth of the way."""
+    """A progress bar; in a pipe, a line at every tenth of the way with the rate and the time left."""
 
     def __init__(self, progress: Progress | None, title: str, total: int | None, done: int) -> None:
         self._progress, self._title, self._total = progress, title, total
         self._done, self._note = done, ""
-        self._told = done * 10 // total if total else 0
+        self._tenths = done * 10 // total if total else 0  # of the last line
+        self._started, self._done_before = time.monotonic(), done
         self._task = progress.add_task(title, total=total, completed=done, note="") if progress else None
 
     def note(self, text: str) -> None:
@@ -99,9 +106,17 @@ class Bar:
         self._done += count
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task, count)
-        elif self._total and self._done * 10 // self._total > self._told:
-            self._told = self._done * 10 // self._total
-            say(f"{self._title}: {self._done:,}/{self._total:,}{'  ' + self._note if self._note else ''}")
+        elif self._total and self._done * 10 // self._total > self._tenths:
+            self._tenths = self._done * 10 // self._total
+            say(self._line(self._total))
+
+    def _line(self, total: int) -> str:
+        parts = [f"{self._title}: {self._done:,}/{total:,}"]
+        if (seconds := time.monotonic() - self._started) > 0:
+            rate = (self._done - self._done_before) / seconds
+            left = datetime.timedelta(seconds=round((total - self._done) / rate))
+            parts += [_rate(rate), f"{left} left"] if self._done < total else [_rate(rate)]
+        return "  ".join([*parts, self._note] if self._note else parts)
 
 
 def advancing(bar: Bar, items: Iterable[_Item]) -> Iterator[_Item]:
@@ -113,7 +128,7 @@ def advancing(bar: Bar, items: Iterable[_Item]) -> Iterator[_Item]:
 
 @contextlib.contextmanager
 def progress(title: str, total: int | None, unit: str = "", done: int = 0) -> Iterator[Bar]:
-    """A progress bar with rate and time left on a terminal; in a pipe, a line every tenth of the way."""
+    """A progress bar with rate and time left on a terminal; in a pipe, a line with them at every tenth of the way."""
     if not console.is_terminal:
         yield Bar(None, title, total, done)
         return

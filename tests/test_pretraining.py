@@ -16,8 +16,8 @@ from t2c_jax.data.tasks.translation import translation
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import mesh_selection as placement
+from t2c_jax.train.batches import open_data
 from t2c_jax.train.initial import initial_state
-from t2c_jax.train.loop import open_data
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 

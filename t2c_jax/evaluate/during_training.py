@@ -3,25 +3,75 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
 
+from t2c_jax import console
+from t2c_jax.checkpoints.checkpoint import Ranking
 from t2c_jax.config import Experiment
 from t2c_jax.evaluate.evaluator import score_answers, select_pairs
 from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.train.hooks import Hook, LoopState, Rank
 from t2c_jax.workdir import Workdir
 
-if TYPE_CHECKING:
-    from t2c_jax.train.loop import Decode
+
+@dataclass(frozen=True)
+class Decoded:
+    """Answers to dev pairs.
+
+    Attributes:
+      samples: some of them, each text, reference and prediction, for TensorBoard.
+      score: config.train.stop_metric of the answers; None where that is the loss.
+      lower_is_better: whether a lower score is better.
+      examples: how many answers were scored.
+    """
+
+    samples: Sequence[Mapping[str, str]]
+    score: float | None = None
+    lower_is_better: bool = False
+    examples: int = 0
 
 
-def dev_decoder(experiment: Experiment, workdir: Workdir) -> Decode | None:
+class DecodedDevPairs(Hook):
+    """Decodes dev pairs with the current parameters; the score ranks checkpoints, and patience goes by it."""
+
+    rank = Rank.EVALUATION
+
+    def __init__(self, decode: Callable[[Any], Decoded], metric: str, every: int) -> None:
+        """Decodes nothing yet.
+
+        Args:
+          decode: answers dev pairs, given parameters.
+          metric: the name of the score.
+          every: steps between two calls; 0 for the last step alone.
+        """
+        self._decode, self._metric, self.every = decode, metric, every
+
+    def __call__(self, run: LoopState) -> None:
+        """Decodes and logs."""
+        decoded = self._decode(run.params)
+        run.writer.samples(run.step, decoded.samples)
+        if decoded.score is not None:
+            run.log("dev_decoded", {self._metric: decoded.score, "examples": float(decoded.examples)})
+            console.say(f"step {run.step}: {self._metric} {decoded.score:.2f} on {decoded.examples:,} dev pairs")
+            run.ranking = Ranking(self._metric, decoded.score if decoded.lower_is_better else -decoded.score)
+        run.timer.mark("evaluation")
+
+
+def decoding_hooks(experiment: Experiment, workdir: Workdir) -> list[Hook]:
+    """The hook that decodes as config.train says; none if it asks for none, or there are no dev pairs."""
+    decode, train = dev_decoder(experiment, workdir), experiment.train
+    return [] if decode is None else [DecodedDevPairs(decode, train.stop_metric, train.eval_every)]
+
+
+def dev_decoder(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Decoded] | None:
     """A function from parameters to decoded dev pairs; None if the config asks for none, or there are no pairs."""
     from t2c_jax.decode.generator import Member
     from t2c_jax.decode.loading import make_generator
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.loading import Tokenizers
-    from t2c_jax.train.loop import Decoded
     from t2c_jax.train.mesh_selection import make_mesh
 
     config = experiment.train

@@ -16,8 +16,9 @@ from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
+from t2c_jax.train.batches import open_data
+from t2c_jax.train.held_out import measure_tasks
 from t2c_jax.train.initial import initial_state
-from t2c_jax.train.loop import measure_tasks, open_data
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json

@@ -47,7 +47,7 @@ def test_a_run_goes_on_on_other_devices(prepared, tmp_path, monkeypatch, capsys)
     batches = trained(stayed, 12, 1, (1, 1, 1))
     capsys.readouterr()
     assert [batch for part in PARTS for batch in trained(workdir, *part)] == batches
-    assert re.findall(r"going on from the checkpoint of step (\d+)", capsys.readouterr().err) == ["4", "8"]
+    assert re.findall(r"resuming from the checkpoint of step (\d+)", capsys.readouterr().err) == ["4", "8"]
     ours, theirs = ([line for line in records(path) if line["kind"] == "train"] for path in (workdir, stayed))
     assert [line["step"] for line in ours] == [line["step"] for line in theirs] == [4, 8, 12]
     for one, other in zip(ours, theirs, strict=True):

@@ -2,6 +2,7 @@
 
 import json
 import math
+import threading
 from dataclasses import dataclass
 
 import jax
@@ -13,10 +14,11 @@ from tiny import experiment, one_device
 
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train import loop
-from t2c_jax.train.loop import flattened, open_data
-from t2c_jax.train.telemetry.goodput import Clock
-from t2c_jax.train.telemetry.running_means import Meter
+from t2c_jax.train import held_out
+from t2c_jax.train.batches import Data, open_data, prefetched
+from t2c_jax.train.hooks import flat_metrics
+from t2c_jax.train.telemetry.goodput import GoodputTimer
+from t2c_jax.train.telemetry.running_means import RunningMeans
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
@@ -78,13 +80,14 @@ def test_what_is_kept_and_logged(trained):  # noqa: F811
     events.Reload()
     assert {"train/loss", "dev/nll"} <= set(events.Tags()["scalars"])
     assert [event.step for event in events.Scalars("dev/nll")] == [6, 12]
+    assert [event.step for event in events.Scalars("time/steps")] == [4, 8, 12]
     assert events.Scalars("dev/nll")[-1].value == pytest.approx(dev[12]["nll"])
 
 
-def test_more_steps_go_on_from_the_end(trained, capsys):  # noqa: F811
+def test_more_steps_continue_from_the_end(trained, capsys):  # noqa: F811
     before = records(trained)
     assert main("train", "--workdir", trained, "--config.train.steps=15") == 0
-    assert "going on from the checkpoint of step 12" in capsys.readouterr().err
+    assert "resuming from the checkpoint of step 12" in capsys.readouterr().err
     assert records(trained)[: len(before)] == before
     assert records(trained)[-1]["step"] == 15
 
@@ -122,7 +125,7 @@ def test_stale_tokens_are_refused(prepared, capsys):  # noqa: F811
     assert "were made by another tokenizer" in failed(capsys)
 
 
-def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(trained, capsys):  # noqa: F811
+def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(trained, capsys):  # noqa: F811
     for file in (trained / "checkpoints" / "12").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -130,7 +133,7 @@ def test_a_damaged_checkpoint_is_told_and_the_one_before_taken(trained, capsys):
     assert main("train", "--workdir", trained) == 0
     said = capsys.readouterr().err
     assert "warning: checkpoint 12 cannot be read" in said
-    assert "going on from the checkpoint of step 9" in said
+    assert "resuming from the checkpoint of step 9" in said
     assert (trained / "checkpoints" / "damaged" / "12").is_dir()
     assert steps_in(trained)[-1] == 12
     # Eight devices sum in an order of their own, but the same one each time.
@@ -148,7 +151,7 @@ def test_without_dev_pairs_there_is_no_dev_loss(prepared, capsys):  # noqa: F811
     assert json.loads(capsys.readouterr().out)["dev_loss"] is None
 
 
-def test_held_out_losses_are_told_by_task_and_averaged_over_this_run_s_own(monkeypatch):
+def test_held_out_losses_are_logged_by_task_and_averaged_over_the_run_s_own(monkeypatch):
     """Two tasks that write and two that tag, one of them replayed; shares of 1/4, 1/2, 1/4 and 0."""
 
     def writes(nll, error):
@@ -166,10 +169,10 @@ def test_held_out_losses_are_told_by_task_and_averaged_over_this_run_s_own(monke
         limits[name] = limit
         return measured[name]
 
-    monkeypatch.setattr(loop, "measure", measure)
+    monkeypatch.setattr(held_out, "measure", measure)
 
     def told(**shares):
-        return loop.measure_tasks(None, None, loop.Data(None, {name: name for name in shares}, shares), 4)
+        return held_out.measure_tasks(None, None, Data(None, {name: name for name in shares}, shares), 4)
 
     found = told(mine=0.25, other=0.5, tags=0.25, before=0.0)
     assert found == {
@@ -200,9 +203,9 @@ def test_held_out_losses_are_told_by_task_and_averaged_over_this_run_s_own(monke
     }
 
 
-def test_without_a_loss_of_its_own_a_run_still_tells_the_others(prepared, monkeypatch, capsys):  # noqa: F811
+def test_without_a_loss_of_its_own_a_run_still_logs_the_others(prepared, monkeypatch, capsys):  # noqa: F811
     _, workdir = prepared
-    monkeypatch.setattr(loop, "measure_tasks", lambda *_: {"tagging_nll/tags": 0.1, "nll/before": 2.0})
+    monkeypatch.setattr(held_out, "measure_tasks", lambda *_: {"tagging_nll/tags": 0.1, "nll/before": 2.0})
     assert main("train", "--workdir", workdir, "--json", "--config.train.steps=2") == 0
     assert json.loads(capsys.readouterr().out)["dev_loss"] is None
     (line,) = [line for line in records(workdir) if line["kind"] == "dev"]
@@ -254,18 +257,20 @@ def rows_of(batch):
     return batch["decoder_target_tokens"].tolist(), batch["decoder_loss_weights"].tolist()
 
 
-def test_the_meter_divides_sums_once():
+def test_sums_are_divided_once():
     first = {"loss": 6.0, "nll": 3.0, "correct": 1.0, "weight": 2.0, "denominator": 4.0, "source_tokens": 5.0}
     second = {"loss": 4.0, "nll": 2.0, "correct": 1.0, "weight": 8.0, "denominator": 16.0, "source_tokens": 5.0}
-    meter = Meter(Clock(), [{**first, "target_tokens": 2.0, **NORMS}])
-    meter.arrived()
-    meter.add({**second, "target_tokens": 8.0, **NORMS})
-    values = meter.take()
+    running = RunningMeans(GoodputTimer())
+    running.pending = [{**first, "target_tokens": 2.0, **NORMS}]
+    for step in ({**second, "skipped": 0.0}, {**first, "loss": float("nan"), "skipped": 1.0}):
+        running.step_finished()
+        running.add({**step, "target_tokens": 8.0, **NORMS})
+    values = running.take()
     assert (values["loss"], values["nll"], values["accuracy"]) == (0.5, 0.5, 0.2)
-    assert meter.take() == {}
+    assert running.take() == {}
 
 
-def test_the_meter_tells_tasks_and_heads_apart():
+def test_means_are_by_task_and_by_head():
     sums = {
         "loss": 1.0,
         "nll": 6.0,
@@ -275,16 +280,43 @@ def test_the_meter_tells_tasks_and_heads_apart():
         "target_tokens": 4.0,
         "source_tokens": 4.0,
     }
-    by_task = flattened({"task_nll": np.array([4.0, 2.0, 0.0]), "task_weight": np.array([1.0, 4.0, 0.0])}, "abc")
+    by_task = flat_metrics({"task_nll": np.array([4.0, 2.0, 0.0]), "task_weight": np.array([1.0, 4.0, 0.0])}, "abc")
     head = {"tagging_nll": 3.0, "tagging_correct": 4.0, "tagging_weight": 6.0}
-    meter = Meter(Clock())
+    running = RunningMeans(GoodputTimer())
     for _ in range(2):
-        meter.arrived()
-        meter.add({**sums, **by_task, **head, **NORMS})
-    values = meter.take()
+        running.step_finished()
+        running.add({**sums, **by_task, **head, **NORMS})
+    values = running.take()
     assert (values["nll/a"], values["nll/b"]) == (4.0, 0.5)
     assert "nll/c" not in values  # it had no rows
     assert (values["tagging_nll"], values["tagging_accuracy"]) == (0.5, pytest.approx(2 / 3))
+
+
+def test_a_batch_is_handed_out_before_the_next_one_is_there():
+    """The data has a second batch only after the first one was taken."""
+    taken = threading.Event()
+
+    def batches():
+        yield {"x": np.zeros((8, 1), np.float32)}
+        assert taken.wait(60), "the first batch waits for the second"
+        yield {"x": np.ones((8, 1), np.float32)}
+
+    ahead = prefetched(batches(), one_device())
+    assert float(next(ahead)["x"].sum()) == 0
+    taken.set()
+    assert float(next(ahead)["x"].sum()) == 8
+    assert list(ahead) == []
+
+
+def test_an_error_in_the_data_reaches_the_loop():
+    def batches():
+        yield {"x": np.zeros((8, 1), np.float32)}
+        raise OSError("gone")
+
+    ahead = prefetched(batches(), one_device())
+    next(ahead)
+    with pytest.raises(OSError, match="gone"):
+        next(ahead)
 
 
 NORMS = {"gradient_norm": 1.0, "update_norm": 1.0, "learning_rate": 1.0}

@@ -12,7 +12,7 @@ from small_run import environment, main, records
 
 from t2c_jax import config as configs
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.loop import open_data
+from t2c_jax.train.batches import open_data
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, digest
 
@@ -29,7 +29,7 @@ import json, sys
 from jax.experimental import multihost_utils
 from t2c_jax import cli, config, runtime, mesh as meshes
 from t2c_jax.tokenizers.tokenizer import Tokenizers
-from t2c_jax.train.loop import open_data
+from t2c_jax.train.batches import open_data
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, digest
 
@@ -159,7 +159,7 @@ def test_a_notice_to_one_of_two_processes_stops_both(base, two):
     assert stopped < 40
     assert (run / "checkpoints" / str(stopped)).is_dir()
     (_, said), _ = finish(start(2, base / "cache", verbs, run))
-    assert f"going on from the checkpoint of step {stopped}" in said
+    assert f"resuming from the checkpoint of step {stopped}" in said
     assert records(run) == records(base / "two")
 
 

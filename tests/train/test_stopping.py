@@ -15,8 +15,10 @@ from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.config import TaskConfig
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
-from t2c_jax.evaluate.during_training import dev_decoder
-from t2c_jax.train.loop import Data, Decoded, measurable, train
+from t2c_jax.evaluate.during_training import Decoded, DecodedDevPairs, dev_decoder
+from t2c_jax.train.batches import Data
+from t2c_jax.train.held_out import measurable
+from t2c_jax.train.loop import train
 from t2c_jax.train.patience import Patience
 from t2c_jax.workdir import Workdir
 
@@ -24,7 +26,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 
 
 def test_patience_counts_measurements_since_the_best():
-    patience = Patience(2, "bleu", {})
+    patience = Patience(2, "bleu")
     assert patience.stored() == {}
     best, out = [], []
     for cost in (-3.0, -5.0, -5.0, -4.0):  # an equal one is no new best
@@ -32,20 +34,26 @@ def test_patience_counts_measurements_since_the_best():
         out.append(patience.out)
     assert best == [True, True, False, False]
     assert out == [False, False, False, True]
-    assert patience.stored() == {"by": "bleu", "best": -5.0, "since": 2}
+    assert patience.stored() == {"metric": "bleu", "best": -5.0, "since": 2}
 
 
-def test_patience_goes_on_where_it_was_left_unless_the_metric_is_another():
-    stored = {"by": "bleu", "best": -5.0, "since": 2}
-    assert Patience(2, "bleu", stored).out
-    assert not Patience(3, "bleu", stored).out
-    never = Patience(0, "bleu", stored)
+def resumed(limit, metric, stored):
+    patience = Patience(limit, metric)
+    patience.restore(stored)
+    return patience
+
+
+def test_patience_continues_unless_the_metric_is_another():
+    stored = {"metric": "bleu", "best": -5.0, "since": 2}
+    assert resumed(2, "bleu", stored).out
+    assert not resumed(3, "bleu", stored).out
+    never = resumed(0, "bleu", stored)
     never.add(0.0)
     assert not never.out
-    assert Patience(2, "loss", stored).stored() == {}
-    better = Patience(3, "bleu", stored)
+    assert resumed(2, "loss", stored).stored() == {}
+    better = resumed(3, "bleu", stored)
     better.add(-6.0)
-    assert better.stored() == {"by": "bleu", "best": -6.0, "since": 0}
+    assert better.stored() == {"metric": "bleu", "best": -6.0, "since": 0}
 
 
 @pytest.mark.parametrize(
@@ -56,7 +64,7 @@ def test_patience_goes_on_where_it_was_left_unless_the_metric_is_another():
         ("train.patience=-1", "config.train.patience must be at least 0"),
     ],
 )
-def test_what_cannot_be_is_refused(override, message, prepared):  # noqa: F811
+def test_impossible_settings_are_refused(override, message, prepared):  # noqa: F811
     _, workdir = prepared
     with pytest.raises(UserError, match=message):
         configs.load(str(workdir / "config.json"), [override])
@@ -82,11 +90,11 @@ def test_it_goes_by_pairs_of_its_own_that_something_is_written_of():
     config = with_tasks({}, tags="identifier_tagging", mine="text_to_code", before="text_to_code")
     batches = {name: SimpleNamespace(per_pass=2) for name in config.data.tasks}
     data = Data(None, batches, {"tags": 0.5, "mine": 0.5, "before": 0.0})
-    assert measurable(config, data)
+    assert measurable(config.data, data)
     batches["mine"].per_pass = 0
-    assert not measurable(config, data)
+    assert not measurable(config.data, data)
     alone = SimpleNamespace(per_pass=1)
-    assert measurable(experiment(), Data(None, {"": alone}, {"": 1.0}))
+    assert measurable(experiment().data, Data(None, {"": alone}, {"": 1.0}))
 
 
 QUICK = ("optimizer.schedule=constant", "train.ema_decay=0", "train.steps=20", "train.log_every=5", "train.keep=20")
@@ -94,15 +102,15 @@ RHYTHM = ("train.eval_every=2", "train.save_every=3", "train.stop_metric=exact_m
 
 
 def scored(scores):
-    """Stands in for decoding: the k-th measurement's score."""
+    """A hook in the place of decoding: the k-th measurement's score."""
     left = iter(scores)
-    return lambda _: Decoded((), next(left), lower_is_better=False, examples=7)
+    return DecodedDevPairs(lambda _: Decoded((), next(left), examples=7), "exact_match", every=2)
 
 
 def outcome(workdir, scores, *more):
     """Of a run that is scored so; of one that is not, where there are no scores."""
     config = configs.load(str(workdir / "config.json"), (*QUICK, *RHYTHM, *more))
-    return train(config, Workdir(workdir), scored(scores) if scores else None)
+    return train(config, Workdir(workdir), [scored(scores)] if scores else [])
 
 
 def kept(workdir):

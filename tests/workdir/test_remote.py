@@ -293,7 +293,7 @@ def test_a_killed_run_goes_on_on_another_machine(store: str, prepared, trained, 
     second = there("second")
     assert main(*run) == 0
     said = capsys.readouterr().err
-    assert "going on from the checkpoint of step" in said
+    assert "resuming from the checkpoint of step" in said
     assert "tokenizer: training" not in said
     assert records(second.path) == records(trained)
     assert [json.loads(line) for line in second.text("metrics.jsonl").splitlines()][-1]["kind"] == "end"

@@ -1,8 +1,8 @@
-"""Ctrl-C and SIGTERM as a wish: the loop saves, and then it ends.
+"""Graceful shutdown: on SIGINT or SIGTERM, finish the step, save a checkpoint and exit.
 
 SIGTERM is how clusters announce a preemption: Kubernetes and SLURM send it some time before SIGKILL, a Cloud TPU VM as
-it shuts down. Of several processes perhaps one alone gets it. JAX's coordination service passes it on and settles on a
-step that none has begun yet, without a message between steps.
+it shuts down. Of several processes perhaps only one gets it. JAX's coordination service then tells all of them, and
+chooses a step that none has begun yet, without a message between steps.
 """
 
 from __future__ import annotations
@@ -15,10 +15,11 @@ import jax
 from jax.experimental import multihost_utils
 
 from t2c_jax import console, runtime
+from t2c_jax.train.hooks import Hook, LoopState, Rank
 
 
 class StopRequest:
-    """While entered, the first of the two signals is noted in ``requested``; a second Ctrl-C interrupts at once."""
+    """While entered, ``requested`` is the first of the two signals that came; a second SIGINT interrupts at once."""
 
     def __init__(self) -> None:
         self.requested: int | None = None
@@ -38,16 +39,17 @@ class StopRequest:
             signal.signal(number, handler)
 
     def agreed(self, step: int, *, meet: bool) -> int | None:
-        """The signal to stop for after this step, on all processes alike; call it once a step, on all of them.
+        """The signal to stop for after this step, the same on all processes; all of them call it after every step.
 
         Args:
-          step: its number, under which Orbax asks the service too, at saves.
-          meet: whether processes may wait for each other here; a Ctrl-C that one of them got waits for such a step.
+          step: its number; Orbax asks the service about the same numbers when it saves.
+          meet: whether processes may wait for each other here. A SIGINT that only one of them got waits for such a
+            step.
         """
         if jax.process_count() == 1:
             return self.requested
         if self._service and multihost_utils.reached_preemption_sync_point(step):
-            console.say("SIGTERM: saving after this step")
+            console.say("SIGTERM: saving a checkpoint after this step, then exiting")
             return signal.SIGTERM
         return (runtime.agreed(self.requested or 0) or None) if meet else None
 
@@ -55,5 +57,22 @@ class StopRequest:
         if self.requested is not None and number == signal.SIGINT:
             raise KeyboardInterrupt
         if self.requested is None:
-            console.say(f"{signal.Signals(number).name}: saving after this step; once more ends at once")
+            name = signal.Signals(number).name
+            console.say(f"{name}: saving a checkpoint after this step, then exiting; Ctrl-C exits at once")
         self.requested = number
+
+
+class StopOnSignal(Hook):
+    """Ends the run after a step where a signal asks for it."""
+
+    rank = Rank.METRICS
+    fetches_metrics = False
+
+    def __init__(self, request: StopRequest, meet_every: int) -> None:
+        """``meet_every``: steps after which processes may wait for each other."""
+        self._request, self._meet_every = request, meet_every
+
+    def __call__(self, run: LoopState) -> None:
+        """After every step."""
+        meet = run.step == run.steps or run.step % self._meet_every == 0
+        run.stop_signal = self._request.agreed(run.step, meet=meet)

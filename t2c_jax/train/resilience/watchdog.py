@@ -1,6 +1,6 @@
-"""Ends a process whose steps no longer finish, so that a scheduler starts it again instead of paying for a hang.
+"""Watchdog: ends a process whose steps no longer finish, so that a scheduler can start it again.
 
-A collective waits for ever for a host that is gone. The other hosts cannot tell that from a long step, except by time.
+A collective waits forever for a host that is gone. The other hosts can tell that from a long step only by time.
 """
 
 from __future__ import annotations
@@ -13,25 +13,25 @@ import time
 from pathlib import Path
 from types import TracebackType
 
-STATUS = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed when it is given again
+STATUS = 75  # EX_TEMPFAIL of sysexits.h: the same command may succeed when it is run again
 _POLL = 1.0  # seconds
 
 
 class Watchdog:
-    """While entered, writes all threads' stacks and exits with ``STATUS`` where ``beat`` stays away too long.
+    """While entered, writes all threads' stacks and exits with ``STATUS`` when ``beat`` was not called for too long.
 
     Time in which the process itself was stopped (a suspended machine, SIGSTOP) does not count.
     """
 
     def __init__(self, seconds: float, stacks: Path) -> None:
-        """Watches nothing where ``seconds`` is 0; ``stacks`` is the file to write."""
+        """``seconds`` of 0 turn it off; ``stacks`` is the file to write."""
         self._seconds, self._stacks = seconds, stacks
         self._waited = 0.0
         self._done = threading.Event()
         self._thread = threading.Thread(target=self._watch, name="watchdog", daemon=True)
 
     def beat(self) -> None:
-        """Something finished: a step, an evaluation, a save."""
+        """A step or a hook has finished."""
         self._waited = 0.0
 
     def __enter__(self) -> Watchdog:
@@ -57,17 +57,17 @@ class Watchdog:
                 self._end()
 
     def _end(self) -> None:
-        # Written without locks that the hanging thread may hold: neither the console's nor a buffered file's.
+        # Without locks that the hanging thread may hold: neither the console's nor a buffered file's.
         where = f"its stacks are in '{self._stacks}'"
         try:
             with self._stacks.open("w") as file:
                 faulthandler.dump_traceback(file, all_threads=True)
         except OSError as error:
-            where = f"its stacks follow, for '{self._stacks}' cannot be written ({error.strerror})"
+            where = f"its stacks follow, because '{self._stacks}' cannot be written ({error.strerror})"
             faulthandler.dump_traceback(sys.__stderr__ or 2, all_threads=True)
         message = (
-            f"t2c: no step finished within config.train.watchdog_seconds={self._seconds:g}; {where}; the same command"
-            " goes on from the last checkpoint\n"
+            f"t2c: no step finished within config.train.watchdog_seconds={self._seconds:g}; {where}; run the same"
+            " command again to resume from the last checkpoint\n"
         )
         os.write(2, message.encode())
         os._exit(STATUS)

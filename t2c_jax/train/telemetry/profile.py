@@ -1,54 +1,47 @@
-"""A trace of some steps, as TensorBoard's profile page and XProf open it."""
+"""A profile of some steps, for TensorBoard's profile page and XProf."""
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator
+from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 import jax
 
 from t2c_jax import console
+from t2c_jax.train.hooks import Hook, LoopState, Rank
 
 
-class Profile:
-    """Traces the steps it was given, and nothing else."""
+class Profile(Hook):
+    """Traces the steps of a range."""
+
+    rank = Rank.TELEMETRY
+    fetches_metrics = False
 
     def __init__(self, steps: range, directory: Path) -> None:
-        """``directory`` is TensorBoard's; the trace goes under plugins/profile there."""
+        """``directory`` is TensorBoard's; the trace goes to plugins/profile in it."""
         self._steps, self._directory = steps, directory
         self._running = False
 
-    @contextlib.contextmanager
-    def around(self, step: int) -> Iterator[None]:
-        """Around a step's dispatch: begins the trace where the step is the first to be traced, and names it there."""
+    def start(self, run: LoopState, stored: Mapping[str, Any]) -> None:
+        """The first step of this process may be the first one to trace."""
+        self._begin(run.step + 1)
+
+    def __call__(self, run: LoopState) -> None:
+        """After a step was given to the devices: ends the trace once it is finished, or begins before the next one."""
+        if self._running and run.step + 1 not in self._steps:
+            jax.block_until_ready(run.state["step"])
+            self.close()
+        self._begin(run.step + 1)
+
+    def _begin(self, step: int) -> None:
         if step in self._steps and not self._running:
             jax.profiler.start_trace(self._directory)
             self._running = True
-        if not self._running:
-            yield
-            return
-        with jax.profiler.StepTraceAnnotation("train", step_num=step):
-            yield
 
-    def after(self, step: int, results: Any) -> None:
-        """After a step's dispatch: ends the trace behind the last of them, once its results are there."""
-        if self._running and step + 1 not in self._steps:
-            jax.block_until_ready(results)
-            self._end()
-
-    def __enter__(self) -> Profile:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._end()
-
-    def _end(self) -> None:
+    def close(self) -> None:
+        """Ends the trace."""
         if self._running:
-            jax.profiler.stop_trace()
             self._running = False
-            console.say(f"profile: {self._directory / 'plugins' / 'profile'}; look at it with tensorboard or xprof")
+            jax.profiler.stop_trace()
+            console.say(f"profile: {self._directory / 'plugins' / 'profile'}; open it with tensorboard or xprof")

@@ -1,53 +1,59 @@
-"""A run's sums as means, and its speed."""
+"""Sums of steps as running means, and the run's speed."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 
 from t2c_jax.train.telemetry.flops import Utilisation
-from t2c_jax.train.telemetry.goodput import Clock
+from t2c_jax.train.telemetry.goodput import GoodputTimer
 
 
-class Meter:
-    """Adds up the steps' sums and the time they took; ``window`` holds those of the steps not logged yet."""
+class RunningMeans:
+    """Adds up the steps' sums and the time they took.
 
-    def __init__(
-        self, clock: Clock, window: Iterable[Mapping[str, float]] = (), utilisation: Utilisation | None = None
-    ) -> None:
-        """Tells the devices' utilisation too where the model's operations and the devices' peak are known."""
-        self.window = [dict(values) for values in window]
-        self._clock, self._utilisation = clock, utilisation
+    Attributes:
+      pending: the sums of the steps that no logged line covers yet; a checkpoint keeps them.
+    """
+
+    pending: list[dict[str, float]]
+
+    def __init__(self, timer: GoodputTimer, utilisation: Utilisation | None = None) -> None:
+        """Reports the devices' utilisation where their peak is known."""
+        self.pending = []
+        self._timer, self._utilisation = timer, utilisation
         self._tokens = self._logged_tokens = self._logged_steps = 0.0
         self._steps = -1  # timed: the first one compiles, and its time is no rate
         self._logged_seconds = 0.0
 
     @property
-    def doing(self) -> str:
-        """What the devices work at between two arrivals of sums: ``compile`` until the first."""
+    def time_part(self) -> str:
+        """What the time until a step's metrics arrive is booked under: ``compile`` for the first one."""
         return "compile" if self._steps < 0 else "steps"
 
-    def arrived(self) -> None:
-        """A step has ended, whatever it came to."""
-        self._clock.mark(self.doing)
+    def step_finished(self) -> None:
+        """A step's metrics have arrived."""
+        self._timer.mark(self.time_part)
         self._steps += 1
 
-    def add(self, values: dict[str, float]) -> None:
-        """The sums of the step that has arrived last, to be counted."""
+    def add(self, metrics: Mapping[str, float]) -> None:
+        """The sums of the step that has finished last; those of a skipped step do not count."""
+        if metrics.get("skipped"):
+            return
         if self._steps:
-            self._tokens += values["target_tokens"] + values["source_tokens"]
-        self.window.append(values)
+            self._tokens += metrics["target_tokens"] + metrics["source_tokens"]
+        self.pending.append({name: value for name, value in metrics.items() if name != "skipped"})
 
     def take(self) -> dict[str, float]:
-        """Means since the last call, per target token, pair or tag; the norms and the rate are the last step's."""
-        window, self.window = self.window, []
-        if not window:
+        """Means since the last call, per target token, pair or tag; norms and learning rate are the last step's."""
+        pending, self.pending = self.pending, []
+        if not pending:
             return {}
-        sums = {name: math.fsum(values[name] for values in window) for name in window[0]}
+        sums = {name: math.fsum(values[name] for values in pending) for name in pending[0]}
         weight = max(sums["weight"], 1.0)
         mean = {"loss": sums["loss"] / max(sums["denominator"], 1.0), "nll": sums["nll"] / weight}
         mean |= {"accuracy": sums["correct"] / weight, **means(sums)}
-        last = {name: window[-1][name] for name in ("gradient_norm", "update_norm", "learning_rate")}
+        last = {name: pending[-1][name] for name in ("gradient_norm", "update_norm", "learning_rate")}
         return {**mean, **last, **self._speed()}
 
     def _speed(self) -> dict[str, float]:
@@ -65,7 +71,7 @@ class Meter:
     @property
     def seconds(self) -> float:
         """Of all steps but the first of this process, with what they waited for data."""
-        return self._clock.here["steps"] + self._clock.here["data"]
+        return self._timer.this_process["steps"] + self._timer.this_process["data"]
 
     @property
     def tokens_per_second(self) -> float:

@@ -1,4 +1,4 @@
-"""A run's numbers at Weights & Biases, beside ``metrics.jsonl``. The package is optional: extra ``wandb``."""
+"""A run's metrics at Weights & Biases, as well as in ``metrics.jsonl``. The package is an extra: ``wandb``."""
 
 from __future__ import annotations
 
@@ -6,52 +6,46 @@ import importlib
 from collections.abc import Mapping
 from typing import Any
 
-from t2c_jax.config import Experiment, to_dict
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, digest
 
 
-def check(experiment: Experiment) -> None:
-    """Fails before any work where the config asks for Weights & Biases and the package is missing.
+def check(project: str) -> None:
+    """Fails before any work where config.train.wandb names a project and the package is missing.
 
     Raises:
       UserError: it is not installed.
     """
-    if not experiment.train.wandb:
+    if not project:
         return
     try:
         importlib.import_module("wandb")
     except ImportError as error:
         raise UserError(
-            "config.train.wandb names a project, and wandb is not installed: pip install 't2c-jax[wandb]', or leave it"
-            " empty"
+            f"config.train.wandb={project} logs to Weights & Biases, and its package is not installed: pip install"
+            " 't2c-jax[wandb]', or set config.train.wandb to an empty string"
         ) from error
 
 
-class Board:
-    """One run there for a workdir, gone on with by every process that trains in it."""
+class WandbRun:
+    """The workdir's run at Weights & Biases, which every process that trains in the workdir continues."""
 
-    def __init__(self, experiment: Experiment, workdir: Workdir) -> None:
-        """Opens the run; how it reaches its server, or does without one, is wandb's own environment (WANDB_MODE)."""
+    def __init__(self, project: str, config: Mapping[str, Any], workdir: Workdir) -> None:
+        """Opens the run. How it reaches its server, or works without one, is up to wandb's environment (WANDB_MODE)."""
         import wandb
 
-        where = str(workdir.path.absolute())
-        identity = where if workdir.remote is None else workdir.remote.url  # on whichever machine
+        path = str(workdir.path.absolute())
+        identity = path if workdir.remote is None else workdir.remote.url  # the same on every machine
         self._run: Any = wandb.init(
-            project=experiment.train.wandb,
-            name=workdir.title,
-            id=digest(identity),
-            resume="allow",
-            dir=where,
-            config=to_dict(experiment),
+            project=project, name=workdir.title, id=digest(identity), resume="allow", dir=path, config=dict(config)
         )
-        # By the run's own step: wandb's counter only grows, and a run that was killed repeats some.
+        # By the training step: wandb's own counter only grows, and a resumed run repeats some steps.
         self._run.define_metric("*", step_metric="step")
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """The same names as in TensorBoard."""
+        """Under the same names as in TensorBoard."""
         self._run.log({"step": step, **{f"{kind}/{name}": value for name, value in values.items()}})
 
     def close(self) -> None:
-        """Until everything is handed on."""
+        """Waits until everything is sent."""
         self._run.finish()

@@ -1,4 +1,4 @@
-"""Where a run's numbers go: ``metrics.jsonl`` for programs, TensorBoard for people."""
+"""Writers of a run's metrics: ``metrics.jsonl`` for programs, TensorBoard for people."""
 
 from __future__ import annotations
 
@@ -11,31 +11,32 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.compat.proto.event_pb2 import Event, SessionLog
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from t2c_jax.config import Experiment
-from t2c_jax.train.telemetry.weights_and_biases import Board
+from t2c_jax.config import Experiment, to_dict
+from t2c_jax.train.telemetry.weights_and_biases import WandbRun
 from t2c_jax.workdir import Workdir, disk_errors
 
 
 class MetricsWriter:
     """Appends one line a record to ``metrics.jsonl`` and the same numbers to TensorBoard.
 
-    Opening cuts off lines past the step a run goes on from, so that each step stands there once, however often the
-    run was killed; a last line that was cut in the middle goes too, and the line that says that the run has ended.
+    Each step is there once, however often the run was killed. Opening removes the lines after the step that a run
+    resumes from, an incomplete last line, and the line that says that the run has ended. A ``SessionLog`` event makes
+    TensorBoard drop what earlier event files hold after that step.
 
     Attributes:
-      kept_time: the last ``time`` record up to that step, and
-      reached_time: the last of all; empty where there is none.
+      kept_time: the last ``time`` record up to that step; empty where there is none.
+      reached_time: the last ``time`` record of all.
     """
 
     kept_time: Mapping[str, float]
     reached_time: Mapping[str, float]
 
-    def __init__(self, path: Path, tensorboard: Path, start_step: int, board: Board | None = None) -> None:
+    def __init__(self, path: Path, tensorboard: Path, start_step: int, wandb: WandbRun | None = None) -> None:
         with disk_errors(path):
             lines = [(line, json.loads(line)) for line in _lines(path.read_text("utf-8") if path.exists() else "")]
             kept = [
@@ -43,12 +44,15 @@ class MetricsWriter:
             ]
             aside = path.with_name(f".{path.name}.partial")
             aside.write_text("".join(line for line, _ in kept), "utf-8")
-            aside.replace(path)  # whole: a kill in between must not cost the lines that stand
+            aside.replace(path)  # atomically: a kill must not cost the lines that are kept
             self._kept = [record for _, record in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
             self._events = EventFileWriter(str(tensorboard))
-        self._path, self._board = path, board
+        start = SessionLog(status=SessionLog.START)
+        self._events.add_event(Event(step=start_step + 1, wall_time=time.time(), session_log=start))
+        self._path, self._wandb = path, wandb
+        self._last: dict[str, int] = {}
         self.kept_time, self.reached_time = _last_time(self._kept), _last_time([record for _, record in lines])
 
     def write(self, step: int, kind: str, values: Mapping[str, float]) -> None:
@@ -57,13 +61,16 @@ class MetricsWriter:
         with disk_errors(self._path):
             self._file.write(json.dumps(record) + "\n")
             self._file.flush()
+        if self._last.get(kind) == step:  # the totals after the last step, which may have been logged already
+            return
+        self._last[kind] = step
         scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
         self._events.add_event(_event(step, Summary(value=scalars)))
-        if self._board is not None:
-            self._board.write(step, kind, values)
+        if self._wandb is not None:
+            self._wandb.write(step, kind, values)
 
     def once(self, step: int, kind: str, values: Mapping[str, float]) -> None:
-        """``write``, unless a run before wrote the very same."""
+        """``write``, unless an earlier process wrote the same record."""
         if _record(step, kind, values) not in self._kept:
             self.write(step, kind, values)
 
@@ -81,18 +88,19 @@ class MetricsWriter:
     ) -> None:
         self._file.close()
         self._events.close()
-        if self._board is not None:
-            self._board.close()
+        if self._wandb is not None:
+            self._wandb.close()
 
 
 def open_metrics(experiment: Experiment, workdir: Workdir, start_step: int) -> MetricsWriter:
-    """The writer of a run that goes on from a step, to all places that its config names."""
-    board = Board(experiment, workdir) if experiment.train.wandb else None
-    return MetricsWriter(workdir.metrics, workdir.tensorboard, start_step, board)
+    """The writer of a run that resumes from a step, to all places that its config names."""
+    project = experiment.train.wandb
+    wandb = WandbRun(project, to_dict(experiment), workdir) if project else None
+    return MetricsWriter(workdir.metrics, workdir.tensorboard, start_step, wandb)
 
 
 class NoMetrics(MetricsWriter):
-    """Writes nothing: for all processes of a run but the first."""
+    """Writes nothing: for all processes of a run but the primary one."""
 
     def __init__(self) -> None:
         self.kept_time, self.reached_time, self._kept = {}, {}, []
@@ -114,7 +122,7 @@ def has_ended(metrics: str) -> bool:
 
 
 def write_scores(tensorboard: Path, step: int, split: str, scores: Mapping[str, Mapping[str, float | None]]) -> None:
-    """A checkpoint's scores by metric (``value`` of each), as ``split/name`` beside what the run writes itself."""
+    """A checkpoint's scores by metric (``value`` of each), as ``split/name``, in an event file of its own."""
     with disk_errors(tensorboard):
         tensorboard.mkdir(parents=True, exist_ok=True)
         events = EventFileWriter(str(tensorboard), filename_suffix=".evaluate")
@@ -128,7 +136,7 @@ def write_scores(tensorboard: Path, step: int, split: str, scores: Mapping[str, 
 
 
 def _lines(text: str) -> list[str]:
-    return [line for line in text.splitlines(keepends=True) if _whole(line)]
+    return [line for line in text.splitlines(keepends=True) if _is_complete(line)]
 
 
 def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
@@ -136,7 +144,7 @@ def _last_time(records: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     return {name: value for record in found for name, value in record.items() if isinstance(value, int | float)}
 
 
-def _whole(line: str) -> bool:
+def _is_complete(line: str) -> bool:
     try:
         return line.endswith("\n") and "step" in json.loads(line)
     except ValueError:

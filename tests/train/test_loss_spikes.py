@@ -1,4 +1,4 @@
-"""Losses and gradients that are not finite, and losses that jump: stopped, skipped or rolled back, and always told."""
+"""Losses and gradients that are not finite, and loss spikes: stopped, skipped or rolled back, and always logged."""
 
 import json
 import math
@@ -19,8 +19,16 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.resilience import loss_spikes as anomalies
-from t2c_jax.train.resilience.loss_spikes import FILE, ROLLED_BACK, Guard, RollBack, Skip, Skips, target
+from t2c_jax.train.resilience import loss_spikes
+from t2c_jax.train.resilience.loss_spikes import (
+    FILE,
+    ROLLED_BACK,
+    LossSpikeGuard,
+    RollbackRequest,
+    Skip,
+    SkippedBatches,
+    rollback_step,
+)
 from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
@@ -31,35 +39,39 @@ pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptio
 # --- which batch a step takes -----------------------------------------------------------------------------------------
 
 
-def test_batches_with_two_gaps(tmp_path):
-    """Two batches left out behind step 3, one more behind step 5."""
-    skips = Skips(tmp_path)
+def test_batches_after_two_rollbacks(tmp_path):
+    """Two batches skipped after step 3, one more after step 5."""
+    skips = SkippedBatches(tmp_path)
     skips.add(Skip(3, 2, 5, {"loss": None}))
     skips.add(Skip(5, 1, 6, {"loss": 9.0}))
-    for known in (skips, Skips(tmp_path)):
+    for known in (skips, SkippedBatches(tmp_path)):
         assert [known.batch(step) for step in range(1, 9)] == [0, 1, 2, 5, 6, 8, 9, 10]
         assert list(known.ranges(0, 8)) == [(0, 3), (5, 7), (8, 11)]
         assert list(known.ranges(4, 8)) == [(6, 7), (8, 11)]
         assert list(known.ranges(8, 8)) == []
-    assert Skips(tmp_path).found[0].record() == pytest.approx({"at": 5, "batches": 2, "loss": math.nan}, nan_ok=True)
+    assert SkippedBatches(tmp_path).skips[0].record() == pytest.approx(
+        {"at": 5, "batches": 2, "loss": math.nan}, nan_ok=True
+    )
 
 
 @pytest.mark.parametrize("text", ["", "{}x", '{"after": 1}', '[{"after": 1}]', "[3]", "null"])
-def test_a_damaged_list_of_gaps_is_refused(text, tmp_path):
+def test_a_damaged_list_of_skipped_batches_is_refused(text, tmp_path):
     (tmp_path / FILE).write_text(text)
-    with pytest.raises(UserError, match=r"skips.json' is damaged, and without it no step knows its batch"):
-        Skips(tmp_path)
+    with pytest.raises(
+        UserError, match=r"skips.json' is damaged; without it the batches of the next steps are unknown"
+    ):
+        SkippedBatches(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("steps", "at", "distance", "expected"),
     [([100, 200, 300], 310, 100, 200), ([100, 200, 300], 300, 100, 200), ([250, 300], 310, 100, 250), ([], 5, 1, 0)],
 )
-def test_where_a_rollback_goes_to(steps, at, distance, expected):
-    assert target(steps, at, distance) == expected
+def test_the_step_that_a_rollback_returns_to(steps, at, distance, expected):
+    assert rollback_step(steps, at, distance) == expected
 
 
-# --- what is a spike --------------------------------------------------------------------------------------------------
+# --- what a spike is --------------------------------------------------------------------------------------------------
 
 
 def values(loss, **changes):
@@ -70,13 +82,20 @@ def ignored(*_):
     return "there"
 
 
+def counted(guard):
+    """How many losses the guard compares with, and how many steps were skipped."""
+    return len(guard.stored().get("losses", ())), len(guard.stored().get("skipped", ()))
+
+
 @pytest.fixture
 def quiet(tmp_path, monkeypatch):
-    monkeypatch.setattr(anomalies, "WINDOW", 4)
+    monkeypatch.setattr(loss_spikes, "WINDOW", 4)
 
     def make(stored=(), **train):
         config = TrainConfig(**{"on_spike": "skip", "spike_deviations": 2.0, **train})
-        return Guard(config, dict(stored), Skips(tmp_path))
+        guard = LossSpikeGuard(config, SkippedBatches(tmp_path))
+        guard.restore(dict(stored))
+        return guard
 
     return make
 
@@ -87,7 +106,7 @@ def test_the_bound_is_of_the_losses_up_to_the_step_before_the_last(quiet):
     bounds = []
     for step, loss in enumerate((1.0, 3.0, 5.0, 7.0, 9.0, 11.0), 1):
         bounds.append(watch.bound(step))
-        assert watch.passes(step, values(loss), ignored, ignored)
+        watch.check(step, values(loss), ignored, ignored)
     assert bounds[:3] == [math.inf] * 3
     assert bounds[3:] == pytest.approx([4.0, 3 + 2 * math.sqrt(8 / 3), 4 + 2 * math.sqrt(5)])
     assert watch.bound(7) == pytest.approx(6 + 2 * math.sqrt(5))  # of 3, 5, 7, 9
@@ -104,18 +123,21 @@ def test_the_compiled_step_says_what_is_skipped_and_the_count_is_bounded(quiet):
     def tell(*record):
         told.append(record)
 
-    assert watch.passes(1, values(1.0, skipped=0.0), tell, ignored)
-    assert not watch.passes(2, values(9.0, skipped=1.0), tell, ignored)
-    assert not watch.passes(3, values(9.0, skipped=1.0), tell, ignored)
+    watch.check(1, values(1.0, skipped=0.0), tell, ignored)
+    watch.check(2, values(9.0, skipped=1.0), tell, ignored)
+    watch.check(3, values(9.0, skipped=1.0), tell, ignored)
+    assert counted(watch) == (1, 2)
     assert told == [("spike", {"loss": 9.0, "gradient_norm": 1.0, "update_norm": 1.0})] * 2
     again = quiet(watch.stored(), most_anomalies=2)
     with pytest.raises(UserError, match=r"step 1001 is 9, .*after config.train.most_anomalies=2 others in 1,000 steps"):
-        again.passes(1001, values(9.0, skipped=1.0), tell, ignored)
+        again.check(1001, values(9.0, skipped=1.0), tell, ignored)
     assert len(told) == 3
-    assert not quiet(watch.stored(), most_anomalies=2).passes(1002, values(9.0, skipped=1.0), tell, ignored)
+    later = quiet(watch.stored(), most_anomalies=2)
+    later.check(1002, values(9.0, skipped=1.0), tell, ignored)
+    assert counted(later) == (1, 2)  # step 2 is too long ago
 
 
-@pytest.mark.parametrize(("choice", "outcome"), [("stop", UserError), ("rollback", RollBack)])
+@pytest.mark.parametrize(("choice", "outcome"), [("stop", UserError), ("rollback", RollbackRequest)])
 def test_a_spike_that_the_compiled_step_does_not_judge(choice, outcome, quiet):
     """1 and 3 have the mean 2 and the deviation 1: step 4 may have a loss of 4, and of no more."""
     watch, told = quiet(on_spike=choice), []
@@ -124,18 +146,19 @@ def test_a_spike_that_the_compiled_step_does_not_judge(choice, outcome, quiet):
         told.append((kind, shown["loss"], shown["limit"]))
 
     for step, loss in ((1, 1.0), (2, 3.0), (3, 2.0)):
-        assert watch.passes(step, values(loss), tell, ignored)
+        watch.check(step, values(loss), tell, ignored)
     with pytest.raises(outcome, match=r"the loss of step 4 is 4.5, above 4; its batch is in 'there'"):
-        watch.passes(4, values(4.5), tell, ignored)
-    assert told == ([("spike", 4.5, 4.0)] if choice == "stop" else [])  # a rollback is told where it goes on
-    assert watch.passes(4, values(4.0), tell, ignored)
+        watch.check(4, values(4.5), tell, ignored)
+    assert told == ([("spike", 4.5, 4.0)] if choice == "stop" else [])  # a rollback is logged when the run resumes
+    watch.check(4, values(4.0), tell, ignored)
+    assert counted(watch) == (4, 0)
 
 
 def test_an_update_that_was_taken_though_it_is_not_finite_stops_whoever_skips(quiet):
     with pytest.raises(UserError, match="its update norm inf"):
-        quiet(on_nonfinite="skip").passes(1, values(1.0, update_norm=math.inf, skipped=0.0), ignored, ignored)
-    with pytest.raises(RollBack):
-        quiet(on_nonfinite="rollback").passes(1, values(1.0, update_norm=math.inf), ignored, ignored)
+        quiet(on_nonfinite="skip").check(1, values(1.0, update_norm=math.inf, skipped=0.0), ignored, ignored)
+    with pytest.raises(RollbackRequest):
+        quiet(on_nonfinite="rollback").check(1, values(1.0, update_norm=math.inf), ignored, ignored)
 
 
 # --- the compiled step ------------------------------------------------------------------------------------------------
@@ -211,7 +234,7 @@ def kinds(workdir, *wanted):
     return [line for line in records(workdir) if line["kind"] in wanted]
 
 
-def test_a_run_skips_and_goes_on(prepared, monkeypatch, capsys):  # noqa: F811
+def test_a_run_skips_steps_and_continues(prepared, monkeypatch, capsys):  # noqa: F811
     _, workdir = prepared
     poisoned(monkeypatch, 4, 8)
     assert main("train", "--workdir", workdir, "--config.train.on_nonfinite=skip") == 0
@@ -236,7 +259,7 @@ def test_too_many_skips_stop_the_run(prepared, monkeypatch, capsys):  # noqa: F8
 
 
 def test_a_rollback_is_the_run_that_never_saw_those_batches(prepared, tmp_path, monkeypatch, capsys):  # noqa: F811
-    """Batch 7 is step 8's; the checkpoint of step 6 is gone back to, and batches 6 and 7 are left out."""
+    """Batch 7 is step 8's; the run returns to the checkpoint of step 6, and skips batches 6 and 7."""
     _, workdir = prepared
     clean = shutil.copytree(workdir, tmp_path / "clean")
     options = ("--config.train.on_nonfinite=rollback", "--config.train.rollback_steps=1")
@@ -244,19 +267,19 @@ def test_a_rollback_is_the_run_that_never_saw_those_batches(prepared, tmp_path, 
         without(patch, 6, 2)
         assert main("train", "--workdir", clean, *options) == 0
     poisoned(monkeypatch, 7)
-    # Killed as soon as everything but the list of gaps is done: the same step is met once more.
+    # Killed before the list of skipped batches was written: the run meets the same step again.
     with monkeypatch.context() as patch:
-        patch.setattr(Skips, "add", lambda self, skip: (_ for _ in ()).throw(MemoryError))
+        patch.setattr(SkippedBatches, "add", lambda self, skip: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             main("train", "--workdir", workdir, *options)
-    # Killed before it went on.
+    # Killed before it resumed.
     with monkeypatch.context() as patch:
-        patch.setattr(anomalies.console, "warn", lambda text: (_ for _ in ()).throw(MemoryError))
+        patch.setattr(loss_spikes.console, "warn", lambda text: (_ for _ in ()).throw(MemoryError))
         with pytest.raises(MemoryError):
             main("train", "--workdir", workdir, *options)
     capsys.readouterr()
     assert main("train", "--workdir", workdir, *options) == 0
-    assert "going on from the checkpoint of step 6" in capsys.readouterr().err
+    assert "resuming from the checkpoint of step 6" in capsys.readouterr().err
     assert_same(last_state(workdir), last_state(clean))
     told = kinds(workdir, ROLLED_BACK)
     assert [(line["step"], line["at"], line["batches"], line["loss"]) for line in told] == [(6, 8, 2, None)]
@@ -265,14 +288,14 @@ def test_a_rollback_is_the_run_that_never_saw_those_batches(prepared, tmp_path, 
 
 
 def test_a_rollback_in_one_go_and_from_the_very_start(prepared, monkeypatch, capsys):  # noqa: F811
-    """Before any checkpoint, it is the drawn parameters that are gone back to; later one of them is out of the way."""
+    """Before any checkpoint, the run returns to the initial parameters; later a checkpoint is moved aside."""
     _, workdir = prepared
     poisoned(monkeypatch, 1, 10)
     options = ("--config.train.on_nonfinite=rollback", "--config.train.rollback_steps=4")
     assert main("train", "--workdir", workdir, *options) == 0
     said = capsys.readouterr().err
-    assert "going back to step 0 and leaving out 2 batches" in said
-    assert "going back to step 3 and leaving out 6 batches" in said  # step 9 takes batch 10, step 6's is too near
+    assert "rolling back to step 0 and skipping 2 batches" in said
+    assert "rolling back to step 3 and skipping 6 batches" in said  # step 9 takes batch 10, step 6's is too near
     told = kinds(workdir, ROLLED_BACK)
     assert [(line["step"], line["at"], line["batches"]) for line in told] == [(0, 2, 2), (3, 9, 6)]
     assert [path.name for path in (workdir / "checkpoints" / ROLLED_BACK).iterdir()] == ["6"]
@@ -280,7 +303,7 @@ def test_a_rollback_in_one_go_and_from_the_very_start(prepared, monkeypatch, cap
 
 def test_a_run_skips_a_spike(prepared, monkeypatch, capsys):  # noqa: F811
     _, workdir = prepared
-    monkeypatch.setattr(anomalies, "WINDOW", 4)
+    monkeypatch.setattr(loss_spikes, "WINDOW", 4)
     poisoned(monkeypatch, 10, tokens=True)
     options = ("train.on_spike=skip", "optimizer.learning_rate=0.03", "train.spike_deviations=4.0")
     assert main("train", "--workdir", workdir, *(f"--config.{option}" for option in options)) == 0
@@ -301,6 +324,6 @@ def test_a_run_skips_a_spike(prepared, monkeypatch, capsys):  # noqa: F811
         ("train.rollback_steps=-1", "config.train.rollback_steps must be at least 0"),
     ],
 )
-def test_what_cannot_be_is_refused(override, message, prepared):  # noqa: F811
+def test_impossible_settings_are_refused(override, message, prepared):  # noqa: F811
     with pytest.raises(UserError, match=message):
         configs.load(str(prepared[1] / "config.json"), [override])

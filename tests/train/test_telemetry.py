@@ -1,4 +1,4 @@
-"""What a run tells of itself while it goes: where its time went, a trace, a follower's scores, another logger."""
+"""What a run reports while it trains: goodput, a profile, a follower's scores, Weights & Biases."""
 
 import json
 import sys
@@ -15,7 +15,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate import checkpoints as evaluations
 from t2c_jax.train import loop
 from t2c_jax.train.step import Compiled
-from t2c_jax.train.telemetry.goodput import PARTS, Clock
+from t2c_jax.train.telemetry.goodput import PARTS, GoodputTimer
 from t2c_jax.train.telemetry.writers import MetricsWriter, has_ended
 from t2c_jax.workdir import Workdir
 
@@ -57,7 +57,7 @@ def test_compiling_is_no_wait_for_data(prepared, monkeypatch):  # noqa: F811
     def now():
         return time.monotonic() + (compiling if taken else 0)
 
-    monkeypatch.setattr(loop, "Clock", lambda: Clock(now))
+    monkeypatch.setattr(loop, "GoodputTimer", lambda: GoodputTimer(now))
     monkeypatch.setattr(Compiled, "train_step", done_at_once)
     assert main("train", "--workdir", workdir) == 0
     last = of_kind(workdir, "time")[-1]
@@ -88,6 +88,20 @@ def test_a_run_has_ended_when_its_last_line_says_so(trained):  # noqa: F811
     with MetricsWriter(path, trained / "tb", 12):
         assert not has_ended(path.read_text())  # it goes on after its end
     assert not has_ended("")
+
+
+def test_tensorboard_shows_each_step_once_after_a_resume(trained):  # noqa: F811
+    """The run was killed after its last line, and resumes from the checkpoint of step 9."""
+    (trained / "checkpoints" / "12").rename(trained / "never_saved")
+    assert main("train", "--workdir", trained, "--config.train.steps=16") == 0
+    events = EventAccumulator(str(trained / "tb"))
+    events.Reload()
+    lines = {line["step"]: line["loss"] for line in of_kind(trained, "train")}
+    assert [event.step for event in events.Scalars("train/loss")] == [4, 8, 12, 16]
+    assert [event.value for event in events.Scalars("train/loss")] == pytest.approx(list(lines.values()))
+    for tag in events.Tags()["scalars"]:
+        steps = [event.step for event in events.Scalars(tag)]
+        assert steps == sorted(set(steps)), tag
 
 
 def test_a_profile_of_some_steps(prepared, capsys):  # noqa: F811
