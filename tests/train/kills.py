@@ -148,7 +148,7 @@ def stop(start: Start, workdir: Path, number: int) -> str:
     status, said = start.end(), start.said.read_text()
     name = signal.Signals(number).name
     assert status == 128 + number, f"{name}: status {status}\n{said}"
-    assert f"{name}: saving after this step" in said, said
+    assert f"{name}: saving a checkpoint after this step" in said, said
     assert f"t2c train --workdir {workdir}" in said, said
     assert "Traceback" not in said, said
     step = int(said.split("saved at step ")[1].split(";")[0])

@@ -1,4 +1,4 @@
-"""A run that goes on with other devices sees the same data, and its losses are those of a run that stayed."""
+"""A run that resumes on other devices sees the same data, and has the losses of a run that was not interrupted."""
 
 import re
 import shutil
@@ -8,7 +8,7 @@ import pytest
 from small_run import main, prepared, records  # noqa: F401
 
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.train import mesh_selection as placement
+from t2c_jax.train import loop
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -20,10 +20,10 @@ PARTS = (  # steps up to which it trains, how many devices it finds, the mesh th
 )
 
 
-def test_a_run_goes_on_on_other_devices(prepared, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_run_resumes_on_other_devices(prepared, tmp_path, monkeypatch, capsys):  # noqa: F811
     """1 device, then 4, then 8; each part takes up what the part before, on another mesh, left."""
     _, workdir = prepared
-    make_mesh, seen, batch_of = placement.make_mesh, [], Batches.batch
+    make_mesh, seen, batch_of = loop.make_mesh, [], Batches.batch
 
     def batch(self, step):
         made = batch_of(self, step)
@@ -38,7 +38,7 @@ def test_a_run_goes_on_on_other_devices(prepared, tmp_path, monkeypatch, capsys)
         options = [f"mesh.{axis}={size}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
         options += [f"train.steps={steps}", "train.save_every=4", "train.eval_every=0", "optimizer.schedule=constant"]
         with monkeypatch.context() as patch:
-            patch.setattr(placement, "make_mesh", lambda experiment: make_mesh(experiment, jax.devices()[:devices]))
+            patch.setattr(loop, "make_mesh", lambda experiment: make_mesh(experiment, jax.devices()[:devices]))
             assert main("train", "--workdir", path, *(f"--config.{option}" for option in options)) == 0
         found, seen[:] = sorted(seen), []
         return found

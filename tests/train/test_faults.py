@@ -17,67 +17,90 @@ import orbax.checkpoint as ocp
 import pytest
 from tiny import assert_same
 
-from t2c_jax import workdir as workdirs
 from t2c_jax.checkpoints.checkpoint import DAMAGED, Checkpoints
 from t2c_jax.checkpoints.pytrees import changed, checksums
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import Workdir
+from t2c_jax.workdir import Workdir, retries
 
 # What TensorStore fails to read or write calls back into an event loop that Orbax has closed by then.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 TABLE = (
-    # fault, what becomes of the run, the test that shows it
-    ("kill -9 at any moment", "the next start ends bit for bit where an unbroken run does", "train/test_resume.py"),
+    # fault, outcome, the test that shows it
+    (
+        "kill -9 at any moment",
+        "the resumed run ends bit for bit where an uninterrupted run does",
+        "train/test_resume.py",
+    ),
     ("SIGTERM, Ctrl-C", "saved after the step; exit status 128 + signal", "train/test_resume.py"),
     (
-        "a preemption notice to one of several hosts",
+        "a preemption signal to one of several hosts",
         "all save after the same step and exit with 143",
-        "train/test_processes.py::test_a_notice_to_one_of_two_processes_stops_both",
+        "train/test_processes.py::test_a_signal_to_one_of_two_processes_stops_both",
     ),
     ("a host that is gone", "the others' watchdog exits with 75", "train/test_watchdog.py"),
     (
         "other devices or another mesh",
         "same data, losses within rounding",
-        "train/test_elastic.py::test_a_run_goes_on_on_other_devices",
+        "train/test_elastic.py::test_a_run_resumes_on_other_devices",
     ),
     (
         "a truncated checkpoint, one without arrays, metadata or files",
-        "set aside and told; the one before is taken",
-        "train/test_checkpoint.py::test_a_damaged_checkpoint_is_quarantined_and_the_one_before_restored",
+        "quarantined with a warning; the one before is restored",
+        "checkpoints/test_checkpoint.py::test_a_damaged_checkpoint_is_quarantined_and_the_one_before_restored",
     ),
-    ("a shard is missing", "set aside and told; the one before is taken", "::test_a_missing_shard"),
-    ("a flipped byte in a checkpoint", "set aside and told; the one before is taken", "::test_a_flipped_byte"),
+    ("a shard is missing", "quarantined with a warning; the one before is restored", "::test_a_missing_shard"),
+    (
+        "a flipped byte in a checkpoint",
+        "quarantined with a warning; the one before is restored",
+        "::test_a_flipped_byte",
+    ),
     (
         "all checkpoints are damaged",
-        "refused: nothing is started anew by itself",
-        "train/test_checkpoint.py::test_nothing_is_started_anew_where_all_are_damaged",
+        "refused: no run starts from scratch by itself",
+        "checkpoints/test_checkpoint.py::test_nothing_is_started_anew_where_all_are_damaged",
     ),
     (
         "a flipped byte in the tokens",
         "refused with the file's name",
         "data/test_prepare.py::test_a_flipped_byte_is_found",
     ),
-    ("a damaged manifest", "the stage runs again", "test_workdir.py::test_a_damaged_manifest_is_built_again"),
-    ("a full disk", "told in one line; the last whole checkpoint stands", "::test_a_disk_that_fills_and_is_freed"),
+    ("a damaged manifest", "the stage runs again", "workdir/test_workdir.py::test_a_damaged_manifest_is_built_again"),
+    ("a full disk", "one line of error; the last complete checkpoint is kept", "::test_a_disk_that_fills_and_is_freed"),
     ("a read-only workdir", "refused in one line before any work", "::test_a_read_only_workdir"),
-    ("a file system with hitches, reading", "tried again, five times at most", "::test_hitches_while_reading"),
-    ("a file system with hitches, writing", "tried again, five times at most", "::test_hitches_while_writing"),
-    ("a write that breaks off in the background", "told; the next save is its place", "::test_a_write_that_breaks_off"),
-    ("a file system with hitches, in a stage", "tried again, five times at most", "::test_hitches_while_publishing"),
-    ("a file system that does not come back", "told in one line; nothing is set aside", "::test_hitches_without_end"),
-    ("clocks that jump", "nothing goes by them", "::test_clocks_that_jump"),
-    ("two runs on one workdir", "the second is refused", "test_workdir.py::test_two_processes_cannot_hold_one_workdir"),
+    ("transient errors of a file system, reading", "retried, five attempts", "::test_transient_errors_while_reading"),
+    ("transient errors of a file system, writing", "retried, five attempts", "::test_transient_errors_while_writing"),
+    (
+        "a write that breaks off in the background",
+        "a warning; the next save takes its place",
+        "::test_a_write_that_breaks_off",
+    ),
+    (
+        "transient errors of a file system, in a stage",
+        "retried, five attempts",
+        "::test_transient_errors_while_publishing",
+    ),
+    (
+        "a file system that does not come back",
+        "one line of error; nothing is quarantined",
+        "::test_transient_errors_without_end",
+    ),
+    ("clocks that jump", "nothing depends on them", "::test_clocks_that_jump"),
+    (
+        "two runs on one workdir",
+        "the second is refused",
+        "workdir/test_workdir.py::test_two_processes_cannot_hold_one_workdir",
+    ),
     ("two runs, and locks that do not hold", "the first stops at its next save", "::test_locks_that_do_not_hold"),
-    ("a file system without locks", "told, and gone on", "::test_no_locks"),
+    ("a file system without locks", "a warning, and the run continues", "::test_no_locks"),
     (
         "kill -9, and the disk gone too, with the workdir in a bucket",
-        "another machine ends bit for bit where an unbroken run does",
+        "on another machine the run ends bit for bit where an uninterrupted run does",
         "workdir/test_remote.py::test_a_killed_run_goes_on_on_another_machine",
     ),
     (
         "a damaged or half written checkpoint in a bucket",
-        "set aside and told, or cleared; the one before is taken",
+        "quarantined with a warning, or deleted; the one before is restored",
         "workdir/test_remote.py::test_checkpoints_on_a_store",
     ),
     (
@@ -98,18 +121,18 @@ TABLE = (
     (
         "gradients that are not finite",
         "by choice: stopped, skipped, or rolled back",
-        "train/test_anomalies.py::test_a_run_skips_and_goes_on",
+        "train/test_loss_spikes.py::test_a_run_skips_steps_and_continues",
     ),
     (
-        "a loss that jumps",
+        "a loss spike",
         "by choice: ignored, stopped, skipped, or rolled back",
-        "train/test_anomalies.py::test_a_run_skips_a_spike",
+        "train/test_loss_spikes.py::test_a_run_skips_a_spike",
     ),
 )
 
 
 @pytest.mark.parametrize(("fault", "outcome", "shown_by"), TABLE, ids=[fault for fault, *_ in TABLE])
-def test_the_table_names_tests_that_are(fault, outcome, shown_by):
+def test_the_table_names_tests_that_exist(fault, outcome, shown_by):
     name, _, test = shown_by.partition("::")
     path = Path(__file__).parents[1] / name if name else Path(__file__)
     functions = [node.name for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)]
@@ -212,7 +235,7 @@ def test_a_missing_shard(two, capsys):
 def waits(monkeypatch):
     """No waiting, and the waits that there would have been."""
     asked = []
-    monkeypatch.setattr(workdirs.time, "sleep", asked.append)
+    monkeypatch.setattr(retries.time, "sleep", asked.append)
     return asked
 
 
@@ -230,7 +253,7 @@ def failing(monkeypatch, owner, name, times, number=errno.ESTALE, when=lambda *_
     return left
 
 
-def test_hitches_while_reading(two, monkeypatch, waits, capsys):
+def test_transient_errors_while_reading(two, monkeypatch, waits, capsys):
     left = failing(monkeypatch, ocp.CheckpointManager, "restore", 2, errno.EIO)
     step, found = latest(two)
     assert (step, left, waits) == (2, [0], [1.0, 4.0])
@@ -238,7 +261,7 @@ def test_hitches_while_reading(two, monkeypatch, waits, capsys):
     assert "cannot read checkpoint 2: Input/output error; trying again in 1 s" in capsys.readouterr().err
 
 
-def test_hitches_without_end(two, monkeypatch, waits):
+def test_transient_errors_without_end(two, monkeypatch, waits):
     """The checkpoint is not to blame, so it stays where it is."""
     with monkeypatch.context() as patch:
         failing(patch, ocp.CheckpointManager, "restore", 99, errno.ETIMEDOUT)
@@ -248,7 +271,7 @@ def test_hitches_without_end(two, monkeypatch, waits):
     assert latest(two)[0] == 2
 
 
-def test_hitches_while_writing(tmp_path, monkeypatch, waits):
+def test_transient_errors_while_writing(tmp_path, monkeypatch, waits):
     """The last save of all, whose write breaks off twice in the background: its state is still there to be written."""
     checkpoints = opened(tmp_path)
     left = failing(monkeypatch, os, "rename", 2, when=lambda source, *_: "checkpoint-tmp" in str(source))
@@ -280,7 +303,7 @@ def test_a_write_that_breaks_off(tmp_path, monkeypatch, waits, capsys):
     assert latest(tmp_path)[0] == 5
 
 
-def test_hitches_while_publishing(tmp_path, monkeypatch, waits):
+def test_transient_errors_while_publishing(tmp_path, monkeypatch, waits):
     """Between the old result and the new one, and after the new one though the answer was lost."""
     workdir = Workdir(tmp_path)
 

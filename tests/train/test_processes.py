@@ -143,8 +143,8 @@ def test_two_processes_answer_as_one(base, two, capsys):
     assert [answer["score"] for answer in found] == pytest.approx([a["score"] for a in expected], rel=1e-4)
 
 
-def test_a_notice_to_one_of_two_processes_stops_both(base, two):
-    """They agree on a step, save there, and the same command goes on as if nothing had been."""
+def test_a_signal_to_one_of_two_processes_stops_both(base, two):
+    """They agree on a step, save there, and the same command resumes as an uninterrupted run."""
     run = base / "noticed"
     verbs = [("train", "--workdir", run, *OVERRIDES)]
     noticed = start(2, base / "cache", verbs, run)

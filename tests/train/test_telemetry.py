@@ -86,7 +86,7 @@ def test_a_run_has_ended_when_its_last_line_says_so(trained):  # noqa: F811
     assert main("train", "--workdir", trained) == 0
     assert path.read_bytes() == ended
     with MetricsWriter(path, trained / "tb", 12):
-        assert not has_ended(path.read_text())  # it goes on after its end
+        assert not has_ended(path.read_text())  # it continues after its end
     assert not has_ended("")
 
 

@@ -31,7 +31,7 @@ def test_a_hang_ends_with_all_stacks_and_a_status_of_its_own(tmp_path):
     )
     assert done.returncode == STATUS == 75
     assert "no step finished within config.train.watchdog_seconds=0.4" in done.stderr
-    assert "goes on from the last checkpoint" in done.stderr
+    assert "run the same command again to resume" in done.stderr
     stacks = (tmp_path / "stacks.0.txt").read_text()
     assert "waits_for_a_host_that_is_gone" in stacks
     assert stacks.count("hread 0x") >= 2  # the watchdog's own, too
