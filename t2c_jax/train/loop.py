@@ -11,7 +11,6 @@ import contextlib
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import jax
 
@@ -81,8 +80,14 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
             "config.train.patience and stop_metric need dev pairs, and none fits a row; raise config.corpus.dev_share"
         )
     vocab_size = tokenizers.target.vocab_size
-    origin = Origin(experiment.origin) if experiment.lora.rank else None  # without adapters only the first step needs it
-    full = frozenset() if origin is None else origin.lacks(shapes(Definition(experiment.model, vocab_size).abstract_params()))
+    origin = (
+        Origin(experiment.origin) if experiment.lora.rank else None
+    )  # without adapters only the first step needs it
+    full = (
+        frozenset()
+        if origin is None
+        else origin.lacks(shapes(Definition(experiment.model, vocab_size).abstract_params()))
+    )
     compiled = Compiled(experiment, vocab_size, mesh, full)
     identity = "" if origin is None else origin.identity
     expected = metadata(experiment.model, tokenizers.digest, experiment.lora, identity)

@@ -169,11 +169,11 @@ def kill(directory: Path, workdir: Path, options: Sequence[str], most: int, draw
 
 
 def contents(workdir: Path) -> dict[str, bytes]:
-    """Every file of the stages by path; of manifests all but the time they took."""
+    """Every file of the stages by path, but for times: of manifests the one they took, and of files when they changed."""
     found = {}
     for stage in ("corpus", "tokenizer", "tokens"):
         for path in sorted((workdir / stage).rglob("*")):
-            if path.is_file():
+            if path.is_file() and path.name != "stamps.json":
                 content = path.read_bytes()
                 if path.name == "manifest.json":
                     content = json.dumps({**json.loads(content), "seconds": 0}).encode()

@@ -8,7 +8,7 @@ import pytest
 from small_run import main, prepared, records  # noqa: F401
 
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.train import loop
+from t2c_jax.train import loop, mesh_selection
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -38,7 +38,8 @@ def test_a_run_resumes_on_other_devices(prepared, tmp_path, monkeypatch, capsys)
         options = [f"mesh.{axis}={size}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
         options += [f"train.steps={steps}", "train.save_every=4", "train.eval_every=0", "optimizer.schedule=constant"]
         with monkeypatch.context() as patch:
-            patch.setattr(loop, "make_mesh", lambda experiment: make_mesh(experiment, jax.devices()[:devices]))
+            for module in (loop, mesh_selection):
+                patch.setattr(module, "make_mesh", lambda experiment: make_mesh(experiment, jax.devices()[:devices]))
             assert main("train", "--workdir", path, *(f"--config.{option}" for option in options)) == 0
         found, seen[:] = sorted(seen), []
         return found

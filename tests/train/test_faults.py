@@ -58,7 +58,7 @@ TABLE = (
     (
         "all checkpoints are damaged",
         "refused: no run starts from scratch by itself",
-        "checkpoints/test_checkpoint.py::test_nothing_is_started_anew_where_all_are_damaged",
+        "checkpoints/test_checkpoint.py::test_training_does_not_start_again_where_all_checkpoints_are_damaged",
     ),
     (
         "a flipped byte in the tokens",
