@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from t2c_jax import console, runtime
@@ -16,7 +16,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 
 if TYPE_CHECKING:
-    from t2c_jax.train.loop import TrainResult
+    from t2c_jax.train.hooks import Hook
 
 Result = dict[str, Any]
 Stage = Callable[[Experiment, Workdir], Result]
@@ -86,14 +86,16 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
-def train(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> TrainResult:
-    """Tokens to checkpoints; traces the steps of ``profile`` for TensorBoard's profile page."""
-    from t2c_jax.evaluate.during_training import dev_decoder
+def train(experiment: Experiment, workdir: Workdir, profile: range | None = None, hooks: Sequence[Hook] = ()) -> Result:
+    """Tokens to checkpoints, with the given hooks; traces the steps of ``profile`` for TensorBoard's profile page."""
+    from t2c_jax.evaluate.during_training import decoding_hooks
     from t2c_jax.train.loop import train as run_loop
     from t2c_jax.train.telemetry import weights_and_biases
+    from t2c_jax.train.telemetry.profile import Profile
 
-    weights_and_biases.check(experiment)
-    return run_loop(experiment, workdir, dev_decoder(experiment, workdir), profile)
+    weights_and_biases.check(experiment.train.wandb)
+    profiles = [] if profile is None else [Profile(profile, workdir.tensorboard)]
+    return run_loop(experiment, workdir, [*decoding_hooks(experiment, workdir), *profiles, *hooks])
 
 
 def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
@@ -107,7 +109,7 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
     from t2c_jax.train.telemetry import weights_and_biases
 
     origin.check(experiment)
-    weights_and_biases.check(experiment)
+    weights_and_biases.check(experiment.train.wandb)
     results: Result = {}
     stages: dict[str, Stage] = {
         "mine": mine,

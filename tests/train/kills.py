@@ -169,7 +169,7 @@ def kill(directory: Path, workdir: Path, options: Sequence[str], most: int, draw
 
 
 def contents(workdir: Path) -> dict[str, bytes]:
-    """Every file of the stages by path, but for times: of manifests the one they took, and of files when they changed."""
+    """Every file of the stages by path, without times: how long a stage took, and when files changed."""
     found = {}
     for stage in ("corpus", "tokenizer", "tokens"):
         for path in sorted((workdir / stage).rglob("*")):
