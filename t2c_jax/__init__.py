@@ -32,13 +32,19 @@ if TYPE_CHECKING:
     from t2c_jax.library.run import Scores as Scores
     from t2c_jax.library.run import open_run as open_run
     from t2c_jax.library.run import train_run as train_run
+    from t2c_jax.train.hooks import Hook as Hook
+    from t2c_jax.train.hooks import LoopState as LoopState
+    from t2c_jax.train.hooks import hook as hook
 
 _LAZY = {
     "Experiment": ("t2c_jax.config", "Experiment"),
+    "Hook": ("t2c_jax.train.hooks", "Hook"),
+    "LoopState": ("t2c_jax.train.hooks", "LoopState"),
     "Pair": ("t2c_jax.corpus.pairs", "Pair"),
     "Run": ("t2c_jax.library.run", "Run"),
     "Scores": ("t2c_jax.library.run", "Scores"),
     "default_config": ("t2c_jax.config", "default"),
+    "hook": ("t2c_jax.train.hooks", "hook"),
     "load_config": ("t2c_jax.checkpoints.inherit", "load"),
     "open_run": ("t2c_jax.library.run", "open_run"),
     "train_run": ("t2c_jax.library.run", "train_run"),
@@ -46,11 +52,14 @@ _LAZY = {
 
 __all__ = [
     "Experiment",
+    "Hook",
+    "LoopState",
     "Pair",
     "Run",
     "Scores",
     "UserError",
     "default_config",
+    "hook",
     "load_config",
     "open_run",
     "train_run",

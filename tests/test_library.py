@@ -8,7 +8,7 @@ import sys
 import jax
 import numpy as np
 import pytest
-from small_run import environment, main, prepared, trained, write_config  # noqa: F401
+from small_run import environment, main, prepared, records, trained, write_config  # noqa: F401
 
 import t2c_jax
 from t2c_jax.config import to_dict
@@ -151,3 +151,80 @@ def test_a_run_is_trained_and_resumed_from_python(tmp_path):
     assert t2c_jax.train_run(longer, tmp_path / "run").steps == 6
     with Workdir(tmp_path / "run").locked(), pytest.raises(t2c_jax.UserError, match="is in use by another run"):
         t2c_jax.train_run(config, tmp_path / "run")
+
+
+class Count(t2c_jax.Hook):
+    """Counts its calls over all processes of a run, and writes down all that it sees."""
+
+    every, name = 3, "count"
+
+    def __init__(self):
+        self.calls, self.seen = 0, []
+
+    def start(self, run, stored):
+        self.calls = stored.get("calls", 0)
+        self.seen.append(("start", run.step))
+
+    def on_metrics(self, run, step, metrics):
+        assert metrics["weight"] > 0
+        self.seen.append(("metrics", step))
+
+    def __call__(self, run):
+        self.calls += 1
+        run.log("count", {"calls": float(self.calls)})
+        assert "embedding" in run.params
+        self.seen.append(("call", run.step))
+
+    def stored(self):
+        return {"calls": self.calls}
+
+    def finish(self, run):
+        self.seen.append(("finish", run.step))
+
+    def close(self):
+        self.seen.append(("close", None))
+
+
+def test_hooks_are_called_in_turn_and_resume(tmp_path):
+    """Metrics arrive a step late, but before a hook that is due; a resumed run continues the hook's state."""
+    options = ["train.steps=4", "train.eval_every=0", "train.save_every=100", "train.log_every=100"]
+    config = t2c_jax.load_config(str(write_config(tmp_path)), options)
+    count, steps = Count(), []
+    function = t2c_jax.hook(lambda run: steps.append((run.step, run.save_requested)), every=2)
+    t2c_jax.train_run(config, tmp_path / "run", [count, function])
+    metrics = [("metrics", step) for step in (1, 2, 3, 4)]
+    assert count.seen == [
+        ("start", 0),
+        *metrics[:3],
+        ("call", 3),
+        metrics[3],
+        ("call", 4),
+        ("finish", 4),
+        ("close", None),
+    ]
+    assert steps == [(2, False), (4, False)]
+    longer = t2c_jax.load_config(str(tmp_path / "config.py"), [*options, "train.steps=6"])
+    again = Count()
+    t2c_jax.train_run(longer, tmp_path / "run", [again])
+    assert again.seen[0] == ("start", 4)
+    assert again.calls == 3
+    assert [line["calls"] for line in records(tmp_path / "run") if line["kind"] == "count"] == [1.0, 2.0, 3.0]
+
+
+def test_a_hook_saves_and_stops(tmp_path):
+    """A checkpoint between two saves, then the end before the last step; the run is not out of patience."""
+    options = ["train.steps=9", "train.eval_every=0", "train.save_every=100", "train.log_every=100", "train.keep=9"]
+    config = t2c_jax.load_config(str(write_config(tmp_path)), options)
+
+    def act(run):
+        if run.step == 2:
+            run.request_save()
+        if run.step == 4:
+            run.request_stop()
+
+    result = t2c_jax.train_run(config, tmp_path / "run", [t2c_jax.hook(act, every=1)])
+    assert (result.steps, result.stopped_by, result.out_of_patience) == (4, None, False)
+    assert sorted(path.name for path in (tmp_path / "run" / "checkpoints").iterdir() if path.name.isdigit()) == [
+        "2",
+        "4",
+    ]

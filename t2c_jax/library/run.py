@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from t2c_jax.decode.embedder import Embedder
     from t2c_jax.decode.generator import Answer, Generator
     from t2c_jax.decode.scorer import Likelihood, Scorer
+    from t2c_jax.train.hooks import Hook
     from t2c_jax.train.loop import TrainResult
 
 Advance = Callable[[int], object]
@@ -220,12 +221,15 @@ def open_run(
     return Run(load(str(directory.config), overrides), directory, step, others=others, average=average)
 
 
-def train_run(config: Experiment | ConfigDict, workdir: str | os.PathLike[str]) -> TrainResult:
+def train_run(
+    config: Experiment | ConfigDict, workdir: str | os.PathLike[str], hooks: Sequence[Hook] = ()
+) -> TrainResult:
     """Trains a run, after the stages that it needs: mine, tokenizer and prepare. Finished stages are skipped.
 
     Args:
       config: from ``load_config``, or a ConfigDict from ``default_config``.
       workdir: a directory or a URL. Training resumes from its last checkpoint.
+      hooks: called during training: ``hook(function, every=100)``, or a subclass of ``Hook``.
 
     Returns:
       What the training came to: steps, parameters, dev loss, ...
@@ -242,4 +246,4 @@ def train_run(config: Experiment | ConfigDict, workdir: str | os.PathLike[str]) 
     with stages.writing(experiment, directory, trains=True):
         for stage in (stages.mine, stages.tokenizer, stages.prepare):
             stage(experiment, directory)
-        return stages.train(experiment, directory)
+        return stages.train(experiment, directory, hooks=hooks)

@@ -17,6 +17,7 @@ from t2c_jax.workdir import Workdir
 
 if TYPE_CHECKING:
     from t2c_jax.train.hooks import Hook
+    from t2c_jax.train.loop import TrainResult
 
 Result = dict[str, Any]
 Stage = Callable[[Experiment, Workdir], Result]
@@ -86,7 +87,9 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     return {"splits": counts["splits"], "real_token_share": round(fits[0].real_token_share, 4)}
 
 
-def train(experiment: Experiment, workdir: Workdir, profile: range | None = None, hooks: Sequence[Hook] = ()) -> Result:
+def train(
+    experiment: Experiment, workdir: Workdir, profile: range | None = None, hooks: Sequence[Hook] = ()
+) -> TrainResult:
     """Tokens to checkpoints, with the given hooks; traces the steps of ``profile`` for TensorBoard's profile page."""
     from t2c_jax.evaluate.during_training import decoding_hooks
     from t2c_jax.train.loop import train as run_loop
