@@ -1,4 +1,4 @@
-"""What the benchmarks agree on: the model's shape, as our config and as transformers' T5, and pairs to train on."""
+"""The common ground of the benchmarks: the model's shape, as our config and as transformers' T5, and training pairs."""
 
 from __future__ import annotations
 

@@ -1,10 +1,10 @@
-"""Two sides measured in turn: each in a process of its own, one at work at a time, round after round.
+"""Measures two sides in turn: each has its own process, one works at a time, round after round.
 
-A side is a worker: the benchmark's own script started again with ``--worker NAME``, in the environment that a user of
-that side would have. It builds and warms up, then answers ``TASK`` lines on its standard input with timings on its
-standard output. A round asks every side once, A B C A B C ..., so that whatever else the machine does falls on all of
-them, and a ratio is the median of the rounds' ratios. Steps are timed in their steady state: a turn begins with one
-that is not timed.
+A side is a worker process: the script of the benchmark, started with ``--worker NAME`` in the environment that a user
+of that side would have. It builds and warms up, then answers ``TASK`` lines on its standard input with timings on its
+standard output. A round asks every side once, A B C A B C ..., so that other load on the machine affects all of them. A
+ratio is the median of the ratios of the rounds. Steps are timed in their steady state: a turn begins with one that is
+not timed.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class Side:
     name: str
     worker: str
     task: str
-    environment: tuple[tuple[str, str], ...] = ()  # variables set beside the user's own
+    environment: tuple[tuple[str, str], ...] = ()  # variables in addition to the user's
 
 
 def ours(name: str, worker: str = "ours", task: str = "step") -> Side:
@@ -146,7 +146,7 @@ def _answer(process: subprocess.Popen[str]) -> Any:
 def measure(
     sides: Sequence[Side], rounds: int, extra: Sequence[str] = ()
 ) -> tuple[dict[str, list[Turn]], dict[str, Any]]:
-    """Turns of each side by name, and the facts that each worker told; ``extra`` are options for the workers alone."""
+    """The turns of each side by name, and the facts that each worker reported; ``extra`` are options of the workers."""
     with contextlib.ExitStack() as stack:
         workers: dict[tuple[str, Any], subprocess.Popen[str]] = {}
         facts: dict[str, Any] = {}

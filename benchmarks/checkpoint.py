@@ -1,13 +1,12 @@
-"""Checkpoints: how long a save stops training, how long it takes, how long restoring does, and how much is written.
+"""Checkpoints: how long a save blocks training, how long saving and restoring take, and how much is written.
 
     python benchmarks/checkpoint.py
     python benchmarks/checkpoint.py --layers 24 --rounds 3
 
 The state is that of training the reference shape with AdamW: parameters and two moments in float32. A round takes
-steps, saves while further steps run until the save is on disk, and restores. The stop is what ``save`` takes until it
-returns, and what the step behind it then takes longer than those that follow: for a checksum of every array, and a
-copy, because the next step takes the state's place. The disk is this machine's; the slow-down is of the steps that run
-while the save is written, which on a CPU shares their cores.
+steps, saves while further steps run until the save is on disk, and restores. The blocked time is that of ``save``, plus
+what the next step takes longer than the following ones: each array gets a checksum and is copied, because the next step
+overwrites the state. Steps during the write are slower, because on a CPU the writer shares their cores.
 """
 
 from __future__ import annotations

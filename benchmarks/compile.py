@@ -2,11 +2,10 @@
 
     python benchmarks/compile.py
 
-The blocks are scanned, so a deeper model is the same program with a larger leading axis: from 6 layers on each side to
-48 it should take at most 1.3 times as long; where other work takes the cores, the ratio of CPU time is the one to look
-at. Depths take turns, round after round, in one process that forgets what it
-traced in between. Then two processes start one after the other with an empty directory for compiled programs, which
-``t2c`` keeps by default: the first compiles, the second reads.
+The blocks are scanned, so a deeper model is the same program with a larger leading axis. From 6 layers per side to 48
+the time should grow by a factor of 1.3 at most. On a busy machine compare the CPU times. Depths take turns, round after
+round, in one process that clears its traces in between. Then two processes start one after the other with an empty
+cache of compiled programs: the first compiles, the second reads.
 """
 
 from __future__ import annotations

@@ -8,10 +8,9 @@ configs/pretrain.py, all in bfloat16.
 
 A step is one batch: 16 prompts of 128 tokens, exactly 64 new tokens each, in float32 at the reference shape: 4 + 4
 layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192. The rate counts the tokens of the
-best hypotheses. Weights are drawn, eos's vector excepted: it is zero in every table, so that eos is never among the
-best and all 64 tokens come. The peers share one T5, which CTranslate2 gets through its own converter; ours has its
-default positions (RoPE). Encoding the prompts is a part of the step on all sides; compiling ours is not, and is told
-apart.
+best hypotheses. Weights are random. The vector of eos is zero in every table, so that eos is never among the best and
+all 64 tokens are generated. The peers share one T5, which CTranslate2 gets through its own converter; ours has its
+default positions (RoPE). A step includes encoding the prompts on all sides. Compilation of ours is reported separately.
 """
 
 from __future__ import annotations

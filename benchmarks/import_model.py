@@ -3,10 +3,9 @@
     python benchmarks/import_model.py
 
 A directory as ``save_pretrained`` writes it, of the shape of T5 v1.0 base (222,903,552 parameters, float32 or
-``--dtype``), is made on the spot with random weights. ``t2c import`` then runs in a process of its own, round after
-round, each into a fresh workdir. Its peak memory is told as the kernel keeps it (VmHWM), as a whole and beyond what the
-same process holds once everything that an import uses is loaded. The files were written a moment before, so they are
-read from the page cache: the disk's share of the time is that of writing the checkpoint.
+``--dtype``), is made with random weights. ``t2c import`` then runs in its own process, round after round, each into a
+new workdir. Its peak memory is the kernel's (VmHWM): in total, and beyond that of the same process after its imports.
+The files are in the page cache, so the time on disk is that of writing the checkpoint.
 """
 
 from __future__ import annotations

@@ -2,10 +2,9 @@
 
     python benchmarks/lora.py
 
-The model is that of configs/quickstart.py, its rows filled with random tokens, without packing; a step is one optimizer
-step as that config has it. Adapters are of rank 8 (``--rank``) over config.lora's own targets. Memory is what XLA
-reserves for the compiled step: arguments (state and batch), results beside them, and temporaries. A checkpoint is the
-bytes of the arrays it holds.
+The model is that of configs/quickstart.py, with rows of random tokens, without packing. A step is one optimizer step of
+that config. Adapters have rank 8 (``--rank``) on the default targets. Memory is what XLA reserves for the compiled
+step: arguments (state and batch), results and temporaries. The size of a checkpoint is that of its arrays.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""Objectives: tokens a second that each makes and packs on one core, against those that the train step takes on all.
+"""Objectives: tokens per second that each makes and packs on one core, against those of the train step on all cores.
 
     python benchmarks/objectives.py --workdir runs/pretrained
 
 Each side makes batches of one of config.data.tasks' objectives from a workdir's training code, with the workdir's rows,
 in one thread held to one core; the peer is the train step of the reference shape (12 million parameters) on packed
-pairs of that workdir. Real source and target tokens count alone. Tokens that a workdir keeps without identifiers get
-some at random, two of five tokens, as in Python.
+pairs of that workdir. Only real source and target tokens count. If a workdir has no identifiers, two of five tokens are
+marked at random, as many as in Python.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class _ToyTokenizer:
 
 
 def with_identifiers(tokens: Tokens) -> Tokens:
-    """The tokens, with identifiers drawn where they have none."""
+    """The tokens, with random identifiers where they have none."""
     try:
         tokens.identifiers(0)
         return tokens

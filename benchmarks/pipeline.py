@@ -1,10 +1,10 @@
-"""Data pipeline: tokens a second that it delivers, against those that the train step takes.
+"""Data pipeline: tokens per second that it delivers, against those of the train step.
 
     python benchmarks/pipeline.py --workdir runs/quickstart
 
 Both sides are a workdir's own: its training pairs, packed as its config says and read through tf.data as training reads
-them, and the train step of its config on this machine. Real source and target tokens count alone. The share of real
-tokens in a packed batch is told too, over the batches that the rounds read.
+them, and the train step of its config on this machine. Only real source and target tokens count. The share of real
+tokens in the packed batches is reported as well.
 """
 
 from __future__ import annotations

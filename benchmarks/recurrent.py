@@ -5,9 +5,9 @@
 A step is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32, without dropout, on 32 x (64 + 64)
 tokens without padding: an LSTM encoder and an LSTM decoder of 2 layers of 512, both reading one way, embeddings of 512
 shared by both sides and the logits, vocabulary 8192, cross-entropy of every target token. The decoder starts from the
-encoder's states, layer by layer, and reads the source with multiplicative attention (Luong et al. 2015, equations 5
-and 8) on top of its last layer. There is no input feeding: so torch can run its nn.LSTM over all targets in one call,
-as it is fastest, and both sides do the same products.
+encoder's states, layer by layer, and reads the source with multiplicative attention (Luong et al. 2015, equations 5 and
+8) on top of its last layer. There is no input feeding: so torch can run its nn.LSTM over all targets in one call, as it
+is fastest, and both sides do the same products.
 """
 
 from __future__ import annotations

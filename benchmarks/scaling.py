@@ -3,9 +3,9 @@
     python benchmarks/scaling.py
 
 The devices are parts of this machine's CPU, so more of them compute no faster: the batch and the model are the same,
-and what a side takes longer than one device is what partitioning, collectives and dispatch cost. ``--axis`` says which
-axis of the mesh the devices form. The two processes talk over the loopback interface, as hosts do over a network; what
-the second of them takes is counted under "others".
+and the additional time of a side is the cost of partitioning, collectives and dispatch. ``--axis`` says which axis of
+the mesh the devices form. The two processes communicate over the loopback interface, as hosts do over a network; the
+time of the second process is reported as "others".
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def second_process() -> Iterator[subprocess.Popen[str]]:
 
 
 def first_of_two(process: subprocess.Popen[str]) -> Any:
-    """Builds the first process's tasks: each step is told to the second, and taken by both."""
+    """Builds the tasks of the first process: it sends each step to the second, and both run it."""
 
     def build(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
         runtime.connect()

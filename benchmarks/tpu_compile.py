@@ -1,18 +1,19 @@
-"""The presets compiled for TPU slices that are not here: what fits, and how fast it could be.
+"""Compiles the presets for TPU slices that are not attached: what fits, and an upper bound of the speed.
 
     python benchmarks/tpu_compile.py
     python benchmarks/tpu_compile.py --presets large xl --machines v5e-256
     python benchmarks/tpu_compile.py --t5x
 
-Wants libtpu (pip install t2c-jax[tpu]), no TPU. Each row is the real train step of ``configs/pretrain.py:SIZE@MACHINE``
-as ``t2c compile`` compiles it: bytes of a chip against its memory, and the utilisation that the chip's peaks allow.
+Needs libtpu (pip install t2c-jax[tpu]), but no TPU. Each row is the real train step of
+``configs/pretrain.py:SIZE@MACHINE`` as ``t2c compile`` compiles it: bytes of a chip against its memory, and the
+utilisation that the chip's peaks allow.
 
 With ``--t5x`` it is T5X's scalable T5 v1.1 XL instead (2.85 billion parameters: width 2048, 24 + 24 layers, 32 heads of
 64, gated GELU of 5120, relative bias, vocabulary 32128, untied; AdamW in float32, bfloat16 compute, 512 + 512 tokens),
-on v5e:16x16 with parameters split over all chips, beside the temporaries that T5X's own step took at the same batch and
+on v5e:16x16 with parameters split over all chips, compared with the temporaries of T5X's own step at the same batch and
 remat, compiled ahead of time for the same slice. T5X's "minimal" keeps matrix products without batch axes; our "dots"
-those that leave the residual stream. Ours are given twice: as ``temp_size_in_bytes``, which the figures of T5X may
-be but for the one that was refused, and as what is alive at the peak, which is what a chip has to hold.
+those that leave the residual stream. Ours are reported twice: as ``temp_size_in_bytes``, which T5X's figures may be
+(except the one that was refused), and as live temporaries at the peak, which a chip has to hold.
 """
 
 from __future__ import annotations

@@ -7,20 +7,20 @@
 A step is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32 at the reference shape: 4 + 4
 layers, width 256, gated GELU feed-forward of 1024, 8 heads of 32, vocabulary 8192. The peer's AdamW is the fused one,
 as in transformers' Trainer. ``--size`` takes a preset of configs/pretrain.py instead, in bfloat16 over float32
-parameters, the peer under torch.autocast. Where JAX and torch find a GPU, both are on it; there the peer is measured
-through torch.compile too, and each side's peak of its own allocator is told.
+parameters, the peer under torch.autocast. Where JAX and torch find a GPU, both are on it; there the peer is also
+measured with torch.compile, and the peak memory of each allocator is reported.
 
-Plain, the batch is 32 x (128 + 128) tokens without padding (of a preset 32 x (512 + 512)), the same for both. With
-``--padded`` it is a workdir's own training pairs, and the rate counts real source and target tokens alone: ours packed
-as the workdir's config says, the peer's in random batches padded to their longest pair (as DataCollatorForSeq2Seq does,
-labels -100) in a plain torch loop without Trainer's own overhead, with as many pairs in a batch as make the same number
-of real tokens a step. Pairs too long for our rows are left out on both sides, and making the batches is a part of the
-step on both.
+Without ``--padded``, the batch is 32 x (128 + 128) tokens without padding (of a preset 32 x (512 + 512)), the same for
+both. With ``--padded`` it is a workdir's own training pairs, and the rate counts real source and target tokens only:
+ours packed as the workdir's config says, the peer's in random batches padded to their longest pair (as
+DataCollatorForSeq2Seq does, labels -100) in a plain torch loop without Trainer's own overhead, with as many pairs in a
+batch as make the same number of real tokens a step. Pairs that are too long for our rows are dropped on both sides. A
+step includes making the batch on both sides.
 
-Plain, the share of the machine's matrix-product rate is told too: (model FLOPs of a step / its time) over the best
-rate of large square products of the model's dtype in the same rounds. Model FLOPs are 3 times those of the forward pass
-(the backward pass has two products for each), a multiply-add counts 2, and attention counts in full though half of it
-may be masked:
+Without ``--padded``, the share of the machine's matrix-product rate is reported as well: (model FLOPs of a step / its
+time) over the best rate of large square products of the model's dtype in the same rounds. Model FLOPs are 3 times those
+of the forward pass (the backward pass has two products for each), a multiply-add counts 2, and attention counts in full
+though half of it may be masked:
 
     encoder, each source token and layer   2 (4 D H K + 3 D F) + 4 S H K
     decoder, each target token and layer   2 (6 D H K + 3 D F) + 4 (T + S) H K
@@ -88,7 +88,7 @@ def step_task(experiment: Experiment, vocab_size: int, batches: Batches) -> _rou
 
 
 def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
-    """Our step, and a large product beside it."""
+    """Our step, and a large matrix product."""
     import jax
     import jax.numpy as jnp
 
