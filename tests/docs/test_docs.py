@@ -122,11 +122,11 @@ def test_marked_python_blocks_run(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_library_calls_fit_the_library(name: str):
-    """Calls of ``t2c_jax`` and of a run in Python blocks: the function exists and takes these arguments."""
-    owners = {"t2c_jax": t2c_jax, "run": t2c_jax.Run}
+    """Calls of ``t2c_jax``, of a run and of the loop's state in Python blocks: the function exists and takes these arguments."""
     for block in blocks(ROOT / name):
         if block.language != "python" or "import t2c_jax\n" not in block.text:
             continue
+        owners = {"t2c_jax": t2c_jax, "run": t2c_jax.Run if "open_run" in block.text else t2c_jax.LoopState}
         for call in ast.walk(ast.parse(block.text)):
             if isinstance(call, ast.Call) and ast.unparse(call.func).partition(".")[0] in owners:
                 owner, _, function = ast.unparse(call.func).partition(".")
