@@ -122,7 +122,7 @@ def test_marked_python_blocks_run(name: str):
 
 @pytest.mark.parametrize("name", NAMES)
 def test_library_calls_fit_the_library(name: str):
-    """Calls of ``t2c_jax``, of a run and of the loop's state in Python blocks: the function exists and takes these arguments."""
+    """Calls of ``t2c_jax``, a run and the loop's state: the functions exist and take the arguments shown."""
     for block in blocks(ROOT / name):
         if block.language != "python" or "import t2c_jax\n" not in block.text:
             continue
