@@ -15,7 +15,7 @@ PACKAGE = ROOT / "t2c_jax"
 
 # Each room may import the ones before it; those of one line import each other in one direction.
 LAYERS = (
-    ("errors", "console", "runtime", "workers"),
+    ("errors", "version", "console", "runtime", "workers"),
     ("config", "workdir", "mesh"),
     ("languages", "corpus", "tokenizers", "retrieval"),
     ("data",),
@@ -24,7 +24,8 @@ LAYERS = (
     ("decode", "train"),
     ("sandbox", "evaluate"),
     ("interop", "aot", "serve", "papers"),
-    ("", "commands", "cli"),  # "" is the package itself, the library
+    ("library",),
+    ("", "commands", "cli"),  # "" is the package itself, which registers all parts and offers the library
 )
 LEVEL = {room: level for level, rooms in enumerate(LAYERS) for room in rooms}
 NEVER_TRAIN = ("models", "decode", "interop", "serve")  # to answer a prompt, nobody imports the train loop
