@@ -82,12 +82,8 @@ def test_a_kept_run_is_exported(name, kept):
 
 
 def test_a_kept_run_that_no_format_holds_is_refused(kept, capsys):
-    for name, reason in (
-        ("copying", "transformer"),
-        ("half_way", "transformer"),
-        ("lora", "transformer"),
-        ("lstm", "lstm"),
-    ):
+    reasons = {"copying": "copying head", "half_way": "transformer", "lora": "transformer", "lstm": "lstm"}
+    for name, reason in reasons.items():
         assert main("export", "--workdir", name, "--to", "huggingface", "--output", "exported") == 2
         assert reason in capsys.readouterr().err
 
