@@ -39,7 +39,7 @@ class SourceTemplate:
       before: ids before every source: the tokenizer's, then the prefix.
       after: ids after every source.
       reverse: the source's own tokens come last to first (Sutskever et al. 2014, section 3.3).
-      copy_table: for each source id the target id that stands for the same text; None where ids are the same or the
+      copy_table: for each source id the target id of the same text; None where ids are the same or the
         model does not copy.
     """
 

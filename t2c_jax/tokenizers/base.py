@@ -24,7 +24,7 @@ class Tokenizer(Protocol):
       sentinels: ids reserved for span corruption.
       special_pieces: what a text may spell and ``encode_batch`` can read as one special piece, such as ``<nl>``.
       is_byte: for each id, whether it is one of the bytes that rare characters fall back to.
-      surfaces: for each id the bytes it stands for; empty for specials.
+      surfaces: for each id the bytes of its text; empty for specials.
     """
 
     vocab_size: int

@@ -91,7 +91,7 @@ class HuggingFaceTokenizer:
             raise ValueError(f"'{SPECIALS}' names ids beyond its vocab_size")
 
     def _fill(self, layout: dict[str, Any], pieces: dict[str, int]) -> None:
-        """What each id stands for."""
+        """Sets the text of each id, as bytes."""
         kind = layout["model"].get("type")
         surface = _bytes_of if _byte_level(layout) else _wordpiece if kind == "WordPiece" else _metaspace
         falls_back = bool(layout["model"].get("byte_fallback"))
@@ -177,7 +177,7 @@ def _fallback(piece: str) -> bytes | None:
 
 
 def _byte_level(layout: Any) -> bool:
-    """Whether a ByteLevel step stands among the pre-tokenizers or decoders."""
+    """Whether a ByteLevel step is among the pre-tokenizers or decoders."""
     search: list[Any] = [layout.get("pre_tokenizer"), layout.get("decoder")]
     while search:
         part = search.pop()

@@ -48,7 +48,7 @@ def read_json(path: Path, *, required: bool = False) -> dict[str, Any]:
         values = json.loads(path.read_text("utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         if required:
-            raise UserError(f"'{path}' does not exist; --from wants a Hugging Face model directory") from None
+            raise UserError(f"'{path}' does not exist; --from needs a Hugging Face model directory") from None
         return {}
     except (ValueError, RecursionError) as error:
         raise UserError(f"'{path}' is not JSON: {error}") from None
@@ -184,7 +184,7 @@ def _byte_level(found: _Source) -> Tokenizer:
 def _unigram(found: _Source) -> Tokenizer:
     """T5's SentencePiece (Raffel et al. 2020, section 2.2.1), its sentinels after the model's own pieces."""
     path = found.directory / "spiece.model"
-    format_: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")  # wants protobuf: late
+    format_: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")  # imports protobuf, so only here
     proto = format_.ModelProto.FromString(path.read_bytes())
     pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:

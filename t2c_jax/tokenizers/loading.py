@@ -57,7 +57,7 @@ class Tokenizers:
         return digest(self.source.digest, self.target.digest, self.direction)
 
     def copy_table(self) -> np.ndarray | None:
-        """For each source id the target id that stands for the same bytes, 0 for none; None where they are the same.
+        """For each source id the target id of the same bytes, 0 for none; None where they are the same.
 
         WordPiece and byte-level pieces count without the marks of their place in a word, so a word's first piece finds
         the target's piece without the space before it.

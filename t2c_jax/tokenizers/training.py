@@ -66,11 +66,11 @@ def train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
 
 def _explained(config: TokenizerConfig, error: RuntimeError) -> Exception:
     message = str(error)
-    asked = f"config.tokenizer.vocab_size={config.vocab_size}"
+    size = f"config.tokenizer.vocab_size={config.vocab_size}"
     if found := re.search(r"size too high .* value <= (\d+)", message):
-        return UserError(f"{asked} is more than the corpus can fill; set it to {found[1]} at most, or add sources")
+        return UserError(f"{size} is more than the corpus can fill; set it to {found[1]} at most, or add sources")
     if found := re.search(r"smaller than required_chars. \d+ vs (\d+)", message):
-        return UserError(f"{asked} has no room for the corpus's characters; set it to {found[1]} at least")
+        return UserError(f"{size} has no room for the corpus's characters; set it to {found[1]} at least")
     if "sentences_.empty()" in message:
         return UserError("the train split has no text to train a tokenizer on; add sources or relax config.corpus")
     return error

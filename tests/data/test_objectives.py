@@ -50,7 +50,7 @@ def test_noise_counts():
 
 @pytest.mark.parametrize("words", [False, True])
 @pytest.mark.parametrize(("density", "mean"), [(0.15, 3.0), (0.5, 3.0), (0.3, 1.0)])
-def test_corruption_loses_nothing_whatever_is_drawn(density, mean, words):
+def test_corruption_loses_nothing_whatever_is_sampled(density, mean, words):
     """Source and target restore the tokens, and lengths are what lengths alone say."""
     draw = np.random.default_rng(0)
     lengths, sentinels = [], range(1000, 1200)
@@ -73,7 +73,7 @@ def test_corruption_loses_nothing_whatever_is_drawn(density, mean, words):
     assert np.mean(lengths) == pytest.approx(mean, rel=0.25)  # clipping at short sequences moves the mean
 
 
-def test_spans_are_drawn_evenly_and_by_key_alone():
+def test_spans_are_sampled_evenly_and_by_key_alone():
     """Two tokens of 8 in one span may begin at seven places, any as likely as any other."""
     first = [int(noise_spans(8, 2, 1, 0, 0, key)[0, 0]) for key in range(7000)]
     counts = np.bincount(first, minlength=7)

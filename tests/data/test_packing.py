@@ -67,7 +67,7 @@ def test_packs_to_95_percent(pool, size):
     assert plan(source, target, encoder_length, T, pool).real_token_share >= 0.95
 
 
-def test_epochs_differ_and_are_drawn_by_seed():
+def test_epochs_differ_and_depend_on_the_seed():
     source, target = lengths(2_000)
     made = plan(source, target, S, T, 256)
     first, second, other = made.epoch(0, 0), made.epoch(0, 1), made.epoch(1, 0)

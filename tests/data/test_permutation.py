@@ -22,7 +22,7 @@ def test_same_key_same_order_and_other_keys_other_orders():
         assert (one == other).mean() < 0.01  # two unrelated permutations share one place on average
 
 
-def test_places_are_drawn_evenly():
+def test_places_are_uniform():
     """Where index 0 lands over many epochs: 16 cells with 250 expected, chi-squared far below its 1e-6 quantile, 57."""
     places = [int(np.flatnonzero(permutation(64, 0, epoch) == 0)[0]) for epoch in range(4000)]
     counts = np.bincount(np.array(places) // 4, minlength=16)

@@ -61,7 +61,7 @@ def test_counts(workdir):
     assert counts["test"]["pairs"] == 0
 
 
-def test_stands_until_the_tokenizer_changes(workdir):
+def test_the_stage_is_skipped_until_the_tokenizer_changes(workdir):
     assert not prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran
     build_tokenizer(TokenizerConfig(vocab_size=430, sentinels=10), "text_to_code", workdir, SPLITS.__getitem__)
     assert prepare.build_tokens(DataConfig(), workdir, SPLITS.__getitem__).ran

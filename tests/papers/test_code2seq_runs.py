@@ -47,7 +47,7 @@ def test_what_is_scored_is_text(run):
     assert np.isfinite(scores["model"]["bleu"]["value"])
 
 
-def test_the_stage_tells_what_it_left_out(run):
+def test_the_stage_counts_what_it_drops(run):
     splits = json.loads((run / "tokens" / "manifest.json").read_text())["counts"]["splits"]
     assert splits["test"]["without_paths"] == splits["test"]["unparsable"] == 1
     assert splits["train"]["without_paths"] == 0
@@ -78,6 +78,6 @@ def test_the_config_holds_together(repository, argument):
     assert experiment.corpus.text == ("summary" if argument == ":docstrings" else "name")
 
 
-def test_a_wrong_argument_is_told(repository):
+def test_a_wrong_argument_is_reported(repository):
     with pytest.raises(UserError, match="write names or docstrings"):
         configs.load(f"{repository}/configs/code2seq.py:nmaes", [])

@@ -39,7 +39,7 @@ def test_the_share_of_hits():
     assert metric.score(rows.sum(0).tolist()) == 50
 
 
-def test_what_takes_too_long_counts_as_wrong_and_is_told(monkeypatch, capsys):
+def test_what_takes_too_long_counts_as_wrong_with_a_warning(monkeypatch, capsys):
     monkeypatch.setattr(module, "SECONDS", 2.0)
     (metric,) = metrics_named(("regex_match",))
     slow = "( ( . * <M0> . * ) | ( [ <LET> ] ) ) { 6 , }"

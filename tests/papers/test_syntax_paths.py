@@ -169,7 +169,7 @@ def test_deep_trees():
     assert len(made.ends_P2) == 89 + 1 + 1
 
 
-def test_at_most_stored_paths_drawn_evenly_and_always_the_same():
+def test_at_most_stored_paths_sampled_evenly_and_always_the_same():
     code = f"f({', '.join(f'a{i}' for i in range(60))})"
     whole, some = extract(code, replace(ALL, stored=10**6)), extract(code, replace(ALL, stored=200))
     assert len(whole.ends_P2) == 60 * 61 // 2

@@ -90,7 +90,7 @@ def test_sentinels_are_found_in_order(tmp_path):
 
 @pytest.mark.parametrize("piece", ["<nl>", "\n"])
 @pytest.mark.parametrize("kind", KINDS)
-def test_special_pieces_of_a_text_are_characters_unless_they_are_asked_for(kind, piece, tmp_path, capsys):
+def test_special_pieces_of_a_text_are_characters_unless_the_caller_reads_them(kind, piece, tmp_path, capsys):
     """As ``transformers`` reads them either way; what only structures the input is never read out of a text."""
     write, name, values = KINDS[kind]
     source, target = tmp_path / "source", tmp_path / "target"
@@ -182,7 +182,7 @@ def test_a_lone_surrogate_is_refused(tmp_path):
         ("specials.json", lambda text: text.replace("400", "20"), "exceed the model's 20 embeddings"),
     ],
 )
-def test_damage_is_told(name, change, message, tmp_path):
+def test_damage_is_reported(name, change, message, tmp_path):
     _, _, directory = built("wordpiece", tmp_path)
     path = directory / name
     path.write_text(change(path.read_text()))

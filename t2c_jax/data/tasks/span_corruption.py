@@ -54,10 +54,10 @@ def _cut(size: int, parts: int, *key: int) -> np.ndarray:
 def whole_words(spans_K2: np.ndarray, length: int, boundaries: np.ndarray) -> np.ndarray:
     """Spans that begin and end where words do, as many of them and with as much noise in all.
 
-    Wang et al. 2021, "CodeT5", section 3.2, draw spans of words, before words are cut into tokens; here the lengths of
-    source and target stay those of the drawn spans. Each span goes to the nearest word's start, and ends at the word's
-    end that is nearest to its length; what it takes too much or too little, the next one makes up for. The last one
-    takes what is left, at the nearest place where that is whole words. A span ends inside a word where no words are as
+    Wang et al. 2021, "CodeT5", section 3.2, sample spans of words, before words are cut into tokens. Here the lengths
+    of source and target stay those of the sampled spans. Each span moves to the nearest start of a word and ends at the
+    end of a word that is nearest to its length; the next span makes up for the difference. The last one takes what
+    is left, at the nearest place where that is whole words. A span ends inside a word where no words are as
     long as what is left, or a word is longer than there is room. With words that begin at 0, 3, 4, 6 and 9, the spans
     [2, 4) and [6, 8) of 10 tokens become [3, 6) and [9, 10).
 
@@ -72,7 +72,7 @@ def whole_words(spans_K2: np.ndarray, length: int, boundaries: np.ndarray) -> np
     left, owed, least = sum(wanted_K), 0, 0
     moved = []
     for later, begin, wanted in zip(range(len(begins_K) - 1, 0, -1), begins_K, wanted_K, strict=False):
-        start = _nearest(places, begin, least, length - left - later)  # each later one wants a token, and one before it
+        start = _nearest(places, begin, least, length - left - later)  # later spans need a token each, and a gap
         end = _nearest(places, start + wanted + owed, start + 1, start + left - later)
         owed += wanted - (end - start)
         left -= end - start

@@ -1,7 +1,7 @@
 """Leaf-to-leaf paths of Python's syntax tree (Alon et al. 2019, "code2seq", section 2).
 
 A leaf is a name or a constant, and its holder the node that it is a field of. A path goes from a leaf's holder up to
-the lowest node above both leaves, its top, and down to the other's holder; what the leaves say, their terminals, stands
+the lowest node above both leaves, its top, and down to the other's holder; the texts of the leaves, its terminals, are
 at both ends. ``x = y_1 + 2`` has the leaves x, y_1 and 2, and three paths (``^`` on the way up, ``v`` down):
 
     x    Name:Store^ Assign BinOp:Addv Namev        y 1
@@ -75,7 +75,7 @@ class Paths(NamedTuple):
 def extract(code: str, config: PathsConfig) -> Paths | None:
     """The paths of some Python within ``max_length`` and ``max_width``; None where it does not parse.
 
-    Where there are more than ``stored``, as many are drawn, evenly and always the same.
+    Where there are more than ``stored``, as many are sampled, evenly and always the same.
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # SyntaxWarnings are of what is read, not of ours

@@ -14,7 +14,7 @@ _QUOTES = str.maketrans("\"'", "``")
 def conala_tokens(code: str) -> list[str]:
     """Splits as Ling et al. (2016) did and the CoNaLa challenge does.
 
-    Every character but ASCII letters, digits and ``_`` stands alone, ``camelCase`` is split, and both quotes are one.
+    Every character but ASCII letters, digits and ``_`` is a token, ``camelCase`` is split, and both quotes are one.
     """
     return [part for token in _TOKEN.findall(code.translate(_QUOTES)) for part in _CAMEL_CASE.split(token)]
 

@@ -12,9 +12,9 @@ through imports, through what a variable was assigned, through annotations of pa
 
 So the result of a call goes by the name of what was called, be it a class or a function. A call's arguments come
 before the call, the parts of statements in the order of their evaluation, the branches of a statement in the order of
-the source, a lambda where it stands; what a nested function does is its own affair. Of builtins the names stand alone.
+the source, a lambda in its place; the calls of a nested function are its own. Builtins have no prefix.
 
-A call is left out where its name is not known: of a parameter without an annotation (so of ``self``), of what the
+A call is skipped where its name is not known: of a parameter without an annotation (so of ``self``), of what the
 module itself defines, of relative imports, of elements, of results that are called. A variable that two branches leave
 with different values is not known behind them; after ``try`` it is as the body leaves it. Loops are read once.
 """
@@ -32,7 +32,7 @@ Function = ast.FunctionDef | ast.AsyncFunctionDef
 
 
 class _Value(NamedTuple):
-    """What a variable or an expression stands for: something of that name, or what calling it gave."""
+    """The value of a variable or an expression: something of that name, or the result of calling it."""
 
     name: str
     is_result: bool = False
@@ -43,7 +43,7 @@ _NOTHING = _Value("")  # unbound, or None: no call is made on it, so it never ar
 
 _Names = dict[str, _Value]
 
-_BUILTINS = {name for name in dir(builtins) if not name.startswith("_")} - {"super"}  # super tells no class
+_BUILTINS = {name for name in dir(builtins) if not name.startswith("_")} - {"super"}  # super() names no class
 _LITERALS: Mapping[type[ast.AST], str] = {
     ast.JoinedStr: "str",
     ast.List: "list",
@@ -146,7 +146,7 @@ def _joined(one: _Names, other: _Names) -> _Names:
 
 
 class _Reader:
-    """Goes through statements in order, with what every name stands for and the calls made so far."""
+    """Goes through statements in order, with the value of every name and the calls made so far."""
 
     def __init__(self, names: _Names, calls: list[str] | None = None) -> None:
         self.names = names
@@ -269,7 +269,7 @@ class _Reader:
                 parts: list[ast.expr | None] = [None] * len(target.elts)
                 if isinstance(source, ast.Tuple | ast.List) and len(source.elts) == len(target.elts):
                     parts = list(source.elts)
-                # Their calls were counted with the whole; here only their names are asked for.
+                # Their calls were counted with the whole; here only their names are read.
                 quiet = _Reader(self.names)
                 values = [_UNKNOWN if part is None else quiet._value(part) for part in parts]
                 for element, value, part in zip(target.elts, values, parts, strict=True):
@@ -284,7 +284,7 @@ class _Reader:
             self._value(node)
 
     def _value(self, node: ast.expr) -> _Value:
-        """Counts the calls within an expression, and says what it stands for."""
+        """Counts the calls within an expression, and returns its value."""
         match node:
             case ast.Name():
                 known = self.names.get(node.id)
@@ -352,7 +352,7 @@ class _Reader:
         inner._all(results)
 
     def _annotated(self, annotation: ast.expr | None) -> _Value:
-        """What a variable of the class that an expression names stands for; ``Optional[X]`` and ``X | None`` are X."""
+        """The value of a variable of the class that an expression names; ``Optional[X]`` and ``X | None`` are X."""
         match annotation:
             case ast.Constant(value=str(text)):
                 try:

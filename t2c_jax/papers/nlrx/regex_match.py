@@ -56,7 +56,7 @@ def _same(pair: tuple[str, str]) -> bool:
 class RegexMatch(Match):
     """DFA-EQ, the share of expressions that match what the reference matches (Locascio et al. 2016, section 5.1).
 
-    An answer that ``SECONDS`` are not enough to tell from its reference counts as another expression, and is told.
+    An answer that cannot be compared with its reference within ``SECONDS`` counts as wrong, with a warning.
     """
 
     name = "regex_match"
@@ -69,9 +69,9 @@ class RegexMatch(Match):
         """Columns: hit, example. The pairs are compared by a process for each core."""
         items = [(answer, pair.code) for pair, answer in zip(pairs, best(candidates), strict=True)]
         results = list(isolated_map(_same, items, min(cores(), len(items)), SECONDS))
-        if untold := sum(isinstance(result, Failure) for result in results):
+        if timeouts := sum(isinstance(result, Failure) for result in results):
             console.warn(
-                f"{untold} of {len(items):,} regular expressions could not be compared within {SECONDS:g} s and count"
+                f"{timeouts} of {len(items):,} regular expressions could not be compared within {SECONDS:g} s and count"
                 " as wrong"
             )
         return np.array([(result is True, 1) for result in results], float)

@@ -1,6 +1,6 @@
 r"""Equality of logical forms: lambda calculus, as in GeoQuery and ATIS, and Prolog, as in JOBS.
 
-Lambda calculus is ``( head argument ... )``, the outermost parentheses left out or not: ``count $0 ( state:t $0 )``.
+Lambda calculus is ``( head argument ... )``, with or without the outermost parentheses: ``count $0 ( state:t $0 )``.
 Prolog is goals ``name ( argument , ... )``, joined by ``,`` and ``;``, negated by ``\+``, grouped by parentheses.
 Text with one of these three marks is read as Prolog, any other as lambda calculus.
 """
@@ -91,9 +91,9 @@ class _Prolog:
         return self._tokens[self._place] if self._place < len(self._tokens) else ""
 
     def _take(self, wanted: str) -> bool:
-        taken = self._next() == wanted
-        self._place += taken
-        return taken
+        matches = self._next() == wanted
+        self._place += matches
+        return matches
 
     def _joined(self, operator: str) -> Tree:
         part = self._goal if operator == "," else lambda: self._joined(",")
