@@ -26,7 +26,8 @@ from rich.text import Text
 
 _Item = TypeVar("_Item")
 
-console = Console(stderr=True, highlight=False)
+# Not through Jupyter's display, which is for results: what people read about progress is on standard error there too.
+console = Console(stderr=True, highlight=False, force_jupyter=False)
 
 
 def mute() -> None:

@@ -1,5 +1,6 @@
 """``import t2c_jax``: a run opened from Python, and one trained from Python."""
 
+import ast
 import json
 import math
 import subprocess
@@ -228,3 +229,24 @@ def test_a_hook_saves_and_stops(tmp_path):
         "2",
         "4",
     ]
+
+
+def test_the_notebook_of_the_docs_runs_and_shows_what_it_did(repository, tmp_path):
+    """In a fresh kernel; its outputs are compared by kind, since figures differ between machines."""
+    source, target = repository / "docs" / "library.ipynb", tmp_path / "executed.ipynb"
+    command = [sys.executable, str(repository / "tests" / "execute_notebook.py"), str(source), str(target)]
+    done = subprocess.run(command, env=environment(), cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    committed, executed = (json.loads(path.read_text())["cells"] for path in (source, target))
+    assert [_kind(cell) for cell in executed] == [_kind(cell) for cell in committed]
+    assert any(_kind(cell) for cell in committed)
+
+
+def _kind(cell):
+    """The types of a cell's outputs, with every number and answer replaced."""
+    kinds = []
+    for output in cell.get("outputs", []):
+        text = "".join(output.get("text") or output["data"]["text/plain"])
+        value = ast.literal_eval(text) if output["output_type"] == "execute_result" else text.splitlines()[-1:]
+        kinds.append((output["output_type"], jax.tree.map(type, value)))
+    return kinds
