@@ -1,4 +1,4 @@
-"""Mistakes of the user's, told apart from faults of the program."""
+"""Mistakes of the user's, as opposed to faults of the program."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 class UserError(Exception):
-    """A mistake the user can mend: one line that says what is wrong, where, and what to do.
+    """A mistake that the user can correct: one line that says what is wrong, where, and what to do.
 
     The command line prints the line without a traceback and exits with status 2.
     """

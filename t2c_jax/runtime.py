@@ -1,4 +1,4 @@
-"""The process that a run lives in: its environment, its part among several, its TensorFlow."""
+"""The process of a run: its environment variables, the other processes of the run, TensorFlow."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _COMPILED = "JAX_COMPILATION_CACHE_DIR"
 
 
 def environment() -> dict[str, str]:
-    """The variables that ``t2c`` sets for itself and that must stand before the process starts.
+    """The environment variables that ``t2c`` sets for itself, and that must be set before the process starts.
 
     XLA's CPU client takes a train step's temporaries, gigabytes, anew from malloc at each step, and the kernel hands
     them out in pages of 4 KiB. Asking glibc for transparent huge pages saves the time to touch each of them. Where the
@@ -40,7 +40,7 @@ def restart_with_environment() -> None:
 
 
 def quiet() -> None:
-    """Silences libraries' news about themselves. Call it before they are imported."""
+    """Silences messages that libraries print about themselves. Call it before they are imported."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "0")
     os.environ.setdefault("EPATH_USE_TF", "false")  # gs:// and s3:// through fsspec, as this package reads them too
@@ -131,7 +131,7 @@ def is_primary() -> bool:
 
 
 def barrier(name: str) -> None:
-    """Until every process of the run has come here."""
+    """Waits until every process of the run has called it."""
     import jax
     from jax.experimental import multihost_utils
 
@@ -140,7 +140,7 @@ def barrier(name: str) -> None:
 
 
 def agreed(value: int) -> int:
-    """The largest of the processes' values, on all of them."""
+    """The largest of the processes' values; every process returns it."""
     import jax
     import numpy as np
     from jax.experimental import multihost_utils
@@ -149,7 +149,7 @@ def agreed(value: int) -> int:
 
 
 def from_primary(lines: Sequence[str]) -> list[str]:
-    """The first process's lines, on all of them: what only one of them was given, such as its standard input."""
+    """The first process's lines, on every process: of what only the first one has, such as standard input."""
     import jax
     import numpy as np
     from jax.experimental import multihost_utils

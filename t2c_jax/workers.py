@@ -1,4 +1,4 @@
-"""A parallel map for input that may crash or hang whoever reads it.
+"""A parallel map for input that may crash the process that reads it, or make it hang.
 
 ``concurrent.futures`` gives the whole pool up when one worker dies, and cannot stop one that hangs. Here the parent
 gives out one item at a time, so it knows which item a lost worker had, reports it as a ``Failure`` and starts
@@ -154,7 +154,7 @@ serve(int(sys.argv[2]))
 
 
 def serve(descriptor: int) -> None:
-    """A worker's life: what to do, from the parent, then one item after the other, until the parent is done or gone.
+    """Worker main loop: receives the function, then items, until the parent closes the pipe.
 
     The time limit is the kernel's alarm, which ends a process whatever code it is in, and whether or not the parent
     still lives.

@@ -1,6 +1,7 @@
 """What a compiled program costs a device: operations of matrix products, bytes of HBM, bytes between devices.
 
-Counted from the program's own text, a loop's body as often as it runs: the compiler's cost analysis counts it once.
+Counted from the program's text. ``compiled.cost_analysis()`` does not replace this: it counts the body of a loop once,
+so a scanned stack of layers looks like one layer, and it does not say what the devices send to each other.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy as np
 from t2c_jax.aot.hlo import Computation, Operation, Program, Shape, parse, trips
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
-# No work of their own: names for what is there, or calls of computations that are walked.
+# No work of their own: names of existing values, or calls of computations that are counted themselves.
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
     *("while", "call", "conditional", "iota", "add-dependency", "replica-id"),

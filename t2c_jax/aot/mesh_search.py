@@ -63,12 +63,12 @@ def search(experiment: Experiment, vocab_size: int, name: str) -> dict[str, Any]
     return {
         "topology": name,
         "chips": len(target.devices),
-        "ranked": [_told(trial) for trial in ranked],
-        "refused": [_told(trial) for trial in trials if not trial.program.fits],
+        "ranked": [_reported(trial) for trial in ranked],
+        "refused": [_reported(trial) for trial in trials if not trial.program.fits],
     }
 
 
-def _told(trial: Trial) -> dict[str, Any]:
+def _reported(trial: Trial) -> dict[str, Any]:
     return {
         "mesh": trial.mesh,
         "rows_per_chip": trial.rows,
