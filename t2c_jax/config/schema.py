@@ -330,7 +330,7 @@ class OptimizerConfig(Section):
     schedule: Literal["constant", "cosine", "inverse_sqrt", "step_decay"] = field(
         "cosine", "Learning rate after the warm-up."
     )
-    warmup_steps: int = field(100, "Steps of linear warm-up from zero.", minimum=0)
+    warmup_steps: int = field(100, "Steps of linear warm-up, from 1/warmup_steps of the peak to the peak.", minimum=0)
     end_share: float = field(0.1, "Cosine's floor as a share of the peak.", minimum=0, maximum=1)
     decay_start: int = field(0, "Step of step_decay's first decay.", minimum=0)
     decay_every: int = field(1000, "Steps between step_decay's decays.", minimum=1)

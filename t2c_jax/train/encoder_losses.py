@@ -1,4 +1,4 @@
-"""Losses of the heads over the encoder, as sums beside those of the decoder's tokens.
+"""Losses of the heads over the encoder, as sums like those of the decoder's tokens.
 
 Letters: B batch, S source, M segments of a row (2 for each pair), P width of an embedding, N pairs of the batch.
 """
@@ -14,18 +14,18 @@ Sums = dict[str, Float[Array, ""]]
 
 
 def tagging_sums(logits_BS: Float[Array, "B S"], tags_BS: Int[Array, "B S"]) -> Sums:
-    """Binary cross-entropy of identifier tags (Wang et al. 2021, "CodeT5", equation 3); tags of -1 are not asked for.
+    """Binary cross-entropy of identifier tags (Wang et al. 2021, "CodeT5", equation 3); tags of -1 are ignored.
 
     Returns:
-      ``tagging_nll`` in nats, ``tagging_correct`` and ``tagging_weight``, the tokens asked for.
+      ``tagging_nll`` in nats, ``tagging_correct`` and ``tagging_weight``, the tagged tokens.
     """
-    asked_BS = (tags_BS >= 0).astype(jnp.float32)
+    tagged_BS = (tags_BS >= 0).astype(jnp.float32)
     nll_BS = optax.losses.sigmoid_binary_cross_entropy(logits_BS, (tags_BS > 0).astype(jnp.float32))
     correct_BS = (logits_BS > 0) == (tags_BS > 0)
     return {
-        "tagging_nll": jnp.sum(nll_BS * asked_BS),
-        "tagging_correct": jnp.sum(correct_BS * asked_BS),
-        "tagging_weight": jnp.sum(asked_BS),
+        "tagging_nll": jnp.sum(nll_BS * tagged_BS),
+        "tagging_correct": jnp.sum(correct_BS * tagged_BS),
+        "tagging_weight": jnp.sum(tagged_BS),
     }
 
 
@@ -36,7 +36,7 @@ def contrastive_sums(
     "CodeT5+", section 3.2; Radford et al. 2021, figure 3); the negatives are the pairs of all devices and, in a step of
     several, of all microbatches (``train.gradcache``).
 
-    The paper's momentum encoder and queue of negatives are left out: they make up for small batches.
+    The paper's momentum encoder and queue of negatives, which make up for small batches, are not implemented.
 
     Args:
       vectors_BMP: unit vectors, of the i-th text at 2i and of its code at 2i + 1.

@@ -1,4 +1,4 @@
-"""Hooks: what happens beside the steps of training, each as often as it says.
+"""Hooks: what happens between the steps of training, each as often as it says.
 
 The train loop runs a step, then the hooks that are due, in the order of their ranks. Logging, the held-out loss,
 patience, checkpoints and the rest are hooks; a program that trains through the library adds its own:

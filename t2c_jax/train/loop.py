@@ -66,7 +66,7 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
     Args:
       experiment: the run's config, checked.
       workdir: holds the tokens and the tokenizer; gets checkpoints and metrics.
-      hooks: what is to happen beside the steps (``train.hooks``).
+      hooks: called between steps (``train.hooks``).
 
     Raises:
       UserError: the config does not fit the devices or the checkpoint; a loss that is not finite; a full disk.
