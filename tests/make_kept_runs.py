@@ -46,6 +46,7 @@ TRANSFORMER = {
     for side in ("encoder", "decoder")
     for key, value in {"layers": 1, "num_heads": 2, "head_width": 4, "feed_forward": 16}.items()
 }
+T5 = {**TRANSFORMER, "model.encoder": "t5", "model.decoder": "t5"}  # what other formats hold
 LSTM = {
     "model.encoder": "lstm",
     "model.decoder": "lstm",
@@ -57,9 +58,9 @@ LSTM = {
 }
 # The origin of a run comes before it.
 RUNS = {
-    "half_way": {**TRANSFORMER, "train.keep": 2},
+    "half_way": {**T5, "train.keep": 2},
     "copying": {**TRANSFORMER, "model.copy": True, "train.ema_decay": 0.9},
-    "lora": {**TRANSFORMER, "origin.run": "half_way", "origin.step": 4, "lora.rank": 2},
+    "lora": {**T5, "origin.run": "half_way", "origin.step": 4, "lora.rank": 2},
     "lstm": LSTM,
 }
 
