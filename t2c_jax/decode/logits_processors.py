@@ -59,11 +59,11 @@ class LogitsProcessor(ABC):
     def gather(self, state: Any, parents_BW: Int[Array, "B W"]) -> Any:
         """The state of new beams, each of which continues the old beam ``parents_BW``."""
 
-        def of_parents(leaf: Array) -> Array:
+        def gather_beams(leaf: Array) -> Array:
             index = parents_BW.reshape(*parents_BW.shape, *(1,) * (leaf.ndim - 2))
             return jnp.take_along_axis(leaf, index, axis=1)
 
-        return jax.tree.map(of_parents, state)
+        return jax.tree.map(gather_beams, state)
 
 
 class TokenBonus(LogitsProcessor):

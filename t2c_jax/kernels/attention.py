@@ -1,6 +1,6 @@
 """Fused attention, which keeps the scores on the chip: Pallas kernels on a TPU, cuDNN's on a GPU.
 
-All of them bring lengths up to what their blocks want, inside; none limits what a caller may pass. The Pallas kernels
+Each pads lengths to what its blocks need; a caller may pass any length. The Pallas kernels
 run on each device of the mesh, over its own rows and heads.
 
 Letters: B batch, T queries, S keys, H heads, K head width.
@@ -18,8 +18,8 @@ from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jaxtyping import Array, Float, Int
 
 from t2c_jax.errors import UserError
-from t2c_jax.kernels.attention_mask import Visibility, pad_to
-from t2c_jax.kernels.single_block_attention import LANES, Form, fits, row_attention
+from t2c_jax.kernels.attention_mask import AttentionMask, pad_to
+from t2c_jax.kernels.single_block_attention import LANES, Form, fits, single_block_attention
 from t2c_jax.mesh import RULES, partition_spec
 
 _LONGEST_BLOCK = 512  # of queries or keys: some 4 MiB of scores, weights and their gradients on the chip
@@ -28,19 +28,21 @@ _LONGEST_BLOCK = 512  # of queries or keys: some 4 MiB of scores, weights and th
 def target_platform() -> str:
     """Where the program that is being traced will run: cpu, gpu or tpu.
 
-    The mesh that is set says it, though its devices be only described, as in ahead-of-time compilation.
+    It is the platform of the mesh that is set, also where its devices are only described (ahead-of-time compilation).
     """
     device = jax.sharding.get_abstract_mesh().abstract_device
     return jax.default_backend() if device is None else device.platform
 
 
-def choose(asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool) -> Literal["xla", "cudnn", "rows", "splash"]:
+def choose(
+    asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool
+) -> Literal["xla", "cudnn", "single_block", "splash"]:
     """The kernel for these queries and keys: config.model.attention's, or under ``auto`` the target platform's own.
 
     ``auto`` and ``pallas`` fall back to XLA: on a GPU, for heads that cuDNN does not take; on a TPU, for rows so short
     that they would be filled up to the lanes and that have small scores, for rows or heads that the mesh does not
-    divide, and for a bias over rows too long for ``row_attention``. Splash attention has no place for a bias; the
-    flash attention that comes with Pallas wants one for each of the batch's rows, and writes the gradient of each.
+    divide, and for a bias over rows too long for ``single_block_attention``. Splash attention takes no bias; the flash
+    attention that comes with Pallas wants one for each of the batch's rows, and writes the gradient of each.
 
     Raises:
       UserError: the kernel that is asked for is not of the target platform.
@@ -58,7 +60,7 @@ def choose(asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool) -> Literal
     if here is None:
         return "xla"
     if fits(queries, keys, here, head_width, q_BTHK.dtype.itemsize, biased=biased):
-        return "rows"
+        return "single_block"
     return "xla" if biased else "splash"
 
 
@@ -76,16 +78,16 @@ def _on_one_device(batch: int, heads: int) -> int | None:
     return None if batch % over_batch or heads % over_heads else heads // over_heads
 
 
-def whole_row_attention(
+def padded_single_block_attention(
     q_BTHK: Float[Array, "B T H K"],
     k_BSHK: Float[Array, "B S H K"],
     v_BSHK: Float[Array, "B S H K"],
-    visibility: Visibility,
+    mask: AttentionMask,
     bias: Float[Array, "1 H T S"] | None,
     scale: float,
 ) -> Float[Array, "B T H K"]:
-    """``row_attention`` over rows and heads of any number that ``choose`` gives it."""
-    seen = visibility.padded(LANES)
+    """``single_block_attention`` over rows and heads of any number that ``choose`` gives it."""
+    seen = mask.padded(LANES)
     q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
     arrays, names = _arrays(q, k, v, seen)
     if bias is not None:
@@ -95,7 +97,9 @@ def whole_row_attention(
     def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array, *bias: Array) -> Array:
         form = Form(q.shape[2], seen.causal, seen.first_query, _interpreted())
         flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
-        return row_attention(form, *flat, query_segments, key_segments, bias[0] if bias else None).reshape(q.shape)
+        return single_block_attention(form, *flat, query_segments, key_segments, bias[0] if bias else None).reshape(
+            q.shape
+        )
 
     return _on_each_device(on_one_device, names)(*arrays)[:, : q_BTHK.shape[1]]
 
@@ -104,7 +108,7 @@ def splash_attention(
     q_BTHK: Float[Array, "B T H K"],
     k_BSHK: Float[Array, "B S H K"],
     v_BSHK: Float[Array, "B S H K"],
-    visibility: Visibility,
+    mask: AttentionMask,
     scale: float,
 ) -> Float[Array, "B T H K"]:
     """Pallas' attention in blocks with a running softmax (Dao et al. 2022, algorithm 1), for rows of any length.
@@ -112,7 +116,7 @@ def splash_attention(
     Blocks that lie after all their queries are skipped. A query that sees no key averages over all of them, as in the
     plain formula, but the gradient of that average is wrong here: only padding may see nothing, and no loss reads it.
     """
-    seen = visibility.padded(LANES)
+    seen = mask.padded(LANES)
     q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
 
     def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array) -> Array:
@@ -159,7 +163,7 @@ def _interpreted() -> bool:
     return target_platform() == "cpu"
 
 
-def _arrays(q: Array, k: Array, v: Array, seen: Visibility) -> tuple[list[Array], list[tuple[str | None, ...]]]:
+def _arrays(q: Array, k: Array, v: Array, seen: AttentionMask) -> tuple[list[Array], list[tuple[str | None, ...]]]:
     """What every kernel reads, and the logical axes of each."""
     heads, segments = ("batch", None, "heads", "head_width"), ("batch", None)
     return [q, k, v, seen.query_segments_BT, seen.key_segments_BS], [heads, heads, heads, segments, segments]
@@ -181,7 +185,7 @@ def cudnn_attention(
     q_BTHK: Float[Array, "B T H K"],
     k_BSHK: Float[Array, "B S H K"],
     v_BSHK: Float[Array, "B S H K"],
-    visibility: Visibility,
+    mask: AttentionMask,
     bias: Float[Array, "1 H T S"] | None,
     scale: float,
 ) -> Float[Array, "B T H K"]:
@@ -192,14 +196,14 @@ def cudnn_attention(
     """
     queries = q_BTHK.shape[1]
     # Training with a bias, which cuDNN makes of the mask too, wants even lengths.
-    seen = visibility.padded(2)
+    seen = mask.padded(2)
     q, k, v = (pad_to(x, 2, axis=1) for x in (q_BTHK, k_BSHK, v_BSHK))
     if bias is not None:
         bias = pad_to(pad_to(bias.astype(q.dtype), 2, axis=2), 2, axis=3)
-    # Told apart from segments, causality lets the kernel skip what lies after its queries.
+    # Causality apart from segments lets the kernel skip keys after its queries.
     skips = seen.causal and seen.first_query == 0
-    mask = Visibility(seen.query_segments_BT, seen.key_segments_BS).mask() if skips else seen.mask()
+    dense = AttentionMask(seen.query_segments_BT, seen.key_segments_BS).dense() if skips else seen.dense()
     o_BTHK = jax.nn.dot_product_attention(
-        q, k, v, bias=bias, mask=mask, scale=scale, is_causal=skips, implementation="cudnn"
+        q, k, v, bias=bias, mask=dense, scale=scale, is_causal=skips, implementation="cudnn"
     )
     return o_BTHK[:, :queries]

@@ -1,4 +1,4 @@
-"""Which keys a query sees, said once for every attention kernel.
+"""Which keys a query attends to, in one form for every attention kernel.
 
 Letters: B batch, T queries, S keys.
 """
@@ -18,7 +18,7 @@ NOBODY = -1  # the segment of the rows and keys that a kernel's block size adds:
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Visibility:
+class AttentionMask:
     """Which keys a query sees: those of its own segment and, where causal, not after it.
 
     Padding is segment 0 and sees padding alone. Kernels that take segment ids get them as they are; no mask is built.
@@ -29,7 +29,7 @@ class Visibility:
     causal: bool = field(default=False, metadata={"static": True})
     first_query: int = field(default=0, metadata={"static": True})  # where in the row the queries begin
 
-    def mask(self) -> Bool[Array, "B 1 T S"]:
+    def dense(self) -> Bool[Array, "B 1 T S"]:
         """The dense mask, for kernels that take no segment ids."""
         mask_BTS = self.query_segments_BT[:, :, None] == self.key_segments_BS[:, None, :]
         if self.causal:
@@ -37,7 +37,7 @@ class Visibility:
             mask_BTS &= (jnp.arange(keys)[None, :] <= self.first_query + jnp.arange(queries)[:, None])[None]
         return mask_BTS[:, None]
 
-    def blocks(self) -> Iterator[tuple[slice, slice, Visibility]]:
+    def blocks(self) -> Iterator[tuple[slice, slice, AttentionMask]]:
         """Blocks of queries with the keys that they may see: where causal, none after a block's last row.
 
         Scores exist for a block at a time; and nearly half of a long causal row's lie after their query, and are then
@@ -49,10 +49,10 @@ class Visibility:
             rows = slice(start, min(start + size, queries))
             first = self.first_query + start
             keys = slice(0, self.first_query + rows.stop if self.causal else None)
-            part = Visibility(self.query_segments_BT[:, rows], self.key_segments_BS[:, keys], self.causal, first)
+            part = AttentionMask(self.query_segments_BT[:, rows], self.key_segments_BS[:, keys], self.causal, first)
             yield rows, keys, part
 
-    def padded(self, multiple: int) -> Visibility:
+    def padded(self, multiple: int) -> AttentionMask:
         """The same with both lengths brought up to a multiple; what is added sees, and is seen by, itself alone."""
         return dataclasses.replace(
             self,

@@ -43,7 +43,7 @@ def _product(spec: str, x: Array, weight: Array) -> Array:
     return jnp.einsum(spec, x, weight.astype(x.dtype), preferred_element_type=jnp.float32)
 
 
-def hoisted_scan(
+def scan_with_deferred_gradients(
     step: Step,
     specs: Mapping[str, str],
     weights: Mapping[str, Array],

@@ -69,7 +69,7 @@ def _blocks_that_fit(queries: int, keys: int, group: int, head_width: int, items
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def row_attention(
+def single_block_attention(
     form: Form,
     q_BTF: Float[Array, "B T F"],
     k_BSF: Float[Array, "B S F"],
@@ -94,12 +94,12 @@ def row_attention(
         compiler_params=_IN_ORDER,
         cost_estimate=layout.cost(products=2, arrays=(q_BTF, q_BTF, k_BSF, v_BSF, bias_HTS)),
         interpret=form.interpret,
-        name="row_attention_forward",
+        name="single_block_attention_forward",
     )(q_BTF, k_BSF, v_BSF, query_segments_BT[:, :, None], key_segments_BS[:, None], bias_HTS)
 
 
 def _forward(form: Form, *inputs: Any) -> tuple[Array, Residuals]:
-    return row_attention(form, *inputs), inputs
+    return single_block_attention(form, *inputs), inputs
 
 
 def _backward(form: Form, residuals: Residuals, d_BTF: Array) -> tuple[Array | None, ...]:
@@ -117,12 +117,12 @@ def _backward(form: Form, residuals: Residuals, d_BTF: Array) -> tuple[Array | N
         compiler_params=_IN_ORDER,
         cost_estimate=layout.cost(products=5, arrays=(*like, *like, d_BTF)),
         interpret=form.interpret,
-        name="row_attention_backward",
+        name="single_block_attention_backward",
     )(q_BTF, k_BSF, v_BSF, query_segments_BT[:, :, None], key_segments_BS[:, None], bias_HTS, d_BTF)
     return d_q, d_k, d_v, None, None, d_bias
 
 
-row_attention.defvjp(_forward, _backward)
+single_block_attention.defvjp(_forward, _backward)
 
 # Blocks of heads may go to different cores; within one, sums are carried from block to block.
 _IN_ORDER = pltpu.CompilerParams(dimension_semantics=("parallel", "arbitrary", "arbitrary"))

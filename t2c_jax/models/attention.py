@@ -1,4 +1,4 @@
-"""Attention, through one door: ``attend`` picks the kernel, everything else says what may see what.
+"""Attention: ``attend`` is its single entry point and chooses the kernel.
 
 Letters: B batch, T queries, S keys, D model, H heads, K head width, W beams, X cache slots (T x W).
 """
@@ -12,10 +12,10 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from t2c_jax.kernels.attention import choose, cudnn_attention, splash_attention, whole_row_attention
-from t2c_jax.kernels.attention_mask import Visibility
-from t2c_jax.kernels.projections import narrow, widen
-from t2c_jax.models.layers import fan_in, remade
+from t2c_jax.kernels.attention import choose, cudnn_attention, padded_single_block_attention, splash_attention
+from t2c_jax.kernels.attention_mask import AttentionMask
+from t2c_jax.kernels.projections import down_projection, up_projection
+from t2c_jax.models.layers import fan_in, remat
 from t2c_jax.models.parameters import parameter
 from t2c_jax.models.positions import Rotation, rotate
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
@@ -27,7 +27,7 @@ def attend(
     q_BTHK: Float[Array, "B T H K"],
     k_BSHK: Float[Array, "B S H K"],
     v_BSHK: Float[Array, "B S H K"],
-    visibility: Visibility,
+    mask: AttentionMask,
     *,
     bias: Float[Array, "1 H T S"] | None,
     kernel: str = "auto",
@@ -39,7 +39,7 @@ def attend(
       q_BTHK: queries.
       k_BSHK: keys.
       v_BSHK: values.
-      visibility: which keys a query sees.
+      mask: which keys a query sees.
       bias: added to the scores.
       kernel: config.model.attention.
       scaled: divide the scores by sqrt(K).
@@ -50,27 +50,27 @@ def attend(
     scale = q_BTHK.shape[-1] ** -0.5 if scaled else 1.0
     chosen = choose(kernel, q_BTHK, k_BSHK, biased=bias is not None)
     if chosen == "cudnn":
-        return cudnn_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
-    if chosen == "rows":
-        return whole_row_attention(q_BTHK, k_BSHK, v_BSHK, visibility, bias, scale)
+        return cudnn_attention(q_BTHK, k_BSHK, v_BSHK, mask, bias, scale)
+    if chosen == "single_block":
+        return padded_single_block_attention(q_BTHK, k_BSHK, v_BSHK, mask, bias, scale)
     if chosen == "splash":
-        return splash_attention(q_BTHK, k_BSHK, v_BSHK, visibility, scale)
+        return splash_attention(q_BTHK, k_BSHK, v_BSHK, mask, scale)
     # Scores and weights, H T S of them, outgrow all else that a block would keep.
-    return remade(functools.partial(_in_blocks, scale=scale))(q_BTHK, k_BSHK, v_BSHK, visibility, bias)
+    return remat(functools.partial(_in_blocks, scale=scale))(q_BTHK, k_BSHK, v_BSHK, mask, bias)
 
 
 def _in_blocks(
     q_BTHK: Float[Array, "B T H K"],
     k_BSHK: Float[Array, "B S H K"],
     v_BSHK: Float[Array, "B S H K"],
-    visibility: Visibility,
+    mask: AttentionMask,
     bias: Float[Array, "1 H T S"] | None,
     scale: float,
 ) -> Float[Array, "B T H K"]:
     q, k, v = (jnp.swapaxes(x, 1, 2) for x in (q_BTHK, k_BSHK, v_BSHK))
     blocks = [
-        softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.mask(), _cut(bias, rows, keys), scale)
-        for rows, keys, part in visibility.blocks()
+        softmax_attention(q[:, :, rows], k[:, :, keys], v[:, :, keys], part.dense(), _cut(bias, rows, keys), scale)
+        for rows, keys, part in mask.blocks()
     ]
     return jnp.swapaxes(jnp.concatenate(blocks, axis=2), 1, 2)
 
@@ -140,21 +140,21 @@ class Attention(nnx.Module):
 
     def _split(self, x_BLD: Float[Array, "B L D"], kernel_DHK: Float[Array, "D H K"]) -> Float[Array, "B L H K"]:
         width, heads, head_width = kernel_DHK.shape
-        h_BLF = widen(x_BLD, kernel_DHK.reshape(width, heads * head_width))
+        h_BLF = up_projection(x_BLD, kernel_DHK.reshape(width, heads * head_width))
         return h_BLF.reshape(*x_BLD.shape[:2], heads, head_width)
 
-    def queries(self, x_BLD: Float[Array, "B L D"], turn: Rotation | None) -> Float[Array, "B L H K"]:
+    def queries(self, x_BLD: Float[Array, "B L D"], rotary: Rotation | None) -> Float[Array, "B L H K"]:
         """Projected and rotated queries."""
-        return rotate(self._split(x_BLD, self.query[...]), turn)
+        return rotate(self._split(x_BLD, self.query[...]), rotary)
 
     def keys_values(
-        self, x_BLD: Float[Array, "B L D"], turn: Rotation | None
+        self, x_BLD: Float[Array, "B L D"], rotary: Rotation | None
     ) -> tuple[Float[Array, "B L H K"], Float[Array, "B L H K"]]:
         """Projected keys, rotated, and values."""
-        return rotate(self._split(x_BLD, self.key[...]), turn), self._split(x_BLD, self.value[...])
+        return rotate(self._split(x_BLD, self.key[...]), rotary), self._split(x_BLD, self.value[...])
 
     def project(self, o_BLHK: Float[Array, "B L H K"]) -> Float[Array, "B L D"]:
         """Heads back into the residual stream."""
         batch, length, heads, head_width = o_BLHK.shape
         h_BLF = o_BLHK.reshape(batch, length, heads * head_width)
-        return narrow(h_BLF, self.output[...].reshape(-1, heads * head_width))
+        return down_projection(h_BLF, self.output[...].reshape(-1, heads * head_width))

@@ -103,7 +103,7 @@ class Decoder(Protocol):
         ...
 
 
-def of_parents(states: Any, step: Int[Array, ""], visible_BWX: Bool[Array, "B W X"]) -> Any:
+def gather_beams(states: Any, step: Int[Array, ""], visible_BWX: Bool[Array, "B W X"]) -> Any:
     """What each beam takes over from the one it descends from: leaves (B, W, ...), as the step before left them."""
     beams = visible_BWX.shape[1]
     # Among the slots of the step before; before the first step, every beam from itself.

@@ -16,7 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.projections import narrow, widen
+from t2c_jax.kernels.projections import down_projection, up_projection
 from t2c_jax.mesh import constrain, sum_over_rows
 from t2c_jax.models.parameters import parameter
 
@@ -40,8 +40,8 @@ def dropout(x: Float[Array, ...], rate: float, key: Key[Array, ""] | None) -> Fl
     return jnp.where(keep, x * scale, jnp.zeros((), x.dtype))
 
 
-def remade(function: Callable[..., Any]) -> Callable[..., Any]:
-    """The function, of which the backward pass of a scanned stack keeps the arguments alone and computes it again.
+def remat(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, rematerialised: in a scanned stack the backward pass keeps its arguments and computes it again.
 
     For what costs little to compute beside what its derivative would keep for each layer. Where blocks are unrolled the
     compiler finds the same values in the forward pass and takes those.
@@ -64,7 +64,7 @@ class RMSNorm(nnx.Module):
             inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
             return (wide * inverse * scale_D[None, None]).astype(x_BLD.dtype)
 
-        return remade(norm)(x_BLD, self.scale[...])
+        return remat(norm)(x_BLD, self.scale[...])
 
 
 class Embedding(nnx.Module):
@@ -145,8 +145,8 @@ class FeedForward(nnx.Module):
         """The block's update to the residual stream."""
         activation = ACTIVATIONS[self.activation]
         if self.up is None:
-            h_BLF = remade(activation)(widen(x_BLD, self.gate[...]))
+            h_BLF = remat(activation)(up_projection(x_BLD, self.gate[...]))
         else:
-            gated = remade(lambda gate_BLF, up_BLF: activation(gate_BLF) * up_BLF)
-            h_BLF = gated(widen(x_BLD, self.gate[...]), widen(x_BLD, self.up[...]))
-        return narrow(dropout(h_BLF, self.rate, key), self.down[...])
+            gated = remat(lambda gate_BLF, up_BLF: activation(gate_BLF) * up_BLF)
+            h_BLF = gated(up_projection(x_BLD, self.gate[...]), up_projection(x_BLD, self.up[...]))
+        return down_projection(dropout(h_BLF, self.rate, key), self.down[...])

@@ -86,6 +86,10 @@ def parameter(
     return nnx.Param(initializer(rngs.params(), shape, jnp.float32), info=info)
 
 
+PARENT = ".."
+"""As ``label``'s stack: the module that holds the labelled one."""
+
+
 @dataclass(frozen=True)
 class _Label:
     """Facts of a module's parameters; ``below`` is how many names lead from the module to the parameter."""
@@ -109,7 +113,7 @@ def label(
 
     Args:
       module: one that was just made.
-      stack: the stack that it belongs to: a name beside the module's own, or "" for the module itself.
+      stack: the stack that it belongs to: a name beside the module's own, "" for the module itself, or ``PARENT``.
       layers: the layers that it holds.
       depth: layers of the whole stack.
       is_part: it is there as a whole or not at all.
@@ -138,7 +142,8 @@ def info_of(path: tuple[str, ...], variable: Any) -> ParameterInfo:
     for one in metadata.get("labels", ()):
         module = path[: len(path) - one.below]
         if one.stack is not None:
-            name = ".".join((*module[:-1], one.stack) if one.stack else module)
+            own = {"": module, PARENT: module[:-1]}.get(one.stack, (*module[:-1], one.stack))
+            name = ".".join(own)
             info = dataclasses.replace(info, stack=name, layers=one.layers, depth=one.depth)
         if one.is_part:
             info = dataclasses.replace(info, part=".".join(module))

@@ -1,4 +1,4 @@
-"""Where a token stands: rotary embedding, and T5's learned relative bias."""
+"""Positions of tokens: rotary embedding, and T5's learned relative bias."""
 
 from __future__ import annotations
 
@@ -21,13 +21,14 @@ def rotation(positions_BL: Int[Array, "B L"], head_width: int, theta: float) -> 
     return jnp.cos(angles_BL1F), jnp.sin(angles_BL1F)
 
 
-def rotate(x_BLHK: Float[Array, "B L H K"], turn: Rotation | None) -> Float[Array, "B L H K"]:
-    """Turns each pair (k, k + K/2) of a head by its position's angle; the identity without a rotation."""
-    if turn is None:
+def rotate(x_BLHK: Float[Array, "B L H K"], rotary: Rotation | None) -> Float[Array, "B L H K"]:
+    """Rotates each pair (k, k + K/2) of a head by its position's angle, in float32; the identity without a rotation."""
+    if rotary is None:
         return x_BLHK
-    cos, sin = (part.astype(x_BLHK.dtype) for part in turn)
-    first, second = jnp.split(x_BLHK, 2, axis=-1)
-    return jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    cos, sin = rotary
+    first, second = jnp.split(x_BLHK.astype(jnp.float32), 2, axis=-1)
+    rotated_BLHK = jnp.concatenate([first * cos - second * sin, second * cos + first * sin], axis=-1)
+    return rotated_BLHK.astype(x_BLHK.dtype)
 
 
 def relative_bucket(

@@ -17,7 +17,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
-from t2c_jax.models.interface import Batch, Encoded, of_parents
+from t2c_jax.models.interface import Batch, Encoded, gather_beams
 from t2c_jax.models.layers import Embedding
 from t2c_jax.models.parameters import parameter
 from t2c_jax.models.pointer import BEFORE, Copying, Pointer
@@ -96,7 +96,7 @@ class Seq2Seq(nnx.Module):
             states_BWD, cache = self.decoder.step(shared, inputs_BWD, step, cache, visible_BWX)
             logits_BWV = self.logits(self.scale_output(states_BWD))
             if pointer is not None and source is not None:
-                earlier_BWN = of_parents(last_BWN, step, visible_BWX)[..., :-1]
+                earlier_BWN = gather_beams(last_BWN, step, visible_BWX)[..., :-1]
                 last_BWN = jnp.concatenate((tokens_BW[..., None], earlier_BWN), axis=-1)
                 logits_BWV = pointer.step(states_BWD, inputs_BWD, last_BWN, logits_BWV, encoded, source)
             return logits_BWV, (cache, last_BWN)

@@ -11,9 +11,9 @@ from tiny import experiment
 
 from t2c_jax.errors import UserError
 from t2c_jax.kernels import attention as attention_kernels
-from t2c_jax.kernels import single_block_attention as row_attention
-from t2c_jax.kernels.attention import choose, splash_attention, whole_row_attention
-from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels import single_block_attention as single_block_attention
+from t2c_jax.kernels.attention import choose, padded_single_block_attention, splash_attention
+from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import AXES
 from t2c_jax.models.attention import attend
 from t2c_jax.train.mesh_selection import make_mesh
@@ -33,57 +33,64 @@ def segments(rows, length):
     return jnp.asarray(np.where(np.sort(-ids) == 0, 0, 4 + np.sort(-ids)), jnp.int32)
 
 
-def plain(q, k, v, visibility, bias, scale):
-    return attend(q * scale, k, v, visibility, bias=bias, kernel="xla", scaled=False)
+def plain(q, k, v, mask, bias, scale):
+    return attend(q * scale, k, v, mask, bias=bias, kernel="xla", scaled=False)
 
 
-def splash(q, k, v, visibility, bias, scale):
+def splash(q, k, v, mask, bias, scale):
     assert bias is None
-    return splash_attention(q, k, v, visibility, scale)
+    return splash_attention(q, k, v, mask, scale)
 
 
-def with_gradients(kernel, arrays, visibility, d, *, scale=SCALE):
+def with_gradients(kernel, arrays, mask, d, *, scale=SCALE):
     """The output and the gradients of queries, keys, values and, if there is one, the bias."""
 
     def run(arrays, d):
         given = (*arrays, None)[:4]
-        o, pull = jax.vjp(lambda q, k, v, bias: kernel(q, k, v, visibility, bias, scale), *given)
+        o, pull = jax.vjp(lambda q, k, v, bias: kernel(q, k, v, mask, bias, scale), *given)
         return o, [gradient for gradient in pull(d) if gradient is not None]
 
     return jax.jit(run)(arrays, d)
 
 
-def assert_equal(kernel, arrays, visibility, d):
-    found, expected = with_gradients(kernel, arrays, visibility, d), with_gradients(plain, arrays, visibility, d)
+def assert_equal(kernel, arrays, mask, d):
+    found, expected = with_gradients(kernel, arrays, mask, d), with_gradients(plain, arrays, mask, d)
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE * float(jnp.abs(other).max()))
 
 
-@pytest.mark.parametrize("kernel", [whole_row_attention, splash], ids=["rows", "splash"])
+@pytest.mark.parametrize("kernel", [padded_single_block_attention, splash], ids=["single_block", "splash"])
 @pytest.mark.parametrize(
     ("queries", "keys", "causal"), [(40, 40, True), (7, 130, False)], ids=["packed causal", "cross, odd lengths"]
 )
 def test_output_and_gradients_are_the_plain_formulas(kernel, queries, keys, causal):
     q, k, v, d = drawn(2, queries, 2, 8), drawn(2, keys, 2, 8, seed=1), drawn(2, keys, 2, 8), drawn(2, queries, 2, 8)
-    visibility = Visibility(segments(2, queries), segments(2, keys), causal)
-    assert set(np.unique(visibility.query_segments_BT)) >= {0, 1, 2}  # padding, and more than one segment
+    mask = AttentionMask(segments(2, queries), segments(2, keys), causal)
+    assert set(np.unique(mask.query_segments_BT)) >= {0, 1, 2}  # padding, and more than one segment
 
-    assert_equal(kernel, (q, k, v), visibility, d)
+    assert_equal(kernel, (q, k, v), mask, d)
 
 
 @pytest.mark.parametrize("causal", [True, False])
 def test_the_bias_gets_the_sum_of_its_gradients(monkeypatch, causal):
-    monkeypatch.setattr(row_attention, "_blocks_that_fit", lambda *_: [128])  # two blocks of queries
+    monkeypatch.setattr(single_block_attention, "_blocks_that_fit", lambda *_: [128])  # two blocks of queries
     arrays = (drawn(3, 200, 2, 8), drawn(3, 200, 2, 8, seed=1), drawn(3, 200, 2, 8, seed=2), drawn(1, 2, 200, 200))
 
-    assert_equal(whole_row_attention, arrays, Visibility(*[segments(3, 200)] * 2, causal), drawn(3, 200, 2, 8, seed=3))
+    assert_equal(
+        padded_single_block_attention,
+        arrays,
+        AttentionMask(*[segments(3, 200)] * 2, causal),
+        drawn(3, 200, 2, 8, seed=3),
+    )
 
 
 def test_heads_share_lanes_and_blocks():
     """Four heads of 64 are two blocks of two."""
     arrays = (drawn(1, 16, 4, 64), drawn(1, 16, 4, 64, seed=1), drawn(1, 16, 4, 64, seed=2))
 
-    assert_equal(whole_row_attention, arrays, Visibility(*[segments(1, 16)] * 2), drawn(1, 16, 4, 64, seed=3))
+    assert_equal(
+        padded_single_block_attention, arrays, AttentionMask(*[segments(1, 16)] * 2), drawn(1, 16, 4, 64, seed=3)
+    )
 
 
 def test_splash_attention_in_several_blocks(monkeypatch):
@@ -91,20 +98,20 @@ def test_splash_attention_in_several_blocks(monkeypatch):
     monkeypatch.setattr(attention_kernels, "_LONGEST_BLOCK", 128)
     arrays = (drawn(1, 200, 1, 8), drawn(1, 200, 1, 8, seed=1), drawn(1, 200, 1, 8, seed=2))
 
-    assert_equal(splash, arrays, Visibility(*[segments(1, 200)] * 2, causal=True), drawn(1, 200, 1, 8, seed=3))
+    assert_equal(splash, arrays, AttentionMask(*[segments(1, 200)] * 2, causal=True), drawn(1, 200, 1, 8, seed=3))
 
 
-@pytest.mark.parametrize("kernel", [whole_row_attention, splash], ids=["rows", "splash"])
+@pytest.mark.parametrize("kernel", [padded_single_block_attention, splash], ids=["single_block", "splash"])
 def test_half_precision_stays_near_float32(kernel):
     """Sums are float32; what is left is rounding, by 2**-9 at most: of weights, their gradients and results, and in
     splash attention of the output that its gradients start from. 2**-6 leaves room for four in a row, and 2."""
     whole = [drawn(1, 16, 2, 8, seed=seed) for seed in range(4)]
     *arrays, d = (x.astype(jnp.bfloat16) for x in whole)
-    visibility = Visibility(*[segments(1, 16)] * 2, causal=True)
+    mask = AttentionMask(*[segments(1, 16)] * 2, causal=True)
 
     found, expected = (
-        with_gradients(kernel, tuple(arrays), visibility, d),
-        with_gradients(plain, tuple(x.astype(jnp.float32) for x in arrays), visibility, d.astype(jnp.float32)),
+        with_gradients(kernel, tuple(arrays), mask, d),
+        with_gradients(plain, tuple(x.astype(jnp.float32) for x in arrays), mask, d.astype(jnp.float32)),
     )
 
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
@@ -112,15 +119,17 @@ def test_half_precision_stays_near_float32(kernel):
         np.testing.assert_allclose(one.astype(jnp.float32), other, rtol=0, atol=2**-6 * float(jnp.abs(other).max()))
 
 
-@pytest.mark.parametrize("kernel", [whole_row_attention, splash], ids=["rows", "splash"])
+@pytest.mark.parametrize("kernel", [padded_single_block_attention, splash], ids=["single_block", "splash"])
 def test_queries_in_the_middle_of_a_row(kernel):
     arrays = (drawn(1, 8, 1, 8), drawn(1, 24, 1, 8, seed=1), drawn(1, 24, 1, 8, seed=2))
     ones = jnp.ones((1, 24), jnp.int32)
 
-    assert_equal(kernel, arrays, Visibility(ones[:, :8], ones, causal=True, first_query=16), drawn(1, 8, 1, 8, seed=3))
+    assert_equal(
+        kernel, arrays, AttentionMask(ones[:, :8], ones, causal=True, first_query=16), drawn(1, 8, 1, 8, seed=3)
+    )
 
 
-@pytest.mark.parametrize("kernel", [whole_row_attention, splash], ids=["rows", "splash"])
+@pytest.mark.parametrize("kernel", [padded_single_block_attention, splash], ids=["single_block", "splash"])
 def test_padding_that_sees_nothing_harms_nobody(kernel):
     """The decoder's padding, where the encoder's row has none; no loss reads it, so nothing comes back to it."""
     arrays = (drawn(1, 8, 1, 8), drawn(1, 128, 1, 8, seed=1), drawn(1, 128, 1, 8, seed=2))
@@ -128,21 +137,19 @@ def test_padding_that_sees_nothing_harms_nobody(kernel):
     key_segments = jnp.asarray([[1] * 100 + [2] * 28], jnp.int32)
     d = drawn(1, 8, 1, 8, seed=3) * (query_segments > 0)[:, :, None, None]
 
-    assert_equal(kernel, arrays, Visibility(query_segments, key_segments), d)
+    assert_equal(kernel, arrays, AttentionMask(query_segments, key_segments), d)
 
 
 def test_on_a_mesh_each_device_has_its_rows_and_heads():
     arrays = (drawn(4, 8, 4, 8), drawn(4, 12, 4, 8, seed=1), drawn(4, 12, 4, 8, seed=2), drawn(1, 4, 8, 12))
-    visibility, d = Visibility(segments(4, 8), segments(4, 12)), drawn(4, 8, 4, 8, seed=3)
+    mask, d = AttentionMask(segments(4, 8), segments(4, 12)), drawn(4, 8, 4, 8, seed=3)
     mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}, data={"batch_size": 8}))
 
     with jax.set_mesh(mesh):
-        found = with_gradients(whole_row_attention, arrays, visibility, d)
+        found = with_gradients(padded_single_block_attention, arrays, mask, d)
 
     assert {shard.data.shape for shard in found[0].addressable_shards} == {(1, 8, 2, 8)}
-    for one, other in zip(
-        jax.tree.leaves(found), jax.tree.leaves(with_gradients(plain, arrays, visibility, d)), strict=True
-    ):
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(with_gradients(plain, arrays, mask, d)), strict=True):
         np.testing.assert_allclose(one, other, rtol=0, atol=TOLERANCE * float(jnp.abs(other).max()))
 
 
@@ -162,19 +169,19 @@ def chosen(asked="auto", *, batch=8, queries=512, keys=512, heads=8, head_width=
 @pytest.mark.parametrize(
     ("platform", "case", "kernel"),
     [
-        ("tpu", {}, "rows"),
-        ("tpu", {"biased": True}, "rows"),
+        ("tpu", {}, "single_block"),
+        ("tpu", {"biased": True}, "single_block"),
         ("tpu", {"queries": 2048, "keys": 2048}, "splash"),
         ("tpu", {"queries": 1024, "keys": 1024, "biased": True}, "xla"),
         ("tpu", {"head_width": 80}, "splash"),
         ("tpu", {"queries": 127}, "xla"),
-        ("tpu", {"asked": "pallas", "queries": 127}, "rows"),
+        ("tpu", {"asked": "pallas", "queries": 127}, "single_block"),
         ("tpu", {"asked": "xla"}, "xla"),
         ("gpu", {"biased": True}, "cudnn"),
         ("gpu", {"dtype": jnp.float32}, "xla"),
         ("gpu", {"head_width": 36}, "xla"),
         ("cpu", {}, "xla"),
-        ("cpu", {"asked": "pallas"}, "rows"),
+        ("cpu", {"asked": "pallas"}, "single_block"),
     ],
     ids=str,
 )
@@ -185,8 +192,8 @@ def test_which_kernel_is_taken(platform, case, kernel):
 
 def test_which_kernel_is_taken_on_a_mesh():
     with on("tpu", (2, 2, 2)):
-        assert chosen() == "rows"
-        assert chosen(heads=2) == "rows"  # one head of 64 on each device
+        assert chosen() == "single_block"
+        assert chosen(heads=2) == "single_block"  # one head of 64 on each device
         assert chosen(batch=6) == "xla"  # which four devices cannot share
         assert chosen(heads=9) == "xla"
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tiny import assert_close
 
-from t2c_jax.kernels.deferred_scan import apply_with, hoisted_scan
+from t2c_jax.kernels.deferred_scan import apply_with, scan_with_deferred_gradients
 
 SPECS = {"state": "bh,hgk->bgk", "memory": "bs,bse->be"}
 
@@ -42,7 +42,7 @@ def test_values_and_gradients_are_those_of_a_plain_scan(reverse):
         return jax.lax.scan(lambda carry, x: step(apply, shared, carry, x), carry, xs, reverse=reverse)
 
     def hoisted(weights, shared, carry, xs):
-        return hoisted_scan(step, SPECS, weights, shared, carry, xs, reverse=reverse)
+        return scan_with_deferred_gradients(step, SPECS, weights, shared, carry, xs, reverse=reverse)
 
     # The same float32 terms, summed in another order.
     assert_close(objective(hoisted)(*arguments()), objective(plain)(*arguments()), tolerance=1e-5)
@@ -53,7 +53,7 @@ def test_no_step_of_the_backward_scan_carries_a_weight():
     values = arguments()
 
     def total(weights):
-        return jnp.sum(hoisted_scan(step, SPECS, weights, *values[1:])[0])
+        return jnp.sum(scan_with_deferred_gradients(step, SPECS, weights, *values[1:])[0])
 
     program = jax.make_jaxpr(jax.grad(total))(values[0])
     scans = [equation for equation in program.jaxpr.eqns if equation.primitive.name == "scan"]

@@ -46,14 +46,22 @@ def test_rope_keeps_lengths_and_sees_distances_only():
     q, k = jax.random.normal(jax.random.key(0), (2, 1, 6, 2, 8))
 
     def scores(offset):
-        turn = rotation(jnp.arange(6)[None] + offset, 8, 10_000.0)
-        return jnp.einsum("bthk,bshk->bhts", rotate(q, turn), rotate(k, turn)), rotate(q, turn)
+        rotary = rotation(jnp.arange(6)[None] + offset, 8, 10_000.0)
+        return jnp.einsum("bthk,bshk->bhts", rotate(q, rotary), rotate(k, rotary)), rotate(q, rotary)
 
     (near, turned), (far, _) = scores(0), scores(100)
     np.testing.assert_allclose(near, far, atol=2e-4)  # cos and sin of angles near 100 are good to 1e-5 in float32
     np.testing.assert_allclose(jnp.linalg.norm(turned, axis=-1), jnp.linalg.norm(q, axis=-1), rtol=1e-5)
     np.testing.assert_array_equal(turned[:, 0], q[:, 0])
     assert bool((turned[:, 1:] != q[:, 1:]).any())
+
+
+def test_rope_is_rounded_once_in_half_precision():
+    """Far from the row's start a rounded sine is off by 2**-9; products in float32 leave the result's own rounding."""
+    x = jax.random.normal(jax.random.key(0), (1, 64, 2, 8)).astype(jnp.bfloat16)
+    rotary = rotation(4000 + jnp.arange(64)[None], 8, 10_000.0)
+    exact = rotate(x.astype(jnp.float32), rotary)
+    np.testing.assert_array_equal(rotate(x, rotary), exact.astype(jnp.bfloat16))
 
 
 @pytest.mark.parametrize("bidirectional", [True, False])

@@ -9,7 +9,7 @@ from tiny import MODEL, T5, VOCABULARY, assert_same, decoder, encoder, flat
 
 from t2c_jax.config import LoraConfig
 from t2c_jax.errors import UserError
-from t2c_jax.kernels.projections import narrow, widen
+from t2c_jax.kernels.projections import down_projection, up_projection
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.parameters import ParameterInfo
@@ -89,7 +89,7 @@ def test_a_is_on_the_side_of_the_input():
     params, adapters = adapted(TRANSFORMER)
     merged = lora.merged(params, adapters, TRANSFORMER.parameter_info(), LORA)
     x = np.random.default_rng(2).normal(size=(1, 5, 32)).astype(np.float32)
-    for product, name, width in ((widen, "gate", 16), (narrow, "down", 32)):
+    for product, name, width in ((up_projection, "gate", 16), (down_projection, "down", 32)):
         old, new, half = (tree["encoder"]["blocks"]["feed_forward"][name] for tree in (params, merged, adapters))
         x_BLI = x[..., :width]
         expected = product(x_BLI, old[1]) + 2.0 * x_BLI @ half["a"][1] @ half["b"][1]

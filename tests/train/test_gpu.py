@@ -15,7 +15,7 @@ from tiny import MODEL, T5, VOCABULARY, batch, both, drawn, experiment, on_devic
 
 from t2c_jax import mesh as meshes
 from t2c_jax.decode import search as decode
-from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.models.attention import attend
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled
@@ -45,12 +45,12 @@ def segments(rows, length, seed):
     return jnp.asarray(np.where(ids == 4, 0, ids), jnp.int32)
 
 
-def attended(kernel, arrays, visibility, d):
+def attended(kernel, arrays, mask, d):
     """The output and the gradients of queries, keys, values and, if there is one, the bias."""
 
     def run(arrays, d):
         given = (*arrays, None)[:4]
-        o, pull = jax.vjp(lambda q, k, v, bias: attend(q, k, v, visibility, bias=bias, kernel=kernel), *given)
+        o, pull = jax.vjp(lambda q, k, v, bias: attend(q, k, v, mask, bias=bias, kernel=kernel), *given)
         return o, [gradient for gradient in pull(d) if gradient is not None]
 
     return jax.jit(run)(arrays, d)
@@ -66,14 +66,14 @@ def test_cudnn_attention_is_the_plain_formula(queries, keys, causal, biased):
         arrays.append(normal(1, 8, queries, keys, seed=3).astype(jnp.float32))
     query_segments = segments(4, queries, 4)
     key_segments = query_segments if queries == keys else segments(4, keys, 5)
-    visibility = Visibility(query_segments, key_segments, causal)
+    mask = AttentionMask(query_segments, key_segments, causal)
     # No loss reads what padding writes, or what a segment writes that has no keys.
     seen = (query_segments[:, :, None] == key_segments[:, None]).any(-1) & (query_segments > 0)
     d = normal(4, queries, 8, 64, seed=6) * seen[:, :, None, None]
 
-    found = attended("cudnn", tuple(arrays), visibility, d)
+    found = attended("cudnn", tuple(arrays), mask, d)
     whole = tuple(x.astype(jnp.float32) for x in arrays)
-    expected = attended("xla", whole, visibility, d.astype(jnp.float32))
+    expected = attended("xla", whole, mask, d.astype(jnp.float32))
 
     found, expected = ((o * seen[:, :, None, None], gradients) for o, gradients in (found, expected))
     for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):

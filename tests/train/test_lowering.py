@@ -54,8 +54,8 @@ def test_train_step_lowers_for(monkeypatch, platform, kind, architecture):
     # Three attentions: the encoder's, the decoder's and the one across, each in a loop over blocks.
     if platform == "tpu":
         assert text.count("@tpu_custom_call") == 6
-        assert text.count('kernel_name = "row_attention_forward"') == 3
-        assert text.count('kernel_name = "row_attention_backward"') == 3
+        assert text.count('kernel_name = "single_block_attention_forward"') == 3
+        assert text.count('kernel_name = "single_block_attention_backward"') == 3
     else:
         assert text.count("@__cudnn$fmhaScaleBiasSoftmax(") == 3
         assert text.count("@__cudnn$fmhaScaleBiasSoftmaxBackward(") == 3
@@ -79,4 +79,4 @@ def test_splash_attention_is_for_rows_too_long_to_hold():
 
     for kernel in ("fwd_segmented_residuals", "dkv_segmented_no_residuals", "dq_segmented_no_residuals"):
         assert f'kernel_name = "splash_mha_{kernel}"' in text
-    assert "row_attention" not in text
+    assert "single_block_attention" not in text

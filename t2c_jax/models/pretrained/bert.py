@@ -13,13 +13,13 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
 from t2c_jax.models.pretrained.config import BertConfig
 from t2c_jax.models.pretrained.layers import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
-from t2c_jax.models.transformer.blocks import stack
+from t2c_jax.models.stack import stack
 
 
 class BertBlock(nnx.Module):
@@ -33,11 +33,11 @@ class BertBlock(nnx.Module):
         self.feed_forward_norm = LayerNorm(sizes, rngs=rngs)
 
     def __call__(
-        self, x_BSE: Float[Array, "B S E"], visibility: Visibility, key: Key[Array, ""] | None
+        self, x_BSE: Float[Array, "B S E"], mask: AttentionMask, key: Key[Array, ""] | None
     ) -> Float[Array, "B S E"]:
         """States after this block."""
         keys = (None, None) if key is None else jax.random.split(key)
-        y_BSE = dropout(self.attention(x_BSE, visibility), self.rate, keys[0])
+        y_BSE = dropout(self.attention(x_BSE, mask), self.rate, keys[0])
         x_BSE = constrain(self.attention_norm(x_BSE + y_BSE), "batch", "length", "activation")
         y_BSE = dropout(self.feed_forward(x_BSE), self.rate, keys[1])
         return constrain(self.feed_forward_norm(x_BSE + y_BSE), "batch", "length", "activation")
@@ -69,7 +69,7 @@ class BertEncoder(nnx.Module):
             x_BSE = x_BSE + self.token_types[...][None, :1]
         keys = None if key is None else jax.random.split(key, sizes.layers + 1)
         x_BSE = dropout(self.norm(x_BSE).astype(model.dtype), model.dropout, None if keys is None else keys[0])
-        visibility = Visibility(segments_BS, segments_BS)
+        mask = AttentionMask(segments_BS, segments_BS)
         states_BSE = through(
             self.blocks,
             constrain(x_BSE, "batch", "length", "activation"),
@@ -77,7 +77,7 @@ class BertEncoder(nnx.Module):
             sizes.layers,
             model,
             self.mix,
-            lambda block, x_BSE, key: block(x_BSE, visibility, key),
+            lambda block, x_BSE, key: block(x_BSE, mask, key),
         )
         states_BSE = constrain(states_BSE, "batch", None, "activation")  # gathered once for all that read them
         return Encoded(states_BSE, segments_BS, (Summary("first", states_BSE),))

@@ -12,13 +12,13 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.attention_mask import Visibility
+from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
 from t2c_jax.models.pretrained.config import GPT2Config
 from t2c_jax.models.pretrained.layers import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
-from t2c_jax.models.transformer.blocks import stack
+from t2c_jax.models.stack import stack
 
 
 class GPT2Block(nnx.Module):
@@ -32,11 +32,11 @@ class GPT2Block(nnx.Module):
         self.feed_forward = BiasedFeedForward(sizes, rngs=rngs)
 
     def __call__(
-        self, x_BSE: Float[Array, "B S E"], visibility: Visibility, key: Key[Array, ""] | None
+        self, x_BSE: Float[Array, "B S E"], mask: AttentionMask, key: Key[Array, ""] | None
     ) -> Float[Array, "B S E"]:
         """The residual stream after this block."""
         keys = (None, None) if key is None else jax.random.split(key)
-        y_BSE = dropout(self.attention(self.attention_norm(x_BSE), visibility), self.rate, keys[0])
+        y_BSE = dropout(self.attention(self.attention_norm(x_BSE), mask), self.rate, keys[0])
         x_BSE = constrain(x_BSE + y_BSE, "batch", "length", "activation")
         y_BSE = dropout(self.feed_forward(self.feed_forward_norm(x_BSE)), self.rate, keys[1])
         return constrain(x_BSE + y_BSE, "batch", "length", "activation")
@@ -65,7 +65,7 @@ class GPT2Encoder(nnx.Module):
         x_BSE = look_up(self.tokens[...], batch["encoder_input_tokens"])
         x_BSE = (x_BSE + look_up(self.positions[...], positions_BS)).astype(model.dtype)
         keys = None if key is None else jax.random.split(key, sizes.layers + 1)
-        visibility = Visibility(segments_BS, segments_BS, causal=True)
+        mask = AttentionMask(segments_BS, segments_BS, causal=True)
         states_BSE = through(
             self.blocks,
             constrain(
@@ -75,7 +75,7 @@ class GPT2Encoder(nnx.Module):
             sizes.layers,
             model,
             self.mix,
-            lambda block, x_BSE, key: block(x_BSE, visibility, key),
+            lambda block, x_BSE, key: block(x_BSE, mask, key),
             finish=self.norm,
         )
         states_BSE = constrain(states_BSE, "batch", None, "activation")  # gathered once for all that read them

@@ -16,13 +16,13 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.attention_mask import Visibility
-from t2c_jax.kernels.projections import narrow, widen
+from t2c_jax.kernels.attention_mask import AttentionMask
+from t2c_jax.kernels.projections import down_projection, up_projection
 from t2c_jax.models.attention import attend
 from t2c_jax.models.layers import ACTIVATIONS
 from t2c_jax.models.parameters import label, parameter
 from t2c_jax.models.pretrained.config import PretrainedEncoderConfig
-from t2c_jax.models.transformer.blocks import Keys, run
+from t2c_jax.models.stack import Keys, run
 
 _normal = nnx.initializers.normal(0.02)  # Devlin et al. 2019 and Radford et al. 2019 alike; an import replaces it
 _zeros, _ones = nnx.initializers.zeros, nnx.initializers.ones
@@ -68,15 +68,15 @@ class BiasedAttention(nnx.Module):
     def _project(self, x_BSE: Float[Array, "B S E"], name: str) -> Float[Array, "B S H K"]:
         kernel_EHK, bias_HK = getattr(self, name)[...], getattr(self, f"{name}_bias")[...]
         width, heads, head_width = kernel_EHK.shape
-        h_BSF = widen(x_BSE, kernel_EHK.reshape(width, heads * head_width))
+        h_BSF = up_projection(x_BSE, kernel_EHK.reshape(width, heads * head_width))
         return h_BSF.reshape(*x_BSE.shape[:2], heads, head_width) + bias_HK[None, None].astype(x_BSE.dtype)
 
-    def __call__(self, x_BSE: Float[Array, "B S E"], visibility: Visibility) -> Float[Array, "B S E"]:
+    def __call__(self, x_BSE: Float[Array, "B S E"], mask: AttentionMask) -> Float[Array, "B S E"]:
         """The block's update to the residual stream."""
         q, k, v = (self._project(x_BSE, name) for name in ("query", "key", "value"))
-        o_BSHK = attend(q, k, v, visibility, bias=None, kernel=self.kernel)
+        o_BSHK = attend(q, k, v, mask, bias=None, kernel=self.kernel)
         joined = o_BSHK.shape[2] * o_BSHK.shape[3]
-        y_BSE = narrow(o_BSHK.reshape(*o_BSHK.shape[:2], joined), self.output[...].reshape(-1, joined))
+        y_BSE = down_projection(o_BSHK.reshape(*o_BSHK.shape[:2], joined), self.output[...].reshape(-1, joined))
         return y_BSE + self.output_bias[None, None].astype(y_BSE.dtype)
 
 
@@ -93,8 +93,8 @@ class BiasedFeedForward(nnx.Module):
 
     def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
         """The block's update to the residual stream."""
-        h_BSF = widen(x_BSE, self.up[...]) + self.up_bias[None, None].astype(x_BSE.dtype)
-        y_BSE = narrow(ACTIVATIONS[self.activation](h_BSF), self.down[...])
+        h_BSF = up_projection(x_BSE, self.up[...]) + self.up_bias[None, None].astype(x_BSE.dtype)
+        y_BSE = down_projection(ACTIVATIONS[self.activation](h_BSF), self.down[...])
         return y_BSE + self.down_bias[None, None].astype(y_BSE.dtype)
 
 

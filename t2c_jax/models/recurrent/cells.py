@@ -19,7 +19,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from t2c_jax.kernels.deferred_scan import Apply, hoisted_scan
+from t2c_jax.kernels.deferred_scan import Apply, scan_with_deferred_gradients
 from t2c_jax.models.attention import MASKED
 from t2c_jax.models.layers import fan_in
 from t2c_jax.models.parameters import parameter
@@ -105,7 +105,7 @@ class Layer(nnx.Module):
         step = _LayerStep(self.cell, x_BLI.dtype.name)
         weights = {"state": self.state[...]}
         xs = (gates_LBGH, starts_LB1, begin)
-        _, states = hoisted_scan(step, {"state": RECURRENCE}, weights, None, empty, xs, reverse=reverse)
+        _, states = scan_with_deferred_gradients(step, {"state": RECURRENCE}, weights, None, empty, xs, reverse=reverse)
         return tuple(jnp.swapaxes(part, 0, 1) for part in states)
 
 
@@ -162,7 +162,7 @@ class SourceAttention(nnx.Module):
 
 
 def attention_specs(kind: Kind) -> dict[str, str]:
-    """The products of ``attentional``, for ``hoisted_scan``."""
+    """The products of ``attentional``, for ``scan_with_deferred_gradients``."""
     specs = {"query": "bh,ha->ba", "memory": "bs,bse->be", "from_state": "bh,hd->bd", "from_context": "be,ed->bd"}
     return {**specs, "keys": "ba,bsa->bs"} if kind == "multiplicative" else specs
 

@@ -19,8 +19,8 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.deferred_scan import Apply, apply_with, hoisted_scan
-from t2c_jax.models.interface import Encoded, of_parents, summarise
+from t2c_jax.kernels.deferred_scan import Apply, apply_with, scan_with_deferred_gradients
+from t2c_jax.models.interface import Encoded, gather_beams, summarise
 from t2c_jax.models.layers import dropout, fan_in
 from t2c_jax.models.parameters import label, parameter
 from t2c_jax.models.recurrent.cells import (
@@ -289,7 +289,9 @@ class RecurrentDecoder(nnx.Module):
         empty = tuple(tuple(jnp.zeros((batch, hidden)) for _ in range(self.cell.parts)) for _ in begin)
         carry = _Carry(empty, jnp.zeros((batch, self.width)))
         by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tokens)
-        _, states = hoisted_scan(self._token_step(x_BTD.dtype), self._specs(), weights, shared, carry, by_time)
+        _, states = scan_with_deferred_gradients(
+            self._token_step(x_BTD.dtype), self._specs(), weights, shared, carry, by_time
+        )
         return jnp.swapaxes(states, 0, 1)
 
     def start(self, encoded: Encoded, beams: int, steps: int) -> tuple[_Shared, _Carry]:
@@ -311,7 +313,7 @@ class RecurrentDecoder(nnx.Module):
         visible_BWX: Bool[Array, "B W X"],
     ) -> tuple[Float[Array, "B W D"], _Carry]:
         """States of one new token for each beam, and the states after it."""
-        cache = of_parents(cache, step, visible_BWX)
+        cache = gather_beams(cache, step, visible_BWX)
         take, apply = self._token_step(x_BWD.dtype), apply_with(self._specs(), shared.weights)
         gates_BWGH = self._layer(0).project(x_BWD)
         going_on = jnp.zeros((x_BWD.shape[0], 1))

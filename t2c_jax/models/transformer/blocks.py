@@ -1,4 +1,4 @@
-"""Transformer encoder and decoder: pre-norm blocks, stacked on a leading layer axis, scanned or unrolled.
+"""Transformer encoder and decoder: pre-norm blocks, stacked (``models.stack``).
 
 Letters: B batch, S source, T target, L either, D model, E encoder's width, H heads, K head width, W beams,
 X cache slots (T x W).
@@ -6,8 +6,7 @@ X cache slots (T x W).
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -15,19 +14,16 @@ from flax import nnx
 from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.attention_mask import Visibility
-from t2c_jax.kernels.projections import PRODUCT
+from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import constrain
 from t2c_jax.models.attention import Attention, attend, cached_attention
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
-from t2c_jax.models.parameters import label
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
+from t2c_jax.models.stack import run, stack, unstack
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
 Sizes = TransformerConfig | T5Config
-Keys = Key[Array, " n"] | None
-Stream = TypeVar("Stream")
 
 
 class Memory(NamedTuple):
@@ -64,8 +60,8 @@ class EncoderBlock(nnx.Module):
     def __call__(
         self,
         x_BSD: Float[Array, "B S D"],
-        visibility: Visibility,
-        turn: Rotation | None,
+        mask: AttentionMask,
+        rotary: Rotation | None,
         bias: Float[Array, "1 H S S"] | None,
         key: Key[Array, ""] | None,
     ) -> Float[Array, "B S D"]:
@@ -73,12 +69,12 @@ class EncoderBlock(nnx.Module):
         rate = self.model.dropout
         keys = _split(key, 3)
         y_BSD = self.attention_norm(x_BSD)
-        k, v = self.attention.keys_values(y_BSD, turn)
+        k, v = self.attention.keys_values(y_BSD, rotary)
         o = attend(
-            self.attention.queries(y_BSD, turn),
+            self.attention.queries(y_BSD, rotary),
             k,
             v,
-            visibility,
+            mask,
             bias=bias,
             kernel=self.model.attention,
             scaled=self.sizes.scale_attention,
@@ -104,9 +100,9 @@ class DecoderBlock(nnx.Module):
         self,
         x_BTD: Float[Array, "B T D"],
         states_BSE: Float[Array, "B S E"],
-        visibility: Visibility,
-        cross_visibility: Visibility,
-        turn: Rotation | None,
+        mask: AttentionMask,
+        cross_mask: AttentionMask,
+        rotary: Rotation | None,
         bias: Float[Array, "1 H T T"] | None,
         key: Key[Array, ""] | None,
     ) -> Float[Array, "B T D"]:
@@ -114,12 +110,12 @@ class DecoderBlock(nnx.Module):
         rate = self.model.dropout
         keys = _split(key, 4)
         y_BTD = self.attention_norm(x_BTD)
-        k, v = self.attention.keys_values(y_BTD, turn)
+        k, v = self.attention.keys_values(y_BTD, rotary)
         o = attend(
-            self.attention.queries(y_BTD, turn),
+            self.attention.queries(y_BTD, rotary),
             k,
             v,
-            visibility,
+            mask,
             bias=bias,
             kernel=self.model.attention,
             scaled=self.sizes.scale_attention,
@@ -127,7 +123,7 @@ class DecoderBlock(nnx.Module):
         x_BTD = constrain(x_BTD + dropout(self.attention.project(o), rate, keys[0]), "batch", "length", "activation")
         q = self.cross_attention.queries(self.cross_norm(x_BTD), None)
         k, v = self.cross_attention.keys_values(states_BSE, None)
-        o = attend(q, k, v, cross_visibility, bias=None, kernel=self.model.attention, scaled=self.sizes.scale_attention)
+        o = attend(q, k, v, cross_mask, bias=None, kernel=self.model.attention, scaled=self.sizes.scale_attention)
         y_BTD = dropout(self.cross_attention.project(o), rate, keys[1])
         x_BTD = constrain(x_BTD + y_BTD, "batch", "length", "activation")
         y_BTD = self.feed_forward(self.feed_forward_norm(x_BTD), keys[2])
@@ -146,62 +142,25 @@ class DecoderBlock(nnx.Module):
         memory: Memory,
         visible_BWX: Bool[Array, "B W X"],
         source_BS: Bool[Array, "B S"],
-        turn: Rotation | None,
+        rotary: Rotation | None,
         bias: Float[Array, "1 H W X"] | None,
     ) -> tuple[Float[Array, "B W D"], Cache]:
         """One token for each beam: the beams of a prompt are the queries of one attention over shared slots."""
         scale = self.sizes.head_width**-0.5 if self.sizes.scale_attention else 1.0
         y_BWD = self.attention_norm(x_BWD)
         slot = step * x_BWD.shape[1]
-        k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, turn)
+        k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, rotary)
         cache = Cache(
             jax.lax.dynamic_update_slice(cache.k_BHKX, jnp.transpose(k_BWHK, (0, 2, 3, 1)), (0, 0, 0, slot)),
             jax.lax.dynamic_update_slice(cache.v_BHXK, jnp.swapaxes(v_BWHK, 1, 2), (0, 0, slot, 0)),
         )
-        q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, turn), 1, 2)
+        q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, rotary), 1, 2)
         o_BHWK = cached_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
         x_BWD = x_BWD + self.attention.project(jnp.swapaxes(o_BHWK, 1, 2))
         q_BHWK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BWD), None), 1, 2)
         o_BHWK = cached_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
         x_BWD = x_BWD + self.cross_attention.project(jnp.swapaxes(o_BHWK, 1, 2))
         return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD), None), cache
-
-
-def stack(block: Callable[[nnx.Rngs], nnx.Module], layers: int, rngs: nnx.Rngs) -> nnx.Module:
-    """``layers`` blocks as one, every parameter with a leading layer axis."""
-    blocks = jax.vmap(lambda key: block(nnx.Rngs(key)))(jax.random.split(rngs.params(), layers))
-    return label(blocks, stack="", layers=tuple(range(layers)), depth=layers)
-
-
-def unstack(blocks: Any, layers: int) -> list[Any]:
-    """The single blocks of a stack; one split per parameter, whose gradient is one concatenation."""
-    leaves, structure = jax.tree.flatten(blocks)
-    parts = [jax.lax.split(leaf, (1,) * layers, axis=0) for leaf in leaves]
-    return [jax.tree.unflatten(structure, [part[i].squeeze(0) for part in parts]) for i in range(layers)]
-
-
-def run(
-    blocks: Any,
-    stream: Stream,
-    keys: Keys,
-    layers: int,
-    config: ModelConfig,
-    call: Callable[[Any, Stream, Key[Array, ""] | None], Stream],
-) -> Stream:
-    """The residual stream, or a tree that holds it, through all blocks: scanned or unrolled, with the config's remat.
-
-    Both ways hold the same parameters and give the same numbers.
-    """
-    if config.remat != "none":
-        policy = jax.checkpoint_policies.save_only_these_names(PRODUCT) if config.remat == "dots" else None
-        # A scan's body is its own computation, so common subexpressions cannot undo its rematerialisation.
-        call = jax.checkpoint(call, policy=policy, prevent_cse=not config.scan)
-    if config.scan:
-        stream, _ = jax.lax.scan(lambda x, layer: (call(layer[0], x, layer[1]), None), stream, (blocks, keys))
-        return stream
-    for block, key in zip(unstack(blocks, layers), [None] * layers if keys is None else keys, strict=True):
-        stream = call(block, stream, key)
-    return stream
 
 
 def _rotation(positions_BL: Int[Array, "B L"], sizes: Sizes) -> Rotation | None:
@@ -231,8 +190,8 @@ class TransformerEncoder(nnx.Module):
         sizes, model, segments_BS = self.sizes, self.model, batch["encoder_segment_ids"]
         x_BSD = constrain(embed(batch["encoder_input_tokens"]), "batch", "length", "activation")
         keys = _split(key, sizes.layers + 2)
-        visibility = Visibility(segments_BS, segments_BS)
-        turn = _rotation(batch["encoder_positions"], sizes)
+        mask = AttentionMask(segments_BS, segments_BS)
+        rotary = _rotation(batch["encoder_positions"], sizes)
         index_S = jnp.arange(x_BSD.shape[1])
         bias = None if self.bias is None else self.bias(index_S, index_S)
         x_BSD = run(
@@ -241,7 +200,7 @@ class TransformerEncoder(nnx.Module):
             None if key is None else keys[2:],
             sizes.layers,
             model,
-            lambda block, x, k: block(x, visibility, turn, bias, k),
+            lambda block, x, k: block(x, mask, rotary, bias, k),
         )
         # Whole rows, gathered once for all the layers that read them.
         states_BSD = constrain(dropout(self.norm(x_BSD), model.dropout, keys[1]), "batch", None, "activation")
@@ -277,9 +236,9 @@ class TransformerDecoder(nnx.Module):
         """Decoder states under teacher forcing, normalised."""
         sizes, model = self.sizes, self.model
         keys = _split(key, sizes.layers + 2)
-        visibility = Visibility(segments_BT, segments_BT, causal=True)
-        cross_visibility = Visibility(segments_BT, encoded.segments_BS)
-        turn = _rotation(positions_BT, sizes)
+        mask = AttentionMask(segments_BT, segments_BT, causal=True)
+        cross_mask = AttentionMask(segments_BT, encoded.segments_BS)
+        rotary = _rotation(positions_BT, sizes)
         index_T = jnp.arange(x_BTD.shape[1])
         bias = None if self.bias is None else self.bias(index_T, index_T)
         x_BTD = run(
@@ -288,7 +247,7 @@ class TransformerDecoder(nnx.Module):
             None if key is None else keys[2:],
             sizes.layers,
             model,
-            lambda block, x, k: block(x, encoded.states_BSE, visibility, cross_visibility, turn, bias, k),
+            lambda block, x, k: block(x, encoded.states_BSE, mask, cross_mask, rotary, bias, k),
         )
         return dropout(self.norm(x_BTD), model.dropout, keys[1])
 
@@ -316,15 +275,15 @@ class TransformerDecoder(nnx.Module):
         slots, beams = visible_BWX.shape[-1], x_BWD.shape[1]
         bias = None
         # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
-        turn = _rotation(jnp.arange(slots // beams)[None], self.sizes)
-        if turn is not None:
-            cos, sin = turn
-            turn = jax.lax.dynamic_index_in_dim(cos, step, axis=1), jax.lax.dynamic_index_in_dim(sin, step, axis=1)
+        rotary = _rotation(jnp.arange(slots // beams)[None], self.sizes)
+        if rotary is not None:
+            cos, sin = rotary
+            rotary = jax.lax.dynamic_index_in_dim(cos, step, axis=1), jax.lax.dynamic_index_in_dim(sin, step, axis=1)
         if self.bias is not None:
             slot_step_X = jnp.arange(slots) // beams
             bias = self.bias(step[None], slot_step_X)
         fresh = []
         for block, written, memory in zip(shared.blocks, cache, shared.memories, strict=True):
-            x_BWD, written = block.step(x_BWD, step, written, memory, visible_BWX, shared.source_BS, turn, bias)
+            x_BWD, written = block.step(x_BWD, step, written, memory, visible_BWX, shared.source_BS, rotary, bias)
             fresh.append(written)
         return self.norm(x_BWD), fresh

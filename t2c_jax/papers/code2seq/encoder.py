@@ -14,7 +14,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.deferred_scan import Apply, hoisted_scan
+from t2c_jax.kernels.deferred_scan import Apply, scan_with_deferred_gradients
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, fan_in
@@ -89,7 +89,9 @@ def _last_state(
     zero_BKH = constrain(jnp.zeros((*nodes_BKM.shape[:2], layer.hidden)), "batch", None, "activation")
     xs = (jnp.take(gates_VGH, nodes_MBK, axis=0), there_MBK1)
     weights, step = {"state": layer.state[...]}, _MaskedStep(nodes_VD.dtype.name)
-    (h_BKH, _), _ = hoisted_scan(step, {"state": _RECURRENCE}, weights, None, (zero_BKH,) * 2, xs, reverse=reverse)
+    (h_BKH, _), _ = scan_with_deferred_gradients(
+        step, {"state": _RECURRENCE}, weights, None, (zero_BKH,) * 2, xs, reverse=reverse
+    )
     return h_BKH.astype(nodes_VD.dtype)
 
 
