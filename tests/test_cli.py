@@ -168,7 +168,7 @@ def test_what_is_refused_leaves_a_trained_run_as_it_is(trained, capsys):  # noqa
     for verb, override, message in (
         ("train", "--config.model.width=32", "config.model.width is 32 here and 16 in the checkpoint"),
         ("mine", "--config.corpus.max_code_chars=100", "which would change (config.max_code_chars)"),
-        ("tokenizer", "--config.tokenizer.vocab_size=512", "which would change (config.vocab_size)"),
+        ("tokenizer", "--config.tokenizer.vocab_size=512", "which would change (config.tokenizer.vocab_size)"),
     ):
         assert main(verb, "--workdir", trained, override) == 2
         assert message in " ".join(capsys.readouterr().err.split())

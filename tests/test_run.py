@@ -79,7 +79,7 @@ def test_every_artefact_is_there_and_readable(run):
 
     step = result["evaluate"]["step"]
     evaluation = workdir / "evaluations" / result["evaluate"]["name"]
-    assert evaluation.name.startswith(f"{step}-test-all-")
+    assert evaluation.name.startswith(f"{step}-test-12-")
     scores = json.loads((evaluation / "scores.json").read_text())
     assert scores["examples"] == 12
     assert set(scores["model"]) == set(scores["retrieval"])
