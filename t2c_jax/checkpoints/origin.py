@@ -157,8 +157,8 @@ class Origin:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def plan(self, target: Shapes) -> list[Transfer]:
-        """Where each parameter of ``target`` gets its first value (``partial_restore.plan``).
+    def plan(self, definition: Definition) -> list[Transfer]:
+        """Where each parameter of a model gets its first value (``partial_restore.plan``).
 
         Raises:
           UserError: the parameters do not fit.
@@ -166,19 +166,20 @@ class Origin:
         model = self.experiment.model
         return partial_restore.plan(
             self.shapes,
-            target,
+            shapes(definition.abstract_params()),
+            flatten(definition.parameter_info()),
             self.name,
             new_vocabulary="tokenizer" not in self._config.take,
             output_scale=model.width**-0.5 if model.scale_tied_output else 1.0,
         )
 
-    def lacks(self, target: Shapes) -> frozenset[str]:
-        """Dotted paths of the parameters of ``target`` that it has nothing for: adapters' modules to save.
+    def lacks(self, definition: Definition) -> frozenset[str]:
+        """Dotted paths of a model's parameters that it has nothing for: adapters' modules to save.
 
         Raises:
           UserError: the parameters do not fit.
         """
-        return frozenset(transfer.path for transfer in self.plan(target) if transfer.how == "initialised")
+        return frozenset(transfer.path for transfer in self.plan(definition) if transfer.how == "initialised")
 
     def check(self, experiment: Experiment) -> None:
         """Whether it has what a run takes from it, before any work is done for the run.
@@ -192,21 +193,22 @@ class Origin:
         trains = "tokenizer" not in experiment.origin.take or not self.has_target_tokenizer
         vocab_size = experiment.tokenizer.vocab_size if trains else self.tokenizer.vocab_size
         definition = Definition(experiment.model, vocab_size)
-        transfers = self.plan(shapes(definition.abstract_params()))
+        transfers = self.plan(definition)
         self._differences(experiment, transfers)
         if experiment.lora.rank:
             _check_base(transfers, self.name, experiment.lora)
             adapters_of.axis_names(definition.parameter_info(), experiment.lora, _initialised(transfers))
 
-    def base_params(self, abstract_params: Params, lora: LoraConfig) -> Params:
-        """The frozen parameters under adapters, laid out as ``abstract_params``.
+    def base_params(self, abstract_params: Params, definition: Definition, lora: LoraConfig) -> Params:
+        """The frozen parameters under adapters of a model, laid out as ``abstract_params``.
 
         Raises:
           UserError: it lacks one of them as it is here.
         """
-        transfers = self.plan(shapes(abstract_params))
         if lora.rank:
-            _check_base([one for one in transfers if one.how != "dropped"], self.name, lora, missing=True)
+            wanted = flatten(abstract_params)
+            frozen = [one for one in self.plan(definition) if one.path in wanted]
+            _check_base(frozen, self.name, lora, missing=True)
         return self.restore(abstract_params)
 
     def initial_params(
@@ -231,7 +233,7 @@ class Origin:
         """
         self._check_encoder(experiment)
         vocabulary = self._vocabulary(tokenizer)
-        transfers = self.plan(shapes(definition.abstract_params()))
+        transfers = self.plan(definition)
         wanted, params = flatten(targets), flatten(random)
         if experiment.lora.rank:
             _check_base([one for one in transfers if one.path in wanted], self.name, experiment.lora, missing=True)
@@ -304,7 +306,7 @@ def modules_to_save(experiment: Experiment, vocab_size: int) -> frozenset[str]:
     if not experiment.lora.rank:
         return frozenset()
     with Origin(experiment.origin) as origin:
-        return origin.lacks(shapes(Definition(experiment.model, vocab_size).abstract_params()))
+        return origin.lacks(Definition(experiment.model, vocab_size))
 
 
 def restore_params(
@@ -328,12 +330,12 @@ def restore_params(
     """
     if base is None:
         return read(abstract_params)
-    info, full = definition.parameter_info(), base.lacks(shapes(definition.abstract_params()))
+    info, full = definition.parameter_info(), base.lacks(definition)
     initial = functools.partial(adapters_of.init, info=info, config=lora, beside=full)
     mesh = jax.tree.leaves(abstract_params)[0].sharding.mesh
     layout = meshes.shardings(adapters_of.axis_names(info, lora, full), mesh)
     adapters = read(abstract_on(jax.eval_shape(initial, jax.random.key(0), abstract_params), layout))
-    frozen = base.base_params(adapters_of.divided(abstract_params, full)[0], lora)
+    frozen = base.base_params(adapters_of.divided(abstract_params, full)[0], definition, lora)
     merge = functools.partial(adapters_of.merged, info=info, config=lora)
     out = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
     with jax.set_mesh(mesh):

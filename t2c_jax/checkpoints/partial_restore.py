@@ -18,7 +18,6 @@ Letters: V vocabulary here, U vocabulary of the source, D model.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
@@ -29,16 +28,12 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from t2c_jax.errors import UserError
+from t2c_jax.models.parameters import EMBEDDING, OPTIONAL_PARTS, OUTPUT, ParameterInfo
 from t2c_jax.tokenizers.base import Tokenizer
 
 Shapes = Mapping[str, tuple[int, ...]]
 How = Literal["copied", "extended", "remapped", "initialised", "dropped"]
 
-MIX = "encoder.mix"  # a run's own way to use an encoder's layers, which an import does not have
-EMBEDDING, OUTPUT, POSITIONS = "embedding.embedding", "output", "encoder.positions"
-BLOCKS = ("encoder.blocks.", "decoder.blocks.")
-BRIDGE = {"decoder.bridge": 1, "decoder.bridge_bias": 0}  # the axis of first states, layer by layer
-_LAYER = re.compile(r"(encoder\.(forward|backward)|decoder\.layer)_\d+(?=\.)")
 _AS_THERE = "make config.model the same as in the origin's config.json, or add shape to config.origin.take"
 
 
@@ -53,6 +48,7 @@ class Transfer:
       source: the path of the parameter that is read; empty for none.
       reach: rows, layers or states that the source has of an extended one.
       axis: the axis of those.
+      unit: which of the three they are.
       scale: what the source's numbers are multiplied by.
     """
 
@@ -62,14 +58,14 @@ class Transfer:
     source: str = ""
     reach: int = 0
     axis: int = 0
+    unit: str = ""
     scale: float = 1.0
 
     def describe(self, vocabulary: VocabularyMap | None) -> str:
         """For the table of initial parameters; ``vocabulary`` where this run has another tokenizer."""
         words: str = self.how
         if self.how == "extended":
-            what = {POSITIONS: "rows", **dict.fromkeys(BRIDGE, "states")}.get(self.path, "layers")
-            words = f"{what} {_span(0, self.reach)} copied, {_span(self.reach, self.shape[self.axis])} new"
+            words = f"{self.unit} {_span(0, self.reach)} copied, {_span(self.reach, self.shape[self.axis])} new"
         elif self.how == "remapped" and vocabulary is not None:
             words = f"remapped {vocabulary.found:,} of {len(vocabulary.source_V):,} pieces"
         return f"{words}, from embedding" if self.path == OUTPUT and self.source == EMBEDDING else words
@@ -115,13 +111,20 @@ def _roles(tokenizer: Tokenizer) -> tuple[int, ...]:
 
 
 def plan(
-    source: Shapes, target: Shapes, where: str, *, new_vocabulary: bool = False, output_scale: float = 1.0
+    source: Shapes,
+    target: Shapes,
+    info: Mapping[str, ParameterInfo],
+    where: str,
+    *,
+    new_vocabulary: bool = False,
+    output_scale: float = 1.0,
 ) -> list[Transfer]:
     """A transfer for each parameter, in the order of their paths; dropped ones come last.
 
     Args:
       source: shapes of the parameters to start from.
       target: shapes of the run's own.
+      info: what is known of each of the run's own.
       where: names the source in messages.
       new_vocabulary: whether this run has a tokenizer of its own.
       output_scale: the scale of the source's decoder states where its embedding is its output table.
@@ -129,35 +132,34 @@ def plan(
     Raises:
       UserError: naming a parameter that no rule explains, and why.
     """
-    parts = {_part(path) for path in source}
+    parts = {_part(path, info) for path in source}
     transfers = []
     for path, shape in sorted(target.items()):
         tied = path == OUTPUT and OUTPUT not in source and EMBEDDING in source
         read, scale = (EMBEDDING, output_scale) if tied else (path, 1.0)
         if read not in source:
-            if _part(path) in parts:
+            if info[path].part in parts:
                 raise UserError(
                     f"config.origin.run: {where} lacks the parameter {path}, though it has other parts of the"
-                    f" {_part(path)}; {_AS_THERE}"
+                    f" {info[path].part}; {_AS_THERE}"
                 )
             transfers.append(Transfer(path, shape, "initialised"))
             continue
-        theirs = source[read]
-        axis = BRIDGE.get(path, 0)
-        grows = path == POSITIONS or path.startswith(BLOCKS) or path in BRIDGE
-        if new_vocabulary and path in (EMBEDDING, OUTPUT) and shape[1:] == theirs[1:]:
+        theirs, axis = source[read], info[path].extendable
+        if new_vocabulary and info[path].axes[:1] == ("vocab",) and shape[1:] == theirs[1:]:
             transfers.append(Transfer(path, shape, "remapped", read, scale=scale))
         elif shape == theirs:
             transfers.append(Transfer(path, shape, "copied", read, scale=scale))
-        elif grows and _longer(shape, theirs, axis):
-            transfers.append(Transfer(path, shape, "extended", read, reach=theirs[axis], axis=axis))
+        elif axis is not None and _longer(shape, theirs, axis):
+            unit = "rows" if info[path].kind == "positions" else "layers" if info[path].stack else "states"
+            transfers.append(Transfer(path, shape, "extended", read, reach=theirs[axis], axis=axis, unit=unit))
         else:
             raise UserError(
                 f"config.origin.run: {path} is {list(theirs)} in {where} and {list(shape)} here; {_AS_THERE}"
             )
     for path, shape in sorted(source.items()):
         if path not in target:
-            if path.partition(".")[0] not in ("pointer", "heads"):
+            if path.partition(".")[0] not in OPTIONAL_PARTS:
                 raise UserError(
                     f"config.origin.run: {where} has the parameter {path}, which this run's model lacks; {_AS_THERE}"
                 )
@@ -165,13 +167,9 @@ def plan(
     return transfers
 
 
-def _part(path: str) -> str:
-    if path.startswith(f"{MIX}."):
-        return MIX
-    if (layer := _LAYER.match(path)) is not None:
-        return layer[0]
-    names = path.split(".")
-    return ".".join(names[:2]) if names[0] == "heads" else names[0]
+def _part(path: str, info: Mapping[str, ParameterInfo]) -> str:
+    """The part that a parameter of the source belongs to; of one that this model lacks, its first name."""
+    return info[path].part if path in info else path.partition(".")[0]
 
 
 def _longer(shape: tuple[int, ...], theirs: tuple[int, ...], axis: int) -> bool:

@@ -20,6 +20,12 @@ Kind = Literal["kernel", "bias", "scale", "embedding", "positions", "relative_bi
 """What a parameter is: a kernel of a product, a bias, a scale (of a norm, or a temperature), a table of token vectors,
 a table of position vectors, a table of relative biases, or the weights of a mix of layers."""
 
+EMBEDDING, OUTPUT = "embedding.embedding", "output"
+"""Paths of the table of token vectors, and of the output table where it is another."""
+
+OPTIONAL_PARTS = ("pointer", "heads")
+"""Parts of a model that it may lose: it encodes and decodes without them."""
+
 MATRICES: tuple[Kind, ...] = ("kernel", "embedding", "positions")
 
 

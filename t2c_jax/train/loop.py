@@ -18,7 +18,6 @@ from t2c_jax import console, runtime
 from t2c_jax.checkpoints.checkpoint import LOSS, Checkpoints
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.origin import Origin
-from t2c_jax.checkpoints.pytrees import shapes
 from t2c_jax.config import Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
@@ -83,11 +82,7 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
     origin = (
         Origin(experiment.origin) if experiment.lora.rank else None
     )  # without adapters only the first step needs it
-    full = (
-        frozenset()
-        if origin is None
-        else origin.lacks(shapes(Definition(experiment.model, vocab_size).abstract_params()))
-    )
+    full = frozenset() if origin is None else origin.lacks(Definition(experiment.model, vocab_size))
     compiled = Compiled(experiment, vocab_size, mesh, full)
     identity = "" if origin is None else origin.identity
     expected = metadata(experiment.model, tokenizers.digest, experiment.lora, identity)
@@ -197,7 +192,7 @@ def _restore(
     start, state = restored or (0, initial_state(experiment, compiled, tokenizer, origin))
     if "params" not in state:
         assert origin is not None  # adapters have a base
-        state["params"] = origin.base_params(abstract["params"], experiment.lora)
+        state["params"] = origin.base_params(abstract["params"], compiled.definition, experiment.lora)
     if origin is not None:
         origin.close()
     if start:

@@ -132,7 +132,7 @@ def scale_updates(directions: Any, rate: jax.Array | float, multipliers: Any) ->
     """The updates of trainable parameters: directions times minus the learning rate and the multipliers.
 
     Args:
-      directions: of descent, as ``make_optimizer``'s update gives them.
+      directions: of descent, as ``update_rule``'s update gives them.
       rate: the step's learning rate.
       multipliers: as ``learning_rate_multipliers`` gives them.
     """

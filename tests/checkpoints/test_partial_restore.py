@@ -1,22 +1,58 @@
 """Where each first value comes from, rule by rule; and which piece is which in another vocabulary."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from tiny import MODEL, decoder, encoder
 
-from t2c_jax.checkpoints.partial_restore import VocabularyMap, extend, map_vocabulary, plan, remap
+from t2c_jax.checkpoints import partial_restore
+from t2c_jax.checkpoints.partial_restore import VocabularyMap, extend, map_vocabulary, remap
+from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.errors import UserError
+from t2c_jax.models.definition import Definition
+from t2c_jax.models.parameters import ParameterInfo
 
 SOURCE = {"encoder.tokens": (20, 4), "encoder.norm.scale": (4,)}
 TARGET = {**SOURCE, "decoder.norm.scale": (8,), "embedding.embedding": (30, 8), "encoder.mix.scale": ()}
 
 
+def known(path, shape):
+    """What a model says of such a parameter."""
+    axes = (None,) * len(shape)
+    part = {"heads": 2, "encoder.mix": 2, "decoder.layer": 2, "encoder.forward": 2}
+    names = path.split(".")
+    levels = next((count for start, count in part.items() if path.startswith(start)), 1)
+    info = ParameterInfo(axes, "kernel", part=".".join(names[:levels]))
+    if names[-1] == "positions":
+        return replace(info, kind="positions", extendable=0)
+    if names[0] in ("embedding", "output"):
+        return replace(info, axes=("vocab", "embed"))
+    if "blocks" in names:
+        return replace(info, stack=f"{names[0]}.blocks", extendable=0)
+    return replace(info, extendable={"bridge": 1, "bridge_bias": 0}.get(names[-1]))
+
+
+def plan(source, target, **options):
+    info = {path: known(path, shape) for path, shape in target.items()}
+    return partial_restore.plan(source, target, info, "'a'", **options)
+
+
 def planned(source, target, **options):
     """The transfer of each parameter, in words."""
     vocabulary = VocabularyMap(np.array([0, 1, -1]))
-    return {one.path: one.describe(vocabulary) for one in plan(source, target, "'a'", **options)}
+    return {one.path: one.describe(vocabulary) for one in plan(source, target, **options)}
+
+
+def test_a_real_model_says_the_same_of_its_parameters():
+    """The stand-in above agrees with models on what this module reads."""
+    bert = replace(MODEL, encoder=encoder("bert", mix_layers=True), decoder=decoder("lstm"), output_heads=("tagging",))
+    for path, info in flatten(Definition(bert, 32).parameter_info()).items():
+        expected = known(path, info.axes)
+        assert (info.part, info.extendable) == (expected.part, expected.extendable), path
+        assert (info.kind == "positions") == (expected.kind == "positions")
+        assert bool(info.stack) == bool(expected.stack) or path.startswith("decoder.layer")
 
 
 def test_whole_parts_and_the_mix_are_initialised_where_the_source_has_none():
@@ -43,7 +79,7 @@ def test_whole_parts_and_the_mix_are_initialised_where_the_source_has_none():
 def test_longer_positions_and_deeper_stacks_keep_what_the_source_has(path, there, here, words):
     assert planned({path: there}, {path: here}) == {path: words}
     with pytest.raises(UserError, match=r"here; make config.model the same as in the origin's config.json"):
-        plan({path: here}, {path: there}, "'a'")
+        plan({path: here}, {path: there})
 
 
 def test_further_recurrent_layers_are_initialised_whole():
@@ -54,11 +90,11 @@ def test_further_recurrent_layers_are_initialised_whole():
         **dict.fromkeys(further, "initialised"),
     }
     with pytest.raises(UserError, match=r"has the parameter decoder.layer_1.bias, which this run's model lacks"):
-        plan({**source, **further}, source, "'a'")
+        plan({**source, **further}, source)
     with pytest.raises(
         UserError, match=r"lacks the parameter decoder.layer_0.gate, though it has other parts of the dec"
     ):
-        plan(source, {**source, "decoder.layer_0.gate": (4,)}, "'a'")
+        plan(source, {**source, "decoder.layer_0.gate": (4,)})
 
 
 def test_heads_are_initialised_or_dropped_one_by_one():
@@ -72,15 +108,15 @@ def test_heads_are_initialised_or_dropped_one_by_one():
     }
     assert planned(target, {"embedding.embedding": (3, 2)})["pointer.key"] == "dropped"
     with pytest.raises(UserError, match=r"lacks the parameter heads.kind.bias, though it has other parts of the heads"):
-        plan(target, {**target, "heads.kind.bias": (2,)}, "'a'")
+        plan(target, {**target, "heads.kind.bias": (2,)})
 
 
 def test_an_output_table_comes_from_the_embedding_where_that_was_both():
     target = {"embedding.embedding": (3, 2), "output": (3, 2)}
-    _, output = plan({"embedding.embedding": (3, 2)}, target, "'a'", output_scale=0.5)
+    _, output = plan({"embedding.embedding": (3, 2)}, target, output_scale=0.5)
     assert (output.how, output.source, output.scale) == ("copied", "embedding.embedding", 0.5)
     assert output.describe(None) == "copied, from embedding"
-    own = plan(target, target, "'a'", output_scale=0.5)
+    own = plan(target, target, output_scale=0.5)
     assert [one.scale for one in own] == [1.0, 1.0], "a source with an output table of its own is copied"
 
 
@@ -91,9 +127,9 @@ def test_another_vocabulary_is_remapped_only_where_the_tokenizer_is_new():
         "output": "remapped 2 of 3 pieces, from embedding",
     }
     with pytest.raises(UserError, match=r"embedding.embedding is \[7, 2\] in 'a' and \[3, 2\] here"):
-        plan(source, target, "'a'")
+        plan(source, target)
     with pytest.raises(UserError, match=r"embedding.embedding is \[7, 2\] in 'a' and \[3, 4\] here"):
-        plan(source, {"embedding.embedding": (3, 4)}, "'a'", new_vocabulary=True)
+        plan(source, {"embedding.embedding": (3, 4)}, new_vocabulary=True)
 
 
 @pytest.mark.parametrize(
@@ -112,7 +148,7 @@ def test_another_vocabulary_is_remapped_only_where_the_tokenizer_is_new():
 )
 def test_a_parameter_that_no_rule_explains_is_refused(source, message):
     with pytest.raises(UserError, match=message):
-        plan(source, TARGET, "'a'")
+        plan(source, TARGET)
 
 
 @dataclass

@@ -133,7 +133,7 @@ def opened(workdir: Path):
 
 def base_params_of(config, abstract):
     with Origin(config) as origin:
-        return origin.base_params(abstract, LoraConfig())
+        return origin.restore(abstract)
 
 
 def latest(workdir: Path):
