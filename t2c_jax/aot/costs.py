@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from t2c_jax.aot.hlo import Computation, Operation, Program, Shape, parse, trips
+from t2c_jax.aot.hlo import Computation, HloProgram, Operation, Shape, parse, trips
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 # No work of their own: names of existing values, or calls of computations that are counted themselves.
@@ -72,7 +72,7 @@ def costs(text: str) -> Costs:
 
 
 class _Walk:
-    def __init__(self, program: Program, found: Costs) -> None:
+    def __init__(self, program: HloProgram, found: Costs) -> None:
         self.program, self.found = program, found
 
     def run(self, computation: Computation, times: float) -> None:

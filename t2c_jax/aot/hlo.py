@@ -109,14 +109,14 @@ class Computation:
 
 
 @dataclass(frozen=True)
-class Program:
+class HloProgram:
     """All computations by name, and the name of the one that runs."""
 
     computations: Mapping[str, Computation]
     entry: str
 
 
-def parse(text: str) -> Program:
+def parse(text: str) -> HloProgram:
     """The program of ``Compiled.as_text()``.
 
     Raises:
@@ -134,7 +134,7 @@ def parse(text: str) -> Program:
             current.operations.append(operation)
     if not entry:
         raise ValueError("not a program: no computation is marked ENTRY")
-    return Program(computations, entry)
+    return HloProgram(computations, entry)
 
 
 def shapes(text: str) -> tuple[Shape, ...]:
@@ -168,7 +168,7 @@ def _closing(text: str, opening: int) -> int:
     raise ValueError(f"unbalanced parentheses in the program's text: {text[:80]}")
 
 
-def trips(program: Program, where: Computation, loop: Operation) -> int | None:
+def trips(program: HloProgram, where: Computation, loop: Operation) -> int | None:
     """How often a while loop's body runs; at most, where its end depends on data too. None where nothing tells.
 
     XLA says it in ``known_trip_count``, or leaves a counter that starts from a constant, grows by one, and is compared
@@ -193,7 +193,7 @@ def trips(program: Program, where: Computation, loop: Operation) -> int | None:
 _Frame = tuple[Computation, Computation | None, Operation | None]
 
 
-def _within(program: Program, computation: Computation, operation: Operation) -> list[tuple[Operation, _Frame]]:
+def _within(program: HloProgram, computation: Computation, operation: Operation) -> list[tuple[Operation, _Frame]]:
     if operation.opcode != "fusion":
         return [(operation, (computation, None, None))]
     fused = program.computations[operation.called("calls") or ""]

@@ -28,7 +28,7 @@ def run(options: Namespace) -> int:
     from t2c_jax.evaluate.prompt_pairs import prompt_pairs
     from t2c_jax.interop.export import check_request, export_model
     from t2c_jax.interop.trained import load_trained
-    from t2c_jax.library.stages import check_imported
+    from t2c_jax.library.run_stages import check_imported
     from t2c_jax.workdir import MANIFEST
 
     runtime.keep_compiled()

@@ -11,7 +11,7 @@ from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
     from t2c_jax.config import Experiment
-    from t2c_jax.library.stages import Result, Stage
+    from t2c_jax.library.run_stages import Result, Stage
     from t2c_jax.workdir import Workdir
 
 
@@ -112,7 +112,7 @@ def connected(options: argparse.Namespace, *, writes: bool = False) -> tuple[Exp
       writes: the command runs stages.
     """
     from t2c_jax import runtime
-    from t2c_jax.library.stages import check_imported
+    from t2c_jax.library.run_stages import check_imported
 
     runtime.keep_compiled()
     workdir = workdir_of(options)
@@ -124,7 +124,7 @@ def connected(options: argparse.Namespace, *, writes: bool = False) -> tuple[Exp
 
 def run_stage(options: argparse.Namespace, stage: Stage, *, trains: bool = False) -> Result:
     """Runs a stage, or several, and writes the config beside what they make."""
-    from t2c_jax.library import stages
+    from t2c_jax.library import run_stages as stages
 
     experiment, workdir = connected(options, writes=True)
     with stages.writing(experiment, workdir, trains=trains):

@@ -15,7 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Runs the command and returns its exit status."""
-    from t2c_jax.library import stages
+    from t2c_jax.library import run_stages as stages
 
     print_result(options, shared.run_stage(options, stages.tokenizer))
     return 0

@@ -26,7 +26,7 @@ def add_arguments(parser: ArgumentParser) -> None:
 
 def run(options: Namespace) -> int:
     """Runs the command and returns its exit status."""
-    from t2c_jax.library import stages
+    from t2c_jax.library import run_stages as stages
 
     profile = shared.profile_of(options)
 

@@ -8,6 +8,7 @@ and checks the result. Whatever is wrong is a ``UserError`` before any device is
 
 from t2c_jax.config.architectures import DecoderConfig as DecoderConfig
 from t2c_jax.config.architectures import EncoderConfig as EncoderConfig
+from t2c_jax.config.architectures import ModelConfig as ModelConfig
 from t2c_jax.config.architectures import decoders as decoders
 from t2c_jax.config.architectures import encoders as encoders
 from t2c_jax.config.check import check as check
@@ -37,7 +38,6 @@ from t2c_jax.config.schema import EvaluateConfig as EvaluateConfig
 from t2c_jax.config.schema import Experiment as Experiment
 from t2c_jax.config.schema import LoraConfig as LoraConfig
 from t2c_jax.config.schema import MeshConfig as MeshConfig
-from t2c_jax.config.schema import ModelConfig as ModelConfig
 from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig
 from t2c_jax.config.schema import OriginConfig as OriginConfig
 from t2c_jax.config.schema import TaskConfig as TaskConfig

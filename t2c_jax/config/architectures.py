@@ -1,4 +1,4 @@
-"""What every encoder and decoder says of itself: the base classes of config.model.encoder and config.model.decoder.
+"""config.model: what every encoder and decoder says of itself, and what both sides of a model share.
 
 An architecture is a config class beside its modules, registered under a name. The rest of the code asks the class what
 it needs to know, and never for the name.
@@ -7,12 +7,11 @@ it needs to know, and never for the name.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar, Literal, NamedTuple
 
-from t2c_jax.config.fields import Variant, VariantRegistry
-
-if TYPE_CHECKING:
-    from t2c_jax.config.schema import ModelConfig
+from t2c_jax.config.fields import Section, Variant, VariantRegistry, field
+from t2c_jax.errors import UserError, nearest
 
 encoders: VariantRegistry[type[EncoderConfig]] = VariantRegistry("encoder")
 decoders: VariantRegistry[type[DecoderConfig]] = VariantRegistry("decoder")
@@ -89,3 +88,87 @@ class DecoderConfig(Architecture):
     def starts_from_states(self) -> bool:
         """Whether its first state is the encoder's last state of every layer, rather than a summary of the source."""
         return False
+
+
+@dataclass(frozen=True)
+class ModelConfig(Section):
+    """An encoder, a decoder, and what both share."""
+
+    encoder: EncoderConfig = field(default_factory=EncoderConfig.default, doc="Reads the source.")
+    decoder: DecoderConfig = field(default_factory=DecoderConfig.default, doc="Writes the target.")
+    width: int = field(
+        256, "D: width of embeddings, of Transformers' residual streams, and of decoder states.", shape=True, minimum=1
+    )
+    copy: bool = field(
+        False,
+        "Let the decoder point at source tokens and copy them (See et al. 2017, section 2.2).",
+        shape=True,
+        own=True,
+    )
+    tied_embeddings: bool = field(
+        True, "One table for the encoder's, the decoder's and the output's embedding.", shape=True
+    )
+    scale_tied_output: bool = field(
+        True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5)."
+    )
+    output_heads: tuple[str, ...] = field(
+        (),
+        "Heads over the encoder's states: tagging (of identifiers), embedding (of texts and code).",
+        shape=True,
+        own=True,
+    )
+    embedding_width: int = field(256, "Width of the embedding head's vectors.", shape=True, minimum=1)
+    dropout: float = field(0.1, "Dropout rate.", execution=True, minimum=0, below=1)
+    uniform_init: float = field(
+        0.0,
+        "Initialise every weight from U(-a, a) (Sutskever et al. 2014, section 3.4); 0 uses normals by their fan-in.",
+        execution=True,
+        minimum=0,
+    )
+    attention: Literal["auto", "xla", "cudnn", "pallas"] = field(
+        "auto",
+        "Attention kernel: xla is the plain formula, cudnn is for GPUs, pallas for TPUs (interpreted on a CPU, for "
+        "tests). auto selects by platform, and xla where the kernel of the platform does not fit.",
+        execution=True,
+    )
+    scan: bool = field(
+        True,
+        "Scan over one compiled block. Unrolled blocks compile slower and run faster on CPUs.",
+        execution=True,
+    )
+    remat: Literal["none", "dots", "full"] = field(
+        "none",
+        "What the backward pass recomputes, besides attention weights and activation functions: nothing, everything but"
+        " the projections from the residual stream, or whole blocks.",
+        execution=True,
+    )
+    dtype: Literal["float32", "bfloat16"] = field(
+        "float32", "Compute dtype. Parameters are always float32.", execution=True
+    )
+
+    def check(self, key: str) -> None:
+        """The two sides fit each other and the kernels."""
+        self.encoder.check_in(self, f"{key}.encoder")
+        self.decoder.check_in(self, f"{key}.decoder")
+        if self.uniform_init and (self.encoder.has_norms or self.decoder.has_norms):
+            raise UserError(f"{key}.uniform_init is for recurrent encoders and decoders; norms start from 1")
+        if self.attention == "cudnn":
+            self._check_cudnn(key)
+        heads = ("tagging", "embedding")
+        for name in self.output_heads:
+            if name not in heads:
+                raise UserError(f"{key}.output_heads: {name!r} must be one of {', '.join(heads)}{nearest(name, heads)}")
+
+    def _check_cudnn(self, key: str) -> None:
+        """What cuDNN's attention cannot compute on any GPU."""
+        if self.dtype != "bfloat16":
+            raise UserError(f"{key}.attention=cudnn needs {key}.dtype=bfloat16, not {self.dtype}")
+        for side, width in (
+            ("encoder", self.encoder.attention_head_width),
+            ("decoder", self.decoder.attention_head_width),
+        ):
+            if width is not None and (width % 8 or width > 128):
+                raise UserError(
+                    f"{key}.attention=cudnn needs heads whose width is a multiple of 8 and at most 128; those of"
+                    f" {key}.{side} are {width} wide: set attention to auto"
+                )

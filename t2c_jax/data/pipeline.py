@@ -40,7 +40,7 @@ from t2c_jax import runtime
 from t2c_jax.config import DataConfig
 from t2c_jax.data.encoder_features import SourceRows, TokenRows
 from t2c_jax.data.packing import Plan, Rows, plan
-from t2c_jax.data.rows import lay_out
+from t2c_jax.data.row_layout import lay_out
 from t2c_jax.data.schedule import TaskSchedule
 from t2c_jax.data.tasks.task import Example, Task, objective_of
 from t2c_jax.data.tasks.translation import Translation

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from t2c_jax.data.rows import lay_out
+from t2c_jax.data.row_layout import lay_out
 from t2c_jax.tokenizers.base import EOS, PAD
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ PAD = 0  # fills a sequence after its end
 _WORST = FORBIDDEN  # the score of a hypothesis that does not exist
 
 
-class Step(Protocol):
+class DecoderStep(Protocol):
     """One decoder step: feeds a token to each beam and returns the logits of the next."""
 
     def __call__(
@@ -57,7 +57,7 @@ def _process(
     return logits_BWV, log_z_BW, tuple(following)
 
 
-def ensemble(members: Sequence[tuple[Step, Any]]) -> tuple[Step, list[Any]]:
+def ensemble(members: Sequence[tuple[DecoderStep, Any]]) -> tuple[DecoderStep, list[Any]]:
     """Several decoders over one vocabulary as one: the logarithm of their mean probability (Sutskever et al. 2014)."""
     steps = [step for step, _ in members]
 
@@ -79,7 +79,7 @@ def _normalised(log_p: Array, length: Array | int, length_penalty: float) -> Arr
 
 
 def search(
-    step: Step,
+    step: DecoderStep,
     cache: Any,
     batch: int,
     steps: int,
@@ -111,7 +111,7 @@ def search(
 
 
 def greedy_search(
-    step: Step,
+    step: DecoderStep,
     cache: Any,
     batch: int,
     steps: int,
@@ -190,7 +190,7 @@ class _Beams(NamedTuple):
 
 
 def beam_search(
-    step: Step,
+    step: DecoderStep,
     cache: Any,
     batch: int,
     steps: int,

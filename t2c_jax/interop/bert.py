@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.interop.fields import Fields
+from t2c_jax.interop.source_config import Fields
 from t2c_jax.interop.weights import Blocks, Tensors
 from t2c_jax.models.pretrained.config import BertConfig
 

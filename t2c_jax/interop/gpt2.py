@@ -12,7 +12,7 @@ import numpy as np
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop.bert import ACTIVATIONS
-from t2c_jax.interop.fields import Fields
+from t2c_jax.interop.source_config import Fields
 from t2c_jax.interop.weights import Blocks, Tensors
 from t2c_jax.models.pretrained.config import GPT2Config
 

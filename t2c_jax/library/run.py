@@ -13,7 +13,7 @@ from t2c_jax import config as configs
 from t2c_jax import runtime
 from t2c_jax.config import DecodeConfig, Experiment
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.library.stages import check_imported
+from t2c_jax.library.run_stages import check_imported
 from t2c_jax.workdir import Workdir
 
 if TYPE_CHECKING:
@@ -237,7 +237,7 @@ def train_run(
     Raises:
       UserError: the config is wrong or does not fit the workdir or the devices, or another run uses the workdir.
     """
-    from t2c_jax.library import stages
+    from t2c_jax.library import run_stages as stages
 
     runtime.quiet()
     experiment = config if isinstance(config, Experiment) else configs.from_dict(config)

@@ -36,7 +36,7 @@ class Tagging(nnx.Module):
         return logits_BS + self.bias[...][None]
 
 
-class Embedding(nnx.Module):
+class EmbeddingHead(nnx.Module):
     """Mean states of segments, projected to unit vectors, and a temperature (Wang et al. 2023, "CodeT5+", section 3.2).
 
     The paper takes the state of a [CLS] token; a mean needs none, and trains with whatever encoder.
@@ -91,4 +91,4 @@ class Heads(nnx.Module):
         named = config.output_heads
         width = encoder_width
         self.tagging = label(Tagging(width, rngs=rngs), is_part=True) if "tagging" in named else None
-        self.embedding = label(Embedding(config, width, rngs=rngs), is_part=True) if "embedding" in named else None
+        self.embedding = label(EmbeddingHead(config, width, rngs=rngs), is_part=True) if "embedding" in named else None

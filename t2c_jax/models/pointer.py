@@ -62,7 +62,7 @@ class Copying(NamedTuple):
         return self.log_point_BT[..., None] + jnp.log(held_BTS + _TINY)
 
 
-class Source(NamedTuple):
+class CopySource(NamedTuple):
     """What the pointer needs of a source: made once, for all steps and beams.
 
     Attributes:
@@ -89,10 +89,10 @@ class Pointer(nnx.Module):
         self.gate_context = parameter(rngs, (encoder_width,), ("embed",), fan_in(encoder_width))
         self.gate_bias = parameter(rngs, (1,), ("norm",), nnx.initializers.zeros, "bias")
 
-    def read(self, encoded: Encoded, tokens_BS: Int[Array, "B S"]) -> Source:
+    def read(self, encoded: Encoded, tokens_BS: Int[Array, "B S"]) -> CopySource:
         """What the source's tokens and their encoded states are to the pointer."""
         keys_BSD = jnp.einsum("bse,ed->bsd", encoded.states_BSE, self.key[...].astype(encoded.states_BSE.dtype))
-        return Source(keys_BSD, tokens_BS, _back(tokens_BS, encoded.segments_BS, range(1, BEFORE + 1)))
+        return CopySource(keys_BSD, tokens_BS, _back(tokens_BS, encoded.segments_BS, range(1, BEFORE + 1)))
 
     def __call__(
         self,
@@ -115,7 +115,7 @@ class Pointer(nnx.Module):
         last_BWN: Int[Array, "B W N"],
         logits_BWV: Float[Array, "B W V"],
         encoded: Encoded,
-        source: Source,
+        source: CopySource,
     ) -> Float[Array, "B W V"]:
         """Log-probabilities of the mixture over the whole vocabulary, one token for each beam.
 
@@ -141,7 +141,7 @@ class Pointer(nnx.Module):
         last_BTN: Int[Array, "B T N"],
         visible_BTS: Bool[Array, "B T S"],
         encoded: Encoded,
-        source: Source,
+        source: CopySource,
     ) -> Copying:
         dtype, width = states_BTD.dtype, states_BTD.shape[-1]
         q_BTD = jnp.einsum("btd,df->btf", states_BTD, self.query[...].astype(dtype)) * width**-0.5

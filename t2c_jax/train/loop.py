@@ -25,7 +25,7 @@ from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.batches import Data, open_data, prefetched
 from t2c_jax.train.checkpointing import Checkpointing, Upload
-from t2c_jax.train.held_out import HeldOutLoss, measurable
+from t2c_jax.train.held_out_loss import HeldOutLoss, measurable
 from t2c_jax.train.hooks import Hook, LoopState, Rank
 from t2c_jax.train.initial import initial_state
 from t2c_jax.train.mesh_selection import make_mesh

@@ -17,7 +17,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
 from t2c_jax.train.batches import open_data
-from t2c_jax.train.held_out import measure_tasks
+from t2c_jax.train.held_out_loss import measure_tasks
 from t2c_jax.train.initial import initial_state
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.step import Compiled

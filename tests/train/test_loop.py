@@ -14,7 +14,7 @@ from tiny import experiment, one_device
 
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train import held_out
+from t2c_jax.train import held_out_loss as held_out
 from t2c_jax.train.batches import Data, open_data, prefetched
 from t2c_jax.train.hooks import flat_metrics
 from t2c_jax.train.telemetry.goodput import GoodputTimer

@@ -17,7 +17,7 @@ from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.during_training import Decoded, DecodedDevPairs, dev_decoder
 from t2c_jax.train.batches import Data
-from t2c_jax.train.held_out import measurable
+from t2c_jax.train.held_out_loss import measurable
 from t2c_jax.train.loop import train
 from t2c_jax.train.patience import Patience
 from t2c_jax.workdir import Workdir

@@ -23,7 +23,7 @@ from markdown_it.token import Token
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.forms import code_form, text_form
-from t2c_jax.languages.markdown.blocks import COLON_CONTAINER, INDENTED_CONTAINER, parse, split_front_matter
+from t2c_jax.languages.markdown.code_blocks import COLON_CONTAINER, INDENTED_CONTAINER, parse, split_front_matter
 from t2c_jax.languages.markdown.info import Info, read_info, without_options
 from t2c_jax.languages.markdown.prose import is_markup, words_of
 from t2c_jax.languages.sessions import SESSION_LANGUAGES, commands

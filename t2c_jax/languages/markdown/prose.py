@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from markdown_it.token import Token
 
-from t2c_jax.languages.markdown.blocks import MARKDOWN
+from t2c_jax.languages.markdown.code_blocks import MARKDOWN
 
 # Lines that are instructions to a site generator.
 _MARKUP_LINE = re.compile(

@@ -31,7 +31,7 @@ from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError
 from t2c_jax.papers.code2seq.config import PathsConfig
-from t2c_jax.papers.code2seq.syntax_paths import Paths, extract
+from t2c_jax.papers.code2seq.syntax_paths import SyntaxPaths, extract
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import Tokenizers
 
@@ -61,7 +61,7 @@ class EncodedPaths(NamedTuple):
 def encode(codes: Sequence[str], tokenizer: Tokenizer, config: PathsConfig) -> tuple[list[EncodedPaths], int]:
     """The paths of each code, and how many codes do not parse (those have no path)."""
     found = [extract(code, config) for code in codes]
-    nothing = Paths(np.zeros((0, config.max_length), np.uint16), np.zeros((0, 2), np.int32), [])
+    nothing = SyntaxPaths(np.zeros((0, config.max_length), np.uint16), np.zeros((0, 2), np.int32), [])
     paths = [nothing if one is None else one for one in found]
     words = list(dict.fromkeys(terminal for one in paths for terminal in one.terminals))
     tokens_UN = np.zeros((len(words), config.terminal_tokens), np.int32)

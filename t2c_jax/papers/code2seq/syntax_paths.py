@@ -58,7 +58,7 @@ _TERMINAL_CHARACTERS = 64  # of a constant; a config's terminal_tokens cut the r
 _BLOCK_CELLS = 1 << 18  # pairs of leaves looked at together: a few MB
 
 
-class Paths(NamedTuple):
+class SyntaxPaths(NamedTuple):
     """The paths of one piece of code.
 
     Attributes:
@@ -72,7 +72,7 @@ class Paths(NamedTuple):
     terminals: list[str]
 
 
-def extract(code: str, config: PathsConfig) -> Paths | None:
+def extract(code: str, config: PathsConfig) -> SyntaxPaths | None:
     """The paths of some Python within ``max_length`` and ``max_width``; None where it does not parse.
 
     Where there are more than ``stored``, as many are sampled, evenly and always the same.
@@ -91,7 +91,7 @@ def extract(code: str, config: PathsConfig) -> Paths | None:
     terminals: dict[str, int] = {}
     numbers = [terminals.setdefault(terminal(tree.leaves[leaf]), len(terminals)) for leaf in used.tolist()]
     ends_P2 = np.array(numbers, np.int32)[ends.reshape(-1, 2)]
-    return Paths(_nodes(tree, first_P, second_P, top_P, config.max_length), ends_P2, list(terminals))
+    return SyntaxPaths(_nodes(tree, first_P, second_P, top_P, config.max_length), ends_P2, list(terminals))
 
 
 def terminal(text: str) -> str:
