@@ -223,7 +223,7 @@ def test_a_run_with_a_new_head_goes_on_bit_for_bit(runs, tmp_path, capsys):
     assert train(halted, runs / "base", 4, "--json", *COPY) == 0
     out, err = capsys.readouterr()
     result = json.loads(out)
-    assert f"trained {result['trained']:,} of {result['parameters']:,} parameters" in err
+    assert f"training {result['trained']:,} of {result['parameters']:,} parameters" in err
     assert result["trained"] == count(latest(halted)["adapters"]) < result["parameters"] / 2
     assert_same(latest(halted), latest(runs / "headed"))
 

@@ -28,7 +28,7 @@ WORKER = f"""
 import json, sys
 from jax.experimental import multihost_utils
 from t2c_jax import cli, config, runtime, mesh as meshes
-from t2c_jax.tokenizers.tokenizer import Tokenizers
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.batches import open_data
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.workdir import Workdir, digest
