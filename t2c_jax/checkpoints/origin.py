@@ -331,7 +331,7 @@ def restore_params(
     if base is None:
         return read(abstract_params)
     info, full = definition.parameter_info(), base.lacks(definition)
-    initial = functools.partial(adapters_of.init, info=info, config=lora, beside=full)
+    initial = functools.partial(adapters_of.init, info=info, config=lora, modules_to_save=full)
     mesh = jax.tree.leaves(abstract_params)[0].sharding.mesh
     layout = meshes.shardings(adapters_of.axis_names(info, lora, full), mesh)
     adapters = read(abstract_on(jax.eval_shape(initial, jax.random.key(0), abstract_params), layout))

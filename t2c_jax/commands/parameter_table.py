@@ -87,7 +87,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
     subject, optimised = params, info
     if experiment.lora.rank:
         config, beside = experiment.lora, modules_to_save(experiment, definition.vocab_size)
-        draw = functools.partial(lora.init, info=info, config=config, beside=beside)
+        draw = functools.partial(lora.init, info=info, config=config, modules_to_save=beside)
         subject = jax.eval_shape(draw, jax.random.key(0), params)
         adapters = lora.divided(subject, beside)[0]
         optimised = lora.parameter_info(info, config, beside)

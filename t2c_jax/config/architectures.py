@@ -1,6 +1,6 @@
 """config.model: what every encoder and decoder says of itself, and what both sides of a model share.
 
-An architecture is a config class beside its modules, registered under a name. The rest of the code asks the class what
+An architecture is a config class next to its modules, registered under a name. The rest of the code asks the class what
 it needs to know, and never for the name.
 """
 
@@ -40,7 +40,7 @@ class Architecture(Variant):
         return None
 
     def split_sizes(self) -> tuple[SplitSize, ...]:
-        """Sizes that the mesh has to divide, beside config.model.width."""
+        """Sizes that the mesh has to divide, in addition to config.model.width."""
         return ()
 
     def check_in(self, model: ModelConfig, key: str) -> None:

@@ -1,6 +1,6 @@
 """Values of different sections that cannot work together, refused before any device is touched.
 
-What one section can tell by itself is checked there (``Section.check``, and the bounds beside each field).
+Rules within one section are checked there (``Section.check``, and the bounds of each field).
 """
 
 from __future__ import annotations
@@ -125,7 +125,7 @@ def _check_tasks(experiment: Experiment) -> None:
     asked = {name: task.prefix for name, task in tasks.items() if task.objective == data.direction and not task.workdir}
     if asked and data.prefix not in asked.values():
         raise UserError(
-            f"config.data.prefix={data.prefix!r} stands before what is generated and scored, and no task teaches that:"
+            f"config.data.prefix={data.prefix!r} is put before every prompt, and no task is trained with it:"
             f" set config.data.tasks.{next(iter(asked))}.prefix to it"
         )
 

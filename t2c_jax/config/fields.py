@@ -1,4 +1,4 @@
-"""Sections and fields of a config: what is said once beside a value, and checked for every one of them alike."""
+"""Sections and fields of a config: each field declares its meaning and bounds, and one function checks them all."""
 
 from __future__ import annotations
 

@@ -238,7 +238,7 @@ def _get_config(file: str, argument: str) -> dict[str, Any]:
         return config.to_dict()
     except UserError:
         raise
-    except Exception as error:  # the file is the user's own code: whatever it raises is told in one line
+    except Exception as error:  # the user's own code may raise anything; it is reported in one line
         raise UserError(f"config file '{file}' failed: {type(error).__name__}: {error}") from error
 
 

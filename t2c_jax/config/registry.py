@@ -34,7 +34,7 @@ class Registry(Generic[T]):
         """A decorator that adds an entry.
 
         Raises:
-          ValueError: the name is taken.
+          ValueError: the name is registered already.
         """
 
         def add(entry: T) -> T:

@@ -31,7 +31,7 @@ _WORDS = "embeddings.word_embeddings.weight"
 
 
 def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
-    """The model section that has this encoder; config.json tells it whatever the ``names`` of the tensors are.
+    """The model section with this encoder, from config.json alone; ``names`` of tensors are not needed.
 
     Raises:
       UserError: a value is missing or wrong, or asks for a variant that ``models.pretrained.bert`` is not.

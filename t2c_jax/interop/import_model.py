@@ -1,8 +1,8 @@
 """A Hugging Face model directory to a workdir: config, tokenizer and parameters, from which runs start.
 
 T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M) become whole models, which answer at once; BERT, RoBERTa,
-CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.origin). Nothing is dropped
-or made up in silence: each tensor finds its place, and each parameter its tensor, or the import fails.
+CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.origin). Every tensor
+must have a parameter and every parameter a tensor, or the import fails.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ FAMILIES: Mapping[str, str] = {
 
 
 def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
-    """Writes ``config.json``, ``tokenizer/`` and ``checkpoints/0`` of a model; does nothing where they stand already.
+    """Writes ``config.json``, ``tokenizer/`` and ``checkpoints/0`` of a model; does nothing where they exist already.
 
     Args:
       source: a model directory as ``save_pretrained`` writes it, its weights in safetensors.
@@ -62,7 +62,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     weights = Weights(source)
     model: ModelConfig = family.config_from_huggingface(values, weights.files.keys())
     origin = _digest(source, weights)
-    if _stands(workdir, origin):
+    if _is_imported(workdir, origin):
         console.say(f"'{workdir.name}' holds this model already")
         return dict(workdir.manifest("tokenizer")["counts"])
     params, left_out = _params(family, model, weights)
@@ -98,7 +98,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
     counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, metadata(model, Tokenizers.load(workdir.tokenizer).digest), _moved(params))
-    workdir.save_config(to_dict(experiment))  # last: with it the import stands
+    workdir.save_config(to_dict(experiment))  # last: it marks the import as complete
     _show(source, workdir, counts)
     return dict(counts)
 
@@ -124,7 +124,7 @@ def _digest(source: Path, weights: Weights) -> str:
     return digest(*(part for path in sorted(paths) for part in (path.name, path)))
 
 
-def _stands(workdir: Workdir, origin: str) -> bool:
+def _is_imported(workdir: Workdir, origin: str) -> bool:
     """Whether the workdir holds this very import; a UserError where it holds another thing."""
     made_of: Mapping[str, str] = {}
     with contextlib.suppress(UserError):

@@ -1,4 +1,4 @@
-"""A Hugging Face config.json's values, checked as they are taken."""
+"""A Hugging Face config.json's values, checked as they are read."""
 
 from __future__ import annotations
 

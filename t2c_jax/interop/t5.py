@@ -122,7 +122,7 @@ def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = 
         tied = False
     if scaled and not tied:
         raise UserError(
-            "config.json: scale_decoder_outputs=true beside tie_word_embeddings=false; T5 scales with tied tables only"
+            "config.json: scale_decoder_outputs=true with tie_word_embeddings=false; T5 scales with tied tables only"
         )
     layers = number("num_layers", 6)
     decoder_layers = values.get("num_decoder_layers")
@@ -153,7 +153,7 @@ def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarra
     Args:
       config: what ``config_from_huggingface`` made.
       read: a tensor by its name, of any floating dtype.
-      names: the checkpoint's tensors; those that were used, or are copies of used ones, are taken out.
+      names: the checkpoint's tensors; those that were used, or are copies of used ones, are removed.
 
     Raises:
       UserError: a tensor is missing or has another shape than the config says, or a tied output table is none.

@@ -195,7 +195,7 @@ def cudnn_attention(
     takes a list of as many segments in every row.
     """
     queries = q_BTHK.shape[1]
-    # Training with a bias, which cuDNN makes of the mask too, wants even lengths.
+    # Training with a bias needs even lengths, and cuDNN turns the mask into a bias.
     seen = mask.padded(2)
     q, k, v = (pad_to(x, 2, axis=1) for x in (q_BTHK, k_BSHK, v_BSHK))
     if bias is not None:

@@ -1,10 +1,10 @@
-"""A scan over time whose weights' gradients are taken outside of it, each as one product over all steps.
+"""A scan over time with deferred weight gradients: each is one product over all steps, after the scan.
 
-Differentiated as it comes, a scan adds a step's part of every weight's gradient to an accumulator as large as the
-weights, at every step: on a CPU moving those costs more than the products themselves. Here the backward scan only
-carries the cotangents of the states, and hands out what went into each product and the cotangent of what came out;
-the gradient of a weight is then one product of the two, summed over time (as cuDNN does for its own recurrent layers;
-Appleyard et al. 2016, "Optimizing Performance of Recurrent Neural Networks on GPUs", section 3.4).
+The derivative of ``jax.lax.scan`` adds each step's part of every weight's gradient to an accumulator as large as the
+weights. On a CPU moving the accumulators costs more than the products. Here the backward scan carries the cotangents of
+the states only, and returns the input of each product and the cotangent of its output. A weight's gradient is one
+product of the two, summed over time, as in cuDNN's recurrent layers (Appleyard et al. 2016, "Optimizing Performance of
+Recurrent Neural Networks on GPUs", section 3.4).
 
 Letters: T steps; all else is the caller's.
 """

@@ -33,7 +33,7 @@ Residuals = tuple[Array, Array, Array, Array, Array, Array | None]
 
 
 class Form(NamedTuple):
-    """What a kernel is compiled for, beside the shapes of its arrays."""
+    """What a kernel is compiled for, in addition to the shapes of its arrays."""
 
     heads: int
     causal: bool = False

@@ -105,13 +105,20 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
     """All stages in order, by name; ``evaluate`` is missing if a signal ended the training. Finished ones are skipped.
 
     Raises:
-      UserError: a stage is refused; or, before any of them, the run to start from or a library is missing.
+      UserError: a stage is refused; or, before any of them, the run to start from or a library is missing, or an
+        item of config.optimizer.rates reaches no parameter.
     """
     from t2c_jax.checkpoints import origin
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
+    from t2c_jax.models.definition import Definition
+    from t2c_jax.train.state import optimizer_of
     from t2c_jax.train.telemetry import weights_and_biases
 
     origin.check(experiment)
+    if not experiment.lora.rank:  # adapters' paths are known where the origin's parameters are
+        optimizer_of(
+            Definition(experiment.model, experiment.tokenizer.vocab_size), experiment.optimizer, experiment.lora
+        )
     weights_and_biases.check(experiment.train.wandb)
     results: Result = {}
     stages: dict[str, Stage] = {

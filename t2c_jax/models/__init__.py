@@ -1,4 +1,4 @@
-"""Models as pure Flax modules and, beside each architecture, its config.
+"""Models as pure Flax modules, each architecture with its config class.
 
 Importing this package registers the architectures by their configs alone; the modules are imported where one is built.
 """

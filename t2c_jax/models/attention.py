@@ -100,7 +100,7 @@ def cached_attention(
     bias: Float[Array, "1 H W S"] | None,
     scale: float,
 ) -> Float[Array, "B H W K"]:
-    """``softmax_attention`` of few queries over kept keys, which stand as their product with the queries wants them.
+    """``softmax_attention`` of few queries over cached keys, stored in the layout of their product with the queries.
 
     With the head width last, all keys would be transposed at every token.
     """

@@ -34,7 +34,7 @@ class Definition:
     vocab_size: int
 
     def build(self, key: Key[Array, ""]) -> Seq2Seq:
-        """The module with freshly drawn parameters."""
+        """The module with random initial parameters."""
         return Seq2Seq(self.config, self.vocab_size, rngs=nnx.Rngs(key))
 
     @functools.cache  # noqa: B019 - definitions are few, small and hashable
@@ -42,14 +42,14 @@ class Definition:
         return nnx.split(nnx.eval_shape(self.build, jax.random.key(0)), nnx.Param)
 
     def init(self, key: Key[Array, ""]) -> Params:
-        """Freshly drawn parameters, float32, as a plain nested dict. Trace it under ``jax.jit``."""
+        """Random initial parameters, float32, as a plain nested dict. Trace it under ``jax.jit``."""
         params = nnx.to_pure_dict(nnx.split(self.build(key), nnx.Param)[1])
         if self.config.uniform_init:
             leaves, structure = jax.tree.flatten(params)
             keys = jax.random.split(key, len(leaves))
             bound = self.config.uniform_init
-            drawn = [jax.random.uniform(k, x.shape, x.dtype, -bound, bound) for k, x in zip(keys, leaves, strict=True)]
-            params = jax.tree.unflatten(structure, drawn)
+            leaves = [jax.random.uniform(k, x.shape, x.dtype, -bound, bound) for k, x in zip(keys, leaves, strict=True)]
+            params = jax.tree.unflatten(structure, leaves)
         return params
 
     def abstract_params(self) -> Params:

@@ -1,4 +1,4 @@
-"""What joins any encoder to any decoder: what the one hands over, and the methods that both have.
+"""The interface between any encoder and any decoder: what is passed between them, and the methods of both.
 
 An encoder turns the encoder's part of a batch into an ``Encoded``: states to attend to, and what a decoder without
 memory of its own starts from. To add one, write a module that fits ``Encoder`` and register a config class that builds
@@ -27,7 +27,7 @@ class Summary(NamedTuple):
 
 
 class Encoded(NamedTuple):
-    """What an encoder hands to a decoder.
+    """What an encoder passes to a decoder.
 
     Attributes:
       states_BSE: what cross-attention reads.

@@ -43,7 +43,7 @@ def dropout(x: Float[Array, ...], rate: float, key: Key[Array, ""] | None) -> Fl
 def remat(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function, rematerialised: in a scanned stack the backward pass keeps its arguments and computes it again.
 
-    For what costs little to compute beside what its derivative would keep for each layer. Where blocks are unrolled the
+    For functions that are cheap and whose derivative would keep much for each layer. Where blocks are unrolled the
     compiler finds the same values in the forward pass and takes those.
     """
     return jax.checkpoint(function, prevent_cse=False)

@@ -5,8 +5,8 @@ Adapters are a function on the dict of parameters: ``merged`` gives parameters o
 encoder and decoder, scanned or unrolled, trains, decodes and exports with them as it is. What that costs is a gradient
 of each adapted kernel, which exists while A's and B's are made of it; moments exist for A and B alone.
 
-A parameter that the frozen ones lack, as a new head's, has nothing to adapt: it is beside the adapters, in their
-tree, and trains in full (PEFT's ``modules_to_save``).
+A parameter that the frozen ones lack, as a new head's, has nothing to adapt: it is kept next to the adapters, in
+their tree, and trains in full (PEFT's ``modules_to_save``).
 
 The paper's A is r x k and its B d x r, for products from the left; kernels here are applied from the right, and A and B
 are the transposes: the input's side of a kernel first. A kernel of several axes is the matrix of its first one against
@@ -62,19 +62,21 @@ def _sides(kernel: ParameterInfo, shape: tuple[int, ...]) -> tuple[int, int]:
     return (others, first) if kernel.output_first else (first, others)
 
 
-def divided(tree: Params, beside: Collection[str]) -> tuple[Params, Params]:
-    """A tree of the model's parameters as what is frozen under adapters, and what trains in full beside them.
+def divided(tree: Params, modules_to_save: Collection[str]) -> tuple[Params, Params]:
+    """A tree of the model's parameters as what is frozen under adapters, and what trains in full with them.
 
     Args:
       tree: like the parameters.
-      beside: dotted paths.
+      modules_to_save: dotted paths.
     """
     frozen = flatten_dict(tree)
-    full = {path: frozen.pop(path) for path in list(frozen) if ".".join(path) in beside}
+    full = {path: frozen.pop(path) for path in list(frozen) if ".".join(path) in modules_to_save}
     return unflatten_dict(frozen), unflatten_dict(full)
 
 
-def init(key: Key[Array, ""], params: Params, info: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
+def init(
+    key: Key[Array, ""], params: Params, info: Params, config: LoraConfig, modules_to_save: Collection[str] = ()
+) -> Params:
     """Fresh adapters, which change nothing yet: A normal with variance 1/I, B zero.
 
     Args:
@@ -82,17 +84,17 @@ def init(key: Key[Array, ""], params: Params, info: Params, config: LoraConfig, 
       params: the model's parameters.
       info: ``Definition.parameter_info``.
       config: rank and targets.
-      beside: dotted paths of the parameters that train in full.
+      modules_to_save: dotted paths of the parameters that train in full.
 
     Returns:
       ``{path of a kernel ...: {"a": (layers ..., I, R), "b": (layers ..., R, O)}}``, float32, and the parameters
-      ``beside`` as they are.
+      ``modules_to_save`` as they are.
 
     Raises:
       UserError: config.lora.targets finds no matrix.
     """
-    kernels, leaves = _kernels(divided(info, beside)[0], config), flatten_dict(params)
-    made: dict[Path, Any] = flatten_dict(divided(params, beside)[1])
+    kernels, leaves = _kernels(divided(info, modules_to_save)[0], config), flatten_dict(params)
+    made: dict[Path, Any] = flatten_dict(divided(params, modules_to_save)[1])
     for part, (path, kernel) in zip(jax.random.split(key, len(kernels)), kernels.items(), strict=True):
         shape = leaves[path].shape
         stack, (inputs, outputs) = shape[: kernel.leading], _sides(kernel, shape)
@@ -102,16 +104,16 @@ def init(key: Key[Array, ""], params: Params, info: Params, config: LoraConfig, 
     return tree
 
 
-def parameter_info(info: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
+def parameter_info(info: Params, config: LoraConfig, modules_to_save: Collection[str] = ()) -> Params:
     """What is known of ``init``'s result.
 
-    Each side has its kernel's leading axis on that side, and the rank is on every device. What trains in full beside
-    the adapters keeps its own.
+    Each side has its kernel's leading axis on that side, and the rank is on every device. Parameters that
+    train in full keep their own.
 
     Raises:
       UserError: config.lora.targets finds no matrix.
     """
-    frozen, full = divided(info, beside)
+    frozen, full = divided(info, modules_to_save)
     named: dict[Path, ParameterInfo] = flatten_dict(full)
     for path, kernel in _kernels(frozen, config).items():
         stack, first, others = (
@@ -127,21 +129,21 @@ def parameter_info(info: Params, config: LoraConfig, beside: Collection[str] = (
     return tree
 
 
-def axis_names(info: Params, config: LoraConfig, beside: Collection[str] = ()) -> Params:
+def axis_names(info: Params, config: LoraConfig, modules_to_save: Collection[str] = ()) -> Params:
     """Logical axes of ``init``'s result.
 
     Raises:
       UserError: config.lora.targets finds no matrix.
     """
-    return jax.tree.map(lambda one: one.axes, parameter_info(info, config, beside))
+    return jax.tree.map(lambda one: one.axes, parameter_info(info, config, modules_to_save))
 
 
 def merged(
     params: Params, adapters: Params, info: Params, config: LoraConfig, key: Key[Array, ""] | None = None
 ) -> Params:
-    """The model's parameters, those beside the adapters too, with every adapter's product added to its kernel.
+    """The model's parameters, those that train in full too, with every adapter's product added to its kernel.
 
-    The paper drops elements of A's input. Here that is rows of A, under ``key``: one draw for all tokens of a
+    The paper drops elements of A's input. Here that is rows of A, under ``key``: one sample for all tokens of a
     microbatch rather than one for each, with the same expectation.
 
     Args:

@@ -2,12 +2,12 @@
 
     P(y) = g P_vocabulary(y) + (1 - g) sum of a_s over source positions s that hold y
 
-It stands on any decoder over any encoder of tokens: its attention a is its own, scaled dot products of decoder states
-with encoder states, so that it asks nothing of the attention within either. The source's tokens are pieces of the
+It works with any decoder over any encoder of tokens. Its attention a is its own, scaled dot products of decoder states
+with encoder states, and independent of the attention within either. The source's tokens are pieces of the
 vocabulary that falls back to bytes, so nothing is out of vocabulary and the mixture has the vocabulary's size.
 
-A name is several pieces, and to copy it is to go on in the source from where the last piece came. Recurrent states tell
-what came before by themselves; a Transformer's have to learn to. So the score of a position is raised where the token
+A name is several pieces, and copying it means continuing in the source after the last copied piece. Recurrent states
+hold what came before; a Transformer's have to learn it. So the score of a position is raised where the token
 before it is the last one written, again where the two before it are the last two, and so on, each time by a number that
 the decoder's state decides: high within a name, low at its end. Copying spans by pointing at the next position is
 CopyNext (Singh et al. 2020); this is the idea without its hard choice.

@@ -66,7 +66,7 @@ class Seq2Seq(nnx.Module):
         inputs_BTD = self.embedding(batch["decoder_input_tokens"])
         segments_BT = batch["decoder_segment_ids"]
         states_BTD = self.decoder(inputs_BTD, segments_BT, batch["decoder_positions"], encoded, keys[1])
-        states_BTD = constrain(states_BTD, "batch", None, "activation")  # the loss goes along the length, in turns
+        states_BTD = constrain(states_BTD, "batch", None, "activation")  # the loss scans along the length
         copying = None
         if self.pointer is not None:
             tokens_BT = batch["decoder_input_tokens"]

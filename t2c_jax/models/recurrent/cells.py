@@ -120,12 +120,12 @@ class _LayerStep:
         self, apply: Apply, shared: None, carry: State, x: tuple[Array, Array, State | None]
     ) -> tuple[State, State]:
         gates_BGH, start_B1, begin = x
-        carry = begun(carry, start_B1, begin)
+        carry = segment_start(carry, start_B1, begin)
         state = self.cell.next(gates_BGH, apply("state", carry[0].astype(self.dtype)), carry)
         return state, state
 
 
-def begun(state: State, start_B1: Float[Array, "B 1"], begin: State | None) -> State:
+def segment_start(state: State, start_B1: Float[Array, "B 1"], begin: State | None) -> State:
     """The state that a step starts from: where a segment starts, the given one or zeros."""
     if begin is None:
         return tuple(part * (1 - start_B1) for part in state)
@@ -136,7 +136,7 @@ Kind = Literal["none", "additive", "multiplicative"]
 
 
 class SourceAttention(nnx.Module):
-    """What a recurrent decoder reads the source with, and the attentional state it makes of that.
+    """A recurrent decoder's attention over the source, and the attentional state computed from it.
 
     Scores are ``h W m`` (Luong et al. 2015, equation 8, general) or ``v tanh(W h + U m)`` (Bahdanau et al. 2015,
     appendix A.1.2); the attentional state is ``tanh(W_c [context; h])`` (Luong et al. 2015, equation 5).

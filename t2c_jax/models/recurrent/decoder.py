@@ -34,7 +34,7 @@ from t2c_jax.models.recurrent.cells import (
     State,
     attention_specs,
     attentional,
-    begun,
+    segment_start,
 )
 from t2c_jax.models.recurrent.config import RecurrentDecoderConfig
 
@@ -49,7 +49,7 @@ class _Token(NamedTuple):
       start: 1 where a segment starts, (B, 1).
       begin: for each layer the state that a segment starts from; None where none starts.
       visible: 1 for source positions of the segment, (B, S).
-      kept: for each layer, what dropout makes of ones; None without dropout.
+      kept: for each layer, ones after dropout; None without dropout.
     """
 
     gates: Array
@@ -85,7 +85,7 @@ class _TokenStep:
         for i in range(self.layers):
             if i:
                 gates_BGH = apply(f"input_{i}", h_BH.astype(self.dtype)) + shared["biases"][i][None]
-            state = begun(carry.states[i], x.start, None if x.begin is None else x.begin[i])
+            state = segment_start(carry.states[i], x.start, None if x.begin is None else x.begin[i])
             states.append(self.cell.next(gates_BGH, apply(f"state_{i}", state[0].astype(self.dtype)), state))
             h_BH = states[-1][0]
             if x.kept is not None:
@@ -180,8 +180,8 @@ class RecurrentDecoder(nnx.Module):
     def _begin(self, encoded: Encoded, segments_BT: Int[Array, "B T"]) -> tuple[State, ...]:
         """For each layer and part, what each position's segment starts from: (B, T, H).
 
-        The bridge is taken once a segment where rows hold few of them, as they nearly always do, and else for every
-        position.
+        The bridge is computed once a segment where rows hold few segments, as they nearly always do, and otherwise for
+        every position.
         """
         length = segments_BT.shape[1]
         few = max(1, length // _SEGMENTS_SHARE)
@@ -316,11 +316,11 @@ class RecurrentDecoder(nnx.Module):
         cache = gather_beams(cache, step, visible_BWX)
         take, apply = self._token_step(x_BWD.dtype), apply_with(self._specs(), shared.weights)
         gates_BWGH = self._layer(0).project(x_BWD)
-        going_on = jnp.zeros((x_BWD.shape[0], 1))
+        continuing = jnp.zeros((x_BWD.shape[0], 1))
         visible_BS = shared.source_BS.astype(jnp.float32)
 
         def advance(carry: _Carry, gates_BGH: Array) -> tuple[_Carry, Array]:
-            return take(apply, shared.shared, carry, _Token(gates_BGH, going_on, None, visible_BS, None))
+            return take(apply, shared.shared, carry, _Token(gates_BGH, continuing, None, visible_BS, None))
 
         cache, h_BWH = jax.vmap(advance, in_axes=1, out_axes=1)(cache, gates_BWGH)
         return self._out(h_BWH.astype(x_BWD.dtype)), cache

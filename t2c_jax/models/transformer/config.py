@@ -64,7 +64,7 @@ class TransformerConfig(_Shape):
     scale_attention: ClassVar[bool] = True
 
     def check(self, key: str) -> None:
-        """Rotary embedding turns pairs of a head's numbers."""
+        """Rotary embedding rotates pairs of a head's numbers."""
         if self.head_width % 2:
             raise UserError(f"{key}.head_width={self.head_width} must be even under rotary embedding")
 
@@ -77,7 +77,7 @@ class T5Config(_Shape):
     """
 
     relative_buckets: int = field(32, "Buckets of the relative bias.", shape=True, minimum=4)
-    relative_max_distance: int = field(128, "Tokens beyond which the relative bias tells no distances apart.")
+    relative_max_distance: int = field(128, "Tokens from which all distances share one bucket.")
 
     scale_attention: ClassVar[bool] = False
 

@@ -29,7 +29,7 @@ _RECURRENCE = "bph,hgk->bpgk"
 class PathEncoder(nnx.Module):
     """``tanh(W [LSTM(nodes); start; end])`` of each path; their mean is the summary.
 
-    A path's nodes are read in both directions, and the two last states stand side by side. A terminal is the sum of its
+    A path's nodes are read in both directions, and the two last states are concatenated. A terminal is the sum of its
     tokens' vectors. Dropout comes before W.
     """
 
@@ -80,8 +80,8 @@ def _last_state(
 ) -> Float[Array, "B K H"]:
     """Where an LSTM ends that reads each path's nodes in one direction.
 
-    Nodes are a few hundred, and the places where they stand thousands in each batch: the input's projection is made
-    once a node, and looked up.
+    There are a few hundred nodes and thousands of occurrences in a batch: the input is projected once a node, and
+    looked up.
     """
     gates_VGH = layer.project(nodes_VD[None])[0]
     nodes_MBK = jnp.moveaxis(nodes_BKM, -1, 0)
