@@ -16,6 +16,7 @@ from tiny import assert_same, flat, on_device
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
 from t2c_jax.models.definition import Definition
@@ -85,7 +86,8 @@ def test_an_imported_t5_answers_at_once_as_transformers_does(values, tmp_path, c
     (answer,) = json.loads(capsys.readouterr().out)
     tokenizer = Tokenizers.load(tmp_path / "run" / "tokenizer").source
     ids = [*tokenizer.encode_batch([text])[0].tolist(), tokenizer.eos]
-    found = theirs.generate(torch.tensor([ids]), max_new_tokens=8, do_sample=False, num_beams=1)[0].tolist()
+    settings = {"max_new_tokens": 8, "do_sample": False, "num_beams": 1, "suppress_tokens": unwritable(tokenizer)}
+    found = theirs.generate(torch.tensor([ids]), **settings)[0].tolist()
     assert answer["code"] == tokenizer.decode(found[1:])
 
 
@@ -249,7 +251,7 @@ KEY = "encoder.layer.0.attention.self.key.weight"
 HUGE = b'{"a":{"dtype":"F32","shape":[4611686018427387904,4],"data_offsets":[0,4]}}'
 SHAPED = b'{"a":{"dtype":"F32","shape":[1000000,1000000],"data_offsets":[0,4]}}'
 HOSTILE = {
-    "no config": (without("config.json"), "config.json' does not exist; --from wants a Hugging Face model"),
+    "no config": (without("config.json"), "config.json' does not exist; --from needs a Hugging Face model"),
     "config is a list": (bytes_of(lambda _: b"[]", "config.json"), "config.json' must hold a JSON object"),
     "config is cut": (bytes_of(lambda text: text[:-9], "config.json"), "config.json' is not JSON"),
     "unknown model": (edited(model_type="berd"), "model_type='berd' cannot be imported; t5, mt5, bert, roberta"),

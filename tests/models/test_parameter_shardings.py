@@ -102,7 +102,7 @@ def test_a_parameter_without_names_is_an_error(monkeypatch):
             self.stray = nnx.Param(jax.numpy.zeros((3,)))
 
     monkeypatch.setattr("t2c_jax.models.definition.Seq2Seq", Unnamed)
-    with pytest.raises(KeyError, match="parameter stray names no axes"):
+    with pytest.raises(KeyError, match="parameter stray says nothing of itself"):
         Definition(MODEL, 31).axis_names()
 
 
