@@ -121,3 +121,11 @@ def test_neither_config_nor_workdir(capsys, tmp_path):
     assert capsys.readouterr().err == "t2c: t2c inspect needs --workdir DIR or --config FILE\n"
     assert main("inspect", "--workdir", tmp_path / "none") == 2
     assert "holds no run yet; add --config FILE" in capsys.readouterr().err
+
+
+def test_rates_that_reach_nothing_are_refused_before_anything_is_mined(tmp_path, capsys):
+    config = write_config(tmp_path)
+    options = ["--config", config, "--workdir", tmp_path / "run", "--config.optimizer.rates=^encodr=0"]
+    assert main("run", *options) == 2
+    assert "config.optimizer.rates: '^encodr=0' reaches no parameter" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "run" / "corpus").exists()
