@@ -419,8 +419,8 @@ class DecodeConfig(Section):
     )
     special_pieces: bool = field(
         False,
-        "Read special pieces of an imported tokenizer in a prompt, such as <nl>, as pieces. Otherwise they are read as"
-        " characters, as in training.",
+        "Read special pieces of an imported tokenizer in a prompt, such as <nl>, as pieces, and let answers hold them."
+        " Otherwise prompts are read as characters, as in training, and answers hold no special piece.",
     )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
     batch_size: int = field(16, "Prompts that are decoded together.", minimum=1)

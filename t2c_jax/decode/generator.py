@@ -113,7 +113,10 @@ class Generator:
             for position, row in enumerate(rows):
                 # Hypotheses come best first, finished ones before others.
                 kept = max(1, int(found.finished[position].sum()))
-                texts = [self.tokenizer.decode(tokens.tolist()) for tokens in found.tokens[position, :kept]]
+                texts = [
+                    self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces)
+                    for tokens in found.tokens[position, :kept]
+                ]
                 answers[row] = Answer(
                     best=texts[0],
                     score=float(found.scores[position, 0]),
@@ -134,15 +137,18 @@ class Generator:
         rows = -(-rows // self._unit) * self._unit
         batch = self.prompts.batch(prompts, rows)
         local = meshes.local_rows(self.mesh, rows)
-        # The batch has its size in its shape, and its prompts are encoded.
-        compiled = self._search(replace(settings, batch_size=1, special_pieces=False))
+        # The batch has its size in its shape; most tokenizers have no special piece to write.
+        special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
+        compiled = self._search(replace(settings, batch_size=1, special_pieces=special_pieces))
         with jax.set_mesh(self.mesh):
             placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self.mesh)
             return jax.device_get(compiled(self.params, placed))
 
     def _compiled(self, settings: DecodeConfig) -> Callable[..., Hypotheses]:
         tokenizer = self.tokenizer
-        processors = processors_of(settings, unwritable(tokenizer), self._inverse_frequency)
+        processors = processors_of(
+            settings, unwritable(tokenizer, special_pieces=settings.special_pieces), self._inverse_frequency
+        )
         function = search_function(
             self._definitions,
             settings,

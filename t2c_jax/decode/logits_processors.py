@@ -121,13 +121,18 @@ class NoRepeatNgram(LogitsProcessor):
         return logits_BWV.at[index].min(jnp.where(followed_BWT, FORBIDDEN, jnp.inf)), state
 
 
-def unwritable(tokenizer: Tokenizer) -> list[int]:
+def unwritable(tokenizer: Tokenizer, *, special_pieces: bool = False) -> list[int]:
     """Ids that an answer must not hold: padding, sentinels and other specials, which decoding drops.
 
     The ids around every target are allowed, since the model was trained to write them. So is the unknown piece, by
     which the tokenizer represents what it cannot write.
+
+    Args:
+      tokenizer: decodes answers.
+      special_pieces: whether decoding writes the tokenizer's special pieces; they are allowed then.
     """
     kept = {tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after}
+    kept |= tokenizer.special_ids if special_pieces else frozenset()
     return [i for i, surface in enumerate(tokenizer.surfaces) if not surface and i not in kept]
 
 

@@ -36,6 +36,7 @@ class Tokenizer(Protocol):
     after: tuple[int, ...]
     sentinels: list[int]
     special_pieces: tuple[str, ...]
+    special_ids: frozenset[int]
     is_byte: np.ndarray
     surfaces: list[bytes]
 
@@ -52,6 +53,11 @@ class Tokenizer(Protocol):
         """
         ...
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids`` up to eos; specials are silent, bytes that are not UTF-8 become U+FFFD."""
+    def decode(self, ids: Iterable[int], *, special_pieces: bool = False) -> str:
+        """The text of ``ids`` up to eos. Bytes that are not UTF-8 become U+FFFD.
+
+        Args:
+          ids: pieces.
+          special_pieces: write ``special_pieces`` as they are spelt; by default they are silent, as all specials are.
+        """
         ...

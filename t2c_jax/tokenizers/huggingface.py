@@ -63,7 +63,7 @@ class HuggingFaceTokenizer:
             for i, added in self._tokenizer.get_added_tokens_decoder().items()
             if added.special and i not in structural
         }
-        self.special_pieces = tuple(readable.values())
+        self.special_pieces, self.special_ids = tuple(readable.values()), frozenset(readable)
         layout["added_tokens"] = [added for added in layout["added_tokens"] if added["id"] not in structural]
         self._special_reader = Tokenizer.from_str(json.dumps(layout)) if readable else self._tokenizer
         self._special_reader.no_truncation()
@@ -133,13 +133,19 @@ class HuggingFaceTokenizer:
             return ids
         return np.where(special, self.unk, ids).astype(np.int32) if self.unk >= 0 else ids[~special]
 
-    def decode(self, ids: Iterable[int]) -> str:
-        """The text of ``ids`` up to eos; specials are silent, bytes that are not UTF-8 become U+FFFD."""
+    def decode(self, ids: Iterable[int], *, special_pieces: bool = False) -> str:
+        """The text of ``ids`` up to eos. Bytes that are not UTF-8 become U+FFFD.
+
+        Args:
+          ids: pieces.
+          special_pieces: write ``special_pieces`` as they are spelt; by default they are silent, as all specials are.
+        """
+        silent = self._silent - self.special_ids if special_pieces else self._silent
         kept = []
         for i in ids:
             if i == self.eos:
                 break
-            if i not in self._silent:
+            if i not in silent:
                 kept.append(int(i))
         text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
         return text

@@ -44,6 +44,7 @@ class SentencePieceTokenizer:
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = (EOS,)
     special_pieces: tuple[str, ...] = ()
+    special_ids: frozenset[int] = frozenset()
 
     def __init__(self, model: bytes) -> None:
         """Reads a serialised SentencePiece model.
@@ -95,7 +96,7 @@ class SentencePieceTokenizer:
             ids = ids + self._space_bytes + part
         return np.array(ids, np.int32)
 
-    def decode(self, ids: Iterable[int]) -> str:
+    def decode(self, ids: Iterable[int], *, special_pieces: bool = False) -> str:
         """The text of ``ids`` up to eos; pad and sentinels are silent, bytes that are not UTF-8 become U+FFFD."""
         surfaces = []
         for i in ids:

@@ -82,13 +82,18 @@ def test_an_imported_t5_answers_at_once_as_transformers_does(values, tmp_path, c
     assert "config.decode.special_pieces=True" in shown.err
     text = "Return the first value of the list"
     options = ["--config.decode.beam_size=1", "--config.decode.max_tokens=8", "--json", text]
-    assert main("generate", "--workdir", tmp_path / "run", *options) == 0
-    (answer,) = json.loads(capsys.readouterr().out)
     tokenizer = Tokenizers.load(tmp_path / "run" / "tokenizer").source
     ids = [*tokenizer.encode_batch([text])[0].tolist(), tokenizer.eos]
-    settings = {"max_new_tokens": 8, "do_sample": False, "num_beams": 1, "suppress_tokens": unwritable(tokenizer)}
-    found = theirs.generate(torch.tensor([ids]), **settings)[0].tolist()
-    assert answer["code"] == tokenizer.decode(found[1:])
+    for written in (False, True):
+        switch = f"--config.decode.special_pieces={written}"
+        assert main("generate", "--workdir", tmp_path / "run", switch, *options) == 0
+        (answer,) = json.loads(capsys.readouterr().out)
+        # What an answer cannot show is not written, and padding never is.
+        silent = unwritable(tokenizer, special_pieces=written)
+        found = theirs.generate(
+            torch.tensor([ids]), max_new_tokens=8, do_sample=False, num_beams=1, suppress_tokens=silent
+        )[0].tolist()
+        assert answer["code"] == tokenizer.decode(found[1:], special_pieces=written)
 
 
 def test_shards_and_half_precision_come_to_the_same(tmp_path):
