@@ -11,7 +11,7 @@ LETTERS = " .abc"  # ids 0 and 1 are silent
 
 
 class Letters:
-    def decode(self, ids: list[int]) -> str:
+    def decode(self, ids: list[int], *, special_pieces: bool = False) -> str:
         return "".join(LETTERS[i] for i in ids if i > 1)
 
 
