@@ -9,9 +9,10 @@ every array must be there: a parameter without a source is an error.
 from __future__ import annotations
 
 import contextlib
+import copy
 import functools
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -145,13 +146,9 @@ class Checkpoints:
         except ValueError:
             return None
 
-    def window(self, step: int) -> list[dict[str, float]]:
-        """Metrics of the steps that were not logged yet, as ``save`` got them."""
-        return self._loop(step)["steps"]
-
     def notes(self, step: int) -> dict[str, Any]:
         """The state of the loop's hooks, as ``save`` got it."""
-        return {name: note for name, note in self._loop(step).items() if name not in ("steps", "checksums")}
+        return {name: note for name, note in self._loop(step).items() if name != "checksums"}
 
     def metadata(self, step: int) -> dict[str, Any]:
         """What the checkpoint says it is of."""
@@ -165,7 +162,6 @@ class Checkpoints:
         step: int,
         state: Any,
         loss: float | None,
-        window: Sequence[Mapping[str, float]] = (),
         *,
         ranking: Ranking | None = None,
         notes: Mapping[str, Any] | None = None,
@@ -176,9 +172,9 @@ class Checkpoints:
           step: names the checkpoint.
           state: the state after that step.
           loss: held-out loss, where it was measured at that step.
-          window: metrics of the steps that are not logged yet.
           ranking: what to rank it by instead of the loss.
-          notes: the state of the loop's hooks after that step, JSON values by name.
+          notes: the state of the loop's hooks after that step, JSON values by name. They are copied: the file is
+            written while the next steps change them.
 
         Where the background write of the checkpoint before failed with a transient error, a warning says so; this
         checkpoint takes its place, since that state is gone.
@@ -187,8 +183,7 @@ class Checkpoints:
           UserError: the disk is full or read-only, or several writes in a row failed.
         """
         nested = to_nested(state)
-        known = {**(notes or {}), "steps": [dict(item) for item in window]}
-        loop = LazyJson(known, checksums=begin_checksums(nested))
+        loop = LazyJson(copy.deepcopy(dict(notes or {})), checksums=begin_checksums(nested))
         if jax.default_backend() == "cpu":  # Orbax writes from the arrays themselves, which the next step overwrites
             nested = jax.tree.map(jnp.copy, nested)
         args = ocp.args.Composite(

@@ -13,7 +13,8 @@ class LazyJson(dict[str, Any]):
     """
 
     def __init__(self, known: Mapping[str, Any], **lazy: Callable[[], Any]) -> None:
-        super().__init__(known)
+        # With every name from the start: json writes a dict that is empty without asking for its items.
+        super().__init__({**known, **dict.fromkeys(lazy)})
         self._lazy = lazy
 
     def items(self) -> Any:

@@ -1,5 +1,6 @@
 """Checkpoints: exactly the state of their step, and never one that is damaged, foreign or half there."""
 
+import copy
 import shutil
 from unittest import mock
 
@@ -108,9 +109,11 @@ def test_without_a_measurement_the_latest_is_the_best(compiled, checkpoints):
 
 
 def test_what_no_line_was_logged_for_comes_back(compiled, checkpoints):
-    window = [{"loss": 0.1, "weight": 3.0}, {"loss": 1 / 3, "weight": 5.0}]
-    checkpoints.save(1, compiled.init(), None, window)
-    assert reopened(checkpoints).window(1) == window
+    pending = [{"loss": 0.1, "weight": 3.0}, {"loss": 1 / 3, "weight": 5.0}]
+    checkpoints.save(1, compiled.init(), None, notes={"metrics": {"pending": pending}})
+    expected = copy.deepcopy(pending)
+    pending.clear()  # as the next logged line does, while the checkpoint is written
+    assert reopened(checkpoints).notes(1) == {"metrics": {"pending": expected}}
 
 
 def damage(path, how):
