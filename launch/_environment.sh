@@ -97,9 +97,8 @@ make_environment() {
     return
   fi
   log="$venv/install.log"
-  # Python compiles a module when it is first imported; most of what is installed never is.
   say "installing t2c-jax${extra:+ with its $extra extra} (a few minutes the first time)"
-  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile \
+  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
     --constraint "$root/constraints.txt" --editable "$root${extra:+[$extra]}" 2>&1 | tee "$log" | show_progress; then
     tail -n 20 "$log" >&2
     fail "the installation failed; the whole log: $log"

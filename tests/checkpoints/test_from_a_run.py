@@ -1,4 +1,4 @@
-"""Runs that start from a run: the same numbers where all is the same, and each difference settled as it is shown."""
+"""Runs that start from a run: the same numbers where all is the same, and each difference handled as it is shown."""
 
 import shutil
 

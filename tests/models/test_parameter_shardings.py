@@ -112,7 +112,7 @@ def test_a_name_without_a_rule_is_an_error():
 
 
 def test_a_parameter_that_the_mesh_does_not_divide():
-    """What no knob of the Transformers' tells: an LSTM of 12 units over eight devices."""
+    """An LSTM of 12 units over eight devices: nothing in the Transformers' config says that it does not fit."""
     model = replace(MODEL, encoder=encoder("lstm"), decoder=decoder(num_heads=8))
     mesh = make_mesh(experiment(mesh={"tensor": 8}, model=both(num_heads=8)))
     with pytest.raises(UserError, match=r"encoder\..* has an axis that is not divisible by config\.mesh\.tensor=8"):

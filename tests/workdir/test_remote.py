@@ -243,7 +243,7 @@ def store(request: pytest.FixtureRequest) -> Iterator[str]:
 
 
 def test_checkpoints_on_a_store(store: str, capsys: pytest.CaptureFixture[str]):
-    """A write that was broken off is none and is cleared; a damaged checkpoint is set aside, and stays there."""
+    """A write that was broken off is none and is cleared; a damaged checkpoint is quarantined."""
     workdir = Workdir(f"{store}://bucket/checked")
     checkpoints = opened(workdir.checkpoints.parent)
     for step in (1, 2, 3):
