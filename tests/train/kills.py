@@ -164,7 +164,8 @@ def kill(directory: Path, workdir: Path, options: Sequence[str], most: int, draw
     if status not in (-signal.SIGKILL, -signal.SIGALRM):
         assert status == 0, f"status {status}\n{start.said.read_text()}"
         return "", False
-    operation = operations[number - 1]
+    # A thread with an earlier number may be killed before it reports its operation.
+    operation = operations[min(number, len(operations)) - 1]
     return f"{delay * 1000:.0f} ms after {operation}" if delay else f"before {operation}", True
 
 
