@@ -79,9 +79,8 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
             "config.train.patience and stop_metric need dev pairs, and none fits a row; raise config.corpus.dev_share"
         )
     vocab_size = tokenizers.target.vocab_size
-    origin = (
-        Origin(experiment.origin) if experiment.lora.rank else None
-    )  # without adapters only the first step needs it
+    # Adapters need their base at every start; without them only an initial state reads the origin.
+    origin = Origin(experiment.origin) if experiment.lora.rank else None
     full = frozenset() if origin is None else origin.lacks(Definition(experiment.model, vocab_size))
     compiled = Compiled(experiment, vocab_size, mesh, full)
     identity = "" if origin is None else origin.identity
