@@ -34,6 +34,7 @@ import jax
 import pytest
 import shared_programs
 from shared_programs import own_programs  # noqa: F401
+from tiny_generators import generators  # noqa: F401
 
 from t2c_jax import runtime
 

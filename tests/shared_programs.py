@@ -41,6 +41,11 @@ def _once(kind: str, key: Any, make: Callable[[], Any]) -> Any:
     return kept[key]
 
 
+def programs(kind: str) -> OrderedDict[Any, Any]:
+    """The functions of a kind that are shared now, "train" or "search"."""
+    return _made[kind]
+
+
 def _mesh(mesh: Any) -> Any:
     return mesh, tuple(device.id for device in mesh.devices.flat)
 

@@ -6,62 +6,40 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from tiny import both, experiment, one_device
+import tiny_generators
+from tiny import experiment
+from tiny_generators import LEARNED, PAIRS, compiled_learned
 
 from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import costs
-from t2c_jax.config import DecodeConfig, TokenizerConfig
-from t2c_jax.data.pipeline import Batches
+from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.templates import SourceTemplate
-from t2c_jax.data.tokens import Tokens
 from t2c_jax.decode.generator import Generator, Member, search_function
 from t2c_jax.decode.logits_processors import processors_of, unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.tokenizers.sentencepiece import PAD, SentencePieceTokenizer
-from t2c_jax.tokenizers.training import train
+from t2c_jax.tokenizers.sentencepiece import PAD
 from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 
-PAIRS = {
-    "Return the sum of two numbers.": "def add(a, b):\n    return a + b\n",
-    "Say hello.": 'print("hello")',
-    "First item, or None.": "def first(x):\n\treturn x[0] if x else None",
-    "Open a file and read all of it.": "with open(path) as file:\n    text = file.read()",
-    "An empty class.": "class Empty: pass",
-    "Größe in µm ▁": "größe = 1e-6  # µm\n",
-}
-CONFIG = experiment(
-    data={"encoder_length": 40, "decoder_length": 56, "batch_size": 8, "pack": False},
-    model={"width": 48, **both(layers=1, num_heads=4, head_width=12, feed_forward=96)},
-    optimizer={"learning_rate": 1e-2, "schedule": "constant", "warmup_steps": 10},
-)
+CONFIG = LEARNED
 
 
 @pytest.fixture(scope="module")
 def tokenizer():
-    """Barely more pieces than bytes and whitespace take."""
-    texts = [*PAIRS, *PAIRS.values()] * 4
-    return SentencePieceTokenizer(train(TokenizerConfig(vocab_size=352, sentinels=4), texts))
+    return tiny_generators.tokenizer()
 
 
 @pytest.fixture(scope="module")
-def compiled(tokenizer):
-    return Compiled(CONFIG, tokenizer.vocab_size, one_device())
+def compiled():
+    return compiled_learned()
 
 
 @pytest.fixture(scope="module")
-def params(tokenizer, compiled):
+def params(generators):
     """After some 100 steps on the pairs."""
-    encoded = [tokenizer.encode_batch(list(side)) for side in (PAIRS, PAIRS.values())]
-    tokens = Tokens.of(*encoded, [str(i) for i in range(len(PAIRS))])
-    batches, state = Batches.of(tokens, CONFIG.data, 0), compiled.init()
-    assert not batches.plan.dropped
-    for step in range(120):
-        state, _ = compiled.train_step(state, meshes.global_batch(batches.batch(step), compiled.mesh))
-    return jax.device_get(state["params"])
+    return generators.learned()
 
 
 def generator(params, tokenizer, compiled, mesh=None, **decode):
