@@ -136,8 +136,8 @@ def test_mistakes_of_opening(trained, tmp_path):  # noqa: F811
         t2c_jax.open_run(trained, step=5).generate(PROMPTS)
     with pytest.raises(t2c_jax.UserError, match="has no embedding head"):
         t2c_jax.open_run(trained).embed(PROMPTS)
-    with pytest.raises(t2c_jax.UserError, match="open the run without others and average"):
-        t2c_jax.open_run(trained, average=2).embed(PROMPTS)
+    with pytest.raises(t2c_jax.UserError, match="open the run without others"):
+        t2c_jax.open_run(trained, others=["@9"]).embed(PROMPTS)
 
 
 def test_a_run_is_trained_and_resumed_from_python(tmp_path):

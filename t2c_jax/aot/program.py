@@ -88,8 +88,8 @@ def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Progr
     Raises:
       UserError: the config does not fit the number of devices.
     """
-    mesh = inference_mesh(experiment, topology.devices)
     definition = Definition(experiment.model, vocab_size)
+    mesh = inference_mesh(definition, experiment.mesh, topology.devices)
     unit = mesh.shape["data"] * mesh.shape["fsdp"]
     rows = -(-experiment.decode.batch_size // unit) * unit
     shapes = encoder_features(experiment.data, experiment.model).shapes()

@@ -25,10 +25,13 @@ def run(options: Namespace) -> int:
     if options.follow and (options.step is not None or options.others or options.average != 1):
         raise UserError("--follow scores each checkpoint alone; leave out --step, --with and --average")
     experiment, workdir = shared.connected(options)
+    from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint, follow_run
 
+    how = (SavedRun.of(experiment, workdir), experiment.evaluate, experiment.decode, experiment.mesh)
     if options.follow:
-        print_result(options, follow_run(experiment, workdir))
+        print_result(options, follow_run(*how, seed=experiment.seed))
     else:
-        print_result(options, evaluate_checkpoint(experiment, workdir, options.step, options.others, options.average))
+        chosen = {"step": options.step, "others": options.others, "average": options.average}
+        print_result(options, evaluate_checkpoint(*how, seed=experiment.seed, **chosen))
     return 0

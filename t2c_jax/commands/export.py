@@ -25,6 +25,7 @@ def run(options: Namespace) -> int:
     """Runs the command and returns its exit status."""
     shared.check_local("--output", options.output)
     from t2c_jax import runtime
+    from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.evaluate.prompt_pairs import prompt_pairs
     from t2c_jax.interop.export import check_request, export_model
     from t2c_jax.interop.trained import load_trained
@@ -36,11 +37,19 @@ def run(options: Namespace) -> int:
     check_imported(workdir)
     experiment = shared.experiment_of(options, workdir)
     output = Path(options.output)
-    check_request(experiment, options.to, output, options.quantization)
+    check_request(experiment.model, experiment.data, options.to, output, options.quantization)
     pairs: list[tuple[str, str]] = []
     if (workdir.corpus / MANIFEST).is_file():
         held_out = itertools.islice(prompt_pairs(workdir, "dev", experiment.data.direction), _COMPARED)
         pairs = [(pair.text, pair.code) for pair in held_out]
-    trained = load_trained(experiment, workdir, options.step, options.average)
+    trained = load_trained(
+        SavedRun.of(experiment, workdir),
+        experiment.decode,
+        experiment.mesh,
+        options.step,
+        options.average,
+        text=experiment.corpus.text,
+        stop_metric=experiment.train.stop_metric,
+    )
     print_result(options, export_model(trained, options.to, output, options.quantization, pairs))
     return 0

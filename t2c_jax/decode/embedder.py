@@ -10,46 +10,54 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import Experiment
+from t2c_jax.config import DataConfig, ModelConfig
 from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.templates import SourceTemplate
-from t2c_jax.decode.loading import load_generator
+from t2c_jax.decode.generator import Member
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.workdir import Workdir
+
+
+def check_embeds(model: ModelConfig, run: str) -> None:
+    """Checks that a run has an embedding head, before a checkpoint is read.
+
+    Raises:
+      UserError: it has none.
+    """
+    if "embedding" not in model.output_heads:
+        raise UserError(
+            f"the run in '{run}' has no embedding head; train one with config.model.output_heads=embedding and a"
+            " contrastive task in config.data.tasks"
+        )
 
 
 class Embedder:
-    """A checkpoint's embedding head, over its encoder."""
+    """A model's embedding head, over its encoder."""
 
-    def __init__(self, experiment: Experiment, workdir: Workdir, step: int | None = None) -> None:
-        """Reads a checkpoint, the best one by default; compiles nothing yet.
+    def __init__(self, member: Member, tokenizers: Tokenizers, data: DataConfig, batch_size: int, mesh: Mesh) -> None:
+        """Compiles nothing yet.
 
-        Raises:
-          UserError: the run has no embedding head, or there is no such checkpoint.
+        Args:
+          member: a model with an embedding head, and its parameters.
+          tokenizers: of its run.
+          data: of its run.
+          batch_size: sources that are embedded together.
+          mesh: where the parameters are.
         """
-        if "embedding" not in experiment.model.output_heads:
-            raise UserError(
-                f"the run in '{workdir.name}' has no embedding head; train one with"
-                " config.model.output_heads=embedding and a contrastive task in config.data.tasks"
-            )
-        _, generator = load_generator(experiment, workdir, step)
-        member = generator.members[0]
-        contrastive = [task.prefix for task in experiment.data.tasks.values() if task.objective == "contrastive"]
-        tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
+        contrastive = [task.prefix for task in data.tasks.values() if task.objective == "contrastive"]
         template = SourceTemplate.of(tokenizers, contrastive[0] if contrastive else "")
-        self._prompts = TokenPrompts(tokenizers.source, template, experiment.data.encoder_length)
-        self._params, self._mesh = member.params, generator.mesh
-        self._rows = experiment.decode.batch_size
-        unit = generator.mesh.shape["data"] * generator.mesh.shape["fsdp"]
-        self._rows = -(-self._rows // unit) * unit
+        self._prompts = TokenPrompts(tokenizers.source, template, data.encoder_length)
+        self._params, self._mesh = member.params, mesh
+        unit = mesh.shape["data"] * mesh.shape["fsdp"]
+        self._rows = -(-batch_size // unit) * unit
 
         def embed(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
             return member.definition.bind(params).embed(batch)[:, 0]
 
-        self._embed = jax.jit(embed, out_shardings=meshes.replicated(generator.mesh))
+        self._embed = jax.jit(embed, out_shardings=meshes.replicated(mesh))
 
     def embed(self, sources: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> np.ndarray:
         """(N, P) float32 unit vectors; sources longer than config.data.encoder_length are cut at their end."""

@@ -7,17 +7,20 @@ import json
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
-from t2c_jax.config import DecodeConfig, EvaluateConfig, Experiment
+from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
 from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.workdir import StageResult, Workdir, digest
+
+if TYPE_CHECKING:
+    from t2c_jax.checkpoints.saved_run import SavedRun
 
 _GROUP = "evaluations"
 
@@ -63,13 +66,24 @@ def evaluations_of(workdir: Workdir, step: int, average: int = 1) -> list[dict[s
 
 
 def evaluate_checkpoint(
-    experiment: Experiment, workdir: Workdir, step: int | None = None, others: Sequence[str] = (), average: int = 1
+    run: SavedRun,
+    config: EvaluateConfig,
+    decode: DecodeConfig,
+    mesh: MeshConfig,
+    *,
+    seed: int,
+    step: int | None = None,
+    others: Sequence[str] = (),
+    average: int = 1,
 ) -> dict[str, Any]:
     """Scores of a checkpoint, the best one by default, beside those of the retrieval baseline.
 
     Args:
-      experiment: the config of the run.
-      workdir: holds the corpus, the tokenizer and the checkpoints; gets the evaluation.
+      run: its workdir gets the evaluation.
+      config: split, metrics and size.
+      decode: the search.
+      mesh: of the devices that answer.
+      seed: of the bootstrap.
       step: the checkpoint.
       others: checkpoints to average predictions with, as in ``load_generator``.
       average: how many checkpoints to average the parameters of, as in ``load_generator``.
@@ -79,11 +93,11 @@ def evaluate_checkpoint(
     """
     from t2c_jax.decode.loading import load_generator
 
-    config, decode, direction = experiment.evaluate, experiment.decode, experiment.data.direction
-    members, generator = load_generator(experiment, workdir, step, others, average)
+    workdir, direction = run.workdir, run.data.direction
+    members, generator = load_generator(run, decode, mesh, step, others, average)
     step = int(members[0])
     name = evaluation_name(members, average, config, decode)
-    read = {part: getattr(experiment, part) for part in ("evaluate", "decode", "data", "model")}
+    read = {"evaluate": config, "decode": decode, "data": run.data, "model": run.model}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
     stage, done = _free_stage(workdir, name, read, inputs)
     if runtime.agreed(int(done is None)):  # all processes decode, or none does
@@ -92,13 +106,14 @@ def evaluate_checkpoint(
             answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
 
         embed = None
-        if "embedding" in experiment.model.output_heads and direction == "text_to_code":
+        if "embedding" in run.model.output_heads and direction == "text_to_code":
             from t2c_jax.decode.embedder import Embedder
 
-            embed = Embedder(experiment, workdir, step).embed
+            member = generator.members[0]
+            embed = Embedder(member, run.tokenizers, run.data, decode.batch_size, generator.mesh).embed
         candidates, train_pairs = [answer.candidates for answer in answers], prompt_pairs(workdir, "train", direction)
         # On every process, since all of them embed; the first one writes.
-        evaluation = evaluate_predictions(pairs, candidates, train_pairs, config, experiment.seed, embed)
+        evaluation = evaluate_predictions(pairs, candidates, train_pairs, config, seed, embed)
         counts = {
             "step": step,
             "members": members,
@@ -149,19 +164,22 @@ def _free_stage(
     raise AssertionError
 
 
-def follow_run(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) -> list[dict[str, Any]]:
+def follow_run(
+    run: SavedRun, config: EvaluateConfig, decode: DecodeConfig, mesh: MeshConfig, *, seed: int, seconds: float = 10.0
+) -> list[dict[str, Any]]:
     """Scores each checkpoint of a run that trains elsewhere, oldest first, until the run has ended.
 
     The scores are written to TensorBoard too. A checkpoint that the run deletes before it is scored gives a warning.
 
     Args:
-      experiment: the config of the run.
-      workdir: of the run.
+      run: the run that trains.
+      config, decode, mesh, seed: as for ``evaluate_checkpoint``.
       seconds: between two looks for a new checkpoint.
     """
     from t2c_jax.checkpoints.checkpoint import Checkpoints
     from t2c_jax.train.telemetry.writers import has_ended, write_scores
 
+    workdir = run.workdir
     scored: dict[int, dict[str, Any]] = {}
     deleted: set[int] = set()
 
@@ -180,7 +198,7 @@ def follow_run(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) 
         step = runtime.agreed(min(unscored(), default=0))
         if step:
             try:
-                scored[step] = evaluate_checkpoint(experiment, workdir, step)
+                scored[step] = evaluate_checkpoint(run, config, decode, mesh, seed=seed, step=step)
             except (UserError, OSError, ValueError):  # whatever reading raises on files that are being deleted
                 if step in unscored():
                     raise
@@ -188,7 +206,7 @@ def follow_run(experiment: Experiment, workdir: Workdir, seconds: float = 10.0) 
                 deleted.add(step)
             else:
                 if runtime.is_primary():
-                    write_scores(workdir.tensorboard, step, experiment.evaluate.split, scored[step]["model"])
+                    write_scores(workdir.tensorboard, step, config.split, scored[step]["model"])
                     workdir.push(["tb/*.evaluate"])
                     workdir.wait_for_push()
         elif not running:

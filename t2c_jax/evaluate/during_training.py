@@ -9,7 +9,7 @@ from typing import Any
 
 from t2c_jax import console
 from t2c_jax.checkpoints.checkpoint import Ranking
-from t2c_jax.config import Experiment
+from t2c_jax.config import DataConfig, DecodeConfig, ModelConfig, TrainConfig
 from t2c_jax.evaluate.evaluator import score_answers, select_pairs
 from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
@@ -60,38 +60,43 @@ class DecodedDevPairs(Hook):
         run.timer.mark("evaluation")
 
 
-def decoding_hooks(experiment: Experiment, workdir: Workdir) -> list[Hook]:
+def decoding_hooks(
+    workdir: Workdir, model: ModelConfig, data: DataConfig, decode_config: DecodeConfig, train: TrainConfig
+) -> list[Hook]:
     """The hook that decodes as config.train says; none if it asks for none, or there are no dev pairs."""
-    decode, train = dev_decoder(experiment, workdir), experiment.train
+    decode = dev_decoder(workdir, model, data, decode_config, train)
     return [] if decode is None else [DecodedDevPairs(decode, train.stop_metric, train.eval_every)]
 
 
-def dev_decoder(experiment: Experiment, workdir: Workdir) -> Callable[[Any], Decoded] | None:
+def dev_decoder(
+    workdir: Workdir, model: ModelConfig, data: DataConfig, decode_config: DecodeConfig, train: TrainConfig
+) -> Callable[[Any], Decoded] | None:
     """A function from parameters to decoded dev pairs; None if the config asks for none, or there are no pairs."""
+    import jax
+
     from t2c_jax.decode.generator import Member
     from t2c_jax.decode.loading import make_generator
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.loading import Tokenizers
-    from t2c_jax.train.mesh_selection import make_mesh
 
-    config = experiment.train
-    metric = None if config.stop_metric == "loss" else metrics_named((config.stop_metric,))[0]
-    examples = 0 if metric is None else config.stop_examples
-    wanted = max(examples, config.samples)
-    selected = select_pairs(prompt_pairs(workdir, "dev", experiment.data.direction), wanted) if wanted else []
+    metric = None if train.stop_metric == "loss" else metrics_named((train.stop_metric,))[0]
+    examples = 0 if metric is None else train.stop_examples
+    wanted = max(examples, train.samples)
+    selected = select_pairs(prompt_pairs(workdir, "dev", data.direction), wanted) if wanted else []
     if not selected:
         return None
-    pairs, shown = (select_pairs(selected, count) if count else [] for count in (examples, config.samples))
+    pairs, shown = (select_pairs(selected, count) if count else [] for count in (examples, train.samples))
     texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
     if metric is not None and metric.candidates == 1:
-        experiment = dataclasses.replace(experiment, decode=dataclasses.replace(experiment.decode, beam_size=1))
+        decode_config = dataclasses.replace(decode_config, beam_size=1)
     made: list[Any] = []  # one generator for all calls, so that its search is compiled once
 
     def decode(params: Any) -> Decoded:
         if not made:
-            tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-            member = Member(Definition(experiment.model, tokenizers.target.vocab_size), params)
-            made.append(make_generator(experiment, workdir, tokenizers, [member], make_mesh(experiment)))
+            tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
+            member = Member(Definition(model, tokenizers.target.vocab_size), params)
+            mesh = jax.tree.leaves(params)[0].sharding.mesh
+            made.append(make_generator([member], tokenizers, data, decode_config, mesh, workdir))
         made[0].params = [params]
         answers = dict(zip(texts, made[0].generate(texts), strict=True))
         samples = [{"text": pair.text, "reference": pair.code, "prediction": answers[pair.text].best} for pair in shown]

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from t2c_jax import console
-from t2c_jax.config import Experiment
+from t2c_jax.config import DataConfig, ModelConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.model_card import model_card
 from t2c_jax.interop.parity import PROMPTS, reference
@@ -26,7 +26,7 @@ FORMATS: Mapping[str, str] = {
 _COMPARED = 8  # prompts in the parity check; the tokenizers are compared on all texts given
 
 
-def check_request(experiment: Experiment, to: str, output: Path, quantization: str) -> None:
+def check_request(model: ModelConfig, data: DataConfig, to: str, output: Path, quantization: str) -> None:
     """What is wrong with an export that has not begun, so that no checkpoint is read for nothing.
 
     Raises:
@@ -37,7 +37,7 @@ def check_request(experiment: Experiment, to: str, output: Path, quantization: s
         raise UserError(
             f"--quantization {quantization} is not for --to {to}; it may be {', '.join(module.QUANTIZATIONS)}"
         )
-    if (reason := why_not_at_all(experiment) or module.why_not(experiment)) is not None:
+    if (reason := why_not_at_all(model, data) or module.why_not(model)) is not None:
         raise UserError(reason)
     with disk_errors(output, "--output"):
         taken = output.exists() and (not output.is_dir() or any(output.iterdir()))
@@ -66,11 +66,11 @@ def export_model(
     Raises:
       UserError: as ``check_request``; or what was written is not the model, and then nothing is left of it.
     """
-    check_request(model.experiment, to, output, quantization)
+    check_request(model.config, model.run.data, to, output, quantization)
     module: Any = importlib.import_module(FORMATS[to])
     if model.config.output_heads:
         console.say(f"output heads are not exported: {', '.join(model.config.output_heads)}")
-    if model.experiment.decode.idf_weight:
+    if model.decode.idf_weight:
         console.warn(f"config.decode.idf_weight is not exported: {module.LIBRARY} has no such bonus")
     real = bool(pairs)
     pairs = pairs or [pair[::-1] if model.objective.to_text else pair for pair in PROMPTS]

@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 
-from t2c_jax.config import Experiment, ModelConfig
+from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
 from t2c_jax.interop.tokenizer_json import pad_of, piece_names, write_tokenizer
@@ -28,7 +28,7 @@ QUANTIZATIONS = ("float32", "int8")
 LIBRARY = "ctranslate2"
 
 
-def why_not(experiment: Experiment) -> str | None:
+def why_not(model: ModelConfig) -> str | None:
     """One line on what the format cannot hold of this run, or on the missing library; None where nothing is amiss."""
     try:
         importlib.import_module("ctranslate2.specs")
@@ -195,7 +195,7 @@ def _vocabulary(directory: Path) -> list[str]:
 
 def usage(model: Trained) -> str:
     """Python that loads the directory and answers ``TEXT``."""
-    decode = model.experiment.decode
+    decode = model.decode
     settings = [
         f"beam_size={decode.beam_size},",
         # It stops at beams x patience finished hypotheses, by default at the first ones; our bound is exact.
@@ -235,7 +235,7 @@ def differences(model: Trained) -> list[str]:
         " (`suppress_sequences`, `no_repeat_ngram_size`), as transformers does under `renormalize_logits`. The run's"
         " own search keeps the model's probabilities. So scores, and sometimes the order of beams, differ."
     ]
-    if model.experiment.decode.idf_weight:
+    if model.decode.idf_weight:
         said.append("The run's own search adds `config.decode.idf_weight` to scores; CTranslate2 has no such bonus.")
     return said
 

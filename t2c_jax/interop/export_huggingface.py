@@ -13,7 +13,7 @@ from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from t2c_jax import console
-from t2c_jax.config import Experiment
+from t2c_jax.config import ModelConfig
 from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
@@ -27,9 +27,9 @@ QUANTIZATIONS = ("float32",)
 LIBRARY = "transformers"
 
 
-def why_not(experiment: Experiment) -> str | None:
+def why_not(model: ModelConfig) -> str | None:
     """One line on what the format cannot hold of this run, or None."""
-    return t5.why_not_t5(experiment.model)
+    return t5.why_not_t5(model)
 
 
 def write(model: Trained, directory: Path, texts: Sequence[str], quantization: str) -> dict[str, Any]:
@@ -58,7 +58,7 @@ def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, 
     ``early_stopping="never"`` is our exact bound. One thing differs: an answer that max_new_tokens cuts competes with
     those that ended, and ours comes behind them.
     """
-    decode, config = model.experiment.decode, model.config
+    decode, config = model.decode, model.config
     values: dict[str, Any] = {
         "do_sample": False,
         "num_beams": decode.beam_size,
@@ -152,6 +152,6 @@ def differences(model: Trained) -> list[str]:
     said = [
         "transformers ranks an answer that `max_new_tokens` cuts among those that ended; the run's own search last."
     ]
-    if model.experiment.decode.idf_weight:
+    if model.decode.idf_weight:
         said.append("The run's own search adds `config.decode.idf_weight` to scores; transformers has no such bonus.")
     return said

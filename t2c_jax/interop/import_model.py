@@ -11,7 +11,6 @@ import contextlib
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,12 +18,12 @@ import jax
 import numpy as np
 from etils import epath
 
+from t2c_jax import config as configs
 from t2c_jax import console
 from t2c_jax.checkpoints.checkpoint import save_params
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.pytrees import flatten
-from t2c_jax.config import Experiment, ModelConfig, to_dict
-from t2c_jax.config import check as check_config
+from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights
 from t2c_jax.models.definition import Definition, count
@@ -69,9 +68,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     rows = _rows(params)
     whole = "decoder" in params
     _check_filled(model, rows, params, whole)
-    experiment = replace(Experiment(), model=model)
-    if whole:
-        check_config(experiment)
+    config = configs.from_dict({"model": configs.to_dict(model)}, complete=whole)
     summary = {
         "model_type": values["model_type"],
         "encoder": model.encoder.type,
@@ -98,7 +95,7 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
     counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, metadata(model, Tokenizers.load(workdir.tokenizer).digest), _moved(params))
-    workdir.save_config(to_dict(experiment))  # last: it marks the import as complete
+    workdir.save_config(configs.to_dict(config))  # last: it marks the import as complete
     _show(source, workdir, counts)
     return dict(counts)
 

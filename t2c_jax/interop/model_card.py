@@ -38,7 +38,7 @@ def model_card(
       tokenizer: how many texts tokenizer.json was tried on, and how many it reads otherwise than the run did.
       parity: what the export's own check found.
     """
-    data = model.experiment.data
+    data = model.run.data
     what = "describes code" if model.objective.to_text else "writes code from text"
     lines = [
         "---",
@@ -47,7 +47,7 @@ def model_card(
         *(f"- {tag}" for tag in ("text2text-generation", "code", "t2c-jax")),
         "---",
         "",
-        f"# {model.workdir.title}",
+        f"# {model.run.workdir.title}",
         "",
         f"A Transformer of {count(model.params):,} parameters ({quantization}) that {what}, trained with t2c_jax"
         f" {version.__version__}: {_which(model)} of its run.",
@@ -59,7 +59,7 @@ def model_card(
         "```",
         "",
         f"Sources were at most {data.encoder_length:,} tokens long in training. The run's own search:"
-        f" {_search(to_dict(model.experiment.decode))}. It never writes padding, sentinels and other special pieces.",
+        f" {_search(to_dict(model.decode))}. It never writes padding, sentinels and other special pieces.",
         "",
         "How the search above differs from it:",
         "",
@@ -93,16 +93,16 @@ def _example(model: Trained) -> str:
     text, code = PROMPTS[2]
     if model.objective.to_text:
         return code
-    return f"def is_valid(name)\n{text}" if model.experiment.corpus.text.startswith("signature") else text
+    return f"def is_valid(name)\n{text}" if model.text.startswith("signature") else text
 
 
 def _data(model: Trained) -> list[str]:
-    card = _read(model.workdir.corpus / "card.json")
+    card = _read(model.run.workdir.corpus / "card.json")
     title = ["## What it was trained on", ""]
     if card is None:
-        origin = model.experiment.origin.run
+        origin = model.run.origin.run
         said = "The run's directory holds no corpus: look where the model came from for its data and their licences."
-        started = origin and "parameters" in model.experiment.origin.take
+        started = origin and "parameters" in model.run.origin.take
         return [*title, f"{said} It started from `{Path(origin).name}`." if started else said, ""]
     pairs = ", ".join(f"{count:,} {split}" for split, count in card["splits"].items())
     columns = ("name", "repository", "commit", "licence", "pairs")
@@ -111,9 +111,9 @@ def _data(model: Trained) -> list[str]:
         (Path(name).name if Path(name).is_absolute() else name, *rest) for name, *rest in rows
     ]  # cards are published
     lines = [*title, f"Pairs of text and code: {pairs}.", "", *_table(columns, rows)]
-    if model.experiment.origin.run and "parameters" in model.experiment.origin.take:
+    if model.run.origin.run and "parameters" in model.run.origin.take:
         lines += [
-            f"Before, it was trained elsewhere: the run started from `{Path(model.experiment.origin.run).name}`.",
+            f"Before, it was trained elsewhere: the run started from `{Path(model.run.origin.run).name}`.",
             "",
         ]
     return [
@@ -126,10 +126,10 @@ def _data(model: Trained) -> list[str]:
 
 
 def _scores(model: Trained) -> list[str]:
-    found = evaluations_of(model.workdir, model.step, model.average)
+    found = evaluations_of(model.run.workdir, model.step, model.average)
     if not found:
         return ["## Scores", "", "None were measured.", ""]
-    metric = model.experiment.train.stop_metric
+    metric = model.stop_metric
     chosen_by = "the loss" if metric == "loss" else f"{metric} of decoded answers"
     lines = [
         "## Scores",
@@ -141,7 +141,7 @@ def _scores(model: Trained) -> list[str]:
     for scores in found:
         which = "all" if scores["size"] == "all" else "a selection by id of the"
         columns, rows = score_table(metrics_named(tuple(scores["model"])), scores)
-        own = to_dict(model.experiment.decode)
+        own = to_dict(model.decode)
         same = all(scores["decode"][name] == own[name] for name in own if name != "batch_size")
         search = "the run's own search" if same else "another search than the run's own"
         lines += [

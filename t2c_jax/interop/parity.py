@@ -60,7 +60,7 @@ class Reference:
 
 def reference(model: Trained, pairs: Sequence[tuple[str, str]]) -> Reference:
     """Our model's answers to (source, target) strings."""
-    tokenizer, objective, room = model.tokenizer, model.objective, model.experiment.data.encoder_length
+    tokenizer, objective, room = model.tokenizer, model.objective, model.run.data.encoder_length
     cut = max(room - objective.source.extra_tokens, 1)
     sources = [objective.source(ids[:cut]) for ids in tokenizer.encode_batch([source for source, _ in pairs])]
     encoded = tokenizer.encode_batch([target for _, target in pairs])

@@ -6,14 +6,13 @@ from dataclasses import dataclass
 
 import jax
 
-from t2c_jax.config import Experiment, ModelConfig
+from t2c_jax.checkpoints.saved_run import SavedRun
+from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, ModelConfig
 from t2c_jax.data.tasks.translation import Translation, translation
-from t2c_jax.decode.loading import load_generator
+from t2c_jax.decode.loading import inference_mesh
 from t2c_jax.models.definition import Params
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 from t2c_jax.tokenizers.base import Tokenizer
-from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.workdir import Workdir
 
 
 @dataclass(frozen=True)
@@ -21,55 +20,63 @@ class Trained:
     """A checkpoint of a run, or the mean of several.
 
     Attributes:
-      experiment: the run's config.
-      workdir: where it lies.
+      run: where it was trained.
+      decode: the run's own search.
+      text: config.corpus.text, what the texts of its pairs consist of.
+      stop_metric: config.train.stop_metric, by which the run chose its best checkpoint.
       step: of the checkpoint, the last one of several.
-      average: how many checkpoints' mean the parameters are.
+      average: the number of checkpoints whose mean the parameters are.
       params: float32 arrays on the host.
-      tokenizers: the run's.
       objective: what surrounds its sources and targets.
     """
 
-    experiment: Experiment
-    workdir: Workdir
+    run: SavedRun
+    decode: DecodeConfig
+    text: str
+    stop_metric: str
     step: int
     average: int
     params: Params
-    tokenizers: Tokenizers
     objective: Translation
 
     @property
     def config(self) -> ModelConfig:
         """The model's section."""
-        return self.experiment.model
+        return self.run.model
 
     @property
     def tokenizer(self) -> Tokenizer:
         """The one for both sides; ``why_not`` of the formats refuses models with two."""
-        return self.tokenizers.target
+        return self.run.tokenizers.target
 
 
-def load_trained(experiment: Experiment, workdir: Workdir, step: int | None = None, average: int = 1) -> Trained:
-    """A checkpoint, the best one by default, on the host; ``average`` as in ``decode.load``.
+def load_trained(
+    run: SavedRun,
+    decode: DecodeConfig,
+    mesh: MeshConfig,
+    step: int | None = None,
+    average: int = 1,
+    *,
+    text: str,
+    stop_metric: str,
+) -> Trained:
+    """A checkpoint, the best one by default, on the host; ``Trained`` has the arguments, ``mesh`` is to read it on.
 
     Raises:
       UserError: there is no such checkpoint, or it is of another model or tokenizer.
     """
-    named, generator = load_generator(experiment, workdir, step, average=average)
-    tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
-    objective = translation(tokenizers, experiment.data)
-    params = jax.device_get(generator.params[0])
-    return Trained(experiment, workdir, int(named[0]), average, params, tokenizers, objective)
+    step, params = run.restore(inference_mesh(run.definition, mesh), step, average)
+    objective = translation(run.tokenizers, run.data)
+    return Trained(run, decode, text, stop_metric, step, average, jax.device_get(params), objective)
 
 
-def why_not(experiment: Experiment) -> str | None:
+def why_not(model: ModelConfig, data: DataConfig) -> str | None:
     """One line on what no format here can hold of this run, or None."""
-    model = experiment.model
     for side in ("encoder", "decoder"):
         if not isinstance(section := getattr(model, side), (TransformerConfig, T5Config)):
             return f"config.model.{side}={section.type} cannot be exported; transformer and t5 can"
     if model.copy:
         return "config.model.copy=True cannot be exported: other engines have no copying head; train with copy=False"
-    if experiment.data.reverse_source:
+    if data.reverse_source:
         return "config.data.reverse_source=True cannot be exported: other tokenizers read forwards only"
     return None

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from ml_collections import ConfigDict
 
+    from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.corpus.pairs import Pair
     from t2c_jax.decode.embedder import Embedder
     from t2c_jax.decode.generator import Answer, Generator
@@ -69,25 +70,34 @@ class Run:
         self._step, self._others, self._average = step, others, average
 
     @functools.cached_property
+    def _saved(self) -> SavedRun:
+        from t2c_jax.checkpoints.saved_run import SavedRun
+
+        return SavedRun.of(self.config, self.workdir)
+
+    @functools.cached_property
     def _loaded(self) -> tuple[list[str], Generator]:
         from t2c_jax.decode.loading import load_generator
 
-        return load_generator(self.config, self.workdir, self._step, self._others, self._average)
+        config = self.config
+        return load_generator(self._saved, config.decode, config.mesh, self._step, self._others, self._average)
 
     @functools.cached_property
     def _embedder(self) -> Embedder:
-        from t2c_jax.decode.embedder import Embedder
+        from t2c_jax.decode.embedder import Embedder, check_embeds
 
-        return Embedder(self.config, self.workdir, self._step)
+        check_embeds(self.config.model, self.workdir.name)
+        generator, data = self._loaded[1], self.config.data
+        return Embedder(
+            generator.members[0], self._saved.tokenizers, data, self.config.decode.batch_size, generator.mesh
+        )
 
     @functools.cached_property
     def _scorer(self) -> Scorer:
         from t2c_jax.data.templates import TargetTemplate
         from t2c_jax.decode.scorer import Scorer
-        from t2c_jax.tokenizers.loading import Tokenizers
 
-        tokenizers = Tokenizers.load(self.workdir.tokenizer, self.config.data.direction)
-        return Scorer(self._loaded[1], TargetTemplate.of(tokenizers))
+        return Scorer(self._loaded[1], TargetTemplate.of(self._saved.tokenizers))
 
     @property
     def step(self) -> int:
@@ -136,10 +146,10 @@ class Run:
         """(N, width) float32 unit vectors of texts or code; two that belong together have a large dot product.
 
         Raises:
-          UserError: the run has no embedding head, or averages several checkpoints.
+          UserError: the run has no embedding head, or it was opened with others.
         """
-        if self._others or self._average != 1:
-            raise UserError("embeddings are of one checkpoint; open the run without others and average")
+        if self._others:
+            raise UserError("embeddings are of one model; open the run without others")
         return self._embedder.embed(texts, advance)
 
     def evaluate(

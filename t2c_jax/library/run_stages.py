@@ -98,7 +98,8 @@ def train(
 
     weights_and_biases.check(experiment.train.wandb)
     profiles = [] if profile is None else [Profile(profile, workdir.tensorboard)]
-    return run_loop(experiment, workdir, [*decoding_hooks(experiment, workdir), *profiles, *hooks])
+    decoding = decoding_hooks(workdir, experiment.model, experiment.data, experiment.decode, experiment.train)
+    return run_loop(experiment, workdir, [*decoding, *profiles, *hooks])
 
 
 def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
@@ -109,6 +110,7 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
         item of config.optimizer.rates reaches no parameter.
     """
     from t2c_jax.checkpoints import origin
+    from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
     from t2c_jax.models.definition import Definition
     from t2c_jax.train.state import optimizer_of
@@ -132,7 +134,13 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
         results[name] = stage(experiment, workdir)
     if results["train"]["stopped_by"] is None:
         console.rule("evaluate")
-        results["evaluate"] = evaluate_checkpoint(experiment, workdir)
+        results["evaluate"] = evaluate_checkpoint(
+            SavedRun.of(experiment, workdir),
+            experiment.evaluate,
+            experiment.decode,
+            experiment.mesh,
+            seed=experiment.seed,
+        )
     return results
 
 

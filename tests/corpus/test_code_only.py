@@ -294,14 +294,18 @@ def test_only_pairs_with_a_text_are_asked_answered_and_retrieved(monkeypatch, di
     monkeypatch.setattr(prompts, "read_pairs", lambda workdir, split: iter(held[split]))
     experiment = configs.from_dict({"data": {"direction": direction}})
     workdir = Workdir(tmp_path)
+
+    def decoder(config):
+        return dev_decoder(workdir, config.model, config.data, config.decode, config.train)
+
     want = ("text", "code") if direction == "text_to_code" else ("code", "text")
     assert [(found.text, found.code) for found in prompts.prompt_pairs(workdir, "train", direction)] == [want]
     assert len(list(prompts.prompt_pairs(workdir, "dev", direction))) == 1
-    assert dev_decoder(experiment, workdir) is not None
+    assert decoder(experiment) is not None
     held["dev"] = held["dev"][:5]
-    assert dev_decoder(experiment, workdir) is None
+    assert decoder(experiment) is None
     held["dev"] = [pair("dev text", "dev code", split="dev")]
-    assert dev_decoder(Experiment(train=TrainConfig(samples=0)), workdir) is None
+    assert decoder(Experiment(train=TrainConfig(samples=0))) is None
 
 
 def test_mistakes(tmp_path):

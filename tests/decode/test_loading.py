@@ -9,6 +9,7 @@ from small_run import main, prepared, trained, write_config  # noqa: F401
 from tiny import flat
 
 from t2c_jax import config as configs
+from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.workdir import Workdir, digest, write_json
 
@@ -118,9 +119,10 @@ def test_no_checkpoints_yet(trained, prepared, capsys):  # noqa: F811
 def test_the_mean_of_the_latest_checkpoints(trained, capsys):  # noqa: F811
     """Parameter by parameter; and its evaluation stands beside that of the single checkpoint."""
     experiment = configs.load(str(trained / "config.json"))
-    run = Workdir(trained)
+    run = SavedRun.of(experiment, Workdir(trained))
     one, other, mean = (
-        flat(load_generator(experiment, run, *options)[1].params[0]) for options in ((9,), (12,), (None, (), 2))
+        flat(load_generator(run, experiment.decode, experiment.mesh, *options)[1].params[0])
+        for options in ((9,), (12,), (None, (), 2))
     )
     for path, value in mean.items():
         np.testing.assert_array_equal(value, (one[path] + other[path]) / 2, err_msg=path)

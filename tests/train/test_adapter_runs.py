@@ -18,6 +18,7 @@ from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.origin import Origin, modules_to_save
+from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import LoraConfig, OriginConfig, check
 from t2c_jax.errors import UserError
 from t2c_jax.interop import export_huggingface
@@ -144,7 +145,12 @@ def latest(workdir: Path):
 
 
 def model(workdir: Path, step=None):
-    return load_trained(configs.load(str(workdir / "config.json")), Workdir(workdir), step)
+    return exported(configs.load(str(workdir / "config.json")), workdir, step)
+
+
+def exported(config, workdir, step=None, average=1):
+    run = SavedRun.of(config, Workdir(workdir))
+    return load_trained(run, config.decode, config.mesh, step, average, text="", stop_metric="loss")
 
 
 def test_a_checkpoint_holds_no_parameter_of_the_base(runs):
@@ -245,7 +251,7 @@ def test_a_new_head_answers_with_base_and_adapters_as_one_model(runs, tmp_path):
     write_json(plain.config, configs.to_dict(copying))
     merged = jax.tree.map(jax.numpy.asarray, found.params)
     save_params(plain.checkpoints, metadata(copying.model, Tokenizers.load(plain.tokenizer).digest), merged)
-    mean, parts = load_trained(settings, Workdir(runs / "headed"), average=2).params, [2, 4]
+    mean, parts = exported(settings, runs / "headed", average=2).params, [2, 4]
     parts = [flat(model(runs / "headed", step).params) for step in parts]
     for path, leaf in flat(mean).items():
         np.testing.assert_allclose(leaf, (parts[0][path] + parts[1][path]) / 2, rtol=1e-6, err_msg=path)
@@ -269,7 +275,7 @@ def test_another_base_is_refused_and_a_copy_is_none(runs, tmp_path, capsys):
     message = "does not fit this run: its adapters were trained over other parameters than those of config.origin"
     assert message in capsys.readouterr().err
     with pytest.raises(UserError, match=r"were trained over other parameters than those of config\.origin"):
-        load_trained(replace(configs.load(str(whole / "config.json")), origin=OriginConfig(str(copy))), Workdir(whole))
+        exported(replace(configs.load(str(whole / "config.json")), origin=OriginConfig(str(copy))), whole)
     values = json.loads((whole / "config.json").read_text())
     values["origin"]["run"] = str(copy)
     write_json(whole / "config.json", values)

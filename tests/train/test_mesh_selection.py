@@ -92,5 +92,5 @@ def test_memory_of_devices():
 
 def test_a_chosen_mesh_is_made():
     assert dict(make_mesh(experiment(mesh=CHOSEN)).shape) == {"data": 8, "fsdp": 1, "tensor": 1}
-    # Nothing of a training batch is split to answer: 12 rows do not divide by 8.
-    assert dict(inference_mesh(experiment(mesh=CHOSEN, data={"batch_size": 12})).shape)["data"] == 8
+    config = experiment(mesh=CHOSEN)
+    assert dict(inference_mesh(Definition(config.model, 32), config.mesh).shape)["data"] == 8

@@ -12,6 +12,7 @@ from tiny import experiment
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import TaskConfig
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.errors import UserError
@@ -172,7 +173,7 @@ def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  #
     assert "samples/0" in events.Tags()["tensors"]
     best = max(lines, key=lambda step: (lines[step]["chrf"], step))
     config = configs.load(str(workdir / "config.json"))
-    members, generator = load_generator(config, Workdir(workdir))
+    members, generator = load_generator(SavedRun.of(config, Workdir(workdir)), config.decode, config.mesh)
     assert members == [str(best)]
-    decoded = dev_decoder(config, Workdir(workdir))(generator.params[0])
+    decoded = dev_decoder(Workdir(workdir), config.model, config.data, config.decode, config.train)(generator.params[0])
     assert math.isclose(decoded.score, lines[best]["chrf"], rel_tol=1e-12)  # as written: all digits of it

@@ -10,6 +10,7 @@ import pytest
 from small_run import all_records, main, prepared, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import load
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate import checkpoints as evaluations
@@ -145,10 +146,15 @@ def test_a_follower_scores_each_checkpoint_until_the_run_ends(trained, capsys, m
     assert events.Scalars("test/chrf")[0].value == pytest.approx(scores[0]["model"]["chrf"]["value"])
 
 
+def sections(workdir):
+    config = load(str(workdir / "config.json"))
+    return SavedRun.of(config, Workdir(workdir)), config.evaluate, config.decode, config.mesh
+
+
 def test_a_checkpoint_that_is_deleted_before_its_turn_is_left_out(trained, capsys, monkeypatch):  # noqa: F811
     evaluated = []
 
-    def evaluate(experiment, workdir, step):
+    def evaluate(*sections, seed, step):
         evaluated.append(step)
         if step == 9:
             (trained / "checkpoints" / "9").rename(trained / "deleted")
@@ -156,18 +162,18 @@ def test_a_checkpoint_that_is_deleted_before_its_turn_is_left_out(trained, capsy
         return {"model": {}}
 
     monkeypatch.setattr(evaluations, "evaluate_checkpoint", evaluate)
-    evaluations.follow_run(load(str(trained / "config.json")), Workdir(trained))
+    evaluations.follow_run(*sections(trained), seed=0)
     assert evaluated[-2:] == [9, 12]
     assert "checkpoint 9 was deleted before it could be read" in capsys.readouterr().err
 
 
 def test_a_checkpoint_that_cannot_be_read_stops_the_follower(trained, monkeypatch):  # noqa: F811
-    def evaluate(experiment, workdir, step):
+    def evaluate(*sections, seed, step):
         raise UserError("damaged")
 
     monkeypatch.setattr(evaluations, "evaluate_checkpoint", evaluate)
     with pytest.raises(UserError, match="damaged"):
-        evaluations.follow_run(load(str(trained / "config.json")), Workdir(trained))
+        evaluations.follow_run(*sections(trained), seed=0)
 
 
 def test_follow_takes_no_step(trained, capsys):  # noqa: F811
@@ -179,7 +185,7 @@ def test_evaluation_does_not_wait_for_a_run_that_trains(trained):  # noqa: F811
     with Workdir(trained).locked():
         assert main("evaluate", "--workdir", trained, "--config.evaluate.max_examples=4") == 0
         with Workdir(trained).locked("evaluations"), pytest.raises(UserError, match="evaluations' is in use"):
-            evaluations.evaluate_checkpoint(load(str(trained / "config.json")), Workdir(trained), 9)
+            evaluations.evaluate_checkpoint(*sections(trained), seed=0, step=9)
 
 
 class FakeWandb(types.ModuleType):
