@@ -35,6 +35,7 @@ from tiny import both, experiment, one_device
 
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
+from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import DecodeConfig, Experiment, TokenizerConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prompt_encoder import TokenPrompts
@@ -184,12 +185,12 @@ class Generators:
         return Member(definition, jax.tree_util.tree_map_with_path(values, definition.abstract_params()))
 
     def _of_a_run(self, name: str, settings: DecodeConfig, mesh: Mesh) -> Generator:
-        config, run, found = self._run(name)
+        run, found = self._run(name)
         members = [place(member, mesh) for member in found.members]
-        return make_generator(replace(config, decode=settings), run, self._tokenizers(name), members, mesh)
+        return make_generator(members, run.tokenizers, run.data, settings, mesh, run.workdir)
 
     @functools.cache  # noqa: B019
-    def _run(self, name: str) -> tuple[Experiment, Workdir, Generator]:
+    def _run(self, name: str) -> tuple[SavedRun, Generator]:
         directory = self._base / "kept_runs"
         with filelock.FileLock(directory.with_suffix(".lock")):
             if not directory.exists():
@@ -198,12 +199,8 @@ class Generators:
         config = configs.load(str(run.config))
         if config.origin.run:
             config = replace(config, origin=replace(config.origin, run=str(directory / config.origin.run)))
-        return config, run, load_generator(config, run)[1]
-
-    @functools.cache  # noqa: B019
-    def _tokenizers(self, name: str) -> Tokenizers:
-        config, run, _ = self._run(name)
-        return Tokenizers.load(run.tokenizer, config.data.direction)
+        saved = SavedRun.of(config, run)
+        return saved, load_generator(saved, config.decode, config.mesh)[1]
 
 
 def place(member: Member, mesh: Mesh) -> Member:
