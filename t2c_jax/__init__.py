@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 # Parts register themselves where these are imported; none of them loads jax or another large library.
 import t2c_jax.data.tasks
+import t2c_jax.decode.grammar.grammar_sources
 import t2c_jax.evaluate
 import t2c_jax.models
 import t2c_jax.papers  # noqa: F401

@@ -84,6 +84,9 @@ objectives: Registry[Any] = Registry("objective")
 encoder_features: Registry[Any] = Registry("kind of encoder features")
 """What an encoder reads (``data.encoder_features.EncoderFeatures``), made from config.data and config.model."""
 
+grammars: Registry[Any] = Registry("grammar")
+"""Texts of the grammars that config.decode.grammar knows by name (``decode.grammar.grammar_sources``)."""
+
 
 def lazy(path: str) -> Callable[[], Any]:
     """A factory that imports ``module:Class`` when it is called, and returns an instance.

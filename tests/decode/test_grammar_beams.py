@@ -1,0 +1,131 @@
+"""``Beams`` against fresh matchers that are fed the same tokens."""
+
+import llguidance
+import numpy as np
+import pytest
+from grammar_tokenizers import allowed, tokenizer_of
+
+from t2c_jax.decode.grammar.beams import Beams
+from t2c_jax.decode.grammar.compiled import Grammar
+from t2c_jax.decode.grammar.engine import GrammarError
+
+ROWS, WIDTH = 3, 4
+LARK = """
+start: block::0
+block::_ : line::_ | line::_ block::_
+line::_ : indent::_ NAME "\\n" | indent::_ "if " NAME ":\\n" block::incr(_) %if lt(_, 3)
+indent::_ : "" %if eq(_, 0) | "  " indent::decr(_) %if gt(_, 0)
+NAME: /[a-zé]+/
+"""
+
+
+@pytest.fixture(scope="module")
+def grammar(tmp_path_factory):
+    file = tmp_path_factory.mktemp("grammar") / "blocks.lark"
+    file.write_text(LARK)
+    return Grammar.compile(str(file), tokenizer_of("sentencepiece"), 64)
+
+
+def expected(grammar, tokens):
+    """The mask after tokens, by one matcher from the start."""
+    eos = tokenizer_of("sentencepiece").eos
+    if tokens and tokens[-1] == "dead":
+        return []
+    if eos in tokens:
+        return list(range(grammar.spelling.size))
+    matcher = grammar.root.deep_copy()
+    assert matcher.consume_tokens(tokens) or not tokens
+    mask = np.frombuffer(matcher.compute_bitmask(), np.uint32)
+    writable = {i for i, text in enumerate(grammar.spelling.later) if text is not None} | {eos}
+    return [i for i in allowed(mask, grammar.spelling.size).tolist() if i in writable]
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_masks_are_those_of_fresh_matchers(grammar, seed):
+    """After any parents, tokens, ends and restarts of rows, whichever rows advance."""
+    random, eos = np.random.default_rng(seed), tokenizer_of("sentencepiece").eos
+    beams = Beams(grammar, ROWS, WIDTH)
+    histories = [None] * ROWS
+    for step in range(25):
+        for row in range(ROWS):
+            if histories[row] is None or random.random() < 0.08:
+                histories[row] = [[] for _ in range(WIDTH)]
+                beams.reset(row)
+            elif random.random() < 0.04:
+                histories[row] = [[eos]] * WIDTH
+                beams.free(row)
+        masks_BWN = beams.masks().copy()
+        for row in range(ROWS):
+            for beam in range(WIDTH):
+                assert allowed(masks_BWN[row, beam], grammar.spelling.size).tolist() == expected(
+                    grammar, histories[row][beam]
+                ), (step, histories[row][beam])
+        parents_BW = random.integers(0, WIDTH, (ROWS, WIDTH))
+        tokens_BW = np.zeros((ROWS, WIDTH), np.int32)
+        rows = [row for row in range(ROWS) if random.random() < 0.9]
+        for row in rows:
+            following = []
+            for beam, parent in enumerate(parents_BW[row]):
+                ids = allowed(masks_BWN[row, parent], grammar.spelling.size)
+                history = histories[row][parent]
+                if ids.size and random.random() < 0.95:
+                    # Few tokens, so that hypotheses agree now and then.
+                    tokens_BW[row, beam] = random.choice(ids[:6] if random.random() < 0.5 else ids)
+                    dead = False
+                else:
+                    dead = tokens_BW[row, beam] not in ids
+                following.append([*history, "dead"] if dead else [*history, int(tokens_BW[row, beam])])
+            histories[row] = following
+        beams.advance(tokens_BW, parents_BW, rows)
+
+
+def test_equal_hypotheses_share_one_computation(grammar, monkeypatch):
+    beams = Beams(grammar, 16, 4)
+    for row in range(16):
+        beams.reset(row)
+    computed = []
+    original = Grammar.bit_masks
+
+    def counted(self, matchers):
+        computed.append(len(matchers))
+        return original(self, matchers)
+
+    monkeypatch.setattr(Grammar, "bit_masks", counted)
+    beams.masks()
+    ids = allowed(beams.masks()[0, 0], grammar.spelling.size)
+    beams.advance(np.broadcast_to(ids[:2].repeat(2), (16, 4)), np.zeros((16, 4), np.int32))
+    beams.masks()
+    beams.masks()
+    assert computed == [2]
+
+
+def test_free_rows_allow_all(grammar):
+    beams = Beams(grammar, 2, 2)
+    everything = list(range(grammar.spelling.size))
+    beams.reset(1)
+    beams.advance(np.full((2, 2), 5), np.zeros((2, 2), np.int32))
+    masks_BWN = beams.masks()
+    assert allowed(masks_BWN[0, 0], grammar.spelling.size).tolist() == everything
+    assert allowed(masks_BWN[1, 0], grammar.spelling.size).tolist() == []
+    assert beams.dead_BW.tolist() == [[False, False], [True, True]]
+
+
+def test_an_engine_that_fails_is_an_error(tmp_path, monkeypatch):
+    """llguidance then allows eos, as if the answer were complete."""
+    (tmp_path / "g.lark").write_text("start: many\nmany: one | one many\none: /[a-c]/\n")
+    tokenizer = tokenizer_of("sentencepiece")
+    grammar = Grammar.compile(f"{tmp_path}/g.lark", tokenizer)
+    limits = llguidance.LLParserLimits(step_max_items=60, verbose_errors=False)
+    root = llguidance.LLMatcher(grammar._tokenizer, grammar.source.lark, log_level=0, limits=limits)
+    monkeypatch.setattr(grammar, "root", root)
+    beams = Beams(grammar, 1, 1)
+    beams.reset(0)
+    failure = r"config.decode.grammar='.*g.lark' cannot be followed further: .*Too many items"
+
+    def answer():
+        for _ in range(200):
+            token = next(i for i in allowed(beams.masks()[0, 0], tokenizer.vocab_size) if i != tokenizer.eos)
+            beams.advance(np.full((1, 1), token), np.zeros((1, 1), np.int32))
+
+    with pytest.raises(GrammarError, match=failure):
+        answer()
