@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from t2c_jax.decode.search import PAD, beam_search, greedy_search
+from t2c_jax.decode.search import PAD, Shape, requests, search
 from t2c_jax.tokenizers.sentencepiece import EOS
 
 
 class Toy:
     """A decoder whose logits are a random function of all tokens fed so far, found through the ancestry alone.
 
-    Its cache holds the token of every slot; a beam's history is what it can see, in the order of the steps.
+    Its cache holds the token of every slot; a beam's history is what it can see, at the steps of the slots.
     """
 
     def __init__(self, vocabulary: int, steps: int, batch: int, seed: int, sharpness: float = 1.0) -> None:
@@ -22,17 +22,24 @@ class Toy:
         self.weights_BTVV = draw.normal(0, sharpness, (batch, steps, vocabulary, vocabulary)).astype(np.float32)
         self.bias_BTV = draw.normal(0, sharpness, (batch, steps, vocabulary)).astype(np.float32)
 
-    def cache(self, beams: int) -> jax.Array:
-        return jnp.full((self.batch, self.steps * beams), -1, jnp.int32)
+    @property
+    def memory(self):
+        """What differs between rows; a search may give its rows to other prompts."""
+        return jnp.asarray(self.weights_BTVV), jnp.asarray(self.bias_BTV)
 
-    def step(self, tokens_BW, step, cache_BX, visible_BWX):
-        beams = tokens_BW.shape[1]
-        cache_BX = jax.lax.dynamic_update_slice(cache_BX, tokens_BW, (0, step * beams))
-        seen_BWX = jnp.where(visible_BWX, cache_BX[:, None], -1)
-        one_hot_BWXV = jax.nn.one_hot(seen_BWX, self.vocabulary)
-        history_BWTV = one_hot_BWXV.reshape(*tokens_BW.shape, self.steps, beams, self.vocabulary).sum(3)
-        logits_BWV = jnp.einsum("bwtv,btvu->bwu", history_BWTV, self.weights_BTVV, precision="highest")
-        return logits_BWV + jnp.asarray(self.bias_BTV)[:, step][:, None], cache_BX
+    def cache(self, rows: int, slots: int) -> jax.Array:
+        return jnp.full((rows, slots), -1, jnp.int32)
+
+    def step(self, memory, cache_BX, carry, tokens_BN, at):
+        weights_BTVV, bias_BTV = memory
+        rows_B1 = jnp.arange(tokens_BN.shape[0])[:, None]
+        cache_BX = cache_BX.at[rows_B1, at.slots_BN].set(tokens_BN)
+        seen_BNX = jnp.where(at.visible_BNX, cache_BX[:, None], -1)
+        one_hot_BNXV = jax.nn.one_hot(seen_BNX, self.vocabulary)
+        steps_BXT = jax.nn.one_hot(at.slot_steps_BX, self.steps)
+        history_BNTV = jnp.einsum("bnxv,bxt->bntv", one_hot_BNXV, steps_BXT, precision="highest")
+        logits_BNV = jnp.einsum("bntv,btvu->bnu", history_BNTV, weights_BTVV, precision="highest")
+        return logits_BNV + jnp.take_along_axis(bias_BTV, at.steps_BN[..., None], axis=1), cache_BX, carry
 
     def log_p(self, row: int, sequence) -> float:
         """log p of a whole sequence, by the plain formula."""
@@ -53,19 +60,22 @@ class Toy:
         return sorted(scored, reverse=True)
 
 
-def beam(toy, beams, alpha, processors=()):
+def found(toy, shape, processors=(), drafts=None, **request):
+    """The search of all rows together."""
+
     def run():
-        arguments = toy.step, toy.cache(beams), toy.batch, toy.steps, processors
-        return beam_search(*arguments, beams=beams, length_penalty=alpha)
+        asked = requests(toy.batch, shape.steps, **request)
+        return search(toy.step, toy.memory, (), toy.cache, toy.batch, shape, processors, asked, drafts)
 
     return jax.device_get(jax.jit(run)())
+
+
+def beam(toy, beams, alpha, processors=(), **request):
+    return found(toy, Shape(toy.steps, beams), processors, length_penalty=alpha, **request)
 
 
 def greedy(toy, alpha=0.0, processors=()):
-    def run():
-        return greedy_search(toy.step, toy.cache(1), toy.batch, toy.steps, processors, length_penalty=alpha)
-
-    return jax.device_get(jax.jit(run)())
+    return found(toy, Shape(toy.steps), processors, length_penalty=alpha)
 
 
 def padded(sequence, steps):

@@ -1,29 +1,54 @@
-"""Answers to prompts: batches of a few static shapes, each through a compiled search.
+"""Answers to prompts: a few compiled programs, whatever prompts there are, whose rows are given on as they end.
 
-Letters: B batch, S source, W beams, T steps.
+Letters: B rows, S source, W beams, T steps, X cache slots.
 """
 
 from __future__ import annotations
 
 import functools
+import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
+from t2c_jax.decode import slots as continuous
 from t2c_jax.decode.logits_processors import LogitsProcessor, processors_of, unwritable
-from t2c_jax.decode.search import Hypotheses, ensemble, search
+from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
+from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
 from t2c_jax.models.definition import Definition
+from t2c_jax.models.seq2seq import Seq2Seq
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
 
 _COMPILED = 16  # searches of different settings whose programs are kept
+_LENGTHS = 4  # ratio of the lengths that sources are padded to in a search of many prompts
+_SLOTS = 64  # cache lengths are multiples of it
+_MARGIN = 16  # steps that have to be left before a cache is made shorter
+
+
+@dataclass(frozen=True)
+class Hypothesis:
+    """One answer to a prompt.
+
+    Attributes:
+      text: as the tokenizer decodes it.
+      score: its log-probability over length**alpha.
+      log_probability: the sum over its tokens, the end token included.
+      finished: False where config.decode.max_tokens ran out before the end token.
+    """
+
+    text: str
+    score: float
+    log_probability: float
+    finished: bool
 
 
 @dataclass(frozen=True)
@@ -37,6 +62,7 @@ class Answer:
       prompt_truncated: True where the prompt was longer than config.data.encoder_length, and was cut.
       candidates: the distinct texts of all finished hypotheses, best first. The first one is ``best``, which may be
         unfinished.
+      hypotheses: all that the beam search kept, or all samples, best first, finished ones before others.
     """
 
     best: str
@@ -44,6 +70,7 @@ class Answer:
     finished: bool
     prompt_truncated: bool
     candidates: tuple[str, ...]
+    hypotheses: tuple[Hypothesis, ...]
 
 
 @dataclass(frozen=True)
@@ -57,8 +84,9 @@ class Member:
 class Generator:
     """Answers prompts with one set of parameters, or with an ensemble of several.
 
-    Prompts are sorted by length and padded to a few shapes, and a batch is either full or a single prompt. So a few
-    programs are compiled, however many prompts there are. Programs are kept by the settings of the search.
+    Prompts are sorted by length, longest first, and read by the encoder a batch at a time. The search has a fixed number
+    of rows, which are given to the next prompt as they end (``decode.slots``); a single prompt has one of its own. So a
+    few programs are compiled, however many prompts there are. Programs are kept by the settings of the search.
     """
 
     def __init__(
@@ -107,63 +135,336 @@ class Generator:
         """
         settings = settings or self.decode
         read = self.prompts.encode(sources, special_pieces=settings.special_pieces)
-        answers: list[Answer | None] = [None] * len(sources)
-        for rows in _batches([source.size for source in read], settings.batch_size):
-            found = self._run([read[row] for row in rows], settings)
-            for position, row in enumerate(rows):
-                # Hypotheses come best first, finished ones before others.
-                kept = max(1, int(found.finished[position].sum()))
-                texts = [
-                    self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces)
-                    for tokens in found.tokens[position, :kept]
-                ]
-                answers[row] = Answer(
-                    best=texts[0],
-                    score=float(found.scores[position, 0]),
-                    finished=bool(found.finished[position, 0]),
-                    prompt_truncated=read[row].truncated,
-                    candidates=tuple(dict.fromkeys(texts)),
-                )
-            advance(len(rows))
-        return [answer for answer in answers if answer is not None]
+        found: list[list[Hypothesis]] = [[] for _ in sources]
+        for row, tokens, scores, finished in self._answers(sources, read, settings):
+            # Hypotheses of a beam search come best first, finished ones before others.
+            found[row] += map(functools.partial(self._hypothesis, settings), tokens, scores, finished)
+            if len(found[row]) == settings.beam_size * settings.samples:
+                advance(1)
+        return [self._answer(hypotheses, each.truncated) for hypotheses, each in zip(found, read, strict=True)]
 
     def digest(self) -> str:
         """Of the parameters: a digest of each array's sum, by which two checkpoints differ."""
         sums = jax.jit(lambda params: jax.tree.map(lambda leaf: leaf.astype("float32").sum(), params))(self.params)
         return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(sums))))
 
-    def _run(self, prompts: Sequence[EncodedPrompt], settings: DecodeConfig) -> Hypotheses:
-        rows = 1 if len(prompts) == 1 else settings.batch_size
+    def _hypothesis(self, settings: DecodeConfig, tokens: np.ndarray, score: float, finished: bool) -> Hypothesis:
+        ends = np.flatnonzero(tokens == self.tokenizer.eos)
+        length = int(ends[0]) + 1 if finished and len(ends) else settings.max_tokens
+        return Hypothesis(
+            text=self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces),
+            score=float(score),
+            log_probability=float(score) * length**settings.length_penalty,
+            finished=bool(finished),
+        )
+
+    def _answer(self, hypotheses: Sequence[Hypothesis], truncated: bool) -> Answer:
+        ranked = sorted(hypotheses, key=lambda each: (-each.finished, -each.score))
+        finished = [each.text for each in ranked if each.finished]
+        best = ranked[0]
+        return Answer(
+            best=best.text,
+            score=best.score,
+            finished=best.finished,
+            prompt_truncated=truncated,
+            candidates=tuple(dict.fromkeys(finished or [best.text])),
+            hypotheses=tuple(ranked),
+        )
+
+    def _answers(
+        self, sources: Sequence[str], read: Sequence[EncodedPrompt], settings: DecodeConfig
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Each prompt's number, tokens (W, T), scores (W) and finished (W), as they end; a prompt once a sample."""
+        if not sources:
+            return
+        entries = len(sources) * settings.samples
+        rows = 1 if entries == 1 else settings.batch_size
         rows = -(-rows // self._unit) * self._unit
-        batch = self.prompts.batch(prompts, rows)
-        local = meshes.local_rows(self.mesh, rows)
+        order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
         # The batch has its size in its shape; most tokenizers have no special piece to write.
         special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
-        compiled = self._search(replace(settings, batch_size=1, special_pieces=special_pieces))
+        programs = self._search(_static(replace(settings, special_pieces=special_pieces)))
+        batches = [order[start : start + rows] for start in range(0, len(order), rows)]
         with jax.set_mesh(self.mesh):
-            placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self.mesh)
-            return jax.device_get(compiled(self.params, placed))
+            session = _Session(programs, self.params, self.mesh, rows, is_single=entries <= rows)
+            for number, batch in enumerate(batches):
+                # Each device has every _unit-th prompt, so that all of them have about as many.
+                parts = [batch[part :: self._unit] for part in range(self._unit)]
+                size = rows // self._unit
+                arranged = self.prompts.batch([read[row] for row in batch], rows)
+                place = [row for part in parts for row in [*part, *[-1] * (size - len(part))]]
+                index = np.array([batch.index(row) if row >= 0 else len(batch) for row in place])
+                index = np.minimum(index, rows - 1)
+                arranged = {name: values[index] for name, values in arranged.items()}
+                waiting = [
+                    [(local, row * settings.samples + sample) for local, row in enumerate(part) for sample in range(settings.samples)]
+                    for part in parts
+                ]
 
-    def _compiled(self, settings: DecodeConfig) -> Callable[..., Hypotheses]:
+                def asked(tickets: Sequence[int]) -> Requests:
+                    keys = [_key(settings.seed, sources[t // settings.samples], t % settings.samples) for t in tickets]
+                    return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2))
+
+                is_last = number + 1 == len(batches)
+                for ticket, *answer in session.feed(arranged, waiting, asked, is_last=is_last):
+                    yield ticket // settings.samples, *answer  # type: ignore[misc]
+
+    def _compiled(self, settings: DecodeConfig) -> Programs:
         tokenizer = self.tokenizer
         processors = processors_of(
             settings, unwritable(tokenizer, special_pieces=settings.special_pieces), self._inverse_frequency
         )
-        function = search_function(
-            self._definitions,
-            settings,
-            processors,
+        shape = Shape(
+            settings.max_tokens,
+            settings.beam_size,
+            settings.beam_groups,
+            settings.diversity_penalty,
+            sampling=settings.temperature > 0,
             start=tokenizer.start,
             eos=tokenizer.eos,
-            memory=meshes.memory_bytes(jax.local_devices()[0]),
         )
-        return jax.jit(function, out_shardings=meshes.replicated(self.mesh))  # every process gets all answers
+        memory = meshes.memory_bytes(jax.local_devices()[0])
+        return Programs(self._definitions, shape, processors, self.mesh, memory)
 
 
-def _batches(lengths: Sequence[int], size: int) -> Iterator[list[int]]:
-    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
-    for start in range(0, len(order), size):
-        yield order[start : start + size]
+def _static(settings: DecodeConfig) -> DecodeConfig:
+    """The settings that a program is compiled for; all others are arguments of it."""
+    default = DecodeConfig()
+    return replace(
+        settings,
+        batch_size=default.batch_size,
+        length_penalty=default.length_penalty,
+        patience=default.patience,
+        temperature=float(settings.temperature > 0),
+        top_k=default.top_k,
+        top_p=default.top_p,
+        min_p=default.min_p,
+        repetition_penalty=2.0 if settings.repetition_penalty != 1 else 1.0,
+        samples=1,
+        seed=0,
+    )
+
+
+def _requests(settings: DecodeConfig, keys: np.ndarray) -> Requests:
+    return requests(
+        len(keys),
+        settings.max_tokens,
+        length_penalty=settings.length_penalty,
+        patience=settings.patience,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+        repetition_penalty=settings.repetition_penalty,
+        keys=keys,
+    )
+
+
+def _key(seed: int, source: str, sample: int) -> np.ndarray:
+    """The random key of a sample: what is drawn depends on nothing else but the step."""
+    words = hashlib.sha256(f"{seed} {sample} {source}".encode()).digest()[:8]
+    return np.frombuffer(words, np.uint32)
+
+
+class Programs:
+    """The compiled functions of a search: of its settings and of the models, not of their parameters."""
+
+    def __init__(
+        self,
+        definitions: Sequence[Definition],
+        shape: Shape,
+        processors: Sequence[LogitsProcessor],
+        mesh: Mesh,
+        memory: int | None,
+    ) -> None:
+        """Compiles nothing yet.
+
+        Args:
+          definitions: of the models.
+          shape: of the search.
+          processors: change the logits, in this order.
+          mesh: the devices.
+          memory: bytes of a device, half of which gathered parameters may take; None where a device has none of its
+            own.
+        """
+        self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
+        self._share = None if memory is None else memory // 2 // len(definitions)
+        self._replicated = meshes.replicated(mesh)
+        self.unrolled = jax.jit(self._unrolled)
+        self.read = jax.jit(self._read, static_argnames="length")
+        self.blank = jax.jit(self._blank, static_argnames=("rows", "slots"))
+        self.run = jax.jit(self._run, donate_argnames="slots")
+        self.resize = jax.jit(self._resize, static_argnames="length")
+
+    def _unrolled(self, params: Sequence[Any]) -> list[Seq2Seq]:
+        return [
+            definition.bind(_all_gather_params(definition, each, self._share)).unrolled()
+            for definition, each in zip(self._definitions, params, strict=True)
+        ]
+
+    def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
+        models = [definition.bind(each) for definition, each in zip(self._definitions, params, strict=True)]
+        memory, carry = zip(*(model.read(batch, self.shape.beams, length) for model in models), strict=True)
+        return self._placed(Pool(list(memory), list(carry), None))
+
+    def source_length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
+        """Positions of the encoder's states for a batch."""
+        encoded = jax.eval_shape(lambda p, b: self._definitions[0].bind(p).encode(b), params[0], batch)
+        return int(encoded.segments_BS.shape[1])
+
+    def _searching(self, models: Sequence[Seq2Seq]) -> Search:
+        return Search(ensemble([model.step for model in models]), self.shape, self._processors)
+
+    def _blank(self, models: Sequence[Seq2Seq], pool: Pool, rows: int, slots: int) -> Slots:
+        """Rows that are all free; memory and carry have the shapes of the pool's."""
+        asked = requests(rows, self.shape.steps)
+        cache = [model.cache(rows, slots) for model in models]
+        memory, carry, drafts = jax.tree.map(jnp.zeros_like, pool)
+        searching = self._searching(models)
+        made = searching.rows(memory, carry, asked, cache, slots, drafts=drafts, active=False)
+        return self._placed(Slots(made, jnp.full((rows,), -1, jnp.int32)))
+
+    def _run(
+        self, models: Sequence[Seq2Seq], slots: Slots, pool: Pool, waiting: Waiting, more: jax.Array
+    ) -> tuple[Slots, Results]:
+        slots, results = continuous.run(self._searching(models), slots, pool, waiting, more)
+        # Every process gets all answers.
+        results = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), results)
+        return self._placed(slots), results
+
+    def _resize(self, models: Sequence[Seq2Seq], slots: Slots, pool: Pool, length: int) -> Slots:
+        """The rows with a cache of ``length`` slots and memories as long as the pool's, what they hold kept."""
+        wanted = jax.eval_shape(functools.partial(self._blank, rows=slots.ticket.shape[0], slots=length), models, pool)
+
+        def fit(leaf: jax.Array, shape: Any) -> jax.Array:
+            kept = leaf[tuple(slice(size) for size in shape.shape)]
+            return jnp.pad(kept, [(0, size - have) for size, have in zip(shape.shape, kept.shape, strict=True)])
+
+        fitted = jax.tree.map(fit, slots, wanted)
+        rows = fitted.rows
+        if rows.visible is None:  # a row's slots are its steps
+            steps = jnp.broadcast_to(jnp.arange(length), rows.slot_steps.shape)
+            fitted = fitted._replace(rows=rows._replace(slot_steps=steps))
+        return self._placed(fitted)
+
+    def _placed(self, tree: Any) -> Any:
+        """Rows over ``data`` and ``fsdp``; of keys and values, the arrays of four axes, heads over ``tensor``."""
+
+        def place(leaf: jax.Array) -> jax.Array:
+            names = ("batch", "heads") if leaf.ndim == 4 else ("batch",)
+            return jax.lax.with_sharding_constraint(leaf, NamedSharding(self._mesh, meshes.partition_spec(names)))
+
+        return jax.tree.map(place, tree)
+
+
+class _Session:
+    """One call's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
+
+    def __init__(self, programs: Programs, params: Sequence[Any], mesh: Mesh, rows: int, *, is_single: bool) -> None:
+        """``is_single`` where all entries have a row at once, so that one length of the cache is enough."""
+        self._programs, self._params, self._mesh, self._rows = programs, params, mesh, rows
+        self._models = programs.unrolled(params)
+        self._groups = mesh.shape["data"] * mesh.shape["fsdp"]
+        self._lengths = [programs.shape.slots] if is_single else _capacities(programs.shape)
+        self._slots: Slots | None = None
+        self._size = self._lengths[0], 0  # slots of the cache, positions of the memories
+        self._used = 0  # slots
+        self._open: dict[int, int] = {}  # positions of the source of each ticket that has a row, or is to have one
+
+    def feed(
+        self,
+        batch: Mapping[str, np.ndarray],
+        waiting: Sequence[Sequence[tuple[int, int]]],
+        asked: Callable[[Sequence[int]], Requests],
+        *,
+        is_last: bool,
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        """Answers that end until the entries have rows; all of them where ``is_last``.
+
+        Args:
+          batch: the encoder's part of a batch, a row for each source.
+          waiting: for each group of rows, (row of the source within the group, ticket) of each entry.
+          asked: the requests of given tickets.
+          is_last: whether no other entries follow.
+        """
+        pool, length = self._read(batch)
+        size = self._rows // self._groups
+        turns = max(1, *(-(-len(entries) // size) for entries in waiting))
+        for turn in range(turns):
+            chunks = [list(entries[turn * size : (turn + 1) * size]) for entries in waiting]
+            self._open |= {ticket: length for chunk in chunks for _, ticket in chunk}
+            more = not (is_last and turn + 1 == turns)
+            while True:
+                results = self._run(pool, chunks, asked, more=more)
+                yield from self._collect(results)
+                chunks = [chunk[int(done) :] for chunk, done in zip(chunks, results.admitted, strict=True)]
+                if not any(chunks) and (more or not self._open):
+                    break
+                self._grow(pool)
+
+    def _read(self, batch: Mapping[str, np.ndarray]) -> tuple[Pool, int]:
+        """The sources, read by the encoder, and their length; rows that are in use are cut to what they need."""
+        needed = self._programs.source_length(self._params, batch)
+        slots, source = self._size
+        source = source or needed
+        while source // _LENGTHS >= max([needed, *self._open.values()]):
+            source //= _LENGTHS
+        local = meshes.local_rows(self._mesh, self._rows)
+        placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self._mesh)
+        pool = self._programs.read(self._params, placed, length=source)
+        # Shorter only with room to spare: a cache that is full again at once would go back and forth.
+        slots = min((length for length in self._lengths if self._used + _MARGIN <= length <= slots), default=slots)
+        self._fit(pool, (slots, source))
+        return pool, needed
+
+    def _fit(self, pool: Pool, size: tuple[int, int]) -> None:
+        if self._slots is None:
+            self._slots = self._programs.blank(self._models, pool, rows=self._rows, slots=size[0])
+        elif size != self._size:
+            self._slots = self._programs.resize(self._models, self._slots, pool, length=size[0])
+        self._size = size
+
+    def _grow(self, pool: Pool) -> None:
+        slots, source = self._size
+        self._fit(pool, (min(length for length in self._lengths if length > slots), source))
+
+    def _run(
+        self,
+        pool: Pool,
+        chunks: Sequence[Sequence[tuple[int, int]]],
+        asked: Callable[[Sequence[int]], Requests],
+        *,
+        more: bool,
+    ) -> Results:
+        size = self._rows // self._groups
+        padded = [[*chunk, *[(0, -1)] * (size - len(chunk))] for chunk in chunks]
+        source, ticket = np.array(padded, np.int32).reshape(-1, 2).T
+        count = np.array([len(chunk) for chunk in chunks], np.int32)
+        waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
+        self._slots, results = self._programs.run(self._models, self._slots, pool, waiting, np.bool_(more))
+        found: Results = jax.device_get(results)
+        self._used = int(found.used)
+        return found
+
+    def _collect(self, results: Results) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+        size = len(results.ticket) // self._groups
+        for group, count in enumerate(results.count):
+            for place in range(group * size, group * size + int(count)):
+                ticket = int(results.ticket[place])
+                del self._open[ticket]
+                yield ticket, results.tokens[place], results.scores[place], results.finished[place]
+
+
+def _capacities(shape: Shape) -> list[int]:
+    """The lengths that a cache has one after the other, while answers are short and when they are long."""
+    if shape.beams == 1:
+        wanted = [shape.slots // 2]
+    else:  # beams have most of their past in common
+        wanted = [shape.steps // 2 + 8 * shape.beams, shape.steps + 16 * shape.beams]
+    rounded = [-(-length // _SLOTS) * _SLOTS for length in wanted]
+    return [*dict.fromkeys(length for length in rounded if length <= shape.slots // 2 + _SLOTS and length < shape.slots)] + [
+        shape.slots
+    ]
 
 
 def search_function(
@@ -187,14 +488,22 @@ def search_function(
 
     def searched(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
         share = None if memory is None else memory // 2 // len(definitions)
+        rows = next(iter(batch.values())).shape[0]
+        length = jax.eval_shape(lambda: definitions[0].bind(params[0]).encode(batch)).segments_BS.shape[1]
         models = [
             definition.bind(_all_gather_params(definition, each, share))
             for definition, each in zip(definitions, params, strict=True)
         ]
-        rows, steps, beams = next(iter(batch.values())).shape[0], decode.max_tokens, decode.beam_size
-        step, cache = ensemble([model.start(batch, beams=beams, steps=steps) for model in models])
-        penalty = decode.length_penalty
-        return search(step, cache, rows, steps, processors, beams=beams, length_penalty=penalty, start=start, eos=eos)
+        read = [model.read(batch, decode.beam_size, length) for model in models]
+        steps = ensemble([model.unrolled().step for model in models])
+
+        def cache(rows: int, slots: int) -> list[Any]:
+            return [model.cache(rows, slots) for model in models]
+
+        shape = Shape(decode.max_tokens, decode.beam_size, start=start, eos=eos)
+        asked = requests(rows, decode.max_tokens, length_penalty=decode.length_penalty)
+        memories, carries = [each for each, _ in read], [each for _, each in read]
+        return search(steps, memories, carries, cache, rows, shape, processors, asked)
 
     return searched
 

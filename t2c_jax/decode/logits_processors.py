@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -22,15 +22,32 @@ FORBIDDEN = -1e9
 """The logit of a token that must not come next. It is finite, so that differences of two of them stay numbers."""
 
 
+class Context(NamedTuple):
+    """What a processor knows of the search.
+
+    Attributes:
+      tokens: each beam's, without a start token; those at ``step`` and later are not chosen yet.
+      step: how many tokens are chosen in each row.
+      requests: what each row's prompt asks for (``decode.search.Requests``).
+      log_z: ``logsumexp`` of the model's own logits. A logit of this size is a log-probability of 0.
+    """
+
+    tokens: Int[Array, "B W T"]
+    step: Int[Array, " B"]
+    requests: Any
+    log_z: Float[Array, "B W"]
+
+
 class LogitsProcessor(ABC):
-    """Changes the logits of the next token during a search.
+    """Changes the logits of the next token during a search: greedy, beam or sampling.
 
     A hypothesis scores the sum over its tokens of the processed logit minus ``logsumexp`` of the model's own logits.
     So a processor adds to the model's log-probabilities, and forbidding one token does not make the others likelier.
 
-    A processor may keep a state for each beam, such as the state of a grammar or a random key. It is a pytree whose
-    leaves are (B, W, ...). The search carries it and calls ``gather`` wherever beams are reordered. A processor sees a
-    token one call after it was chosen: as ``tokens_BWT[..., step - 1]``.
+    A processor may keep a state for each beam, such as the state of an automaton. It is a pytree whose leaves are
+    (B, W, ...). The search carries it and calls ``gather`` wherever beams are reordered. A processor sees a token one
+    call after it was chosen: as ``context.tokens`` at ``context.step - 1``. Rows are at steps of their own, and a row
+    at step 0 has the state of ``start``.
 
     Attributes:
       max_bonus: the most that it adds to a logit. The beam search stops when no live hypothesis can still win, and the
@@ -39,21 +56,20 @@ class LogitsProcessor(ABC):
 
     max_bonus: float = 0.0
 
-    def start(self, batch: int, beams: int) -> Any:
+    def start(self, rows: int, beams: int) -> Any:
         """The state before the first token; none by default."""
         return ()
 
     @abstractmethod
     def __call__(
-        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+        self, state: Any, logits_BWV: Float[Array, "B W V"], context: Context
     ) -> tuple[Float[Array, "B W V"], Any]:
         """The processed logits and the next state.
 
         Args:
           state: what ``start`` or the call before returned, gathered since.
-          logits_BWV: of the token at ``step``, as the processors before left them.
-          tokens_BWT: each beam's tokens; those at ``step`` and later are not chosen yet.
-          step: how many tokens are chosen; a traced value.
+          logits_BWV: of the next token, as the processors before left them.
+          context: what was chosen so far.
         """
 
     def gather(self, state: Any, parents_BW: Int[Array, "B W"]) -> Any:
@@ -75,7 +91,7 @@ class TokenBonus(LogitsProcessor):
         self.max_bonus = max(0.0, float(np.max(self._bonus_V)))
 
     def __call__(
-        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+        self, state: Any, logits_BWV: Float[Array, "B W V"], context: Context
     ) -> tuple[Float[Array, "B W V"], Any]:
         """The logits and the bonus."""
         return logits_BWV + jnp.asarray(self._bonus_V)[None, None], state
@@ -89,7 +105,7 @@ class ForbiddenTokens(LogitsProcessor):
         self._tokens = np.array(tokens, np.int32)
 
     def __call__(
-        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+        self, state: Any, logits_BWV: Float[Array, "B W V"], context: Context
     ) -> tuple[Float[Array, "B W V"], Any]:
         """The logits, those of the tokens ``FORBIDDEN``."""
         forbidden_V = np.zeros(logits_BWV.shape[-1], bool)
@@ -108,17 +124,38 @@ class NoRepeatNgram(LogitsProcessor):
         self._size = size
 
     def __call__(
-        self, state: Any, logits_BWV: Float[Array, "B W V"], tokens_BWT: Int[Array, "B W T"], step: Int[Array, ""]
+        self, state: Any, logits_BWV: Float[Array, "B W V"], context: Context
     ) -> tuple[Float[Array, "B W V"], Any]:
         """The logits; ``FORBIDDEN`` for each token that once followed the last ``size - 1`` tokens."""
+        tokens_BWT, step_B11 = context.tokens, context.step[:, None, None]
         rows, beams, length = tokens_BWT.shape
-        steps_T = jnp.arange(length)
-        followed_BWT = jnp.broadcast_to((steps_T >= self._size - 1) & (steps_T < step), tokens_BWT.shape)
+        steps_11T = jnp.arange(length)[None, None]
+        followed_BWT = jnp.broadcast_to((steps_11T >= self._size - 1) & (steps_11T < step_B11), tokens_BWT.shape)
         for back in range(1, self._size):
-            last_BW1 = jax.lax.dynamic_slice_in_dim(tokens_BWT, step - back, 1, axis=2)
+            last_BW1 = jnp.take_along_axis(tokens_BWT, jnp.maximum(step_B11 - back, 0), axis=2)
             followed_BWT &= jnp.roll(tokens_BWT, back, axis=2) == last_BW1
         index = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None], tokens_BWT
         return logits_BWV.at[index].min(jnp.where(followed_BWT, FORBIDDEN, jnp.inf)), state
+
+
+class RepetitionPenalty(LogitsProcessor):
+    """Makes the tokens of the answer so far less likely (Keskar et al. 2019, section 4.1), as transformers does.
+
+    Their logits are divided by the penalty where they are positive, and multiplied by it where they are negative.
+    """
+
+    def __call__(
+        self, state: Any, logits_BWV: Float[Array, "B W V"], context: Context
+    ) -> tuple[Float[Array, "B W V"], Any]:
+        """The logits; those of tokens before ``context.step`` penalised."""
+        tokens_BWT = context.tokens
+        rows, beams, length = tokens_BWT.shape
+        index = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None], tokens_BWT
+        chosen_BWT = jnp.broadcast_to(jnp.arange(length)[None, None] < context.step[:, None, None], tokens_BWT.shape)
+        seen_BWV = jnp.zeros(logits_BWV.shape, bool).at[index].max(chosen_BWT)
+        penalty_B11 = context.requests.repetition_penalty[:, None, None]
+        penalised_BWV = jnp.where(logits_BWV > 0, logits_BWV / penalty_B11, logits_BWV * penalty_B11)
+        return jnp.where(seen_BWV & (logits_BWV > FORBIDDEN), penalised_BWV, logits_BWV), state
 
 
 def unwritable(tokenizer: Tokenizer, *, special_pieces: bool = False) -> list[int]:
@@ -156,6 +193,8 @@ def processors_of(
         processors.append(TokenBonus(decode.idf_weight * inverse_frequency()))
     if len(forbidden):
         processors.append(ForbiddenTokens(forbidden))
+    if decode.repetition_penalty != 1:
+        processors.append(RepetitionPenalty())
     if decode.no_repeat_ngram_size:
         processors.append(NoRepeatNgram(decode.no_repeat_ngram_size))
     return processors

@@ -1,159 +1,592 @@
-"""Greedy and beam search over a cache pytree, as one compiled loop of static shapes.
+"""Greedy search, sampling and beam search: one step of many rows, each at a step of its own.
 
-Letters: B batch, W beams, T steps, V vocabulary, X cache slots (T x W), C candidates (2 x W).
+A row of the batch holds one answer and its beams. Rows are independent: ``decode.slots`` gives a row that has ended to
+the next prompt while the others are in the middle of theirs.
 
-A decoder's cache is written once a step and never reordered. Slot ``t * W + w`` holds what beam w was fed at step t,
-and the ancestry table says for every live beam which slot of each step it descends from; beams read each other's slots
-through it. Reordering the cache instead would move all of it at every token.
+A decoder's cache is never reordered. Each beam has a table of the cache slots that it sees. New beams inherit the table
+of the beam that they continue, and a slot that no beam sees is written again. So beams share the past that they have in
+common, and the cache of W beams is little longer than that of one. Reordering the cache itself would move all of it at
+every token.
+
+Letters: B rows, W beams, N tokens of a step in each row, T steps, V vocabulary, X cache slots, C candidates (2 x W).
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Bool, Float, Int
+import numpy as np
+from jaxtyping import Array, Bool, Float, Int, UInt32
 
-from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor
+from t2c_jax.decode.logits_processors import FORBIDDEN, Context, LogitsProcessor
+from t2c_jax.decode.sampling import draw
+from t2c_jax.models.interface import RECENT, At
 
 PAD = 0  # fills a sequence after its end
 _WORST = FORBIDDEN  # the score of a hypothesis that does not exist
+_FEW = 8  # minima are found faster than top_k ranks up to so many
 
 
 class DecoderStep(Protocol):
-    """One decoder step: feeds a token to each beam and returns the logits of the next."""
+    """One step of a decoder: feeds N tokens to each row and returns the logits of what follows each."""
 
     def __call__(
-        self, tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
-    ) -> tuple[Float[Array, "B W V"], Any]:
-        """Logits, and the cache with slots ``step * W`` to ``step * W + W - 1`` written."""
+        self, memory: Any, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
+    ) -> tuple[Float[Array, "B N V"], Any, Any]:
+        """Logits, the cache with the tokens written, and the beams' states behind them (``models.interface``)."""
         ...
 
 
+class Requests(NamedTuple):
+    """What each row's prompt asks for: settings that no program is compiled for.
+
+    Attributes:
+      max_tokens: tokens of an answer at most.
+      length_penalty: alpha in log p / length**alpha.
+      patience: the beam search stops when this many times W hypotheses have ended; 0: when no live one can still win.
+      temperature: logits are divided by it before a token is drawn; 0 takes the likeliest.
+      top_k, top_p, min_p: which tokens may be drawn (``decode.sampling``).
+      repetition_penalty: of the tokens of the answer so far (``logits_processors.RepetitionPenalty``).
+      key: what is drawn is a function of it and the step.
+    """
+
+    max_tokens: Int[Array, " B"]
+    length_penalty: Float[Array, " B"]
+    patience: Float[Array, " B"]
+    temperature: Float[Array, " B"]
+    top_k: Int[Array, " B"]
+    top_p: Float[Array, " B"]
+    min_p: Float[Array, " B"]
+    repetition_penalty: Float[Array, " B"]
+    key: UInt32[Array, "B 2"]
+
+
+def requests(
+    rows: int,
+    max_tokens: int,
+    *,
+    length_penalty: float = 0.0,
+    patience: float = 0.0,
+    temperature: float = 0.0,
+    top_k: int = 0,
+    top_p: float = 1.0,
+    min_p: float = 0.0,
+    repetition_penalty: float = 1.0,
+    keys: np.ndarray | None = None,
+) -> Requests:
+    """The same request for each of some rows, with ``keys`` (rows, 2) of their own; NumPy arrays."""
+    kinds = (np.int32, *(np.float32,) * 3, np.int32, *(np.float32,) * 3)
+    values = (max_tokens, length_penalty, patience, temperature, top_k, top_p, min_p, repetition_penalty)
+    filled = (np.full(rows, value, kind) for value, kind in zip(values, kinds, strict=True))
+    return Requests(*filled, np.zeros((rows, 2), np.uint32) if keys is None else keys)  # type: ignore[arg-type]
+
+
 class Hypotheses(NamedTuple):
-    """The found sequences of each prompt, best first."""
+    """The sequences that were found for each prompt, best first."""
 
     tokens: Int[Array, "B W T"]  # without a start token; eos where it ended, then padding
     scores: Float[Array, "B W"]  # log-probability over length**alpha
     finished: Bool[Array, "B W"]  # False where the steps ran out before eos
 
 
-def _process(
-    processors: Sequence[LogitsProcessor],
-    states: tuple[Any, ...],
-    logits_BWV: Float[Array, "B W V"],
-    tokens_BWT: Int[Array, "B W T"],
-    step: Int[Array, ""],
-) -> tuple[Float[Array, "B W V"], Float[Array, "B W"], tuple[Any, ...]]:
-    """The logits to rank by, what to subtract of them for a score, and the processors' next states."""
-    log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
-    following = []
-    for processor, state in zip(processors, states, strict=True):
-        logits_BWV, state = processor(state, logits_BWV, tokens_BWT, step)
-        following.append(state)
-    return logits_BWV, log_z_BW, tuple(following)
+class Ended(NamedTuple):
+    """The best hypotheses of a row that have ended, best first; scores of ``_WORST`` where there are fewer."""
+
+    tokens: Int[Array, "B W T"]
+    scores: Float[Array, "B W"]
+    count: Int[Array, " B"]  # of all that ended
 
 
-def ensemble(members: Sequence[tuple[DecoderStep, Any]]) -> tuple[DecoderStep, list[Any]]:
-    """Several decoders over one vocabulary as one: the logarithm of their mean probability (Sutskever et al. 2014)."""
-    steps = [step for step, _ in members]
+class Rows(NamedTuple):
+    """The state of a search. All leaves have a leading axis B.
+
+    Attributes:
+      memory: what the decoder reads of the source.
+      carry: the beams' states in the decoder.
+      requests: what each row's prompt asks for.
+      drafts: the source as target tokens, from which drafts are copied; None without drafts.
+      cache: what the decoder keeps of the tokens fed.
+      active: rows that are not done.
+      step: tokens chosen.
+      tokens: of the live beams.
+      scores: sums of their log-probabilities.
+      slot_steps: the position of the token in each slot.
+      visible: which slots hold a beam's past; None where a row has one beam, whose slots are its steps.
+      ended: hypotheses that have ended; None where a row has one beam, which is done with it.
+      states: of the processors.
+    """
+
+    memory: Any
+    carry: Any
+    requests: Requests
+    drafts: Int[Array, "B S"] | None
+    cache: Any
+    active: Bool[Array, " B"]
+    step: Int[Array, " B"]
+    tokens: Int[Array, "B W T"]
+    scores: Float[Array, "B W"]
+    slot_steps: Int[Array, "B X"]
+    visible: Bool[Array, "B W X"] | None
+    ended: Ended | None
+    states: tuple[Any, ...]
+
+
+@dataclass(frozen=True)
+class Shape:
+    """What the program of a search is compiled for.
+
+    Attributes:
+      steps: tokens of an answer at most.
+      beams: hypotheses kept; 1 for greedy search and sampling.
+      groups: of beams, each of which avoids the tokens of those before it (Vijayakumar et al. 2018); 1 for plain search.
+      diversity_penalty: what a token loses in rank for each beam of an earlier group that continues with it.
+      sampling: whether tokens are drawn; one beam.
+      drafts: tokens that are copied from the source and verified in a step; one beam, and nothing is drawn.
+      start: the token that the decoder is fed first.
+      eos: the token that ends an answer.
+    """
+
+    steps: int
+    beams: int = 1
+    groups: int = 1
+    diversity_penalty: float = 0.0
+    sampling: bool = False
+    drafts: int = 0
+    start: int = 0
+    eos: int = 1
+
+    @property
+    def slots(self) -> int:
+        """Cache slots that are enough for every row."""
+        return self.steps * self.beams + self.drafts
+
+
+def ensemble(members: Sequence[DecoderStep]) -> DecoderStep:
+    """Several decoders over one vocabulary as one: the logarithm of their mean probability (Sutskever et al. 2014).
+
+    Memories, caches and states are sequences of the members'.
+    """
 
     def together(
-        tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
-    ) -> tuple[Float[Array, "B W V"], Any]:
-        results = [one(tokens_BW, step, part, visible_BWX) for one, part in zip(steps, cache, strict=True)]
-        logits_BWV = results[0][0]
+        memory: Any, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
+    ) -> tuple[Float[Array, "B N V"], Any, Any]:
+        parts = zip(members, memory, cache, carry, strict=True)
+        results = [one(*state, tokens_BN, at) for one, *state in parts]
+        logits_BNV = results[0][0]
         if len(results) > 1:
-            log_p_MBWV = jnp.stack([jax.nn.log_softmax(logits, axis=-1) for logits, _ in results])
-            logits_BWV = jax.nn.logsumexp(log_p_MBWV, axis=0) - math.log(len(results))
-        return logits_BWV, [part for _, part in results]
+            log_p_MBNV = jnp.stack([jax.nn.log_softmax(logits, axis=-1) for logits, _, _ in results])
+            logits_BNV = jax.nn.logsumexp(log_p_MBNV, axis=0) - math.log(len(results))
+        return logits_BNV, [cache for _, cache, _ in results], [carry for _, _, carry in results]
 
-    return together, [cache for _, cache in members]
+    return together
 
 
-def _normalised(log_p: Array, length: Array | int, length_penalty: float) -> Array:
-    return log_p / jnp.asarray(length, jnp.float32) ** length_penalty
+class Search:
+    """The steps of a search with a decoder and processors, as functions of ``Rows``; to be traced."""
+
+    def __init__(self, step: DecoderStep, shape: Shape, processors: Sequence[LogitsProcessor] = ()) -> None:
+        """``processors`` change the logits, in their order."""
+        self._decoder, self.shape, self._processors = step, shape, tuple(processors)
+        self._max_bonus = sum(processor.max_bonus for processor in processors)
+
+    def rows(
+        self,
+        memory: Any,
+        carry: Any,
+        requests: Requests,
+        cache: Any,
+        slots: int,
+        *,
+        drafts: Int[Array, "B S"] | None = None,
+        active: bool = True,
+    ) -> Rows:
+        """Rows before their first step.
+
+        Args:
+          memory, carry: the decoder's.
+          requests: what each row's prompt asks for.
+          cache: the decoder's, of ``slots`` slots.
+          slots: ``shape.slots`` at most.
+          drafts: the source as target tokens.
+          active: whether the rows are to be searched.
+        """
+        shape, batch = self.shape, requests.max_tokens.shape[0]
+        blank = jnp.full((batch, shape.beams, shape.steps), PAD, jnp.int32)
+        first_W = jnp.where(jnp.arange(shape.beams) == 0, 0.0, _WORST)  # all beams start equal: one of them is enough
+        several = shape.beams > 1
+        return Rows(
+            memory=memory,
+            carry=carry,
+            requests=Requests(*map(jnp.asarray, requests)),
+            drafts=drafts,
+            cache=cache,
+            active=jnp.full((batch,), active),
+            step=jnp.zeros((batch,), jnp.int32),
+            tokens=blank,
+            scores=jnp.broadcast_to(first_W, (batch, shape.beams)),
+            slot_steps=jnp.broadcast_to(jnp.arange(slots), (batch, slots)),
+            visible=jnp.zeros((batch, shape.beams, slots), bool) if several else None,
+            ended=self._none_ended(batch) if several else None,
+            states=tuple(processor.start(batch, shape.beams) for processor in self._processors),
+        )
+
+    def has_room(self, rows: Rows) -> Bool[Array, ""]:
+        """Whether the cache has slots for another step of all active rows."""
+        if rows.visible is None:
+            return jnp.max(jnp.where(rows.active, rows.step, 0)) + 1 + self.shape.drafts <= rows.slot_steps.shape[1]
+        free_B = jnp.sum(~jnp.any(rows.visible, axis=1), axis=-1)
+        return jnp.min(jnp.where(rows.active, free_B, self.shape.beams)) >= self.shape.beams
+
+    def used(self, rows: Rows) -> Int[Array, ""]:
+        """The length of the cache behind which no slot is seen."""
+        if rows.visible is None:
+            return jnp.max(jnp.where(rows.active, rows.step, 0))
+        used_BX = jnp.any(rows.visible, axis=1) & rows.active[:, None]
+        return jnp.max(jnp.where(used_BX, 1 + jnp.arange(used_BX.shape[1])[None], 0))
+
+    def advance(self, rows: Rows) -> Rows:
+        """One step of all active rows; ``has_room`` holds."""
+        return self._beam_step(rows) if self.shape.beams > 1 else self._single_step(rows)
+
+    def found(self, rows: Rows) -> Hypotheses:
+        """The hypotheses of rows that are done."""
+        length_B = jnp.maximum(rows.step, 1)
+        live_scores = _normalised(rows.scores, length_B, rows.requests)
+        if rows.ended is None:
+            last_BW = jnp.take_along_axis(rows.tokens, (length_B - 1)[:, None, None], axis=-1)[..., 0]
+            return Hypotheses(rows.tokens, live_scores, last_BW == self.shape.eos)
+        ended_BW = rows.ended.scores > _WORST
+        # Ended ones first, in their order; then live ones in theirs.
+        rank = jnp.concatenate([jnp.where(ended_BW, 2.0, 0.0), jnp.ones_like(live_scores)], axis=1)
+        _, index = jax.lax.top_k(rank, self.shape.beams)  # top_k keeps the order among equals
+        return Hypotheses(
+            tokens=_pick(jnp.concatenate([rows.ended.tokens, rows.tokens], axis=1), index),
+            scores=_pick(jnp.concatenate([rows.ended.scores, live_scores], axis=1), index),
+            finished=_pick(jnp.concatenate([ended_BW, jnp.zeros_like(ended_BW)], axis=1), index),
+        )
+
+    def _none_ended(self, batch: int) -> Ended:
+        beams, steps = self.shape.beams, self.shape.steps
+        tokens = jnp.full((batch, beams, steps), PAD, jnp.int32)
+        return Ended(tokens, jnp.full((batch, beams), _WORST), jnp.zeros((batch,), jnp.int32))
+
+    def _fed(self, tokens_BWT: Int[Array, "B W T"], steps_BN: Int[Array, "B N"]) -> Int[Array, "B N"]:
+        """What is fed at the given steps: the start token, then what was chosen at the step before; 0 before all."""
+        before_BN1 = jnp.maximum(steps_BN - 1, 0)[..., None]
+        chosen_BN = jnp.take_along_axis(tokens_BWT, before_BN1, axis=-1)[..., 0]
+        return jnp.where(steps_BN > 0, chosen_BN, jnp.where(steps_BN == 0, self.shape.start, 0))
+
+    def _recent(self, tokens_BWT: Int[Array, "B W T"], steps_BN: Int[Array, "B N"]) -> Int[Array, "B N R"]:
+        return jnp.stack([self._fed(tokens_BWT, steps_BN - back) for back in range(RECENT)], axis=-1)
+
+    def _process(
+        self, rows: Rows, states: tuple[Any, ...], logits_BWV: Float[Array, "B W V"], step_B: Int[Array, " B"]
+    ) -> tuple[Float[Array, "B W V"], Float[Array, "B W"], tuple[Any, ...]]:
+        """The logits to rank by, what to subtract of them for a score, and the processors' next states."""
+        log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
+        context = Context(rows.tokens, step_B, rows.requests, log_z_BW)
+        following = []
+        for processor, state in zip(self._processors, states, strict=True):
+            logits_BWV, state = processor(state, logits_BWV, context)
+            following.append(state)
+        return logits_BWV, log_z_BW, tuple(following)
+
+    def _single_step(self, rows: Rows) -> Rows:
+        """One beam: the likeliest token, or a drawn one, and the drafts that the likeliest ones confirm."""
+        shape, slots = self.shape, rows.slot_steps.shape[1]
+        step_B, active_B = rows.step, rows.active
+        steps_BN = step_B[:, None] + jnp.arange(shape.drafts + 1)[None]
+        drafted_BD = self._drafts(rows)
+        # Tokens behind the step are overwritten by what is chosen; the drafts stand there meanwhile.
+        tokens_BWT = _write(rows.tokens, drafted_BD, step_B)
+        at = At(
+            steps_BN=steps_BN,
+            slots_BN=jnp.minimum(steps_BN, slots - 1),  # of rows that are done, whose steps may have none
+            visible_BNX=jnp.arange(slots)[None, None] <= steps_BN[..., None],
+            slot_steps_BX=rows.slot_steps,
+            recent_BNR=self._recent(tokens_BWT, steps_BN),
+        )
+        fed_BN = self._fed(tokens_BWT, steps_BN)
+        logits_BNV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, fed_BN, at)
+
+        states, score_B, count_B = rows.states, rows.scores[:, 0], jnp.zeros_like(step_B)
+        going_B, tokens_BWT = active_B, rows.tokens
+        for n in range(shape.drafts + 1):
+            seen = rows._replace(tokens=tokens_BWT)
+            ranked_BWV, log_z_BW, after = self._process(seen, states, logits_BNV[:, n : n + 1], step_B + n)
+            ranked_BV = ranked_BWV[:, 0]
+            token_B, value_B = best(ranked_BV)
+            if shape.sampling:
+                token_B = draw(ranked_BV, token_B, rows.requests, step_B)
+                value_B = jnp.take_along_axis(ranked_BV, token_B[:, None], axis=-1)[:, 0]
+            chosen_BW1 = jnp.where(going_B, token_B, PAD)[:, None, None]
+            here_BT = (jnp.arange(shape.steps)[None] == (step_B + n)[:, None]) & going_B[:, None]
+            tokens_BWT = jnp.where(here_BT[:, None], chosen_BW1, tokens_BWT)
+            score_B = jnp.where(going_B, score_B + value_B - log_z_BW[:, 0], score_B)
+            count_B += going_B
+            states = after if n == 0 else _where(going_B, after, states)
+            open_B = (token_B != shape.eos) & (step_B + n + 1 < rows.requests.max_tokens)
+            active_B &= open_B | ~going_B
+            if n < shape.drafts:
+                going_B &= open_B & (token_B == drafted_BD[:, n])
+        return rows._replace(
+            cache=cache,
+            carry=carry,
+            active=active_B,
+            step=step_B + count_B,
+            tokens=tokens_BWT,
+            scores=score_B[:, None],
+            states=states,
+        )
+
+    def _drafts(self, rows: Rows) -> Int[Array, "B D"]:
+        """What follows the last tokens where the source holds them: two of them, or else one; PAD where it does not.
+
+        Saxena 2023 ("Prompt Lookup Decoding") looks in the decoder's input. Here it is the source that is copied.
+        """
+        count, source_BS = self.shape.drafts, rows.drafts
+        if not count or source_BS is None:
+            return jnp.full((rows.step.shape[0], count), PAD, jnp.int32)
+        recent_B1R = self._recent(rows.tokens, rows.step[:, None])
+        last_B1, before_B1 = recent_B1R[..., 0], recent_B1R[..., 1]
+        length = source_BS.shape[1]
+        one_BS = (source_BS == last_B1) & (last_B1 > 0)
+        two_BS = one_BS & (jnp.roll(source_BS, 1, axis=1) == before_B1) & (jnp.arange(length) > 0)[None]
+        rank_BS = 2 * two_BS + one_BS.astype(jnp.int32)
+        place_B = jnp.argmax(rank_BS, axis=1)
+        following_BD = place_B[:, None] + 1 + jnp.arange(count)[None]
+        copied_BD = jnp.take_along_axis(source_BS, jnp.minimum(following_BD, length - 1), axis=1)
+        return jnp.where((jnp.max(rank_BS, axis=1) > 0)[:, None] & (following_BD < length), copied_BD, PAD)
+
+    def _beam_step(self, rows: Rows) -> Rows:
+        """Beam search, in groups where ``shape.groups`` says so.
+
+        Each step looks at the 2W best continuations, so that W live ones are left however many of them are eos. A
+        continuation ends a hypothesis if it is eos and among the best W. A row is done when its best live hypothesis
+        can no longer replace the worst ended one. The bound assumes that all tokens to come have probability 1 and the
+        largest bonus, and that the hypothesis gets the length that suits it best, so nothing is cut off.
+        """
+        shape, step_B, slots = self.shape, rows.step, rows.slot_steps.shape[1]
+        if rows.visible is None or rows.ended is None:
+            raise ValueError("rows of a single beam")
+        steps_BW = jnp.broadcast_to(step_B[:, None], (step_B.shape[0], shape.beams))
+        slots_BW = _free_slots(rows.visible, shape.beams)
+        own_BWX = jnp.arange(slots)[None, None] == slots_BW[..., None]
+        visible_BWX = rows.visible | own_BWX
+        slot_steps_BX = jnp.where(jnp.any(own_BWX, axis=1), step_B[:, None], rows.slot_steps)
+        recent_BWR = jnp.stack(
+            [self._fed_to_beams(rows.tokens, step_B - back) for back in range(RECENT)], axis=-1
+        )
+        at = At(steps_BW, slots_BW, visible_BWX, slot_steps_BX, recent_BWR)
+        logits_BWV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, recent_BWR[..., 0], at)
+        logits_BWV, log_z_BW, states = self._process(rows, rows.states, logits_BWV, step_B)
+
+        size = shape.beams // shape.groups
+        parts: list[_Continued] = []
+        for group in range(shape.groups):
+            beams = slice(group * size, (group + 1) * size)
+            taken_BC = jnp.concatenate([part.last for part in parts], axis=1) if parts else None
+            ended = jax.tree.map(lambda leaf, beams=beams: leaf[:, beams], (rows.ended.tokens, rows.ended.scores))
+            parts.append(
+                self._continue(
+                    logits_BWV[:, beams],
+                    rows.scores[:, beams] - log_z_BW[:, beams],
+                    rows.tokens[:, beams],
+                    Ended(*ended, rows.ended.count),
+                    rows,
+                    taken_BC,
+                )
+            )
+        grown = _Continued(*(jnp.concatenate(leaves, axis=1) for leaves in zip(*parts, strict=True)))
+        parents_BW = grown.parents + jnp.repeat(jnp.arange(shape.groups) * size, size)[None]
+        count_B = rows.ended.count + jnp.sum(grown.count, axis=1)
+        open_B = jnp.any(grown.open, axis=1) & (step_B + 1 < rows.requests.max_tokens)
+        enough_B = (rows.requests.patience > 0) & (count_B >= rows.requests.patience * shape.beams)
+        on_B = rows.active
+        return rows._replace(
+            cache=cache,
+            carry=jax.tree.map(lambda leaf: _pick(leaf, parents_BW), carry),
+            active=on_B & open_B & ~enough_B,
+            step=step_B + on_B,
+            tokens=_where(on_B, grown.tokens, rows.tokens),
+            scores=_where(on_B, grown.scores, rows.scores),
+            slot_steps=slot_steps_BX,
+            visible=_where(on_B, _pick(visible_BWX, parents_BW), rows.visible),
+            ended=_where(on_B, Ended(grown.ended_tokens, grown.ended_scores, count_B), rows.ended),
+            states=tuple(
+                processor.gather(each, parents_BW) for processor, each in zip(self._processors, states, strict=True)
+            ),
+        )
+
+    def _fed_to_beams(self, tokens_BWT: Int[Array, "B W T"], step_B: Int[Array, " B"]) -> Int[Array, "B W"]:
+        """``_fed`` at one step of each row, for all of its beams."""
+        before_B11 = jnp.maximum(step_B - 1, 0)[:, None, None]
+        chosen_BW = jnp.take_along_axis(tokens_BWT, before_B11, axis=-1)[..., 0]
+        return jnp.where(step_B[:, None] > 0, chosen_BW, jnp.where(step_B == 0, self.shape.start, 0)[:, None])
+
+    def _continue(
+        self,
+        logits_BWV: Float[Array, "B W V"],
+        scores_BW: Float[Array, "B W"],
+        tokens_BWT: Int[Array, "B W T"],
+        ended: Ended,
+        rows: Rows,
+        taken_BC: Int[Array, "B C"] | None,
+    ) -> _Continued:
+        """The best continuations of a group of beams; the groups before it have taken some tokens."""
+        shape, (batch, beams, size) = self.shape, logits_BWV.shape
+        # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
+        candidates, top = 2 * beams, min(2 * beams, size)
+        ranked_BWV = logits_BWV
+        if taken_BC is not None:
+            counts_BV = jnp.zeros((batch, size)).at[jnp.arange(batch)[:, None], taken_BC].add(1.0)
+            ranked_BWV = logits_BWV - shape.diversity_penalty * counts_BV[:, None]
+        best_BWC, token_BWC = top_k(ranked_BWV, top)
+        rank_BWC = scores_BW[..., None] + best_BWC
+        rank_BC, flat_BC = jax.lax.top_k(rank_BWC.reshape(batch, beams * top), candidates)
+        token_BC = _pick(token_BWC.reshape(batch, beams * top), flat_BC)
+        parent_BC = flat_BC // top
+        scores_BC = rank_BC
+        if taken_BC is not None:  # a penalty changes the choice; scores are the model's
+            scores_BC = rank_BC + shape.diversity_penalty * _pick(counts_BV, token_BC)
+        here_BT = jnp.arange(shape.steps)[None] == rows.step[:, None]
+        grown_BCT = jnp.where(here_BT[:, None], token_BC[..., None], _pick(tokens_BWT, parent_BC))
+
+        is_eos_BC = token_BC == shape.eos
+        # A continuation of a beam that is not there, while there are fewer than W, ends nothing.
+        counts_BC = is_eos_BC & (jnp.arange(candidates) < beams)[None] & (scores_BC > _WORST / 2)
+        score_BC = jnp.where(counts_BC, _normalised(scores_BC, rows.step + 1, rows.requests), _WORST)
+        ended_scores, index = jax.lax.top_k(jnp.concatenate([ended.scores, score_BC], axis=1), beams)
+        ended_tokens = _pick(jnp.concatenate([ended.tokens, grown_BCT], axis=1), index)
+
+        _, index = jax.lax.top_k(jnp.where(is_eos_BC, 2 * _WORST, rank_BC), beams)
+        live_scores = jnp.where(_pick(is_eos_BC, index), _WORST, _pick(scores_BC, index))
+        open_B = self._may_win(live_scores[:, 0], rows) > jnp.min(ended_scores, axis=1)
+        return _Continued(
+            tokens=_pick(grown_BCT, index),
+            scores=live_scores,
+            last=_pick(token_BC, index),
+            parents=_pick(parent_BC, index),
+            ended_tokens=ended_tokens,
+            ended_scores=ended_scores,
+            count=jnp.sum(counts_BC, axis=1, keepdims=True),
+            open=open_B[:, None],
+        )
+
+    def _may_win(self, score_B: Float[Array, " B"], rows: Rows) -> Float[Array, " B"]:
+        """A bound of what a live hypothesis with this sum of log-probabilities may score when it has ended."""
+        most_B = rows.requests.max_tokens
+        if not self._max_bonus:
+            return _normalised(score_B, most_B, rows.requests)
+        reach_B = score_B + (most_B - rows.step - 1) * self._max_bonus
+        return _normalised(reach_B, jnp.where(reach_B > 0, rows.step + 2, most_B), rows.requests)
+
+
+class _Continued(NamedTuple):
+    """What a group of beams becomes; ``count`` and ``open`` are those of the group, (B, 1)."""
+
+    tokens: Int[Array, "B W T"]
+    scores: Float[Array, "B W"]
+    last: Int[Array, "B W"]
+    parents: Int[Array, "B W"]
+    ended_tokens: Int[Array, "B W T"]
+    ended_scores: Float[Array, "B W"]
+    count: Int[Array, "B 1"]
+    open: Bool[Array, "B 1"]
 
 
 def search(
     step: DecoderStep,
-    cache: Any,
+    memory: Any,
+    carry: Any,
+    cache: Callable[[int, int], Any],
     batch: int,
-    steps: int,
+    shape: Shape,
     processors: Sequence[LogitsProcessor] = (),
-    *,
-    beams: int,
-    length_penalty: float = 0.0,
-    start: int = 0,
-    eos: int = 1,
+    request: Requests | None = None,
+    drafts: Int[Array, "B S"] | None = None,
 ) -> Hypotheses:
-    """``greedy_search`` for one beam, ``beam_search`` for several.
+    """The whole search of a batch whose rows begin together and wait for each other.
 
     Args:
       step: the decoder's.
-      cache: the decoder's before the first step.
+      memory, carry: the decoder's, of the batch.
+      cache: makes the decoder's empty cache for a number of rows and slots.
       batch: prompts.
-      steps: tokens of an answer at most.
+      shape: of the search.
       processors: change the logits, in this order.
-      beams: hypotheses kept.
-      length_penalty: alpha in log p / length**alpha.
-      start: the token that the decoder is fed first.
-      eos: the token that ends an answer.
+      request: what each row asks for; ``shape.steps`` tokens by default.
+      drafts: the source as target tokens.
     """
-    if beams == 1:
-        return greedy_search(step, cache, batch, steps, processors, length_penalty=length_penalty, start=start, eos=eos)
-    return beam_search(
-        step, cache, batch, steps, processors, beams=beams, length_penalty=length_penalty, start=start, eos=eos
-    )
+    made = Search(step, shape, processors)
+    request = requests(batch, shape.steps) if request is None else request
+    rows = made.rows(memory, carry, request, cache(batch, shape.slots), shape.slots, drafts=drafts)
+    return made.found(jax.lax.while_loop(lambda rows: jnp.any(rows.active), made.advance, rows))
 
 
-def greedy_search(
-    step: DecoderStep,
-    cache: Any,
-    batch: int,
-    steps: int,
-    processors: Sequence[LogitsProcessor] = (),
-    *,
-    length_penalty: float = 0.0,
-    start: int = 0,
-    eos: int = 1,
-) -> Hypotheses:
-    """The best token at every step, until every prompt has ended; arguments and scores are those of ``search``."""
-    slots_T = jnp.arange(steps)
+def _normalised(scores: Array, length_B: Int[Array, " B"], requests: Requests) -> Array:
+    """Log-probabilities (B, ...) over length**alpha."""
+    divisor_B = length_B.astype(jnp.float32) ** requests.length_penalty
+    return scores / divisor_B.reshape(-1, *(1,) * (scores.ndim - 1))
 
-    def unfinished(state: tuple[Any, ...]) -> Bool[Array, ""]:
-        t, _, _, _, _, done_B, _, _ = state
-        return (t < steps) & ~jnp.all(done_B)
 
-    def advance(state: tuple[Any, ...]) -> tuple[Any, ...]:
-        t, last_B, tokens_BT, scores_B, lengths_B, done_B, cache, states = state
-        visible_BWX = jnp.broadcast_to(slots_T <= t, (batch, 1, steps))
-        logits_BWV, cache = step(last_B[:, None], t, cache, visible_BWX)
-        logits_BWV, log_z_BW, states = _process(processors, states, logits_BWV, tokens_BT[:, None], t)
-        logits_BV = logits_BWV[:, 0]
-        token_B = jnp.where(done_B, PAD, jnp.argmax(logits_BV, axis=-1))
-        log_p_B = jnp.max(logits_BV, axis=-1) - log_z_BW[:, 0]
-        scores_B = jnp.where(done_B, scores_B, scores_B + log_p_B)
-        tokens_BT = jax.lax.dynamic_update_slice(tokens_BT, token_B[:, None], (0, t))
-        lengths_B = jnp.where(done_B, lengths_B, t + 1)
-        return t + 1, token_B, tokens_BT, scores_B, lengths_B, done_B | (token_B == eos), cache, states
+def _pick(leaf: Array, index_BW: Int[Array, "B W"]) -> Array:
+    """Entries of the second axis."""
+    return jnp.take_along_axis(leaf, index_BW.reshape(*index_BW.shape, *(1,) * (leaf.ndim - 2)), axis=1)
 
-    first = (
-        jnp.zeros((), jnp.int32),
-        jnp.full((batch,), start, jnp.int32),
-        jnp.full((batch, steps), PAD, jnp.int32),
-        jnp.zeros((batch,), jnp.float32),
-        jnp.ones((batch,), jnp.int32),
-        jnp.zeros((batch,), bool),
-        cache,
-        tuple(processor.start(batch, 1) for processor in processors),
-    )
-    _, _, tokens_BT, scores_B, lengths_B, done_B, _, _ = jax.lax.while_loop(unfinished, advance, first)
-    scores_B = _normalised(scores_B, lengths_B, length_penalty)
-    return Hypotheses(tokens_BT[:, None], scores_B[:, None], done_B[:, None])
+
+def _where(mask_B: Bool[Array, " B"], new: Any, old: Any) -> Any:
+    """Trees of leaves (B, ...): the new one's rows where the mask is set."""
+    return jax.tree.map(lambda a, b: jnp.where(mask_B.reshape(-1, *(1,) * (a.ndim - 1)), a, b), new, old)
+
+
+def _write(tokens_BWT: Int[Array, "B 1 T"], drafted_BD: Int[Array, "B D"], step_B: Int[Array, " B"]) -> Array:
+    for n in range(drafted_BD.shape[1]):
+        here_BT = jnp.arange(tokens_BWT.shape[-1])[None] == (step_B + n)[:, None]
+        tokens_BWT = jnp.where(here_BT[:, None], drafted_BD[:, n, None, None], tokens_BWT)
+    return tokens_BWT
+
+
+def _free_slots(visible_BWX: Bool[Array, "B W X"], count: int) -> Int[Array, "B W"]:
+    """The first slots that no beam sees; the last slot, several times, where there are too few."""
+    size = visible_BWX.shape[-1]
+    index_1X = jnp.arange(size)[None]
+    used_BX = jnp.any(visible_BWX, axis=1)
+    if count > _FEW:
+        found_BW = -jax.lax.top_k(-jnp.where(used_BX, size + index_1X, index_1X), count)[0]
+        return jnp.minimum(found_BW, size - 1)
+    found = []
+    for _ in range(count):
+        slot_B = jnp.min(jnp.where(used_BX, size - 1, index_1X), axis=1)
+        found.append(slot_B)
+        used_BX |= index_1X == slot_B[:, None]
+    return jnp.stack(found, axis=1)
+
+
+def _chunk(size: int, count: int) -> int:
+    """A power of two that divides the size, so that ranking the chunks' maxima and then the best chunks is least."""
+    chunk = 1
+    while size % (2 * chunk) == 0 and (2 * chunk) ** 2 * count <= size:
+        chunk *= 2
+    return chunk
+
+
+def best(x_BV: Float[Array, "B V"]) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
+    """The first largest entry and its value: ``argmax`` and ``max``, but faster on a CPU, where argmax is scalar code."""
+    size = x_BV.shape[-1]
+    chunk = _chunk(size, 1)
+    value_B = jnp.max(x_BV, axis=-1)
+    if chunk < 8:
+        return jnp.min(jnp.where(x_BV == value_B[:, None], jnp.arange(size)[None], size - 1), axis=-1), value_B
+    x_BNM = x_BV.reshape(-1, size // chunk, chunk)
+    first_B = jnp.argmax(jnp.max(x_BNM, axis=-1), axis=-1)
+    part_BM = jnp.take_along_axis(x_BNM, first_B[:, None, None], axis=1)[:, 0]
+    return first_B * chunk + jnp.argmax(part_BM, axis=-1), value_B
 
 
 def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B W C"], Int[Array, "B W C"]]:
@@ -163,9 +596,7 @@ def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B W C
     better ones before it. Maxima are found at memory speed, and few values are left to rank.
     """
     size = x_BWV.shape[-1]
-    chunk = 1
-    while size % (2 * chunk) == 0 and (2 * chunk) ** 2 * count <= size:
-        chunk *= 2
+    chunk = _chunk(size, count)
     if chunk < 8:
         return jax.lax.top_k(x_BWV, count)
     x_BWNM = x_BWV.reshape(*x_BWV.shape[:2], size // chunk, chunk)
@@ -175,114 +606,3 @@ def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B W C
     best_BWC, place_BWC = jax.lax.top_k(kept_BWCM.reshape(*x_BWV.shape[:2], count * chunk), count)
     chunk_BWC = jnp.take_along_axis(chunks_BWC, place_BWC // chunk, axis=2)
     return best_BWC, chunk_BWC * chunk + place_BWC % chunk
-
-
-class _Beams(NamedTuple):
-    step: Int[Array, ""]
-    last: Int[Array, "B W"]
-    tokens: Int[Array, "B W T"]
-    scores: Float[Array, "B W"]
-    ancestors: Int[Array, "B W T"]
-    done_tokens: Int[Array, "B W T"]
-    done_scores: Float[Array, "B W"]
-    cache: Any
-    states: tuple[Any, ...]  # of the processors
-
-
-def beam_search(
-    step: DecoderStep,
-    cache: Any,
-    batch: int,
-    steps: int,
-    processors: Sequence[LogitsProcessor] = (),
-    *,
-    beams: int,
-    length_penalty: float,
-    start: int = 0,
-    eos: int = 1,
-) -> Hypotheses:
-    """Beam search; finished hypotheses are ranked by ``log p / length**length_penalty``, eos counted.
-
-    The arguments are those of ``search``. Each step looks at the 2W best continuations, so that W live ones are left
-    however many of them are eos. A continuation ends a hypothesis if it is eos and among the best W. The search stops
-    when the best live hypothesis can no longer replace the worst finished one. The bound assumes that all tokens to
-    come have probability 1 and the largest bonus, and that the hypothesis gets the length that suits it best, so
-    nothing is cut off. Where fewer than W have finished when the steps run out, live ones come behind them.
-    """
-    candidates = 2 * beams
-    slots_T, own_W = jnp.arange(steps), jnp.arange(beams)
-    max_bonus = sum(processor.max_bonus for processor in processors)
-
-    def pick(rows: Array, index: Array) -> Array:
-        return jnp.take_along_axis(rows, index.reshape(*index.shape, *(1,) * (rows.ndim - 2)), axis=1)
-
-    def unfinished(state: _Beams) -> Bool[Array, ""]:
-        best_possible_B = _normalised(state.scores[:, 0], steps, length_penalty)
-        if max_bonus:
-            reach_B = state.scores[:, 0] + (steps - state.step) * max_bonus
-            best_possible_B = _normalised(reach_B, jnp.where(reach_B > 0, state.step + 1, steps), length_penalty)
-        return (state.step < steps) & jnp.any(best_possible_B > jnp.min(state.done_scores, axis=1))
-
-    def advance(state: _Beams) -> _Beams:
-        t = state.step
-        here_T = slots_T == t
-        ancestors_BWT = jnp.where(here_T[None, None], own_W[None, :, None], state.ancestors)
-        seen_BWTW = ancestors_BWT[..., None] == own_W[None, None, None]
-        seen_BWTW &= (slots_T <= t)[None, None, :, None]
-        logits_BWV, cache = step(state.last, t, state.cache, seen_BWTW.reshape(batch, beams, steps * beams))
-
-        # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
-        top = min(candidates, logits_BWV.shape[-1])
-        logits_BWV, log_z_BW, states = _process(processors, state.states, logits_BWV, state.tokens, t)
-        best_BWC, token_BWC = top_k(logits_BWV, top)
-        total_BWC = (state.scores - log_z_BW)[..., None] + best_BWC
-        scores_BC, flat_BC = jax.lax.top_k(total_BWC.reshape(batch, beams * top), candidates)
-        token_BC = pick(token_BWC.reshape(batch, beams * top), flat_BC)
-        parent_BC = flat_BC // top
-        grown_BCT = jnp.where(here_T[None, None], token_BC[..., None], pick(state.tokens, parent_BC))
-
-        ended_BC = token_BC == eos
-        # A continuation of a beam that is not there, while there are fewer than W, ends nothing.
-        counts_BC = ended_BC & (jnp.arange(candidates) < beams)[None] & (scores_BC > _WORST / 2)
-        ended_scores_BC = jnp.where(counts_BC, _normalised(scores_BC, t + 1, length_penalty), _WORST)
-        done_scores, index = jax.lax.top_k(jnp.concatenate([state.done_scores, ended_scores_BC], axis=1), beams)
-        done_tokens = pick(jnp.concatenate([state.done_tokens, grown_BCT], axis=1), index)
-
-        live_scores, index = jax.lax.top_k(jnp.where(ended_BC, _WORST, scores_BC), beams)
-        parent_BW = pick(parent_BC, index)
-        return _Beams(
-            step=t + 1,
-            last=pick(token_BC, index),
-            tokens=pick(grown_BCT, index),
-            scores=live_scores,
-            ancestors=pick(ancestors_BWT, parent_BW),
-            done_tokens=done_tokens,
-            done_scores=done_scores,
-            cache=cache,
-            states=tuple(processor.gather(each, parent_BW) for processor, each in zip(processors, states, strict=True)),
-        )
-
-    blank = jnp.full((batch, beams, steps), PAD, jnp.int32)
-    first_W = jnp.where(own_W == 0, 0.0, _WORST)  # all beams start equal: one of them is enough
-    first = _Beams(
-        step=jnp.zeros((), jnp.int32),
-        last=jnp.full((batch, beams), start, jnp.int32),
-        tokens=blank,
-        scores=jnp.broadcast_to(first_W, (batch, beams)),
-        ancestors=blank,
-        done_tokens=blank,
-        done_scores=jnp.full((batch, beams), _WORST),
-        cache=cache,
-        states=tuple(processor.start(batch, beams) for processor in processors),
-    )
-    end = jax.lax.while_loop(unfinished, advance, first)
-    found_BW = end.done_scores > _WORST
-    # Finished ones first, in their order; then live ones in theirs.
-    rank = jnp.concatenate([jnp.where(found_BW, 2.0, 0.0), jnp.ones((batch, beams))], axis=1)
-    _, index = jax.lax.top_k(rank, beams)  # top_k keeps the order among equals
-    live_scores = _normalised(end.scores, jnp.maximum(end.step, 1), length_penalty)
-    return Hypotheses(
-        tokens=pick(jnp.concatenate([end.done_tokens, end.tokens], axis=1), index),
-        scores=pick(jnp.concatenate([end.done_scores, live_scores], axis=1), index),
-        finished=pick(jnp.concatenate([found_BW, jnp.zeros_like(found_BW)], axis=1), index),
-    )

@@ -14,8 +14,8 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Float, Int
 
-from t2c_jax.config import ModelConfig
-from t2c_jax.decode.search import greedy_search
+from t2c_jax.config import DecodeConfig, ModelConfig
+from t2c_jax.decode.generator import search_function
 from t2c_jax.errors import UserError
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Definition, Params
@@ -90,9 +90,9 @@ def _search(
 
     @jax.jit
     def search(params: Params, read: dict[str, jax.Array]) -> jax.Array:
-        step, cache = definition.bind(params).start(read, beams=1, steps=STEPS)
-        found = greedy_search(step, cache, len(sources), STEPS, start=tokenizer.start, eos=tokenizer.eos)
-        return found.tokens[:, 0]
+        shape = DecodeConfig(beam_size=1, max_tokens=STEPS, length_penalty=0)
+        searched = search_function([definition], shape, start=tokenizer.start, eos=tokenizer.eos)
+        return searched([params], read).tokens[:, 0]
 
     with jax.default_matmul_precision("highest"):
         return [upto(row, tokenizer.eos) for row in np.asarray(search(params, _batch(sources, "encoder")))]

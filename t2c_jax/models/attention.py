@@ -97,7 +97,7 @@ def cached_attention(
     k_BHKS: Float[Array, "B H K S"],
     v_BHSK: Float[Array, "B H S K"],
     mask: Bool[Array, "B 1 W S"],
-    bias: Float[Array, "1 H W S"] | None,
+    bias: Float[Array, "B H W S"] | None,
     scale: float,
 ) -> Float[Array, "B H W K"]:
     """``softmax_attention`` of few queries over cached keys, stored in the layout of their product with the queries.
@@ -112,7 +112,7 @@ def _weighted(
     scores_BHTS: Float[Array, "B H T S"],
     v_BHSK: Float[Array, "B H S K"],
     mask: Bool[Array, "B 1 T S"],
-    bias: Float[Array, "1 H T S"] | None,
+    bias: Float[Array, "B H T S"] | Float[Array, "1 H T S"] | None,
 ) -> Float[Array, "B H T K"]:
     if bias is not None:
         scores_BHTS = scores_BHTS + bias.astype(jnp.float32)

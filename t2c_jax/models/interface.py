@@ -4,7 +4,8 @@ An encoder turns the encoder's part of a batch into an ``Encoded``: states to at
 memory of its own starts from. To add one, write a module that fits ``Encoder`` and register a config class that builds
 it (``config.encoders``); the model, the step, the search and the checkpoint stay as they are. Decoders likewise.
 
-Letters: B batch, S source, T target, D model, E encoder's width, C summary's width, W beams, X cache slots (T x W).
+Letters: B batch, S source, T target, D model, E encoder's width, C summary's width, W beams, X cache slots, N tokens of
+a step in each row (one for each beam), R tokens before one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int, Key
 
 Batch = Mapping[str, jax.Array]
+RECENT = 3
+"""R: the tokens fed last that a step knows of."""
 
 
 class Summary(NamedTuple):
@@ -38,6 +41,27 @@ class Encoded(NamedTuple):
     states_BSE: Float[Array, "B S E"]
     segments_BS: Int[Array, "B S"]
     summaries: tuple[Summary, ...]
+
+
+class At(NamedTuple):
+    """Where the tokens of a decoder step stand.
+
+    A row's answers are at a step of their own. What a token leaves for later ones is written to a cache slot. Which
+    slots a token sees is a table, so that beams share the past that they have in common, and slots are used again.
+
+    Attributes:
+      steps_BN: how many tokens were fed before this one in its answer: its position.
+      slots_BN: the slot that each token is written to; different ones within a row.
+      visible_BNX: the slots that a token attends to: those of its answer so far and its own.
+      slot_steps_BX: the position of the token in each slot; anything where no token sees it.
+      recent_BNR: the tokens fed last, the latest first and this one included; 0 before the first.
+    """
+
+    steps_BN: Int[Array, "B N"]
+    slots_BN: Int[Array, "B N"]
+    visible_BNX: Bool[Array, "B N X"]
+    slot_steps_BX: Int[Array, "B X"]
+    recent_BNR: Int[Array, "B N R"]
 
 
 class Embed(Protocol):
@@ -84,33 +108,31 @@ class Decoder(Protocol):
         """States under teacher forcing, of (packed) target rows; a segment reads its own source alone."""
         ...
 
-    def start(self, encoded: Encoded, beams: int, steps: int) -> tuple[Any, Any]:
-        """What all steps share, computed once a prompt, and the cache before the first of ``steps`` steps."""
+    def unrolled(self) -> Decoder:
+        """A decoder with the same parameters, laid out for ``step``: a stack's blocks one by one."""
+        ...
+
+    def read(self, encoded: Encoded, beams: int) -> tuple[Any, Any]:
+        """What steps read of a source, leaves (B, ...), and each beam's state before its first, leaves (B, W, ...)."""
+        ...
+
+    def cache(self, rows: int, slots: int, dtype: Any) -> Any:
+        """An empty cache of ``slots`` tokens for each row, leaves (B, ...); () where no token's own state is kept."""
         ...
 
     def step(
-        self,
-        shared: Any,
-        x_BWD: Float[Array, "B W D"],
-        step: Int[Array, ""],
-        cache: Any,
-        visible_BWX: Bool[Array, "B W X"],
-    ) -> tuple[Float[Array, "B W D"], Any]:
-        """States of one new token for each beam, and the cache with it.
+        self, memory: Any, cache: Any, carry: Any, x_BND: Float[Array, "B N D"], at: At
+    ) -> tuple[Float[Array, "B N D"], Any, Any]:
+        """States of N new tokens in each row, and the cache and the beams' states with them.
 
-        ``visible_BWX`` says which slot of each step a beam descends from (``decode.search``).
+        Args:
+          memory: of ``read``.
+          cache: of ``cache``, as the steps before left it.
+          carry: each beam's state, of the beam that it continues.
+          x_BND: embedded tokens.
+          at: where they stand.
         """
         ...
-
-
-def gather_beams(states: Any, step: Int[Array, ""], visible_BWX: Bool[Array, "B W X"]) -> Any:
-    """What each beam takes over from the one it descends from: leaves (B, W, ...), as the step before left them."""
-    beams = visible_BWX.shape[1]
-    # Among the slots of the step before; before the first step, every beam from itself.
-    before = jnp.maximum(step - 1, 0) * beams
-    parents_BWW = jax.lax.dynamic_slice_in_dim(visible_BWX, before, beams, axis=2)
-    parents_BW1 = jnp.argmax(parents_BWW, axis=-1)[..., None]
-    return jax.tree.map(lambda leaf_BWH: jnp.take_along_axis(leaf_BWH, parents_BW1, axis=1), states)
 
 
 def summarise(encoded: Encoded, segments_BT: Int[Array, "B T"]) -> Float[Array, "B T C"]:

@@ -26,11 +26,12 @@ from jaxtyping import Array, Bool, Float, Int
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.models.attention import MASKED
-from t2c_jax.models.interface import Encoded
+from t2c_jax.models.interface import RECENT, Encoded
 from t2c_jax.models.layers import fan_in
 from t2c_jax.models.parameters import parameter
 
-BEFORE = 3  # tokens compared: a piece and the space before it, which may stand anywhere, and the piece before that
+# Compared are a piece, the space before it, which may stand anywhere, and the piece before that.
+BEFORE = RECENT
 _TINY = 1e-30  # a copy of what the source does not hold: log of it is finite, and outweighed by anything
 
 

@@ -75,3 +75,13 @@ class RelativeBias(nnx.Module):
             max_distance=self.max_distance,
         )
         return jnp.transpose(jnp.take(self.table[...], bucket_TS, axis=0), (2, 0, 1))[None]
+
+    def of_steps(self, steps_BN: Int[Array, "B N"], slot_steps_BX: Int[Array, "B X"]) -> Float[Array, "B H N X"]:
+        """The bias between the tokens of a decoder step and those in its cache."""
+        bucket_BNX = relative_bucket(
+            slot_steps_BX[:, None, :] - steps_BN[..., None],
+            bidirectional=self.bidirectional,
+            buckets=self.buckets,
+            max_distance=self.max_distance,
+        )
+        return jnp.moveaxis(jnp.take(self.table[...], bucket_BNX, axis=0), -1, 1)

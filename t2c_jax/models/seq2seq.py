@@ -1,26 +1,26 @@
 """The sequence-to-sequence model: any encoder, any decoder, their embedding, the output table and the copying head.
 
-Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, W beams, X cache slots.
+Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, N tokens of a step in each row.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
-from t2c_jax.models.interface import Batch, Encoded, gather_beams
+from t2c_jax.models.interface import At, Batch, Encoded, Summary
 from t2c_jax.models.layers import Embedding
 from t2c_jax.models.parameters import parameter
-from t2c_jax.models.pointer import BEFORE, Copying, Pointer
+from t2c_jax.models.pointer import Copying, CopySource, Pointer
 
 
 class Prediction(NamedTuple):
@@ -37,6 +37,13 @@ class Prediction(NamedTuple):
     table_VD: Float[Array, "V D"]
     copying: Copying | None = None
     encoded: Any = None
+
+
+class Memory(NamedTuple):
+    """What the steps of a search read of a source, leaves (B, ...): the decoder's part and the pointer's."""
+
+    decoder: Any
+    pointer: tuple[CopySource, Encoded] | None
 
 
 class Seq2Seq(nnx.Module):
@@ -73,35 +80,47 @@ class Seq2Seq(nnx.Module):
             copying = self.pointer(states_BTD, inputs_BTD, tokens_BT, segments_BT, encoded, copied_tokens(batch))
         return Prediction(self.scale_output(states_BTD), self.output_table(), copying, encoded)
 
-    def start(self, batch: Batch, *, beams: int, steps: int) -> tuple[Callable[..., Any], Any]:
-        """A decoder step over a cache (``decode.search.Step``), and the cache before the first step.
+    def unrolled(self) -> Seq2Seq:
+        """The model as ``step`` wants it: without encoder, and with the decoder's blocks one by one.
 
-        The source, the encoder's part of a batch with one pair a row, is encoded here, and what the steps need of it
-        is made, once for all beams.
+        It is made once, outside of the loop over tokens, which would cut the blocks out of their stack at every token.
         """
-        encoded = self.encode(batch)
-        shared, cache = self.decoder.start(encoded, beams, steps)
-        pointer = self.pointer
-        if pointer is None:
-            source, last = None, None
-        else:
-            source = pointer.read(encoded, copied_tokens(batch))
-            last = jnp.zeros((encoded.segments_BS.shape[0], beams, BEFORE), jnp.int32)
+        model = copy.copy(self)
+        model.encoder, model.heads, model.decoder = None, None, self.decoder.unrolled()
+        return model
 
-        def step(
-            tokens_BW: Int[Array, "B W"], step: Int[Array, ""], cache: Any, visible_BWX: Bool[Array, "B W X"]
-        ) -> tuple[Float[Array, "B W V"], Any]:
-            inputs_BWD = self.embedding(tokens_BW)
-            cache, last_BWN = cache
-            states_BWD, cache = self.decoder.step(shared, inputs_BWD, step, cache, visible_BWX)
-            logits_BWV = self.logits(self.scale_output(states_BWD))
-            if pointer is not None and source is not None:
-                earlier_BWN = gather_beams(last_BWN, step, visible_BWX)[..., :-1]
-                last_BWN = jnp.concatenate((tokens_BW[..., None], earlier_BWN), axis=-1)
-                logits_BWV = pointer.step(states_BWD, inputs_BWD, last_BWN, logits_BWV, encoded, source)
-            return logits_BWV, (cache, last_BWN)
+    def read(self, batch: Batch, beams: int, length: int) -> tuple[Memory, Any]:
+        """What the steps need of a source, and each beam's state before the first step.
 
-        return step, (cache, last)
+        Args:
+          batch: the encoder's part of a batch, with one pair a row.
+          beams: of an answer.
+          length: positions that the source is padded to behind the encoder; at least those of the batch.
+        """
+        encoded = _padded(self.encode(batch), length)
+        memory, carry = self.decoder.read(encoded, beams)
+        source = None
+        if self.pointer is not None:
+            tokens_BS = copied_tokens(batch)
+            padding = ((0, 0), (0, length - tokens_BS.shape[1]))
+            source = self.pointer.read(encoded, jnp.pad(tokens_BS, padding)), encoded
+        return Memory(memory, source), carry
+
+    def cache(self, rows: int, slots: int) -> Any:
+        """The decoder's empty cache."""
+        return self.decoder.cache(rows, slots, jnp.dtype(self.config.dtype))
+
+    def step(
+        self, memory: Memory, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
+    ) -> tuple[Float[Array, "B N V"], Any, Any]:
+        """Logits of what follows each token, and cache and state with it (``decode.search.DecoderStep``)."""
+        inputs_BND = self.embedding(tokens_BN)
+        states_BND, cache, carry = self.decoder.step(memory.decoder, cache, carry, inputs_BND, at)
+        logits_BNV = self.logits(self.scale_output(states_BND))
+        if self.pointer is not None and memory.pointer is not None:
+            source, encoded = memory.pointer
+            logits_BNV = self.pointer.step(states_BND, inputs_BND, at.recent_BNR, logits_BNV, encoded, source)
+        return logits_BNV, cache, carry
 
     def embed(self, batch: Batch, segments: int = 1) -> Float[Array, "B M P"]:
         """Unit vectors of each row's first ``segments`` sources; the model has the embedding head."""
@@ -130,3 +149,16 @@ def copied_tokens(batch: Batch) -> Int[Array, "B S"]:
     """
     tokens_BS = batch.get("encoder_copy_tokens", batch["encoder_input_tokens"])
     return jnp.where(batch["encoder_segment_ids"] > 0, tokens_BS, 0)
+
+
+def _padded(encoded: Encoded, length: int) -> Encoded:
+    """The same states with positions behind them that belong to no segment."""
+    more = length - encoded.segments_BS.shape[1]
+    if not more:
+        return encoded
+
+    def pad(states_BSE: Array) -> Array:
+        return jnp.pad(states_BSE, ((0, 0), (0, more), (0, 0)))
+
+    summaries = tuple(Summary(each.pool, pad(each.states_BSC)) for each in encoded.summaries)
+    return Encoded(pad(encoded.states_BSE), jnp.pad(encoded.segments_BS, ((0, 0), (0, more))), summaries)

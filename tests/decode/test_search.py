@@ -6,9 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_decoder import Toy, beam, greedy, padded, plain_beam
+from toy_decoder import Toy, beam, found, greedy, padded, plain_beam
 
-from t2c_jax.decode.search import PAD, ensemble, greedy_search, search
+from t2c_jax.decode.search import PAD, Shape, ensemble, search
+from t2c_jax.models.interface import At
 from t2c_jax.tokenizers.sentencepiece import EOS
 
 
@@ -27,7 +28,7 @@ def test_a_beam_as_wide_as_the_tree_is_brute_force(alpha, seed):
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0, 2.0])
-@pytest.mark.parametrize("beams", [1, 2, 4])
+@pytest.mark.parametrize("beams", [2, 4])
 def test_a_narrow_beam_finds_all_that_a_plain_one_finds(alpha, beams):
     """The early end cuts nothing off, for any length penalty; live hypotheses stand in behind finished ones."""
     toy = Toy(vocabulary=5, steps=6, batch=6, seed=7, sharpness=0.7)
@@ -56,26 +57,18 @@ def test_a_narrow_beams_scores_are_its_sequences_own(alpha, beams):
             np.testing.assert_allclose(score, toy.log_p(row, sequence) / len(sequence) ** alpha, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("seed", range(4))
-def test_a_beam_of_one_is_greedy(seed):
-    """With no length penalty to prefer another, the one hypothesis is the greedy one, token for token."""
+@pytest.mark.parametrize("alpha", [0.0, 1.0])
+@pytest.mark.parametrize("seed", range(3))
+def test_greedy_is_a_plain_beam_of_one(seed, alpha):
+    """Token for token; its score is divided by its length as a beam's are."""
     toy = Toy(vocabulary=7, steps=9, batch=6, seed=seed)
-    one, other = beam(toy, 1, 0.0), greedy(toy)
-    np.testing.assert_array_equal(one.tokens, other.tokens)
-    np.testing.assert_allclose(one.scores, other.scores, rtol=1e-5)
-    np.testing.assert_array_equal(one.finished, other.finished)
-
-
-@pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
-def test_greedy_scores_are_divided_by_length_as_a_beams_are(alpha):
-    toy = Toy(vocabulary=4, steps=9, batch=16, seed=1)
-    one, other = beam(toy, 1, alpha), greedy(toy, alpha)
-    same = (one.tokens == other.tokens).all(axis=(1, 2))  # a longer answer may overtake the greedy one
-    assert {*other.finished[same].ravel().tolist()} == {True, False}
-    np.testing.assert_allclose(one.scores[same], other.scores[same], rtol=1e-5)
-    for row, (tokens, score, finished) in enumerate(zip(other.tokens, other.scores, other.finished, strict=True)):
-        sequence = tokens[0, : tokens[0].tolist().index(EOS) + 1] if finished[0] else tokens[0]
-        np.testing.assert_allclose(score[0], toy.log_p(row, sequence) / len(sequence) ** alpha, rtol=1e-5)
+    found = greedy(toy, alpha)
+    for row in range(toy.batch):
+        done, live = plain_beam(toy, row, 1, 0.0)
+        _, tokens = (done + live)[0]
+        assert found.tokens[row, 0].tolist() == padded(tokens, toy.steps)
+        assert found.finished[row, 0] == bool(done)
+        np.testing.assert_allclose(found.scores[row, 0], toy.log_p(row, tokens) / len(tokens) ** alpha, rtol=1e-5)
 
 
 def biased(eos: float, **shape) -> Toy:
@@ -137,12 +130,18 @@ def test_a_single_step():
         assert np.isfinite(found.scores).all()
 
 
+def first_logits(step, memory, cache, rows=2, slots=3):
+    """Logits of the first tokens, and the cache after the start token."""
+    visible = jnp.broadcast_to(jnp.arange(slots) == 0, (rows, 1, slots))
+    zeros = jnp.zeros((rows, 1), jnp.int32)
+    at = At(zeros, zeros, visible, jnp.broadcast_to(jnp.arange(slots), (rows, slots)), jnp.zeros((rows, 1, 3), jnp.int32))
+    return step(memory, cache, ((),) * len(cache) if isinstance(cache, list) else (), zeros + PAD, at)[:2]
+
+
 def test_an_ensemble_is_its_members_mean_probability():
     members = [Toy(vocabulary=4, steps=3, batch=2, seed=seed) for seed in (0, 1)]
-    step, cache = ensemble([(toy.step, toy.cache(1)) for toy in members])
-    fed = jnp.array([[PAD], [PAD]])
-    visible = jnp.array([True, False, False])[None, None] & jnp.ones((2, 1, 3), bool)
-    logits, after = step(fed, jnp.asarray(0), cache, visible)
+    step = ensemble([toy.step for toy in members])
+    logits, after = first_logits(step, [toy.memory for toy in members], [toy.cache(2, 3) for toy in members])
     for row in range(2):
         for token in range(4):
             mean = sum(np.exp(toy.log_p(row, (token,))) for toy in members) / 2
@@ -155,8 +154,12 @@ def test_an_ensemble_is_its_members_mean_probability():
 def test_searching_an_ensemble_is_searching_the_mean(seed):
     """Greedy, token by token, by the members' written-out probabilities given what was chosen before."""
     members = [Toy(vocabulary=5, steps=5, batch=3, seed=10 * seed + number, sharpness=1.5) for number in range(3)]
-    step, cache = ensemble([(toy.step, toy.cache(1)) for toy in members])
-    found = jax.device_get(jax.jit(lambda: greedy_search(step, cache, 3, 5))())
+    step, memory = ensemble([toy.step for toy in members]), [toy.memory for toy in members]
+
+    def caches(rows, slots):
+        return [toy.cache(rows, slots) for toy in members]
+
+    found = jax.device_get(jax.jit(lambda: search(step, memory, [()] * 3, caches, 3, Shape(5)))())
     for row in range(3):
         chosen, total = [], 0.0
         while len(chosen) < 5 and EOS not in chosen:
@@ -173,10 +176,8 @@ def test_searching_an_ensemble_is_searching_the_mean(seed):
 def test_an_ensemble_of_one_is_that_one():
     """Its logits pass through as they are, not as log-probabilities."""
     toy = Toy(vocabulary=4, steps=3, batch=2, seed=0)
-    step, cache = ensemble([(toy.step, toy.cache(1))])
-    arguments = jnp.zeros((2, 1), jnp.int32), jnp.asarray(0)
-    visible = jnp.broadcast_to(jnp.arange(3) == 0, (2, 1, 3))
-    np.testing.assert_array_equal(step(*arguments, cache, visible)[0], toy.step(*arguments, toy.cache(1), visible)[0])
+    together = first_logits(ensemble([toy.step]), [toy.memory], [toy.cache(2, 3)])[0]
+    np.testing.assert_array_equal(together, first_logits(toy.step, toy.memory, toy.cache(2, 3))[0])
 
 
 @pytest.mark.parametrize("beams", [1, 3])
@@ -187,12 +188,8 @@ def test_other_tokens_may_begin_and_end_a_sequence(beams):
     renamed = Toy(vocabulary=5, steps=5, batch=4, seed=1)
     renamed.weights_BTVV = plain.weights_BTVV[:, :, swap][..., swap]
     renamed.bias_BTV = plain.bias_BTV[..., swap]
-
-    def found(toy, **ends):
-        run = jax.jit(lambda: search(toy.step, toy.cache(beams), 4, 5, beams=beams, length_penalty=0.6, **ends))
-        return jax.device_get(run())
-
-    one, other = found(plain), found(renamed, start=4, eos=3)
+    one = found(plain, Shape(5, beams), length_penalty=0.6)
+    other = found(renamed, Shape(5, beams, start=4, eos=3), length_penalty=0.6)
     ended = 0
     for row, beam_ in itertools.product(range(4), range(beams)):
         tokens = one.tokens[row, beam_].tolist()

@@ -20,7 +20,7 @@ from jaxtyping import Array, Bool, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.deferred_scan import Apply, apply_with, scan_with_deferred_gradients
-from t2c_jax.models.interface import Encoded, gather_beams, summarise
+from t2c_jax.models.interface import At, Encoded, summarise
 from t2c_jax.models.layers import dropout, fan_in
 from t2c_jax.models.parameters import label, parameter
 from t2c_jax.models.recurrent.cells import (
@@ -95,11 +95,11 @@ class _TokenStep:
         return _Carry(tuple(states), h_BH if self.feeding else None), h_BH
 
 
-class _Shared(NamedTuple):
-    """What all steps of a search share."""
+class _Memory(NamedTuple):
+    """What the steps of a search read of a source: its states, the keys made of them, and which positions there are."""
 
-    weights: dict[str, Array]
-    shared: dict[str, Any]
+    states_BSE: Float[Array, "B S E"]
+    keys_BSA: Float[Array, "B S A"] | None
     source_BS: Bool[Array, "B S"]
 
 
@@ -207,7 +207,7 @@ class RecurrentDecoder(nnx.Module):
         self, h_BTH: Float[Array, "B T H"], segments_BT: Int[Array, "B T"], encoded: Encoded
     ) -> Float[Array, "B T D"]:
         """Attention of all positions: one after the other where the scores are not products, to bound the memory."""
-        weights, shared = self._attention_weights(encoded)
+        weights, shared = self._attention_weights(encoded.states_BSE, None)
         apply = apply_with(attention_specs(self.sizes.attention), weights)
         visible_BTS = segments_BT[:, :, None] == encoded.segments_BS[:, None]
 
@@ -221,12 +221,14 @@ class RecurrentDecoder(nnx.Module):
         )
         return jnp.swapaxes(states, 0, 1)
 
-    def _attention_weights(self, encoded: Encoded) -> tuple[dict[str, Array], tuple[Array, Array] | None]:
+    def _attention_weights(
+        self, states_BSE: Float[Array, "B S E"], keys_BSA: Float[Array, "B S A"] | None
+    ) -> tuple[dict[str, Array], tuple[Array, Array] | None]:
         attention = self.attention
-        keys_BSA = attention.keys(encoded.states_BSE)
+        keys_BSA = attention.keys(states_BSE) if keys_BSA is None else keys_BSA
         weights = {
             "query": attention.query[...],
-            "memory": encoded.states_BSE,
+            "memory": states_BSE,
             "from_state": attention.from_state[...],
             "from_context": attention.from_context[...],
         }
@@ -234,14 +236,16 @@ class RecurrentDecoder(nnx.Module):
             return weights, (keys_BSA.astype(jnp.float32), attention.score[...])
         return {**weights, "keys": keys_BSA}, None
 
-    def _all_weights(self, encoded: Encoded) -> tuple[dict[str, Array], dict[str, Any]]:
-        """The products' weights of ``_TokenStep``, and what else it shares."""
+    def _all_weights(
+        self, states_BSE: Float[Array, "B S E"], keys_BSA: Float[Array, "B S A"] | None = None
+    ) -> tuple[dict[str, Array], dict[str, Any]]:
+        """The products' weights of ``_TokenStep``, and what else it shares; ``keys_BSA`` where they are made already."""
         layers = [self._layer(i) for i in range(self.sizes.layers)]
         weights = {f"state_{i}": layer.state[...] for i, layer in enumerate(layers)}
         weights |= {f"input_{i}": layer.input[...] for i, layer in enumerate(layers) if i}
         shared: dict[str, Any] = {"biases": [layer.bias[...] for layer in layers], "scored": None}
         if self.sizes.attention != "none":
-            read, shared["scored"] = self._attention_weights(encoded)
+            read, shared["scored"] = self._attention_weights(states_BSE, keys_BSA)
             weights |= read
             if self.sizes.input_feeding:
                 weights["feed"] = self.feed[...]
@@ -285,7 +289,7 @@ class RecurrentDecoder(nnx.Module):
             visible=visible_BTS.astype(jnp.float32),
             kept=kept,
         )
-        weights, shared = self._all_weights(encoded)
+        weights, shared = self._all_weights(encoded.states_BSE)
         empty = tuple(tuple(jnp.zeros((batch, hidden)) for _ in range(self.cell.parts)) for _ in begin)
         carry = _Carry(empty, jnp.zeros((batch, self.width)))
         by_time = jax.tree.map(lambda x: jnp.swapaxes(x, 0, 1), tokens)
@@ -294,36 +298,40 @@ class RecurrentDecoder(nnx.Module):
         )
         return jnp.swapaxes(states, 0, 1)
 
-    def start(self, encoded: Encoded, beams: int, steps: int) -> tuple[_Shared, _Carry]:
-        """Weights and the source's keys, and each beam's first state; no step's state is kept but the last."""
+    def unrolled(self) -> RecurrentDecoder:
+        """The decoder itself: its layers are no stack."""
+        return self
+
+    def read(self, encoded: Encoded, beams: int) -> tuple[_Memory, _Carry]:
+        """The source's keys, and each beam's first state."""
         batch = encoded.states_BSE.shape[0]
         segments_BN = jnp.ones((batch, 1), jnp.int32)
         begin = self._by_layer(self._bridged(summarise(encoded, segments_BN)).astype(jnp.float32))
         states = jax.tree.map(lambda part_BNH: jnp.broadcast_to(part_BNH, (batch, beams, part_BNH.shape[-1])), begin)
         feeding = self._token_step(encoded.states_BSE.dtype).feeding
         fed = jnp.zeros((batch, beams, self.width)) if feeding else None
-        return _Shared(*self._all_weights(encoded), encoded.segments_BS > 0), _Carry(states, fed)
+        keys_BSA = self.attention.keys(encoded.states_BSE) if self.sizes.attention != "none" else None
+        return _Memory(encoded.states_BSE, keys_BSA, encoded.segments_BS > 0), _Carry(states, fed)
+
+    def cache(self, rows: int, slots: int, dtype: Any) -> tuple[()]:
+        """No token's own state is kept."""
+        return ()
 
     def step(
-        self,
-        shared: _Shared,
-        x_BWD: Float[Array, "B W D"],
-        step: Int[Array, ""],
-        cache: _Carry,
-        visible_BWX: Bool[Array, "B W X"],
-    ) -> tuple[Float[Array, "B W D"], _Carry]:
-        """States of one new token for each beam, and the states after it."""
-        cache = gather_beams(cache, step, visible_BWX)
-        take, apply = self._token_step(x_BWD.dtype), apply_with(self._specs(), shared.weights)
-        gates_BWGH = self._layer(0).project(x_BWD)
-        continuing = jnp.zeros((x_BWD.shape[0], 1))
-        visible_BS = shared.source_BS.astype(jnp.float32)
+        self, memory: _Memory, cache: tuple[()], carry: _Carry, x_BND: Float[Array, "B N D"], at: At
+    ) -> tuple[Float[Array, "B N D"], tuple[()], _Carry]:
+        """States of one new token for each beam, and the beams' states after it."""
+        weights, shared = self._all_weights(memory.states_BSE, memory.keys_BSA)
+        take, apply = self._token_step(x_BND.dtype), apply_with(self._specs(), weights)
+        gates_BNGH = self._layer(0).project(x_BND)
+        continuing = jnp.zeros((x_BND.shape[0], 1))
+        visible_BS = memory.source_BS.astype(jnp.float32)
 
         def advance(carry: _Carry, gates_BGH: Array) -> tuple[_Carry, Array]:
-            return take(apply, shared.shared, carry, _Token(gates_BGH, continuing, None, visible_BS, None))
+            return take(apply, shared, carry, _Token(gates_BGH, continuing, None, visible_BS, None))
 
-        cache, h_BWH = jax.vmap(advance, in_axes=1, out_axes=1)(cache, gates_BWGH)
-        return self._out(h_BWH.astype(x_BWD.dtype)), cache
+        carry, h_BNH = jax.vmap(advance, in_axes=1, out_axes=1)(carry, gates_BNGH)
+        return self._out(h_BNH.astype(x_BND.dtype)), cache, carry
 
 
 class LSTMDecoder(RecurrentDecoder):

@@ -1,11 +1,12 @@
 """Transformer encoder and decoder: pre-norm blocks, stacked (``models.stack``).
 
-Letters: B batch, S source, T target, L either, D model, E encoder's width, H heads, K head width, W beams,
-X cache slots (T x W).
+Letters: B batch, S source, T target, L either, D model, E encoder's width, H heads, K head width, N tokens
+of a step in each row, X cache slots.
 """
 
 from __future__ import annotations
 
+import copy
 from typing import Any, NamedTuple
 
 import jax
@@ -17,7 +18,7 @@ from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import constrain
 from t2c_jax.models.attention import Attention, attend, cached_attention
-from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
+from t2c_jax.models.interface import At, Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
 from t2c_jax.models.stack import run, stack, unstack
@@ -34,9 +35,10 @@ class Memory(NamedTuple):
 
 
 class Cache(NamedTuple):
-    """One block's self-attention keys and values, slot ``t * W + w`` for beam w at step t.
+    """One block's self-attention keys and values. They never move: which slots a token sees is the search's table.
 
-    Slots are written once and never move: which of them a beam descends from is the search's ancestry table.
+    Keys have the layout of their product with the queries; with the head width last, all of them would be transposed
+    at every token.
     """
 
     k_BHKX: Float[Array, "B H K X"]
@@ -136,31 +138,30 @@ class DecoderBlock(nnx.Module):
 
     def step(
         self,
-        x_BWD: Float[Array, "B W D"],
-        step: Int[Array, ""],
+        x_BND: Float[Array, "B N D"],
+        at: At,
         cache: Cache,
         memory: Memory,
-        visible_BWX: Bool[Array, "B W X"],
         source_BS: Bool[Array, "B S"],
         rotary: Rotation | None,
-        bias: Float[Array, "1 H W X"] | None,
-    ) -> tuple[Float[Array, "B W D"], Cache]:
-        """One token for each beam: the beams of a prompt are the queries of one attention over shared slots."""
+        bias: Float[Array, "B H N X"] | None,
+    ) -> tuple[Float[Array, "B N D"], Cache]:
+        """N tokens of each row are the queries of one attention over the row's slots."""
         scale = self.sizes.head_width**-0.5 if self.sizes.scale_attention else 1.0
-        y_BWD = self.attention_norm(x_BWD)
-        slot = step * x_BWD.shape[1]
-        k_BWHK, v_BWHK = self.attention.keys_values(y_BWD, rotary)
+        y_BND = self.attention_norm(x_BND)
+        k_BNHK, v_BNHK = self.attention.keys_values(y_BND, rotary)
+        rows_B1 = jnp.arange(x_BND.shape[0])[:, None]
         cache = Cache(
-            jax.lax.dynamic_update_slice(cache.k_BHKX, jnp.transpose(k_BWHK, (0, 2, 3, 1)), (0, 0, 0, slot)),
-            jax.lax.dynamic_update_slice(cache.v_BHXK, jnp.swapaxes(v_BWHK, 1, 2), (0, 0, slot, 0)),
+            cache.k_BHKX.at[rows_B1, :, :, at.slots_BN].set(k_BNHK, mode="promise_in_bounds", unique_indices=True),
+            cache.v_BHXK.at[rows_B1, :, at.slots_BN].set(v_BNHK, mode="promise_in_bounds", unique_indices=True),
         )
-        q_BHWK = jnp.swapaxes(self.attention.queries(y_BWD, rotary), 1, 2)
-        o_BHWK = cached_attention(q_BHWK, *cache, visible_BWX[:, None], bias, scale)
-        x_BWD = x_BWD + self.attention.project(jnp.swapaxes(o_BHWK, 1, 2))
-        q_BHWK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BWD), None), 1, 2)
-        o_BHWK = cached_attention(q_BHWK, *memory, source_BS[:, None, None], None, scale)
-        x_BWD = x_BWD + self.cross_attention.project(jnp.swapaxes(o_BHWK, 1, 2))
-        return x_BWD + self.feed_forward(self.feed_forward_norm(x_BWD), None), cache
+        q_BHNK = jnp.swapaxes(self.attention.queries(y_BND, rotary), 1, 2)
+        o_BHNK = cached_attention(q_BHNK, *cache, at.visible_BNX[:, None], bias, scale)
+        x_BND = x_BND + self.attention.project(jnp.swapaxes(o_BHNK, 1, 2))
+        q_BHNK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BND), None), 1, 2)
+        o_BHNK = cached_attention(q_BHNK, *memory, source_BS[:, None, None], None, scale)
+        x_BND = x_BND + self.cross_attention.project(jnp.swapaxes(o_BHNK, 1, 2))
+        return x_BND + self.feed_forward(self.feed_forward_norm(x_BND), None), cache
 
 
 def _rotation(positions_BL: Int[Array, "B L"], sizes: Sizes) -> Rotation | None:
@@ -207,12 +208,10 @@ class TransformerEncoder(nnx.Module):
         return Encoded(states_BSD, segments_BS, (Summary("mean", states_BSD),))
 
 
-class _Shared(NamedTuple):
-    """What all steps of a search share: the single blocks (a scan would copy every block's cache in and out at each
-    token), their cross-attention memories, and which source positions there are."""
+class DecoderMemory(NamedTuple):
+    """What the steps of a search read of a source: each block's keys and values, and which positions there are."""
 
-    blocks: list[DecoderBlock]
-    memories: list[Memory]
+    blocks: list[Memory]
     source_BS: Bool[Array, "B S"]
 
 
@@ -251,39 +250,36 @@ class TransformerDecoder(nnx.Module):
         )
         return dropout(self.norm(x_BTD), model.dropout, keys[1])
 
-    def start(self, encoded: Encoded, beams: int, steps: int) -> tuple[_Shared, list[Cache]]:
-        """Cross-attention memories, and an empty cache of ``steps x beams`` slots for each block."""
-        sizes = self.sizes
-        batch, slots = encoded.states_BSE.shape[0], steps * beams
-        empty = Cache(
-            jnp.zeros((batch, sizes.num_heads, sizes.head_width, slots), encoded.states_BSE.dtype),
-            jnp.zeros((batch, sizes.num_heads, slots, sizes.head_width), encoded.states_BSE.dtype),
-        )
-        blocks = unstack(self.blocks, sizes.layers)
-        memories = [block.memory(encoded.states_BSE) for block in blocks]
-        return _Shared(blocks, memories, encoded.segments_BS > 0), [empty for _ in blocks]
+    def unrolled(self) -> TransformerDecoder:
+        """The decoder with its blocks one by one; a scan would copy every block's cache in and out at each token."""
+        decoder = copy.copy(self)
+        decoder.blocks = nnx.List(unstack(self.blocks, self.sizes.layers))
+        return decoder
+
+    def read(self, encoded: Encoded, beams: int) -> tuple[DecoderMemory, tuple[()]]:
+        """Cross-attention memories; beams have no state of their own."""
+        blocks = unstack(self.blocks, self.sizes.layers)
+        return DecoderMemory([block.memory(encoded.states_BSE) for block in blocks], encoded.segments_BS > 0), ()
+
+    def cache(self, rows: int, slots: int, dtype: Any) -> list[Cache]:
+        """Zeros for each block."""
+        heads, width = self.sizes.num_heads, self.sizes.head_width
+        shapes = (rows, heads, width, slots), (rows, heads, slots, width)
+        return [Cache(*(jnp.zeros(shape, dtype) for shape in shapes)) for _ in range(self.sizes.layers)]
 
     def step(
-        self,
-        shared: _Shared,
-        x_BWD: Float[Array, "B W D"],
-        step: Int[Array, ""],
-        cache: list[Cache],
-        visible_BWX: Bool[Array, "B W X"],
-    ) -> tuple[Float[Array, "B W D"], list[Cache]]:
-        """Normalised states of one new token for each beam, and the caches with it written."""
-        slots, beams = visible_BWX.shape[-1], x_BWD.shape[1]
-        bias = None
-        # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
-        rotary = _rotation(jnp.arange(slots // beams)[None], self.sizes)
-        if rotary is not None:
-            cos, sin = rotary
-            rotary = jax.lax.dynamic_index_in_dim(cos, step, axis=1), jax.lax.dynamic_index_in_dim(sin, step, axis=1)
+        self, memory: DecoderMemory, cache: list[Cache], carry: tuple[()], x_BND: Float[Array, "B N D"], at: At
+    ) -> tuple[Float[Array, "B N D"], list[Cache], tuple[()]]:
+        """Normalised states of the tokens, and the caches with them written; of an ``unrolled`` decoder."""
+        rotary = bias = None
+        if not isinstance(self.sizes, T5Config):
+            # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
+            cos, sin = rotation(jnp.arange(at.visible_BNX.shape[-1])[None], self.sizes.head_width, self.sizes.rope_theta)
+            rotary = cos[0, at.steps_BN], sin[0, at.steps_BN]
         if self.bias is not None:
-            slot_step_X = jnp.arange(slots) // beams
-            bias = self.bias(step[None], slot_step_X)
-        fresh = []
-        for block, written, memory in zip(shared.blocks, cache, shared.memories, strict=True):
-            x_BWD, written = block.step(x_BWD, step, written, memory, visible_BWX, shared.source_BS, rotary, bias)
-            fresh.append(written)
-        return self.norm(x_BWD), fresh
+            bias = self.bias.of_steps(at.steps_BN, at.slot_steps_BX)
+        written = []
+        for block, own, source in zip(self.blocks, cache, memory.blocks, strict=True):
+            x_BND, own = block.step(x_BND, at, own, source, memory.source_BS, rotary, bias)
+            written.append(own)
+        return self.norm(x_BND), written, carry

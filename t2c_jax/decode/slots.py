@@ -1,0 +1,184 @@
+"""Continuous batching: rows of a search that end are given to waiting prompts, within one compiled program.
+
+Prompts are read by the encoder ahead of time, a pool of them at once. The program takes a prompt from the pool whenever
+a row is free, steps all rows, and writes out each row that is done. It returns to the host when the pool is empty or
+the cache has to grow. So no row waits for another, and the host is asked a few times per pool, not per token.
+
+Where rows are split over devices, pool, entries and results are as well, and each device gives its rows to its entries.
+
+Letters: B rows, P prompts of a pool, E entries, O results, G groups of rows (one a device), W beams, T steps.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jax.sharding import PartitionSpec
+from jaxtyping import Array, Bool, Float, Int
+
+from t2c_jax.decode.search import PAD, Requests, Rows, Search
+from t2c_jax.mesh import row_shards
+
+
+class Pool(NamedTuple):
+    """Sources that were read; leaves (P, ...)."""
+
+    memory: Any
+    carry: Any
+    drafts: Int[Array, "P S"] | None
+
+
+class Waiting(NamedTuple):
+    """Entries that wait for a row, in their order. Several may answer the same source.
+
+    Attributes:
+      source: the row of the pool, counted within its group.
+      ticket: by which the answer is known, at least 0.
+      requests: what is asked.
+      count: entries of each group; those behind them are none.
+    """
+
+    source: Int[Array, " E"]
+    ticket: Int[Array, " E"]
+    requests: Requests
+    count: Int[Array, " G"]
+
+
+class Results(NamedTuple):
+    """The answers of rows that are done, in the order in which they ended.
+
+    Attributes:
+      ticket: of each.
+      tokens, scores, finished: as in ``decode.search.Hypotheses``.
+      count: answers of each group; those behind them are none.
+      admitted: entries of each group that were given a row.
+      steps: of the program.
+      used: slots of the cache that are in use.
+    """
+
+    ticket: Int[Array, " O"]
+    tokens: Int[Array, "O W T"]
+    scores: Float[Array, "O W"]
+    finished: Bool[Array, "O W"]
+    count: Int[Array, " G"]
+    admitted: Int[Array, " G"]
+    steps: Int[Array, ""]
+    used: Int[Array, ""]
+
+
+class Slots(NamedTuple):
+    """The rows and the ticket that each answers."""
+
+    rows: Rows
+    ticket: Int[Array, " B"]
+
+
+def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[Array, ""]) -> tuple[Slots, Results]:
+    """Steps until every waiting entry has a row and another row is free, or the cache is full, or all is done.
+
+    Args:
+      search: its steps.
+      slots: the rows as the call before left them.
+      pool: the sources of the entries.
+      waiting: the entries.
+      more: whether other entries will follow; without them, the rows are searched to their end.
+    """
+    shape, groups = search.shape, waiting.count.shape[0]
+    size = waiting.ticket.shape[0] + slots.ticket.shape[0]
+    results = Results(
+        ticket=jnp.full((size,), -1, jnp.int32),
+        tokens=jnp.full((size, shape.beams, shape.steps), PAD, jnp.int32),
+        scores=jnp.zeros((size, shape.beams), jnp.float32),
+        finished=jnp.zeros((size, shape.beams), bool),
+        count=jnp.zeros((groups,), jnp.int32),
+        admitted=jnp.zeros((groups,), jnp.int32),
+        steps=jnp.zeros((), jnp.int32),
+        used=jnp.zeros((), jnp.int32),
+    )
+
+    def goes_on(state: tuple[Slots, Results]) -> Bool[Array, ""]:
+        (rows, _), results = state
+        waits_G = results.admitted < waiting.count
+        free_G = ~jnp.all(rows.active.reshape(groups, -1), axis=1)
+        starved = more & jnp.any(~waits_G & free_G)
+        return (jnp.any(rows.active) | jnp.any(waits_G)) & ~starved & search.has_room(rows)
+
+    def step(state: tuple[Slots, Results]) -> tuple[Slots, Results]:
+        slots, results = state
+        slots, admitted = _by_group(functools.partial(_admit, search), slots, pool, waiting, results.admitted)
+        slots = slots._replace(rows=search.advance(slots.rows))
+        steps, results = results.steps + 1, results._replace(admitted=admitted, steps=(), used=())
+        slots, results = _by_group(functools.partial(_collect, search), slots, results)
+        return slots, results._replace(steps=steps, used=jnp.zeros((), jnp.int32))
+
+    slots, results = jax.lax.while_loop(goes_on, step, (slots, results))
+    return slots, results._replace(used=search.used(slots.rows))
+
+
+def _by_group(function: Callable[..., Any], *trees: Any) -> Any:
+    """The function of each device's part of the leaves."""
+    if row_shards() == 1:
+        return function(*trees)
+    rows = PartitionSpec(("data", "fsdp"))
+    return jax.shard_map(
+        function, in_specs=(rows,) * len(trees), out_specs=rows, axis_names={"data", "fsdp"}, check_vma=False
+    )(*trees)
+
+
+def _admit(
+    search: Search, slots: Slots, pool: Pool, waiting: Waiting, first: Int[Array, " 1"]
+) -> tuple[Slots, Int[Array, " 1"]]:
+    """Gives free rows to waiting entries, one row after the other: each costs the copy of one source's memory."""
+    cache = slots.rows.cache  # what was written for another prompt is seen by no beam
+
+    def is_free(state: tuple[Slots, Array]) -> Array:
+        slots, entry = state
+        return (entry[0] < waiting.count[0]) & ~jnp.all(slots.rows.active)
+
+    def fill(state: tuple[Slots, Array]) -> tuple[Slots, Array]:
+        slots, entry = state
+        memory, carry, drafts = jax.tree.map(lambda leaf: leaf[waiting.source[entry]], pool)
+        requests = Requests(*(leaf[entry] for leaf in waiting.requests))
+        new = search.rows(memory, carry, requests, (), slots.rows.slot_steps.shape[1], drafts=drafts)
+        row = jnp.argmin(slots.rows.active)
+
+        def put(leaf: Array, one: Array) -> Array:
+            return jax.lax.dynamic_update_slice_in_dim(leaf, one.astype(leaf.dtype), row, axis=0)
+
+        return jax.tree.map(put, slots, Slots(new, waiting.ticket[entry])), entry + 1
+
+    slots = slots._replace(rows=slots.rows._replace(cache=()))
+    slots, entry = jax.lax.while_loop(is_free, fill, (slots, first))
+    return slots._replace(rows=slots.rows._replace(cache=cache)), entry
+
+
+def _collect(search: Search, slots: Slots, results: Results) -> tuple[Slots, Results]:
+    """Writes out rows that are done; a loop of one turn or none, so that most steps pay nothing."""
+
+    def is_done(state: tuple[Int[Array, " B"], Results]) -> Array:
+        return jnp.any(~slots.rows.active & (state[0] >= 0))
+
+    def write(state: tuple[Int[Array, " B"], Results]) -> tuple[Int[Array, " B"], Results]:
+        ticket_B, results = state
+        done_B = ~slots.rows.active & (ticket_B >= 0)
+        found = search.found(slots.rows)
+        size = results.ticket.shape[0]
+        place_B = jnp.where(done_B, results.count + jnp.cumsum(done_B) - 1, size)
+
+        def put(leaf: Array, value: Array) -> Array:
+            return leaf.at[place_B].set(value, mode="drop")
+
+        return jnp.where(done_B, -1, ticket_B), results._replace(
+            ticket=put(results.ticket, ticket_B),
+            tokens=put(results.tokens, found.tokens),
+            scores=put(results.scores, found.scores),
+            finished=put(results.finished, found.finished),
+            count=results.count + jnp.sum(done_B, dtype=jnp.int32),
+        )
+
+    ticket, results = jax.lax.while_loop(is_done, write, (slots.ticket, results))
+    return slots._replace(ticket=ticket), results
