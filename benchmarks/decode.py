@@ -42,7 +42,8 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax
     import jax.numpy as jnp
 
-    from t2c_jax.decode import search as decode
+    from t2c_jax.config import DecodeConfig
+    from t2c_jax.decode.generator import search_function
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.sentencepiece import EOS
 
@@ -58,8 +59,8 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
                 "encoder_segment_ids": jnp.ones_like(tokens_BS),
                 "encoder_positions": jnp.broadcast_to(jnp.arange(tokens_BS.shape[1])[None], tokens_BS.shape),
             }
-            step, cache = definition.bind(params).start(batch, beams=beams, steps=new)
-            return decode.search(step, cache, len(source), new, beams=beams, length_penalty=LENGTH_PENALTY)
+            settings = DecodeConfig(beam_size=beams, max_tokens=new, length_penalty=LENGTH_PENALTY)
+            return search_function([definition], settings)([params], batch)
 
         return jax.jit(run)
 

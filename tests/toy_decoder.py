@@ -60,7 +60,7 @@ class Toy:
         return sorted(scored, reverse=True)
 
 
-def found(toy, shape, processors=(), drafts=None, **request):
+def searched(toy, shape, processors=(), drafts=None, **request):
     """The search of all rows together."""
 
     def run():
@@ -71,11 +71,11 @@ def found(toy, shape, processors=(), drafts=None, **request):
 
 
 def beam(toy, beams, alpha, processors=(), **request):
-    return found(toy, Shape(toy.steps, beams), processors, length_penalty=alpha, **request)
+    return searched(toy, Shape(toy.steps, beams), processors, length_penalty=alpha, **request)
 
 
 def greedy(toy, alpha=0.0, processors=()):
-    return found(toy, Shape(toy.steps), processors, length_penalty=alpha)
+    return searched(toy, Shape(toy.steps), processors, length_penalty=alpha)
 
 
 def padded(sequence, steps):

@@ -431,118 +431,13 @@ class DecodeConfig(Section):
     top_p: float = field(
         1.0, "Draw from the likeliest tokens whose probabilities add up to this (nucleus). 1: all.", above=0
     )
-    min_p: float = field(0.0, "Draw from tokens at least this many times as likely as the likeliest. 0: all.", minimum=0)
+    min_p: float = field(
+        0.0, "Draw from tokens at least this many times as likely as the likeliest. 0: all.", minimum=0
+    )
     repetition_penalty: float = field(
         1.0, "Makes tokens of the answer so far less likely, as in transformers. 1: off.", above=0
     )
     seed: int = field(0, "What is drawn is a function of it, the prompt, the sample's number and the step.", minimum=0)
-    idf_weight: float = field(
-        0.0,
-        "lambda: weight 1 + lambda log(N / n) for a token that n of N targets hold (Gu et al. 2016).",
-        minimum=0,
-    )
-    tagging_weight: float = field(1.0, "Weight of a tagged token relative to a target token.", minimum=0)
-    contrastive_weight: float = field(16.0, "Weight of a contrastive pair relative to a target token.", minimum=0)
-    z_loss: float = field(1e-4, "Weight of log(Z)^2 (Chowdhery et al. 2022, section 5).", minimum=0)
-    loss_chunk_tokens: int = field(512, "Tokens per device whose logits are in memory at a time.", minimum=1)
-    ema_decay: float = field(
-        0.0,
-        "Decay of the moving average of the parameters for evaluation; smaller in the first steps. 0: none.",
-        minimum=0,
-        below=1,
-    )
-    log_every: int = field(10, "Steps between logged lines.", minimum=1)
-    eval_every: int = field(200, "Steps between evaluations on dev pairs. 0: at the end only.", minimum=0)
-    eval_batches: int = field(16, "Maximum number of dev batches per evaluation.", minimum=1)
-    stop_metric: str = field(
-        "loss",
-        "What selects the best checkpoint: loss (on dev pairs), or a metric on decoded dev pairs.",
-    )
-    stop_examples: int = field(
-        200,
-        "Dev pairs decoded for stop_metric per evaluation, sampled evenly by id. The search is that of config.decode,"
-        " or greedy if the metric needs one answer.",
-        minimum=1,
-    )
-    patience: int = field(0, "Evaluations without a new best after which the run stops. 0: never.", minimum=0)
-    r_drop: float = field(
-        0.0,
-        "alpha: weight of the divergence of two passes with different dropout (Liang et al. 2021, equation 4).",
-        minimum=0,
-    )
-    samples: int = field(2, "Dev pairs decoded per evaluation and shown as text in TensorBoard.", minimum=0)
-    save_every: int = field(
-        200,
-        "Steps between checkpoints. The last step is saved as well, and with patience or a stop_metric each new best.",
-        minimum=1,
-    )
-    on_nonfinite: Literal["stop", "skip", "rollback"] = field(
-        "stop",
-        "For a loss or gradient that is not finite: stop the run, skip the update, or roll back to an "
-        "earlier checkpoint "
-        "and skip the batches since (Chowdhery et al. 2022, section 5.1).",
-    )
-    on_spike: Literal["ignore", "stop", "skip", "rollback"] = field(
-        "ignore", "The same for a finite loss that is far above the last 128 losses."
-    )
-    spike_deviations: float = field(6.0, "Standard deviations above their mean that make a loss a spike.", above=0)
-    rollback_steps: int = field(
-        100, "Minimum number of steps that a rollback goes back, if such a checkpoint is kept.", minimum=0
-    )
-    most_anomalies: int = field(
-        10, "Steps skipped or rolled back within 1,000, after which one more stops the run.", minimum=1
-    )
-    keep: int = field(2, "Number of latest checkpoints to keep, in addition to the best one.", minimum=1)
-    watchdog_seconds: float = field(
-        3600.0,
-        "Seconds without a finished step or evaluation after which a process writes its stacks and exits "
-        "with 75, so that"
-        " a scheduler restarts it. 0: never.",
-        minimum=0,
-    )
-    wandb: str = field("", "Weights & Biases project to log to. Empty: none.")
-
-    def check(self, key: str) -> None:
-        """What chooses the best checkpoint is known and measured."""
-        if self.stop_metric != "loss" and self.stop_metric not in metrics:
-            hint, known = nearest(self.stop_metric, metrics), ", ".join(metrics)
-            raise UserError(f"{key}.stop_metric={self.stop_metric!r} must be loss or one of {known}{hint}")
-        if self.patience and not self.eval_every:
-            raise UserError(f"{key}.patience counts measurements: set {key}.eval_every above 0")
-
-
-@dataclass(frozen=True)
-class MeshConfig(Section):
-    """Devices along each mesh axis, over all slices. One axis may be -1: the remaining devices."""
-
-    data: int = field(
-        -1, "Data parallelism: copies of the model, each on its own rows. With several slices it spans the slices."
-    )
-    fsdp: int = field(
-        1,
-        "Fully sharded data parallelism: rows and parameters are split. 0: the smallest size whose share "
-        "of the state fits.",
-    )
-    tensor: int = field(
-        1,
-        "Tensor parallelism within a slice: heads, feed-forward, vocabulary and, between blocks, the "
-        "length are split. 0:"
-        " the smallest size that gives every device a row.",
-    )
-
-    def check(self, key: str) -> None:
-        """At most one axis is left to the devices."""
-        axes = {"data": self.data, "fsdp": self.fsdp, "tensor": self.tensor}
-        if sum(size == -1 for size in axes.values()) > 1 or min(axes.values()) < -1 or not self.data:
-            raise UserError(f"{key} {axes}: sizes are at least 1, fsdp and tensor also 0, and at most one is -1")
-
-
-@dataclass(frozen=True)
-class DecodeConfig(Section):
-    """Search."""
-
-    beam_size: int = field(4, "Hypotheses in the beam. 1: greedy search.", minimum=1)
-    length_penalty: float = field(1.0, "alpha in log p / length**alpha. 0 ranks by log-probability.", minimum=0)
     idf_weight: float = field(
         0.0,
         "lambda: add lambda log(N / n) to the log-probability of a token that n of N targets hold (Gu et "
@@ -565,7 +460,7 @@ class DecodeConfig(Section):
     def check(self, key: str) -> None:
         """Settings that contradict each other."""
         if self.beam_size % self.beam_groups:
-            raise UserError(f"{key}.beam_size={self.beam_size} is not divisible by {key}.beam_groups={self.beam_groups}")
+            raise UserError(f"{key}.beam_size={self.beam_size} is not divisible by beam_groups={self.beam_groups}")
         for name in ("top_p", "min_p"):
             if getattr(self, name) > 1:
                 raise UserError(f"{key}.{name}={getattr(self, name)} is a probability; it is at most 1")

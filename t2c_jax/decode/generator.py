@@ -84,9 +84,10 @@ class Member:
 class Generator:
     """Answers prompts with one set of parameters, or with an ensemble of several.
 
-    Prompts are sorted by length, longest first, and read by the encoder a batch at a time. The search has a fixed number
-    of rows, which are given to the next prompt as they end (``decode.slots``); a single prompt has one of its own. So a
-    few programs are compiled, however many prompts there are. Programs are kept by the settings of the search.
+    Prompts are sorted by length, longest first, and read by the encoder a batch at a time. The search has a fixed
+    number of rows, which are given to the next prompt as they end (``decode.slots``); a single prompt has one of its
+    own. So a few programs are compiled, however many prompts there are. Programs are kept by the settings of the
+    search.
     """
 
     def __init__(
@@ -190,24 +191,39 @@ class Generator:
             for number, batch in enumerate(batches):
                 # Each device has every _unit-th prompt, so that all of them have about as many.
                 parts = [batch[part :: self._unit] for part in range(self._unit)]
-                size = rows // self._unit
-                arranged = self.prompts.batch([read[row] for row in batch], rows)
-                place = [row for part in parts for row in [*part, *[-1] * (size - len(part))]]
-                index = np.array([batch.index(row) if row >= 0 else len(batch) for row in place])
-                index = np.minimum(index, rows - 1)
-                arranged = {name: values[index] for name, values in arranged.items()}
                 waiting = [
-                    [(local, row * settings.samples + sample) for local, row in enumerate(part) for sample in range(settings.samples)]
+                    [
+                        (place, row * settings.samples + sample)
+                        for place, row in enumerate(part)
+                        for sample in range(settings.samples)
+                    ]
                     for part in parts
                 ]
-
-                def asked(tickets: Sequence[int]) -> Requests:
-                    keys = [_key(settings.seed, sources[t // settings.samples], t % settings.samples) for t in tickets]
-                    return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2))
-
-                is_last = number + 1 == len(batches)
-                for ticket, *answer in session.feed(arranged, waiting, asked, is_last=is_last):
+                answers = session.feed(
+                    self._arranged([[read[row] for row in part] for part in parts], rows),
+                    waiting,
+                    functools.partial(self._asked, sources, settings),
+                    is_last=number + 1 == len(batches),
+                )
+                for ticket, *answer in answers:
                     yield ticket // settings.samples, *answer  # type: ignore[misc]
+
+    def _arranged(self, parts: Sequence[Sequence[EncodedPrompt]], rows: int) -> Mapping[str, np.ndarray]:
+        """The encoder's part of a batch, in which each part of the prompts begins a part of the rows."""
+        prompts = [prompt for part in parts for prompt in part]
+        batch = self.prompts.batch(prompts, rows)
+        free = iter(range(len(prompts), rows))  # rows without a prompt
+        numbers, index = iter(range(len(prompts))), []
+        for part in parts:
+            own = [next(numbers) for _ in part]
+            index += own + [next(free) for _ in range(rows // len(parts) - len(part))]
+        return {name: values[index] for name, values in batch.items()}
+
+    def _asked(self, sources: Sequence[str], settings: DecodeConfig, tickets: Sequence[int]) -> Requests:
+        """What each entry asks for; a ticket below 0 is none."""
+        samples = settings.samples
+        keys = [_key(settings.seed, sources[ticket // samples], ticket % samples) for ticket in tickets]
+        return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2))
 
     def _compiled(self, settings: DecodeConfig) -> Programs:
         tokenizer = self.tokenizer
@@ -290,6 +306,7 @@ class Programs:
         self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
+        self._source_lengths: dict[Any, int] = {}
         self.unrolled = jax.jit(self._unrolled)
         self.read = jax.jit(self._read, static_argnames="length")
         self.blank = jax.jit(self._blank, static_argnames=("rows", "slots"))
@@ -309,8 +326,12 @@ class Programs:
 
     def source_length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
         """Positions of the encoder's states for a batch."""
-        encoded = jax.eval_shape(lambda p, b: self._definitions[0].bind(p).encode(b), params[0], batch)
-        return int(encoded.segments_BS.shape[1])
+        shapes = tuple(sorted((name, values.shape) for name, values in batch.items()))
+        if shapes not in self._source_lengths:
+            encode = self._definitions[0].bind
+            segments = jax.eval_shape(lambda p, b: encode(p).encode(b).segments_BS, params[0], batch)
+            self._source_lengths[shapes] = int(segments.shape[1])
+        return self._source_lengths[shapes]
 
     def _searching(self, models: Sequence[Seq2Seq]) -> Search:
         return Search(ensemble([model.step for model in models]), self.shape, self._processors)
@@ -352,6 +373,7 @@ class Programs:
 
         def place(leaf: jax.Array) -> jax.Array:
             names = ("batch", "heads") if leaf.ndim == 4 else ("batch",)
+            leaf = jax.lax.convert_element_type(leaf, leaf.dtype)  # as a loop gives them back: without weak types
             return jax.lax.with_sharding_constraint(leaf, NamedSharding(self._mesh, meshes.partition_spec(names)))
 
         return jax.tree.map(place, tree)
@@ -435,20 +457,20 @@ class _Session:
         asked: Callable[[Sequence[int]], Requests],
         *,
         more: bool,
-    ) -> Results:
+    ) -> Any:
         size = self._rows // self._groups
         padded = [[*chunk, *[(0, -1)] * (size - len(chunk))] for chunk in chunks]
         source, ticket = np.array(padded, np.int32).reshape(-1, 2).T
         count = np.array([len(chunk) for chunk in chunks], np.int32)
         waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
         self._slots, results = self._programs.run(self._models, self._slots, pool, waiting, np.bool_(more))
-        found: Results = jax.device_get(results)
-        self._used = int(found.used)
+        found = jax.device_get(results)
+        self._used = int(found.used[0])
         return found
 
-    def _collect(self, results: Results) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    def _collect(self, results: Any) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
         size = len(results.ticket) // self._groups
-        for group, count in enumerate(results.count):
+        for group, count in enumerate(results.total):
             for place in range(group * size, group * size + int(count)):
                 ticket = int(results.ticket[place])
                 del self._open[ticket]
@@ -462,9 +484,9 @@ def _capacities(shape: Shape) -> list[int]:
     else:  # beams have most of their past in common
         wanted = [shape.steps // 2 + 8 * shape.beams, shape.steps + 16 * shape.beams]
     rounded = [-(-length // _SLOTS) * _SLOTS for length in wanted]
-    return [*dict.fromkeys(length for length in rounded if length <= shape.slots // 2 + _SLOTS and length < shape.slots)] + [
-        shape.slots
-    ]
+    # One that is hardly shorter is not worth a program.
+    shorter = [length for length in dict.fromkeys(rounded) if length <= shape.slots * 2 // 3]
+    return [*shorter, shape.slots]
 
 
 def search_function(
@@ -489,12 +511,11 @@ def search_function(
     def searched(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
         share = None if memory is None else memory // 2 // len(definitions)
         rows = next(iter(batch.values())).shape[0]
-        length = jax.eval_shape(lambda: definitions[0].bind(params[0]).encode(batch)).segments_BS.shape[1]
         models = [
             definition.bind(_all_gather_params(definition, each, share))
             for definition, each in zip(definitions, params, strict=True)
         ]
-        read = [model.read(batch, decode.beam_size, length) for model in models]
+        read = [model.read(batch, decode.beam_size) for model in models]
         steps = ensemble([model.unrolled().step for model in models])
 
         def cache(rows: int, slots: int) -> list[Any]:

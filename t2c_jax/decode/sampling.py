@@ -49,7 +49,7 @@ def keep_top_k(logits_BV: Float[Array, "B V"], k_B: Int[Array, " B"]) -> Float[A
 
 
 def keep_top_p(logits_BV: Float[Array, "B V"], p_B: Float[Array, " B"]) -> Float[Array, "B V"]:
-    """-inf for all but the likeliest tokens whose probabilities reach p together (Holtzman et al. 2020, section 3.1)."""
+    """-inf but for the likeliest tokens that have a probability of p together (Holtzman et al. 2020, section 3.1)."""
     probability_BV = jax.nn.softmax(logits_BV, axis=-1)
     # Never more than all of them have together: their sum is rounded.
     wanted_B = jnp.minimum(p_B, jnp.sum(probability_BV, axis=-1))

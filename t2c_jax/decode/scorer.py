@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from t2c_jax import mesh as meshes
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.search import PAD, ensemble
+from t2c_jax.models.interface import RECENT, At
 
 
 @dataclass(frozen=True)
@@ -86,18 +87,24 @@ class Scorer:
         rows, steps = targets_BT.shape
         definitions = [member.definition for member in self._generator.members]
         models = [definition.bind(each) for definition, each in zip(definitions, params, strict=True)]
-        step, cache = ensemble([model.start(source, beams=1, steps=steps) for model in models])
+        read = [model.read(source, 1) for model in models]
+        memory, carries = [each for each, _ in read], [each for _, each in read]
+        step, caches = ensemble([model.unrolled().step for model in models]), [m.cache(rows, steps) for m in models]
         slots_T = jnp.arange(steps)
+        slot_steps_BT = jnp.broadcast_to(slots_T, (rows, steps))
 
-        def advance(carry: tuple[Any, Int[Array, " B"]], t: Int[Array, ""]) -> tuple[Any, Float[Array, " B"]]:
-            cache, fed_B = carry
+        def advance(state: tuple[Any, Any, Array], t: Int[Array, ""]) -> tuple[tuple[Any, Any, Array], Array]:
+            caches, carries, recent_BR = state
+            steps_B1 = jnp.full((rows, 1), t)
             visible_BWX = jnp.broadcast_to(slots_T <= t, (rows, 1, steps))
-            logits_BWV, cache = step(fed_B[:, None], t, cache, visible_BWX)
-            target_B = targets_BT[:, t]
+            at = At(steps_B1, steps_B1, visible_BWX, slot_steps_BT, recent_BR[:, None])
+            logits_BWV, caches, carries = step(memory, caches, carries, recent_BR[:, :1], at)
+            target_B1 = targets_BT[:, t, None]
             log_p_BV = jax.nn.log_softmax(logits_BWV[:, 0], axis=-1)
-            log_p_B = jnp.take_along_axis(log_p_BV, target_B[:, None], axis=-1)[:, 0]
-            return (cache, target_B), log_p_B * weights_BT[:, t]
+            log_p_B = jnp.take_along_axis(log_p_BV, target_B1, axis=-1)[:, 0]
+            recent_BR = jnp.concatenate([target_B1, recent_BR[:, :-1]], axis=1)
+            return (caches, carries, recent_BR), log_p_B * weights_BT[:, t]
 
-        start_B = jnp.full((rows,), self._generator.tokenizer.start, jnp.int32)
-        _, log_p_TB = jax.lax.scan(advance, (cache, start_B), slots_T)
+        first_BR = jnp.zeros((rows, RECENT), jnp.int32).at[:, 0].set(self._generator.tokenizer.start)
+        _, log_p_TB = jax.lax.scan(advance, (caches, carries, first_BR), slots_T)
         return jnp.sum(log_p_TB, axis=0)

@@ -80,10 +80,21 @@ def requests(
     keys: np.ndarray | None = None,
 ) -> Requests:
     """The same request for each of some rows, with ``keys`` (rows, 2) of their own; NumPy arrays."""
-    kinds = (np.int32, *(np.float32,) * 3, np.int32, *(np.float32,) * 3)
-    values = (max_tokens, length_penalty, patience, temperature, top_k, top_p, min_p, repetition_penalty)
-    filled = (np.full(rows, value, kind) for value, kind in zip(values, kinds, strict=True))
-    return Requests(*filled, np.zeros((rows, 2), np.uint32) if keys is None else keys)  # type: ignore[arg-type]
+
+    def filled(value: float, kind: Any = np.float32) -> Any:
+        return np.full(rows, value, kind)
+
+    return Requests(
+        max_tokens=filled(max_tokens, np.int32),
+        length_penalty=filled(length_penalty),
+        patience=filled(patience),
+        temperature=filled(temperature),
+        top_k=filled(top_k, np.int32),
+        top_p=filled(top_p),
+        min_p=filled(min_p),
+        repetition_penalty=filled(repetition_penalty),
+        key=np.zeros((rows, 2), np.uint32) if keys is None else keys,  # type: ignore[arg-type]
+    )
 
 
 class Hypotheses(NamedTuple):
@@ -99,7 +110,7 @@ class Ended(NamedTuple):
 
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
-    count: Int[Array, " B"]  # of all that ended
+    total: Int[Array, " B"]  # of all that ended
 
 
 class Rows(NamedTuple):
@@ -136,6 +147,20 @@ class Rows(NamedTuple):
     states: tuple[Any, ...]
 
 
+class Fed(NamedTuple):
+    """Rows whose last tokens were fed, and the logits of what follows them.
+
+    Attributes:
+      logits: of each token that was fed.
+      rows: with cache and carry behind the step, everything else before it.
+      drafted: tokens that were fed behind the last chosen one, to be confirmed.
+    """
+
+    logits: Float[Array, "B N V"]
+    rows: Rows
+    drafted: Int[Array, "B D"]
+
+
 @dataclass(frozen=True)
 class Shape:
     """What the program of a search is compiled for.
@@ -143,7 +168,7 @@ class Shape:
     Attributes:
       steps: tokens of an answer at most.
       beams: hypotheses kept; 1 for greedy search and sampling.
-      groups: of beams, each of which avoids the tokens of those before it (Vijayakumar et al. 2018); 1 for plain search.
+      groups: of beams, each of which avoids the tokens of those before it (Vijayakumar et al. 2018).
       diversity_penalty: what a token loses in rank for each beam of an earlier group that continues with it.
       sampling: whether tokens are drawn; one beam.
       drafts: tokens that are copied from the source and verified in a step; one beam, and nothing is drawn.
@@ -176,7 +201,7 @@ def ensemble(members: Sequence[DecoderStep]) -> DecoderStep:
         memory: Any, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
     ) -> tuple[Float[Array, "B N V"], Any, Any]:
         parts = zip(members, memory, cache, carry, strict=True)
-        results = [one(*state, tokens_BN, at) for one, *state in parts]
+        results = [one(*state, tokens_BN, at) for one, *state in parts]  # type: ignore[call-arg]
         logits_BNV = results[0][0]
         if len(results) > 1:
             log_p_MBNV = jnp.stack([jax.nn.log_softmax(logits, axis=-1) for logits, _, _ in results])
@@ -251,7 +276,15 @@ class Search:
 
     def advance(self, rows: Rows) -> Rows:
         """One step of all active rows; ``has_room`` holds."""
-        return self._beam_step(rows) if self.shape.beams > 1 else self._single_step(rows)
+        return self.choose(self.feed(rows))
+
+    def feed(self, rows: Rows) -> Fed:
+        """The first half of ``advance``, nearly all of its work: the decoder's step."""
+        return self._feed_beams(rows) if self.shape.beams > 1 else self._feed_single(rows)
+
+    def choose(self, fed: Fed) -> Rows:
+        """The second half of ``advance``: processors, and the choice of the next tokens."""
+        return self._choose_beams(fed) if self.shape.beams > 1 else self._choose_single(fed)
 
     def found(self, rows: Rows) -> Hypotheses:
         """The hypotheses of rows that are done."""
@@ -296,10 +329,8 @@ class Search:
             following.append(state)
         return logits_BWV, log_z_BW, tuple(following)
 
-    def _single_step(self, rows: Rows) -> Rows:
-        """One beam: the likeliest token, or a drawn one, and the drafts that the likeliest ones confirm."""
-        shape, slots = self.shape, rows.slot_steps.shape[1]
-        step_B, active_B = rows.step, rows.active
+    def _feed_single(self, rows: Rows) -> Fed:
+        shape, slots, step_B = self.shape, rows.slot_steps.shape[1], rows.step
         steps_BN = step_B[:, None] + jnp.arange(shape.drafts + 1)[None]
         drafted_BD = self._drafts(rows)
         # Tokens behind the step are overwritten by what is chosen; the drafts stand there meanwhile.
@@ -311,11 +342,16 @@ class Search:
             slot_steps_BX=rows.slot_steps,
             recent_BNR=self._recent(tokens_BWT, steps_BN),
         )
-        fed_BN = self._fed(tokens_BWT, steps_BN)
-        logits_BNV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, fed_BN, at)
+        tokens_BN = self._fed(tokens_BWT, steps_BN)
+        logits_BNV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, tokens_BN, at)
+        return Fed(logits_BNV, rows._replace(cache=cache, carry=carry), drafted_BD)
 
+    def _choose_single(self, fed: Fed) -> Rows:
+        """The likeliest token, or a drawn one, and the drafts that the likeliest ones confirm."""
+        shape, rows, logits_BNV, step_B = self.shape, fed.rows, fed.logits, fed.rows.step
         states, score_B, count_B = rows.states, rows.scores[:, 0], jnp.zeros_like(step_B)
-        going_B, tokens_BWT = active_B, rows.tokens
+        active_B = going_B = rows.active
+        tokens_BWT = rows.tokens
         for n in range(shape.drafts + 1):
             seen = rows._replace(tokens=tokens_BWT)
             ranked_BWV, log_z_BW, after = self._process(seen, states, logits_BNV[:, n : n + 1], step_B + n)
@@ -324,24 +360,17 @@ class Search:
             if shape.sampling:
                 token_B = draw(ranked_BV, token_B, rows.requests, step_B)
                 value_B = jnp.take_along_axis(ranked_BV, token_B[:, None], axis=-1)[:, 0]
-            chosen_BW1 = jnp.where(going_B, token_B, PAD)[:, None, None]
             here_BT = (jnp.arange(shape.steps)[None] == (step_B + n)[:, None]) & going_B[:, None]
-            tokens_BWT = jnp.where(here_BT[:, None], chosen_BW1, tokens_BWT)
+            tokens_BWT = jnp.where(here_BT[:, None], token_B[:, None, None], tokens_BWT)
             score_B = jnp.where(going_B, score_B + value_B - log_z_BW[:, 0], score_B)
             count_B += going_B
             states = after if n == 0 else _where(going_B, after, states)
             open_B = (token_B != shape.eos) & (step_B + n + 1 < rows.requests.max_tokens)
             active_B &= open_B | ~going_B
             if n < shape.drafts:
-                going_B &= open_B & (token_B == drafted_BD[:, n])
+                going_B &= open_B & (token_B == fed.drafted[:, n])
         return rows._replace(
-            cache=cache,
-            carry=carry,
-            active=active_B,
-            step=step_B + count_B,
-            tokens=tokens_BWT,
-            scores=score_B[:, None],
-            states=states,
+            active=active_B, step=step_B + count_B, tokens=tokens_BWT, scores=score_B[:, None], states=states
         )
 
     def _drafts(self, rows: Rows) -> Int[Array, "B D"]:
@@ -363,60 +392,63 @@ class Search:
         copied_BD = jnp.take_along_axis(source_BS, jnp.minimum(following_BD, length - 1), axis=1)
         return jnp.where((jnp.max(rank_BS, axis=1) > 0)[:, None] & (following_BD < length), copied_BD, PAD)
 
-    def _beam_step(self, rows: Rows) -> Rows:
-        """Beam search, in groups where ``shape.groups`` says so.
-
-        Each step looks at the 2W best continuations, so that W live ones are left however many of them are eos. A
-        continuation ends a hypothesis if it is eos and among the best W. A row is done when its best live hypothesis
-        can no longer replace the worst ended one. The bound assumes that all tokens to come have probability 1 and the
-        largest bonus, and that the hypothesis gets the length that suits it best, so nothing is cut off.
-        """
+    def _feed_beams(self, rows: Rows) -> Fed:
         shape, step_B, slots = self.shape, rows.step, rows.slot_steps.shape[1]
-        if rows.visible is None or rows.ended is None:
+        if rows.visible is None:
             raise ValueError("rows of a single beam")
         steps_BW = jnp.broadcast_to(step_B[:, None], (step_B.shape[0], shape.beams))
         slots_BW = _free_slots(rows.visible, shape.beams)
         own_BWX = jnp.arange(slots)[None, None] == slots_BW[..., None]
         visible_BWX = rows.visible | own_BWX
         slot_steps_BX = jnp.where(jnp.any(own_BWX, axis=1), step_B[:, None], rows.slot_steps)
-        recent_BWR = jnp.stack(
-            [self._fed_to_beams(rows.tokens, step_B - back) for back in range(RECENT)], axis=-1
-        )
+        recent_BWR = jnp.stack([self._fed_to_beams(rows.tokens, step_B - back) for back in range(RECENT)], axis=-1)
         at = At(steps_BW, slots_BW, visible_BWX, slot_steps_BX, recent_BWR)
         logits_BWV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, recent_BWR[..., 0], at)
-        logits_BWV, log_z_BW, states = self._process(rows, rows.states, logits_BWV, step_B)
+        rows = rows._replace(cache=cache, carry=carry, slot_steps=slot_steps_BX, visible=visible_BWX)
+        return Fed(logits_BWV, rows, jnp.zeros((step_B.shape[0], 0), jnp.int32))
+
+    def _choose_beams(self, fed: Fed) -> Rows:
+        """The best continuations of all beams, in groups where ``shape.groups`` says so.
+
+        Each step looks at the 2W best continuations, so that W live ones are left however many of them are eos. A
+        continuation ends a hypothesis if it is eos and among the best W. A row is done when its best live hypothesis
+        can no longer replace the worst ended one. The bound assumes that all tokens to come have probability 1 and the
+        largest bonus, and that the hypothesis gets the length that suits it best, so nothing is cut off.
+        """
+        shape, rows, step_B = self.shape, fed.rows, fed.rows.step
+        if rows.visible is None or rows.ended is None:
+            raise ValueError("rows of a single beam")
+        logits_BWV, log_z_BW, states = self._process(rows, rows.states, fed.logits, step_B)
 
         size = shape.beams // shape.groups
         parts: list[_Continued] = []
         for group in range(shape.groups):
             beams = slice(group * size, (group + 1) * size)
             taken_BC = jnp.concatenate([part.last for part in parts], axis=1) if parts else None
-            ended = jax.tree.map(lambda leaf, beams=beams: leaf[:, beams], (rows.ended.tokens, rows.ended.scores))
+            ended = Ended(rows.ended.tokens[:, beams], rows.ended.scores[:, beams], rows.ended.total)
             parts.append(
                 self._continue(
                     logits_BWV[:, beams],
                     rows.scores[:, beams] - log_z_BW[:, beams],
                     rows.tokens[:, beams],
-                    Ended(*ended, rows.ended.count),
+                    ended,
                     rows,
                     taken_BC,
                 )
             )
         grown = _Continued(*(jnp.concatenate(leaves, axis=1) for leaves in zip(*parts, strict=True)))
         parents_BW = grown.parents + jnp.repeat(jnp.arange(shape.groups) * size, size)[None]
-        count_B = rows.ended.count + jnp.sum(grown.count, axis=1)
+        count_B = rows.ended.total + jnp.sum(grown.total, axis=1)
         open_B = jnp.any(grown.open, axis=1) & (step_B + 1 < rows.requests.max_tokens)
         enough_B = (rows.requests.patience > 0) & (count_B >= rows.requests.patience * shape.beams)
         on_B = rows.active
         return rows._replace(
-            cache=cache,
-            carry=jax.tree.map(lambda leaf: _pick(leaf, parents_BW), carry),
+            carry=jax.tree.map(lambda leaf: _pick(leaf, parents_BW), rows.carry),
             active=on_B & open_B & ~enough_B,
             step=step_B + on_B,
             tokens=_where(on_B, grown.tokens, rows.tokens),
             scores=_where(on_B, grown.scores, rows.scores),
-            slot_steps=slot_steps_BX,
-            visible=_where(on_B, _pick(visible_BWX, parents_BW), rows.visible),
+            visible=_pick(rows.visible, parents_BW),
             ended=_where(on_B, Ended(grown.ended_tokens, grown.ended_scores, count_B), rows.ended),
             states=tuple(
                 processor.gather(each, parents_BW) for processor, each in zip(self._processors, states, strict=True)
@@ -474,7 +506,7 @@ class Search:
             parents=_pick(parent_BC, index),
             ended_tokens=ended_tokens,
             ended_scores=ended_scores,
-            count=jnp.sum(counts_BC, axis=1, keepdims=True),
+            total=jnp.sum(counts_BC, axis=1, keepdims=True),
             open=open_B[:, None],
         )
 
@@ -488,7 +520,7 @@ class Search:
 
 
 class _Continued(NamedTuple):
-    """What a group of beams becomes; ``count`` and ``open`` are those of the group, (B, 1)."""
+    """What a group of beams becomes; ``total`` and ``open`` are those of the group, (B, 1)."""
 
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
@@ -496,7 +528,7 @@ class _Continued(NamedTuple):
     parents: Int[Array, "B W"]
     ended_tokens: Int[Array, "B W T"]
     ended_scores: Float[Array, "B W"]
-    count: Int[Array, "B 1"]
+    total: Int[Array, "B 1"]
     open: Bool[Array, "B 1"]
 
 
@@ -526,7 +558,13 @@ def search(
     made = Search(step, shape, processors)
     request = requests(batch, shape.steps) if request is None else request
     rows = made.rows(memory, carry, request, cache(batch, shape.slots), shape.slots, drafts=drafts)
-    return made.found(jax.lax.while_loop(lambda rows: jnp.any(rows.active), made.advance, rows))
+    # The steps are counted for the compiler's sake, which learns how long the loop is at most.
+    _, rows = jax.lax.while_loop(
+        lambda state: (state[0] < shape.steps) & jnp.any(state[1].active),
+        lambda state: (state[0] + 1, made.advance(state[1])),
+        (jnp.zeros((), jnp.int32), rows),
+    )
+    return made.found(rows)
 
 
 def _normalised(scores: Array, length_B: Int[Array, " B"], requests: Requests) -> Array:
@@ -577,7 +615,7 @@ def _chunk(size: int, count: int) -> int:
 
 
 def best(x_BV: Float[Array, "B V"]) -> tuple[Int[Array, " B"], Float[Array, " B"]]:
-    """The first largest entry and its value: ``argmax`` and ``max``, but faster on a CPU, where argmax is scalar code."""
+    """``argmax``, the first among equals, and ``max``, but faster on a CPU, where XLA's argmax is scalar code."""
     size = x_BV.shape[-1]
     chunk = _chunk(size, 1)
     value_B = jnp.max(x_BV, axis=-1)

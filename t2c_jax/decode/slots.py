@@ -39,13 +39,13 @@ class Waiting(NamedTuple):
       source: the row of the pool, counted within its group.
       ticket: by which the answer is known, at least 0.
       requests: what is asked.
-      count: entries of each group; those behind them are none.
+      total: entries of each group; those behind them are none.
     """
 
     source: Int[Array, " E"]
     ticket: Int[Array, " E"]
     requests: Requests
-    count: Int[Array, " G"]
+    total: Int[Array, " G"]
 
 
 class Results(NamedTuple):
@@ -54,20 +54,20 @@ class Results(NamedTuple):
     Attributes:
       ticket: of each.
       tokens, scores, finished: as in ``decode.search.Hypotheses``.
-      count: answers of each group; those behind them are none.
+      total: answers of each group; those behind them are none.
       admitted: entries of each group that were given a row.
-      steps: of the program.
-      used: slots of the cache that are in use.
+      steps: of the program; the same for all groups.
+      used: slots of the cache that are in use; the same for all groups.
     """
 
     ticket: Int[Array, " O"]
     tokens: Int[Array, "O W T"]
     scores: Float[Array, "O W"]
     finished: Bool[Array, "O W"]
-    count: Int[Array, " G"]
+    total: Int[Array, " G"]
     admitted: Int[Array, " G"]
-    steps: Int[Array, ""]
-    used: Int[Array, ""]
+    steps: Int[Array, " G"]
+    used: Int[Array, " G"]
 
 
 class Slots(NamedTuple):
@@ -87,22 +87,22 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
       waiting: the entries.
       more: whether other entries will follow; without them, the rows are searched to their end.
     """
-    shape, groups = search.shape, waiting.count.shape[0]
+    shape, groups = search.shape, waiting.total.shape[0]
     size = waiting.ticket.shape[0] + slots.ticket.shape[0]
     results = Results(
         ticket=jnp.full((size,), -1, jnp.int32),
         tokens=jnp.full((size, shape.beams, shape.steps), PAD, jnp.int32),
         scores=jnp.zeros((size, shape.beams), jnp.float32),
         finished=jnp.zeros((size, shape.beams), bool),
-        count=jnp.zeros((groups,), jnp.int32),
+        total=jnp.zeros((groups,), jnp.int32),
         admitted=jnp.zeros((groups,), jnp.int32),
-        steps=jnp.zeros((), jnp.int32),
-        used=jnp.zeros((), jnp.int32),
+        steps=jnp.zeros((groups,), jnp.int32),
+        used=jnp.zeros((groups,), jnp.int32),
     )
 
     def goes_on(state: tuple[Slots, Results]) -> Bool[Array, ""]:
         (rows, _), results = state
-        waits_G = results.admitted < waiting.count
+        waits_G = results.admitted < waiting.total
         free_G = ~jnp.all(rows.active.reshape(groups, -1), axis=1)
         starved = more & jnp.any(~waits_G & free_G)
         return (jnp.any(rows.active) | jnp.any(waits_G)) & ~starved & search.has_room(rows)
@@ -111,12 +111,12 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
         slots, results = state
         slots, admitted = _by_group(functools.partial(_admit, search), slots, pool, waiting, results.admitted)
         slots = slots._replace(rows=search.advance(slots.rows))
-        steps, results = results.steps + 1, results._replace(admitted=admitted, steps=(), used=())
+        results = results._replace(admitted=admitted, steps=results.steps + 1)
         slots, results = _by_group(functools.partial(_collect, search), slots, results)
-        return slots, results._replace(steps=steps, used=jnp.zeros((), jnp.int32))
+        return slots, results
 
     slots, results = jax.lax.while_loop(goes_on, step, (slots, results))
-    return slots, results._replace(used=search.used(slots.rows))
+    return slots, results._replace(used=jnp.full((groups,), search.used(slots.rows)))
 
 
 def _by_group(function: Callable[..., Any], *trees: Any) -> Any:
@@ -137,7 +137,7 @@ def _admit(
 
     def is_free(state: tuple[Slots, Array]) -> Array:
         slots, entry = state
-        return (entry[0] < waiting.count[0]) & ~jnp.all(slots.rows.active)
+        return (entry[0] < waiting.total[0]) & ~jnp.all(slots.rows.active)
 
     def fill(state: tuple[Slots, Array]) -> tuple[Slots, Array]:
         slots, entry = state
@@ -167,7 +167,7 @@ def _collect(search: Search, slots: Slots, results: Results) -> tuple[Slots, Res
         done_B = ~slots.rows.active & (ticket_B >= 0)
         found = search.found(slots.rows)
         size = results.ticket.shape[0]
-        place_B = jnp.where(done_B, results.count + jnp.cumsum(done_B) - 1, size)
+        place_B = jnp.where(done_B, results.total + jnp.cumsum(done_B) - 1, size)
 
         def put(leaf: Array, value: Array) -> Array:
             return leaf.at[place_B].set(value, mode="drop")
@@ -177,7 +177,7 @@ def _collect(search: Search, slots: Slots, results: Results) -> tuple[Slots, Res
             tokens=put(results.tokens, found.tokens),
             scores=put(results.scores, found.scores),
             finished=put(results.finished, found.finished),
-            count=results.count + jnp.sum(done_B, dtype=jnp.int32),
+            total=results.total + jnp.sum(done_B, dtype=jnp.int32),
         )
 
     ticket, results = jax.lax.while_loop(is_done, write, (slots.ticket, results))

@@ -89,21 +89,22 @@ class Seq2Seq(nnx.Module):
         model.encoder, model.heads, model.decoder = None, None, self.decoder.unrolled()
         return model
 
-    def read(self, batch: Batch, beams: int, length: int) -> tuple[Memory, Any]:
+    def read(self, batch: Batch, beams: int, length: int | None = None) -> tuple[Memory, Any]:
         """What the steps need of a source, and each beam's state before the first step.
 
         Args:
           batch: the encoder's part of a batch, with one pair a row.
           beams: of an answer.
-          length: positions that the source is padded to behind the encoder; at least those of the batch.
+          length: positions that the source is padded to behind the encoder; those that it has by default.
         """
-        encoded = _padded(self.encode(batch), length)
+        encoded = self.encode(batch)
+        more = 0 if length is None else length - encoded.segments_BS.shape[1]
+        encoded = _padded(encoded, more)
         memory, carry = self.decoder.read(encoded, beams)
         source = None
         if self.pointer is not None:
             tokens_BS = copied_tokens(batch)
-            padding = ((0, 0), (0, length - tokens_BS.shape[1]))
-            source = self.pointer.read(encoded, jnp.pad(tokens_BS, padding)), encoded
+            source = self.pointer.read(encoded, jnp.pad(tokens_BS, ((0, 0), (0, more)))), encoded._replace(summaries=())
         return Memory(memory, source), carry
 
     def cache(self, rows: int, slots: int) -> Any:
@@ -151,9 +152,8 @@ def copied_tokens(batch: Batch) -> Int[Array, "B S"]:
     return jnp.where(batch["encoder_segment_ids"] > 0, tokens_BS, 0)
 
 
-def _padded(encoded: Encoded, length: int) -> Encoded:
+def _padded(encoded: Encoded, more: int) -> Encoded:
     """The same states with positions behind them that belong to no segment."""
-    more = length - encoded.segments_BS.shape[1]
     if not more:
         return encoded
 

@@ -16,7 +16,7 @@ from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.templates import SourceTemplate
-from t2c_jax.decode.generator import Generator, Member, search_function
+from t2c_jax.decode.generator import Generator, Member, _static, search_function
 from t2c_jax.decode.logits_processors import processors_of, unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
@@ -83,15 +83,19 @@ def test_devices_share_the_prompts(params, tokenizer, compiled):
     assert made.generate([next(iter(PAIRS))])[0].best == next(iter(PAIRS.values()))
 
 
+def _searching(made):
+    return made._search(_static(made.decode))
+
+
 def test_a_handful_of_shapes_is_compiled(params, tokenizer, compiled):
     made = generator(params, tokenizer, compiled, beam_size=1, max_tokens=2)
     for length in (1, 2, 3, 5, 8, 9, 12, 14):
         made.generate(["x " * length])
         made.generate(["x " * length] * 3)
         made.generate(["x " * length] * 8)
-    assert (
-        made._search(replace(made.decode, batch_size=1))._cache_size() == 4
-    )  # lengths 16 and 32, alone and in a batch
+    programs = _searching(made)
+    # Lengths 16 and 32, alone and in a batch.
+    assert programs.read._cache_size() == programs.run._cache_size() == 4
 
 
 def test_a_prefix_that_fills_the_encoder_is_refused(tokenizer):

@@ -6,10 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_decoder import Toy, beam, found, greedy, padded, plain_beam
+from toy_decoder import Toy, beam, greedy, padded, plain_beam, searched
 
-from t2c_jax.decode.search import PAD, Shape, ensemble, search
-from t2c_jax.models.interface import At
+from t2c_jax.decode.search import PAD, Shape, ensemble, requests, search
+from t2c_jax.models.interface import RECENT, At
 from t2c_jax.tokenizers.sentencepiece import EOS
 
 
@@ -96,18 +96,19 @@ def test_an_immediate_eos_is_an_empty_answer():
         np.testing.assert_allclose(found.scores[:, 0], 0.0, atol=1e-6)
 
 
-def test_prompts_end_one_by_one():
-    """A prompt that has ended keeps its answer while others go on, and goes as it would alone."""
+@pytest.mark.parametrize("beams", [1, 3])
+def test_prompts_end_one_by_one(beams):
+    """A prompt that has ended keeps its answer while others are in the middle of theirs, and is answered as alone."""
     toy = Toy(vocabulary=5, steps=8, batch=6, seed=5, sharpness=2.0)
-    together = {"greedy": greedy(toy), "beam": beam(toy, 3, 0.6)}
+    together = searched(toy, Shape(8, beams), length_penalty=0.6)
+    asked = requests(1, 8, length_penalty=0.6)
+    alone = jax.jit(lambda memory: search(toy.step, memory, (), toy.cache, 1, Shape(8, beams), (), asked))
     lengths = set()
     for row in range(toy.batch):
-        alone = Toy(vocabulary=5, steps=8, batch=1, seed=0)
-        alone.weights_BTVV, alone.bias_BTV = toy.weights_BTVV[row : row + 1], toy.bias_BTV[row : row + 1]
-        for name, found in (("greedy", greedy(alone)), ("beam", beam(alone, 3, 0.6))):
-            assert found.tokens[0, 0].tolist() == together[name].tokens[row, 0].tolist()
-            np.testing.assert_allclose(found.scores[0, 0], together[name].scores[row, 0], rtol=1e-5)
-        lengths.add(int((together["greedy"].tokens[row, 0] != PAD).sum()))
+        answer = alone(jax.tree.map(lambda leaf, row=row: leaf[row : row + 1], toy.memory))
+        np.testing.assert_array_equal(answer.tokens[0], together.tokens[row])
+        np.testing.assert_allclose(answer.scores[0], together.scores[row], rtol=1e-5)
+        lengths.add(int((together.tokens[row, 0] != PAD).sum()))
     assert len(lengths) > 1
 
 
@@ -134,7 +135,8 @@ def first_logits(step, memory, cache, rows=2, slots=3):
     """Logits of the first tokens, and the cache after the start token."""
     visible = jnp.broadcast_to(jnp.arange(slots) == 0, (rows, 1, slots))
     zeros = jnp.zeros((rows, 1), jnp.int32)
-    at = At(zeros, zeros, visible, jnp.broadcast_to(jnp.arange(slots), (rows, slots)), jnp.zeros((rows, 1, 3), jnp.int32))
+    slot_steps = jnp.broadcast_to(jnp.arange(slots), (rows, slots))
+    at = At(zeros, zeros, visible, slot_steps, jnp.zeros((rows, 1, RECENT), jnp.int32))
     return step(memory, cache, ((),) * len(cache) if isinstance(cache, list) else (), zeros + PAD, at)[:2]
 
 
@@ -188,8 +190,8 @@ def test_other_tokens_may_begin_and_end_a_sequence(beams):
     renamed = Toy(vocabulary=5, steps=5, batch=4, seed=1)
     renamed.weights_BTVV = plain.weights_BTVV[:, :, swap][..., swap]
     renamed.bias_BTV = plain.bias_BTV[..., swap]
-    one = found(plain, Shape(5, beams), length_penalty=0.6)
-    other = found(renamed, Shape(5, beams, start=4, eos=3), length_penalty=0.6)
+    one = searched(plain, Shape(5, beams), length_penalty=0.6)
+    other = searched(renamed, Shape(5, beams, start=4, eos=3), length_penalty=0.6)
     ended = 0
     for row, beam_ in itertools.product(range(4), range(beams)):
         tokens = one.tokens[row, beam_].tolist()

@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 from tiny import MODEL, assert_same, both, decoder, drawn, encoder, on_device, reshaped
 
+from t2c_jax.config import DecodeConfig
+from t2c_jax.decode.generator import search_function
 from t2c_jax.decode.logits_processors import NoRepeatNgram
-from t2c_jax.decode.search import search
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.models.definition import Definition
@@ -261,8 +262,8 @@ def test_searches_find_their_tokens(config):
     def searched(eos, beams, penalty, repeats=0):
         def run(params, read):
             processors = [NoRepeatNgram(repeats)] if repeats else []
-            step, cache = definition.bind(params).start(read, beams=beams, steps=STEPS)
-            return search(step, cache, 3, STEPS, processors, beams=beams, length_penalty=penalty, eos=eos)
+            decode = DecodeConfig(beam_size=beams, max_tokens=STEPS, length_penalty=penalty)
+            return search_function([definition], decode, processors, eos=eos)([params], read)
 
         return jax.jit(run)(params, read)
 

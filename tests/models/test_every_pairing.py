@@ -17,6 +17,7 @@ from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.models.definition import Definition
+from t2c_jax.models.interface import RECENT, At
 from t2c_jax.papers.code2seq.config import PathsConfig
 from t2c_jax.papers.code2seq.features import PathFeatures
 from t2c_jax.train.batch_loss import loss_sums
@@ -90,6 +91,7 @@ MODELS |= {
 PACKABLE = {name: config for name, config in MODELS.items() if config.encoder.features == "tokens"}
 each_model = pytest.mark.parametrize("config", MODELS.values(), ids=MODELS)
 STEPS, BATCH, SOURCE, BEAMS = 5, 3, 10, 3
+SLOTS = 2 * STEPS * BEAMS  # half of them are never used
 
 
 def test_the_table_meets_every_encoder_and_decoder():
@@ -134,19 +136,24 @@ def mixture(prediction, logits):
 
 @each_model
 def test_cached_steps_are_the_full_forward(config):
-    """Beams descend from each other at random; each must go on from its own ancestors and no others."""
+    """Beams descend from each other at random, their slots lie anywhere, and each sees its own ancestors alone."""
     definition, params = learnt(config)
     source, draw = prompts(config), np.random.default_rng(1)
 
     @jax.jit
-    def search(params, tokens_KBW, visible_KBWX):
-        step, cache = definition.bind(params).start(source, beams=BEAMS, steps=STEPS)
+    def search(params, parents_KBW, tokens_KBW, at_K):
+        bound = definition.bind(params)
+        memory, carry = bound.read(source, BEAMS)
+        step = bound.unrolled().step
 
-        def one(cache, fed):
-            logits, cache = step(fed[0], fed[1], cache, fed[2])
-            return cache, jax.nn.log_softmax(logits, axis=-1)
+        def one(state, fed):
+            cache, carry = state
+            parents, tokens, at = fed
+            own = jax.tree.map(lambda leaf: jax.vmap(lambda x, i: x[i])(leaf, parents), carry)
+            logits, *state = step(memory, cache, own, tokens, at)
+            return tuple(state), jax.nn.log_softmax(logits, axis=-1)
 
-        return jax.lax.scan(one, cache, (tokens_KBW, jnp.arange(STEPS, dtype=jnp.int32), visible_KBWX))[1]
+        return jax.lax.scan(one, (bound.cache(BATCH, SLOTS), carry), (parents_KBW, tokens_KBW, at_K))[1]
 
     @jax.jit
     def full(params, history):
@@ -161,7 +168,9 @@ def test_cached_steps_are_the_full_forward(config):
         return mixture(prediction, bound.logits(prediction.states_BTD))
 
     ancestors, histories = np.zeros((BATCH, BEAMS, 0), int), np.zeros((BATCH, BEAMS, 0), np.int32)
-    tokens, visible, seen = [], [], []
+    place = np.stack([draw.permutation(SLOTS)[: STEPS * BEAMS].reshape(STEPS, BEAMS) for _ in range(BATCH)])
+    slot_steps = np.full((BATCH, SLOTS), 99, np.int32)
+    fed_KBW, parents_KBW, places, seen = [], [], [], []
     for t in range(STEPS):
         parents = draw.integers(0, BEAMS, (BATCH, BEAMS)) if t else np.tile(np.arange(BEAMS), (BATCH, 1))
         ancestors = np.take_along_axis(ancestors, parents[..., None], axis=1)
@@ -169,13 +178,18 @@ def test_cached_steps_are_the_full_forward(config):
         ancestors = np.concatenate([ancestors, np.tile(np.arange(BEAMS)[None, :, None], (BATCH, 1, 1))], axis=2)
         fed = draw.integers(3, 9, (BATCH, BEAMS)).astype(np.int32) * (t > 0)  # what sources hold, to go on behind it
         histories = np.concatenate([histories, fed[..., None]], axis=2)
-        slots = np.zeros((BATCH, BEAMS, STEPS, BEAMS), bool)
+        visible = np.zeros((BATCH, BEAMS, SLOTS), bool)
         for row, beam, past in np.ndindex(BATCH, BEAMS, t + 1):
-            slots[row, beam, past, ancestors[row, beam, past]] = True
-        tokens.append(fed)
-        visible.append(slots.reshape(BATCH, BEAMS, STEPS * BEAMS))
+            visible[row, beam, place[row, past, ancestors[row, beam, past]]] = True
+        np.put_along_axis(slot_steps, place[:, t], t, axis=1)
+        recent = np.pad(histories, ((0, 0), (0, 0), (RECENT, 0)))[..., : -RECENT - 1 : -1]
+        steps = np.full((BATCH, BEAMS), t, np.int32)
+        places.append(At(steps, place[:, t].astype(np.int32), visible, slot_steps.copy(), recent))
+        fed_KBW.append(fed)
+        parents_KBW.append(parents)
         seen.append(histories)
-    found = np.asarray(search(params, np.stack(tokens), np.stack(visible)))
+    at_K = jax.tree.map(lambda *leaves: np.stack(leaves), *places)
+    found = np.asarray(search(params, np.stack(parents_KBW), np.stack(fed_KBW), at_K))
     for t, beam in np.ndindex(STEPS, BEAMS):
         history = np.pad(seen[t][:, beam], ((0, 0), (0, STEPS - 1 - t)))
         expected = np.asarray(full(params, history))[:, t]
@@ -189,8 +203,11 @@ def test_padding_of_the_source_is_not_seen(config):
 
     @jax.jit
     def first(source):
-        step, cache = definition.bind(params).start(source, beams=1, steps=1)
-        return step(jnp.zeros((BATCH, 1), jnp.int32), jnp.int32(0), cache, jnp.ones((BATCH, 1, 1), bool))[0]
+        bound = definition.bind(params)
+        memory, carry = bound.read(source, 1)
+        zeros = jnp.zeros((BATCH, 1), jnp.int32)
+        at = At(zeros, zeros, jnp.ones((BATCH, 1, 1), bool), zeros, jnp.zeros((BATCH, 1, RECENT), jnp.int32))
+        return bound.unrolled().step(memory, bound.cache(BATCH, 1), carry, zeros, at)[0]
 
     source = prompts(config)
     read = {name for name in source if name not in ("encoder_segment_ids", "encoder_positions")}

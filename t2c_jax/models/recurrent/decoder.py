@@ -239,7 +239,7 @@ class RecurrentDecoder(nnx.Module):
     def _all_weights(
         self, states_BSE: Float[Array, "B S E"], keys_BSA: Float[Array, "B S A"] | None = None
     ) -> tuple[dict[str, Array], dict[str, Any]]:
-        """The products' weights of ``_TokenStep``, and what else it shares; ``keys_BSA`` where they are made already."""
+        """The products' weights of ``_TokenStep``, and what else it shares; ``keys_BSA`` if they are made already."""
         layers = [self._layer(i) for i in range(self.sizes.layers)]
         weights = {f"state_{i}": layer.state[...] for i, layer in enumerate(layers)}
         weights |= {f"input_{i}": layer.input[...] for i, layer in enumerate(layers) if i}

@@ -274,7 +274,9 @@ class TransformerDecoder(nnx.Module):
         rotary = bias = None
         if not isinstance(self.sizes, T5Config):
             # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
-            cos, sin = rotation(jnp.arange(at.visible_BNX.shape[-1])[None], self.sizes.head_width, self.sizes.rope_theta)
+            cos, sin = rotation(
+                jnp.arange(at.visible_BNX.shape[-1])[None], self.sizes.head_width, self.sizes.rope_theta
+            )
             rotary = cos[0, at.steps_BN], sin[0, at.steps_BN]
         if self.bias is not None:
             bias = self.bias.of_steps(at.steps_BN, at.slot_steps_BX)
