@@ -22,11 +22,13 @@ from t2c_jax.tokenizers.sentencepiece import EOS, PAD
 class Balanced(LogitsProcessor):
     """Token 2 opens a bracket, 3 closes one, and a sequence ends with all of them closed: a grammar with a state."""
 
-    def start(self, batch, beams):
-        return {"depth": jnp.zeros((batch, beams), jnp.int32)}
+    def start(self, rows, beams):
+        return {"depth": jnp.zeros((rows, beams), jnp.int32)}
 
-    def __call__(self, state, logits_BWV, tokens_BWT, step):
-        last_BW = jnp.where(step > 0, tokens_BWT[:, :, jnp.maximum(step - 1, 0)], PAD)
+    def __call__(self, state, logits_BWV, context):
+        before_B11 = context.step[:, None, None] - 1
+        last_BW = jnp.take_along_axis(context.tokens, jnp.maximum(before_B11, 0), axis=-1)[..., 0]
+        last_BW = jnp.where(before_B11[..., 0] >= 0, last_BW, PAD)
         depth_BW = state["depth"] + (last_BW == 2) - (last_BW == 3)
         wrong_BW1 = (depth_BW == 0)[..., None]
         tokens_V = jnp.arange(logits_BWV.shape[-1])[None, None]
@@ -102,9 +104,10 @@ def test_a_narrow_beam_carries_a_state_as_if_it_were_computed_anew(beams):
     """Beams cross over: a state that stayed with its place, not with its hypothesis, would allow other sequences."""
 
     class Stateless(LogitsProcessor):
-        def __call__(self, state, logits_BWV, tokens_BWT, step):
-            known_T = (jnp.arange(tokens_BWT.shape[2]) < step)[None, None]
-            depth_BW = jnp.sum(known_T & (tokens_BWT == 2), axis=2) - jnp.sum(known_T & (tokens_BWT == 3), axis=2)
+        def __call__(self, state, logits_BWV, context):
+            tokens_BWT = context.tokens
+            known_B1T = jnp.arange(tokens_BWT.shape[2])[None, None] < context.step[:, None, None]
+            depth_BW = jnp.sum(known_B1T & (tokens_BWT == 2), axis=2) - jnp.sum(known_B1T & (tokens_BWT == 3), axis=2)
             open_BW1 = (depth_BW > 0)[..., None]
             tokens_V = jnp.arange(logits_BWV.shape[-1])[None, None]
             forbidden_BWV = (~open_BW1 & (tokens_V == 3)) | (open_BW1 & (tokens_V == EOS))
@@ -147,7 +150,7 @@ def test_a_bonus_changes_what_greedy_chooses():
 
 
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
-@pytest.mark.parametrize("beams", [1, 2, 4])
+@pytest.mark.parametrize("beams", [2, 4])
 def test_a_beam_ranks_by_the_bonus_too(alpha, beams):
     """A bonus lets a hypothesis rise as it grows, and the early stop must wait for those that may."""
     toy = Toy(vocabulary=5, steps=6, batch=6, seed=7, sharpness=0.7)
