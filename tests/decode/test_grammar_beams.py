@@ -79,6 +79,58 @@ def test_masks_are_those_of_fresh_matchers(grammar, seed):
         beams.advance(tokens_BW, parents_BW, rows)
 
 
+def chosen(ranks_WV, allowed_WV, eos):
+    """Continuations of one row up to the W-th that is not eos, best first: (hypothesis, token)."""
+    beams, size = ranks_WV.shape
+    found, live = [], 0
+    for place in np.argsort(-ranks_WV.reshape(-1), kind="stable").tolist():
+        beam, token = divmod(place, size)
+        if allowed_WV[beam, token]:
+            found.append((beam, token))
+            live += token != eos
+        if live == beams:
+            break
+    return found
+
+
+@pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece"])
+@pytest.mark.parametrize("bias", [0, 4, 8], ids=["unlikely", "mixed", "likely"])
+def test_judging_the_likeliest_tokens_chooses_as_masks_do(kind, bias):
+    """``bias``: how much likelier allowed tokens are than others; eos is always among the likely ones."""
+    tokenizer, width, count = tokenizer_of(kind), 3, 6
+    grammar = Grammar.compile("regex:(a|b|c)( ?(a|b|c)){2,9}", tokenizer, 64)
+    eos, size = tokenizer.eos, tokenizer.vocab_size
+    random, resolved = np.random.default_rng(bias), 0
+    lazy, full = Beams(grammar, 2, width), Beams(grammar, 2, width)
+    for step in range(30):
+        for row in range(2):
+            if not step or (full._state_BW[row] != 1).all() or random.random() < 0.05:
+                lazy.reset(row)
+                full.reset(row)
+        bits_BWV = np.unpackbits(full.masks().view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
+        ranks_BWV = random.normal(size=(2, width, size)) + bias * bits_BWV
+        ranks_BWV[..., eos] += 3
+        tokens_BWK = np.argsort(-ranks_BWV, axis=-1, kind="stable")[..., :count]
+        best_BWK = np.take_along_axis(ranks_BWV, tokens_BWK, axis=-1)
+        allowed_BWK, open_BW = lazy.judge(tokens_BWK, best_BWK)
+        allowed_BWV = np.zeros_like(bits_BWV)
+        np.put_along_axis(allowed_BWV, tokens_BWK, allowed_BWK, axis=-1)
+        masks_BWN = lazy.masks(open_BW)
+        asked_BWV = np.unpackbits(masks_BWN.view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
+        allowed_BWV = np.where(open_BW[..., None], asked_BWV, allowed_BWV)
+        resolved += not open_BW.any()
+        tokens_BW, parents_BW = np.zeros((2, width), np.int32), np.zeros((2, width), np.int32)
+        for row in range(2):
+            expected = chosen(ranks_BWV[row], bits_BWV[row], eos)
+            assert chosen(ranks_BWV[row], allowed_BWV[row], eos) == expected
+            live = [(beam, token) for beam, token in expected if token != eos]
+            live += [(0, 0)] * (width - len(live))  # what is not there
+            parents_BW[row], tokens_BW[row] = zip(*live, strict=True)
+        lazy.advance(tokens_BW, parents_BW)
+        full.advance(tokens_BW, parents_BW)
+    assert resolved > 8 or not bias
+
+
 def test_equal_hypotheses_share_one_computation(grammar, monkeypatch):
     beams = Beams(grammar, 16, 4)
     for row in range(16):

@@ -1,6 +1,6 @@
 """The hypotheses of a batch under a grammar.
 
-Letters: B rows, R advanced rows, W beams, V vocabulary, U states of the UTF-8 automaton, N words of a mask.
+Letters: B rows, R advanced rows, W beams, K candidates, V vocabulary, U states of the UTF-8 automaton, N words of a mask.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ class Beams:
     eos. A hypothesis whose last token was not allowed is dead, and allows nothing: a search keeps such hypotheses while
     it has fewer continuations than beams. One that the tokenizer cannot continue is dead, too.
 
-    Hypotheses with the same tokens share a matcher and its mask, also those of different rows.
+    There are two ways to ask: ``masks`` looks at the whole vocabulary, ``judge`` at the likeliest tokens alone, which
+    takes a small part of the time. Hypotheses with the same tokens share a matcher, also those of different rows.
     """
 
     def __init__(self, grammar: Grammar, rows: int, beams: int) -> None:
@@ -43,7 +44,8 @@ class Beams:
         self._before_PN = np.stack([*map(self._only, self._before), grammar.first_mask_N])
         self._after_PN = np.stack([*map(self._only, self._after), self._all_N])
         self._mask_BWN = np.broadcast_to(self._all_N, (rows, beams, grammar.words)).copy()
-        self._stale_B = np.zeros(rows, bool)
+        self._has_mask_BW = np.ones((rows, beams), bool)
+        self._verdicts: list[dict[tuple[int, int], bool]] = [{} for _ in range(rows)]
 
     def _only(self, token: int) -> np.ndarray:
         return packed(np.arange(self._grammar.spelling.size) == token)
@@ -58,56 +60,92 @@ class Beams:
         """Drops the answer of a row; the row allows all tokens."""
         self._matchers[row] = [self._grammar.root] * len(self._matchers[row])
         self._state_BW[row], self._utf8_BW[row], self._ending_BW[row], self._length_B[row] = _FREE, 0, 0, 0
-        self._mask_BWN[row] = self._all_N
-        self._stale_B[row] = False
+        self._mask_BWN[row], self._has_mask_BW[row] = self._all_N, True
+        self._verdicts[row] = {}
 
-    def masks(self) -> np.ndarray:
+    def masks(self, wanted_BW: np.ndarray | None = None) -> np.ndarray:
         """The tokens that may come next, uint32 (B, W, N): bit ``i % 32`` of word ``i // 32`` is token i.
 
         Eos is allowed exactly where the text is complete. The array is the object's own: copy it to keep it.
 
+        Args:
+          wanted_BW: the hypotheses whose masks are to be right; all by default.
+
         Raises:
           GrammarError: the engine failed.
         """
-        stale = np.flatnonzero(self._stale_B)
-        if not stale.size:
-            return self._mask_BWN
-        state_RW, mask_RWN = self._state_BW[stale], self._mask_BWN[stale]
-        mask_RWN[state_RW == _FREE] = self._all_N
-        mask_RWN[state_RW == _DEAD] = 0
-        ending_RW, length_R1 = self._ending_BW[stale], self._length_B[stale][:, None]
-        active_RW = state_RW == _ACTIVE
-        opening_RW = active_RW & (length_R1 <= len(self._before))
-        mask_RWN[opening_RW] = self._before_PN[np.broadcast_to(length_R1, opening_RW.shape)[opening_RW]]
-        closing_RW = active_RW & (ending_RW > 0)
-        mask_RWN[closing_RW] = self._after_PN[ending_RW[closing_RW]]
-        text_RW = active_RW & ~opening_RW & ~closing_RW
-        if text_RW.any():
-            mask_RWN[text_RW] = self._text_masks(stale, text_RW)
-            self._state_BW[stale] = np.where(text_RW & ~mask_RWN.any(-1), _DEAD, state_RW)
-        self._mask_BWN[stale] = mask_RWN
-        self._stale_B[:] = False
+        missing_BW = ~self._has_mask_BW if wanted_BW is None else wanted_BW & ~self._has_mask_BW
+        places = np.argwhere(missing_BW).tolist()
+        if places:
+            held = [self._matchers[row][beam] for row, beam in places]
+            distinct = {id(matcher): matcher for matcher in held}
+            place = {key: index for index, key in enumerate(distinct)}
+            masks = self._grammar.bit_masks(list(distinct.values()))[[place[id(matcher)] for matcher in held]]
+            masks &= self._grammar.writable_UN[self._utf8_BW[missing_BW]]
+            if len(self._after) > 1:  # what may come in place of eos is the first of the ids that end an answer
+                word, bit = divmod(self._after[-1], 32)
+                complete = (masks[:, word] >> np.uint32(bit)) & 1 != 0
+                masks[:, word] &= ~np.uint32(1 << bit)
+                masks[complete] |= self._after_PN[0]
+            self._mask_BWN[missing_BW] = masks
+            self._state_BW[missing_BW] = np.where(masks.any(-1), _ACTIVE, _DEAD)
+            self._has_mask_BW[missing_BW] = True
         return self._mask_BWN
-
-    def _text_masks(self, rows: np.ndarray, text_RW: np.ndarray) -> np.ndarray:
-        """Masks of the hypotheses where ``text_RW``, one after the other."""
-        held = [self._matchers[rows[position]][beam] for position, beam in np.argwhere(text_RW).tolist()]
-        distinct = {id(matcher): matcher for matcher in held}
-        place = {key: index for index, key in enumerate(distinct)}
-        masks = self._grammar.bit_masks(list(distinct.values()))[[place[id(matcher)] for matcher in held]]
-        masks &= self._grammar.writable_UN[self._utf8_BW[rows][text_RW]]
-        if len(self._after) > 1:  # what may come in place of eos is the first of the ids that end an answer
-            word, bit = divmod(self._after[-1], 32)
-            complete = (masks[:, word] >> np.uint32(bit)) & 1 != 0
-            masks[:, word] &= ~np.uint32(1 << bit)
-            masks[complete] |= self._after_PN[0]
-        return masks
 
     @property
     def dead_BW(self) -> np.ndarray:
         """Which hypotheses no token can continue."""
         self.masks()
         return self._state_BW == _DEAD
+
+    def judge(
+        self, tokens_BWK: np.ndarray, ranks_BWK: np.ndarray, rows: Iterable[int] | None = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Which of the likeliest continuations of each row are allowed, the best ones first, until W are found.
+
+        Args:
+          tokens_BWK: the likeliest next tokens of each hypothesis, different ones.
+          ranks_BWK: what all continuations of a row are ranked by; equal ones in their order.
+          rows: those to judge, all by default.
+
+        Returns:
+          ``allowed_BWK``: continuations that are allowed. They are the best allowed ones of their row up to the W-th
+          that does not end its hypothesis. What comes after that is not judged, and not marked.
+          ``open_BW``: hypotheses whose other tokens may come before that, so that a mask is needed.
+
+        Raises:
+          GrammarError: the engine failed.
+        """
+        batch, beams, count = tokens_BWK.shape
+        allowed_BK, open_BW = np.zeros((batch, beams * count), bool), np.zeros((batch, beams), bool)
+        order_BK = np.argsort(-ranks_BWK.reshape(batch, -1), axis=1, kind="stable").tolist()
+        tokens_BK = tokens_BWK.reshape(batch, -1).tolist()
+        ends = self._after[0]
+        for row in range(batch) if rows is None else rows:
+            tokens, left, found = tokens_BK[row], [count] * beams, 0
+            for place in order_BK[row]:
+                beam = place // count
+                left[beam] -= 1
+                if self._allows(row, beam, tokens[place]):
+                    allowed_BK[row, place] = True
+                    found += tokens[place] != ends
+                    if found == beams:
+                        break
+            open_BW[row] = [not unseen for unseen in left]
+        return allowed_BK.reshape(tokens_BWK.shape), open_BW & (self._state_BW != _DEAD)
+
+    def _allows(self, row: int, beam: int, token: int) -> bool:
+        """Whether a token may continue a hypothesis."""
+        verdict = self._verdicts[row].get((beam, token))
+        if verdict is None:
+            if self._has_mask_BW[row, beam]:
+                verdict = bool(self._mask_BWN[row, beam, token >> 5] >> np.uint32(token & 31) & 1)
+            else:
+                verdict = self._grammar.allows(
+                    self._matchers[row][beam], int(self._utf8_BW[row, beam]), token, is_end=token == self._after[0]
+                )
+            self._verdicts[row][beam, token] = verdict
+        return verdict
 
     def advance(self, tokens_BW: np.ndarray, parents_BW: np.ndarray, rows: Iterable[int] | None = None) -> None:
         """Continues hypotheses by a token.
@@ -124,14 +162,18 @@ class Beams:
         rows_R = np.array([row for row in wanted if self._state_BW[row].any()], np.int64)
         if not rows_R.size:
             return
-        self.masks()
         own_R1, parents_RW = rows_R[:, None], np.asarray(parents_BW)[rows_R]
         tokens_RW = np.asarray(tokens_BW)[rows_R]
         state_RW, utf8_RW, ending_RW = (
             array_BW[own_R1, parents_RW] for array_BW in (self._state_BW, self._utf8_BW, self._ending_BW)
         )
-        words_RW = self._mask_BWN[own_R1, parents_RW, tokens_RW >> 5]
-        allowed_RW = (words_RW >> (tokens_RW & 31).astype(np.uint32)) & 1 != 0
+        parents, tokens = parents_RW.tolist(), tokens_RW.tolist()
+        allowed_RW = np.array(
+            [
+                [self._allows(row, beam, token) for beam, token in zip(*pairs, strict=True)]
+                for row, *pairs in zip(rows_R.tolist(), parents, tokens, strict=True)
+            ]
+        )
         state_RW = np.where((state_RW == _ACTIVE) & ~allowed_RW, _DEAD, state_RW)
 
         written_R1 = self._length_B[own_R1] - len(self._before)
@@ -140,40 +182,66 @@ class Beams:
         ending_RW = ending_RW + closing_RW
         state_RW = np.where(ending_RW == len(self._after), _FREE, state_RW)
         grows_RW = text_RW & ~closing_RW
-        states_RW = np.where(
-            written_R1 == 0, self._grammar.first_states_V[tokens_RW], self._grammar.states_UV[utf8_RW, tokens_RW]
-        )
+        is_first_R1 = written_R1 == 0
+        if self._grammar.spelling.same_everywhere:
+            states_RW = self._grammar.states_UV[utf8_RW, tokens_RW]
+        else:
+            states_RW = np.where(
+                is_first_R1, self._grammar.first_states_V[tokens_RW], self._grammar.states_UV[utf8_RW, tokens_RW]
+            )
         utf8_RW = np.where(grows_RW, states_RW, utf8_RW)
-        self._grow(rows_R, parents_RW, tokens_RW, grows_RW, (written_R1 == 0)[:, 0])
+        self._grow(rows_R.tolist(), parents, tokens, grows_RW, is_first_R1[:, 0].tolist())
         self._state_BW[rows_R], self._utf8_BW[rows_R], self._ending_BW[rows_R] = state_RW, utf8_RW, ending_RW
         self._length_B[rows_R] += 1
-        self._stale_B[rows_R] = True
+        self._set_known_masks(rows_R)
+
+    def _set_known_masks(self, rows_R: np.ndarray) -> None:
+        """Sets the masks that are known without the engine, and forgets the others."""
+        state_RW, ending_RW = self._state_BW[rows_R], self._ending_BW[rows_R]
+        opening_R = self._length_B[rows_R] <= len(self._before)
+        text_RW = (state_RW == _ACTIVE) & (ending_RW == 0) & ~opening_R[:, None]
+        self._has_mask_BW[rows_R] = ~text_RW
+        for row in rows_R.tolist():
+            self._verdicts[row] = {}
+        if text_RW.all():
+            return
+        for position, beam in np.argwhere(~text_RW).tolist():
+            row, state = rows_R[position], state_RW[position, beam]
+            if state == _DEAD:
+                self._mask_BWN[row, beam] = 0
+            elif state == _FREE:
+                self._mask_BWN[row, beam] = self._all_N
+            elif ending_RW[position, beam]:
+                self._mask_BWN[row, beam] = self._after_PN[ending_RW[position, beam]]
+            else:
+                self._mask_BWN[row, beam] = self._before_PN[self._length_B[row]]
 
     def _grow(
         self,
-        rows_R: np.ndarray,
-        parents_RW: np.ndarray,
-        tokens_RW: np.ndarray,
+        rows: list[int],
+        parents: list[list[int]],
+        tokens: list[list[int]],
         grows_RW: np.ndarray,
-        first_R: np.ndarray,
+        first: list[bool],
     ) -> None:
         """Gives each hypothesis where ``grows_RW`` its parent's matcher after its token, and the others the root."""
-        root, beams = self._grammar.root, parents_RW.shape[1]
-        rows, parents, tokens, first = rows_R.tolist(), parents_RW.tolist(), tokens_RW.tolist(), first_R.tolist()
+        root = self._grammar.root
         children: defaultdict[int, dict[tuple[int, bool], list[tuple[int, int]]]] = defaultdict(dict)
-        old: dict[int, LLMatcher] = {id(root): root}
+        old: dict[int, LLMatcher] = {}
         for position, beam in np.argwhere(grows_RW).tolist():
             row = rows[position]
             matcher = self._matchers[row][parents[position][beam]]
             old[id(matcher)] = matcher
             key = tokens[position][beam], first[position]
             children[id(matcher)].setdefault(key, []).append((row, beam))
-        advanced = set(rows)
-        kept = {id(root)}.union(
-            *({id(matcher) for matcher in held} for row, held in enumerate(self._matchers) if row not in advanced)
-        )
+        kept = {id(root)}
+        if len(rows) < len(self._matchers):
+            advanced = set(rows)
+            for row, held in enumerate(self._matchers):
+                if row not in advanced:
+                    kept.update(map(id, held))
         for row in rows:
-            self._matchers[row] = [root] * beams
+            self._matchers[row] = [root] * grows_RW.shape[1]
         pairs: tuple[list[tuple[LLMatcher, int]], list[tuple[LLMatcher, int]]] = ([], [])
         for parent, groups in children.items():
             # The last child takes its parent's matcher, and the others copies, unless another row still holds it.

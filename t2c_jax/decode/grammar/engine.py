@@ -101,6 +101,26 @@ class Engine:
                     raise self.failed(matcher)
         return masks[:, : self.words]
 
+    def allows(self, matcher: LLMatcher, utf8: int, token: int, *, is_end: bool) -> bool:
+        """Whether a matcher allows a token that is not the first of an answer.
+
+        Args:
+          matcher: after the text so far.
+          utf8: the UTF-8 state after it.
+          token: the next one.
+          is_end: whether the token stands for the end of the text.
+
+        Raises:
+          GrammarError: the engine failed.
+        """
+        if is_end:
+            allowed = utf8 == 0 and matcher.is_accepting()
+        else:
+            allowed = self.states_UV[utf8, token] >= 0 and matcher.validate_tokens([token]) == 1
+        if not allowed and matcher.is_error():
+            raise self.failed(matcher)
+        return bool(allowed)
+
     def feed(self, pairs: Iterable[tuple[LLMatcher, int]], *, first: bool) -> None:
         """Advances each matcher by a token, which its mask allows.
 
