@@ -1,6 +1,6 @@
 """The hypotheses of a batch under a grammar.
 
-Letters: B rows, R advanced rows, W beams, K candidates, V vocabulary, U states of the UTF-8 automaton, N words of a mask.
+Letters: B rows, R advanced rows, W beams, K candidates, V vocabulary, U UTF-8 states, N words of a mask.
 """
 
 from __future__ import annotations
