@@ -1,6 +1,7 @@
 """A decoder so small that all of its sequences can be enumerated, and plain searches to compare with."""
 
 import itertools
+from collections import Counter
 
 import jax
 import jax.numpy as jnp
@@ -82,17 +83,30 @@ def padded(sequence, steps):
     return [*sequence, *(PAD,) * (steps - len(sequence))]
 
 
-def plain_beam(toy, row, beams, alpha, bonus_V=None):
-    """Beam search as one would write it down, to the last step: no cache, no early end."""
+def plain_beam(toy, row, beams, alpha, bonus_V=None, *, groups=1, diversity=0.0, patience=0.0):
+    """Beam search as one would write it down: no cache, no early end but that of ``patience``.
+
+    Returns what has ended, best first, and what is live; (score, tokens) each. With ``groups``, a token loses
+    ``diversity`` in rank for each beam of an earlier group that has just continued with it.
+    """
     bonus_V = np.zeros(toy.vocabulary) if bonus_V is None else bonus_V
-    live, done = [(0.0, ())], []
-    for _ in range(toy.steps):
-        grown = [
-            (toy.log_p(row, (*tokens, token)) + bonus_V[[*tokens, token]].sum(), (*tokens, token))
-            for _, tokens in live
-            for token in range(toy.vocabulary)
-        ]
-        best = sorted(grown, reverse=True)[: 2 * beams]
-        done += [(score / len(tokens) ** alpha, tokens) for score, tokens in best[:beams] if tokens[-1] == EOS]
-        live = [(score, tokens) for score, tokens in best if tokens[-1] != EOS][:beams]
-    return sorted(done, reverse=True)[:beams], [(score / toy.steps**alpha, tokens) for score, tokens in live]
+    size, ended = beams // groups, 0
+    live, done = [[(0.0, ())] for _ in range(groups)], [[] for _ in range(groups)]
+    for step in range(toy.steps):
+        taken = Counter()
+        for group in range(groups):
+            grown = [
+                (toy.log_p(row, (*tokens, token)) + bonus_V[[*tokens, token]].sum(), (*tokens, token))
+                for _, tokens in live[group]
+                for token in range(toy.vocabulary)
+            ]
+            best = sorted(grown, key=lambda one: one[0] - diversity * taken[one[1][-1]], reverse=True)[: 2 * size]
+            now = [(score / len(tokens) ** alpha, tokens) for score, tokens in best[:size] if tokens[-1] == EOS]
+            ended += len(now)
+            done[group] = sorted(done[group] + now, reverse=True)[:size]
+            live[group] = [(score, tokens) for score, tokens in best if tokens[-1] != EOS][:size]
+            taken.update(tokens[-1] for _, tokens in live[group])
+        if patience and ended >= patience * beams:
+            break
+    normalised = [(score / (step + 1) ** alpha, tokens) for group in live for score, tokens in group]
+    return sorted(itertools.chain(*done), reverse=True), sorted(normalised, reverse=True)

@@ -20,7 +20,7 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.decode import slots as continuous
-from t2c_jax.decode.logits_processors import LogitsProcessor, processors_of, unwritable
+from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor, processors_of, unwritable
 from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
 from t2c_jax.models.definition import Definition
@@ -40,8 +40,9 @@ class Hypothesis:
 
     Attributes:
       text: as the tokenizer decodes it.
-      score: its log-probability over length**alpha.
-      log_probability: the sum over its tokens, the end token included.
+      score: by which hypotheses are ranked: the log-probability, with what logits processors add, over length**alpha.
+      log_probability: the model's own, summed over the tokens, the end token included. No temperature, truncation or
+        processor is in it.
       finished: False where config.decode.max_tokens ran out before the end token.
     """
 
@@ -136,30 +137,35 @@ class Generator:
         """
         settings = settings or self.decode
         read = self.prompts.encode(sources, special_pieces=settings.special_pieces)
-        found: list[list[Hypothesis]] = [[] for _ in sources]
-        for row, tokens, scores, finished in self._answers(sources, read, settings):
-            # Hypotheses of a beam search come best first, finished ones before others.
-            found[row] += map(functools.partial(self._hypothesis, settings), tokens, scores, finished)
-            if len(found[row]) == settings.beam_size * settings.samples:
+        found: list[dict[int, list[Hypothesis]]] = [{} for _ in sources]
+        for row, sample, hypotheses in self._answers(sources, read, settings):
+            found[row][sample] = self._hypotheses(settings, hypotheses)
+            if len(found[row]) == settings.samples:
                 advance(1)
-        return [self._answer(hypotheses, each.truncated) for hypotheses, each in zip(found, read, strict=True)]
+        return [self._answer(samples, each.truncated) for samples, each in zip(found, read, strict=True)]
 
     def digest(self) -> str:
         """Of the parameters: a digest of each array's sum, by which two checkpoints differ."""
         sums = jax.jit(lambda params: jax.tree.map(lambda leaf: leaf.astype("float32").sum(), params))(self.params)
         return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(sums))))
 
-    def _hypothesis(self, settings: DecodeConfig, tokens: np.ndarray, score: float, finished: bool) -> Hypothesis:
-        ends = np.flatnonzero(tokens == self.tokenizer.eos)
-        length = int(ends[0]) + 1 if finished and len(ends) else settings.max_tokens
-        return Hypothesis(
-            text=self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces),
-            score=float(score),
-            log_probability=float(score) * length**settings.length_penalty,
-            finished=bool(finished),
-        )
+    def _hypotheses(self, settings: DecodeConfig, found: Hypotheses) -> list[Hypothesis]:
+        """Those of a row, as arrays of the host; the first one, and all others that are there."""
+        hypotheses = []
+        for beam, tokens in enumerate(found.tokens):
+            score, finished = float(found.scores[beam]), bool(found.finished[beam])
+            ends = np.flatnonzero(tokens == self.tokenizer.eos)
+            length = int(ends[0]) + 1 if finished and len(ends) else settings.max_tokens
+            total = score * length**settings.length_penalty
+            if beam and total < FORBIDDEN / 2:  # there were fewer continuations than beams
+                continue
+            text = self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces)
+            log_p = total if found.log_p is None else float(found.log_p[beam])
+            hypotheses.append(Hypothesis(text, score, log_p, finished))
+        return hypotheses
 
-    def _answer(self, hypotheses: Sequence[Hypothesis], truncated: bool) -> Answer:
+    def _answer(self, samples: Mapping[int, Sequence[Hypothesis]], truncated: bool) -> Answer:
+        hypotheses = [each for sample in sorted(samples) for each in samples[sample]]
         ranked = sorted(hypotheses, key=lambda each: (-each.finished, -each.score))
         finished = [each.text for each in ranked if each.finished]
         best = ranked[0]
@@ -174,8 +180,8 @@ class Generator:
 
     def _answers(
         self, sources: Sequence[str], read: Sequence[EncodedPrompt], settings: DecodeConfig
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """Each prompt's number, tokens (W, T), scores (W) and finished (W), as they end; a prompt once a sample."""
+    ) -> Iterator[tuple[int, int, Hypotheses]]:
+        """The number of a prompt and of a sample, and what was found for it, as rows end."""
         if not sources:
             return
         entries = len(sources) * settings.samples
@@ -205,8 +211,8 @@ class Generator:
                     functools.partial(self._asked, sources, settings),
                     is_last=number + 1 == len(batches),
                 )
-                for ticket, *answer in answers:
-                    yield ticket // settings.samples, *answer  # type: ignore[misc]
+                for ticket, found in answers:
+                    yield *divmod(ticket, settings.samples), found
 
     def _arranged(self, parts: Sequence[Sequence[EncodedPrompt]], rows: int) -> Mapping[str, np.ndarray]:
         """The encoder's part of a batch, in which each part of the prompts begins a part of the rows."""
@@ -234,7 +240,6 @@ class Generator:
             settings.max_tokens,
             settings.beam_size,
             settings.beam_groups,
-            settings.diversity_penalty,
             sampling=settings.temperature > 0,
             start=tokenizer.start,
             eos=tokenizer.eos,
@@ -251,6 +256,7 @@ def _static(settings: DecodeConfig) -> DecodeConfig:
         batch_size=default.batch_size,
         length_penalty=default.length_penalty,
         patience=default.patience,
+        diversity_penalty=default.diversity_penalty,
         temperature=float(settings.temperature > 0),
         top_k=default.top_k,
         top_p=default.top_p,
@@ -267,6 +273,7 @@ def _requests(settings: DecodeConfig, keys: np.ndarray) -> Requests:
         settings.max_tokens,
         length_penalty=settings.length_penalty,
         patience=settings.patience,
+        diversity_penalty=settings.diversity_penalty,
         temperature=settings.temperature,
         top_k=settings.top_k,
         top_p=settings.top_p,
@@ -400,8 +407,8 @@ class _Session:
         asked: Callable[[Sequence[int]], Requests],
         *,
         is_last: bool,
-    ) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
-        """Answers that end until the entries have rows; all of them where ``is_last``.
+    ) -> Iterator[tuple[int, Hypotheses]]:
+        """Tickets and answers that end until the entries have rows; all of them where ``is_last``.
 
         Args:
           batch: the encoder's part of a batch, a row for each source.
@@ -468,13 +475,14 @@ class _Session:
         self._used = int(found.used[0])
         return found
 
-    def _collect(self, results: Any) -> Iterator[tuple[int, np.ndarray, np.ndarray, np.ndarray]]:
+    def _collect(self, results: Any) -> Iterator[tuple[int, Hypotheses]]:
         size = len(results.ticket) // self._groups
         for group, count in enumerate(results.total):
             for place in range(group * size, group * size + int(count)):
                 ticket = int(results.ticket[place])
                 del self._open[ticket]
-                yield ticket, results.tokens[place], results.scores[place], results.finished[place]
+                found = Hypotheses(results.tokens, results.scores, results.finished, results.log_p)
+                yield ticket, jax.tree.map(lambda leaf, place=place: leaf[place], found)
 
 
 def _capacities(shape: Shape) -> list[int]:

@@ -43,6 +43,7 @@ class LogitsProcessor(ABC):
 
     A hypothesis scores the sum over its tokens of the processed logit minus ``logsumexp`` of the model's own logits.
     So a processor adds to the model's log-probabilities, and forbidding one token does not make the others likelier.
+    Hypotheses are ranked by the score. Beside it, their log-probability without what processors add is reported.
 
     A processor may keep a state for each beam, such as the state of an automaton. It is a pytree whose leaves are
     (B, W, ...). The search carries it and calls ``gather`` wherever beams are reordered. A processor sees a token one
@@ -52,9 +53,12 @@ class LogitsProcessor(ABC):
     Attributes:
       max_bonus: the most that it adds to a logit. The beam search stops when no live hypothesis can still win, and the
         bound that decides it needs this number.
+      reweights: whether it changes the logits of tokens that it allows. Such changes count in scores, and not in the
+        log-probabilities that are reported.
     """
 
     max_bonus: float = 0.0
+    reweights: bool = True
 
     def start(self, rows: int, beams: int) -> Any:
         """The state before the first token; none by default."""
@@ -100,6 +104,8 @@ class TokenBonus(LogitsProcessor):
 class ForbiddenTokens(LogitsProcessor):
     """Forbids some tokens at every step."""
 
+    reweights = False
+
     def __init__(self, tokens: Sequence[int]) -> None:
         """``tokens`` are ids."""
         self._tokens = np.array(tokens, np.int32)
@@ -118,6 +124,8 @@ class NoRepeatNgram(LogitsProcessor):
 
     It has no state: the tokens so far say all.
     """
+
+    reweights = False
 
     def __init__(self, size: int) -> None:
         """``size`` is at least 1."""

@@ -49,6 +49,7 @@ class Requests(NamedTuple):
       max_tokens: tokens of an answer at most.
       length_penalty: alpha in log p / length**alpha.
       patience: the beam search stops when this many times W hypotheses have ended; 0: when no live one can still win.
+      diversity_penalty: what a token loses in rank for each beam of an earlier group that continues with it.
       temperature: logits are divided by it before a token is drawn; 0 takes the likeliest.
       top_k, top_p, min_p: which tokens may be drawn (``decode.sampling``).
       repetition_penalty: of the tokens of the answer so far (``logits_processors.RepetitionPenalty``).
@@ -58,6 +59,7 @@ class Requests(NamedTuple):
     max_tokens: Int[Array, " B"]
     length_penalty: Float[Array, " B"]
     patience: Float[Array, " B"]
+    diversity_penalty: Float[Array, " B"]
     temperature: Float[Array, " B"]
     top_k: Int[Array, " B"]
     top_p: Float[Array, " B"]
@@ -72,6 +74,7 @@ def requests(
     *,
     length_penalty: float = 0.0,
     patience: float = 0.0,
+    diversity_penalty: float = 0.0,
     temperature: float = 0.0,
     top_k: int = 0,
     top_p: float = 1.0,
@@ -88,6 +91,7 @@ def requests(
         max_tokens=filled(max_tokens, np.int32),
         length_penalty=filled(length_penalty),
         patience=filled(patience),
+        diversity_penalty=filled(diversity_penalty),
         temperature=filled(temperature),
         top_k=filled(top_k, np.int32),
         top_p=filled(top_p),
@@ -98,11 +102,20 @@ def requests(
 
 
 class Hypotheses(NamedTuple):
-    """The sequences that were found for each prompt, best first."""
+    """The sequences that were found for each prompt, finished ones first, best first.
 
-    tokens: Int[Array, "B W T"]  # without a start token; eos where it ended, then padding
-    scores: Float[Array, "B W"]  # log-probability over length**alpha
-    finished: Bool[Array, "B W"]  # False where the steps ran out before eos
+    Attributes:
+      tokens: without a start token; eos where a sequence ended, then padding.
+      scores: what they are ranked by, over length**alpha: the sum of what processors made of the log-probabilities.
+      finished: False where the steps ran out before eos.
+      log_p: the sum of the model's own log-probabilities; None where it is the score times length**alpha, since no
+        processor reweights tokens.
+    """
+
+    tokens: Int[Array, "B W T"]
+    scores: Float[Array, "B W"]
+    finished: Bool[Array, "B W"]
+    log_p: Float[Array, "B W"] | None
 
 
 class Ended(NamedTuple):
@@ -110,6 +123,7 @@ class Ended(NamedTuple):
 
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
+    log_p: Float[Array, "B W"] | None
     total: Int[Array, " B"]  # of all that ended
 
 
@@ -125,7 +139,8 @@ class Rows(NamedTuple):
       active: rows that are not done.
       step: tokens chosen.
       tokens: of the live beams.
-      scores: sums of their log-probabilities.
+      scores: sums of what processors made of their log-probabilities.
+      log_p: sums of the model's own log-probabilities; None where these are the scores.
       slot_steps: the position of the token in each slot.
       visible: which slots hold a beam's past; None where a row has one beam, whose slots are its steps.
       ended: hypotheses that have ended; None where a row has one beam, which is done with it.
@@ -141,6 +156,7 @@ class Rows(NamedTuple):
     step: Int[Array, " B"]
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
+    log_p: Float[Array, "B W"] | None
     slot_steps: Int[Array, "B X"]
     visible: Bool[Array, "B W X"] | None
     ended: Ended | None
@@ -169,7 +185,6 @@ class Shape:
       steps: tokens of an answer at most.
       beams: hypotheses kept; 1 for greedy search and sampling.
       groups: of beams, each of which avoids the tokens of those before it (Vijayakumar et al. 2018).
-      diversity_penalty: what a token loses in rank for each beam of an earlier group that continues with it.
       sampling: whether tokens are drawn; one beam.
       drafts: tokens that are copied from the source and verified in a step; one beam, and nothing is drawn.
       start: the token that the decoder is fed first.
@@ -179,7 +194,6 @@ class Shape:
     steps: int
     beams: int = 1
     groups: int = 1
-    diversity_penalty: float = 0.0
     sampling: bool = False
     drafts: int = 0
     start: int = 0
@@ -218,6 +232,7 @@ class Search:
         """``processors`` change the logits, in their order."""
         self._decoder, self.shape, self._processors = step, shape, tuple(processors)
         self._max_bonus = sum(processor.max_bonus for processor in processors)
+        self._reweights = any(processor.reweights for processor in processors)
 
     def rows(
         self,
@@ -242,7 +257,8 @@ class Search:
         """
         shape, batch = self.shape, requests.max_tokens.shape[0]
         blank = jnp.full((batch, shape.beams, shape.steps), PAD, jnp.int32)
-        first_W = jnp.where(jnp.arange(shape.beams) == 0, 0.0, _WORST)  # all beams start equal: one of them is enough
+        # All beams of a group start equal: one of them is enough.
+        first_W = jnp.where(jnp.arange(shape.beams) % (shape.beams // shape.groups) == 0, 0.0, _WORST)
         several = shape.beams > 1
         return Rows(
             memory=memory,
@@ -254,6 +270,7 @@ class Search:
             step=jnp.zeros((batch,), jnp.int32),
             tokens=blank,
             scores=jnp.broadcast_to(first_W, (batch, shape.beams)),
+            log_p=jnp.zeros((batch, shape.beams)) if self._reweights else None,
             slot_steps=jnp.broadcast_to(jnp.arange(slots), (batch, slots)),
             visible=jnp.zeros((batch, shape.beams, slots), bool) if several else None,
             ended=self._none_ended(batch) if several else None,
@@ -292,21 +309,21 @@ class Search:
         live_scores = _normalised(rows.scores, length_B, rows.requests)
         if rows.ended is None:
             last_BW = jnp.take_along_axis(rows.tokens, (length_B - 1)[:, None, None], axis=-1)[..., 0]
-            return Hypotheses(rows.tokens, live_scores, last_BW == self.shape.eos)
+            return Hypotheses(rows.tokens, live_scores, last_BW == self.shape.eos, rows.log_p)
         ended_BW = rows.ended.scores > _WORST
-        # Ended ones first, in their order; then live ones in theirs.
-        rank = jnp.concatenate([jnp.where(ended_BW, 2.0, 0.0), jnp.ones_like(live_scores)], axis=1)
-        _, index = jax.lax.top_k(rank, self.shape.beams)  # top_k keeps the order among equals
-        return Hypotheses(
-            tokens=_pick(jnp.concatenate([rows.ended.tokens, rows.tokens], axis=1), index),
-            scores=_pick(jnp.concatenate([rows.ended.scores, live_scores], axis=1), index),
-            finished=_pick(jnp.concatenate([ended_BW, jnp.zeros_like(ended_BW)], axis=1), index),
-        )
+        ended = Hypotheses(rows.ended.tokens, rows.ended.scores, ended_BW, rows.ended.log_p)
+        live = Hypotheses(rows.tokens, live_scores, jnp.zeros_like(ended_BW), rows.log_p)
+        both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), ended, live)
+        # Ended ones first, then live ones, then the places where fewer have ended than there are beams.
+        place = jnp.concatenate([jnp.where(ended_BW, 0, 2), jnp.ones_like(ended_BW, int)], axis=1)
+        index_BW = jnp.lexsort((-both.scores, place), axis=1)[:, : self.shape.beams]
+        return jax.tree.map(lambda leaf: _pick(leaf, index_BW), both)
 
     def _none_ended(self, batch: int) -> Ended:
         beams, steps = self.shape.beams, self.shape.steps
         tokens = jnp.full((batch, beams, steps), PAD, jnp.int32)
-        return Ended(tokens, jnp.full((batch, beams), _WORST), jnp.zeros((batch,), jnp.int32))
+        log_p = jnp.zeros((batch, beams)) if self._reweights else None
+        return Ended(tokens, jnp.full((batch, beams), _WORST), log_p, jnp.zeros((batch,), jnp.int32))
 
     def _fed(self, tokens_BWT: Int[Array, "B W T"], steps_BN: Int[Array, "B N"]) -> Int[Array, "B N"]:
         """What is fed at the given steps: the start token, then what was chosen at the step before; 0 before all."""
@@ -319,15 +336,18 @@ class Search:
 
     def _process(
         self, rows: Rows, states: tuple[Any, ...], logits_BWV: Float[Array, "B W V"], step_B: Int[Array, " B"]
-    ) -> tuple[Float[Array, "B W V"], Float[Array, "B W"], tuple[Any, ...]]:
-        """The logits to rank by, what to subtract of them for a score, and the processors' next states."""
+    ) -> _Processed:
         log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
         context = Context(rows.tokens, step_B, rows.requests, log_z_BW)
+        own_BWV = logits_BWV
         following = []
         for processor, state in zip(self._processors, states, strict=True):
-            logits_BWV, state = processor(state, logits_BWV, context)
+            changed_BWV, state = processor(state, logits_BWV, context)
+            if self._reweights and not processor.reweights:
+                own_BWV = jnp.where(changed_BWV == logits_BWV, own_BWV, changed_BWV)
+            logits_BWV = changed_BWV
             following.append(state)
-        return logits_BWV, log_z_BW, tuple(following)
+        return _Processed(logits_BWV, own_BWV if self._reweights else None, log_z_BW, tuple(following))
 
     def _feed_single(self, rows: Rows) -> Fed:
         shape, slots, step_B = self.shape, rows.slot_steps.shape[1], rows.step
@@ -350,11 +370,12 @@ class Search:
         """The likeliest token, or a drawn one, and the drafts that the likeliest ones confirm."""
         shape, rows, logits_BNV, step_B = self.shape, fed.rows, fed.logits, fed.rows.step
         states, score_B, count_B = rows.states, rows.scores[:, 0], jnp.zeros_like(step_B)
+        log_p_BW = rows.log_p
         active_B = going_B = rows.active
         tokens_BWT = rows.tokens
         for n in range(shape.drafts + 1):
             seen = rows._replace(tokens=tokens_BWT)
-            ranked_BWV, log_z_BW, after = self._process(seen, states, logits_BNV[:, n : n + 1], step_B + n)
+            ranked_BWV, own_BWV, log_z_BW, after = self._process(seen, states, logits_BNV[:, n : n + 1], step_B + n)
             ranked_BV = ranked_BWV[:, 0]
             token_B, value_B = best(ranked_BV)
             if shape.sampling:
@@ -363,6 +384,9 @@ class Search:
             here_BT = (jnp.arange(shape.steps)[None] == (step_B + n)[:, None]) & going_B[:, None]
             tokens_BWT = jnp.where(here_BT[:, None], token_B[:, None, None], tokens_BWT)
             score_B = jnp.where(going_B, score_B + value_B - log_z_BW[:, 0], score_B)
+            if own_BWV is not None and log_p_BW is not None:
+                own_BW = jnp.take_along_axis(own_BWV, token_B[:, None, None], axis=-1)[..., 0]
+                log_p_BW = jnp.where(going_B[:, None], log_p_BW + own_BW - log_z_BW, log_p_BW)
             count_B += going_B
             states = after if n == 0 else _where(going_B, after, states)
             open_B = (token_B != shape.eos) & (step_B + n + 1 < rows.requests.max_tokens)
@@ -370,7 +394,12 @@ class Search:
             if n < shape.drafts:
                 going_B &= open_B & (token_B == fed.drafted[:, n])
         return rows._replace(
-            active=active_B, step=step_B + count_B, tokens=tokens_BWT, scores=score_B[:, None], states=states
+            active=active_B,
+            step=step_B + count_B,
+            tokens=tokens_BWT,
+            scores=score_B[:, None],
+            log_p=log_p_BW,
+            states=states,
         )
 
     def _drafts(self, rows: Rows) -> Int[Array, "B D"]:
@@ -418,27 +447,21 @@ class Search:
         shape, rows, step_B = self.shape, fed.rows, fed.rows.step
         if rows.visible is None or rows.ended is None:
             raise ValueError("rows of a single beam")
-        logits_BWV, log_z_BW, states = self._process(rows, rows.states, fed.logits, step_B)
+        processed = self._process(rows, rows.states, fed.logits, step_B)
 
         size = shape.beams // shape.groups
         parts: list[_Continued] = []
         for group in range(shape.groups):
             beams = slice(group * size, (group + 1) * size)
             taken_BC = jnp.concatenate([part.last for part in parts], axis=1) if parts else None
-            ended = Ended(rows.ended.tokens[:, beams], rows.ended.scores[:, beams], rows.ended.total)
-            parts.append(
-                self._continue(
-                    logits_BWV[:, beams],
-                    rows.scores[:, beams] - log_z_BW[:, beams],
-                    rows.tokens[:, beams],
-                    ended,
-                    rows,
-                    taken_BC,
-                )
+            own = jax.tree.map(
+                lambda leaf, beams=beams: leaf[:, beams],
+                (processed._replace(states=()), rows.scores, rows.log_p, rows.tokens, rows.ended._replace(total=())),
             )
-        grown = _Continued(*(jnp.concatenate(leaves, axis=1) for leaves in zip(*parts, strict=True)))
+            parts.append(self._continue(*own, rows, taken_BC))
+        grown = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *parts)
         parents_BW = grown.parents + jnp.repeat(jnp.arange(shape.groups) * size, size)[None]
-        count_B = rows.ended.total + jnp.sum(grown.total, axis=1)
+        count_B = rows.ended.total + jnp.sum(grown.ended.total, axis=1)
         open_B = jnp.any(grown.open, axis=1) & (step_B + 1 < rows.requests.max_tokens)
         enough_B = (rows.requests.patience > 0) & (count_B >= rows.requests.patience * shape.beams)
         on_B = rows.active
@@ -448,10 +471,12 @@ class Search:
             step=step_B + on_B,
             tokens=_where(on_B, grown.tokens, rows.tokens),
             scores=_where(on_B, grown.scores, rows.scores),
+            log_p=_where(on_B, grown.log_p, rows.log_p),
             visible=_pick(rows.visible, parents_BW),
-            ended=_where(on_B, Ended(grown.ended_tokens, grown.ended_scores, count_B), rows.ended),
+            ended=_where(on_B, grown.ended._replace(total=count_B), rows.ended),
             states=tuple(
-                processor.gather(each, parents_BW) for processor, each in zip(self._processors, states, strict=True)
+                processor.gather(each, parents_BW)
+                for processor, each in zip(self._processors, processed.states, strict=True)
             ),
         )
 
@@ -463,29 +488,36 @@ class Search:
 
     def _continue(
         self,
-        logits_BWV: Float[Array, "B W V"],
+        processed: _Processed,
         scores_BW: Float[Array, "B W"],
+        log_p_BW: Float[Array, "B W"] | None,
         tokens_BWT: Int[Array, "B W T"],
         ended: Ended,
         rows: Rows,
         taken_BC: Int[Array, "B C"] | None,
     ) -> _Continued:
         """The best continuations of a group of beams; the groups before it have taken some tokens."""
+        logits_BWV, log_z_BW = processed.logits, processed.log_z
         shape, (batch, beams, size) = self.shape, logits_BWV.shape
         # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
         candidates, top = 2 * beams, min(2 * beams, size)
         ranked_BWV = logits_BWV
         if taken_BC is not None:
             counts_BV = jnp.zeros((batch, size)).at[jnp.arange(batch)[:, None], taken_BC].add(1.0)
-            ranked_BWV = logits_BWV - shape.diversity_penalty * counts_BV[:, None]
+            penalty_BV = rows.requests.diversity_penalty[:, None] * counts_BV
+            ranked_BWV = logits_BWV - penalty_BV[:, None]
         best_BWC, token_BWC = top_k(ranked_BWV, top)
-        rank_BWC = scores_BW[..., None] + best_BWC
+        rank_BWC = (scores_BW - log_z_BW)[..., None] + best_BWC
         rank_BC, flat_BC = jax.lax.top_k(rank_BWC.reshape(batch, beams * top), candidates)
         token_BC = _pick(token_BWC.reshape(batch, beams * top), flat_BC)
         parent_BC = flat_BC // top
         scores_BC = rank_BC
         if taken_BC is not None:  # a penalty changes the choice; scores are the model's
-            scores_BC = rank_BC + shape.diversity_penalty * _pick(counts_BV, token_BC)
+            scores_BC = rank_BC + _pick(penalty_BV, token_BC)
+        log_p_BC = None
+        if processed.own is not None and log_p_BW is not None:
+            own_BC = processed.own[jnp.arange(batch)[:, None], parent_BC, token_BC]
+            log_p_BC = _pick(log_p_BW - log_z_BW, parent_BC) + own_BC
         here_BT = jnp.arange(shape.steps)[None] == rows.step[:, None]
         grown_BCT = jnp.where(here_BT[:, None], token_BC[..., None], _pick(tokens_BWT, parent_BC))
 
@@ -495,18 +527,20 @@ class Search:
         score_BC = jnp.where(counts_BC, _normalised(scores_BC, rows.step + 1, rows.requests), _WORST)
         ended_scores, index = jax.lax.top_k(jnp.concatenate([ended.scores, score_BC], axis=1), beams)
         ended_tokens = _pick(jnp.concatenate([ended.tokens, grown_BCT], axis=1), index)
+        ended_log_p = None
+        if log_p_BC is not None:
+            ended_log_p = _pick(jnp.concatenate([ended.log_p, log_p_BC], axis=1), index)
 
         _, index = jax.lax.top_k(jnp.where(is_eos_BC, 2 * _WORST, rank_BC), beams)
         live_scores = jnp.where(_pick(is_eos_BC, index), _WORST, _pick(scores_BC, index))
-        open_B = self._may_win(live_scores[:, 0], rows) > jnp.min(ended_scores, axis=1)
+        open_B = self._may_win(jnp.max(live_scores, axis=1), rows) > jnp.min(ended_scores, axis=1)
         return _Continued(
             tokens=_pick(grown_BCT, index),
             scores=live_scores,
+            log_p=None if log_p_BC is None else _pick(log_p_BC, index),
             last=_pick(token_BC, index),
             parents=_pick(parent_BC, index),
-            ended_tokens=ended_tokens,
-            ended_scores=ended_scores,
-            total=jnp.sum(counts_BC, axis=1, keepdims=True),
+            ended=Ended(ended_tokens, ended_scores, ended_log_p, jnp.sum(counts_BC, axis=1, keepdims=True)),
             open=open_B[:, None],
         )
 
@@ -519,16 +553,31 @@ class Search:
         return _normalised(reach_B, jnp.where(reach_B > 0, rows.step + 2, most_B), rows.requests)
 
 
+class _Processed(NamedTuple):
+    """What the processors made of a step's logits.
+
+    Attributes:
+      logits: to rank by.
+      own: the model's own, where the processors allow a token; None where these are the logits.
+      log_z: what to subtract of both for a log-probability.
+      states: the processors' next.
+    """
+
+    logits: Float[Array, "B W V"]
+    own: Float[Array, "B W V"] | None
+    log_z: Float[Array, "B W"]
+    states: tuple[Any, ...]
+
+
 class _Continued(NamedTuple):
-    """What a group of beams becomes; ``total`` and ``open`` are those of the group, (B, 1)."""
+    """What a group of beams becomes; ``open``, and the total of those that end now, are of the group, (B, 1)."""
 
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
+    log_p: Float[Array, "B W"] | None
     last: Int[Array, "B W"]
     parents: Int[Array, "B W"]
-    ended_tokens: Int[Array, "B W T"]
-    ended_scores: Float[Array, "B W"]
-    total: Int[Array, "B 1"]
+    ended: Ended
     open: Bool[Array, "B 1"]
 
 

@@ -1,13 +1,13 @@
 """What of a beam becomes a prompt's candidates."""
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.generator import Generator
+from t2c_jax.decode.search import Hypotheses
 
 LETTERS = " .abc"  # ids 0 and 1 are silent
 
@@ -30,11 +30,11 @@ class Canned(Generator):
     def __init__(self, finished: list[bool]) -> None:
         self.prompts, self.tokenizer, self.decode = Reader(), Letters(), DecodeConfig()
         tokens = np.array([[3, 1, 0], [3, 0, 1], [2, 2, 1], [4, 4, 4]])
-        self._found = tokens, np.array([-0.5, -0.6, -0.7, -0.8]), np.array(finished)
+        self._found = Hypotheses(tokens, np.array([-0.5, -0.6, -0.7, -0.8]), np.array(finished), None)
 
-    def _answers(self, sources: list[str], read: object, settings: object) -> Iterator[tuple[int, Any, Any, Any]]:
+    def _answers(self, sources: list[str], read: object, settings: object) -> Iterator[tuple[int, int, Hypotheses]]:
         for row in range(len(sources)):
-            yield row, *self._found
+            yield row, 0, self._found
 
 
 def test_finished_hypotheses_best_first_and_each_text_once():

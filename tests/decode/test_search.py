@@ -41,6 +41,53 @@ def test_a_narrow_beam_finds_all_that_a_plain_one_finds(alpha, beams):
         np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
 
 
+def is_plain(found, toy, beams, **settings):
+    """Whether hypotheses, scores and what has ended are those of ``plain_beam``."""
+    for row in range(toy.batch):
+        done, live = plain_beam(toy, row, beams, 0.6, **settings)
+        expected = (done + live)[:beams]
+        assert found.finished[row].tolist() == [index < len(done) for index in range(beams)]
+        assert found.tokens[row].tolist() == [padded(tokens, toy.steps) for _, tokens in expected]
+        np.testing.assert_allclose(found.scores[row], [score for score, _ in expected], rtol=1e-5, atol=1e-5)
+
+
+def distinct(found):
+    return sum(len({tuple(tokens) for tokens in row}) for row in found.tokens.tolist())
+
+
+@pytest.mark.parametrize("groups", [2, 4])
+@pytest.mark.parametrize("diversity", [0.3, 1.5])
+def test_groups_of_beams_avoid_each_others_tokens(groups, diversity):
+    """Vijayakumar et al. (2018, equation 4): a penalty changes what is chosen, and not its score."""
+    toy = Toy(vocabulary=7, steps=6, batch=6, seed=7, sharpness=0.7)
+    found = searched(toy, Shape(6, 4, groups), length_penalty=0.6, diversity_penalty=diversity)
+    is_plain(found, toy, 4, groups=groups, diversity=diversity)
+
+
+def test_groups_of_beams_begin_with_more_tokens():
+    """Without a penalty each group finds the same. With a large one, no group begins as another does."""
+    toy = Toy(vocabulary=7, steps=6, batch=6, seed=7)
+    toy.bias_BTV[:, :, EOS] -= 1e3
+    same, diverse = (
+        searched(toy, Shape(6, 4, 4), length_penalty=0.6, diversity_penalty=penalty) for penalty in (0.0, 20.0)
+    )
+    assert distinct(same) == toy.batch
+    assert [len(set(row)) for row in diverse.tokens[:, :, 0].tolist()] == [4] * toy.batch
+    plain = beam(toy, 4, 0.6)
+    assert sum(len(set(row)) for row in plain.tokens[:, :, 0].tolist()) < 4 * toy.batch
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("patience", [0.5, 1.0, 1.5])
+def test_a_patient_search_ends_when_enough_hypotheses_have(patience, groups):
+    toy = Toy(vocabulary=5, steps=8, batch=8, seed=3, sharpness=0.7)
+    settings = {"patience": patience, "diversity_penalty": 0.5}
+    found = searched(toy, Shape(8, 4, groups), length_penalty=0.6, **settings)
+    is_plain(found, toy, 4, groups=groups, diversity=0.5, patience=patience)
+    exact = searched(toy, Shape(8, 4, groups), length_penalty=0.6, diversity_penalty=0.5)
+    assert (found.tokens != exact.tokens).any() == (patience < 1.5)
+
+
 @pytest.mark.parametrize("alpha", [0.0, 0.6, 1.0])
 @pytest.mark.parametrize("beams", [2, 4])
 def test_a_narrow_beams_scores_are_its_sequences_own(alpha, beams):
