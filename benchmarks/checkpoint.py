@@ -45,15 +45,13 @@ def rounds(options: argparse.Namespace, directory: Path) -> tuple[list[dict[str,
 
     from t2c_jax import mesh as meshes
     from t2c_jax.checkpoints.checkpoint import Checkpoints
-    from t2c_jax.train.mesh_selection import make_mesh
-    from t2c_jax.train.step import Compiled
+    from t2c_jax.train.setup import compiled_for
 
     experiment, vocab_size = experiment_of(options)
-    mesh = make_mesh(experiment, jax.devices()[:1])
-    compiled = Compiled(experiment, vocab_size, mesh)
+    compiled = compiled_for(experiment, vocab_size, devices=jax.devices()[:1])
     state = compiled.init()
     size = sum(leaf.nbytes for leaf in jax.tree.leaves(state))
-    batch = meshes.global_batch(unpacked(*full_batch(experiment.data, vocab_size)), mesh)
+    batch = meshes.global_batch(unpacked(*full_batch(experiment.data, vocab_size)), compiled.mesh)
     checkpoints = Checkpoints(directory / "checkpoints", {}, keep=1)
 
     def steps(count: int) -> float:

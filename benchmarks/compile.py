@@ -46,15 +46,13 @@ def timed(options: argparse.Namespace, depth: int) -> dict[str, float]:
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.mesh_selection import make_mesh
-    from t2c_jax.train.step import Compiled
+    from t2c_jax.train.setup import compiled_for
 
     jax.clear_caches()
     settings, vocab_size = experiment(options, depth)
-    mesh = make_mesh(settings, jax.devices()[:1])
-    compiled = Compiled(settings, vocab_size, mesh)
-    batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), mesh)
-    with jax.set_mesh(mesh):
+    compiled = compiled_for(settings, vocab_size, devices=jax.devices()[:1])
+    batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), compiled.mesh)
+    with jax.set_mesh(compiled.mesh):
         step = jax.jit(compiled.step_function, donate_argnums=0)
         cpu_began, began = time.process_time(), time.perf_counter()
         traced = step.trace(compiled.abstract_state_on_mesh(), batch)

@@ -40,16 +40,14 @@ def side(options: argparse.Namespace, rank: int) -> tuple[dict[str, _rounds.Task
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.mesh_selection import make_mesh
+    from t2c_jax.train.setup import compiled_for
     from t2c_jax.train.state import checkpoint_state
-    from t2c_jax.train.step import Compiled
 
     settings, vocab_size = experiment(options, rank)
-    mesh = make_mesh(settings, jax.devices()[:1])
-    compiled = Compiled(settings, vocab_size, mesh)
-    batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), mesh)
+    compiled = compiled_for(settings, vocab_size, devices=jax.devices()[:1])
+    batch = meshes.global_batch(unpacked(*full_batch(settings.data, vocab_size)), compiled.mesh)
     state = compiled.init()
-    with jax.set_mesh(mesh):
+    with jax.set_mesh(compiled.mesh):
         program = jax.jit(compiled.step_function, donate_argnums=0).lower(state, batch).compile()
     memory: Any = program.memory_analysis()
     facts = {

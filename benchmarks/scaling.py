@@ -50,15 +50,13 @@ def on_all_devices(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task]
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.mesh_selection import make_mesh
-    from t2c_jax.train.step import Compiled
+    from t2c_jax.train.setup import compiled_for
 
     settings, vocab_size = experiment(options, jax.device_count())
-    mesh = make_mesh(settings)
-    compiled = Compiled(settings, vocab_size, mesh)
-    mine = meshes.local_rows(mesh, settings.data.batch_size)
+    compiled = compiled_for(settings, vocab_size)
+    mine = meshes.local_rows(compiled.mesh, settings.data.batch_size)
     rows = {name: values[mine] for name, values in unpacked(*full_batch(settings.data, vocab_size)).items()}
-    batch, state = meshes.global_batch(rows, mesh), compiled.init()
+    batch, state = meshes.global_batch(rows, compiled.mesh), compiled.init()
 
     def step() -> float:
         nonlocal state

@@ -53,9 +53,13 @@ def row(experiment: Experiment, vocab_size: int, topology: str) -> dict[str, Any
     """One compile."""
     from t2c_jax.aot import program
     from t2c_jax.aot.topology import topology as described
+    from t2c_jax.models.definition import Definition
+    from t2c_jax.train.setup import trainable_of
 
     started = time.monotonic()
-    found = program.train_step(experiment, vocab_size, described(topology))
+    trainable = trainable_of(experiment, Definition(experiment.model, vocab_size))
+    training = program.Training(trainable, experiment.train, experiment.data, experiment.mesh)
+    found = program.train_step(training, described(topology))
     return {
         "topology": topology,
         "remat": experiment.model.remat,

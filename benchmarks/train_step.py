@@ -72,16 +72,14 @@ def step_task(experiment: Experiment, vocab_size: int, batches: Batches) -> _rou
     import jax
 
     from t2c_jax import mesh as meshes
-    from t2c_jax.train.mesh_selection import make_mesh
-    from t2c_jax.train.step import Compiled
+    from t2c_jax.train.setup import compiled_for
 
-    mesh = make_mesh(experiment, jax.devices()[:1])
-    compiled = Compiled(experiment, vocab_size, mesh)
+    compiled = compiled_for(experiment, vocab_size, devices=jax.devices()[:1])
     state = compiled.init()
 
     def step() -> float:
         nonlocal state
-        state, metrics = compiled.train_step(state, meshes.global_batch(next(batches), mesh))
+        state, metrics = compiled.train_step(state, meshes.global_batch(next(batches), compiled.mesh))
         return float(metrics["weight"] + metrics["source_tokens"])
 
     return step

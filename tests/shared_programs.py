@@ -15,8 +15,9 @@ from typing import Any
 
 import pytest
 
-from t2c_jax.config import TrainConfig
+from t2c_jax.config import DataConfig, TrainConfig
 from t2c_jax.decode.generator import Generator
+from t2c_jax.train.state import Trainable
 from t2c_jax.train.step import Compiled
 
 KEPT = 48  # programs of each kind: some 20 MB each
@@ -56,17 +57,17 @@ def install() -> None:
     default = TrainConfig()
 
     @functools.wraps(initialise)
-    def compiled(self: Compiled, experiment: Any, vocab_size: int, mesh: Any, modules_to_save: Any = ()) -> None:
-        train = replace(experiment.train, **{name: getattr(default, name) for name in OF_THE_LOOP})
-        parts = experiment.seed, experiment.model, experiment.data, experiment.optimizer, experiment.lora, train
-        key = repr(parts), vocab_size, _mesh(mesh), tuple(sorted(modules_to_save))
+    def compiled(self: Compiled, trainable: Trainable, train: TrainConfig, data: DataConfig, mesh: Any) -> None:
+        of_the_step = replace(train, **{name: getattr(default, name) for name in OF_THE_LOOP})
+        parts = trainable.definition, trainable.optimizer.config, trainable.lora_config, of_the_step, data
+        of_the_state = trainable.seed, trainable.ema, tuple(sorted(trainable.modules_to_save))
+        key = repr(parts), of_the_state, _mesh(mesh)
 
         def make() -> dict[str, Any]:
-            initialise(self, experiment, vocab_size, mesh, modules_to_save)
+            initialise(self, trainable, train, data, mesh)
             return dict(vars(self))
 
         vars(self).update(_once("train", key, make))
-        self._config = experiment
 
     @functools.wraps(search)
     def searching(self: Generator, settings: Any) -> Any:

@@ -45,6 +45,12 @@ ROLES = {
     *("__init__", "config", "layers", "encoder", "decoder", "extractor", "parsing", "loading", "identifiers"),
     *("attention", "bert", "gpt2", "t5"),
 }
+# Who may know a whole config, which they divide; all others take the sections or the values that they read.
+WHOLE_CONFIG = (
+    *("t2c_jax.config", "t2c_jax.commands", "t2c_jax.library"),
+    *("t2c_jax.checkpoints.inherit", "t2c_jax.checkpoints.config_history", "t2c_jax.checkpoints.saved_run"),
+    *("t2c_jax.train.loop", "t2c_jax.train.setup"),
+)
 NO_JAX = ("corpus", "languages", "retrieval", "config", "errors", "console", "workers")
 
 
@@ -171,6 +177,33 @@ def test_nnx_is_a_definition_only():
             assert not attributes & {"split", "merge", "update", "state", "graphdef"}, module.name
         if module.room not in ("models", "papers"):
             assert not attributes, f"{module.name} knows flax; parameters are plain dicts outside of models"
+
+
+def knows_whole_config(module: Module) -> set[int]:
+    """Lines that name ``Experiment``, or a parameter or a field as it is called."""
+    found = set()
+    for node in ast.walk(module.tree):
+        if isinstance(node, ast.alias):
+            names = {node.name}
+        elif isinstance(node, ast.Name):
+            names = {node.id}
+        elif isinstance(node, ast.Attribute):
+            names = {node.attr}
+        elif isinstance(node, ast.arg):
+            names = {node.arg}
+        else:
+            continue
+        if names & {"Experiment", "experiment"}:
+            found.add(node.lineno)
+    return found
+
+
+def test_a_part_takes_its_part_of_the_config():
+    for module in MODULES:
+        if module.name != "t2c_jax" and not is_in(module.name, WHOLE_CONFIG):  # the package offers it to users
+            assert not knows_whole_config(module), f"{module.path}: take the sections or the values that are read"
+    for name in WHOLE_CONFIG:  # no more than these
+        assert any(knows_whole_config(module) for module in MODULES if is_in(module.name, (name,))), name
 
 
 def test_only_the_command_line_prints():

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding, PartitionSpec
-from tiny import VOCABULARY, batch, both, experiment
+from tiny import VOCABULARY, batch, both, experiment, make_mesh, workload
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import MeshConfig
@@ -24,7 +24,6 @@ from t2c_jax.mesh import (
     partition_spec,
     sum_over_rows,
 )
-from t2c_jax.train.mesh_selection import make_mesh, workload
 
 
 def checked(config, devices, slices=1):

@@ -4,6 +4,7 @@ import functools
 from dataclasses import replace
 
 import pytest
+from tiny import workload
 
 from t2c_jax import config as configs
 from t2c_jax.config import MeshConfig
@@ -11,7 +12,6 @@ from t2c_jax.errors import UserError
 from t2c_jax.mesh import GIB, Workload, check, choose
 from t2c_jax.mesh.selection import STATE_SHARE
 from t2c_jax.models.definition import Definition, count
-from t2c_jax.train.mesh_selection import workload
 
 CHIPS = {"v5e-8": (8, 16), "v5e-256": (256, 16), "v5p-128": (64, 95)}  # and GiB of one
 PARAMETERS = {"small": 61e6, "base": 223e6, "large": 750e6, "xl": 2.75e9, "xxl": 10.9e9}

@@ -7,6 +7,7 @@ import jax
 import numpy as np
 import pytest
 from small_run import CONFIG, main, write_corpus
+from tiny import compiled_on, initial_state, make_mesh, open_data
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints import inherit
@@ -15,10 +16,6 @@ from t2c_jax.data.mixture import open_streams, task_shares
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train import mesh_selection as placement
-from t2c_jax.train.batches import open_data
-from t2c_jax.train.initial import initial_state
-from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
 TASKS = """
@@ -141,7 +138,7 @@ def test_with_a_share_of_zero_replayed_tasks_are_only_measured(runs):
     options = [f"origin.run={runs / 'pre'}", "origin.step=12", f"origin.take={TASKS_TOO}", "origin.replay_share=0"]
     experiment = inherit.load(str(runs / "finetune.py"), options)
     tokenizers = Tokenizers.load(runs / "pre" / "tokenizer", experiment.data.direction)
-    mesh = placement.make_mesh(experiment)
+    mesh = make_mesh(experiment)
     data = open_data(experiment, Workdir(runs / "pre"), tokenizers, mesh)
     tasks = np.concatenate([data.train.batch(step)["task"] for step in range(20)])
     assert set(tasks.tolist()) == {0}
@@ -157,7 +154,7 @@ def test_without_parameters_in_take_all_of_them_are_random(runs):
     experiment = configs.load(str(workdir / "config.json"))
     assert (experiment.model.width, experiment.data.prefix) == (16, "t")
     tokenizers = Tokenizers.load(workdir / "tokenizer", experiment.data.direction)
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, placement.make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, tokenizers.target.vocab_size)
     start = initial_state(experiment, compiled, tokenizers.target)["params"]
     jax.tree.map(np.testing.assert_array_equal, start, compiled.init()["params"])
 

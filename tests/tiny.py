@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -24,9 +24,16 @@ from t2c_jax.config import (
 )
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.tokens import Tokens
+from t2c_jax.mesh import Workload
 from t2c_jax.models.definition import Definition, names
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
-from t2c_jax.train.mesh_selection import make_mesh
+from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.train import batches, initial, mesh_selection
+from t2c_jax.train.setup import trainable_of
+from t2c_jax.train.state import State
+from t2c_jax.train.step import Compiled
+from t2c_jax.workdir import Workdir
 
 VOCABULARY = 32
 BLOCKS: dict[str, Any] = {"layers": 2, "num_heads": 2, "head_width": 8, "feed_forward": 32}
@@ -133,6 +140,44 @@ def drawn(config: ModelConfig = MODEL, seed: int = 0, vocabulary: int = VOCABULA
 @functools.cache
 def _drawn(config: ModelConfig, seed: int, vocabulary: int) -> Any:
     return jax.jit(Definition(config, vocabulary).init)(jax.random.key(seed))
+
+
+def make_mesh(config: Experiment, devices: Sequence[Any] | None = None) -> Mesh:
+    """The mesh of a run's training."""
+    definition = Definition(config.model, config.tokenizer.vocab_size)
+    held = functools.partial(state_bytes, config)
+    return mesh_selection.make_mesh(config.mesh, definition, held, config.data, config.train, devices)
+
+
+def workload(config: Experiment, held: int = 0) -> Workload:
+    """What its mesh has to hold and to split."""
+    definition = Definition(config.model, config.tokenizer.vocab_size)
+    return mesh_selection.workload(definition, config.data, config.train, held)
+
+
+def state_bytes(config: Experiment) -> int:
+    """Bytes of its train state."""
+    return trainable_of(config, Definition(config.model, config.tokenizer.vocab_size)).nbytes()
+
+
+def compiled_on(
+    mesh: Mesh, config: Experiment = EXPERIMENT, vocabulary: int = VOCABULARY, modules: Collection[str] = ()
+) -> Compiled:
+    """The functions of its training; ``modules`` train in full beside adapters."""
+    return Compiled(
+        trainable_of(config, Definition(config.model, vocabulary), modules), config.train, config.data, mesh
+    )
+
+
+def open_data(config: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh) -> batches.Data:
+    """Its batches."""
+    options = {"seed": config.seed, "idf_weight": config.train.idf_weight}
+    return batches.open_data(workdir, tokenizers, config.data, config.model, mesh, **options)
+
+
+def initial_state(config: Experiment, compiled: Compiled, tokenizer: Tokenizer | None = None) -> State:
+    """The state that it starts from."""
+    return initial.initial_state(compiled, config.origin, config.data, config.lora, tokenizer)
 
 
 def one_device(config: Experiment = EXPERIMENT) -> Mesh:

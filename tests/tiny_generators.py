@@ -31,7 +31,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import Mesh
-from tiny import both, experiment, one_device
+from tiny import both, compiled_on, experiment, one_device
 
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
@@ -106,7 +106,7 @@ def extract_kept_runs(directory: Path) -> None:
 @functools.cache
 def compiled_learned() -> Compiled:
     """The training of ``"learned"``."""
-    return Compiled(LEARNED, tokenizer().vocab_size, one_device())
+    return compiled_on(one_device(), LEARNED, tokenizer().vocab_size)
 
 
 def learn() -> Any:

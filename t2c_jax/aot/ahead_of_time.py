@@ -4,25 +4,26 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Callable
 from typing import Any
 
 from t2c_jax import console
 from t2c_jax.aot import program as programs
 from t2c_jax.aot.costs import Costs
-from t2c_jax.aot.program import Program
+from t2c_jax.aot.program import Program, Training
 from t2c_jax.aot.topology import Topology, topology
-from t2c_jax.config import Experiment
+from t2c_jax.config import DecodeConfig
 from t2c_jax.mesh import GIB
 
 REMAT = ("none", "dots", "full")  # config.model.remat, from the most memory to the most work
 
 
-def compile_for(experiment: Experiment, vocab_size: int, name: str) -> dict[str, Any]:
+def compile_for(training: Training, decode: DecodeConfig, name: str) -> dict[str, Any]:
     """Compiles the train step and the search for a topology, and shows what the compiler made of them.
 
     Args:
-      experiment: the config.
-      vocab_size: of its tokenizer.
+      training: the run to train.
+      decode: the search.
       name: of the topology (``topology.topology``).
 
     Returns:
@@ -34,13 +35,17 @@ def compile_for(experiment: Experiment, vocab_size: int, name: str) -> dict[str,
     target = topology(name)
     found: dict[str, Program] = {}
     seconds: dict[str, float] = {}
-    for part, build in (("train", programs.train_step), ("decode", programs.search)):
+    builds: dict[str, Callable[[], Program]] = {
+        "train": lambda: programs.train_step(training, target),
+        "decode": lambda: programs.search(training.trainable.definition, training.data, decode, training.mesh, target),
+    }
+    for part, build in builds.items():
         console.say(f"compiling {_PARTS[part]} for {name}, {len(target.devices)} chips")
         started = time.monotonic()
-        found[part] = build(experiment, vocab_size, target)
+        found[part] = build()
         seconds[part] = round(time.monotonic() - started, 1)
         show(found[part], target, _PARTS[part])
-    advice = [] if found["train"].fits else advise(found["train"], experiment)
+    advice = [] if found["train"].fits else advise(found["train"], training.model.remat, training.train.microbatches)
     console.say(verdict(found["train"], advice))
     if not found["decode"].fits:
         console.say("the search does not fit: lower config.decode.batch_size, beam_size or max_tokens")
@@ -140,7 +145,7 @@ def verdict(program: Program, advice: list[str]) -> str:
     )
 
 
-def advise(program: Program, experiment: Experiment) -> list[str]:
+def advise(program: Program, remat: str, microbatches: int) -> list[str]:
     """Which values of the config would lower what the train step needs, the most promising first."""
     advice: list[str] = []
     state = sum(program.memory.get(kind, 0) for kind in ("parameters", "optimizer state", "moving average"))
@@ -148,12 +153,11 @@ def advise(program: Program, experiment: Experiment) -> list[str]:
     if copies > 1 and state > program.available / 4:
         fsdp = program.mesh["fsdp"] * copies
         advice.append(f"config.mesh.fsdp={fsdp} with data=1 splits {gib(state)} GiB of state over {copies}x the chips")
-    rest = REMAT[REMAT.index(experiment.model.remat) + 1 :]
+    rest = REMAT[REMAT.index(remat) + 1 :]
     if rest:
         advice.append(f"config.model.remat={rest[0]} keeps fewer activations" + _else(rest))
-    parts = experiment.train.microbatches
-    if program.rows % parts == 0 and program.rows // parts > 1:
-        advice.append(f"config.train.microbatches={2 * parts} halves the activations")
+    if program.rows % microbatches == 0 and program.rows // microbatches > 1:
+        advice.append(f"config.train.microbatches={2 * microbatches} halves the activations")
     if not advice:
         advice.append("take more chips, a larger config.mesh.tensor, or shorter rows")
     return advice

@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any
 
 from t2c_jax import console
 from t2c_jax import mesh as meshes
 from t2c_jax.aot import program as programs
 from t2c_jax.aot.ahead_of_time import REMAT, gib
-from t2c_jax.aot.program import Program
+from t2c_jax.aot.program import Program, Training
 from t2c_jax.aot.topology import Topology, topology
-from t2c_jax.config import Experiment, MeshConfig
+from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
-from t2c_jax.models.definition import Definition
-from t2c_jax.train.mesh_selection import state_bytes
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +27,7 @@ class Trial:
     rate: float
 
 
-def search(experiment: Experiment, vocab_size: int, name: str) -> dict[str, Any]:
+def search(training: Training, name: str) -> dict[str, Any]:
     """Compiles the train step on several meshes, with several batches and remat policies, and ranks what fits.
 
     For the meshes see ``meshes_to_try``. Batches are half the config's rows a chip, as many, twice and four times as
@@ -39,7 +37,7 @@ def search(experiment: Experiment, vocab_size: int, name: str) -> dict[str, Any]
       UserError: no such topology, no libtpu, or nothing to try on so many devices.
     """
     target = topology(name)
-    trials = list(_trials(experiment, vocab_size, target))
+    trials = list(_trials(training, target))
     if not trials:
         raise UserError(f"t2c compile --search: no mesh of {len(target.devices)} devices suits config.model")
     ranked = sorted((trial for trial in trials if trial.program.fits), key=lambda trial: -trial.rate)
@@ -78,21 +76,25 @@ def _reported(trial: Trial) -> dict[str, Any]:
     }
 
 
-def meshes_to_try(experiment: Experiment, state: int, target: Topology) -> list[MeshConfig]:
+def meshes_to_try(
+    own: MeshConfig, axes: Mapping[str, Collection[int]], microbatches: int, state: int, target: Topology
+) -> list[MeshConfig]:
     """The config's own mesh, and others that hold the state.
 
     Those split it as little as ``mesh.choose`` does, four times as far, and, with two chips along
     ``tensor``, again as little as can be: each of these saves memory, and is paid for in collectives.
 
     Args:
-      experiment: the config; its own mesh comes first, whether or not the state fits.
+      own: the config's mesh; it comes first, whether or not the state fits.
+      axes: sizes of the parameters' axes (``Definition.axis_sizes``).
+      microbatches: config.train.microbatches.
       state: bytes of parameters, gradients and optimizer state together.
       target: the chips.
     """
     chips, found = len(target.devices), list[MeshConfig]()
-    axes = Definition(experiment.model, experiment.tokenizer.vocab_size).axis_sizes()
-    parts = experiment.train.microbatches
-    workload = meshes.Workload(state, axes, chips * parts, parts)  # some batch fits: one of as many rows as chips
+    workload = meshes.Workload(
+        state, axes, chips * microbatches, microbatches
+    )  # some batch fits: one of as many rows as chips
 
     def add(sizes: MeshConfig) -> MeshConfig | None:
         try:
@@ -105,35 +107,30 @@ def meshes_to_try(experiment: Experiment, state: int, target: Topology) -> list[
             found.append(checked)
         return checked
 
-    add(experiment.mesh)
+    add(own)
     if (least := add(MeshConfig(-1, 0, 1))) is not None:
         add(MeshConfig(-1, min(4 * least.fsdp, chips), 1))
     add(MeshConfig(-1, 0, 2))
     return found
 
 
-def _trials(experiment: Experiment, vocab_size: int, target: Topology) -> Iterator[Trial]:
-    data, chips = experiment.data, len(target.devices)
+def _trials(training: Training, target: Topology) -> Iterator[Trial]:
+    data, microbatches, chips = training.data, training.train.microbatches, len(target.devices)
     own = max(1, data.batch_size // chips)
     rows_to_try = sorted({max(1, own // 2), own, 2 * own, 4 * own})
-    sizes_to_try = meshes_to_try(experiment, state_bytes(experiment), target)
+    axes = training.trainable.definition.axis_sizes()
+    sizes_to_try = meshes_to_try(training.mesh, axes, microbatches, training.trainable.nbytes(), target)
     most = len(sizes_to_try) * (len(rows_to_try) + len(REMAT) - 1)
-    hint = "" if experiment.model.scan else "; config.model.scan=True makes them smaller and compiles sooner"
+    hint = "" if training.model.scan else "; config.model.scan=True makes them smaller and compiles sooner"
     console.say(f"compiling at most {most} programs{hint}")
     for sizes in sizes_to_try:
         remats = list(REMAT)
         for rows in rows_to_try:
             batch = rows * chips
-            if batch % (sizes.data * sizes.fsdp * experiment.train.microbatches):
+            if batch % (sizes.data * sizes.fsdp * microbatches):
                 continue
             while remats:
-                changed = dataclasses.replace(
-                    experiment,
-                    mesh=sizes,
-                    model=dataclasses.replace(experiment.model, remat=remats[0]),  # type: ignore[arg-type]
-                    data=dataclasses.replace(data, batch_size=batch),
-                )
-                program = programs.train_step(changed, vocab_size, target)
+                program = programs.train_step(training.resized(sizes, batch, remats[0]), target)
                 tokens = rows * (data.encoder_length + data.decoder_length)
                 rate = tokens / program.roofline.seconds if program.roofline and program.fits else 0.0
                 fit = f"{rate:,.0f} tokens/s a chip" if program.fits else "does not fit"

@@ -6,7 +6,7 @@ import dataclasses
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -16,14 +16,15 @@ from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import Costs, costs
 from t2c_jax.aot.roofline import Roofline, roofline
 from t2c_jax.aot.topology import Topology
-from t2c_jax.checkpoints.origin import modules_to_save
-from t2c_jax.config import Experiment
+from t2c_jax.checkpoints.pytrees import abstract_on
+from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, ModelConfig, TrainConfig
 from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.pipeline import batch_shapes, task_keys
 from t2c_jax.decode.generator import search_function
 from t2c_jax.decode.loading import inference_mesh
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.mesh_selection import make_mesh
+from t2c_jax.train.state import Trainable
 from t2c_jax.train.step import Compiled
 
 Bytes = dict[str, int]
@@ -62,16 +63,43 @@ class Program:
         return self.costs is not None and self.total <= self.available
 
 
-def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> Program:
+@dataclass(frozen=True)
+class Training:
+    """What the train step of a run is compiled of.
+
+    Attributes:
+      trainable: the model and what of it is trained.
+      train, data, mesh: sections of the run's config.
+    """
+
+    trainable: Trainable
+    train: TrainConfig
+    data: DataConfig
+    mesh: MeshConfig
+
+    @property
+    def model(self) -> ModelConfig:
+        """The model's section."""
+        return self.trainable.definition.config
+
+    def resized(self, mesh: MeshConfig, batch_size: int, remat: str) -> Training:
+        """The same training on another mesh, with another batch and another remat policy."""
+        definition = self.trainable.definition
+        model = replace(definition.config, remat=remat)  # type: ignore[arg-type]
+        trainable = replace(self.trainable, definition=replace(definition, config=model))
+        return replace(self, trainable=trainable, data=replace(self.data, batch_size=batch_size), mesh=mesh)
+
+
+def train_step(training: Training, topology: Topology) -> Program:
     """The train step as a run compiles it, for a batch as config.data shapes it.
 
     Raises:
       UserError: the config does not fit the number of devices.
     """
-    mesh = make_mesh(experiment, topology.devices)
-    compiled = Compiled(experiment, vocab_size, mesh, modules_to_save(experiment, vocab_size))
-    data = experiment.data
-    shapes = batch_shapes(data, encoder_features(data, experiment.model).shapes(), task_keys(data), data.batch_size)
+    trainable, train, data = training.trainable, training.train, training.data
+    mesh = make_mesh(training.mesh, trainable.definition, trainable.nbytes, data, train, topology.devices)
+    compiled = Compiled(trainable, train, data, mesh)
+    shapes = batch_shapes(data, encoder_features(data, training.model).shapes(), task_keys(data), data.batch_size)
     batch = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in shapes.items()}
     state = compiled.abstract_state_on_mesh()
     names = {"params": "parameters", "adapters": "adapters", "opt_state": "optimizer state", "ema": "moving average"}
@@ -82,24 +110,21 @@ def train_step(experiment: Experiment, vocab_size: int, topology: Topology) -> P
     return _measured(compiled.lower(batch), mesh, topology, held, asked, rows)
 
 
-def search(experiment: Experiment, vocab_size: int, topology: Topology) -> Program:
+def search(
+    definition: Definition, data: DataConfig, decode: DecodeConfig, mesh_config: MeshConfig, topology: Topology
+) -> Program:
     """The search over one full batch of prompts of config.data.encoder_length tokens, to config.decode.max_tokens.
 
     Raises:
       UserError: the config does not fit the number of devices.
     """
-    definition = Definition(experiment.model, vocab_size)
-    mesh = inference_mesh(definition, experiment.mesh, topology.devices)
+    mesh = inference_mesh(definition, mesh_config, topology.devices)
     unit = mesh.shape["data"] * mesh.shape["fsdp"]
-    rows = -(-experiment.decode.batch_size // unit) * unit
-    shapes = encoder_features(experiment.data, experiment.model).shapes()
+    rows = -(-decode.batch_size // unit) * unit
+    shapes = encoder_features(data, definition.config).shapes()
     batch = _rows({name: jax.ShapeDtypeStruct((rows, *shape), "int32") for name, shape in shapes.items()}, mesh)
-    params = jax.tree.map(
-        lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-        definition.abstract_params(),
-        definition.shardings(mesh),
-    )
-    searching = search_function([definition], experiment.decode, memory=topology.chip.memory)
+    params = abstract_on(definition.abstract_params(), definition.shardings(mesh))
+    searching = search_function([definition], decode, memory=topology.chip.memory)
     function = jax.jit(searching, out_shardings=meshes.replicated(mesh))
     with jax.set_mesh(mesh):
         lowered = function.lower([params], batch)

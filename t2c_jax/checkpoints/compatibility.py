@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
-from t2c_jax.config import Experiment, ModelConfig, OriginConfig, field_names
+from t2c_jax.config import DataConfig, ModelConfig, OriginConfig, field_names
 from t2c_jax.errors import UserError
 
 
@@ -33,11 +33,18 @@ class Difference(NamedTuple):
     there: Any
 
 
-def different_settings(ours: Experiment, theirs: Experiment, parts: Collection[str]) -> list[Difference]:
+class Settings(NamedTuple):
+    """The parts of a run's config under which its parameters are read."""
+
+    model: ModelConfig
+    data: DataConfig
+
+
+def different_settings(ours: Settings, theirs: Settings, parts: Collection[str]) -> list[Difference]:
     """The settings that differ, in the order of their keys.
 
     Args:
-      ours: this run's config.
+      ours: this run's.
       theirs: the source's.
       parts: the parts of the model, such as ``encoder``, that get parameters of the source.
     """

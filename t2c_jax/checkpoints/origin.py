@@ -20,11 +20,11 @@ from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints import partial_restore
 from t2c_jax.checkpoints.checkpoint import Checkpoints
-from t2c_jax.checkpoints.compatibility import Difference, check_settings, different_settings
+from t2c_jax.checkpoints.compatibility import Difference, Settings, check_settings, different_settings
 from t2c_jax.checkpoints.metadata import adapter_metadata
 from t2c_jax.checkpoints.partial_restore import Shapes, Transfer, VocabularyMap, map_vocabulary
 from t2c_jax.checkpoints.pytrees import abstract_on, flatten, shapes, unflatten
-from t2c_jax.config import Experiment, LoraConfig, OriginConfig
+from t2c_jax.config import DataConfig, LoraConfig, ModelConfig, OriginConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models import lora as adapters_of
 from t2c_jax.models.definition import Definition, Params
@@ -38,7 +38,7 @@ class Origin:
 
     Attributes:
       workdir: its workdir.
-      experiment: its config.
+      settings: the parts of its config under which its parameters are read.
     """
 
     def __init__(self, config: OriginConfig) -> None:
@@ -56,21 +56,22 @@ class Origin:
             )
         try:
             values = json.loads(path.read_text("utf-8"))
-            self.experiment = configs.from_stored(values, str(path), complete=False)  # perhaps an encoder alone
+            theirs = configs.from_stored(values, str(path), complete=False)  # perhaps an encoder alone
         except (ValueError, TypeError, AttributeError):
             raise UserError(f"config.origin.run: '{path}' is damaged; {hint}") from None
+        self.settings = Settings(theirs.model, theirs.data)
+        self._lora, self._origin = theirs.lora, theirs.origin
         self.workdir.manifest("tokenizer")
         self._kept: dict[str, jax.Array] = {}  # merged parameters, which are read one part after another
 
     @functools.cached_property
     def _checkpoints(self) -> Checkpoints:
-        lora = self.experiment.lora
-        expected = adapter_metadata(lora, "" if self._base is None else self._base.identity)
+        expected = adapter_metadata(self._lora, "" if self._base is None else self._base.identity)
         return Checkpoints(self.workdir.checkpoints, expected, read_only=True)
 
     @functools.cached_property
     def _base(self) -> Origin | None:
-        return Origin(self.experiment.origin) if self.experiment.lora.rank else None
+        return Origin(self._origin) if self._lora.rank else None
 
     @functools.cached_property
     def step(self) -> int:
@@ -106,7 +107,7 @@ class Origin:
     @property
     def has_target_tokenizer(self) -> bool:
         """False for an imported encoder, whose tokenizer is for sources alone."""
-        return not self.experiment.model.encoder.own_tokenizer or (self.workdir.tokenizer / ENCODER).is_dir()
+        return not self.settings.model.encoder.own_tokenizer or (self.workdir.tokenizer / ENCODER).is_dir()
 
     @functools.cached_property
     def tokenizer(self) -> Tokenizer:
@@ -115,7 +116,7 @@ class Origin:
 
     @functools.cached_property
     def _definition(self) -> Definition:
-        return Definition(self.experiment.model, self.tokenizer.vocab_size)
+        return Definition(self.settings.model, self.tokenizer.vocab_size)
 
     @functools.cached_property
     def shapes(self) -> Shapes:
@@ -141,7 +142,7 @@ class Origin:
             definition = self._definition
             whole = abstract_on(definition.abstract_params(), definition.shardings(mesh))
             read = functools.partial(self._checkpoints.restore_any_params, self.step)
-            self._kept = flatten(restore_params(read, whole, definition, self.experiment.lora, self._base))
+            self._kept = flatten(restore_params(read, whole, definition, self._lora, self._base))
         return self._kept
 
     def close(self) -> None:
@@ -163,7 +164,7 @@ class Origin:
         Raises:
           UserError: the parameters do not fit.
         """
-        model = self.experiment.model
+        model = self.settings.model
         return partial_restore.plan(
             self.shapes,
             shapes(definition.abstract_params()),
@@ -181,23 +182,28 @@ class Origin:
         """
         return frozenset(transfer.path for transfer in self.plan(definition) if transfer.how == "initialised")
 
-    def check(self, experiment: Experiment) -> None:
+    def check(self, settings: Settings, vocab_size: int, lora: LoraConfig) -> None:
         """Whether it has what a run takes from it, before any work is done for the run.
+
+        Args:
+          settings: of the run.
+          vocab_size: of the run's tokenizer, unless it takes this one's.
+          lora: the run's adapters.
 
         Raises:
           UserError: it has another encoder, its parameters do not fit, or they were trained under other settings.
         """
-        self._check_encoder(experiment)
-        if "parameters" not in experiment.origin.take:
+        self._check_encoder(settings.model)
+        if "parameters" not in self._config.take:
             return
-        trains = "tokenizer" not in experiment.origin.take or not self.has_target_tokenizer
-        vocab_size = experiment.tokenizer.vocab_size if trains else self.tokenizer.vocab_size
-        definition = Definition(experiment.model, vocab_size)
+        if "tokenizer" in self._config.take and self.has_target_tokenizer:
+            vocab_size = self.tokenizer.vocab_size
+        definition = Definition(settings.model, vocab_size)
         transfers = self.plan(definition)
-        self._differences(experiment, transfers)
-        if experiment.lora.rank:
-            _check_base(transfers, self.name, experiment.lora)
-            adapters_of.axis_names(definition.parameter_info(), experiment.lora, _initialised(transfers))
+        self._differences(settings, transfers)
+        if lora.rank:
+            _check_base(transfers, self.name, lora)
+            adapters_of.axis_names(definition.parameter_info(), lora, _initialised(transfers))
 
     def base_params(self, abstract_params: Params, definition: Definition, lora: LoraConfig) -> Params:
         """The frozen parameters under adapters of a model, laid out as ``abstract_params``.
@@ -213,8 +219,9 @@ class Origin:
 
     def initial_params(
         self,
-        experiment: Experiment,
         definition: Definition,
+        data: DataConfig,
+        lora: LoraConfig,
         random: Params,
         targets: Params,
         tokenizer: Tokenizer | None = None,
@@ -222,8 +229,8 @@ class Origin:
         """The parameters that a run starts from: its own random ones, replaced by what this origin has.
 
         Args:
-          experiment: the run's config.
-          definition: its model.
+          definition: the run's model.
+          data, lora: of the run's config.
           random: initialised at random; under adapters the frozen ones alone. Emptied, so that none exists twice.
           targets: shapes, dtypes and shardings of ``random``.
           tokenizer: the run's, that writes targets; None where it is the origin's.
@@ -231,13 +238,13 @@ class Origin:
         Raises:
           UserError: the parameters, the settings or the tokenizer do not fit.
         """
-        self._check_encoder(experiment)
+        self._check_encoder(definition.config)
         vocabulary = self._vocabulary(tokenizer)
         transfers = self.plan(definition)
         wanted, params = flatten(targets), flatten(random)
-        if experiment.lora.rank:
-            _check_base([one for one in transfers if one.path in wanted], self.name, experiment.lora, missing=True)
-        differing = self._differences(experiment, transfers)
+        if lora.rank:
+            _check_base([one for one in transfers if one.path in wanted], self.name, lora, missing=True)
+        differing = self._differences(Settings(definition.config, data), transfers)
         random.clear()
         copied = [one.path for one in transfers if one.how == "copied" and one.source == one.path]
         for path in copied:
@@ -257,8 +264,8 @@ class Origin:
             _show(transfers, differing, vocabulary, self.name)
         return unflatten(params)
 
-    def _check_encoder(self, experiment: Experiment) -> None:
-        theirs, ours = self.experiment.model.encoder.type, experiment.model.encoder.type
+    def _check_encoder(self, model: ModelConfig) -> None:
+        theirs, ours = self.settings.model.encoder.type, model.encoder.type
         if theirs != ours:
             raise UserError(
                 f"config.origin.run: '{self.workdir.name}' holds an encoder of type {theirs}, and config.model.encoder"
@@ -279,34 +286,23 @@ class Origin:
             )
         return None
 
-    def _differences(self, experiment: Experiment, transfers: Collection[Transfer]) -> list[Difference]:
+    def _differences(self, settings: Settings, transfers: Collection[Transfer]) -> list[Difference]:
         parts = {one.path.partition(".")[0] for one in transfers if one.source}
-        differing = different_settings(experiment, self.experiment, parts)
+        differing = different_settings(settings, self.settings, parts)
         check_settings(self._config, differing, self.name)
         return differing
 
 
-def check(experiment: Experiment) -> None:
-    """``Origin.check`` where config.origin names a run.
-
-    Raises:
-      UserError: there is no such run, or it does not have what this run takes from it.
-    """
-    if experiment.origin.run:
-        with Origin(experiment.origin) as origin:
-            origin.check(experiment)
-
-
-def modules_to_save(experiment: Experiment, vocab_size: int) -> frozenset[str]:
-    """Dotted paths of the parameters that train in full beside adapters, since config.origin lacks them.
+def modules_to_save(config: OriginConfig, lora: LoraConfig, definition: Definition) -> frozenset[str]:
+    """Dotted paths of a model's parameters that train in full beside adapters, since config.origin lacks them.
 
     Raises:
       UserError: the origin is missing, or its parameters do not fit.
     """
-    if not experiment.lora.rank:
+    if not lora.rank:
         return frozenset()
-    with Origin(experiment.origin) as origin:
-        return origin.lacks(Definition(experiment.model, vocab_size))
+    with Origin(config) as origin:
+        return origin.lacks(definition)
 
 
 def restore_params(

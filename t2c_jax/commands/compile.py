@@ -28,10 +28,18 @@ def run(options: Namespace) -> int:
     experiment = shared.experiment_of(options, workdir)
     from t2c_jax.aot.ahead_of_time import compile_for
     from t2c_jax.aot.mesh_search import search
+    from t2c_jax.aot.program import Training
+    from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.loading import Tokenizers
+    from t2c_jax.train.setup import trainable_of
 
     vocab_size = experiment.tokenizer.vocab_size
     if workdir is not None and workdir.tokenizer.is_dir():
         vocab_size = Tokenizers.load(workdir.tokenizer, experiment.data.direction).target.vocab_size
-    print_result(options, (search if options.search else compile_for)(experiment, vocab_size, options.topology))
+    trainable = trainable_of(experiment, Definition(experiment.model, vocab_size))
+    training = Training(trainable, experiment.train, experiment.data, experiment.mesh)
+    if options.search:
+        print_result(options, search(training, options.topology))
+    else:
+        print_result(options, compile_for(training, experiment.decode, options.topology))
     return 0

@@ -86,7 +86,7 @@ def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
     params, info = definition.abstract_params(), definition.parameter_info()
     subject, optimised = params, info
     if experiment.lora.rank:
-        config, beside = experiment.lora, modules_to_save(experiment, definition.vocab_size)
+        config, beside = experiment.lora, modules_to_save(experiment.origin, experiment.lora, definition)
         draw = functools.partial(lora.init, info=info, config=config, modules_to_save=beside)
         subject = jax.eval_shape(draw, jax.random.key(0), params)
         adapters = lora.divided(subject, beside)[0]

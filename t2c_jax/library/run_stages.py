@@ -109,18 +109,15 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
       UserError: a stage is refused; or, before any of them, the run to start from or a library is missing, or an
         item of config.optimizer.rates reaches no parameter.
     """
-    from t2c_jax.checkpoints import origin
     from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
     from t2c_jax.models.definition import Definition
-    from t2c_jax.train.state import optimizer_of
+    from t2c_jax.train.setup import trainable_of
     from t2c_jax.train.telemetry import weights_and_biases
 
-    origin.check(experiment)
+    check_origin(experiment)
     if not experiment.lora.rank:  # adapters' paths are known where the origin's parameters are
-        optimizer_of(
-            Definition(experiment.model, experiment.tokenizer.vocab_size), experiment.optimizer, experiment.lora
-        )
+        trainable_of(experiment, Definition(experiment.model, experiment.tokenizer.vocab_size))
     weights_and_biases.check(experiment.train.wandb)
     results: Result = {}
     stages: dict[str, Stage] = {
@@ -142,6 +139,22 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
             seed=experiment.seed,
         )
     return results
+
+
+def check_origin(experiment: Experiment) -> None:
+    """Whether the origin, if there is one, has what the run takes from it, before any work is done for the run.
+
+    Raises:
+      UserError: there is no such run; it has another encoder, its parameters do not fit, or they were trained under
+        other settings.
+    """
+    from t2c_jax.checkpoints.compatibility import Settings
+    from t2c_jax.checkpoints.origin import Origin
+
+    if experiment.origin.run:
+        with Origin(experiment.origin) as origin:
+            settings = Settings(experiment.model, experiment.data)
+            origin.check(settings, experiment.tokenizer.vocab_size, experiment.lora)
 
 
 def check_imported(workdir: Workdir, writes: bool = False) -> None:
@@ -182,8 +195,8 @@ def writing(experiment: Experiment, workdir: Workdir, *, trains: bool = False) -
     """
     with workdir.locked() if runtime.is_primary() else contextlib.nullcontext():
         if trains:
-            from t2c_jax.train.mesh_selection import make_mesh
+            from t2c_jax.train.setup import planned_mesh
 
-            make_mesh(experiment)
+            planned_mesh(experiment)
         with saved_config(experiment, workdir):
             yield

@@ -6,6 +6,7 @@ Letters: B batch, K tasks, T target, M segments of a row, P width of an embeddin
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -23,7 +24,8 @@ Batch = Mapping[str, jax.Array]
 
 
 def loss_sums(
-    model: Seq2Seq,
+    bind: Callable[[Any], Seq2Seq],
+    params: Any,
     batch: Batch,
     key: Key[Array, ""] | None,
     train: TrainConfig,
@@ -31,11 +33,12 @@ def loss_sums(
     *,
     training: bool,
     contrastive_loss: Callable[..., Sums] = contrastive_sums,
-) -> Sums:
+) -> tuple[Float[Array, ""], Sums]:
     """Sums of all losses over a batch, to be divided once, after microbatches and hosts.
 
     Args:
-      model: with its parameters (``Definition.bind``).
+      bind: gives the model with these parameters, such as ``Definition.bind``.
+      params: what to take the gradient in.
       batch: by the batch contract (``data.pipeline``).
       key: of the dropout; None for none.
       train: weights of the losses, and options of the cross-entropy.
@@ -44,12 +47,14 @@ def loss_sums(
       contrastive_loss: replaces ``contrastive_sums`` where the batch is a microbatch of a larger one.
 
     Returns:
+      The loss, for ``jax.grad``; and all sums:
       ``loss``: what is minimised, to be divided by ``denominator``: target tokens by their weights, tagged tokens and
         contrastive pairs by config.train's weights.
       ``nll``, ``nll_squared``, ``correct``, ``weight``: of ``token_sums``; in a mixture ``task_nll`` and
         ``task_weight`` are the decoder's by task.
       ``tagging_*`` and ``contrastive_*``: of the heads, where the batch has such tasks.
     """
+    model = bind(params)
     r_drop = train.r_drop if training and key is not None else 0.0
     targets: Batch
     if r_drop:
@@ -78,7 +83,7 @@ def loss_sums(
         vectors_BMP, temperature = contrastive_vectors(model, prediction.encoded, data.pairs_in_row)
         contrastive = contrastive_loss(vectors_BMP, batch["contrastive_pairs"], temperature)
         sums = add_head(sums, contrastive, "contrastive", train.contrastive_weight)
-    return sums
+    return sums["loss"], sums
 
 
 def contrastive_vectors(

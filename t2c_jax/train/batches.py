@@ -11,7 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import Experiment
+from t2c_jax.config import DataConfig, ModelConfig
 from t2c_jax.data.mixture import open_streams, task_shares
 from t2c_jax.data.pipeline import Batches, task_keys
 from t2c_jax.data.schedule import TaskSchedule
@@ -34,15 +34,30 @@ class Data:
     shares: Mapping[str, float]
 
 
-def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, mesh: Mesh) -> Data:
+def open_data(
+    workdir: Workdir,
+    tokenizers: Tokenizers,
+    data: DataConfig,
+    model: ModelConfig,
+    mesh: Mesh,
+    *,
+    seed: int,
+    idf_weight: float = 0.0,
+) -> Data:
     """The rows of the batches that this process's devices hold.
+
+    Args:
+      workdir: holds the tokens.
+      tokenizers: of the run.
+      data, model: of the run's config.
+      mesh: the run's devices.
+      seed: of the order of the data.
+      idf_weight: config.train.idf_weight.
 
     Raises:
       UserError: the tokens were made by another tokenizer, or are missing or damaged.
     """
-    data, tasks = experiment.data, experiment.data.tasks
     rows = meshes.local_rows(mesh, data.batch_size)
-    model, seed, idf_weight = experiment.model, experiment.seed, experiment.train.idf_weight
     train, dev = (
         open_streams(workdir, split, tokenizers, data, model, seed=seed, idf_weight=idf_weight)
         for split in ("train", "dev")
@@ -56,7 +71,7 @@ def open_data(experiment: Experiment, workdir: Workdir, tokenizers: Tokenizers, 
             for number, (name, stream) in enumerate(dev.items())
         },
         {
-            name: 0.0 if name and tasks[name].workdir else float(share)
+            name: 0.0 if name and data.tasks[name].workdir else float(share)
             for name, share in zip(train, shares, strict=True)
         },
     )

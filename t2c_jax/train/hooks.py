@@ -15,7 +15,7 @@ patience, checkpoints and the rest are hooks; a program that trains through the 
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +23,7 @@ import jax
 import numpy as np
 
 from t2c_jax.checkpoints.checkpoint import Ranking
-from t2c_jax.config import Experiment
+from t2c_jax.train.batch_loss import Batch
 from t2c_jax.train.state import State
 from t2c_jax.train.step import Compiled
 from t2c_jax.train.telemetry.goodput import GoodputTimer
@@ -119,9 +119,13 @@ class LoopState:
     """A run between two steps: what hooks read and change.
 
     Attributes:
-      experiment, workdir: what is trained, and where.
+      workdir: of the run.
+      steps: config.train.steps.
+      tasks: the names of the run's tasks.
       compiled: the run's functions.
+      batches: the following ones, on the devices.
       hooks: all of them, in order.
+      heartbeat: tells the watchdog that the process is alive.
       state: the train state after ``step``; the next step consumes its arrays.
       step: the last step that was given to the devices; ``start`` is the one that this process started from.
       dev_loss: the last held-out loss, in nats per target token; None before the first.
@@ -133,16 +137,18 @@ class LoopState:
       out_of_patience: whether config.train.patience ends the run.
     """
 
-    experiment: Experiment
     workdir: Workdir
+    steps: int
+    tasks: Sequence[str]
     compiled: Compiled
+    batches: Iterator[Batch]
     hooks: Sequence[Hook]
     writer: MetricsWriter
     timer: GoodputTimer
     means: RunningMeans
     state: State
     step: int
-    heartbeat: Callable[[], None] = lambda: None
+    heartbeat: Callable[[], None]
     dev_loss: float | None = None
     held_out: Metrics = field(default_factory=dict)
     ranking: Ranking | None = None
@@ -156,11 +162,6 @@ class LoopState:
 
     def __post_init__(self) -> None:
         self.start = self.step
-
-    @property
-    def steps(self) -> int:
-        """config.train.steps."""
-        return self.experiment.train.steps
 
     @property
     def params(self) -> dict[str, Any]:
@@ -207,6 +208,22 @@ class LoopState:
         if before is not None:
             self._fetch(*before)
 
+    def call_hooks(self) -> None:
+        """Calls the hooks that are due after this step, in their order."""
+        for one in self.hooks:
+            if one.is_due(self):
+                if one.fetches_metrics:
+                    self.fetch_metrics()
+                one(self)
+                if one.rank is Rank.USER and one.fetches_metrics:
+                    self.timer.mark("evaluation")
+                self.heartbeat()
+
+    def finish(self) -> None:
+        """After the last step of this process."""
+        for one in reversed(self.hooks):
+            one.finish(self)
+
     def fetch_metrics(self) -> None:
         """Waits for this step, and gives its metrics to the hooks, unless that was done."""
         if self._pending is not None:
@@ -214,7 +231,7 @@ class LoopState:
             self._fetch(*pending)
 
     def _fetch(self, step: int, metrics: Mapping[str, jax.Array]) -> None:
-        values = flat_metrics(jax.device_get(metrics), list(self.experiment.data.tasks))
+        values = flat_metrics(jax.device_get(metrics), self.tasks)
         self.means.step_finished()
         for one in self.hooks:
             one.on_metrics(self, step, values)

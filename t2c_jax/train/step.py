@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import jax
@@ -15,7 +15,8 @@ from jax.sharding import Mesh, NamedSharding
 from jaxtyping import Array, Key
 
 from t2c_jax import mesh as meshes
-from t2c_jax.config import DataConfig, Experiment, LoraConfig, TrainConfig
+from t2c_jax.checkpoints.pytrees import abstract_on
+from t2c_jax.config import DataConfig, TrainConfig
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Seq2Seq
@@ -23,76 +24,84 @@ from t2c_jax.train.batch_loss import Batch, add_head, contrastive_vectors, loss_
 from t2c_jax.train.cross_entropy import Sums
 from t2c_jax.train.encoder_losses import contrastive_sums
 from t2c_jax.train.gradcache import Cotangents, gradcache_backward, gradcache_forward
-from t2c_jax.train.optimizer import Optimizer, learning_rate_schedule
+from t2c_jax.train.optimizer import learning_rate_schedule
 from t2c_jax.train.r_drop import predict_twice
-from t2c_jax.train.state import (
-    State,
-    init_state,
-    named_key,
-    optimizer_of,
-    parameter_counts,
-    state_shardings,
-    trainable_key,
-)
+from t2c_jax.train.state import State, Trainable, named_key, trainable_key
 from t2c_jax.train.telemetry.flops import forward_flops
 
 Shapes = Mapping[str, tuple[tuple[int, ...], np.dtype]]
 
 
 def make_train_step(
-    definition: Definition,
-    optimizer: Optimizer,
-    *,
-    seed: int,
-    data: DataConfig,
-    lora_config: LoraConfig,
-    train: TrainConfig,
+    trainable: Trainable, train: TrainConfig, data: DataConfig
 ) -> Callable[..., tuple[State, dict[str, Array]]]:
     """One optimizer step as a pure function of (state, global batch), to be jitted with the state donated.
 
     Microbatches and hosts add up sums, and the one division by the weight comes last. Each microbatch has a dropout key
-    of its own, folded from (seed, step, index). The learning rate is a function of ``state["step"]``.
+    of its own, folded from (seed, step, index), and only one microbatch's activations exist at a time. The learning
+    rate is a function of ``state["step"]``.
 
     A third argument is an upper limit of the loss per token, float32. A step is skipped whose loss is above it, or,
     with config.train.on_nonfinite=skip, whose gradients are not finite: ``step`` counts it, and the rest of the state
     stays as it was.
     """
+    definition, optimizer = trainable.definition, trainable.optimizer
     schedule, info = learning_rate_schedule(optimizer.config, train.steps), definition.parameter_info()
+    gradient = jax.grad(functools.partial(loss_sums, train=train, data=data, training=True), argnums=1, has_aux=True)
 
-    def bind(params: Any, state: State, key: Key[Array, ""]) -> tuple[Seq2Seq, Key[Array, ""]]:
-        """The model with these trainable parameters, and the key of its dropout."""
-        model_key, adapters_key = jax.random.split(key)
+    def bind(state: State, adapters_key: Key[Array, ""], params: Any) -> Seq2Seq:
+        """The model with these trainable parameters."""
         whole = optimizer.merge_frozen(params, state[trainable_key(state)])
         if "adapters" in state:
-            whole = lora.merged(state["params"], whole, info, lora_config, adapters_key)
-        return definition.bind(whole), model_key
+            whole = lora.merged(state["params"], whole, info, trainable.lora_config, adapters_key)
+        return definition.bind(whole)
 
     def train_step(state: State, batch: Batch, limit: Array | None = None) -> tuple[State, dict[str, Array]]:
-        key = jax.random.fold_in(named_key(seed, "dropout"), state["step"])
-        optimised = state[trainable_key(state)]
-        params = optimizer.trainable(optimised)
+        key = jax.random.fold_in(named_key(trainable.seed, "dropout"), state["step"])
+        params = optimizer.trainable(state[trainable_key(state)])
 
-        def loss_fn(
-            params: Any, batch: Batch, index: Array, contrastive_loss: Callable[..., Sums] = contrastive_sums
-        ) -> tuple[Array, Sums]:
-            model, model_key = bind(params, state, jax.random.fold_in(key, index))
-            sums = loss_sums(model, batch, model_key, train, data, training=True, contrastive_loss=contrastive_loss)
-            return sums["loss"], sums
+        def microbatch_model(index: Array | int) -> tuple[Callable[[Any], Seq2Seq], Key[Array, ""]]:
+            """``bind`` with the dropout of a microbatch's adapters, and the key of the model's."""
+            model_key, adapters_key = jax.random.split(jax.random.fold_in(key, index))
+            return functools.partial(bind, state, adapters_key), model_key
 
         def embed(batch: Batch, index: Array) -> tuple[Array, Array]:
-            model, model_key = bind(params, state, jax.random.fold_in(key, index))
+            bound, model_key = microbatch_model(index)
+            model = bound(params)
             prediction = predict_twice(model, batch, model_key)[1] if train.r_drop else model.predict(batch, model_key)
             return contrastive_vectors(model, prediction.encoded, data.pairs_in_row)
 
-        gradient = jax.grad(loss_fn, has_aux=True)
+        def add_gradients(total: Any, item: tuple[Batch, Array, Cotangents | None]) -> tuple[Any, None]:
+            microbatch, index, cotangents = item
+            bound, model_key = microbatch_model(index)
+            contrastive_loss = contrastive_sums if cotangents is None else gradcache_backward(cotangents)
+            found = gradient(bound, params, microbatch, model_key, contrastive_loss=contrastive_loss)
+            return jax.tree.map(jnp.add, total, found), None
+
+        bound, model_key = microbatch_model(0)
         if train.microbatches == 1:
-            gradients, sums = gradient(params, batch, jnp.zeros((), jnp.int32))
+            gradients, sums = gradient(bound, params, batch, model_key)
         else:
-            microbatches = split_rows(batch, train.microbatches)
-            gradients, sums = accumulate(functools.partial(gradient, params), embed, microbatches, train)
+            microbatches, cotangents = split_rows(batch, train.microbatches), None
+            if "contrastive_pairs" in batch:
+                contrastive, cotangents = gradcache_forward(embed, microbatches)
+            first = {name: x[0] for name, x in microbatches.items()}
+            shapes = jax.eval_shape(functools.partial(gradient, bound), params, first, model_key)
+            zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), shapes)
+            items = microbatches, jnp.arange(train.microbatches), cotangents
+            (gradients, sums), _ = jax.lax.scan(add_gradients, zero, items)
+            if cotangents is not None:
+                sums = add_head(sums, contrastive, "contrastive", train.contrastive_weight)
+        sums["source_tokens"] = jnp.sum(batch["encoder_segment_ids"] > 0).astype(jnp.float32)
+        sums["target_tokens"] = jnp.sum(batch["decoder_segment_ids"] > 0).astype(jnp.float32)
+        return update(state, params, gradients, sums, limit)
+
+    def update(
+        state: State, params: Any, gradients: Any, sums: Sums, limit: Array | None
+    ) -> tuple[State, dict[str, Array]]:
+        """The state after a step with these sums over the batch and their gradients, and the step's metrics."""
         weight = jnp.maximum(sums["denominator"], 1.0)
         gradients = jax.tree.map(lambda gradient: gradient / weight, gradients)
-
         rate = jnp.asarray(schedule(state["step"]), jnp.float32)
         updates, opt_state = optimizer.updates(gradients, state["opt_state"], params, rate)
         updated = optax.apply_updates(params, updates)
@@ -101,11 +110,9 @@ def make_train_step(
             "gradient_norm": optax.tree.norm(gradients),
             "update_norm": optax.tree.norm(updates),
             "learning_rate": rate,
-            "source_tokens": jnp.sum(batch["encoder_segment_ids"] > 0).astype(jnp.float32),
-            "target_tokens": jnp.sum(batch["decoder_segment_ids"] > 0).astype(jnp.float32),
         }
         new = {**state, "step": state["step"] + 1, "opt_state": opt_state}
-        new[trainable_key(state)] = optimizer.merge_frozen(updated, optimised)
+        new[trainable_key(state)] = optimizer.merge_frozen(updated, state[trainable_key(state)])
         if train.ema_decay:  # frozen parameters are left out: an average of equal numbers is not always that number
             decay = ema_decay(train.ema_decay, state["step"])
             averages = optimizer.trainable(state["ema"])
@@ -121,38 +128,6 @@ def make_train_step(
         return new, metrics
 
     return train_step
-
-
-def accumulate(
-    gradient: Callable[..., tuple[Any, Sums]],
-    embed: Callable[[Batch, Array], tuple[Array, Array]],
-    microbatches: Batch,
-    train: TrainConfig,
-) -> tuple[Any, Sums]:
-    """Gradients and sums of a batch, added up over its microbatches; only one microbatch's activations exist at a time.
-
-    Args:
-      gradient: of (microbatch, its number, contrastive loss): gradients and sums.
-      embed: of (microbatch, its number): vectors for the contrastive loss, and its temperature.
-      microbatches: the batch, as ``split_rows`` gives it.
-      train: the weight of the contrastive loss.
-    """
-    numbers = jnp.arange(train.microbatches)
-    cotangents: Cotangents | None = None
-    if "contrastive_pairs" in microbatches:
-        contrastive, cotangents = gradcache_forward(embed, microbatches)
-
-    def body(total: Any, item: tuple[Batch, Array, Cotangents | None]) -> tuple[Any, None]:
-        microbatch, number, cotangents = item
-        contrastive_loss = contrastive_sums if cotangents is None else gradcache_backward(cotangents)
-        return jax.tree.map(jnp.add, total, gradient(microbatch, number, contrastive_loss)), None
-
-    first = jax.tree.map(lambda x: x[0], (microbatches, numbers))
-    zero = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), jax.eval_shape(gradient, *first))
-    (gradients, sums), _ = jax.lax.scan(body, zero, (microbatches, numbers, cotangents))
-    if cotangents is not None:
-        sums = add_head(sums, contrastive, "contrastive", train.contrastive_weight)
-    return gradients, sums
 
 
 def split_rows(batch: Batch, parts: int) -> dict[str, Array]:
@@ -177,69 +152,43 @@ class Compiled:
     """The functions of a run, jitted for a mesh with shardings in and out and the state donated.
 
     Attributes:
-      definition, optimizer, mesh: what they are made of.
+      definition, mesh: what they are made of.
       abstract_state: shapes and dtypes of the train state; ``shardings`` its layout.
       parameters, trained: how many parameters there are, and how many of them are trained.
       step_function: the train step before it is jitted.
     """
 
-    def __init__(
-        self, experiment: Experiment, vocab_size: int, mesh: Mesh, modules_to_save: Collection[str] = ()
-    ) -> None:
+    def __init__(self, trainable: Trainable, train: TrainConfig, data: DataConfig, mesh: Mesh) -> None:
         """Traces nothing yet.
 
         Args:
-          experiment: the run's config.
-          vocab_size: of the tokenizer that writes targets.
+          trainable: the model and what of it is trained.
+          train: losses, microbatches, and what happens to steps that are not finite.
+          data: tasks, and pairs in a row.
           mesh: the run's devices.
-          modules_to_save: dotted paths of the parameters that train in full beside adapters.
         """
-        self.mesh, self._config = mesh, experiment
-        self.definition = Definition(experiment.model, vocab_size)
-        self.optimizer = optimizer_of(self.definition, experiment.optimizer, experiment.lora, modules_to_save)
-
-        def init() -> State:
-            return init_state(
-                self.definition,
-                self.optimizer,
-                seed=experiment.seed,
-                lora_config=experiment.lora,
-                ema=experiment.train.ema_decay > 0,
-                modules_to_save=modules_to_save,
-            )
+        self.definition, self.mesh = trainable.definition, mesh
+        self.abstract_state, self.shardings = trainable.abstract_state, trainable.shardings(mesh)
+        self.parameters, self.trained = trainable.parameters, trainable.trained
+        self._train_config, self._data = train, data
 
         def evaluation_params(state: State) -> dict[str, Any]:
             adapters = state["ema" if "ema" in state else "adapters"]
-            return lora.merged(state["params"], adapters, self.definition.parameter_info(), experiment.lora)
+            return lora.merged(state["params"], adapters, self.definition.parameter_info(), trainable.lora_config)
 
         def eval_step(params: Any, batch: Batch) -> Sums:
-            model = self.definition.bind(params)
-            return loss_sums(model, batch, None, experiment.train, experiment.data, training=False)
+            return loss_sums(self.definition.bind, params, batch, None, train, data, training=False)[1]
 
-        self.abstract_state = jax.eval_shape(init)
-        self.shardings = state_shardings(self.definition, self.abstract_state, mesh, experiment.lora, modules_to_save)
-        self.parameters, self.trained = parameter_counts(self.abstract_state, self.optimizer)
-        self.step_function = make_train_step(
-            self.definition,
-            self.optimizer,
-            seed=experiment.seed,
-            data=experiment.data,
-            lora_config=experiment.lora,
-            train=experiment.train,
-        )
+        self.step_function = make_train_step(trainable, train, data)
         replicated = meshes.replicated(mesh)
-        self._init = jax.jit(init, out_shardings=self.shardings)
+        self._init = jax.jit(trainable.init, out_shardings=self.shardings)
         self._train = jax.jit(self.step_function, out_shardings=(self.shardings, replicated), donate_argnums=0)
         self._evaluation_params = jax.jit(evaluation_params, out_shardings=self.definition.shardings(mesh))
         self._eval = jax.jit(eval_step, out_shardings=replicated)
 
     def abstract_state_on_mesh(self) -> State:
         """Shape, dtype and sharding of each array of the state: what a checkpoint is restored into."""
-        return jax.tree.map(
-            lambda leaf, sharding: jax.ShapeDtypeStruct(leaf.shape, leaf.dtype, sharding=sharding),
-            self.abstract_state,
-            self.shardings,
-        )
+        return abstract_on(self.abstract_state, self.shardings)
 
     def init(self) -> State:
         """A fresh state on the mesh."""
@@ -280,13 +229,12 @@ class Compiled:
         Args:
           batch: shape and dtype of each of its arrays.
         """
-        config = self._config
         # Inside another kernel than the plain formula, products could not be counted.
-        plain = dataclasses.replace(config.model, attention="xla")
+        plain = dataclasses.replace(self.definition.config, attention="xla")
         definition = Definition(plain, self.definition.vocab_size)
 
-        def forward(params: Any, batch: Any) -> Any:
-            return loss_sums(definition.bind(params), batch, None, config.train, config.data, training=True)["loss"]
+        def forward(params: Any, batch: Any) -> Array:
+            return loss_sums(definition.bind, params, batch, None, self._train_config, self._data, training=True)[0]
 
         arrays = {name: jax.ShapeDtypeStruct(shape, dtype) for name, (shape, dtype) in batch.items()}
         return 3.0 * forward_flops(forward, definition.abstract_params(), arrays)

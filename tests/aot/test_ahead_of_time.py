@@ -18,12 +18,14 @@ from t2c_jax.aot.ahead_of_time import advise, verdict
 from t2c_jax.aot.chips import CHIPS
 from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.mesh_search import meshes_to_try
-from t2c_jax.aot.program import Program, _measured, _refused
+from t2c_jax.aot.program import Program, Training, _measured, _refused
 from t2c_jax.aot.roofline import Roofline
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import GIB
+from t2c_jax.models.definition import Definition
+from t2c_jax.train.setup import trainable_of
 
 compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (extra tpu) is not installed")
 PROGRAM = Program(
@@ -49,13 +51,13 @@ PROGRAM = Program(
         ("v5e:2x2:2x2", "write a chip"),
     ],
 )
-def test_a_topology_that_is_none(name, message):
+def test_a_malformed_topology_is_refused(name, message):
     with pytest.raises(UserError, match=message.replace("'", ".")):
         topology(name)
 
 
-def test_without_its_compiler_the_verb_says_how_to_get_it(repository):
-    """In a process of its own, for one that has loaded it has it."""
+def test_without_libtpu_the_command_says_how_to_install_it(repository):
+    """In a process of its own: another test may have loaded libtpu here."""
     code = "import sys; sys.modules['libtpu'] = None; from t2c_jax import cli; sys.exit(cli.main(sys.argv[1:]))"
     config = repository / "configs" / "quickstart.py"
     program = {"code": code, "argv": ["compile", f"--config={config}", "--topology=v5e:2x2"]}
@@ -65,9 +67,8 @@ def test_without_its_compiler_the_verb_says_how_to_get_it(repository):
     assert "pip install t2c-jax[tpu]" in done.stderr
 
 
-def test_what_does_not_fit_says_by_how_much_and_what_would_help():
-    config = experiment(model={"remat": "none"}, data={"batch_size": 32})
-    advice = advise(PROGRAM, config)
+def test_a_step_that_does_not_fit_gets_advice():
+    advice = advise(PROGRAM, "none", 1)
     assert [line.split(" ")[0] for line in advice] == [
         "config.mesh.fsdp=8",
         "config.model.remat=dots",
@@ -79,10 +80,9 @@ def test_what_does_not_fit_says_by_how_much_and_what_would_help():
     )
 
 
-def test_where_nothing_is_left_to_turn_more_chips_are_the_answer():
-    config = experiment(model={"remat": "full"}, data={"batch_size": 8})
+def test_more_chips_are_advised_where_no_setting_helps():
     whole = dataclasses.replace(PROGRAM, mesh={"data": 1, "fsdp": 8, "tensor": 1}, rows=1)
-    assert advise(whole, config) == ["take more chips, a larger config.mesh.tensor, or shorter rows"]
+    assert advise(whole, "full", 1) == ["take more chips, a larger config.mesh.tensor, or shorter rows"]
 
 
 @pytest.mark.parametrize(
@@ -97,12 +97,16 @@ def test_where_nothing_is_left_to_turn_more_chips_are_the_answer():
         ("RESOURCE_EXHAUSTED: Ran out of memory in memory space hbm. Used 30.25G of 15.75G hbm.", 30.25, 15.75),
     ],
 )
-def test_the_compilers_refusal_is_read(message, needed, available):
+def test_the_memory_error_of_the_compiler_is_parsed(message, needed, available):
     assert _refused(message) == (needed * GIB, available * GIB)
 
 
-def test_another_failure_is_no_refusal():
+def test_another_compiler_error_is_no_memory_error():
     assert _refused("INTERNAL: something else")[0] is None
+
+
+def training(config):
+    return Training(trainable_of(config, Definition(config.model, 32)), config.train, config.data, config.mesh)
 
 
 def slice_of(chips: int) -> Topology:
@@ -119,16 +123,16 @@ def slice_of(chips: int) -> Topology:
     ],
 )
 def test_meshes_to_try_hold_the_state(state, meshes):
-    config = experiment(model={"width": 16}, mesh={"data": 2, "fsdp": 4})
-    found = meshes_to_try(config, state * GIB, slice_of(8))
+    axes = Definition(experiment(model={"width": 16}).model, 32).axis_sizes()
+    found = meshes_to_try(MeshConfig(2, 4, 1), axes, 1, state * GIB, slice_of(8))
     assert found == [MeshConfig(*sizes) for sizes in dict.fromkeys(meshes)]
 
 
-def test_a_search_goes_on_with_what_fits_and_ranks_by_tokens(monkeypatch, capsys):
+def test_the_search_raises_remat_until_a_batch_fits_and_ranks_by_tokens(monkeypatch, capsys):
     compiled = []
 
-    def train_step(config, vocab_size, target):
-        """Of each row 3 GiB, less as more is computed again; the first mesh is the faster one."""
+    def train_step(config, target):
+        """3 GiB a row, less with remat; the first mesh is the faster one."""
         rows = config.data.batch_size // 8
         compiled.append((config.mesh.fsdp, rows, config.model.remat))
         total = rows * {"none": 3, "dots": 2, "full": 1}[config.model.remat] * GIB
@@ -140,7 +144,7 @@ def test_a_search_goes_on_with_what_fits_and_ranks_by_tokens(monkeypatch, capsys
     monkeypatch.setattr(programs, "train_step", train_step)
     monkeypatch.setattr(search, "topology", lambda name: slice_of(8))
     monkeypatch.setattr(search, "meshes_to_try", lambda *_: [MeshConfig(8, 1, 1), MeshConfig(4, 2, 1)])
-    found = search.search(experiment(data={"batch_size": 32}), 32, "v5e:1x8")
+    found = search.search(training(experiment(data={"batch_size": 32})), "v5e:1x8")
     of_a_mesh = [(2, "none"), (4, "none"), (8, "none"), (8, "dots"), (16, "dots"), (16, "full")]
     assert compiled == [(fsdp, *way) for fsdp in (1, 2) for way in of_a_mesh]
     ranked = [(way["rows_per_chip"], way["remat"]) for way in found["ranked"]]
@@ -151,7 +155,7 @@ def test_a_search_goes_on_with_what_fits_and_ranks_by_tokens(monkeypatch, capsys
 
 
 @compiler
-def test_the_verb_tells_where_memory_goes_and_what_a_step_costs(tmp_path, capsys):
+def test_the_command_reports_memory_and_costs(tmp_path, capsys):
     config = tmp_path / "tiny.py"
     config.write_text(
         "from t2c_jax import config as schema\n"
@@ -184,16 +188,16 @@ def test_the_verb_tells_where_memory_goes_and_what_a_step_costs(tmp_path, capsys
 
 
 @compiler
-def test_another_generation_compiles_too():
+def test_a_step_compiles_for_v5p():
     config = experiment(model=both(layers=1), mesh={"fsdp": -1}, data={"batch_size": 4})
-    found = programs.train_step(config, 32, topology("v5p:2x2x1"))
+    found = programs.train_step(training(config), topology("v5p:2x2x1"))
     assert found.fits
     assert found.mesh == {"data": 1, "fsdp": 4, "tensor": 1}
 
 
 @compiler
 @pytest.mark.parametrize(("rows", "fits"), [(44, True), (47, False)])
-def test_memory_is_what_the_compiler_holds_against_the_chip(rows, fits):
+def test_memory_agrees_with_the_compilers_limit(rows, fits):
     """44 x 4096 rows of 2048 take 15.4 GiB of the 15.75 that it gives, by temp_size_in_bytes more than the chip has."""
     target = topology("v5e:1x1")
     mesh = jax.sharding.Mesh(np.array(target.devices), "x")

@@ -9,14 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
-from tiny import VOCABULARY, assert_same, batch, experiment, flat, on_device, one_device
+from tiny import assert_same, batch, compiled_on, experiment, flat, make_mesh, on_device, one_device
 
 from t2c_jax.checkpoints.checkpoint import DAMAGED, Checkpoints, Ranking
 from t2c_jax.checkpoints.pytrees import from_nested, to_nested
 from t2c_jax.config import to_dict
 from t2c_jax.errors import UserError
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 
 # What TensorStore fails to read or write calls back into an event loop that Orbax has closed by then.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -26,7 +24,7 @@ ABOUT = {"model": to_dict(experiment().model), "tokenizer": "0123456789abcdef"}
 
 @pytest.fixture(scope="module")
 def compiled():
-    return Compiled(experiment(train={"ema_decay": 0.5}), VOCABULARY, one_device())
+    return compiled_on(one_device(), experiment(train={"ema_decay": 0.5}))
 
 
 @pytest.fixture
@@ -214,16 +212,16 @@ def test_another_model_or_tokenizer_is_refused_and_nothing_quarantined(compiled,
 @pytest.mark.parametrize("train", [{"ema_decay": 0.0}, {"ema_decay": 0.5}])
 def test_a_missing_or_extra_array_is_an_error(train, checkpoints):
     """A parameter without a source must never start from its initialisation."""
-    saved = Compiled(experiment(train={"ema_decay": 0.5 - train["ema_decay"]}), VOCABULARY, one_device())
+    saved = compiled_on(one_device(), experiment(train={"ema_decay": 0.5 - train["ema_decay"]}))
     checkpoints.save(1, saved.init(), None)
-    wanted = Compiled(experiment(train=train), VOCABULARY, one_device())
+    wanted = compiled_on(one_device(), experiment(train=train))
     with pytest.raises(UserError, match=r"ema\..* is (missing there|\[.*\] there and missing here)"):
         reopened(checkpoints).restore_latest(wanted.abstract_state_on_mesh())
 
 
 def test_another_optimizer_is_an_error(checkpoints):
-    checkpoints.save(1, Compiled(experiment(), VOCABULARY, one_device()).init(), None)
-    other = Compiled(experiment(optimizer={"name": "adafactor"}), VOCABULARY, one_device())
+    checkpoints.save(1, compiled_on(one_device(), experiment()).init(), None)
+    other = compiled_on(one_device(), experiment(optimizer={"name": "adafactor"}))
     with pytest.raises(UserError, match=r"opt_state\.ada.* does not|opt_state\.ada"):
         reopened(checkpoints).restore_latest(other.abstract_state_on_mesh())
 
@@ -232,7 +230,7 @@ def test_parameters_alone_are_the_average_where_there_is_one(compiled, checkpoin
     states = trained(compiled, checkpoints, 2)
     abstract = compiled.abstract_state_on_mesh()["params"]
     assert_same(reopened(checkpoints).restore_params(2, abstract), states[2]["ema"])
-    plain = Compiled(experiment(), VOCABULARY, one_device())
+    plain = compiled_on(one_device(), experiment())
     state = plain.init()
     checkpoints.save(9, state, None)
     assert_same(reopened(checkpoints).restore_params(9, abstract), state["params"])
@@ -240,10 +238,10 @@ def test_parameters_alone_are_the_average_where_there_is_one(compiled, checkpoin
 
 def test_a_checkpoint_goes_onto_another_mesh(checkpoints):
     one = experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2})
-    saved = Compiled(one, VOCABULARY, make_mesh(one)).init()
+    saved = compiled_on(make_mesh(one), one).init()
     checkpoints.save(1, saved, None)
     other = experiment(mesh={"data": 1, "fsdp": 8, "tensor": 1})
-    compiled = Compiled(other, VOCABULARY, make_mesh(other))
+    compiled = compiled_on(make_mesh(other), other)
     _, state = reopened(checkpoints).restore_latest(compiled.abstract_state_on_mesh())
     assert_same(state, saved)
     for leaf, sharding in zip(jax.tree.leaves(state), jax.tree.leaves(compiled.shardings), strict=True):

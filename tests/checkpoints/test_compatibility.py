@@ -9,12 +9,12 @@ from test_from_a_run import experiment_of, started
 from tiny import MODEL, T5, decoder, encoder
 
 from t2c_jax import config as configs
-from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints import pytrees
-from t2c_jax.checkpoints.compatibility import different_settings
+from t2c_jax.checkpoints.compatibility import Settings, different_settings
 from t2c_jax.checkpoints.inherit import load
-from t2c_jax.config import Experiment, field_names
+from t2c_jax.config import DataConfig, field_names
 from t2c_jax.errors import UserError
+from t2c_jax.library.run_stages import check_origin
 from t2c_jax.models.definition import Definition
 from t2c_jax.workdir import write_json
 
@@ -29,8 +29,8 @@ SIDES = ("encoder", "decoder")
 
 def differing(model, taken=WHOLE, data=None, **there):
     """Keys that differ between a run and a source whose config is the run's but for ``there``."""
-    ours = replace(Experiment(), model=model)
-    theirs = replace(ours, model=replace(model, **there), data=replace(ours.data, **(data or {})))
+    ours = Settings(model, DataConfig())
+    theirs = Settings(replace(model, **there), replace(ours.data, **(data or {})))
     return [one.key for one in different_settings(ours, theirs, taken)]
 
 
@@ -115,7 +115,7 @@ def test_every_setting_is_compared_or_changes_a_shape(model, section):
 
 def test_an_unintended_difference_is_refused_before_any_work(trained):  # noqa: F811
     with pytest.raises(UserError) as caught:
-        origins.check(experiment_of(trained, "model.encoder.activation=gated_silu", origin=f"{trained}@12"))
+        check_origin(experiment_of(trained, "model.encoder.activation=gated_silu", origin=f"{trained}@12"))
     message = str(caught.value)
     assert (
         "(checkpoint 12) was trained with config.model.encoder.activation=gated_gelu_tanh, and here it is gated_silu"
@@ -138,7 +138,7 @@ def test_an_override_of_an_inherited_setting_is_allowed_and_shown(trained, tmp_p
     started(plain)
     assert "config." not in capsys.readouterr().err
     overridden = load(str(config), ["model.encoder.rope_theta=5e5", "data.reverse_source=true"])
-    origins.check(overridden)
+    check_origin(overridden)
     started(overridden)
     shown = " ".join(capsys.readouterr().err.split())
     assert "config.model.encoder.rope_theta" in shown

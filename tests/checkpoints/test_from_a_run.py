@@ -6,21 +6,17 @@ import jax
 import numpy as np
 import pytest
 from small_run import main, prepared, records, trained  # noqa: F401
-from tiny import flat
+from tiny import compiled_on, flat, initial_state, make_mesh, open_data
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints import inherit
-from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.errors import UserError
+from t2c_jax.library.run_stages import check_origin
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
-from t2c_jax.train.batches import open_data
 from t2c_jax.train.held_out_loss import measure_tasks
-from t2c_jax.train.initial import initial_state
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -34,7 +30,7 @@ def experiment_of(workdir, *overrides, origin):
 
 def started(experiment, vocabulary=448, tokenizer=None):
     """Random parameters, and those that the run starts from; on the host."""
-    compiled = Compiled(experiment, vocabulary, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, vocabulary)
     return flat(compiled.init()["params"]), flat(initial_state(experiment, compiled, tokenizer)["params"])
 
 
@@ -42,7 +38,7 @@ def averages(workdir, step):
     """The averaged parameters of a checkpoint, as its run left them."""
     experiment = configs.load(str(workdir / "config.json"))
     tokenizers = Tokenizers.load(workdir / "tokenizer")
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, tokenizers.target.vocab_size)
     checkpoints = Checkpoints(workdir / "checkpoints", metadata(experiment.model, tokenizers.digest), read_only=True)
     state = checkpoints.restore(step, compiled.abstract_state_on_mesh())
     checkpoints.close()
@@ -54,7 +50,7 @@ def test_a_run_from_a_checkpoint_of_its_own_has_its_dev_loss(trained):  # noqa: 
     measured = next(line for line in records(trained) if line["kind"] == "dev" and line["step"] == 12)
     experiment = experiment_of(trained, origin=f"{trained}@12")
     tokenizers = Tokenizers.load(trained / "tokenizer")
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, tokenizers.target.vocab_size)
     state = initial_state(experiment, compiled, tokenizers.target)
     data = open_data(experiment, Workdir(trained), tokenizers, make_mesh(experiment))
     assert measure_tasks(compiled, state["params"], data, experiment.train.eval_batches)["nll"] == measured["nll"]
@@ -68,14 +64,14 @@ def test_the_run_starts_from_the_step_that_is_named(trained):  # noqa: F811
         np.testing.assert_array_equal(value, one[path], err_msg=path)
     assert not np.array_equal(one["embedding.embedding"], other["embedding.embedding"])
     with pytest.raises(UserError, match=r"has no checkpoint 7; it has .*9, 12"):
-        origins.check(experiment_of(trained, origin=f"{trained}@7"))
+        check_origin(experiment_of(trained, origin=f"{trained}@7"))
 
 
 def test_further_layers_an_output_table_and_a_head_are_shown_and_initialised(trained, capsys):  # noqa: F811
     source = averages(trained, 12)
     changes = ("model.decoder.layers=3", "model.tied_embeddings=false", "model.copy=true", "mesh.tensor=2")
     experiment = experiment_of(trained, *changes, origin=f"{trained}@12")
-    origins.check(experiment)
+    check_origin(experiment)
     drawn, found = started(experiment)
     for path, value in found.items():
         if path.startswith("decoder.blocks."):
@@ -104,7 +100,7 @@ def test_further_recurrent_layers_are_initialised_over_the_sources(prepared, tmp
     save_params(source.checkpoints, metadata(settings.model, Tokenizers.load(source.tokenizer).digest), params)
     deeper = ("model.encoder.layers=2", "model.decoder.layers=3", "mesh.tensor=2")
     experiment = experiment_of(source.path, *deeper, origin=source.path)
-    origins.check(experiment)
+    check_origin(experiment)
     there = flat(params)
     drawn, found = started(experiment)
     assert found["decoder.bridge"].shape == (24, 3 * 2, 12)
@@ -131,7 +127,7 @@ def test_an_untied_table_gives_the_tied_tables_logits(trained):  # noqa: F811
     )
     logits = []
     for experiment in (tied, untied):
-        definition = Compiled(experiment, 448, make_mesh(experiment)).definition
+        definition = compiled_on(make_mesh(experiment), experiment, 448).definition
         _, params = started(experiment)
 
         def predicted(leaves, definition=definition):

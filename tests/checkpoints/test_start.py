@@ -10,21 +10,18 @@ import numpy as np
 import pytest
 from huggingface_models import write
 from small_run import main, records, write_config
-from tiny import flat
+from tiny import compiled_on, flat, initial_state, make_mesh
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints import inherit
-from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.pytrees import unflatten
 from t2c_jax.config import OriginConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import import_model
+from t2c_jax.library.run_stages import check_origin
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.initial import initial_state
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
 pytest.importorskip("torch")
@@ -61,7 +58,7 @@ def loaded(workdir: Path, name="params"):
     """The newest checkpoint's parameters."""
     experiment = configs.load(str(workdir / "config.json"))
     tokenizers = Tokenizers.load(workdir / "tokenizer")
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, tokenizers.target.vocab_size)
     checkpoints = Checkpoints(workdir / "checkpoints", metadata(experiment.model, tokenizers.digest), read_only=True)
     step, state = checkpoints.restore_latest(compiled.abstract_state_on_mesh())
     checkpoints.close()
@@ -89,7 +86,7 @@ def test_parameters_and_their_average_start_from_the_source_on_every_mesh(kind, 
     source = source_params(imported, kind)
     more = {"mesh.fsdp": 2, "mesh.tensor": 2, "mesh.data": 2, "model.encoder.mix_layers": True}
     experiment = experiment_from(imported, tmp_path, kind, **more)
-    compiled = Compiled(experiment, 448, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, 448)
     drawn, state = compiled.init(), initial_state(experiment, compiled)
     assert state.keys() == drawn.keys()
     for name in ("params", "ema"):
@@ -139,7 +136,7 @@ def test_a_run_can_start_from_a_run(imported, tmp_path):
     for name in ("spm.model", "encoder/tokenizer.json", "encoder/specials.json"):
         assert (again / "run" / "tokenizer" / name).read_bytes() == (tmp_path / "run" / "tokenizer" / name).read_bytes()
     experiment = replace(configs.load(str(again / "run" / "config.json")))
-    compiled = Compiled(experiment, 448, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, 448)
     _, average = loaded(tmp_path / "run", "ema")
     for path, value in flat(initial_state(experiment, compiled)["params"]).items():
         np.testing.assert_array_equal(value, average[path], err_msg=path)
@@ -163,10 +160,10 @@ def test_the_encoders_shape_is_the_sources(imported, tmp_path):
     assert pretrained.mix_layers, "how layers are used is the run's own"
     longer = experiment_from(imported, tmp_path, "gpt2", **{"model.encoder.positions": 96})
     assert longer.model.encoder.positions == 96, "an override"
-    origins.check(longer)
+    check_origin(longer)
     shorter = experiment_from(imported, tmp_path, "gpt2", **{"model.encoder.positions": 48})
     with pytest.raises(UserError, match=r"encoder.positions is \[64, 24\] in .* and \[48, 24\] here"):
-        origins.check(shorter)
+        check_origin(shorter)
     resolved = tmp_path / "config.json"
     resolved.write_text(json.dumps(configs.to_dict(experiment)))
     assert configs.load(str(resolved)) == experiment
@@ -198,13 +195,13 @@ def test_an_origin_without_a_checkpoint_or_with_a_damaged_config_is_refused(impo
     origin = tmp_path / "origin"
     shutil.copytree(imported / "bert", origin)
     experiment = replace(experiment_from(imported, tmp_path), origin=OriginConfig(str(origin)))
-    origins.check(experiment)
+    check_origin(experiment)
     shutil.rmtree(origin / "checkpoints" / "0")
     with pytest.raises(UserError, match="has no checkpoint; finish that run, or name another"):
-        origins.check(experiment)
+        check_origin(experiment)
     (origin / "config.json").write_text("[]")
     with pytest.raises(UserError, match=r"config.json' is damaged"):
-        origins.check(experiment)
+        check_origin(experiment)
 
 
 @pytest.mark.parametrize("argument", ["bert", "gpt2"])

@@ -7,7 +7,7 @@ import jax
 import numpy as np
 import pytest
 import tiny_generators
-from tiny import experiment
+from tiny import experiment, make_mesh
 from tiny_generators import LEARNED, PAIRS, compiled_learned
 
 from t2c_jax import mesh as meshes
@@ -21,7 +21,6 @@ from t2c_jax.decode.logits_processors import processors_of, unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.sentencepiece import PAD
-from t2c_jax.train.mesh_selection import make_mesh
 
 CONFIG = LEARNED
 

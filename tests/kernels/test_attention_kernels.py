@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import AbstractDevice, AbstractMesh, AxisType
-from tiny import experiment
+from tiny import experiment, make_mesh
 
 from t2c_jax.errors import UserError
 from t2c_jax.kernels import attention as attention_kernels
@@ -16,7 +16,6 @@ from t2c_jax.kernels.attention import choose, padded_single_block_attention, spl
 from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import AXES
 from t2c_jax.models.attention import attend
-from t2c_jax.train.mesh_selection import make_mesh
 
 # Both sum the same float32 products in another order: a few units in the last place of the largest value.
 TOLERANCE = 3e-6

@@ -256,7 +256,7 @@ def gradient(config):
     definition = Definition(config, VOCABULARY)
 
     def objective(params, values):
-        sums = loss_sums(definition.bind(params), values, None, TRAIN.train, TRAIN.data, training=True)
+        sums = loss_sums(definition.bind, params, values, None, TRAIN.train, TRAIN.data, training=True)[1]
         return sums["loss"], sums
 
     return jax.jit(jax.grad(objective, has_aux=True))

@@ -5,12 +5,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax.sharding import NamedSharding
-from tiny import MODEL, drawn, experiment
+from tiny import MODEL, drawn, experiment, make_mesh
 
 from t2c_jax.mesh import partition_spec
 from t2c_jax.models.layers import dropout, look_up
 from t2c_jax.models.positions import relative_bucket, rotate, rotation
-from t2c_jax.train.mesh_selection import make_mesh
 
 
 @pytest.mark.parametrize("rate", [0.1, 0.5])

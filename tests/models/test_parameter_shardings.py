@@ -7,7 +7,7 @@ from dataclasses import replace
 import jax
 import pytest
 from flax import nnx
-from tiny import DATA, MODEL, T5, VOCABULARY, batch, both, decoder, encoder, experiment
+from tiny import DATA, MODEL, T5, VOCABULARY, batch, both, compiled_on, decoder, encoder, experiment, make_mesh
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig
@@ -15,8 +15,6 @@ from t2c_jax.errors import UserError
 from t2c_jax.models import seq2seq
 from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.models.transformer import blocks
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 
 MESHES = {
     "data=8": {"data": 8, "fsdp": 1, "tensor": 1},
@@ -77,7 +75,7 @@ def test_golden_shardings(repository, monkeypatch):
 def test_arrays_lie_where_the_rules_say(sizes):
     """Parameters and moments are really split: each device holds its share and no more."""
     config = experiment(mesh=sizes)
-    compiled = Compiled(config, VOCABULARY, make_mesh(config))
+    compiled = compiled_on(make_mesh(config), config)
     state = compiled.init()
     query = state["params"]["encoder"]["blocks"]["attention"]["query"]
     layers, width, heads, head_width = query.shape
@@ -91,7 +89,7 @@ def test_arrays_lie_where_the_rules_say(sizes):
 
 def test_adafactors_factored_moments_have_shardings():
     config = replace(experiment(mesh=MESHES["fsdp=8"]), optimizer=OptimizerConfig(name="adafactor"))
-    compiled = Compiled(config, VOCABULARY, make_mesh(config))
+    compiled = compiled_on(make_mesh(config), config)
     assert len(jax.tree.leaves(compiled.init())) == len(jax.tree.leaves(compiled.shardings))
 
 

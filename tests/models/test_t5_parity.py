@@ -6,14 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, decoder, encoder, on_device, reshaped
+from tiny import MODEL, compiled_on, decoder, encoder, make_mesh, on_device, reshaped
 
 from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
 from t2c_jax.interop import t5
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.batch_loss import loss_sums
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 
 torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
@@ -170,7 +168,7 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
         bound = definition.bind(params)
         encoded = bound.encode(values).states_BSE
         train, data = TrainConfig(z_loss=0.0), Experiment().data
-        sums = loss_sums(definition.bind(params), values, None, train, data, training=True)
+        sums = loss_sums(definition.bind, params, values, None, train, data, training=True)[1]
         return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
 
     encoded, logits, loss = forward(params, on_device(values))
@@ -221,7 +219,7 @@ def test_fine_tuning_goes_as_in_transformers():
         train=TrainConfig(z_loss=0.0, steps=10),
         mesh=MeshConfig(data=1),
     )
-    compiled = Compiled(experiment, VOCABULARY, make_mesh(experiment, jax.devices()[:1]))
+    compiled = compiled_on(make_mesh(experiment, jax.devices()[:1]), experiment)
     state = compiled.init()
     state["params"] = jax.tree.map(jnp.asarray, start)
     found = []

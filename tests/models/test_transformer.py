@@ -31,7 +31,7 @@ def compiled(config):
     definition = Definition(config, VOCABULARY)
 
     def objective(params, values, key):
-        sums = loss_sums(definition.bind(params), values, key, TRAIN.train, TRAIN.data, training=True)
+        sums = loss_sums(definition.bind, params, values, key, TRAIN.train, TRAIN.data, training=True)[1]
         return sums["loss"], sums
 
     return jax.jit(jax.grad(objective, has_aux=True))

@@ -5,11 +5,10 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
-from tiny import MODEL, assert_close, drawn, encoder, experiment, one_device, random_paths
+from tiny import MODEL, assert_close, drawn, encoder, experiment, make_mesh, one_device, random_paths
 
 from t2c_jax.mesh import global_batch
 from t2c_jax.papers.code2seq.syntax_paths import NODE_IDS
-from t2c_jax.train.mesh_selection import make_mesh
 
 VOCABULARY = 64
 CONFIG = replace(MODEL, encoder=encoder("paths", width=6))

@@ -11,10 +11,9 @@ import jax
 import numpy as np
 import pytest
 from small_run import main, prepared  # noqa: F401
-from tiny import VOCABULARY, assert_same, batch, both, experiment, flat, on_device, one_device
+from tiny import assert_same, batch, both, compiled_on, experiment, flat, make_mesh, on_device, one_device
 
 from t2c_jax import config as configs
-from t2c_jax.checkpoints import origin as origins
 from t2c_jax.checkpoints.checkpoint import Checkpoints, save_params
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.origin import Origin, modules_to_save
@@ -23,12 +22,11 @@ from t2c_jax.config import LoraConfig, OriginConfig, check
 from t2c_jax.errors import UserError
 from t2c_jax.interop import export_huggingface
 from t2c_jax.interop.trained import load_trained
+from t2c_jax.library.run_stages import check_origin
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition, count, names
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.state import checkpoint_state
-from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir, write_json
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -43,7 +41,7 @@ def with_lora(**sections):
 def test_adapters_alone_train_and_are_averaged():
     """Two steps; the second one's gradient reaches A, which B's zeros hid from the first."""
     config = with_lora(train={"ema_decay": 0.5, "microbatches": 2}, optimizer={"weight_decay": 0.1})
-    compiled = Compiled(config, VOCABULARY, one_device(config))
+    compiled = compiled_on(one_device(config), config)
     state, values = compiled.init(), on_device(batch())
     start = jax.tree.map(lambda leaf: np.array(leaf, copy=True), jax.device_get(state))
     for _ in range(2):
@@ -67,17 +65,17 @@ def test_adapters_alone_train_and_are_averaged():
 def test_rank_zero_is_the_run_without_adapters_and_fresh_adapters_are_the_base():
     plain = experiment(train={"ema_decay": 0.5})
     adapted = replace(plain, lora=replace(LORA, rank=0), origin=OriginConfig("somewhere"))
-    compiled = [Compiled(config, VOCABULARY, one_device(config)) for config in (plain, adapted)]
+    compiled = [compiled_on(one_device(config), config) for config in (plain, adapted)]
     stepped = [one.train_step(one.init(), on_device(batch())) for one in compiled]
     assert_same(*stepped)
     assert (compiled[1].parameters, compiled[1].trained) == (compiled[0].parameters, compiled[0].parameters)
-    fresh = Compiled(replace(adapted, lora=LORA), VOCABULARY, one_device(adapted))
+    fresh = compiled_on(one_device(adapted), replace(adapted, lora=LORA))
     assert_same(fresh.evaluation_params(fresh.init()), compiled[0].init()["params"])
 
 
 def test_adapters_and_their_moments_are_split_as_their_kernels():
     config = with_lora(mesh={"data": 2, "fsdp": 2, "tensor": 2})
-    compiled = Compiled(config, VOCABULARY, make_mesh(config))
+    compiled = compiled_on(make_mesh(config), config)
     query = compiled.shardings["adapters"]["encoder"]["blocks"]["attention"]["query"]
     assert [tuple(query[half].spec) for half in "ab"] == [(None, "fsdp", None), (None, None, "tensor")]
     assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query
@@ -120,11 +118,15 @@ def train(workdir, base, steps, *more):
     return main("train", "--workdir", workdir, *(f"--config.{key}={value}" for key, value in values.items()), *more)
 
 
+def modules(config, vocabulary=448):
+    return modules_to_save(config.origin, config.lora, Definition(config.model, vocabulary))
+
+
 def opened(workdir: Path):
     run = Workdir(workdir)
     settings = configs.load(str(run.config))
-    rows = Tokenizers.load(run.tokenizer).target.vocab_size
-    compiled = Compiled(settings, rows, make_mesh(settings), modules_to_save(settings, rows))
+    vocabulary = Tokenizers.load(run.tokenizer).target.vocab_size
+    compiled = compiled_on(make_mesh(settings), settings, vocabulary, modules(settings, vocabulary))
     expected = metadata(
         settings.model, Tokenizers.load(run.tokenizer).digest, settings.lora, Origin(settings.origin).identity
     )
@@ -244,7 +246,7 @@ def test_a_new_head_answers_with_base_and_adapters_as_one_model(runs, tmp_path):
     assert flat(found.params).keys() == flat(compiled.definition.abstract_params()).keys() == expected.keys()
     for path, leaf in flat(found.params).items():
         np.testing.assert_allclose(leaf, expected[path], rtol=1e-5, atol=1e-6, err_msg=path)  # fused or not
-    assert modules_to_save(replace(settings, origin=OriginConfig(str(runs / "headed"))), 448) == frozenset()
+    assert modules(replace(settings, origin=OriginConfig(str(runs / "headed")))) == frozenset()
 
     plain = Workdir(shutil.copytree(runs / "base", tmp_path / "plain", ignore=shutil.ignore_patterns("checkpoints")))
     copying = replace(settings, origin=OriginConfig(), lora=LoraConfig())
@@ -309,7 +311,7 @@ def test_inspect_counts_adapters(runs, capsys):
     headed = {block["name"]: block["trained"] for block in json.loads(capsys.readouterr().out)["blocks"]}
     _, compiled, checkpoints = opened(runs / "headed")
     checkpoints.close()
-    assert modules_to_save(configs.load(str(runs / "headed" / "config.json")), 448) == {
+    assert modules(configs.load(str(runs / "headed" / "config.json"))) == {
         f"pointer.{name}" for name in compiled.abstract_state["adapters"]["pointer"]
     }
     assert sum(headed.values()) == compiled.trained
@@ -318,17 +320,17 @@ def test_inspect_counts_adapters(runs, capsys):
 
 def test_a_base_that_is_no_whole_model_is_refused_before_anything_is_done(runs):
     settings = configs.load(str(runs / "whole" / "config.json"))
-    origins.check(settings)
-    origins.check(replace(settings, model=replace(settings.model, copy=True)))
+    check_origin(settings)
+    check_origin(replace(settings, model=replace(settings.model, copy=True)))
     with pytest.raises(
         UserError,
         match=r"does not have .* \(layers 0 copied, 1-2 new\).*train the model with config.lora.rank=0",
     ):
-        origins.check(
+        check_origin(
             replace(settings, model=replace(settings.model, decoder=replace(settings.model.decoder, layers=3)))
         )
     with pytest.raises(UserError, match=r"config.lora.targets='nowhere' finds no matrix"):
-        origins.check(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
+        check_origin(replace(settings, lora=LoraConfig(rank=1, targets="nowhere")))
 
 
 @pytest.mark.parametrize(

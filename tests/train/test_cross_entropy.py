@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, assert_close, batch, drawn, experiment, on_device
+from tiny import DATA, assert_close, batch, drawn, experiment, make_mesh, on_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.aot.costs import costs
@@ -15,7 +15,6 @@ from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.batch_loss import loss_sums
 from t2c_jax.train.cross_entropy import chunked_cross_entropy, token_sums
-from t2c_jax.train.mesh_selection import make_mesh
 
 B, T, D, V = 4, 12, 16, 40
 
@@ -153,7 +152,7 @@ def test_the_loss_of_a_split_batch_is_the_quotient_of_sums():
 
     @jax.jit
     def sums(params, values):
-        return loss_sums(definition.bind(params), values, None, config.train, config.data, training=True)
+        return loss_sums(definition.bind, params, values, None, config.train, config.data, training=True)[1]
 
     with jax.set_mesh(mesh):
         split = sums(params, meshes.global_batch(values, mesh))

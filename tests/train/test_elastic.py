@@ -8,7 +8,7 @@ import pytest
 from small_run import main, prepared, records  # noqa: F401
 
 from t2c_jax.data.pipeline import Batches
-from t2c_jax.train import loop, mesh_selection
+from t2c_jax.train import setup
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -21,9 +21,9 @@ PARTS = (  # steps up to which it trains, how many devices it finds, the mesh th
 
 
 def test_a_run_resumes_on_other_devices(prepared, tmp_path, monkeypatch, capsys):  # noqa: F811
-    """1 device, then 4, then 8; each part takes up what the part before, on another mesh, left."""
+    """On 1 device, then on 4, then on 8: the batches and losses are those of one device all along."""
     _, workdir = prepared
-    make_mesh, seen, batch_of = loop.make_mesh, [], Batches.batch
+    make_mesh, seen, batch_of = setup.make_mesh, [], Batches.batch
 
     def batch(self, step):
         made = batch_of(self, step)
@@ -38,8 +38,7 @@ def test_a_run_resumes_on_other_devices(prepared, tmp_path, monkeypatch, capsys)
         options = [f"mesh.{axis}={size}" for axis, size in zip(("data", "fsdp", "tensor"), sizes, strict=True)]
         options += [f"train.steps={steps}", "train.save_every=4", "train.eval_every=0", "optimizer.schedule=constant"]
         with monkeypatch.context() as patch:
-            for module in (loop, mesh_selection):
-                patch.setattr(module, "make_mesh", lambda experiment: make_mesh(experiment, jax.devices()[:devices]))
+            patch.setattr(setup, "make_mesh", lambda *given: make_mesh(*given[:5], jax.devices()[:devices]))
             assert main("train", "--workdir", path, *(f"--config.{option}" for option in options)) == 0
         found, seen[:] = sorted(seen), []
         return found

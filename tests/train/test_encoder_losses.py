@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import EXPERIMENT, MODEL, VOCABULARY, assert_close, drawn, on_device, one_device
+from tiny import EXPERIMENT, MODEL, assert_close, compiled_on, drawn, make_mesh, on_device, one_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig, TaskConfig
@@ -23,8 +23,6 @@ from t2c_jax.models.interface import Encoded
 from t2c_jax.train import batch_loss
 from t2c_jax.train import step as steps
 from t2c_jax.train.encoder_losses import contrastive_sums, tagging_sums
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 
 
 def test_tagging_is_binary_cross_entropy_of_what_is_asked():
@@ -138,7 +136,7 @@ def taken(experiment, values, **sizes):
     """State and metrics after a step on a mesh of those sizes."""
     config = replace(experiment, mesh=replace(experiment.mesh, **sizes))
     mesh = make_mesh(config, jax.devices()[: math.prod(sizes.values())])
-    compiled = Compiled(config, VOCABULARY, mesh)
+    compiled = compiled_on(mesh, config)
     return compiled.train_step(compiled.init(), meshes.global_batch(values, mesh))
 
 
@@ -158,7 +156,7 @@ def test_negatives_are_those_of_all_microbatches(microbatches, sizes):
 
 def test_a_mixture_learns_every_task():
     experiment, batches = mixture()
-    compiled = Compiled(replace(experiment, train=replace(experiment.train, steps=150)), VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), replace(experiment, train=replace(experiment.train, steps=150)))
     state, seen = compiled.init(), []
     for step in range(150):
         state, metrics = compiled.train_step(state, on_device(batches.batch(step)))
@@ -182,7 +180,7 @@ def test_negatives_are_those_of_all_devices():
     for mesh in ({"data": 1}, {"data": 8}):
         config = replace(experiment, mesh=replace(experiment.mesh, **mesh))
         devices = make_mesh(config, jax.devices()[: mesh["data"]])
-        compiled = Compiled(config, VOCABULARY, devices)
+        compiled = compiled_on(devices, config)
         sums = compiled.eval_step(compiled.init()["params"], meshes.global_batch(values, devices))
         found.append({name: np.asarray(value) for name, value in sums.items()})
     assert found[0]["contrastive_weight"] > 2
@@ -207,7 +205,7 @@ def test_a_microbatch_draws_the_same_dropout_for_both_of_its_passes(monkeypatch)
 
     for module in (batch_loss, steps):
         monkeypatch.setattr(module, "contrastive_vectors", watched)
-    compiled = Compiled(experiment, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), experiment)
     compiled.train_step(compiled.init(), on_device(batches.batch(0)))
     jax.effects_barrier()
     assert len(seen) == 4

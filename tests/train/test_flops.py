@@ -5,11 +5,9 @@ import types
 import jax
 import jax.numpy as jnp
 import pytest
-from tiny import VOCABULARY, batch, experiment
+from tiny import VOCABULARY, batch, compiled_on, experiment, make_mesh
 
-from t2c_jax.train import loop
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
+from t2c_jax.train import setup
 from t2c_jax.train.telemetry.flops import PEAKS, Utilisation, forward_flops, peak_flops
 
 A = jax.ShapeDtypeStruct((3, 5), jnp.float32)
@@ -45,7 +43,7 @@ def test_products_are_counted(function, expected):
 def test_a_model_makes_what_its_shape_says(execution):
     """Three passes of 2 x parameters x tokens for each side's kernels, its attention, and the logits."""
     config = experiment(model=execution)
-    compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
+    compiled = compiled_on(make_mesh(config, jax.devices()[:1]), config)
     arrays = batch()
     rows = {name: (value.shape, value.dtype) for name, value in arrays.items()}
     model = config.model
@@ -67,11 +65,11 @@ def test_a_model_makes_what_its_shape_says(execution):
 def test_a_step_s_utilisation_counts_the_whole_batch(monkeypatch):
     """A process that holds half of the rows; on devices whose peak is unknown there is none."""
     config = experiment()
-    compiled = Compiled(config, VOCABULARY, make_mesh(config, jax.devices()[:1]))
+    compiled = compiled_on(make_mesh(config, jax.devices()[:1]), config)
     rows = {name: (value.shape, value.dtype) for name, value in batch().items()}
-    assert loop.utilisation(compiled, rows, 16) is None
-    monkeypatch.setattr(loop, "peak_flops", lambda devices: 10.0 * len(devices))
-    assert loop.utilisation(compiled, rows, 16) == Utilisation(2 * compiled.model_flops(rows), 10.0)
+    assert setup.utilisation(compiled, rows, 16) is None
+    monkeypatch.setattr(setup, "peak_flops", lambda devices: 10.0 * len(devices))
+    assert setup.utilisation(compiled, rows, 16) == Utilisation(2 * compiled.model_flops(rows), 10.0)
     assert Utilisation(60.0, 100.0).share(2.0) == 60 / (2 * 100)
 
 

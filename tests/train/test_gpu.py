@@ -11,14 +11,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, T5, VOCABULARY, batch, both, drawn, experiment, on_device
+from tiny import MODEL, T5, batch, both, compiled_on, drawn, experiment, make_mesh, on_device
 
 from t2c_jax import mesh as meshes
 from t2c_jax.decode import search as decode
 from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.models.attention import attend
-from t2c_jax.train.mesh_selection import make_mesh
-from t2c_jax.train.step import Compiled
 
 pytestmark = pytest.mark.skipif(
     "cuda" not in os.environ.get("T2C_TEST_PLATFORM", ""), reason="wants a GPU, and T2C_TEST_PLATFORM=cuda,cpu"
@@ -83,7 +81,7 @@ def test_cudnn_attention_is_the_plain_formula(queries, keys, causal, biased):
 def losses(config, platform, steps=5):
     """Nats a token over some steps on one device of a platform."""
     mesh = make_mesh(config, jax.devices(platform)[:1])
-    compiled = Compiled(config, VOCABULARY, mesh)
+    compiled = compiled_on(mesh, config)
     state, found = compiled.init(), []
     for step in range(steps):
         state, metrics = compiled.train_step(state, meshes.global_batch(batch(config.data, step), mesh))
@@ -105,7 +103,7 @@ def test_training_in_half_precision_through_cudnn(architecture):
     config = experiment(model={**both(architecture), "dtype": "bfloat16"})
     plain = experiment(model={**both(architecture), "dtype": "bfloat16", "attention": "xla"})
     mesh = make_mesh(config, jax.devices("gpu")[:1])
-    compiled = Compiled(config, VOCABULARY, mesh)
+    compiled = compiled_on(mesh, config)
     with jax.set_mesh(mesh):
         step = jax.jit(compiled.step_function)
         text = step.lower(compiled.init(), meshes.global_batch(batch(config.data), mesh)).compile().as_text()

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from small_run import main, prepared, records, trained  # noqa: F401
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tiny import experiment, one_device
+from tiny import experiment, one_device, open_data
 
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train import held_out_loss as held_out
-from t2c_jax.train.batches import Data, open_data, prefetched
+from t2c_jax.train.batches import Data, prefetched
 from t2c_jax.train.hooks import flat_metrics
 from t2c_jax.train.telemetry.goodput import GoodputTimer
 from t2c_jax.train.telemetry.running_means import RunningMeans

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 import pytest
 from small_run import main, prepared, records  # noqa: F401
-from tiny import VOCABULARY, assert_close, assert_same, batch, experiment, on_device, one_device
+from tiny import assert_close, assert_same, batch, compiled_on, experiment, make_mesh, on_device, one_device
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.checkpoint import Checkpoints
@@ -18,7 +18,6 @@ from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.resilience import loss_spikes
 from t2c_jax.train.resilience.loss_spikes import (
     FILE,
@@ -29,7 +28,6 @@ from t2c_jax.train.resilience.loss_spikes import (
     SkippedBatches,
     rollback_step,
 )
-from t2c_jax.train.step import Compiled
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
@@ -170,7 +168,7 @@ def test_a_skipped_step_changes_the_number_of_the_step_alone():
     To rounding, where it is: the two are different programs, which the compiler fuses each in its own way.
     """
     plain, careful = (
-        Compiled(experiment(train={"ema_decay": 0.5, "on_nonfinite": choice}), VOCABULARY, one_device())
+        compiled_on(one_device(), experiment(train={"ema_decay": 0.5, "on_nonfinite": choice}))
         for choice in ("stop", "skip")
     )
     good, bad = on_device(batch()), on_device(batch())
@@ -223,7 +221,7 @@ def last_state(path):
     experiment = configs.load(str(workdir.config))
     experiment = replace(experiment, train=replace(experiment.train, on_nonfinite="stop", on_spike="ignore"))
     tokenizers = Tokenizers.load(workdir.tokenizer)
-    compiled = Compiled(experiment, tokenizers.target.vocab_size, make_mesh(experiment))
+    compiled = compiled_on(make_mesh(experiment), experiment, tokenizers.target.vocab_size)
     checkpoints = Checkpoints(workdir.checkpoints, metadata(experiment.model, tokenizers.digest), read_only=True)
     state = checkpoints.restore(checkpoints.steps()[-1], compiled.abstract_state_on_mesh())
     checkpoints.close()

@@ -10,7 +10,7 @@ from tiny import VOCABULARY, batch, both, experiment
 
 from t2c_jax.mesh import AXES
 from t2c_jax.models.definition import Definition
-from t2c_jax.train.state import init_state, optimizer_of
+from t2c_jax.train.setup import trainable_of
 from t2c_jax.train.step import make_train_step
 
 LONG = {"encoder_length": 128, "decoder_length": 128}  # long enough for a fused kernel
@@ -18,11 +18,8 @@ LONG = {"encoder_length": 128, "decoder_length": 128}  # long enough for a fused
 
 def module(config, platform, kind, sizes=(1, 1, 1)):
     """The compiler's input for a train step on a mesh of such devices, and the dtypes of what comes out."""
-    definition = Definition(config.model, VOCABULARY)
-    optimizer = optimizer_of(definition, config.optimizer, config.lora)
-    sections = {"seed": 0, "lora_config": config.lora}
-    state = jax.eval_shape(lambda: init_state(definition, optimizer, **sections))
-    step = make_train_step(definition, optimizer, **sections, data=config.data, train=config.train)
+    trainable = trainable_of(config, Definition(config.model, VOCABULARY))
+    state, step = trainable.abstract_state, make_train_step(trainable, config.train, config.data)
     arrays = {name: jax.ShapeDtypeStruct(x.shape, x.dtype) for name, x in batch(config.data).items()}
     device = AbstractDevice(device_kind=kind, num_cores=1, platform={"cuda": "gpu"}.get(platform, platform))
     mesh = AbstractMesh(sizes, AXES, axis_types=(AxisType.Auto,) * 3, abstract_device=device)

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 
 import jax
 import pytest
-from tiny import experiment
+from tiny import experiment, make_mesh, state_bytes, workload
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import MeshConfig
@@ -13,7 +13,6 @@ from t2c_jax.decode.loading import inference_mesh
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import GIB, memory_bytes
 from t2c_jax.models.definition import Definition, count
-from t2c_jax.train.mesh_selection import make_mesh, state_bytes, workload
 
 
 def choose(config, state, memory, devices, slices=1):

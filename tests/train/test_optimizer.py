@@ -15,10 +15,12 @@ from tiny import (
     assert_same,
     batch,
     both,
+    compiled_on,
     drawn,
     encoder,
     experiment,
     flat,
+    make_mesh,
     on_device,
     one_device,
     reshaped,
@@ -29,7 +31,6 @@ from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.parameters import ParameterInfo
 from t2c_jax.train.batch_loss import loss_sums
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.optimizer import (
     Optimizer,
     decay_mask,
@@ -40,7 +41,6 @@ from t2c_jax.train.optimizer import (
     trainable,
     update_rule,
 )
-from t2c_jax.train.step import Compiled
 
 
 @pytest.mark.parametrize(
@@ -151,7 +151,7 @@ def test_both_rules_fit_one_batch(name):
     config = experiment(
         optimizer={"name": name, "learning_rate": 1e-2, "schedule": "constant", "warmup_steps": 5, "weight_decay": 0.0}
     )
-    compiled = Compiled(config, VOCABULARY, one_device(config))
+    compiled = compiled_on(one_device(config), config)
     state, values = compiled.init(), on_device(batch())
     losses = []
     for _ in range(40):
@@ -163,7 +163,7 @@ def test_both_rules_fit_one_batch(name):
 
 def test_drawn_parameters_are_what_the_state_starts_from():
     config = experiment()
-    compiled = Compiled(config, VOCABULARY, one_device(config))
+    compiled = compiled_on(one_device(config), config)
     assert flat(compiled.init()["params"]).keys() == flat(drawn()[1]).keys()
 
 
@@ -219,7 +219,7 @@ def test_a_frozen_parameter_stays_as_it_is(microbatches):
         optimizer={"rates": ("^encoder=0",), "weight_decay": 0.1}, train={"microbatches": microbatches, "z_loss": 0.0}
     )
     mesh = one_device(config)
-    compiled = Compiled(config, VOCABULARY, mesh)
+    compiled = compiled_on(mesh, config)
     state, values = compiled.init(), on_device(batch())
     start = jax.device_get(state["params"])
     frozen = {path for path in flat(start) if path.startswith("encoder.")}
@@ -236,8 +236,8 @@ def test_a_frozen_parameter_stays_as_it_is(microbatches):
         assert (value != flat(start)[path]).any(), path
 
     def mean_loss(params):
-        model = compiled.definition.bind(params)
-        sums = loss_sums(model, values, None, config.train, config.data, training=True)
+        bind = compiled.definition.bind
+        sums = loss_sums(bind, params, values, None, config.train, config.data, training=True)[1]
         return sums["loss"] / sums["weight"]
 
     with jax.set_mesh(mesh):
@@ -252,7 +252,7 @@ def test_a_frozen_parameter_stays_as_it_is(microbatches):
 def test_everything_frozen_is_a_mistake():
     config = experiment(optimizer={"rates": ("coder=0", "embedding=0")})
     with pytest.raises(UserError, match=r"config\.optimizer\.rates freezes every parameter; leave one to train"):
-        Compiled(config, VOCABULARY, one_device(config))
+        compiled_on(one_device(config), config)
 
 
 @pytest.mark.parametrize(
@@ -366,7 +366,7 @@ def test_frozen_layers_of_a_stack_stay_as_they_are():
         optimizer={"rates": (r"^encoder\.blocks[:-1]=0", "^embedding=0"), "weight_decay": 0.5},
         train={"ema_decay": 0.9},
     )
-    compiled = Compiled(config, VOCABULARY, one_device(config))
+    compiled = compiled_on(one_device(config), config)
     state, values = compiled.init(), on_device(batch())
     start = jax.device_get(state["params"])
     for path, leaf in flat(state["opt_state"]["adam"].mu["encoder"]["blocks"]).items():
@@ -386,7 +386,7 @@ def test_frozen_layers_of_a_stack_stay_as_they_are():
 
 def test_moments_of_some_layers_lie_as_their_parameters_do():
     config = experiment(optimizer={"rates": ("^encoder[:-1]=0",)}, mesh={"data": 2, "fsdp": 2, "tensor": 2})
-    compiled = Compiled(config, VOCABULARY, make_mesh(config))
+    compiled = compiled_on(make_mesh(config), config)
     query = compiled.shardings["params"]["encoder"]["blocks"]["attention"]["query"]
     assert query.spec[1] == "fsdp"
     assert compiled.shardings["opt_state"]["adam"].mu["encoder"]["blocks"]["attention"]["query"] == query

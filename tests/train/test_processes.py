@@ -11,9 +11,7 @@ import small_run
 from small_run import environment, main, records
 
 from t2c_jax import config as configs
-from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.batches import open_data
-from t2c_jax.train.mesh_selection import make_mesh
+from t2c_jax.train.setup import set_up
 from t2c_jax.workdir import Workdir, digest
 
 OVERRIDES = [
@@ -28,9 +26,7 @@ WORKER = f"""
 import json, sys
 from jax.experimental import multihost_utils
 from t2c_jax import cli, config, runtime, mesh as meshes
-from t2c_jax.tokenizers.loading import Tokenizers
-from t2c_jax.train.batches import open_data
-from t2c_jax.train.mesh_selection import make_mesh
+from t2c_jax.train.setup import set_up
 from t2c_jax.workdir import Workdir, digest
 
 verbs, workdir = json.loads(sys.argv[1])
@@ -38,8 +34,8 @@ for arguments in verbs:
     if status := cli.main(arguments):
         sys.exit(status)
 experiment, run = config.load(workdir + "/config.json"), Workdir(workdir)
-mesh = make_mesh(experiment)
-data = open_data(experiment, run, Tokenizers.load(run.tokenizer), mesh)
+setup = set_up(experiment, run)
+data, mesh = setup.data, setup.compiled.mesh
 found = []
 for step in {STEPS}:
     batch = meshes.global_batch(data.train.batch(step), mesh)
@@ -77,7 +73,7 @@ def finish(processes, status=0):
 def batch_digests(workdir):
     """Of the same global batches, by a process that holds all of their rows."""
     experiment, run = configs.load(str(workdir / "config.json")), Workdir(workdir)
-    data = open_data(experiment, run, Tokenizers.load(run.tokenizer), make_mesh(experiment))
+    data = set_up(experiment, run).data
     batches = [data.train.batch(step) for step in STEPS]
     return [digest(*(batch[name].tobytes() for name in sorted(batch))) for batch in batches]
 

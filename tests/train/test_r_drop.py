@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import MODEL, assert_close, batch, drawn, experiment, on_device
+from tiny import MODEL, assert_close, batch, drawn, experiment, make_mesh, on_device
 
 from t2c_jax import config as configs
 from t2c_jax import mesh as meshes
@@ -16,7 +16,6 @@ from t2c_jax.models.pointer import Copying
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.batch_loss import loss_sums
 from t2c_jax.train.cross_entropy import chunked_cross_entropy, token_sums
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.r_drop import pointing_divergence, repeat_rows
 
 B, T, D, V, S = 3, 6, 4, 11, 5
@@ -158,7 +157,9 @@ def test_the_passes_cost_what_they_differ_in(copy):
         definition, _ = drawn(replace(model, dropout=dropout))
         key = jax.random.key(0) if training else None
         return jax.jit(
-            lambda params: loss_sums(definition.bind(params), values, key, config.train, config.data, training=training)
+            lambda params: loss_sums(
+                definition.bind, params, values, key, config.train, config.data, training=training
+            )[1]
         )(params)
 
     plain = sums(0.0, 0.0)

@@ -10,16 +10,25 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, VOCABULARY, assert_close, assert_same, batch, both, experiment, on_device, one_device
+from tiny import (
+    DATA,
+    assert_close,
+    assert_same,
+    batch,
+    both,
+    compiled_on,
+    experiment,
+    make_mesh,
+    on_device,
+    one_device,
+)
 
 from t2c_jax import mesh as meshes
 from t2c_jax.train import cross_entropy
 from t2c_jax.train import step as steps
 from t2c_jax.train.cross_entropy import token_sums
-from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.optimizer import learning_rate_schedule
 from t2c_jax.train.state import named_key
-from t2c_jax.train.step import Compiled
 
 # Plain gradient descent: Adam's first update is a sign, which turns a rounding error into a whole step.
 SGD = {
@@ -35,7 +44,7 @@ SGD = {
 def take(config, count=1, values=None, mesh=None):
     """State and metrics after some steps on the same mesh, drawn and placed as a run does it."""
     mesh = mesh or make_mesh(config, None if config.mesh != experiment().mesh else jax.devices()[:1])
-    compiled = Compiled(config, VOCABULARY, mesh)
+    compiled = compiled_on(mesh, config)
     state, metrics = compiled.init(), {}
     for step in range(count):
         given = batch(config.data, step) if values is None else values
@@ -116,13 +125,15 @@ def keys_of(config, step=0):
     """The dropout keys that one train step hands out, in order."""
     seen = []
 
-    def loss_sums(model, batch, key, train, data, **_):
+    def loss_sums(bind, params, batch, key, **_):
+        model = bind(params)
         jax.debug.callback(lambda data: seen.append(tuple(np.asarray(data).tolist())), jax.random.key_data(key))
-        return {"loss": jnp.sum(model.output_table()), "denominator": jnp.ones(())}
+        sums = {"loss": jnp.sum(model.output_table()), "denominator": jnp.ones(())}
+        return sums["loss"], sums
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "loss_sums", loss_sums)
-        compiled = Compiled(config, VOCABULARY, one_device())
+        compiled = compiled_on(one_device(), config)
         state = {**compiled.init(), "step": jnp.asarray(step)}
         jax.jit(compiled.step_function)(state, on_device(batch()))
         jax.effects_barrier()
@@ -149,14 +160,14 @@ def test_neighbouring_seeds_share_no_key():
 
 
 def test_initial_parameters_are_drawn_from_the_seed_itself():
-    compiled = Compiled(replace(experiment(), seed=3), VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), replace(experiment(), seed=3))
     assert_same(compiled.init()["params"], jax.jit(compiled.definition.init)(jax.random.key(3)))
 
 
 def test_the_learning_rate_after_skipped_steps_is_the_one_that_is_logged():
     """In warm-up, three steps are skipped; the schedule goes on as if they had not been."""
     config = experiment(optimizer={**SGD, "warmup_steps": 8})
-    compiled = Compiled(config, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), config)
     state, values = compiled.init(), on_device(batch())
     for _ in range(3):
         state, metrics = compiled.train_step(state, values, np.float32(0.0))
@@ -170,7 +181,8 @@ def test_the_learning_rate_after_skipped_steps_is_the_one_that_is_logged():
 
 
 @pytest.mark.usefixtures("own_programs")
-def test_from_batch_to_loss_are_six_calls(monkeypatch):
+@pytest.mark.parametrize("microbatches", [1, 2])
+def test_from_batch_to_loss_are_six_calls(microbatches, monkeypatch):
     """Functions on the stack, closures included, where the cross-entropy of a chunk is computed."""
     stacks = []
     package = Path(steps.__file__).parents[1]
@@ -181,7 +193,7 @@ def test_from_batch_to_loss_are_six_calls(monkeypatch):
         return token_sums(*arguments, **options)
 
     monkeypatch.setattr(cross_entropy, "token_sums", watched)
-    compiled = Compiled(experiment(), VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), experiment(train={"microbatches": microbatches}))
     jax.eval_shape(compiled.step_function, compiled.abstract_state, on_device(batch()))
     assert stacks
     for stack in stacks:
@@ -191,7 +203,7 @@ def test_from_batch_to_loss_are_six_calls(monkeypatch):
 
 def test_dropout_changes_with_the_step_and_not_otherwise():
     config = experiment(model={"dropout": 0.3}, optimizer={"learning_rate": 1e-30})  # parameters stay
-    compiled = Compiled(config, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), config)
     values = on_device(batch())
     losses = []
     for _ in range(2):
@@ -205,7 +217,7 @@ def test_dropout_changes_with_the_step_and_not_otherwise():
 
 def test_evaluation_has_no_dropout_no_smoothing_and_no_z_loss():
     config = experiment(model={"dropout": 0.3}, train={"label_smoothing": 0.2, "z_loss": 1.0})
-    compiled = Compiled(config, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), config)
     params = compiled.init()["params"]
     one, again = (compiled.eval_step(params, on_device(batch())) for _ in range(2))
     assert_same(one, again)
@@ -214,7 +226,7 @@ def test_evaluation_has_no_dropout_no_smoothing_and_no_z_loss():
 
 def test_the_average_follows_its_formula():
     config = experiment(train={"ema_decay": 0.175})
-    compiled = Compiled(config, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), config)
     state, values = compiled.init(), on_device(batch())
     assert_same(state["ema"], state["params"])
     expected = jax.device_get(state["params"])
@@ -223,12 +235,12 @@ def test_the_average_follows_its_formula():
         params = jax.device_get(state["params"])
         expected = jax.tree.map(lambda mean, new, decay=decay: decay * mean + (1 - decay) * new, expected, params)
     assert_close(state["ema"], expected, tolerance=1e-6)
-    assert "ema" not in Compiled(experiment(), VOCABULARY, one_device()).abstract_state
+    assert "ema" not in compiled_on(one_device(), experiment()).abstract_state
 
 
 def test_a_batch_without_weight_moves_nothing_but_by_decay():
     config = experiment(optimizer={"weight_decay": 0.0})
-    compiled = Compiled(config, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), config)
     values = batch()
     values["decoder_loss_weights"][:] = 0
     state, metrics = compiled.train_step(compiled.init(), on_device(values))
@@ -238,7 +250,7 @@ def test_a_batch_without_weight_moves_nothing_but_by_decay():
 
 def test_the_state_is_donated():
     config = experiment()
-    compiled = Compiled(config, VOCABULARY, one_device())
+    compiled = compiled_on(one_device(), config)
     state = compiled.init()
     new, _ = compiled.train_step(state, on_device(batch()))
     assert all(leaf.is_deleted() for leaf in jax.tree.leaves(state["params"]))

@@ -16,7 +16,6 @@ from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
-from t2c_jax.config import Experiment, to_dict
 from t2c_jax.train.telemetry.weights_and_biases import WandbRun
 from t2c_jax.workdir import Workdir, disk_errors
 
@@ -92,10 +91,16 @@ class MetricsWriter:
             self._wandb.close()
 
 
-def open_metrics(experiment: Experiment, workdir: Workdir, start_step: int) -> MetricsWriter:
-    """The writer of a run that resumes from a step, to all places that its config names."""
-    project = experiment.train.wandb
-    wandb = WandbRun(project, to_dict(experiment), workdir) if project else None
+def open_metrics(workdir: Workdir, start_step: int, wandb_project: str, config: dict[str, Any]) -> MetricsWriter:
+    """The writer of a run that resumes from a step, to all places that its config names.
+
+    Args:
+      workdir: of the run.
+      start_step: the step that it resumes from.
+      wandb_project: config.train.wandb.
+      config: of the run, as JSON values, to be shown there.
+    """
+    wandb = WandbRun(wandb_project, config, workdir) if wandb_project else None
     return MetricsWriter(workdir.metrics, workdir.tensorboard, start_step, wandb)
 
 
