@@ -24,7 +24,7 @@ KEPT = 48  # programs of each kind: some 20 MB each
 # What the loop reads of config.train, and no program.
 OF_THE_LOOP = (
     *("log_every", "eval_every", "eval_batches", "save_every", "keep", "samples", "stop_metric", "stop_examples"),
-    *("patience", "watchdog_seconds", "wandb", "most_anomalies", "rollback_steps"),
+    *("patience", "watchdog_seconds", "wandb", "max_skips", "rollback_steps"),
 )
 _made: dict[str, OrderedDict[Any, Any]] = {"train": OrderedDict(), "search": OrderedDict()}
 _shared = True

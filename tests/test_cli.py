@@ -94,7 +94,7 @@ def test_a_missing_workdir_is_argparses_to_tell(capsys):
         ("--config.trian.steps=3", "unknown key 'trian' in config; did you mean 'train'?"),
         ("--config.train.steps=three", "config.train.steps='three' must be of type int"),
         ("--config.data.batch_size=12", "config.data.batch_size=12 is not divisible by"),
-        ("--config.mesh.tensor=3", "is not divisible by config.mesh.tensor=3"),
+        ("--config.mesh.tensor=8", "is not divisible by config.mesh.tensor=8"),
         ("--config.mesh.data=3", "config.mesh data=3 x fsdp=1 x tensor=1 does not fit 8 device(s)"),
         ("--config.corpus.sources=/nowhere/at/all", "/nowhere/at/all"),
     ],

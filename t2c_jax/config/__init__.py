@@ -12,7 +12,6 @@ from t2c_jax.config.architectures import ModelConfig as ModelConfig
 from t2c_jax.config.architectures import decoders as decoders
 from t2c_jax.config.architectures import encoders as encoders
 from t2c_jax.config.check import check as check
-from t2c_jax.config.check import check_split_sizes as check_split_sizes
 from t2c_jax.config.check import output_head as output_head
 from t2c_jax.config.fields import Section as Section
 from t2c_jax.config.fields import field as field

@@ -8,21 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, NamedTuple
+from typing import Any, ClassVar, Literal
 
 from t2c_jax.config.fields import Section, Variant, VariantRegistry, field
 from t2c_jax.errors import UserError, nearest
 
 encoders: VariantRegistry[type[EncoderConfig]] = VariantRegistry("encoder")
 decoders: VariantRegistry[type[DecoderConfig]] = VariantRegistry("decoder")
-
-
-class SplitSize(NamedTuple):
-    """A size that a mesh axis divides: the field, its value, and the axis."""
-
-    field: str
-    size: int
-    axis: str
 
 
 class Architecture(Variant):
@@ -38,10 +30,6 @@ class Architecture(Variant):
     def attention_head_width(self) -> int | None:
         """Width of its attention heads; None where it has none that a fused kernel would compute."""
         return None
-
-    def split_sizes(self) -> tuple[SplitSize, ...]:
-        """Sizes that the mesh has to divide, in addition to config.model.width."""
-        return ()
 
     def check_in(self, model: ModelConfig, key: str) -> None:
         """Whether it goes with the rest of the model.
@@ -61,7 +49,6 @@ class EncoderConfig(Architecture):
     Attributes:
       own_tokenizer: its tokens are of a tokenizer of its own, which config.origin has, and so are their embeddings.
       features: what it reads, a name in ``registry.encoder_features``; "tokens" is ``encoder_input_tokens``.
-      shape_from_origin: its shape is the one that config.origin's encoder has, but for fields that are a run's ``own``.
       required: values that other keys of the config must have, such as ``{"data.pack": False}``.
     """
 
@@ -69,7 +56,6 @@ class EncoderConfig(Architecture):
     default_type = "transformer"
     own_tokenizer: ClassVar[bool] = False
     features: ClassVar[str] = "tokens"
-    shape_from_origin: ClassVar[bool] = False
     required: ClassVar[Mapping[str, Any]] = {}
 
     @property

@@ -7,9 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
+from t2c_jax.config.architectures import ModelConfig
 from t2c_jax.config.fields import check_section
 from t2c_jax.config.registry import objectives
-from t2c_jax.config.schema import Experiment
+from t2c_jax.config.schema import DataConfig, Experiment, LoraConfig, OriginConfig, TrainConfig
 from t2c_jax.errors import UserError
 
 
@@ -20,12 +21,12 @@ def check(experiment: Experiment) -> None:
       UserError: naming the keys and what to do.
     """
     check_section(experiment, "config")
-    model, data, train, mesh = experiment.model, experiment.data, experiment.train, experiment.mesh
-    _check_origin(experiment)
+    model, data, train = experiment.model, experiment.data, experiment.train
+    _check_origin(experiment.origin, experiment.lora, data)
     if train.r_drop and not model.dropout:
         raise UserError("config.train.r_drop compares predictions under different dropout: set model.dropout above 0")
     _check_encoder(experiment)
-    _check_tasks(experiment)
+    _check_tasks(model, data, train)
     if data.batch_size % train.microbatches:
         raise UserError(
             f"config.data.batch_size={data.batch_size} is not divisible by"
@@ -36,44 +37,20 @@ def check(experiment: Experiment) -> None:
             f"config.optimizer.warmup_steps={experiment.optimizer.warmup_steps} must lie between 0 and"
             f" train.steps={train.steps}"
         )
-    sizes = {"fsdp": mesh.fsdp, "tensor": mesh.tensor}
-    check_split_sizes(experiment, {axis: size for axis, size in sizes.items() if size > 1})
 
 
-def _check_origin(experiment: Experiment) -> None:
+def _check_origin(origin: OriginConfig, lora: LoraConfig, data: DataConfig) -> None:
     """What other sections ask of the origin."""
-    origin = experiment.origin
-    if experiment.lora.rank and not (origin.run and "parameters" in origin.take):
+    if lora.rank and not (origin.run and "parameters" in origin.take):
         raise UserError(
-            f"config.lora.rank={experiment.lora.rank} adapts the parameters of another run: set config.origin.run to"
+            f"config.lora.rank={lora.rank} adapts the parameters of another run: set config.origin.run to"
             " its workdir, and keep parameters in config.origin.take"
         )
-    if origin.run and "tasks" in origin.take and experiment.data.temperature:
+    if origin.run and "tasks" in origin.take and data.temperature:
         raise UserError(
             "config.origin.replay_share is a share by weights: set config.data.temperature=0, or leave tasks out of"
             " config.origin.take"
         )
-
-
-def check_split_sizes(experiment: Experiment, mesh: dict[str, int]) -> None:
-    """Whether the mesh divides the model's sizes.
-
-    Args:
-      experiment: its model and origin.
-      mesh: sizes of mesh axes; one that is left out divides everything.
-
-    Raises:
-      UserError: naming the size that is not divisible.
-    """
-    model = experiment.model
-    sizes = [("width", model.width, "fsdp")]
-    for side, section in (("encoder", model.encoder), ("decoder", model.decoder)):
-        sizes += [(f"{side}.{field}", size, axis) for field, size, axis in section.split_sizes()]
-    for key, size, axis in sizes:
-        if size % mesh.get(axis, 1):
-            given = key.startswith("encoder.") and model.encoder.shape_from_origin
-            where = f", as '{experiment.origin.run}' has it," if given else ""
-            raise UserError(f"config.model.{key}={size}{where} is not divisible by config.mesh.{axis}={mesh[axis]}")
 
 
 def _check_encoder(experiment: Experiment) -> None:
@@ -100,9 +77,9 @@ def output_head(objective: str) -> str:
     return head
 
 
-def _check_tasks(experiment: Experiment) -> None:
+def _check_tasks(model: ModelConfig, data: DataConfig, train: TrainConfig) -> None:
     """The mixture, task by task, and the heads that it needs."""
-    model, tasks = experiment.model, experiment.data.tasks
+    tasks = data.tasks
     for name, task in tasks.items():
         key = f"config.data.tasks.{name}"
         if (head := output_head(task.objective)) and head not in model.output_heads:
@@ -114,14 +91,16 @@ def _check_tasks(experiment: Experiment) -> None:
     if tasks and all(task.workdir for task in tasks.values()):
         raise UserError("config.data.tasks: every task reads another workdir; leave one to this run's own corpus")
     if tasks and all(output_head(task.objective) for task in tasks.values()):
-        raise UserError("config.data.tasks teaches the decoder nothing; add a task that writes")
-    own, train = [task for task in tasks.values() if not task.workdir], experiment.train
+        raise UserError(
+            "every task in config.data.tasks trains the encoder alone; add one that trains the decoder, such as"
+            " span_corruption"
+        )
+    own = [task for task in tasks.values() if not task.workdir]
     if own and all(output_head(task.objective) for task in own) and (train.patience or train.stop_metric != "loss"):
         raise UserError(
             "config.train.patience and stop_metric go by what is written for this run's own pairs, and no task of"
             " theirs writes: add one, or leave both out"
         )
-    data = experiment.data
     asked = {name: task.prefix for name, task in tasks.items() if task.objective == data.direction and not task.workdir}
     if asked and data.prefix not in asked.values():
         raise UserError(

@@ -23,6 +23,7 @@ def field(
     shape: bool = False,
     own: bool = False,
     before: Any = UNSET,
+    formerly: str = "",
     minimum: float | None = None,
     maximum: float | None = None,
     above: float | None = None,
@@ -39,6 +40,7 @@ def field(
       shape: names or shapes of parameters change with it, so a partial restore reports the difference by itself.
       own: a run that starts from another one keeps its own value, even where it takes that run's shape.
       before: the value that reproduces what the code did before the field existed, where the default does not.
+      formerly: its name in configs that were stored before it was renamed.
       minimum, maximum, above, below: bounds of a number; above and below exclude the bound itself.
       pattern: it is a regular expression.
     """
@@ -48,6 +50,7 @@ def field(
         "shape": shape,
         "own": own,
         "before": before,
+        "formerly": formerly,
         "bounds": (minimum, maximum, above, below),
         "pattern": pattern,
     }

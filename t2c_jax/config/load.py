@@ -34,7 +34,7 @@ def to_dict(config: Any) -> Values:
 
 
 def filled(section: Any, stored: Mapping[str, Any], *, execution: bool = True) -> Values:
-    """A stored section with the fields that it lacks, since it was stored before they existed.
+    """A stored section with the fields that it lacks, since it was stored before they existed, or had another name.
 
     Each gets the value that reproduces what the code did then: ``before`` of the field, or its default. So a stored run
     is equal to what it was, whatever fields are new.
@@ -54,12 +54,15 @@ def filled(section: Any, stored: Mapping[str, Any], *, execution: bool = True) -
     types = _fields(kind)
     for spec in dataclasses.fields(kind):
         name, inner = spec.name, types[spec.name]
+        former = spec.metadata.get("formerly")
+        if former and former in values:
+            values.setdefault(name, values.pop(former))
         if spec.metadata.get("execution") and not execution:
             continue
         if _is_section(inner):
             value = stored.get(name, {})
             values[name] = filled(inner, value, execution=execution) if isinstance(value, Mapping) else value
-        elif name not in stored:
+        elif name not in values:
             before = spec.metadata.get("before", UNSET)
             values[name] = json.loads(json.dumps(spec.default if before is UNSET else before))
     return values

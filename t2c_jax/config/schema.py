@@ -352,8 +352,11 @@ class TrainConfig(Section):
     rollback_steps: int = field(
         100, "Minimum number of steps that a rollback goes back, if such a checkpoint is kept.", minimum=0
     )
-    most_anomalies: int = field(
-        10, "Steps skipped or rolled back within 1,000, after which one more stops the run.", minimum=1
+    max_skips: int = field(
+        10,
+        "Steps skipped or rolled back within 1,000, after which one more stops the run.",
+        formerly="most_anomalies",
+        minimum=1,
     )
     keep: int = field(2, "Number of latest checkpoints to keep, in addition to the best one.", minimum=1)
     watchdog_seconds: float = field(

@@ -44,6 +44,14 @@ def test_a_stored_section_gets_the_value_that_reproduces_what_was_done_before():
     assert configs.filled(configs.ModelConfig, {"encoder": {"type": "lstm", "layers": 3}})["encoder"]["layers"] == 3
 
 
+def test_a_stored_section_keeps_the_value_of_a_renamed_field():
+    assert configs.filled(configs.TrainConfig, {"most_anomalies": 3})["max_skips"] == 3
+    assert "most_anomalies" not in configs.filled(configs.TrainConfig, {"most_anomalies": 3})
+    everything = configs.to_dict(configs.Experiment())
+    everything["train"]["most_anomalies"] = everything["train"].pop("max_skips") + 1
+    assert configs.from_stored(everything, "config.json").train.max_skips == configs.TrainConfig().max_skips + 1
+
+
 def rewrite(path, change):
     values = json.loads(path.read_text())
     change(values)

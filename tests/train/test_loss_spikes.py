@@ -116,7 +116,7 @@ def test_the_bound_is_of_the_losses_up_to_the_step_before_the_last(quiet):
 
 
 def test_the_compiled_step_says_what_is_skipped_and_the_count_is_bounded(quiet):
-    watch, told = quiet(most_anomalies=2), []
+    watch, told = quiet(max_skips=2), []
 
     def tell(*record):
         told.append(record)
@@ -126,11 +126,11 @@ def test_the_compiled_step_says_what_is_skipped_and_the_count_is_bounded(quiet):
     watch.check(3, values(9.0, skipped=1.0), tell, ignored)
     assert counted(watch) == (1, 2)
     assert told == [("spike", {"loss": 9.0, "gradient_norm": 1.0, "update_norm": 1.0})] * 2
-    again = quiet(watch.stored(), most_anomalies=2)
-    with pytest.raises(UserError, match=r"step 1001 is 9, .*after config.train.most_anomalies=2 others in 1,000 steps"):
+    again = quiet(watch.stored(), max_skips=2)
+    with pytest.raises(UserError, match=r"step 1001 is 9, .*after config.train.max_skips=2 others in 1,000 steps"):
         again.check(1001, values(9.0, skipped=1.0), tell, ignored)
     assert len(told) == 3
-    later = quiet(watch.stored(), most_anomalies=2)
+    later = quiet(watch.stored(), max_skips=2)
     later.check(1002, values(9.0, skipped=1.0), tell, ignored)
     assert counted(later) == (1, 2)  # step 2 is too long ago
 
@@ -249,10 +249,10 @@ def test_a_run_skips_steps_and_continues(prepared, monkeypatch, capsys):  # noqa
 def test_too_many_skips_stop_the_run(prepared, monkeypatch, capsys):  # noqa: F811
     _, workdir = prepared
     poisoned(monkeypatch, *range(4, 12))
-    options = ("--config.train.on_nonfinite=skip", "--config.train.most_anomalies=3")
+    options = ("--config.train.on_nonfinite=skip", "--config.train.max_skips=3")
     assert main("train", "--workdir", workdir, *options) == 2
     assert "the loss of step 8 is nan" in (said := capsys.readouterr().err)
-    assert "after config.train.most_anomalies=3 others" in said
+    assert "after config.train.max_skips=3 others" in said
     assert [line["step"] for line in kinds(workdir, "nonfinite")] == [5, 6, 7, 8]
 
 
@@ -318,7 +318,7 @@ def test_a_run_skips_a_spike(prepared, monkeypatch, capsys):  # noqa: F811
     [
         ("train.on_spike=retry", "on_spike"),
         ("train.spike_deviations=0", "config.train.spike_deviations must be above 0"),
-        ("train.most_anomalies=0", "config.train.most_anomalies must be at least 1"),
+        ("train.max_skips=0", "config.train.max_skips must be at least 1"),
         ("train.rollback_steps=-1", "config.train.rollback_steps must be at least 0"),
     ],
 )

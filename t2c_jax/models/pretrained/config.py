@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from t2c_jax.config.architectures import EncoderConfig, SplitSize, encoders
+from t2c_jax.config.architectures import EncoderConfig, encoders
 from t2c_jax.config.fields import field
 from t2c_jax.config.schema import ModelConfig
 from t2c_jax.errors import UserError
@@ -35,7 +35,6 @@ class PretrainedEncoderConfig(EncoderConfig):
     )
 
     own_tokenizer: ClassVar[bool] = True
-    shape_from_origin: ClassVar[bool] = True
 
     @property
     def max_source_length(self) -> int | None:
@@ -46,14 +45,6 @@ class PretrainedEncoderConfig(EncoderConfig):
     def attention_head_width(self) -> int | None:
         """Width of an attention head."""
         return self.width // self.num_heads
-
-    def split_sizes(self) -> tuple[SplitSize, ...]:
-        """Heads and feed-forward over the tensor axis, the width over fsdp."""
-        return (
-            SplitSize("num_heads", self.num_heads, "tensor"),
-            SplitSize("feed_forward", self.feed_forward, "tensor"),
-            SplitSize("width", self.width, "fsdp"),
-        )
 
     def check(self, key: str) -> None:
         """Heads share the width evenly."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from t2c_jax.config.architectures import Architecture, DecoderConfig, EncoderConfig, SplitSize, decoders, encoders
+from t2c_jax.config.architectures import Architecture, DecoderConfig, EncoderConfig, decoders, encoders
 from t2c_jax.config.fields import field
 from t2c_jax.config.schema import ModelConfig
 from t2c_jax.errors import UserError
@@ -34,13 +34,6 @@ class _Shape(Architecture):
     def attention_head_width(self) -> int | None:
         """Width of an attention head."""
         return self.head_width
-
-    def split_sizes(self) -> tuple[SplitSize, ...]:
-        """Heads and feed-forward, over the tensor axis."""
-        return (
-            SplitSize("num_heads", self.num_heads, "tensor"),
-            SplitSize("feed_forward", self.feed_forward, "tensor"),
-        )
 
     def build_encoder(self, model: ModelConfig, *, rngs: Any) -> Any:
         """The encoder's module."""

@@ -4,7 +4,7 @@ It follows OLMo-core's SkipStepOptimizer (128 losses, 6 standard deviations). co
 what happens to such a step. ``stop`` ends the run. ``skip`` leaves the state as it was but for the step number; the
 compiled step decides that by itself, so that the host need not wait. ``rollback`` returns to an earlier checkpoint and
 skips the batches from there up to the offending one (Chowdhery et al. 2022, section 5.1). The step is logged and its
-batch is written to a file; config.train.most_anomalies bounds how many such steps a run may have.
+batch is written to a file; config.train.max_skips bounds how many such steps a run may have.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from t2c_jax.train.hooks import Hook, LoopState, Metrics, Rank
 from t2c_jax.workdir import disk_errors, move_aside, write_json
 
 WINDOW = 128  # losses that a spike is compared with
-SPAN = 1000  # steps within which config.train.most_anomalies are allowed
+SPAN = 1000  # steps within which config.train.max_skips are allowed
 FILE = "skips.json"
 ROLLED_BACK = "rolled_back"
 _ADVICE = "lower config.optimizer.learning_rate or raise warmup_steps, and run the same command again"
@@ -219,10 +219,9 @@ class LossSpikeGuard(Hook):
         console.warn(f"{message}; the step is skipped")
 
     def _check_count(self, step: int, before: list[int], message: str) -> None:
-        if sum(step - SPAN < other for other in before) >= self._config.most_anomalies:
+        if sum(step - SPAN < other for other in before) >= self._config.max_skips:
             raise UserError(
-                f"{message}, after config.train.most_anomalies={self._config.most_anomalies} others in {SPAN:,} steps:"
-                f" {_ADVICE}"
+                f"{message}, after config.train.max_skips={self._config.max_skips} others in {SPAN:,} steps: {_ADVICE}"
             )
 
 
