@@ -79,7 +79,7 @@ metrics: Registry[Any] = Registry("metric")
 """Scores of config.evaluate.metrics."""
 
 objectives: Registry[Any] = Registry("objective")
-"""What a task of config.data.tasks makes of the corpus (``data.tasks.task.Objective``)."""
+"""What a task of config.data.tasks makes of the corpus (``data.tasks.objective.Objective``)."""
 
 encoder_features: Registry[Any] = Registry("kind of encoder features")
 """What an encoder reads (``data.encoder_features.EncoderFeatures``), made from config.data and config.model."""
@@ -88,14 +88,14 @@ grammars: Registry[Any] = Registry("grammar")
 """Texts of the grammars that config.decode.grammar knows by name (``decode.grammar.grammar_sources``)."""
 
 
-def lazy(path: str) -> Callable[[], Any]:
-    """A factory that imports ``module:Class`` when it is called, and returns an instance.
+def lazy(path: str) -> Callable[..., Any]:
+    """A class or function that is imported from ``module:name`` when it is called.
 
     Registering it keeps the registering module light.
     """
 
-    def make() -> Any:
+    def make(*arguments: Any) -> Any:
         module, _, name = path.partition(":")
-        return getattr(importlib.import_module(module), name)()
+        return getattr(importlib.import_module(module), name)(*arguments)
 
     return make

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from t2c_jax.config.registry import objectives
-from t2c_jax.data.tasks.task import Example, ExampleIndex, Objective, Task, TaskSetup
+from t2c_jax.data.tasks.task import Example, ExampleIndex, Task, TaskSetup
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -50,7 +49,8 @@ class Contrast(Task):
         return Example((self.source(text[: int(kept)]), self.source(code[:end])), np.zeros(0, np.int32))
 
 
-def _build(setup: TaskSetup) -> Contrast:
+def build_contrastive(setup: TaskSetup) -> Contrast:
+    """The task of ``contrastive``."""
     shared, data = setup.shared(), setup.data
     length = data.encoder_length // data.pairs_in_row
     if length - 2 * shared["source"].extra_tokens < 8:
@@ -59,6 +59,3 @@ def _build(setup: TaskSetup) -> Contrast:
             f"{data.pairs_in_row} pairs; set it to a smaller number"
         )
     return Contrast(**shared, max_examples_per_row=data.pairs_in_row, length=length)
-
-
-objectives.register("contrastive")(Objective(_build, output_head="embedding", batch_key="contrastive_pairs"))

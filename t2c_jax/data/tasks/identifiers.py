@@ -12,8 +12,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from t2c_jax.config.registry import objectives
-from t2c_jax.data.tasks.task import KNOWN_IDENTIFIERS, Example, ExampleIndex, Objective, Task, TaskSetup
+from t2c_jax.data.tasks.task import KNOWN_IDENTIFIERS, Example, ExampleIndex, Task, TaskSetup
 from t2c_jax.data.tasks.windows import windows
 
 if TYPE_CHECKING:
@@ -238,16 +237,12 @@ def whole_occurrences(codes_N: np.ndarray, begin: int, end: int) -> np.ndarray:
     return window
 
 
-def _build_masked(setup: TaskSetup) -> MaskedIdentifiers:
+def build_masked_identifiers(setup: TaskSetup) -> MaskedIdentifiers:
+    """The task of ``masked_identifiers``."""
     source, target = setup.room
     return MaskedIdentifiers(**setup.shared(), sentinels=setup.sentinels, length=source, room=target)
 
 
-def _build_tagging(setup: TaskSetup) -> IdentifierTagging:
+def build_identifier_tagging(setup: TaskSetup) -> IdentifierTagging:
+    """The task of ``identifier_tagging``."""
     return IdentifierTagging(**setup.shared(), length=setup.room[0])
-
-
-objectives.register("masked_identifiers")(Objective(_build_masked, needs_identifiers=True))
-objectives.register("identifier_tagging")(
-    Objective(_build_tagging, output_head="tagging", needs_identifiers=True, batch_key="encoder_tags")
-)

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from t2c_jax.config.registry import objectives
-from t2c_jax.data.tasks.task import CODE, Example, ExampleIndex, Objective, Task, TaskSetup
+from t2c_jax.data.tasks.task import CODE, Example, ExampleIndex, Task, TaskSetup
 from t2c_jax.data.tasks.windows import random_integers, uniform, windows
 
 if TYPE_CHECKING:
@@ -121,19 +120,17 @@ class FillInTheMiddle(Task):
         return self.in_templates(fill_in_the_middle(window, first, first + middle, self.sentinel))
 
 
-def _build_causal(setup: TaskSetup) -> LanguageModel:
+def build_causal_lm(setup: TaskSetup) -> LanguageModel:
+    """The task of ``causal_lm``."""
     return LanguageModel(**setup.shared(), length=setup.room[1])
 
 
-def _build_prefix(setup: TaskSetup) -> LanguageModel:
+def build_prefix_lm(setup: TaskSetup) -> LanguageModel:
+    """The task of ``prefix_lm``."""
     return LanguageModel(**setup.shared(), length=min(setup.room), least=0.1, most=0.9)  # Wang et al. 2023, section 3.1
 
 
-def _build_fill_in(setup: TaskSetup) -> FillInTheMiddle:
+def build_fill_in_the_middle(setup: TaskSetup) -> FillInTheMiddle:
+    """The task of ``fill_in_the_middle``."""
     source, target = setup.room
     return FillInTheMiddle(**setup.shared(), sentinel=setup.sentinels[0], length=min(source - 1, target))
-
-
-objectives.register("causal_lm")(Objective(_build_causal))
-objectives.register("prefix_lm")(Objective(_build_prefix))
-objectives.register("fill_in_the_middle")(Objective(_build_fill_in))

@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
 
-from t2c_jax.config.registry import objectives
 from t2c_jax.data.permutation import permutation
-from t2c_jax.data.tasks.task import CODE, Example, ExampleIndex, Objective, Task, TaskSetup
+from t2c_jax.data.tasks.task import CODE, Example, ExampleIndex, Task, TaskSetup
 from t2c_jax.data.tasks.windows import windows
 
 if TYPE_CHECKING:
@@ -165,7 +164,8 @@ class SpanCorruption(Task):
         return self.in_templates(span_corruption(window, spans_K2, self.sentinels))
 
 
-def _build(setup: TaskSetup) -> SpanCorruption:
+def build_span_corruption(setup: TaskSetup) -> SpanCorruption:
+    """The task of ``span_corruption``."""
     (source, target), config, sentinels = setup.room, setup.config, setup.sentinels
     lengths_N = np.arange(2, 2 * (source + target))
     noise_N, spans_N = noise_counts(lengths_N, config.noise_density, config.mean_span)
@@ -192,6 +192,3 @@ def _words(surfaces: Sequence[bytes]) -> tuple[np.ndarray, np.ndarray]:
     """For each id whether its first and its last byte may lie inside a word: letters, digits, _ and all but ASCII."""
     first, last = (np.array([bool(s) and s[place] in _INSIDE_WORDS for s in surfaces]) for place in (0, -1))
     return first, last
-
-
-objectives.register("span_corruption")(Objective(_build))

@@ -7,13 +7,13 @@ without touching a token. Then it makes the examples, each a pure function of (s
 from __future__ import annotations
 
 import abc
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 import numpy as np
 
 from t2c_jax.config.registry import objectives
+from t2c_jax.data.tasks.objective import Objective
 from t2c_jax.data.templates import SourceTemplate, TargetTemplate
 from t2c_jax.errors import UserError
 
@@ -132,23 +132,6 @@ class TaskSetup:
         if not self.tokenizers.target.sentinels:
             raise UserError(f"{self.key}: the tokenizer has no sentinels; set config.tokenizer.sentinels=100")
         return tuple(self.tokenizers.target.sentinels)
-
-
-@dataclass(frozen=True)
-class Objective:
-    """An entry of ``config.registry.objectives``.
-
-    Attributes:
-      build: makes the task.
-      output_head: the head over encoder states that it trains; empty where it trains the decoder.
-      needs_identifiers: it reads ``Tokens.identifiers``, so the tokens stage has to write them.
-      batch_key: the array that it adds to batches; empty for none.
-    """
-
-    build: Callable[[TaskSetup], Task]
-    output_head: str = ""
-    needs_identifiers: bool = False
-    batch_key: str = ""
 
 
 def objective_of(config: TaskConfig, key: str = "config.data.tasks") -> Objective:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from t2c_jax.config.registry import objectives
-from t2c_jax.data.tasks.task import Example, ExampleIndex, Objective, Task, TaskSetup
+from t2c_jax.data.tasks.task import Example, ExampleIndex, Task, TaskSetup
 from t2c_jax.data.templates import SourceTemplate, TargetTemplate
 
 if TYPE_CHECKING:
@@ -62,10 +61,7 @@ def translation(
     return Translation(source, TargetTemplate.of(tokenizers), weights, to_text=data.direction == "code_to_text")
 
 
-def _build(setup: TaskSetup) -> Translation:
+def build_translation(setup: TaskSetup) -> Translation:
+    """The task of ``text_to_code`` or ``code_to_text``."""
     to_text = setup.config.objective == "code_to_text"
     return Translation(**setup.shared(reverse=setup.data.reverse_source), to_text=to_text)
-
-
-objectives.register("text_to_code")(Objective(_build))
-objectives.register("code_to_text")(Objective(_build))
