@@ -242,7 +242,10 @@ def loaded_after(statement: str) -> set[str]:
     return set(done.stdout.splitlines())
 
 
-HEAVY = {"numpy", "jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "sentencepiece"}
+HEAVY = {
+    *("numpy", "jax", "jaxlib", "flax", "optax", "orbax", "tensorflow", "tensorflow_datasets", "sentencepiece"),
+    *("sacrebleu", "scipy"),
+}
 
 
 def test_help_and_the_library_wait_for_no_heavy_library():

@@ -47,7 +47,7 @@ import t2c_jax.evaluate.evaluator
 import t2c_jax.train.loop  # noqa: F401
 from t2c_jax import cli
 
-VERBS = ("mine", "tokenizer", "prepare", "train")
+COMMANDS = ("mine", "tokenizer", "prepare", "train")
 OPERATIONS = ("open", "os.mkdir", "os.rename", "os.remove", "os.rmdir")
 SAVE_EVERY = 5
 STEPS_A_KILL = 10  # more than a start gets on by before it is killed
@@ -62,7 +62,7 @@ def overrides(kills: int) -> list[str]:
 
 
 class Start:
-    """A forked process that runs the verbs, and tells of its file operations through a pipe."""
+    """A forked process that runs the commands, and tells of its file operations through a pipe."""
 
     def __init__(
         self, directory: Path, workdir: Path, options: Sequence[str], die_at: int = 0, delay: float = 0.0
@@ -105,8 +105,8 @@ class Start:
         jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         status = 0
-        for verb in VERBS:
-            arguments = [verb, "--workdir", str(workdir), "--config", str(directory / "config.py"), *options]
+        for command in COMMANDS:
+            arguments = [command, "--workdir", str(workdir), "--config", str(directory / "config.py"), *options]
             status = status or cli.main(arguments)
         sys.stderr.flush()
         os._exit(status)

@@ -1,4 +1,4 @@
-"""The loop's edges: losses that are not finite, nothing to do, another config, what is logged and kept."""
+"""The train loop at its edges: non-finite losses, finished runs, changed configs, what is logged and saved."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def failed(capsys):
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(prepared, capsys):  # noqa: F811
-    """The step is named, its batch kept, and no checkpoint holds what it made."""
+    """The message names the step, its batch is in a file, and no checkpoint holds its update."""
     _, workdir = prepared
     wild = ["--config.optimizer.learning_rate=1e30", "--config.train.save_every=1"]
     assert main("train", "--workdir", workdir, *wild) == 2
@@ -57,7 +57,7 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_a_checkpoint(prepared, c
     assert steps_in(workdir)[-1] == 12
 
 
-def test_a_finished_run_has_nothing_to_do_and_knows_its_loss(trained, capsys):  # noqa: F811
+def test_training_a_finished_run_again_changes_nothing(trained, capsys):  # noqa: F811
     before = records(trained)
     capsys.readouterr()
     assert main("train", "--workdir", trained, "--json") == 0
@@ -68,7 +68,7 @@ def test_a_finished_run_has_nothing_to_do_and_knows_its_loss(trained, capsys):  
     assert records(trained) == before
 
 
-def test_what_is_kept_and_logged(trained):  # noqa: F811
+def test_logged_records_and_saved_checkpoints(trained):  # noqa: F811
     lines = records(trained)
     assert [line["step"] for line in lines if line["kind"] == "train"] == [4, 8, 12]
     dev = {line["step"]: line for line in lines if line["kind"] == "dev"}
@@ -84,7 +84,7 @@ def test_what_is_kept_and_logged(trained):  # noqa: F811
     assert events.Scalars("dev/nll")[-1].value == pytest.approx(dev[12]["nll"])
 
 
-def test_more_steps_continue_from_the_end(trained, capsys):  # noqa: F811
+def test_a_finished_run_resumes_with_more_steps(trained, capsys):  # noqa: F811
     before = records(trained)
     assert main("train", "--workdir", trained, "--config.train.steps=15") == 0
     assert "resuming from the checkpoint of step 12" in capsys.readouterr().err
@@ -92,24 +92,24 @@ def test_more_steps_continue_from_the_end(trained, capsys):  # noqa: F811
     assert records(trained)[-1]["step"] == 15
 
 
-def test_another_width_is_refused_by_its_key(trained, capsys):  # noqa: F811
+def test_resuming_with_another_width_is_refused(trained, capsys):  # noqa: F811
     steps = steps_in(trained)
     assert main("train", "--workdir", trained, "--config.model.width=32") == 2
     assert "config.model.width is 32 here and 16 in the checkpoint" in failed(capsys)
     assert steps_in(trained) == steps
 
 
-def test_execution_may_change_between_one_start_and_the_next(trained):  # noqa: F811
+def test_execution_settings_may_change_on_resume(trained):  # noqa: F811
     changes = ["model.scan=false", "model.remat=full", "model.dropout=0.0", "train.steps=13"]
     assert main("train", "--workdir", trained, *(f"--config.{change}" for change in changes)) == 0
 
 
 def test_another_tokenizer_is_refused(trained, capsys):  # noqa: F811
-    """Checkpoints that were put beside a tokenizer that is not theirs."""
+    """The checkpoints were moved to a workdir with another tokenizer."""
     overrides = ["--config.tokenizer.vocab_size=440"]
     (trained / "checkpoints").rename(trained / "elsewhere")
-    for verb in ("tokenizer", "prepare"):
-        assert main(verb, "--workdir", trained, *overrides) == 0
+    for command in ("tokenizer", "prepare"):
+        assert main(command, "--workdir", trained, *overrides) == 0
     (trained / "elsewhere").rename(trained / "checkpoints")
     capsys.readouterr()
     assert main("train", "--workdir", trained) == 2
@@ -118,14 +118,14 @@ def test_another_tokenizer_is_refused(trained, capsys):  # noqa: F811
     assert "it has another tokenizer" in failed(capsys)
 
 
-def test_stale_tokens_are_refused(prepared, capsys):  # noqa: F811
+def test_tokens_of_another_tokenizer_are_refused(prepared, capsys):  # noqa: F811
     _, workdir = prepared
     assert main("tokenizer", "--workdir", workdir, "--config.tokenizer.vocab_size=440") == 0
     assert main("train", "--workdir", workdir) == 2
     assert "were made by another tokenizer" in failed(capsys)
 
 
-def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(trained, capsys):  # noqa: F811
+def test_a_damaged_checkpoint_is_reported_and_the_previous_one_restored(trained, capsys):  # noqa: F811
     for file in (trained / "checkpoints" / "12").rglob("*"):
         if file.is_file():
             file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
@@ -136,7 +136,7 @@ def test_a_damaged_checkpoint_is_reported_and_the_one_before_restored(trained, c
     assert "resuming from the checkpoint of step 9" in said
     assert (trained / "checkpoints" / "damaged" / "12").is_dir()
     assert steps_in(trained)[-1] == 12
-    # Eight devices sum in an order of their own, but the same one each time.
+    # Eight devices always sum in the same order.
     assert records(trained) == before
 
 
@@ -145,21 +145,21 @@ def test_without_dev_pairs_there_is_no_dev_loss(prepared, capsys):  # noqa: F811
     corpus = config.with_name("without_dev.jsonl")
     lines = config.with_name("corpus.jsonl").read_text().splitlines(keepends=True)
     corpus.write_text("".join(line for line in lines if '"dev"' not in line))
-    for verb in ("mine", "tokenizer", "prepare", "train"):
+    for command in ("mine", "tokenizer", "prepare", "train"):
         capsys.readouterr()
-        assert main(verb, "--workdir", workdir, f"--config.corpus.sources={corpus}", "--json") == 0
+        assert main(command, "--workdir", workdir, f"--config.corpus.sources={corpus}", "--json") == 0
     assert json.loads(capsys.readouterr().out)["dev_loss"] is None
 
 
-def test_held_out_losses_are_logged_by_task_and_averaged_over_the_run_s_own(monkeypatch):
-    """Two tasks that write and two that tag, one of them replayed; shares of 1/4, 1/2, 1/4 and 0."""
+def test_held_out_losses_are_logged_by_task_and_averaged_over_own_tasks(monkeypatch):
+    """Two tasks with decoder targets and two of tagging, one of them replayed; shares of 1/4, 1/2, 1/4 and 0."""
 
-    def writes(nll, error):
+    def decoder_loss(nll, error):
         return {"nll": nll, "nll_standard_error": error, "accuracy": nll / 10, "tokens": 10.0}
 
     measured = {
-        "mine": writes(1.0, 0.3),
-        "other": writes(4.0, 0.3),
+        "mine": decoder_loss(1.0, 0.3),
+        "other": decoder_loss(4.0, 0.3),
         "tags": {"tagging_nll": 0.1, "tagging_accuracy": 0.5},
         "before": {"tagging_nll": 0.9, "tagging_accuracy": 0.25},
     }
@@ -171,10 +171,10 @@ def test_held_out_losses_are_logged_by_task_and_averaged_over_the_run_s_own(monk
 
     monkeypatch.setattr(held_out, "measure", measure)
 
-    def told(**shares):
+    def measured_with(**shares):
         return held_out.measure_tasks(None, None, Data(None, {name: name for name in shares}, shares), 4)
 
-    found = told(mine=0.25, other=0.5, tags=0.25, before=0.0)
+    found = measured_with(mine=0.25, other=0.5, tags=0.25, before=0.0)
     assert found == {
         "nll": pytest.approx(3.0),
         "nll/mine": 1.0,
@@ -191,8 +191,13 @@ def test_held_out_losses_are_logged_by_task_and_averaged_over_the_run_s_own(monk
         "tagging_accuracy/tags": 0.5,
         "tagging_accuracy/before": 0.25,
     }
-    assert limits == {"mine": 2, "other": 2, "tags": 2, "before": 4}  # what is replayed costs the run's own no batch
-    heads = told(tags=1.0, mine=0.0)  # what writes is replayed
+    assert limits == {
+        "mine": 2,
+        "other": 2,
+        "tags": 2,
+        "before": 4,
+    }  # own tasks lose no batches to replayed ones
+    heads = measured_with(tags=1.0, mine=0.0)  # the task with decoder targets is replayed
     assert heads == {
         "tagging_nll": 0.1,
         "tagging_nll/tags": 0.1,
@@ -203,7 +208,7 @@ def test_held_out_losses_are_logged_by_task_and_averaged_over_the_run_s_own(monk
     }
 
 
-def test_without_a_loss_of_its_own_a_run_still_logs_the_others(prepared, monkeypatch, capsys):  # noqa: F811
+def test_other_losses_are_logged_where_there_is_no_held_out_loss(prepared, monkeypatch, capsys):  # noqa: F811
     _, workdir = prepared
     monkeypatch.setattr(held_out, "measure_tasks", lambda *_: {"tagging_nll/tags": 0.1, "nll/before": 2.0})
     assert main("train", "--workdir", workdir, "--json", "--config.train.steps=2") == 0
@@ -222,7 +227,7 @@ def test_a_batch_that_does_not_fit_the_devices_is_refused_before_any_work(prepar
 
 @dataclass
 class Ids:
-    """A tokenizer of ids alone."""
+    """A tokenizer without pieces."""
 
     vocab_size: int = 8
     start: int = 0
@@ -234,7 +239,7 @@ class Ids:
         return [np.zeros(0, np.int32) for _ in texts]
 
 
-def test_rare_targets_weigh_more_in_training_alone(tmp_path, monkeypatch):
+def test_rare_targets_weigh_more_in_training_and_not_on_dev_pairs(tmp_path, monkeypatch):
     """1 + lambda log(N / n) by hand: of two targets, 3 is in both and 4 and 5 in one."""
     splits = {"train": [[3, 4, 4], [3, 5]], "dev": [[4, 3, 6]]}
     monkeypatch.setattr(
@@ -270,7 +275,7 @@ def test_sums_are_divided_once():
     assert running.take() == {}
 
 
-def test_means_are_by_task_and_by_head():
+def test_means_by_task_and_by_output_head():
     sums = {
         "loss": 1.0,
         "nll": 6.0,
@@ -292,8 +297,8 @@ def test_means_are_by_task_and_by_head():
     assert (values["tagging_nll"], values["tagging_accuracy"]) == (0.5, pytest.approx(2 / 3))
 
 
-def test_a_batch_is_handed_out_before_the_next_one_is_there():
-    """The data has a second batch only after the first one was taken."""
+def test_prefetching_yields_the_first_batch_without_waiting_for_the_second():
+    """The source makes its second batch only after the first one was used."""
     taken = threading.Event()
 
     def batches():
@@ -308,7 +313,7 @@ def test_a_batch_is_handed_out_before_the_next_one_is_there():
     assert list(ahead) == []
 
 
-def test_an_error_in_the_data_reaches_the_loop():
+def test_an_error_of_the_data_pipeline_is_raised_in_the_loop():
     def batches():
         yield {"x": np.zeros((8, 1), np.float32)}
         raise OSError("gone")

@@ -1,4 +1,4 @@
-"""Processes on this machine, each with its rows of the batch, stand in for hosts: two, and four under a tensor axis."""
+"""Two processes on this machine, and four with a tensor axis, each with its rows of the batch, as on several hosts."""
 
 import json
 import shutil
@@ -21,7 +21,7 @@ OVERRIDES = [
 PROMPTS = ("Return the first list of 3 values.", "Return the largest word of 7 values.", "Sort.")
 STEPS = (0, 5, 33)
 DEADLINE = 600  # seconds, on a machine with other work
-# Verbs one after the other in one process, which is what starting costs; then the global batches as devices hold them.
+# Runs several commands, since starting a process takes long; then prints digests of the global batches on the devices.
 WORKER = f"""
 import json, sys
 from jax.experimental import multihost_utils
@@ -29,8 +29,8 @@ from t2c_jax import cli, config, runtime, mesh as meshes
 from t2c_jax.train.setup import set_up
 from t2c_jax.workdir import Workdir, digest
 
-verbs, workdir = json.loads(sys.argv[1])
-for arguments in verbs:
+commands, workdir = json.loads(sys.argv[1])
+for arguments in commands:
     if status := cli.main(arguments):
         sys.exit(status)
 experiment, run = config.load(workdir + "/config.json"), Workdir(workdir)
@@ -45,14 +45,14 @@ print(json.dumps(found + runtime.from_primary(["first's own"] if runtime.is_prim
 """
 
 
-def start(count, cache, verbs, workdir):
-    """All processes of a run, which does these verbs."""
+def start(count, cache, commands, workdir):
+    """Starts all processes of a run with these commands."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     shared = {**environment(), "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
     shared |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
-    work = json.dumps([[[str(part) for part in arguments] for arguments in verbs], str(workdir)])
+    work = json.dumps([[[str(part) for part in arguments] for arguments in commands], str(workdir)])
     return [
         small_run.processes().popen({"code": WORKER, "argv": [work]}, env={**shared, "JAX_PROCESS_ID": str(index)})
         for index in range(count)
@@ -60,7 +60,7 @@ def start(count, cache, verbs, workdir):
 
 
 def finish(processes, status=0):
-    """What each wrote to standard output and to standard error, once all have ended."""
+    """Waits for all processes; returns what each wrote to standard output and to standard error."""
     try:
         said = [process.communicate(timeout=DEADLINE) for process in processes]
     finally:
@@ -71,7 +71,7 @@ def finish(processes, status=0):
 
 
 def batch_digests(workdir):
-    """Of the same global batches, by a process that holds all of their rows."""
+    """Digests of the same global batches, made by one process that holds all of their rows."""
     experiment, run = configs.load(str(workdir / "config.json")), Workdir(workdir)
     data = set_up(experiment, run).data
     batches = [data.train.batch(step) for step in STEPS]
@@ -80,10 +80,10 @@ def batch_digests(workdir):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A directory with a workdir that one process trained, copies of its tokens, and a compilation cache."""
+    """A directory with a run that one process trained, workdirs with its tokens, and a compilation cache."""
     directory = tmp_path_factory.mktemp("processes")
     _, prepared = small_run._prepared(tmp_path_factory.getbasetemp())
-    for name in ("alone", "two", "noticed", "four"):
+    for name in ("alone", "two", "stopped", "four"):
         shutil.copytree(prepared, directory / name)
     (directory / "cache").mkdir()
     assert main("train", "--workdir", directory / "alone", *OVERRIDES) == 0
@@ -93,34 +93,34 @@ def base(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(base):
-    """Two processes that train, and that answer with what one process trained."""
-    verbs = [
+    """Two processes train, then answer with what one process trained."""
+    commands = [
         ("train", "--workdir", base / "two", *OVERRIDES),
         ("evaluate", "--workdir", base / "answered"),
         ("generate", "--workdir", base / "answered", "--json", *PROMPTS),
     ]
-    return finish(start(2, base / "cache", verbs, base / "two"))
+    return finish(start(2, base / "cache", commands, base / "two"))
 
 
 def assert_same_run(one, other):
     assert [(line["step"], line["kind"]) for line in one] == [(line["step"], line["kind"]) for line in other]
     for ours, theirs in zip(one, other, strict=True):
-        # The same global batches, dropout included; but sums over rows are split another way, and 40 steps of Adam
-        # carry the difference of the last bits on.
+        # The same global batches and dropout. Sums over rows are split differently, and 40 steps of Adam increase the
+        # difference in the last bits.
         assert ours["nll"] == pytest.approx(theirs["nll"], rel=1e-4)
 
 
 def test_two_processes_train_as_one(base, two):
     (output, said), (silence, other) = two
     assert "dev loss" in said
-    assert "dev loss" not in other  # one of them speaks for both
+    assert "dev loss" not in other  # only the first process logs
     assert_same_run(records(base / "alone"), records(base / "two"))
     expected = [*batch_digests(base / "alone"), "first's own"]
     assert json.loads(output.splitlines()[-1]) == json.loads(silence) == expected
 
 
 def test_two_processes_answer_as_one(base, two, capsys):
-    """The same parameters: the same answers, each once, whatever share of the prompts a process decoded."""
+    """The same parameters give the same answers, each once, whichever process decoded a prompt."""
     assert main("evaluate", "--workdir", base / "alone") == 0
     predictions = [
         [json.loads(line) for line in path.read_text().splitlines()]
@@ -140,26 +140,26 @@ def test_two_processes_answer_as_one(base, two, capsys):
 
 
 def test_a_signal_to_one_of_two_processes_stops_both(base, two):
-    """They agree on a step, save there, and the same command resumes as an uninterrupted run."""
-    run = base / "noticed"
-    verbs = [("train", "--workdir", run, *OVERRIDES)]
-    noticed = start(2, base / "cache", verbs, run)
+    """They agree on a step and save there; the same command then resumes like an uninterrupted run."""
+    run = base / "stopped"
+    commands = [("train", "--workdir", run, *OVERRIDES)]
+    processes = start(2, base / "cache", commands, run)
     deadline = time.monotonic() + DEADLINE
-    while not (run / "metrics.jsonl").exists():  # then both load what is compiled, while the notice goes round
+    while not (run / "metrics.jsonl").exists():  # by then both load compiled programs
         assert time.monotonic() < deadline
-        assert [process.poll() for process in noticed] == [None, None]
+        assert [process.poll() for process in processes] == [None, None]
         time.sleep(0.01)
-    noticed[1].send_signal(signal.SIGTERM)
-    (_, said), _ = finish(noticed, 128 + signal.SIGTERM)
-    stopped = int(said.split("saved at step ")[1].split(";")[0])
-    assert stopped < 40
-    assert (run / "checkpoints" / str(stopped)).is_dir()
-    (_, said), _ = finish(start(2, base / "cache", verbs, run))
-    assert f"resuming from the checkpoint of step {stopped}" in said
+    processes[1].send_signal(signal.SIGTERM)
+    (_, said), _ = finish(processes, 128 + signal.SIGTERM)
+    step = int(said.split("saved at step ")[1].split(";")[0])
+    assert step < 40
+    assert (run / "checkpoints" / str(step)).is_dir()
+    (_, said), _ = finish(start(2, base / "cache", commands, run))
+    assert f"resuming from the checkpoint of step {step}" in said
     assert records(run) == records(base / "two")
 
 
-def test_four_processes_two_of_which_share_their_rows(base):
+def test_four_processes_with_a_tensor_axis_train_as_one(base):
     mesh = ("--config.mesh.data=2", "--config.mesh.tensor=2")
     said = finish(start(4, base / "cache", [("train", "--workdir", base / "four", *OVERRIDES, *mesh)], base / "four"))
     assert_same_run(records(base / "alone"), records(base / "four"))

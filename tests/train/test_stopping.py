@@ -1,4 +1,4 @@
-"""When a run stops: by which score, after how many measurements, and at the same step though it was killed."""
+"""Early stopping: by which score, after how many evaluations, and at the same step if the run was killed."""
 
 import json
 import math
@@ -26,7 +26,7 @@ from t2c_jax.workdir import Workdir
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
 
 
-def test_patience_counts_measurements_since_the_best():
+def test_patience_counts_evaluations_since_the_best():
     patience = Patience(2, "bleu")
     assert patience.stored() == {}
     best, out = [], []
@@ -44,7 +44,7 @@ def resumed(limit, metric, stored):
     return patience
 
 
-def test_patience_continues_unless_the_metric_is_another():
+def test_patience_is_restored_unless_the_metric_has_changed():
     stored = {"metric": "bleu", "best": -5.0, "since": 2}
     assert resumed(2, "bleu", stored).out
     assert not resumed(3, "bleu", stored).out
@@ -74,20 +74,20 @@ def test_impossible_settings_are_refused(override, message, prepared):  # noqa: 
 
 
 def with_tasks(train, **objectives):
-    """The tiny experiment with tasks by objective; those called ``before`` replay another run's pairs."""
+    """The tiny experiment with tasks by objective; one called ``before`` replays another run's pairs."""
     tasks = {name: TaskConfig(what, workdir="w" if name == "before" else "") for name, what in objectives.items()}
     return experiment(train=train, data={"tasks": tasks}, model={"output_heads": ("tagging",)})
 
 
 @pytest.mark.parametrize("train", [{"patience": 1}, {"stop_metric": "bleu"}], ids=str)
-def test_a_run_whose_own_tasks_write_nothing_has_nothing_to_go_by(train):
+def test_patience_and_stop_metric_need_an_own_task_with_decoder_targets(train):
     with pytest.raises(UserError, match="no task of theirs writes: add one, or leave both out"):
         configs.check(with_tasks(train, tags="identifier_tagging", before="text_to_code"))
     configs.check(with_tasks(train, tags="identifier_tagging", mine="text_to_code"))
     configs.check(with_tasks({}, tags="identifier_tagging", before="text_to_code"))
 
 
-def test_it_goes_by_pairs_of_its_own_that_something_is_written_of():
+def test_a_held_out_loss_needs_own_dev_pairs_with_decoder_targets():
     config = with_tasks({}, tags="identifier_tagging", mine="text_to_code", before="text_to_code")
     batches = {name: SimpleNamespace(per_pass=2) for name in config.data.tasks}
     data = Data(None, batches, {"tags": 0.5, "mine": 0.5, "before": 0.0})
@@ -99,18 +99,18 @@ def test_it_goes_by_pairs_of_its_own_that_something_is_written_of():
 
 
 QUICK = ("optimizer.schedule=constant", "train.ema_decay=0", "train.steps=20", "train.log_every=5", "train.keep=20")
-RHYTHM = ("train.eval_every=2", "train.save_every=3", "train.stop_metric=exact_match", "train.patience=2")
+PERIODS = ("train.eval_every=2", "train.save_every=3", "train.stop_metric=exact_match", "train.patience=2")
 
 
 def scored(scores):
-    """A hook in the place of decoding: the k-th measurement's score."""
+    """A hook that replaces decoding: the k-th evaluation gives the k-th score."""
     left = iter(scores)
     return DecodedDevPairs(lambda _: Decoded((), next(left), examples=7), "exact_match", every=2)
 
 
 def outcome(workdir, scores, *more):
-    """Of a run that is scored so; of one that is not, where there are no scores."""
-    config = configs.load(str(workdir / "config.json"), (*QUICK, *RHYTHM, *more))
+    """The result of a run with these scores; without scores, of a run that decodes nothing."""
+    config = configs.load(str(workdir / "config.json"), (*QUICK, *PERIODS, *more))
     return train(config, Workdir(workdir), [scored(scores)] if scores else [])
 
 
@@ -120,45 +120,46 @@ def kept(workdir):
     return checkpoints.steps(), checkpoints.best()
 
 
-def test_a_run_stops_when_patience_is_out_and_a_disturbed_one_at_the_same_step(prepared, tmp_path):  # noqa: F811
-    """Measured at steps 2, 4, 6, ...: 20, 90, 50, 40 stops at 8, whatever the loss does; the best is of step 4."""
-    _, undisturbed = prepared
-    disturbed = shutil.copytree(undisturbed, tmp_path / "disturbed")
-    found = outcome(undisturbed, [20.0, 90.0, 50.0, 40.0])
+def test_a_killed_run_runs_out_of_patience_at_the_same_step(prepared, tmp_path):  # noqa: F811
+    """With scores of 20, 90, 50 and 40 at steps 2, 4, 6 and 8, it stops at step 8, and step 4 is the best."""
+    _, uninterrupted = prepared
+    killed = shutil.copytree(uninterrupted, tmp_path / "killed")
+    found = outcome(uninterrupted, [20.0, 90.0, 50.0, 40.0])
     assert (found.steps, found.out_of_patience, found.stopped_by) == (8, True, None)
-    # Saved at steps 3, 6, the last and each new best: killed after step 7, it goes on from step 6 and has waited once.
-    assert outcome(disturbed, [20.0, 90.0, 50.0, 0.0], "train.steps=7", "train.patience=9").steps == 7
-    shutil.rmtree(disturbed / "checkpoints" / "7")
-    again = outcome(disturbed, [40.0])
+    # Saved every three steps, after the last one and at each new best. Killed after step 7, it resumes from step 6,
+    # with one evaluation since the best.
+    assert outcome(killed, [20.0, 90.0, 50.0, 0.0], "train.steps=7", "train.patience=9").steps == 7
+    shutil.rmtree(killed / "checkpoints" / "7")
+    again = outcome(killed, [40.0])
     assert (again.steps, again.out_of_patience) == (8, True)
-    assert records(disturbed) == records(undisturbed)
-    decoded = [(line["step"], line["exact_match"]) for line in records(undisturbed) if line["kind"] == "dev_decoded"]
+    assert records(killed) == records(uninterrupted)
+    decoded = [(line["step"], line["exact_match"]) for line in records(uninterrupted) if line["kind"] == "dev_decoded"]
     assert decoded == [(2, 20.0), (4, 90.0), (6, 50.0), (8, 40.0)]
-    assert kept(undisturbed) == kept(disturbed) == ([2, 3, 4, 6, 8], 4)
-    assert outcome(undisturbed, []).steps == 8, "it does not go on by being started again"
+    assert kept(uninterrupted) == kept(killed) == ([2, 3, 4, 6, 8], 4)
+    assert outcome(uninterrupted, []).steps == 8, "starting it again does not continue it"
 
 
-def test_the_best_is_kept_though_it_was_measured_between_two_saves(prepared, tmp_path):  # noqa: F811
-    """With one latest checkpoint beside it; a run that is killed goes on from it, and comes to the same."""
-    _, undisturbed = prepared
-    disturbed = shutil.copytree(undisturbed, tmp_path / "disturbed")
-    outcome(undisturbed, [20.0, 90.0, 50.0, 40.0], "train.keep=1")
-    outcome(disturbed, [20.0, 90.0, 0.0], "train.keep=1", "train.steps=5")
-    shutil.rmtree(disturbed / "checkpoints" / "5")
-    outcome(disturbed, [50.0, 40.0], "train.keep=1")
-    assert kept(undisturbed) == kept(disturbed) == ([4, 8], 4)
-    assert records(disturbed) == records(undisturbed)
+def test_a_new_best_between_two_regular_saves_is_saved(prepared, tmp_path):  # noqa: F811
+    """The latest checkpoint and the best one are kept; a killed run resumes from the latest and ends with the same."""
+    _, uninterrupted = prepared
+    killed = shutil.copytree(uninterrupted, tmp_path / "killed")
+    outcome(uninterrupted, [20.0, 90.0, 50.0, 40.0], "train.keep=1")
+    outcome(killed, [20.0, 90.0, 0.0], "train.keep=1", "train.steps=5")
+    shutil.rmtree(killed / "checkpoints" / "5")
+    outcome(killed, [50.0, 40.0], "train.keep=1")
+    assert kept(uninterrupted) == kept(killed) == ([4, 8], 4)
+    assert records(killed) == records(uninterrupted)
 
 
-def test_who_asks_for_no_best_saves_as_often_as_said(prepared):  # noqa: F811
-    """The loss falls at each measurement, of steps 2 and 4."""
+def test_without_patience_and_stop_metric_only_save_every_decides(prepared):  # noqa: F811
+    """The loss falls at each evaluation, at steps 2 and 4."""
     _, workdir = prepared
     outcome(workdir, [], "train.stop_metric=loss", "train.patience=0", "train.steps=5")
     assert kept(workdir)[0] == [3, 5]
 
 
-def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  # noqa: F811
-    """Through the verb: the score of greedy answers is logged, ranks the checkpoints, and is what evaluate takes."""
+def test_the_score_of_decoded_pairs_ranks_checkpoints(prepared, capsys):  # noqa: F811
+    """The score of greedy answers is logged and ranks the checkpoints, so that t2c evaluate uses the best by it."""
     _, workdir = prepared
     options = ("train.steps=4", "train.eval_every=2", "train.save_every=2", "train.stop_metric=chrf")
     options += ("train.stop_examples=5", "train.samples=1", "decode.max_tokens=8", "train.log_every=2")
@@ -176,4 +177,4 @@ def test_decoded_pairs_decide_which_checkpoint_is_the_best(prepared, capsys):  #
     members, generator = load_generator(SavedRun.of(config, Workdir(workdir)), config.decode, config.mesh)
     assert members == [str(best)]
     decoded = dev_decoder(Workdir(workdir), config.model, config.data, config.decode, config.train)(generator.params[0])
-    assert math.isclose(decoded.score, lines[best]["chrf"], rel_tol=1e-12)  # as written: all digits of it
+    assert math.isclose(decoded.score, lines[best]["chrf"], rel_tol=1e-12)  # the logged score has all its digits
