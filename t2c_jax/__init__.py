@@ -21,6 +21,7 @@ import t2c_jax.decode.grammar.grammar_sources
 import t2c_jax.evaluate
 import t2c_jax.models
 import t2c_jax.papers  # noqa: F401
+from t2c_jax import plugins
 from t2c_jax.errors import UserError as UserError
 from t2c_jax.version import __version__ as __version__
 
@@ -70,9 +71,13 @@ __all__ = [
 def __getattr__(name: str) -> Any:
     if name not in _LAZY:
         raise AttributeError(f"module 't2c_jax' has no attribute '{name}'")
+    plugins.check()
     module, attribute = _LAZY[name]
     return getattr(importlib.import_module(module), attribute)
 
 
 def __dir__() -> list[str]:
     return sorted({*globals(), *_LAZY})
+
+
+plugins.load()  # last, since their modules may use all of the above

@@ -8,7 +8,7 @@ import signal
 import sys
 from collections.abc import Sequence
 
-from t2c_jax import runtime
+from t2c_jax import plugins, runtime
 from t2c_jax.commands import COMMANDS
 from t2c_jax.commands.output import fail
 from t2c_jax.errors import UserError, nearest
@@ -26,6 +26,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parse(list(sys.argv[1:] if arguments is None else arguments))
         runtime.quiet()
+        plugins.check()
         return COMMANDS[options.command].run(options)
     except UserError as error:
         return fail(str(error))

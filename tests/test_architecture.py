@@ -15,7 +15,7 @@ PACKAGE = ROOT / "t2c_jax"
 
 # Each room may import the ones before it; those of one line import each other in one direction.
 LAYERS = (
-    ("errors", "version", "console", "runtime", "workers"),
+    ("errors", "version", "console", "runtime", "workers", "plugins"),
     ("config", "workdir", "mesh"),
     ("languages", "corpus", "tokenizers", "retrieval"),
     ("data",),
@@ -51,7 +51,7 @@ WHOLE_CONFIG = (
     *("t2c_jax.checkpoints.inherit", "t2c_jax.checkpoints.config_history", "t2c_jax.checkpoints.saved_run"),
     *("t2c_jax.train.loop", "t2c_jax.train.setup"),
 )
-NO_JAX = ("corpus", "languages", "retrieval", "config", "errors", "console", "workers")
+NO_JAX = ("corpus", "languages", "retrieval", "config", "errors", "console", "workers", "plugins")
 
 
 @dataclass(frozen=True)
