@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from t2c_jax.aot.hlo import Computation, HloProgram, Operation, Shape, parse, trips
+from t2c_jax.aot.hlo import Computation, HloProgram, HloShape, Operation, parse, trips
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
 # No work of their own: names of existing values, or calls of computations that are counted themselves.
@@ -214,7 +214,7 @@ class _Walk:
         return written
 
 
-def _outside(shapes: tuple[Shape, ...]) -> list[int]:
+def _outside(shapes: tuple[HloShape, ...]) -> list[int]:
     return [shape.bytes for shape in shapes if not shape.scratch]
 
 

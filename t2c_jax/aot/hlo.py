@@ -33,7 +33,7 @@ _NAME = re.compile(r"%([\w.\-]+)")
 
 
 @dataclass(frozen=True)
-class Shape:
+class HloShape:
     """An array's type, and whether it lies in the chip's scratch memory."""
 
     dtype: str
@@ -65,7 +65,7 @@ class Operation:
 
     name: str
     opcode: str
-    shapes: tuple[Shape, ...]
+    shapes: tuple[HloShape, ...]
     operands: tuple[str, ...]
     rest: str
     root: bool
@@ -137,10 +137,10 @@ def parse(text: str) -> HloProgram:
     return HloProgram(computations, entry)
 
 
-def shapes(text: str) -> tuple[Shape, ...]:
+def shapes(text: str) -> tuple[HloShape, ...]:
     """The arrays of a printed type, tuples flattened."""
     return tuple(
-        Shape(dtype, tuple(int(size) for size in sizes.split(",") if size), "S(1)" in (layout or ""))
+        HloShape(dtype, tuple(int(size) for size in sizes.split(",") if size), "S(1)" in (layout or ""))
         for dtype, sizes, layout in _ARRAY.findall(text)
     )
 
