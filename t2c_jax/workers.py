@@ -1,12 +1,11 @@
-"""A parallel map for input that may crash the process that reads it, or make it hang.
+"""A parallel map for inputs that may crash a process or make it hang.
 
-``concurrent.futures`` gives the whole pool up when one worker dies, and cannot stop one that hangs. Here the parent
-gives out one item at a time, so it knows which item a lost worker had, reports it as a ``Failure`` and starts
-another.
+``concurrent.futures`` breaks the whole pool when one worker dies, and cannot stop one that hangs. Here a worker gets
+one item at a time. If it dies, the parent knows the item, reports it as a ``Failure`` and starts another worker.
 
-Workers are fresh interpreters, never forks: the parent may run TensorFlow's or JAX's threads. Nor are they spawned by
-``multiprocessing``, which runs the parent's ``__main__`` again in each: a script without a guard, one read from
-standard input or a notebook would then fail.
+Workers are new interpreters. They are not forked, because the parent may run threads of TensorFlow or JAX. They are not
+spawned by ``multiprocessing`` either, which imports the parent's ``__main__`` in each of them: that fails for a
+notebook, for a script from standard input, and for a script without a guard.
 """
 
 from __future__ import annotations
@@ -27,17 +26,23 @@ from t2c_jax.errors import UserError
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-_AHEAD = 64  # results, per worker, that may wait for a slower one before theirs: it bounds the parent's memory
-_LOSSES_IN_A_ROW = 20  # then it is not the items
+_AHEAD = 64  # finished results per worker that may wait for an earlier item; bounds the parent's memory
+_MAX_DEATHS_IN_A_ROW = 20  # after so many, the machine is the cause and not the items
 
 
 @dataclass(frozen=True, slots=True)
 class Failure:
-    """Why an item has no result; ``lost`` if its worker went with it, ``late`` if that was for the time it took."""
+    """Why an item has no result.
+
+    Attributes:
+      reason: for messages.
+      died: whether its worker died.
+      timed_out: whether that was because of the time limit.
+    """
 
     reason: str
-    lost: bool = False
-    late: bool = False
+    died: bool = False
+    timed_out: bool = False
 
 
 def cores() -> int:
@@ -54,15 +59,15 @@ def isolated_map(
       function: importable by name; what it raises becomes a ``Failure`` too.
       items: read as they are needed.
       workers: processes.
-      seconds: an item that takes longer costs its worker, and becomes a ``Failure``.
+      seconds: time limit of an item; its worker is then killed, and the item becomes a ``Failure``.
 
     Raises:
-      UserError: one worker after the other is lost, whatever it is given.
+      UserError: many workers in a row died.
     """
     pool: list[_Worker[Item, Result]] = []
     queue = enumerate(items)
     waiting: dict[int, Result | Failure] = {}
-    emitted = losses = 0
+    emitted = deaths = 0
     try:
         pool.extend(_Worker(function, seconds) for _ in range(workers))
         while True:
@@ -70,7 +75,7 @@ def isolated_map(
                 if worker.index is None and len(waiting) < _AHEAD * workers:
                     numbered = next(queue, None)
                     if numbered is not None:
-                        worker.give(*numbered)
+                        worker.send(*numbered)
             busy = [worker for worker in pool if worker.index is not None]
             if not busy:
                 return
@@ -78,12 +83,13 @@ def isolated_map(
             for worker in busy:
                 if worker.connection not in ready:
                     continue
-                index, result = worker.take()
+                index, result = worker.receive()
                 waiting[index] = result
-                losses = losses + 1 if isinstance(result, Failure) and result.lost and not result.late else 0
-                if isinstance(result, Failure) and losses == _LOSSES_IN_A_ROW:
+                crashed = isinstance(result, Failure) and result.died and not result.timed_out
+                deaths = deaths + 1 if crashed else 0
+                if isinstance(result, Failure) and deaths == _MAX_DEATHS_IN_A_ROW:
                     raise UserError(
-                        f"{losses} worker processes in a row were lost ({result.reason}); free some memory and run the"
+                        f"{deaths} worker processes in a row died ({result.reason}); free some memory and run the"
                         " same command again"
                     )
             while emitted in waiting:
@@ -95,7 +101,7 @@ def isolated_map(
 
 
 class _Worker(Generic[Item, Result]):
-    """A process, and the index of the item it has."""
+    """A process, and the index of the item that it works on."""
 
     def __init__(self, function: Callable[[Item], Result], seconds: float) -> None:
         self._function, self._seconds = function, seconds
@@ -105,39 +111,39 @@ class _Worker(Generic[Item, Result]):
     def _start(self) -> None:
         self.connection, theirs = Pipe()
         command = [sys.executable, "-c", _BOOT, json.dumps(sys.path), str(theirs.fileno())]
-        # In a process group of its own, so that Ctrl-C is the parent's alone to handle.
+        # A process group of its own: Ctrl-C then reaches the parent only.
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0)
-        theirs.close()  # so that the worker's death is the connection's end
+        theirs.close()  # the connection then ends when the worker dies
         with contextlib.suppress(OSError):
             self.connection.send((self._function, self._seconds))
 
-    def give(self, index: int, item: Item) -> None:
+    def send(self, index: int, item: Item) -> None:
         self.index = index
-        with contextlib.suppress(OSError):  # a dead worker is found by take()
+        with contextlib.suppress(OSError):  # a dead worker is found by receive()
             self.connection.send(item)
 
-    def take(self) -> tuple[int, Result | Failure]:
-        """The item's index and result; where there is none, a new worker takes this one's place."""
+    def receive(self) -> tuple[int, Result | Failure]:
+        """The item's index and its result. A worker that has died is replaced."""
         assert self.index is not None
         index, self.index = self.index, None
         try:
             return index, self.connection.recv()
         except (EOFError, OSError):
-            failure = self._last_words()
+            failure = self._cause_of_death()
         self.stop()
         self._start()
         return index, failure
 
-    def _last_words(self) -> Failure:
+    def _cause_of_death(self) -> Failure:
         try:
             code = self._process.wait(timeout=5)
         except subprocess.TimeoutExpired:
-            return Failure("worker closed its connection", lost=True)
+            return Failure("worker closed its connection", died=True)
         if code == -signal.SIGALRM:
-            return Failure(f"took longer than {self._seconds:g} s", lost=True, late=True)
+            return Failure(f"took longer than {self._seconds:g} s", died=True, timed_out=True)
         with contextlib.suppress(ValueError):
-            return Failure(f"worker died ({signal.Signals(-code).name})", lost=True)
-        return Failure(f"worker died (exit {code})", lost=True)
+            return Failure(f"worker died ({signal.Signals(-code).name})", died=True)
+        return Failure(f"worker died (exit {code})", died=True)
 
     def stop(self) -> None:
         self.connection.close()
@@ -156,8 +162,7 @@ serve(int(sys.argv[2]))
 def serve(descriptor: int) -> None:
     """Worker main loop: receives the function, then items, until the parent closes the pipe.
 
-    The time limit is the kernel's alarm, which ends a process whatever code it is in, and whether or not the parent
-    still lives.
+    The time limit is an alarm of the kernel, which ends the process in any code, even if the parent is dead.
     """
     with contextlib.suppress(EOFError, OSError), Connection(descriptor) as connection:
         function, seconds = connection.recv()

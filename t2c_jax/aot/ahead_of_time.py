@@ -1,4 +1,4 @@
-"""What ``t2c compile`` tells: where the memory goes, what a step costs, how fast it can be, and what would help."""
+"""``t2c compile``: memory and costs of the compiled programs, an estimate of their time, and advice on memory."""
 
 from __future__ import annotations
 
@@ -78,9 +78,9 @@ def show(program: Program, target: Topology, title: str) -> None:
         return
     console.table(
         f"{title}: collectives of a chip",
-        ("", "chips", "times", "GB", "GB sent", "beside other work"),
+        ("", "chips", "times", "GB", "GB sent", "overlapped"),
         [
-            (kind, chips, f"{times:,.0f}", gb(payload), gb(sent), "yes" if overlapped else "no, waited for")
+            (kind, chips, f"{times:,.0f}", gb(payload), gb(sent), "yes" if overlapped else "no, exposed")
             for (kind, chips, overlapped), (times, payload, sent) in by_kind(counted).items()
         ],
     )
@@ -92,9 +92,9 @@ def show(program: Program, target: Topology, title: str) -> None:
         [
             ("compute", f"{counted.flops / 1e12:.4g} TFLOP", f"{chip.flops / 1e12:.0f} TFLOP/s", ms(estimate.compute)),
             ("HBM", f"{counted.memory / 1e9:.4g} GB", f"{chip.memory_bandwidth / 1e9:.0f} GB/s", ms(estimate.memory)),
-            ("collectives beside other work", "", link, ms(estimate.overlapped)),
-            ("collectives waited for", "", link, ms(estimate.waited)),
-            ("estimate: the longest, and what is waited for", "", "", ms(estimate.seconds)),
+            ("overlapped collectives", "", link, ms(estimate.overlapped)),
+            ("exposed collectives", "", link, ms(estimate.exposed)),
+            ("estimate: the longest of these, plus exposed collectives", "", "", ms(estimate.seconds)),
         ],
     )
     if program.model_flops:
@@ -103,10 +103,10 @@ def show(program: Program, target: Topology, title: str) -> None:
             f"the model's own operations: {program.model_flops / 1e12:.4g} TFLOP a chip, {share:.0%} of what is"
             f" computed; utilisation {estimate.utilisation:.0%}, bound by {estimate.bound}"
         )
-    if counted.endless:
-        console.warn(f"{counted.endless} loop(s) of unknown length count once")
+    if counted.unknown_loops:
+        console.warn(f"{counted.unknown_loops} loop(s) have an unknown trip count and count once")
     if counted.kernels:
-        console.say(f"{counted.kernels:,.0f} runs of hand-written kernels count as they declare")
+        console.say(f"{counted.kernels:,.0f} runs of hand-written kernels are counted with the costs that they declare")
 
 
 def by_kind(counted: Costs) -> dict[tuple[str, int, bool], tuple[float, float, float]]:
@@ -140,7 +140,7 @@ def verdict(program: Program, advice: list[str]) -> str:
     if program.fits:
         return f"the train step fits, with {gib(spare)} GiB of {gib(program.available)} to spare"
     return (
-        f"the train step does not fit: it wants {gib(-spare)} GiB more than the {gib(program.available)} there are"
+        f"the train step does not fit: it needs {gib(-spare)} GiB more than the {gib(program.available)} there are"
         + ("; " + "; or ".join(advice) if advice else "")
     )
 
@@ -159,7 +159,7 @@ def advise(program: Program, remat: str, microbatches: int) -> list[str]:
     if program.rows % microbatches == 0 and program.rows // microbatches > 1:
         advice.append(f"config.train.microbatches={2 * microbatches} halves the activations")
     if not advice:
-        advice.append("take more chips, a larger config.mesh.tensor, or shorter rows")
+        advice.append("use more chips, a larger config.mesh.tensor, or shorter rows")
     return advice
 
 

@@ -1,4 +1,4 @@
-"""What a TPU chip has, as published: memory, and peaks of compute, memory and interconnect."""
+"""Published figures of TPU chips: memory, and peaks of compute, memory bandwidth and interconnect."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ class Chip:
       memory: bytes of HBM.
       flops: bfloat16 operations a second.
       memory_bandwidth: bytes a second between HBM and the chip.
-      link_bandwidth: bytes a second that leave the chip over all of its interconnect's links; as many come in.
+      link_bandwidth: bytes a second out of the chip, over all links of the interconnect; the same in.
       network_bandwidth: bytes a second from a chip to other slices.
       dimensions: of the torus that the chips of a slice form.
-      source: the page that says so.
+      source: the page with these figures.
     """
 
     memory: int

@@ -1,7 +1,7 @@
-"""What a compiled program costs a device: operations of matrix products, bytes of HBM, bytes between devices.
+"""The costs of a compiled program on a device: operations of matrix products, bytes of HBM, bytes between devices.
 
-Counted from the program's text. ``compiled.cost_analysis()`` does not replace this: it counts the body of a loop once,
-so a scanned stack of layers looks like one layer, and it does not say what the devices send to each other.
+They are counted in the program's text. ``compiled.cost_analysis()`` counts the body of a loop once, so that a scanned
+stack of layers looks like one layer, and it does not say what the devices send to each other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ import numpy as np
 from t2c_jax.aot.hlo import Computation, HloProgram, HloShape, Operation, parse, trips
 
 KINDS = ("all-gather", "reduce-scatter", "all-reduce", "all-to-all", "collective-permute")
-# No work of their own: names of existing values, or calls of computations that are counted themselves.
+# They cost nothing themselves: names of existing values, or calls of computations that are counted separately.
 _FREE = {
     *("parameter", "constant", "tuple", "get-tuple-element", "bitcast", "after-all", "opt-barrier", "partition-id"),
     *("while", "call", "conditional", "iota", "add-dependency", "replica-id"),
@@ -54,14 +54,14 @@ class Costs:
       memory: bytes read from and written to HBM.
       collectives: by kind, overlap and group.
       kernels: runs of hand-written kernels, of which only what they declare is counted.
-      endless: loops whose number of runs nothing tells, counted once.
+      unknown_loops: loops whose trip count is not known; they count once.
     """
 
     flops: float = 0.0
     memory: float = 0.0
     collectives: dict[tuple[str, bool, tuple[int, ...]], Collective] = field(default_factory=dict)
     kernels: float = 0.0
-    endless: int = 0
+    unknown_loops: int = 0
 
 
 def costs(text: str) -> Costs:
@@ -77,17 +77,17 @@ class _Walk:
 
     def run(self, computation: Computation, times: float) -> None:
         """Adds what ``times`` executions of a computation cost."""
-        told: set[str] = set()  # an overlapped collective is cut into several fusions, all of which print it
+        seen: set[str] = set()  # channels of overlapped collectives, each printed in several fusions
         for operation in computation.operations:
-            self._called(computation, operation, times, told)
+            self._add_called(computation, operation, times, seen)
             if operation.opcode not in _FREE and not operation.opcode.endswith("-done"):
                 self.found.memory += times * self._memory(computation, operation)
 
-    def _called(self, computation: Computation, operation: Operation, times: float, told: set[str]) -> None:
+    def _add_called(self, computation: Computation, operation: Operation, times: float, seen: set[str]) -> None:
         opcode = operation.opcode
         if opcode == "while":
             runs = trips(self.program, computation, operation)
-            self.found.endless += runs is None
+            self.found.unknown_loops += runs is None
             self.run(self._body(operation, "body"), times * (1 if runs is None else runs))
         elif opcode == "call":
             self.run(self._body(operation, "to_apply"), times)
@@ -99,17 +99,17 @@ class _Walk:
             branches = [self.program.computations[name.strip().lstrip("%")] for name in named]
             self.run(max(branches, key=self._flops), times)
         else:
-            self._inside(computation, operation, times, told, overlapped=False)
+            self._add_fused(computation, operation, times, seen, overlapped=False)
 
-    def _inside(
-        self, computation: Computation, operation: Operation, times: float, told: set[str], *, overlapped: bool
+    def _add_fused(
+        self, computation: Computation, operation: Operation, times: float, seen: set[str], *, overlapped: bool
     ) -> None:
         """Products and collectives of an operation, or of the computation that it is a fusion of."""
         opcode = operation.opcode
         if opcode in ("fusion", "async-start"):
             inner = self._body(operation, "calls")
             for part in inner.operations:
-                self._inside(inner, part, times, told, overlapped=overlapped or opcode == "async-start")
+                self._add_fused(inner, part, times, seen, overlapped=overlapped or opcode == "async-start")
         elif opcode in ("convolution", "dot"):
             self.found.flops += times * _product(computation, operation)
         elif opcode == "custom-call" and "tpu_custom_call" in operation.rest:
@@ -120,16 +120,16 @@ class _Walk:
             overlapped |= opcode.endswith("-start") or "async_collective_fusion_config" in operation.rest
             channel = re.search(r"channel_id=(\d+)", operation.rest)
             if overlapped and channel is not None:
-                if channel[1] in told:
+                if channel[1] in seen:
                     return
-                told.add(channel[1])
-            self._collective(computation, operation, times, overlapped)
+                seen.add(channel[1])
+            self._add_collective(computation, operation, times, overlapped)
 
-    def _collective(self, computation: Computation, operation: Operation, times: float, overlapped: bool) -> None:
+    def _add_collective(self, computation: Computation, operation: Operation, times: float, overlapped: bool) -> None:
         kind = operation.opcode.removesuffix("-start")
         given = [shape for name in operation.operands for shape in computation.by_name[name].shapes]
         made = list(operation.shapes)
-        if operation.opcode.endswith("-start"):  # prints the operands, then the results, then its own state
+        if operation.opcode.endswith("-start"):  # its type lists the operands, then the results, then state
             made = made[len(given) : 2 * len(given)] if kind != "all-reduce" else made[: len(given)]
         if kind == "all-reduce" and _scattered(computation, operation):
             kind = "reduce-scatter"
@@ -153,10 +153,10 @@ class _Walk:
         return walk.found.flops
 
     def _memory(self, computation: Computation, operation: Operation) -> float:
-        """Bytes to and from HBM of one execution of an operation that is not walked into."""
+        """Bytes to and from HBM of one execution of an operation."""
         opcode = operation.opcode
         given = [computation.by_name[name] for name in operation.operands if name in computation.by_name]
-        if opcode in ("slice-start", "dynamic-slice-start"):  # prints the whole that it takes a part of, then the part
+        if opcode in ("slice-start", "dynamic-slice-start"):  # its type lists the whole array, then the slice
             source, part = operation.shapes[:2]
             return float(part.bytes * ((not source.scratch) + (not part.scratch)))
         if opcode.endswith("-start"):  # a copy's destination and source are both in its result
@@ -172,25 +172,25 @@ class _Walk:
         return read + self._written(fused, operation)
 
     def _read(self, fused: Computation, number: int, given: Operation) -> float:
-        """What a fusion reads of an operand: the slices that it takes, or all."""
+        """Bytes that a fusion reads of an operand: its slices, or all of it."""
         whole = float(sum(_outside(given.shapes)))
         parameter = fused.parameters.get(number)
         if not whole or parameter is None:
             return whole
-        return min(whole, self._taken(fused, parameter.name, whole))
+        return min(whole, self._bytes_read(fused, parameter.name, whole))
 
-    def _taken(self, fused: Computation, name: str, whole: float) -> float:
-        """What the users of a value read of it, fusions within a fusion too."""
+    def _bytes_read(self, fused: Computation, name: str, whole: float) -> float:
+        """Bytes that the users of a value read of it, including fusions within a fusion."""
         part = 0.0
         for user in fused.users.get(name, []):
             if user.opcode == "dynamic-update-slice" and user.operands[0] == name:
                 continue  # written in place
             if user.opcode == "bitcast":
-                part += self._taken(fused, user.name, whole)
+                part += self._bytes_read(fused, user.name, whole)
             elif user.opcode == "fusion":
                 inner = self._body(user, "calls")
                 part += sum(
-                    self._taken(inner, inner.parameters[number].name, whole)
+                    self._bytes_read(inner, inner.parameters[number].name, whole)
                     for number, operand in enumerate(user.operands)
                     if operand == name
                 )
@@ -219,7 +219,7 @@ def _outside(shapes: tuple[HloShape, ...]) -> list[int]:
 
 
 def _scattered(computation: Computation, operation: Operation) -> bool:
-    """Whether each device keeps its slice of a sum alone: the TPU's reduce-scatter is a fusion of the two."""
+    """Whether each device keeps only its slice of a sum: a reduce-scatter on a TPU is a fusion of the two."""
     users = computation.users.get(operation.name, [])
     return bool(users) and all(user.opcode == "dynamic-slice" for user in users) and "fused" in computation.name
 
@@ -228,7 +228,7 @@ def _group(rest: str, kind: str) -> tuple[int, ...]:
     """The devices of the first group: listed, as ``[groups,size]<=[...]T(...)``, or as axes of a mesh.
 
     Raises:
-      ValueError: written in another way, which to pass over would make collectives free.
+      ValueError: they are in another form.
     """
     if kind == "collective-permute":
         pair = re.search(r"source_target_pairs=\{\{(\d+),(\d+)\}", rest)
@@ -239,7 +239,7 @@ def _group(rest: str, kind: str) -> tuple[int, ...]:
         return tuple(_numbers(iota[3], iota[4]).reshape(int(iota[1]), int(iota[2]))[0].tolist())
     mesh = re.search(rf"replica_groups=mesh\[([^\]]*)\](?:, device_ids=\({_IOTA}\))?\s*\{{([^}}]*)\}}", rest)
     if mesh is None:
-        raise ValueError(f"a {kind} among devices that cannot be told: {rest[:200]}")
+        raise ValueError(f"the devices of this {kind} are written in an unknown form: {rest[:200]}")
     axes = {name: int(size) for name, size in re.findall(r"'([^']+)'=(\d+)", mesh[1])}
     wanted = re.findall(r"'([^']+)'", mesh[4])
     numbers = _numbers(mesh[2] or str(math.prod(axes.values())), mesh[3]).reshape(list(axes.values()))

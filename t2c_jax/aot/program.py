@@ -1,4 +1,4 @@
-"""The train step and the search, compiled for devices that are not here, and what each takes and costs."""
+"""The train step and the search, compiled for devices that are not attached: memory, costs and a time estimate."""
 
 from __future__ import annotations
 
@@ -32,19 +32,19 @@ Bytes = dict[str, int]
 
 @dataclass(frozen=True)
 class Program:
-    """A compiled program; or what is known of one that does not fit, which the compiler refuses.
+    """A compiled program; or what is known of one that does not fit, for which the compiler reports an error.
 
     Attributes:
       mesh: sizes of its axes.
-      memory: bytes a device by kind; ``temporaries`` is the most that is alive at once beside the others, activations
-        for the most part. ``padding`` is what layouts add to the arguments.
+      memory: bytes on a device by kind. ``temporaries`` is the peak of everything else, mostly activations;
+        ``padding`` is what layouts add to the arguments.
       total: their sum.
-      available: what the chip has for it.
-      model_flops: what the model asks of each device.
+      available: bytes that the chip has for it.
+      model_flops: operations of the model itself on each device.
       rows: of a batch, on each device.
-      costs, roofline: None where the compiler refused.
-      temp_size: ``memory_analysis().temp_size_in_bytes``, for comparison with such figures from elsewhere; of programs
-        with several loops it is more than the compiler reserves, or holds against the chip's memory.
+      costs, roofline: None if the program does not fit.
+      temp_size: ``memory_analysis().temp_size_in_bytes``, for comparison with other tools. For programs with several
+        loops it is more than the compiler reserves.
     """
 
     mesh: dict[str, int]
@@ -105,9 +105,9 @@ def train_step(training: Training, topology: Topology) -> Program:
     names = {"params": "parameters", "adapters": "adapters", "opt_state": "optimizer state", "ema": "moving average"}
     held = {name: _held(state[key]) for key, name in names.items() if key in state}
     held["batch"] = _held(_rows(batch, mesh))
-    asked = compiled.model_flops(shapes) / mesh.size
+    model_flops = compiled.model_flops(shapes) / mesh.size
     rows = data.batch_size // (mesh.shape["data"] * mesh.shape["fsdp"])
-    return _measured(compiled.lower(batch), mesh, topology, held, asked, rows)
+    return _measured(compiled.lower(batch), mesh, topology, held, model_flops, rows)
 
 
 def search(
@@ -143,17 +143,17 @@ def _held(tree: Any) -> int:
 
 
 def _measured(
-    lowered: jax.stages.Lowered, mesh: Mesh, topology: Topology, held: Bytes, asked: float, rows: int
+    lowered: jax.stages.Lowered, mesh: Mesh, topology: Topology, held: Bytes, model_flops: float, rows: int
 ) -> Program:
     sizes, available = dict(mesh.shape), topology.chip.memory
     try:
         compiled = lowered.compile()
     except jax.errors.JaxRuntimeError as error:
-        needed, available = _refused(str(error))
+        needed, available = _memory_error(str(error))
         if needed is None:
             raise
         memory = held | {"temporaries": max(0, needed - sum(held.values()))}
-        return Program(sizes, memory, sum(memory.values()), available, rows, asked)
+        return Program(sizes, memory, sum(memory.values()), available, rows, model_flops)
     analysis: Any = compiled.memory_analysis()
     memory = held | {
         "padding": max(0, analysis.argument_size_in_bytes - sum(held.values())),
@@ -163,25 +163,24 @@ def _measured(
     memory["program"] = analysis.generated_code_size_in_bytes
     counted = costs(compiled.as_text() or "")
     devices: Sequence[Any] = list(mesh.devices.flat)
-    estimate = roofline(counted, topology.chip, devices, asked)
+    estimate = roofline(counted, topology.chip, devices, model_flops)
     total = sum(memory.values())
-    return Program(sizes, memory, total, available, rows, asked, counted, estimate, analysis.temp_size_in_bytes)
+    return Program(sizes, memory, total, available, rows, model_flops, counted, estimate, analysis.temp_size_in_bytes)
 
 
-_REFUSALS = (
+_MEMORY_ERRORS = (
     re.compile(r"HLO temporaries \(([\d.]+)([KMGT])\) exceeds available HBM \(([\d.]+)([KMGT])\)"),
     re.compile(r"Used ([\d.]+)([KMGT]) of ([\d.]+)([KMGT]) hbm"),
 )
 _UNITS = {"K": 2**10, "M": 2**20, "G": meshes.GIB, "T": 2**40}
 
 
-def _refused(message: str) -> tuple[int | None, int]:
-    """Bytes that a program wants, and those there are, as the compiler's refusal names them.
+def _memory_error(message: str) -> tuple[int | None, int]:
+    """Bytes that a program needs, and bytes that there are, from the compiler's error message.
 
-    What it calls temporaries holds the arguments too: a program whose batch grows is refused where its arguments,
-    results and temporaries together pass what there is, and the message names their sum.
+    What the message calls temporaries includes arguments and results.
     """
-    for pattern in _REFUSALS:
+    for pattern in _MEMORY_ERRORS:
         if (found := pattern.search(message)) is not None:
             needed, available = (float(found[i]) * _UNITS[found[i + 1]] for i in (1, 3))
             return int(needed), int(available)

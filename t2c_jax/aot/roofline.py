@@ -17,18 +17,18 @@ class Roofline:
     Attributes:
       compute: of matrix products at the peak of bfloat16.
       memory: of HBM's bytes.
-      overlapped: of collectives that run beside other work.
-      waited: of those that all else waits for.
-      seconds: the longest of the first three, and what is waited for.
+      overlapped: of collectives that overlap with other work.
+      exposed: of collectives that nothing overlaps.
+      seconds: the longest of the first three, plus ``exposed``.
       bound: which of the four is the longest.
-      utilisation: the model's own operations over what the chip could have done in ``seconds`` (MFU; Chowdhery et al.
+      utilisation: the model's own operations over those that the chip can do in ``seconds`` (MFU; Chowdhery et al.
         2022, appendix B).
     """
 
     compute: float
     memory: float
     overlapped: float
-    waited: float
+    exposed: float
     seconds: float
     bound: str
     utilisation: float
@@ -40,23 +40,23 @@ def roofline(costs: Costs, chip: Chip, devices: Sequence[Any], model_flops: floa
     Args:
       costs: of the compiled program.
       chip: its peaks.
-      devices: in the order in which the program numbers them; their coordinates tell which links a collective has.
-      model_flops: what the model itself asks of this device.
+      devices: in the order in which the program numbers them; their coordinates show which links a collective uses.
+      model_flops: operations of the model itself on this device.
     """
     parts = {
         "compute": costs.flops / chip.flops,
         "memory": costs.memory / chip.memory_bandwidth,
         "overlapped collectives": 0.0,
-        "waited-for collectives": 0.0,
+        "exposed collectives": 0.0,
     }
     for collective in costs.collectives.values():
-        kind = "overlapped collectives" if collective.overlapped else "waited-for collectives"
+        kind = "overlapped collectives" if collective.overlapped else "exposed collectives"
         parts[kind] += collective.sent / bandwidth(collective, chip, devices)
-    compute, memory, overlapped, waited = parts.values()
-    seconds = max(compute, memory, overlapped) + waited
+    compute, memory, overlapped, exposed = parts.values()
+    seconds = max(compute, memory, overlapped) + exposed
     utilisation = model_flops / (seconds * chip.flops) if seconds else 0.0
     bound = max(parts, key=lambda name: parts[name])
-    return Roofline(compute, memory, overlapped, waited, seconds, bound, utilisation)
+    return Roofline(compute, memory, overlapped, exposed, seconds, bound, utilisation)
 
 
 def bandwidth(collective: Collective, chip: Chip, devices: Sequence[Any]) -> float:

@@ -1,4 +1,4 @@
-"""TPU topologies by name, without a TPU: the devices that a program is compiled for."""
+"""TPU topologies by name: devices to compile for, without a TPU."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from t2c_jax.aot.chips import CHIPS, Chip
 from t2c_jax.errors import UserError, nearest
 
 _NAME = re.compile(r"(?:(\d+)\*)?(\w+):(\d+(?:x\d+){0,2})")
-# Without these libtpu asks Google Cloud's metadata server what machine it is on, complains of the answer, and lets one
-# process load it at a time, as if it were to open a TPU.
+# Without these, libtpu asks Google Cloud's metadata server about the machine, logs errors, and allows one process at a
+# time, as if it were going to use a TPU.
 _NOT_ON_CLOUD = {
     "TPU_SKIP_MDS_QUERY": "1",
     "TPU_ACCELERATOR_TYPE": "v5litepod-1",
@@ -28,11 +28,11 @@ class Topology:
     """Slices of one kind of chip.
 
     Attributes:
-      name: as it was asked for: ``v5e:16x16``, ``2*v5p:4x4x8``.
+      name: as given: ``v5e:16x16``, ``2*v5p:4x4x8``.
       kind: key of ``CHIPS``.
       chip: what each chip has.
-      devices: all of them, to make a mesh over; nothing can run there.
-      slices: how many, each of its own interconnect.
+      devices: all of them, for a mesh; nothing can run on them.
+      slices: how many; each has an interconnect of its own.
     """
 
     name: str
@@ -84,9 +84,11 @@ def _devices(name: str, kind: str, sides: list[int], slices: int) -> tuple[Any, 
     except RuntimeError as error:  # of JAX where libtpu is missing, of libtpu where it knows no such shape
         if "not installed" in str(error):
             raise UserError(
-                "t2c compile wants libtpu, the compiler for TPUs (no TPU is needed): pip install t2c-jax[tpu]"
+                "t2c compile needs libtpu, the compiler for TPUs (no TPU is needed): pip install t2c-jax[tpu]"
             ) from None
-        raise UserError(f"--topology {name}: the compiler knows no such slice ({str(error).splitlines()[0]})") from None
+        raise UserError(
+            f"--topology {name}: the compiler does not know this slice ({str(error).splitlines()[0]})"
+        ) from None
 
 
 @contextlib.contextmanager

@@ -64,12 +64,12 @@ def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str,
         tokenizers = Tokenizers.load(workdir.tokenizer, experiment.data.direction)
     vocabulary = experiment.tokenizer.vocab_size if tokenizers is None else tokenizers.target.vocab_size
     blocks = list(_blocks(experiment, Definition(experiment.model, vocabulary)))
-    total, moving = sum(block.parameters for block in blocks), sum(block.trained for block in blocks)
+    total, trained = sum(block.parameters for block in blocks), sum(block.trained for block in blocks)
     result: dict[str, Any] = {
         "vocabulary": vocabulary,
         "parameters": total,
-        "trained": moving,
-        "frozen": total - moving,
+        "trained": trained,
+        "frozen": total - trained,
         "blocks": [{**dataclasses.asdict(block), "share": block.parameters / total} for block in blocks],
     }
     if workdir is not None:
@@ -84,17 +84,17 @@ def inspect(experiment: Experiment, workdir: Workdir | None = None) -> dict[str,
 
 def _blocks(experiment: Experiment, definition: Definition) -> Iterator[Block]:
     params, info = definition.abstract_params(), definition.parameter_info()
-    subject, optimised = params, info
+    optimised, optimised_info = params, info
     if experiment.lora.rank:
-        config, beside = experiment.lora, modules_to_save(experiment.origin, experiment.lora, definition)
-        draw = functools.partial(lora.init, info=info, config=config, modules_to_save=beside)
-        subject = jax.eval_shape(draw, jax.random.key(0), params)
-        adapters = lora.divided(subject, beside)[0]
-        optimised = lora.parameter_info(info, config, beside)
-        named = lora.divided(optimised, beside)[0]
+        config, modules = experiment.lora, modules_to_save(experiment.origin, experiment.lora, definition)
+        init = functools.partial(lora.init, info=info, config=config, modules_to_save=modules)
+        optimised = jax.eval_shape(init, jax.random.key(0), params)
+        adapters = lora.divided(optimised, modules)[0]
+        optimised_info = lora.parameter_info(info, config, modules)
+        named = lora.divided(optimised_info, modules)[0]
         params, info = {**params, "adapters": adapters}, {**info, "adapters": named}
-    moving = jax.eval_shape(Optimizer(experiment.optimizer, optimised).trainable, subject)
-    sizes = {path: leaf.size for path, leaf in _flat(moving)}
+    trainable = jax.eval_shape(Optimizer(experiment.optimizer, optimised_info).trainable, optimised)
+    sizes = {path: leaf.size for path, leaf in _flat(trainable)}
     if experiment.lora.rank:
         sizes |= {("adapters", *path): sizes.pop(path, 0) for path, _ in _flat(adapters)}
     leading = {path: one.leading for path, one in _flat(info)}
@@ -138,12 +138,12 @@ def _show(experiment: Experiment, blocks: list[Block], result: dict[str, Any]) -
         console.say(f"{result['trained']:,} trained, {result['frozen']:,} frozen by {frozen_by}")
     if "checkpoints" in result:
         steps, best = result["checkpoints"]["steps"], result["checkpoints"]["best"]
-        told = ", ".join(f"{step} (best)" if step == best else str(step) for step in steps)
-        console.say(f"checkpoints: {told or 'none'}")
+        listed = ", ".join(f"{step} (best)" if step == best else str(step) for step in steps)
+        console.say(f"checkpoints: {listed or 'none'}")
 
 
-def _trained(moving: int, total: int) -> str:
-    return "all" if moving == total else "frozen" if not moving else f"{moving:,}"
+def _trained(trained: int, total: int) -> str:
+    return "all" if trained == total else "frozen" if not trained else f"{trained:,}"
 
 
 def _shapes(shapes: dict[str, tuple[int, ...]]) -> str:

@@ -18,7 +18,7 @@ from t2c_jax.aot.ahead_of_time import advise, verdict
 from t2c_jax.aot.chips import CHIPS
 from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.mesh_search import meshes_to_try
-from t2c_jax.aot.program import Program, Training, _measured, _refused
+from t2c_jax.aot.program import Program, Training, _measured, _memory_error
 from t2c_jax.aot.roofline import Roofline
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import MeshConfig
@@ -51,7 +51,7 @@ PROGRAM = Program(
         ("v5e:2x2:2x2", "write a chip"),
     ],
 )
-def test_a_malformed_topology_is_refused(name, message):
+def test_a_malformed_topology_is_memory_error(name, message):
     with pytest.raises(UserError, match=message.replace("'", ".")):
         topology(name)
 
@@ -76,13 +76,13 @@ def test_a_step_that_does_not_fit_gets_advice():
     ]
     line = verdict(PROGRAM, advice)
     assert line.startswith(
-        "the train step does not fit: it wants 8.000 GiB more than the 16.000 there are; config.mesh"
+        "the train step does not fit: it needs 8.000 GiB more than the 16.000 there are; config.mesh"
     )
 
 
 def test_more_chips_are_advised_where_no_setting_helps():
     whole = dataclasses.replace(PROGRAM, mesh={"data": 1, "fsdp": 8, "tensor": 1}, rows=1)
-    assert advise(whole, "full", 1) == ["take more chips, a larger config.mesh.tensor, or shorter rows"]
+    assert advise(whole, "full", 1) == ["use more chips, a larger config.mesh.tensor, or shorter rows"]
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ def test_more_chips_are_advised_where_no_setting_helps():
     ],
 )
 def test_the_memory_error_of_the_compiler_is_parsed(message, needed, available):
-    assert _refused(message) == (needed * GIB, available * GIB)
+    assert _memory_error(message) == (needed * GIB, available * GIB)
 
 
 def test_another_compiler_error_is_no_memory_error():
-    assert _refused("INTERNAL: something else")[0] is None
+    assert _memory_error("INTERNAL: something else")[0] is None
 
 
 def training(config):
@@ -184,7 +184,7 @@ def test_the_command_reports_memory_and_costs(tmp_path, capsys):
     assert 0.9 * train["model_flops"] < train["costs"]["flops"] < 2 * train["model_flops"]
     assert {item["kind"] for item in train["costs"]["collectives"]} >= {"all-gather"}
     assert 0 < train["roofline"]["utilisation"] < 1
-    assert train["costs"]["endless"] == result["decode"]["costs"]["endless"] == 0
+    assert train["costs"]["unknown_loops"] == result["decode"]["costs"]["unknown_loops"] == 0
 
 
 @compiler

@@ -45,7 +45,7 @@ ENTRY %main (x.1: f32[8,16]) -> f32[8,16] {
 
 def test_a_loops_body_counts_as_often_as_it_runs():
     found = costs(LOOP)
-    assert found.endless == 0
+    assert found.unknown_loops == 0
     assert found.flops == 5 * 2 * 8 * 16 * 16  # from 2 to 7
     (collective,) = found.collectives.values()
     assert (collective.kind, collective.overlapped, collective.group) == ("all-reduce", False, (0, 1, 2, 3))
@@ -61,7 +61,7 @@ def test_the_number_of_runs_that_xla_tells_is_taken():
 
 def test_a_loop_of_unknown_length_counts_once_and_is_told():
     found = costs(LOOP.replace("%limit = s32[] constant(7)", "%limit = s32[] get-tuple-element(%state.1), index=0"))
-    assert found.endless == 1
+    assert found.unknown_loops == 1
     assert found.flops == 2 * 8 * 16 * 16
 
 

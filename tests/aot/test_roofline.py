@@ -40,7 +40,7 @@ def test_overlapped_costs_hide_behind_the_longest_and_others_add_up():
     for item in (collective(sent=2.0), collective(overlapped=True, sent=16.0)):
         costs.collectives[item.kind, item.overlapped, item.group] = item
     found = roofline(costs, CHIP, SQUARE, model_flops=140.0)
-    assert (found.compute, found.memory, found.overlapped, found.waited) == (3.0, 2.0, 4.0, 0.5)
+    assert (found.compute, found.memory, found.overlapped, found.exposed) == (3.0, 2.0, 4.0, 0.5)
     assert found.seconds == 4.5
     assert found.bound == "overlapped collectives"
     assert found.utilisation == pytest.approx(140 / 450)

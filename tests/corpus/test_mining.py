@@ -115,22 +115,22 @@ def misbehave(item):
     return item.upper()
 
 
-def test_lost_workers_cost_their_item_only():
+def test_a_dead_worker_loses_only_its_item():
     items = ["a", "die", "b", "exit", "raise", "hang", *"cdefgh", "die"]
     found = list(isolated_map(misbehave, items, 2, seconds=2))
     assert found == [
         "A",
-        Failure("worker died (SIGKILL)", lost=True),
+        Failure("worker died (SIGKILL)", died=True),
         "B",
-        Failure("worker died (exit 3)", lost=True),
+        Failure("worker died (exit 3)", died=True),
         Failure("ValueError in a worker"),
-        Failure("took longer than 2 s", lost=True, late=True),
+        Failure("took longer than 2 s", died=True, timed_out=True),
         *"CDEFGH",
-        Failure("worker died (SIGKILL)", lost=True),
+        Failure("worker died (SIGKILL)", died=True),
     ]
 
 
-def test_items_are_read_as_they_are_needed(monkeypatch):
+def test_items_are_read_when_they_are_needed(monkeypatch):
     monkeypatch.setattr(workers, "_AHEAD", 2)
     given = 0
 
@@ -146,28 +146,28 @@ def test_items_are_read_as_they_are_needed(monkeypatch):
     results.close()
 
 
-def test_workers_that_never_live_are_no_endless_loop(monkeypatch):
-    monkeypatch.setattr(workers, "_LOSSES_IN_A_ROW", 4)
-    with pytest.raises(UserError, match="4 worker processes in a row were lost"):
+def test_workers_that_always_die_end_the_map(monkeypatch):
+    monkeypatch.setattr(workers, "_MAX_DEATHS_IN_A_ROW", 4)
+    with pytest.raises(UserError, match="4 worker processes in a row died"):
         list(isolated_map(misbehave, ["die"] * 10, 1, seconds=60))
 
 
-def test_items_that_take_long_are_no_lost_workers(monkeypatch):
-    monkeypatch.setattr(workers, "_LOSSES_IN_A_ROW", 2)
+def test_time_outs_do_not_count_as_deaths(monkeypatch):
+    monkeypatch.setattr(workers, "_MAX_DEATHS_IN_A_ROW", 2)
     found = list(isolated_map(misbehave, [*["hang"] * 3, "a"], 1, seconds=0.5))
-    assert found == [*[Failure("took longer than 0.5 s", lost=True, late=True)] * 3, "A"]
+    assert found == [*[Failure("took longer than 0.5 s", died=True, timed_out=True)] * 3, "A"]
 
 
-def test_a_lost_worker_is_counted_by_file(tmp_path, monkeypatch):
+def test_a_worker_that_dies_is_counted_by_file(tmp_path, monkeypatch):
     (tmp_path / "a.py").write_text(GOOD)
     (tmp_path / "b.py").write_text(GOOD)
-    lost = Failure("worker died (SIGSEGV)", lost=True)
+    death = Failure("worker died (SIGSEGV)", died=True)
 
-    def one_lost(function, items, workers, seconds):
-        yield lost
+    def one_dies(function, items, workers, seconds):
+        yield death
         yield from map(function, items[1:])
 
-    monkeypatch.setattr(mine, "isolated_map", one_lost)
+    monkeypatch.setattr(mine, "isolated_map", one_dies)
     candidates, report = mined(tmp_path)
     assert [candidate.pair.source.path for candidate in candidates] == ["b.py"]
     assert report.skipped.to_dict() == {"worker died (SIGSEGV)": {"count": 1, "examples": ["a.py"]}}

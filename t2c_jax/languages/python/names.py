@@ -1,20 +1,21 @@
-"""The identifiers of Python: names that are no keywords, whichever version of Python reads them.
+"""The identifiers of Python code: names that are not keywords. Every version of Python finds the same ones.
 
-Python is read by its own lexer, ``tokenize``. Its keywords are no identifiers. Its soft keywords are keywords only
-where they act as such. A logical line and its block decide that, without a parser:
+The code is read by Python's own lexer, ``tokenize``. Soft keywords are keywords in some places only. A logical line and
+its block decide that, without a parser:
 
-- ``match`` begins a logical line that ends in a colon, and is not itself followed by one: the other statements that end
-  so begin with a keyword;
-- ``case`` begins a logical line of the block right under such a ``match``, where nothing else may be;
-- ``type`` is followed by a name that is no keyword: two names never meet elsewhere;
-- ``_`` is the wildcard in the patterns of a ``case``, which end at the first colon or ``if`` outside brackets; it is a
-  name there where ``.`` or ``(`` or ``=`` follows, or ``.`` comes before.
+- ``match`` is a keyword at the start of a logical line that ends in a colon, unless a colon follows it directly. Other
+  statements that end in a colon start with a keyword.
+- ``case`` is a keyword at the start of a logical line in the block of such a ``match``.
+- ``type`` is a keyword before a name. Two names follow each other nowhere else.
+- ``_`` is the wildcard in the patterns of a ``case``, which end at the first colon or ``if`` outside brackets. It is a
+  name there before ``.``, ``(`` or ``=``, and after ``.``.
 
-The names in an f-string's replacement fields count, if the whole of it can be read. Before Python 3.12 ``tokenize``
-gives an f-string as one string, whose fields are found here; after that it gives the parts. What else the lexers of
-Python's versions disagree on is where broken code breaks: here, at the first token that any of them would refuse. The
-names before it are the answer. (Lexers still differ in two things: f-strings that need PEP 701, which older ones
-refuse, and tabs that do not agree with spaces, which older ones accept.)
+The names in the replacement fields of an f-string are identifiers too, if all of the f-string can be read. Before
+Python 3.12 ``tokenize`` gives an f-string as one token, whose fields are found here; later versions give its parts.
+
+In code with an error, the lexers of different versions fail at different tokens. Here the code ends at the first token
+that any of them refuses; the names before it are returned. Two differences remain: f-strings that need PEP 701, which
+older lexers refuse, and inconsistent tabs and spaces, which older lexers accept.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ Span = tuple[int, int]
 
 
 class _Token(NamedTuple):
-    """A token by the characters that it spans."""
+    """A token and its place in the text, in characters."""
 
     type: int
     text: str
@@ -39,20 +40,20 @@ class _Token(NamedTuple):
     end: int
 
 
-class _Unreadable(Exception):
-    """No Python can read on."""
+class _LexicalError(Exception):
+    """Some version of Python's lexer fails here."""
 
 
-_UNWRITABLE = re.compile("[\0\ud800-\udfff]")  # a file that holds one is no Python
+_NOT_IN_FILES = re.compile("[\0\ud800-\udfff]")  # characters that no Python file may hold
 _LINE = re.compile(r"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _QUOTES = {'"', "'"}
 _CLOSERS = {")": "(", "]": "[", "}": "{"}
-_MOST_BRACKETS, _MOST_BLOCKS = 200, 100  # open at a time, in CPython's lexer
+_MAX_BRACKETS, _MAX_BLOCKS = 200, 100  # nesting limits of CPython's lexer
 _NOT_PYTHON = {"$", "?", "`", "!"}
 _LEADING_ZERO = re.compile(r"0[0-9_]*[1-9][0-9_]*")
-_AFTER_NUMBER = {"and", "else", "for", "if", "in", "is", "not", "or"}  # keywords that may touch a number
+_AFTER_NUMBER = {"and", "else", "for", "if", "in", "is", "not", "or"}  # keywords allowed right after a number
 _PREFIXES = {"r", "u", "b", "f", "t", "rb", "br", "rf", "fr", "rt", "tr"}  # of strings
-_UNSEEN = {token.NL, token.COMMENT, token.ENDMARKER}
+_IGNORED = {token.NL, token.COMMENT, token.ENDMARKER}
 _FSTRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(token, name)}
 _FSTRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
 
@@ -61,24 +62,24 @@ def names(code: str) -> tuple[list[Span], int]:
     """The identifiers of some Python.
 
     Args:
-      code: of any form; the known part ends where no Python can read on.
+      code: any text.
 
     Returns:
-      (start, end) of every occurrence of an identifier, in order, and the offset behind which nothing is known, in
+      (start, end) of every occurrence of an identifier, in order, and the length of the text that could be read; all in
       characters.
     """
-    unwritable = _UNWRITABLE.search(code)
-    text = code[: unwritable.start()] if unwritable else code
+    refused = _NOT_IN_FILES.search(code)
+    text = code[: refused.start()] if refused else code
     bom = text.startswith("\ufeff")
     spans, stop = _names(_ascii(text[bom:]), int(bom))
     return spans, len(text) if stop is None else stop
 
 
 class _AsciiStandIn(dict[int, str]):
-    """A character outside ASCII to one inside that means the same to a lexer: a letter, a digit, or nothing in Python.
+    """Replaces a character outside ASCII by one of the same class: a letter, a digit, or one that Python refuses.
 
-    Lexers of some versions do not know all of Unicode's identifiers, and others count columns in bytes. A Z is in no
-    keyword and no prefix of strings.
+    Some versions do not know all of Unicode's letters, and some count columns in bytes. A Z is in no keyword and in no
+    string prefix.
     """
 
     def __missing__(self, character: int) -> str:
@@ -98,9 +99,9 @@ def _ascii(text: str) -> str:
 
 
 def _names(text: str, offset: int) -> tuple[list[Span], int | None]:
-    """The identifiers of ``text``, ``offset`` characters on, and where it could not be read on; None for its end."""
+    """The identifiers of ``text``, shifted by ``offset``, and where a lexical error is; None if there is none."""
     found: list[Span] = []
-    blocks = [False]  # of each block that is open, whether it is a match statement's
+    blocks = [False]  # for each open block, whether it is that of a match statement
     opens_match = False
     line: list[_Token] = []
     read, stop = 0, None
@@ -108,8 +109,8 @@ def _names(text: str, offset: int) -> tuple[list[Span], int | None]:
         for item in _tokens(text):
             if item.type == token.INDENT:
                 blocks.append(opens_match)
-                if len(blocks) > _MOST_BLOCKS:
-                    raise _Unreadable
+                if len(blocks) > _MAX_BLOCKS:
+                    raise _LexicalError
             elif item.type == token.DEDENT:
                 blocks.pop()
             elif item.type == token.NEWLINE:
@@ -119,33 +120,33 @@ def _names(text: str, offset: int) -> tuple[list[Span], int | None]:
             else:
                 line.append(item)
             read = item.end
-    except _Unreadable:
+    except _LexicalError:
         stop = read + offset
     found += _names_of_line(line, blocks[-1])
     return [(start + offset, end + offset) for start, end in found], stop
 
 
 def _tokens(text: str) -> Iterator[_Token]:
-    """The tokens but for comments and line ends without meaning; those of an f-string when all of it is read.
+    """The tokens without comments and blank lines; those of an f-string once all of it is read.
 
     Raises:
-      _Unreadable: behind the last token that every version of Python would give.
+      _LexicalError: after the last token that every version of Python gives.
     """
     brackets: list[str] = []
-    held: list[_Token] = []  # of an f-string that is still open
+    held: list[_Token] = []  # the tokens of an open f-string
     fstrings = 0
     before = _Token(token.NEWLINE, "", 0, 0)
     for item in _lexed(text):
-        if item.type in _UNSEEN:
+        if item.type in _IGNORED:
             continue
         if _is_refused(item, before, text, in_fstring=fstrings > 0):
-            raise _Unreadable
+            raise _LexicalError
         if item.type == token.OP and item.text in _CLOSERS.values():
             brackets.append(item.text)
-            if len(brackets) >= _MOST_BRACKETS:
-                raise _Unreadable
+            if len(brackets) >= _MAX_BRACKETS:
+                raise _LexicalError
         if item.type == token.OP and item.text in _CLOSERS and (not brackets or brackets.pop() != _CLOSERS[item.text]):
-            raise _Unreadable
+            raise _LexicalError
         fstrings += (item.type in _FSTRING_STARTS) - (item.type in _FSTRING_ENDS)
         is_conversion = fstrings and before.text == "!" and item.type == token.NAME
         before = item
@@ -159,13 +160,13 @@ def _tokens(text: str) -> Iterator[_Token]:
 
 
 def _is_refused(item: _Token, before: _Token, text: str, in_fstring: bool) -> bool:
-    """Whether some version of the lexer fails at what this one gave."""
+    """Whether some version of the lexer fails at this token."""
     touches_number = before.type == token.NUMBER and item.start == before.end
     if item.type == token.NUMBER:
         return touches_number or _LEADING_ZERO.fullmatch(item.text) is not None
     if item.type == token.NAME:
         opens_string = text[item.end : item.end + 1] in _QUOTES and item.text.lower() in _PREFIXES
-        return opens_string or (touches_number and item.text not in _AFTER_NUMBER)  # a string that has no end
+        return opens_string or (touches_number and item.text not in _AFTER_NUMBER)  # an unterminated string
     if item.type == token.OP:
         return item.text in _NOT_PYTHON and not (in_fstring and item.text == "!")
     return item.type == token.ERRORTOKEN
@@ -175,7 +176,7 @@ def _lexed(text: str) -> Iterator[_Token]:
     """The tokens of ``tokenize`` until it fails.
 
     Raises:
-      _Unreadable: it failed.
+      _LexicalError: it failed.
     """
     starts = [0]
     lines = []
@@ -183,13 +184,13 @@ def _lexed(text: str) -> Iterator[_Token]:
         starts.append(found.end())
         body = found.group().rstrip("\r\n")
         lines.append(body if found.end() - found.start() == len(body) else body + "\n")
-    starts += [len(text)] * 2  # lines that only the end of the text has
+    starts += [len(text)] * 2  # ``tokenize`` places the end of the text up to two lines further
     try:
         for item in tokenize.generate_tokens(io.StringIO("".join(lines), newline="\n").readline):
             (top, left), (bottom, right) = item.start, item.end
             yield _Token(item.type, item.string, starts[top - 1] + left, starts[bottom - 1] + right)
     except (tokenize.TokenError, SyntaxError, ValueError):
-        raise _Unreadable from None
+        raise _LexicalError from None
 
 
 # ---- Soft keywords
@@ -228,7 +229,7 @@ def _patterns_end(line: Sequence[_Token]) -> int:
     return len(line)
 
 
-# ---- f-strings that come as one token
+# ---- f-strings as one token, before Python 3.12
 
 _QUOTE = re.compile(r"\"\"\"|'''|\"|'")
 _STRING = re.compile(r"(\"\"\"|'''|\"|')(?:\\.|(?!\1)[^\\])*\1", re.DOTALL)
@@ -240,13 +241,13 @@ def _in_fields(string: _Token) -> list[_Token]:
     """The names in an f-string's replacement fields.
 
     Raises:
-      _Unreadable: some field cannot be read.
+      _LexicalError: some field cannot be read.
     """
     names = []
     for start, end in _fields(string.text):
         spans, stop = _names(f"({string.text[start:end]})", string.start + start - 1)
         if stop is not None:
-            raise _Unreadable
+            raise _LexicalError
         names += [_Token(token.NAME, "", *span) for span in spans]
     return names
 
@@ -256,19 +257,19 @@ def _is_fstring(text: str) -> bool:
 
 
 def _fields(text: str) -> Iterator[Span]:
-    """Where the expressions of the replacement fields are, those of format specifications among them.
+    """Where the expressions of the replacement fields are, also of those in format specifications.
 
     Raises:
-      _Unreadable: a brace is not closed, or was not opened.
+      _LexicalError: a brace is not closed, or was not opened.
     """
     quote = _QUOTE.search(text)
     assert quote is not None
     is_raw = "r" in text[: quote.start()].lower()
     i, end = quote.end(), len(text) - len(quote.group())
-    specifications = 0  # that are open, one in the other
+    specifications = 0  # nesting depth of format specifications
     while i < end:
         if text[i] == "\\" and not is_raw:
-            named = _NAMED.match(text, i, end)  # its braces are no field's
+            named = _NAMED.match(text, i, end)  # its braces are not those of a field
             i = named.end() if named else i + 1 + (text[i + 1] == "\\")
         elif text[i] not in "{}":
             i += 1
@@ -276,7 +277,7 @@ def _fields(text: str) -> Iterator[Span]:
             i += 2
         elif text[i] == "}":
             if not specifications:
-                raise _Unreadable
+                raise _LexicalError
             specifications -= 1
             i += 1
         else:
@@ -285,11 +286,11 @@ def _fields(text: str) -> Iterator[Span]:
             conversion = _CONVERSION.match(text, i)
             i = conversion.end() if conversion else i
             if text[i : i + 1] not in (":", "}"):
-                raise _Unreadable
+                raise _LexicalError
             specifications += text[i] == ":"
             i += 1
     if specifications:
-        raise _Unreadable
+        raise _LexicalError
 
 
 def _expression_end(text: str, i: int, end: int) -> int:
@@ -300,11 +301,11 @@ def _expression_end(text: str, i: int, end: int) -> int:
         if character in "\"'":
             string = _STRING.match(text, i, end)
             if string is None:
-                raise _Unreadable
+                raise _LexicalError
             i = string.end()
             continue
         if not depth and (character in ":}" or (character == "!" and text[i + 1] != "=")):
             return i
         depth += (character in "([{") - (character in ")]}")
         i += 2 if character == "!" else 1
-    raise _Unreadable
+    raise _LexicalError
