@@ -24,14 +24,11 @@ from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor, process
 from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
 from t2c_jax.models.definition import Definition
-from t2c_jax.models.seq2seq import Seq2Seq
+from t2c_jax.models.seq2seq import Steps
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
 
 _COMPILED = 16  # searches of different settings whose programs are kept
-_LENGTHS = 4  # ratio of the lengths that sources are padded to in a search of many prompts
-_SLOTS = 64  # cache lengths are multiples of it
-_MARGIN = 16  # steps that have to be left before a cache is made shorter
 
 
 @dataclass(frozen=True)
@@ -193,7 +190,7 @@ class Generator:
         programs = self._search(_static(replace(settings, special_pieces=special_pieces)))
         batches = [order[start : start + rows] for start in range(0, len(order), rows)]
         with jax.set_mesh(self.mesh):
-            session = _Session(programs, self.params, self.mesh, rows, is_single=entries <= rows)
+            session = _Session(programs, self.params, self.mesh, rows)
             for number, batch in enumerate(batches):
                 # Each device has every _unit-th prompt, so that all of them have about as many.
                 parts = [batch[part :: self._unit] for part in range(self._unit)]
@@ -314,15 +311,14 @@ class Programs:
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
         self._source_lengths: dict[Any, int] = {}
-        self.unrolled = jax.jit(self._unrolled)
+        self.steps = jax.jit(self._steps)
         self.read = jax.jit(self._read, static_argnames="length")
-        self.blank = jax.jit(self._blank, static_argnames=("rows", "slots"))
+        self.blank = jax.jit(self._blank, static_argnames="rows")
         self.run = jax.jit(self._run, donate_argnames="slots")
-        self.resize = jax.jit(self._resize, static_argnames="length")
 
-    def _unrolled(self, params: Sequence[Any]) -> list[Seq2Seq]:
+    def _steps(self, params: Sequence[Any]) -> list[Steps]:
         return [
-            definition.bind(_all_gather_params(definition, each, self._share)).unrolled()
+            definition.bind(_all_gather_params(definition, each, self._share)).steps()
             for definition, each in zip(self._definitions, params, strict=True)
         ]
 
@@ -340,40 +336,26 @@ class Programs:
             self._source_lengths[shapes] = int(segments.shape[1])
         return self._source_lengths[shapes]
 
-    def _searching(self, models: Sequence[Seq2Seq]) -> Search:
+    def _searching(self, models: Sequence[Steps]) -> Search:
         return Search(ensemble([model.step for model in models]), self.shape, self._processors)
 
-    def _blank(self, models: Sequence[Seq2Seq], pool: Pool, rows: int, slots: int) -> Slots:
+    def _blank(self, models: Sequence[Steps], pool: Pool, rows: int) -> Slots:
         """Rows that are all free; memory and carry have the shapes of the pool's."""
-        asked = requests(rows, self.shape.steps)
+        slots = self.shape.slots
         cache = [model.cache(rows, slots) for model in models]
         memory, carry, drafts = jax.tree.map(jnp.zeros_like, pool)
-        searching = self._searching(models)
-        made = searching.rows(memory, carry, asked, cache, slots, drafts=drafts, active=False)
+        made = self._searching(models).rows(
+            memory, carry, requests(rows, self.shape.steps), cache, slots, drafts=drafts, active=False
+        )
         return self._placed(Slots(made, jnp.full((rows,), -1, jnp.int32)))
 
     def _run(
-        self, models: Sequence[Seq2Seq], slots: Slots, pool: Pool, waiting: Waiting, more: jax.Array
+        self, models: Sequence[Steps], slots: Slots, pool: Pool, waiting: Waiting, more: jax.Array
     ) -> tuple[Slots, Results]:
         slots, results = continuous.run(self._searching(models), slots, pool, waiting, more)
         # Every process gets all answers.
         results = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), results)
         return self._placed(slots), results
-
-    def _resize(self, models: Sequence[Seq2Seq], slots: Slots, pool: Pool, length: int) -> Slots:
-        """The rows with a cache of ``length`` slots and memories as long as the pool's, what they hold kept."""
-        wanted = jax.eval_shape(functools.partial(self._blank, rows=slots.ticket.shape[0], slots=length), models, pool)
-
-        def fit(leaf: jax.Array, shape: Any) -> jax.Array:
-            kept = leaf[tuple(slice(size) for size in shape.shape)]
-            return jnp.pad(kept, [(0, size - have) for size, have in zip(shape.shape, kept.shape, strict=True)])
-
-        fitted = jax.tree.map(fit, slots, wanted)
-        rows = fitted.rows
-        if rows.visible is None:  # a row's slots are its steps
-            steps = jnp.broadcast_to(jnp.arange(length), rows.slot_steps.shape)
-            fitted = fitted._replace(rows=rows._replace(slot_steps=steps))
-        return self._placed(fitted)
 
     def _placed(self, tree: Any) -> Any:
         """Rows over ``data`` and ``fsdp``; of keys and values, the arrays of four axes, heads over ``tensor``."""
@@ -389,16 +371,14 @@ class Programs:
 class _Session:
     """One call's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
 
-    def __init__(self, programs: Programs, params: Sequence[Any], mesh: Mesh, rows: int, *, is_single: bool) -> None:
-        """``is_single`` where all entries have a row at once, so that one length of the cache is enough."""
+    def __init__(self, programs: Programs, params: Sequence[Any], mesh: Mesh, rows: int) -> None:
+        """All rows are free."""
         self._programs, self._params, self._mesh, self._rows = programs, params, mesh, rows
-        self._models = programs.unrolled(params)
+        self._models = programs.steps(params)
         self._groups = mesh.shape["data"] * mesh.shape["fsdp"]
-        self._lengths = [programs.shape.slots] if is_single else _capacities(programs.shape)
         self._slots: Slots | None = None
-        self._size = self._lengths[0], 0  # slots of the cache, positions of the memories
-        self._used = 0  # slots
-        self._open: dict[int, int] = {}  # positions of the source of each ticket that has a row, or is to have one
+        self._source = 0  # positions of the memories
+        self._open = 0  # entries without an answer
 
     def feed(
         self,
@@ -416,46 +396,27 @@ class _Session:
           asked: the requests of given tickets.
           is_last: whether no other entries follow.
         """
-        pool, length = self._read(batch)
+        pool = self._read(batch)
         size = self._rows // self._groups
         turns = max(1, *(-(-len(entries) // size) for entries in waiting))
         for turn in range(turns):
             chunks = [list(entries[turn * size : (turn + 1) * size]) for entries in waiting]
-            self._open |= {ticket: length for chunk in chunks for _, ticket in chunk}
             more = not (is_last and turn + 1 == turns)
-            while True:
+            self._open += sum(map(len, chunks))
+            while any(chunks) or (self._open and not more):
                 results = self._run(pool, chunks, asked, more=more)
                 yield from self._collect(results)
                 chunks = [chunk[int(done) :] for chunk, done in zip(chunks, results.admitted, strict=True)]
-                if not any(chunks) and (more or not self._open):
-                    break
-                self._grow(pool)
 
-    def _read(self, batch: Mapping[str, np.ndarray]) -> tuple[Pool, int]:
-        """The sources, read by the encoder, and their length; rows that are in use are cut to what they need."""
-        needed = self._programs.source_length(self._params, batch)
-        slots, source = self._size
-        source = source or needed
-        while source // _LENGTHS >= max([needed, *self._open.values()]):
-            source //= _LENGTHS
+    def _read(self, batch: Mapping[str, np.ndarray]) -> Pool:
+        """The sources, read by the encoder; the first are the longest, and all memories are as long as theirs."""
+        self._source = self._source or self._programs.source_length(self._params, batch)
         local = meshes.local_rows(self._mesh, self._rows)
         placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self._mesh)
-        pool = self._programs.read(self._params, placed, length=source)
-        # Shorter only with room to spare: a cache that is full again at once would go back and forth.
-        slots = min((length for length in self._lengths if self._used + _MARGIN <= length <= slots), default=slots)
-        self._fit(pool, (slots, source))
-        return pool, needed
-
-    def _fit(self, pool: Pool, size: tuple[int, int]) -> None:
+        pool: Pool = self._programs.read(self._params, placed, length=self._source)
         if self._slots is None:
-            self._slots = self._programs.blank(self._models, pool, rows=self._rows, slots=size[0])
-        elif size != self._size:
-            self._slots = self._programs.resize(self._models, self._slots, pool, length=size[0])
-        self._size = size
-
-    def _grow(self, pool: Pool) -> None:
-        slots, source = self._size
-        self._fit(pool, (min(length for length in self._lengths if length > slots), source))
+            self._slots = self._programs.blank(self._models, pool, rows=self._rows)
+        return pool
 
     def _run(
         self,
@@ -471,30 +432,15 @@ class _Session:
         count = np.array([len(chunk) for chunk in chunks], np.int32)
         waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
         self._slots, results = self._programs.run(self._models, self._slots, pool, waiting, np.bool_(more))
-        found = jax.device_get(results)
-        self._used = int(found.used[0])
-        return found
+        return jax.device_get(results)
 
     def _collect(self, results: Any) -> Iterator[tuple[int, Hypotheses]]:
         size = len(results.ticket) // self._groups
         for group, count in enumerate(results.total):
             for place in range(group * size, group * size + int(count)):
-                ticket = int(results.ticket[place])
-                del self._open[ticket]
+                self._open -= 1
                 found = Hypotheses(results.tokens, results.scores, results.finished, results.log_p)
-                yield ticket, jax.tree.map(lambda leaf, place=place: leaf[place], found)
-
-
-def _capacities(shape: Shape) -> list[int]:
-    """The lengths that a cache has one after the other, while answers are short and when they are long."""
-    if shape.beams == 1:
-        wanted = [shape.slots // 2]
-    else:  # beams have most of their past in common
-        wanted = [shape.steps // 2 + 8 * shape.beams, shape.steps + 16 * shape.beams]
-    rounded = [-(-length // _SLOTS) * _SLOTS for length in wanted]
-    # One that is hardly shorter is not worth a program.
-    shorter = [length for length in dict.fromkeys(rounded) if length <= shape.slots * 2 // 3]
-    return [*shorter, shape.slots]
+                yield int(results.ticket[place]), jax.tree.map(lambda leaf, place=place: leaf[place], found)
 
 
 def search_function(
@@ -524,10 +470,11 @@ def search_function(
             for definition, each in zip(definitions, params, strict=True)
         ]
         read = [model.read(batch, decode.beam_size) for model in models]
-        steps = ensemble([model.unrolled().step for model in models])
+        laid_out = [model.steps() for model in models]
+        steps = ensemble([each.step for each in laid_out])
 
         def cache(rows: int, slots: int) -> list[Any]:
-            return [model.cache(rows, slots) for model in models]
+            return [each.cache(rows, slots) for each in laid_out]
 
         shape = Shape(decode.max_tokens, decode.beam_size, start=start, eos=eos)
         asked = requests(rows, decode.max_tokens, length_penalty=decode.length_penalty)

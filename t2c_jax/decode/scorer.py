@@ -89,7 +89,9 @@ class Scorer:
         models = [definition.bind(each) for definition, each in zip(definitions, params, strict=True)]
         read = [model.read(source, 1) for model in models]
         memory, carries = [each for each, _ in read], [each for _, each in read]
-        step, caches = ensemble([model.unrolled().step for model in models]), [m.cache(rows, steps) for m in models]
+        laid_out = [model.steps() for model in models]
+        step, caches = ensemble([each.step for each in laid_out]), [each.cache(rows, steps) for each in laid_out]
+        all_B = jnp.ones((rows,), bool)
         slots_T = jnp.arange(steps)
         slot_steps_BT = jnp.broadcast_to(slots_T, (rows, steps))
 
@@ -97,7 +99,7 @@ class Scorer:
             caches, carries, recent_BR = state
             steps_B1 = jnp.full((rows, 1), t)
             visible_BWX = jnp.broadcast_to(slots_T <= t, (rows, 1, steps))
-            at = At(steps_B1, steps_B1, visible_BWX, slot_steps_BT, recent_BR[:, None])
+            at = At(steps_B1, steps_B1, visible_BWX, slot_steps_BT, recent_BR[:, None], all_B)
             logits_BWV, caches, carries = step(memory, caches, carries, recent_BR[:, :1], at)
             target_B1 = targets_BT[:, t, None]
             log_p_BV = jax.nn.log_softmax(logits_BWV[:, 0], axis=-1)

@@ -277,22 +277,8 @@ class Search:
             states=tuple(processor.start(batch, shape.beams) for processor in self._processors),
         )
 
-    def has_room(self, rows: Rows) -> Bool[Array, ""]:
-        """Whether the cache has slots for another step of all active rows."""
-        if rows.visible is None:
-            return jnp.max(jnp.where(rows.active, rows.step, 0)) + 1 + self.shape.drafts <= rows.slot_steps.shape[1]
-        free_B = jnp.sum(~jnp.any(rows.visible, axis=1), axis=-1)
-        return jnp.min(jnp.where(rows.active, free_B, self.shape.beams)) >= self.shape.beams
-
-    def used(self, rows: Rows) -> Int[Array, ""]:
-        """The length of the cache behind which no slot is seen."""
-        if rows.visible is None:
-            return jnp.max(jnp.where(rows.active, rows.step, 0))
-        used_BX = jnp.any(rows.visible, axis=1) & rows.active[:, None]
-        return jnp.max(jnp.where(used_BX, 1 + jnp.arange(used_BX.shape[1])[None], 0))
-
     def advance(self, rows: Rows) -> Rows:
-        """One step of all active rows; ``has_room`` holds."""
+        """One step of all active rows."""
         return self.choose(self.feed(rows))
 
     def feed(self, rows: Rows) -> Fed:
@@ -350,17 +336,19 @@ class Search:
         return _Processed(logits_BWV, own_BWV if self._reweights else None, log_z_BW, tuple(following))
 
     def _feed_single(self, rows: Rows) -> Fed:
-        shape, slots, step_B = self.shape, rows.slot_steps.shape[1], rows.step
+        shape, slots = self.shape, rows.slot_steps.shape[1]
+        step_B = jnp.where(rows.active, rows.step, 0)  # rows that are done see one slot, and need no more of the cache
         steps_BN = step_B[:, None] + jnp.arange(shape.drafts + 1)[None]
         drafted_BD = self._drafts(rows)
         # Tokens behind the step are overwritten by what is chosen; the drafts stand there meanwhile.
         tokens_BWT = _write(rows.tokens, drafted_BD, step_B)
         at = At(
             steps_BN=steps_BN,
-            slots_BN=jnp.minimum(steps_BN, slots - 1),  # of rows that are done, whose steps may have none
+            slots_BN=steps_BN,
             visible_BNX=jnp.arange(slots)[None, None] <= steps_BN[..., None],
             slot_steps_BX=rows.slot_steps,
             recent_BNR=self._recent(tokens_BWT, steps_BN),
+            active_B=rows.active,
         )
         tokens_BN = self._fed(tokens_BWT, steps_BN)
         logits_BNV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, tokens_BN, at)
@@ -426,12 +414,13 @@ class Search:
         if rows.visible is None:
             raise ValueError("rows of a single beam")
         steps_BW = jnp.broadcast_to(step_B[:, None], (step_B.shape[0], shape.beams))
-        slots_BW = _free_slots(rows.visible, shape.beams)
+        visible_BWX = rows.visible & rows.active[:, None, None]
+        slots_BW = _free_slots(visible_BWX, shape.beams)
         own_BWX = jnp.arange(slots)[None, None] == slots_BW[..., None]
-        visible_BWX = rows.visible | own_BWX
+        visible_BWX |= own_BWX
         slot_steps_BX = jnp.where(jnp.any(own_BWX, axis=1), step_B[:, None], rows.slot_steps)
         recent_BWR = jnp.stack([self._fed_to_beams(rows.tokens, step_B - back) for back in range(RECENT)], axis=-1)
-        at = At(steps_BW, slots_BW, visible_BWX, slot_steps_BX, recent_BWR)
+        at = At(steps_BW, slots_BW, visible_BWX, slot_steps_BX, recent_BWR, rows.active)
         logits_BWV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, recent_BWR[..., 0], at)
         rows = rows._replace(cache=cache, carry=carry, slot_steps=slot_steps_BX, visible=visible_BWX)
         return Fed(logits_BWV, rows, jnp.zeros((step_B.shape[0], 0), jnp.int32))
@@ -499,18 +488,14 @@ class Search:
         """The best continuations of a group of beams; the groups before it have taken some tokens."""
         logits_BWV, log_z_BW = processed.logits, processed.log_z
         shape, (batch, beams, size) = self.shape, logits_BWV.shape
-        # The best 2W of each beam hold the best 2W of all, so the whole vocabulary is ranked once only.
-        candidates, top = 2 * beams, min(2 * beams, size)
+        candidates = min(2 * beams, beams * size)
         ranked_BWV = logits_BWV
         if taken_BC is not None:
             counts_BV = jnp.zeros((batch, size)).at[jnp.arange(batch)[:, None], taken_BC].add(1.0)
             penalty_BV = rows.requests.diversity_penalty[:, None] * counts_BV
             ranked_BWV = logits_BWV - penalty_BV[:, None]
-        best_BWC, token_BWC = top_k(ranked_BWV, top)
-        rank_BWC = (scores_BW - log_z_BW)[..., None] + best_BWC
-        rank_BC, flat_BC = jax.lax.top_k(rank_BWC.reshape(batch, beams * top), candidates)
-        token_BC = _pick(token_BWC.reshape(batch, beams * top), flat_BC)
-        parent_BC = flat_BC // top
+        rank_BC, flat_BC = top_k(ranked_BWV + (scores_BW - log_z_BW)[..., None], candidates)
+        token_BC, parent_BC = flat_BC % size, flat_BC // size
         scores_BC = rank_BC
         if taken_BC is not None:  # a penalty changes the choice; scores are the model's
             scores_BC = rank_BC + _pick(penalty_BV, token_BC)
@@ -676,20 +661,27 @@ def best(x_BV: Float[Array, "B V"]) -> tuple[Int[Array, " B"], Float[Array, " B"
     return first_B * chunk + jnp.argmax(part_BM, axis=-1), value_B
 
 
-def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B W C"], Int[Array, "B W C"]]:
-    """``jax.lax.top_k``, the order among equals included, but faster on a CPU where V is large.
+def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
+    """The best of each row and their places in W x V: ``jax.lax.top_k`` of the flat entries, also among equals.
 
-    The ``count`` best are within the ``count`` chunks of V with the largest maxima: every other chunk has as many
-    better ones before it. Maxima are found at memory speed, and few values are left to rank.
+    It is faster on a CPU where V is large. The ``count`` best are within the ``count`` chunks of V with the largest
+    maxima: every other chunk has as many better ones before it. Maxima are found at memory speed, and few values are
+    left to rank.
     """
-    size = x_BWV.shape[-1]
-    chunk = _chunk(size, count)
-    if chunk < 8:
-        return jax.lax.top_k(x_BWV, count)
-    x_BWNM = x_BWV.reshape(*x_BWV.shape[:2], size // chunk, chunk)
-    _, chunks_BWC = jax.lax.top_k(jnp.max(x_BWNM, axis=-1), count)
-    chunks_BWC = jnp.sort(chunks_BWC, axis=-1)  # so that equals stay in the order of V
-    kept_BWCM = jnp.take_along_axis(x_BWNM, chunks_BWC[..., None], axis=2)
-    best_BWC, place_BWC = jax.lax.top_k(kept_BWCM.reshape(*x_BWV.shape[:2], count * chunk), count)
-    chunk_BWC = jnp.take_along_axis(chunks_BWC, place_BWC // chunk, axis=2)
-    return best_BWC, chunk_BWC * chunk + place_BWC % chunk
+    rows, beams, size = x_BWV.shape
+    chunk = _chunk(size, max(1, count // beams))
+    if chunk < 8 or beams * size // chunk < 2 * count:
+        return _top_k(x_BWV.reshape(rows, beams * size), count)
+    x_BNM = x_BWV.reshape(rows, beams * size // chunk, chunk)
+    _, chunks_BC = _top_k(jnp.max(x_BNM, axis=-1), count)
+    chunks_BC = jnp.sort(chunks_BC, axis=-1)  # so that equals stay in their order
+    kept_BCM = jnp.take_along_axis(x_BNM, chunks_BC[..., None], axis=1)
+    best_BC, place_BC = _top_k(kept_BCM.reshape(rows, count * chunk), count)
+    chunk_BC = jnp.take_along_axis(chunks_BC, place_BC // chunk, axis=1)
+    return best_BC, chunk_BC * chunk + place_BC % chunk
+
+
+def _top_k(x_BV: Float[Array, "B V"], count: int) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
+    # Of a slice of the results XLA makes a slice of a whole sort.
+    values, index = jax.lax.optimization_barrier(jax.lax.top_k(x_BV, count))
+    return values, index

@@ -1,8 +1,8 @@
 """Continuous batching: rows of a search that end are given to waiting prompts, within one compiled program.
 
-Prompts are read by the encoder ahead of time, a pool of them at once. The program takes a prompt from the pool whenever
-a row is free, steps all rows, and writes out each row that is done. It returns to the host when the pool is empty or
-the cache has to grow. So no row waits for another, and the host is asked a few times per pool, not per token.
+Prompts are read by the encoder ahead of time, a pool of them at once. The program takes a prompt from the pool
+whenever a row is free, steps all rows, and writes out each row that is done. It returns to the host when the pool is
+empty. So no row waits for another, and the host is asked once per pool, not per token.
 
 Where rows are split over devices, pool, entries and results are as well, and each device gives its rows to its entries.
 
@@ -57,7 +57,6 @@ class Results(NamedTuple):
       total: answers of each group; those behind them are none.
       admitted: entries of each group that were given a row.
       steps: of the program; the same for all groups.
-      used: slots of the cache that are in use; the same for all groups.
     """
 
     ticket: Int[Array, " O"]
@@ -68,7 +67,6 @@ class Results(NamedTuple):
     total: Int[Array, " G"]
     admitted: Int[Array, " G"]
     steps: Int[Array, " G"]
-    used: Int[Array, " G"]
 
 
 class Slots(NamedTuple):
@@ -79,7 +77,7 @@ class Slots(NamedTuple):
 
 
 def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[Array, ""]) -> tuple[Slots, Results]:
-    """Steps until every waiting entry has a row and another row is free, or the cache is full, or all is done.
+    """Steps until every waiting entry has a row and another row is free, or all is done.
 
     Args:
       search: its steps.
@@ -99,7 +97,6 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
         total=jnp.zeros((groups,), jnp.int32),
         admitted=jnp.zeros((groups,), jnp.int32),
         steps=jnp.zeros((groups,), jnp.int32),
-        used=jnp.zeros((groups,), jnp.int32),
     )
 
     def goes_on(state: tuple[Slots, Results]) -> Bool[Array, ""]:
@@ -107,7 +104,7 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
         waits_G = results.admitted < waiting.total
         free_G = ~jnp.all(rows.active.reshape(groups, -1), axis=1)
         starved = more & jnp.any(~waits_G & free_G)
-        return (jnp.any(rows.active) | jnp.any(waits_G)) & ~starved & search.has_room(rows)
+        return (jnp.any(rows.active) | jnp.any(waits_G)) & ~starved
 
     def step(state: tuple[Slots, Results]) -> tuple[Slots, Results]:
         slots, results = state
@@ -117,8 +114,7 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
         slots, results = _by_group(functools.partial(_collect, search), slots, results)
         return slots, results
 
-    slots, results = jax.lax.while_loop(goes_on, step, (slots, results))
-    return slots, results._replace(used=jnp.full((groups,), search.used(slots.rows)))
+    return jax.lax.while_loop(goes_on, step, (slots, results))
 
 
 def _by_group(function: Callable[..., Any], *trees: Any) -> Any:

@@ -1,6 +1,6 @@
 """Attention: ``attend`` is its single entry point and chooses the kernel.
 
-Letters: B batch, T queries, S keys, D model, H heads, K head width, W beams, X cache slots (T x W).
+Letters: B batch, T queries, S keys, D model, H heads, K head width.
 """
 
 from __future__ import annotations
@@ -14,13 +14,12 @@ from jaxtyping import Array, Bool, Float
 
 from t2c_jax.kernels.attention import choose, cudnn_attention, padded_single_block_attention, splash_attention
 from t2c_jax.kernels.attention_mask import AttentionMask
+from t2c_jax.kernels.cached_attention import MASKED as MASKED
 from t2c_jax.kernels.projections import down_projection, up_projection
 from t2c_jax.models.layers import fan_in, remat
 from t2c_jax.models.parameters import parameter
 from t2c_jax.models.positions import Rotation, rotate
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
-
-MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
 
 
 def attend(
@@ -89,31 +88,6 @@ def softmax_attention(
 ) -> Float[Array, "B H T K"]:
     """The plain formula; the softmax is float32 whatever the compute dtype."""
     scores_BHTS = jnp.einsum("bhtk,bhsk->bhts", q_BHTK * scale, k_BHSK, preferred_element_type=jnp.float32)
-    return _weighted(scores_BHTS, v_BHSK, mask, bias)
-
-
-def cached_attention(
-    q_BHWK: Float[Array, "B H W K"],
-    k_BHKS: Float[Array, "B H K S"],
-    v_BHSK: Float[Array, "B H S K"],
-    mask: Bool[Array, "B 1 W S"],
-    bias: Float[Array, "B H W S"] | None,
-    scale: float,
-) -> Float[Array, "B H W K"]:
-    """``softmax_attention`` of few queries over cached keys, stored in the layout of their product with the queries.
-
-    With the head width last, all keys would be transposed at every token.
-    """
-    scores_BHWS = jnp.einsum("bhwk,bhks->bhws", q_BHWK * scale, k_BHKS, preferred_element_type=jnp.float32)
-    return _weighted(scores_BHWS, v_BHSK, mask, bias)
-
-
-def _weighted(
-    scores_BHTS: Float[Array, "B H T S"],
-    v_BHSK: Float[Array, "B H S K"],
-    mask: Bool[Array, "B 1 T S"],
-    bias: Float[Array, "B H T S"] | Float[Array, "1 H T S"] | None,
-) -> Float[Array, "B H T K"]:
     if bias is not None:
         scores_BHTS = scores_BHTS + bias.astype(jnp.float32)
     weights_BHTS = jax.nn.softmax(jnp.where(mask, scores_BHTS, MASKED), axis=-1).astype(v_BHSK.dtype)

@@ -55,6 +55,7 @@ class At(NamedTuple):
       visible_BNX: the slots that a token attends to: those of its answer so far and its own.
       slot_steps_BX: the position of the token in each slot; anything where no token sees it.
       recent_BNR: the tokens fed last, the latest first and this one included; 0 before the first.
+      active_B: rows whose states are of use.
     """
 
     steps_BN: Int[Array, "B N"]
@@ -62,6 +63,7 @@ class At(NamedTuple):
     visible_BNX: Bool[Array, "B N X"]
     slot_steps_BX: Int[Array, "B X"]
     recent_BNR: Int[Array, "B N R"]
+    active_B: Bool[Array, " B"]
 
 
 class Embed(Protocol):
@@ -108,13 +110,17 @@ class Decoder(Protocol):
         """States under teacher forcing, of (packed) target rows; a segment reads its own source alone."""
         ...
 
-    def unrolled(self) -> Decoder:
-        """A decoder with the same parameters, laid out for ``step``: a stack's blocks one by one."""
-        ...
-
     def read(self, encoded: Encoded, beams: int) -> tuple[Any, Any]:
         """What steps read of a source, leaves (B, ...), and each beam's state before its first, leaves (B, W, ...)."""
         ...
+
+    def steps(self) -> DecoderSteps:
+        """The decoder one token at a time, its parameters laid out for that once, before a search."""
+        ...
+
+
+class DecoderSteps(Protocol):
+    """A target writer, one token at a time; a pytree."""
 
     def cache(self, rows: int, slots: int, dtype: Any) -> Any:
         """An empty cache of ``slots`` tokens for each row, leaves (B, ...); () where no token's own state is kept."""
@@ -126,7 +132,7 @@ class Decoder(Protocol):
         """States of N new tokens in each row, and the cache and the beams' states with them.
 
         Args:
-          memory: of ``read``.
+          memory: of ``Decoder.read``.
           cache: of ``cache``, as the steps before left it.
           carry: each beam's state, of the beam that it continues.
           x_BND: embedded tokens.

@@ -5,8 +5,8 @@ Letters: B batch, S source, T target, D model, E encoder's width, V vocabulary, 
 
 from __future__ import annotations
 
-import copy
 import functools
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import jax
@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.kernels.attention import target_platform
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
 from t2c_jax.models.interface import At, Batch, Encoded, Summary
@@ -44,6 +45,41 @@ class Memory(NamedTuple):
 
     decoder: Any
     pointer: tuple[CopySource, Encoded] | None
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["embedding", "decoder", "pointer", "output_VD", "output_DV"],
+    meta_fields=["config"],
+)
+@dataclass(frozen=True)
+class Steps:
+    """A model behind its encoder, one token at a time; a pytree."""
+
+    config: ModelConfig
+    embedding: Embedding
+    decoder: Any
+    pointer: Pointer | None
+    output_VD: Float[Array, "V D"] | None
+    output_DV: Float[Array, "D V"] | None
+
+    def cache(self, rows: int, slots: int) -> Any:
+        """The decoder's empty cache."""
+        return self.decoder.cache(rows, slots, jnp.dtype(self.config.dtype))
+
+    def step(
+        self, memory: Memory, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
+    ) -> tuple[Float[Array, "B N V"], Any, Any]:
+        """Logits of what follows each token, and cache and state with it (``decode.search.DecoderStep``)."""
+        inputs_BND = self.embedding(tokens_BN)
+        states_BND, cache, carry = self.decoder.step(memory.decoder, cache, carry, inputs_BND, at)
+        scaled_BND = scaled_output(self.config, states_BND)
+        kernel, form = (self.output_VD, "vd") if self.output_DV is None else (self.output_DV, "dv")
+        logits_BNV = jnp.einsum(f"bnd,{form}->bnv", scaled_BND, kernel, preferred_element_type=jnp.float32)
+        if self.pointer is not None and memory.pointer is not None:
+            source, encoded = memory.pointer
+            logits_BNV = self.pointer.step(states_BND, inputs_BND, at.recent_BNR, logits_BNV, encoded, source)
+        return logits_BNV, cache, carry
 
 
 class Seq2Seq(nnx.Module):
@@ -80,14 +116,13 @@ class Seq2Seq(nnx.Module):
             copying = self.pointer(states_BTD, inputs_BTD, tokens_BT, segments_BT, encoded, copied_tokens(batch))
         return Prediction(self.scale_output(states_BTD), self.output_table(), copying, encoded)
 
-    def unrolled(self) -> Seq2Seq:
-        """The model as ``step`` wants it: without encoder, and with the decoder's blocks one by one.
-
-        It is made once, outside of the loop over tokens, which would cut the blocks out of their stack at every token.
-        """
-        model = copy.copy(self)
-        model.encoder, model.heads, model.decoder = None, None, self.decoder.unrolled()
-        return model
+    def steps(self) -> Steps:
+        """The model behind its encoder, one token at a time."""
+        table_VD = self.output_table().astype(self.config.dtype)
+        # A CPU multiplies few rows faster by a table whose summed axis comes first; the embedding needs it as it is.
+        table_DV = jax.lax.optimization_barrier(table_VD.T) if target_platform() == "cpu" else None
+        output = None if table_DV is not None else table_VD
+        return Steps(self.config, self.embedding, self.decoder.steps(), self.pointer, output, table_DV)
 
     def read(self, batch: Batch, beams: int, length: int | None = None) -> tuple[Memory, Any]:
         """What the steps need of a source, and each beam's state before the first step.
@@ -107,22 +142,6 @@ class Seq2Seq(nnx.Module):
             source = self.pointer.read(encoded, jnp.pad(tokens_BS, ((0, 0), (0, more)))), encoded._replace(summaries=())
         return Memory(memory, source), carry
 
-    def cache(self, rows: int, slots: int) -> Any:
-        """The decoder's empty cache."""
-        return self.decoder.cache(rows, slots, jnp.dtype(self.config.dtype))
-
-    def step(
-        self, memory: Memory, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
-    ) -> tuple[Float[Array, "B N V"], Any, Any]:
-        """Logits of what follows each token, and cache and state with it (``decode.search.DecoderStep``)."""
-        inputs_BND = self.embedding(tokens_BN)
-        states_BND, cache, carry = self.decoder.step(memory.decoder, cache, carry, inputs_BND, at)
-        logits_BNV = self.logits(self.scale_output(states_BND))
-        if self.pointer is not None and memory.pointer is not None:
-            source, encoded = memory.pointer
-            logits_BNV = self.pointer.step(states_BND, inputs_BND, at.recent_BNR, logits_BNV, encoded, source)
-        return logits_BNV, cache, carry
-
     def embed(self, batch: Batch, segments: int = 1) -> Float[Array, "B M P"]:
         """Unit vectors of each row's first ``segments`` sources; the model has the embedding head."""
         vectors: Float[Array, "B M P"] = self.heads.embedding(self.encode(batch), segments)
@@ -130,8 +149,7 @@ class Seq2Seq(nnx.Module):
 
     def scale_output(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
         """Decoder states at the scale that the output table expects."""
-        scaled = self.config.tied_embeddings and self.config.scale_tied_output
-        return x_BTD * self.config.width**-0.5 if scaled else x_BTD
+        return scaled_output(self.config, x_BTD)
 
     def output_table(self) -> Float[Array, "V D"]:
         """The rows whose products with decoder states are the logits."""
@@ -141,6 +159,12 @@ class Seq2Seq(nnx.Module):
         """Logits of scaled decoder states, in float32."""
         table_VD = self.output_table().astype(x_BTD.dtype)
         return jnp.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jnp.float32)
+
+
+def scaled_output(config: ModelConfig, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:
+    """Decoder states at the scale that the output table expects."""
+    scaled = config.tied_embeddings and config.scale_tied_output
+    return x_BTD * config.width**-0.5 if scaled else x_BTD
 
 
 def copied_tokens(batch: Batch) -> Int[Array, "B S"]:

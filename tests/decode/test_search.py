@@ -183,7 +183,7 @@ def first_logits(step, memory, cache, rows=2, slots=3):
     visible = jnp.broadcast_to(jnp.arange(slots) == 0, (rows, 1, slots))
     zeros = jnp.zeros((rows, 1), jnp.int32)
     slot_steps = jnp.broadcast_to(jnp.arange(slots), (rows, slots))
-    at = At(zeros, zeros, visible, slot_steps, jnp.zeros((rows, 1, RECENT), jnp.int32))
+    at = At(zeros, zeros, visible, slot_steps, jnp.zeros((rows, 1, RECENT), jnp.int32), jnp.ones((rows,), bool))
     return step(memory, cache, ((),) * len(cache) if isinstance(cache, list) else (), zeros + PAD, at)[:2]
 
 

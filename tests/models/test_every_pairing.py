@@ -144,16 +144,16 @@ def test_cached_steps_are_the_full_forward(config):
     def search(params, parents_KBW, tokens_KBW, at_K):
         bound = definition.bind(params)
         memory, carry = bound.read(source, BEAMS)
-        step = bound.unrolled().step
+        steps = bound.steps()
 
         def one(state, fed):
             cache, carry = state
             parents, tokens, at = fed
             own = jax.tree.map(lambda leaf: jax.vmap(lambda x, i: x[i])(leaf, parents), carry)
-            logits, *state = step(memory, cache, own, tokens, at)
+            logits, *state = steps.step(memory, cache, own, tokens, at)
             return tuple(state), jax.nn.log_softmax(logits, axis=-1)
 
-        return jax.lax.scan(one, (bound.cache(BATCH, SLOTS), carry), (parents_KBW, tokens_KBW, at_K))[1]
+        return jax.lax.scan(one, (steps.cache(BATCH, SLOTS), carry), (parents_KBW, tokens_KBW, at_K))[1]
 
     @jax.jit
     def full(params, history):
@@ -184,7 +184,7 @@ def test_cached_steps_are_the_full_forward(config):
         np.put_along_axis(slot_steps, place[:, t], t, axis=1)
         recent = np.pad(histories, ((0, 0), (0, 0), (RECENT, 0)))[..., : -RECENT - 1 : -1]
         steps = np.full((BATCH, BEAMS), t, np.int32)
-        places.append(At(steps, place[:, t].astype(np.int32), visible, slot_steps.copy(), recent))
+        places.append(At(steps, place[:, t].astype(np.int32), visible, slot_steps.copy(), recent, np.ones(BATCH, bool)))
         fed_KBW.append(fed)
         parents_KBW.append(parents)
         seen.append(histories)
@@ -205,9 +205,10 @@ def test_padding_of_the_source_is_not_seen(config):
     def first(source):
         bound = definition.bind(params)
         memory, carry = bound.read(source, 1)
-        zeros = jnp.zeros((BATCH, 1), jnp.int32)
-        at = At(zeros, zeros, jnp.ones((BATCH, 1, 1), bool), zeros, jnp.zeros((BATCH, 1, RECENT), jnp.int32))
-        return bound.unrolled().step(memory, bound.cache(BATCH, 1), carry, zeros, at)[0]
+        zeros, recent = jnp.zeros((BATCH, 1), jnp.int32), jnp.zeros((BATCH, 1, RECENT), jnp.int32)
+        at = At(zeros, zeros, jnp.ones((BATCH, 1, 1), bool), zeros, recent, jnp.ones((BATCH,), bool))
+        steps = bound.steps()
+        return steps.step(memory, steps.cache(BATCH, 1), carry, zeros, at)[0]
 
     source = prompts(config)
     read = {name for name in source if name not in ("encoder_segment_ids", "encoder_positions")}

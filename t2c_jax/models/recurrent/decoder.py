@@ -298,7 +298,7 @@ class RecurrentDecoder(nnx.Module):
         )
         return jnp.swapaxes(states, 0, 1)
 
-    def unrolled(self) -> RecurrentDecoder:
+    def steps(self) -> RecurrentDecoder:
         """The decoder itself: its layers are no stack."""
         return self
 

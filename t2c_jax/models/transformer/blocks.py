@@ -1,48 +1,28 @@
 """Transformer encoder and decoder: pre-norm blocks, stacked (``models.stack``).
 
-Letters: B batch, S source, T target, L either, D model, E encoder's width, H heads, K head width, N tokens
-of a step in each row, X cache slots.
+Letters: B batch, S source, T target, L either, D model, E encoder's width, H heads, K head width.
 """
 
 from __future__ import annotations
 
-import copy
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Int, Key
+from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.kernels.attention_mask import AttentionMask
+from t2c_jax.kernels.cached_attention import KeysValues, split
 from t2c_jax.mesh import constrain
-from t2c_jax.models.attention import Attention, attend, cached_attention
-from t2c_jax.models.interface import At, Batch, Embed, Encoded, Summary
+from t2c_jax.models.attention import Attention, attend
+from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import FeedForward, RMSNorm, dropout
 from t2c_jax.models.positions import RelativeBias, Rotation, rotation
 from t2c_jax.models.stack import run, stack, unstack
-from t2c_jax.models.transformer.config import T5Config, TransformerConfig
-
-Sizes = TransformerConfig | T5Config
-
-
-class Memory(NamedTuple):
-    """One block's cross-attention keys and values: computed once a prompt and shared by its beams."""
-
-    k_BHKS: Float[Array, "B H K S"]
-    v_BHSK: Float[Array, "B H S K"]
-
-
-class Cache(NamedTuple):
-    """One block's self-attention keys and values. They never move: which slots a token sees is the search's table.
-
-    Keys have the layout of their product with the queries; with the head width last, all of them would be transposed
-    at every token.
-    """
-
-    k_BHKX: Float[Array, "B H K X"]
-    v_BHXK: Float[Array, "B H X K"]
+from t2c_jax.models.transformer.config import T5Config
+from t2c_jax.models.transformer.steps import DecoderMemory, Sizes, StepBlock, TransformerSteps
 
 
 def _split(key: Key[Array, ""] | None, count: int) -> Any:
@@ -131,37 +111,10 @@ class DecoderBlock(nnx.Module):
         y_BTD = self.feed_forward(self.feed_forward_norm(x_BTD), keys[2])
         return constrain(x_BTD + dropout(y_BTD, rate, keys[3]), "batch", "length", "activation")
 
-    def memory(self, states_BSE: Float[Array, "B S E"]) -> Memory:
+    def memory(self, states_BSE: Float[Array, "B S E"]) -> KeysValues:
         """This block's cross-attention keys and values."""
         k_BSHK, v_BSHK = self.cross_attention.keys_values(states_BSE, None)
-        return Memory(jnp.transpose(k_BSHK, (0, 2, 3, 1)), jnp.swapaxes(v_BSHK, 1, 2))
-
-    def step(
-        self,
-        x_BND: Float[Array, "B N D"],
-        at: At,
-        cache: Cache,
-        memory: Memory,
-        source_BS: Bool[Array, "B S"],
-        rotary: Rotation | None,
-        bias: Float[Array, "B H N X"] | None,
-    ) -> tuple[Float[Array, "B N D"], Cache]:
-        """N tokens of each row are the queries of one attention over the row's slots."""
-        scale = self.sizes.head_width**-0.5 if self.sizes.scale_attention else 1.0
-        y_BND = self.attention_norm(x_BND)
-        k_BNHK, v_BNHK = self.attention.keys_values(y_BND, rotary)
-        rows_B1 = jnp.arange(x_BND.shape[0])[:, None]
-        cache = Cache(
-            cache.k_BHKX.at[rows_B1, :, :, at.slots_BN].set(k_BNHK, mode="promise_in_bounds", unique_indices=True),
-            cache.v_BHXK.at[rows_B1, :, at.slots_BN].set(v_BNHK, mode="promise_in_bounds", unique_indices=True),
-        )
-        q_BHNK = jnp.swapaxes(self.attention.queries(y_BND, rotary), 1, 2)
-        o_BHNK = cached_attention(q_BHNK, *cache, at.visible_BNX[:, None], bias, scale)
-        x_BND = x_BND + self.attention.project(jnp.swapaxes(o_BHNK, 1, 2))
-        q_BHNK = jnp.swapaxes(self.cross_attention.queries(self.cross_norm(x_BND), None), 1, 2)
-        o_BHNK = cached_attention(q_BHNK, *memory, source_BS[:, None, None], None, scale)
-        x_BND = x_BND + self.cross_attention.project(jnp.swapaxes(o_BHNK, 1, 2))
-        return x_BND + self.feed_forward(self.feed_forward_norm(x_BND), None), cache
+        return split(jnp.transpose(k_BSHK, (0, 2, 3, 1)), jnp.swapaxes(v_BSHK, 1, 2))
 
 
 def _rotation(positions_BL: Int[Array, "B L"], sizes: Sizes) -> Rotation | None:
@@ -208,13 +161,6 @@ class TransformerEncoder(nnx.Module):
         return Encoded(states_BSD, segments_BS, (Summary("mean", states_BSD),))
 
 
-class DecoderMemory(NamedTuple):
-    """What the steps of a search read of a source: each block's keys and values, and which positions there are."""
-
-    blocks: list[Memory]
-    source_BS: Bool[Array, "B S"]
-
-
 class TransformerDecoder(nnx.Module):
     """Causal self-attention and cross-attention; all positions at once, or a cached step."""
 
@@ -250,38 +196,13 @@ class TransformerDecoder(nnx.Module):
         )
         return dropout(self.norm(x_BTD), model.dropout, keys[1])
 
-    def unrolled(self) -> TransformerDecoder:
-        """The decoder with its blocks one by one; a scan would copy every block's cache in and out at each token."""
-        decoder = copy.copy(self)
-        decoder.blocks = nnx.List(unstack(self.blocks, self.sizes.layers))
-        return decoder
+    def steps(self) -> TransformerSteps:
+        """The decoder one token at a time."""
+        dtype = jnp.dtype(self.model.dtype)
+        blocks = [StepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
+        return TransformerSteps(self.sizes, self.sizes.activation, blocks, self.norm, self.bias)
 
     def read(self, encoded: Encoded, beams: int) -> tuple[DecoderMemory, tuple[()]]:
         """Cross-attention memories; beams have no state of their own."""
         blocks = unstack(self.blocks, self.sizes.layers)
         return DecoderMemory([block.memory(encoded.states_BSE) for block in blocks], encoded.segments_BS > 0), ()
-
-    def cache(self, rows: int, slots: int, dtype: Any) -> list[Cache]:
-        """Zeros for each block."""
-        heads, width = self.sizes.num_heads, self.sizes.head_width
-        shapes = (rows, heads, width, slots), (rows, heads, slots, width)
-        return [Cache(*(jnp.zeros(shape, dtype) for shape in shapes)) for _ in range(self.sizes.layers)]
-
-    def step(
-        self, memory: DecoderMemory, cache: list[Cache], carry: tuple[()], x_BND: Float[Array, "B N D"], at: At
-    ) -> tuple[Float[Array, "B N D"], list[Cache], tuple[()]]:
-        """Normalised states of the tokens, and the caches with them written; of an ``unrolled`` decoder."""
-        rotary = bias = None
-        if not isinstance(self.sizes, T5Config):
-            # Of all steps, so that the compiler makes it a constant; of one, each block would compute it per element.
-            cos, sin = rotation(
-                jnp.arange(at.visible_BNX.shape[-1])[None], self.sizes.head_width, self.sizes.rope_theta
-            )
-            rotary = cos[0, at.steps_BN], sin[0, at.steps_BN]
-        if self.bias is not None:
-            bias = self.bias.of_steps(at.steps_BN, at.slot_steps_BX)
-        written = []
-        for block, own, source in zip(self.blocks, cache, memory.blocks, strict=True):
-            x_BND, own = block.step(x_BND, at, own, source, memory.source_BS, rotary, bias)
-            written.append(own)
-        return self.norm(x_BND), written, carry

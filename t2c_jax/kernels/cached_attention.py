@@ -1,0 +1,128 @@
+"""Attention of a decoder step: few queries over keys and values that are kept in chunks.
+
+A cache is as long as the longest answer, and most of the time most of it is empty. On a CPU, where a step costs what it
+reads, it is a few arrays, and an array in which no row sees anything is skipped. One program serves all lengths.
+Accelerators read one array: a branch costs them more than the reading.
+
+The softmax goes chunk by chunk (Milakov & Gimelshein 2018). A chunk that a row does not see leaves the row's result as
+it is to the last bit, so it does not matter to a row which chunks the other rows of the batch need.
+
+Letters: B rows, N tokens of a step, H heads, K head width, X slots of a chunk, or of the whole cache.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Int
+
+from t2c_jax.kernels.attention import target_platform
+
+MASKED = -1e9  # finite: a row that may see nothing averages instead of turning NaN
+_SHORTEST = 64  # slots of a chunk
+
+
+class KeysValues(NamedTuple):
+    """Keys and values of all slots, chunk by chunk, in the layouts of their products with queries and weights.
+
+    With the head width last, all keys would be transposed at every token.
+    """
+
+    k: tuple[Float[Array, "B H K X"], ...]
+    v: tuple[Float[Array, "B H X K"], ...]
+
+
+class Visible(NamedTuple):
+    """What the tokens of a step see of a chunk: added to the scores; and whether any token sees any of it."""
+
+    bias: Float[Array, "B H N X"] | Float[Array, "B 1 N X"]
+    is_used: Bool[Array, ""]
+
+
+def chunks(slots: int) -> list[slice]:
+    """Parts of a cache, each as long as all before it."""
+    if target_platform() != "cpu" or slots < 2 * _SHORTEST:
+        return [slice(0, slots)]
+    ends = [_SHORTEST]
+    while ends[-1] * 2 < slots - _SHORTEST // 2:  # a last one that is hardly there is not worth its branch
+        ends.append(ends[-1] * 2)
+    return [slice(start, end) for start, end in zip([0, *ends], [*ends, slots], strict=True)]
+
+
+def split(k_BHKX: Float[Array, "B H K X"], v_BHXK: Float[Array, "B H X K"]) -> KeysValues:
+    """Keys and values of a source in chunks."""
+    parts = chunks(v_BHXK.shape[2])
+    return KeysValues(tuple(k_BHKX[..., part] for part in parts), tuple(v_BHXK[:, :, part] for part in parts))
+
+
+def empty(rows: int, heads: int, width: int, slots: int, dtype: Any) -> KeysValues:
+    """Zeros."""
+    return split(jnp.zeros((rows, heads, width, slots), dtype), jnp.zeros((rows, heads, slots, width), dtype))
+
+
+def visible(seen_BNX: Bool[Array, "B N X"], bias_BHNX: Float[Array, "B H N X"] | None = None) -> list[Visible]:
+    """What a step sees of each chunk, for all blocks that read caches of this length."""
+    found = []
+    for part in chunks(seen_BNX.shape[-1]):
+        seen = seen_BNX[..., part]
+        masked = jnp.where(seen, 0.0, MASKED)[:, None]
+        found.append(Visible(masked if bias_BHNX is None else masked + bias_BHNX[..., part], jnp.any(seen)))
+    return found
+
+
+def write(
+    cache: KeysValues,
+    k_BNHK: Float[Array, "B N H K"],
+    v_BNHK: Float[Array, "B N H K"],
+    slots_BN: Int[Array, "B N"],
+) -> KeysValues:
+    """The cache with the tokens' keys and values in their slots."""
+    rows_B1 = jnp.arange(slots_BN.shape[0])[:, None]
+    first, keys, values = 0, [], []
+    for k, v in zip(cache.k, cache.v, strict=True):
+        size = v.shape[2]
+        place_BN = jnp.where((slots_BN >= first) & (slots_BN < first + size), slots_BN - first, size)
+
+        def put(k: Array, v: Array, place_BN: Array = place_BN) -> tuple[Array, Array]:
+            return (
+                k.at[rows_B1, :, :, place_BN].set(k_BNHK, mode="drop"),
+                v.at[rows_B1, :, place_BN].set(v_BNHK, mode="drop"),
+            )
+
+        if len(cache.k) > 1:
+            k, v = jax.lax.cond(jnp.any(place_BN < size), put, lambda k, v: (k, v), k, v)
+        else:
+            k, v = put(k, v)
+        first += size
+        keys.append(k)
+        values.append(v)
+    return KeysValues(tuple(keys), tuple(values))
+
+
+def cached_attention(
+    q_BHNK: Float[Array, "B H N K"], cache: KeysValues, seen: Sequence[Visible], scale: float
+) -> Float[Array, "B H N K"]:
+    """``softmax(scale q k + bias) v``; the softmax is float32 whatever the dtype of keys and values."""
+    q_BHNK = q_BHNK * scale
+    if len(seen) == 1:
+        scores_BHNX = jnp.einsum("bhnk,bhkx->bhnx", q_BHNK, cache.k[0], preferred_element_type=jnp.float32)
+        weights_BHNX = jax.nn.softmax(scores_BHNX + seen[0].bias, axis=-1).astype(cache.v[0].dtype)
+        return jnp.einsum("bhnx,bhxk->bhnk", weights_BHNX, cache.v[0])
+
+    def more(state: tuple[Array, Array, Array], k: Array, v: Array, bias: Array) -> tuple[Array, Array, Array]:
+        most, total, sums = state
+        scores_BHNX = jnp.einsum("bhnk,bhkx->bhnx", q_BHNK, k, preferred_element_type=jnp.float32) + bias
+        higher = jnp.maximum(most, jnp.max(scores_BHNX, axis=-1, keepdims=True))
+        weights_BHNX, shrink = jnp.exp(scores_BHNX - higher), jnp.exp(most - higher)
+        product = jnp.einsum("bhnx,bhxk->bhnk", weights_BHNX.astype(v.dtype), v, preferred_element_type=jnp.float32)
+        return higher, total * shrink + jnp.sum(weights_BHNX, axis=-1, keepdims=True), sums * shrink + product
+
+    lowest = jnp.full((*q_BHNK.shape[:3], 1), 2 * MASKED, jnp.float32)
+    state = lowest, jnp.zeros_like(lowest), jnp.zeros(q_BHNK.shape, jnp.float32)
+    for k, v, part in zip(cache.k, cache.v, seen, strict=True):
+        state = jax.lax.cond(part.is_used, more, lambda state, *_: state, state, k, v, part.bias)
+    _, total, sums = state
+    return (sums / jnp.maximum(total, 1e-30)).astype(q_BHNK.dtype)
