@@ -494,7 +494,7 @@ class Search:
             counts_BV = jnp.zeros((batch, size)).at[jnp.arange(batch)[:, None], taken_BC].add(1.0)
             penalty_BV = rows.requests.diversity_penalty[:, None] * counts_BV
             ranked_BWV = logits_BWV - penalty_BV[:, None]
-        rank_BC, flat_BC = top_k(ranked_BWV + (scores_BW - log_z_BW)[..., None], candidates)
+        rank_BC, flat_BC = top_k(ranked_BWV, scores_BW - log_z_BW, candidates)
         token_BC, parent_BC = flat_BC % size, flat_BC // size
         scores_BC = rank_BC
         if taken_BC is not None:  # a penalty changes the choice; scores are the model's
@@ -661,8 +661,10 @@ def best(x_BV: Float[Array, "B V"]) -> tuple[Int[Array, " B"], Float[Array, " B"
     return first_B * chunk + jnp.argmax(part_BM, axis=-1), value_B
 
 
-def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
-    """The best of each row and their places in W x V: ``jax.lax.top_k`` of the flat entries, also among equals.
+def top_k(
+    x_BWV: Float[Array, "B W V"], offset_BW: Float[Array, "B W"], count: int
+) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
+    """The best of ``x + offset`` in each row, and their places in W x V: ``jax.lax.top_k``, also among equals.
 
     It is faster on a CPU where V is large. The ``count`` best are within the ``count`` chunks of V with the largest
     maxima: every other chunk has as many better ones before it. Maxima are found at memory speed, and few values are
@@ -671,11 +673,13 @@ def top_k(x_BWV: Float[Array, "B W V"], count: int) -> tuple[Float[Array, "B C"]
     rows, beams, size = x_BWV.shape
     chunk = _chunk(size, max(1, count // beams))
     if chunk < 8 or beams * size // chunk < 2 * count:
-        return _top_k(x_BWV.reshape(rows, beams * size), count)
-    x_BNM = x_BWV.reshape(rows, beams * size // chunk, chunk)
-    _, chunks_BC = _top_k(jnp.max(x_BNM, axis=-1), count)
+        return _top_k((x_BWV + offset_BW[..., None]).reshape(rows, beams * size), count)
+    x_BWNM = x_BWV.reshape(rows, beams, size // chunk, chunk)
+    most_BWN = jnp.max(x_BWNM, axis=-1) + offset_BW[..., None]
+    _, chunks_BC = _top_k(most_BWN.reshape(rows, beams * size // chunk), count)
     chunks_BC = jnp.sort(chunks_BC, axis=-1)  # so that equals stay in their order
-    kept_BCM = jnp.take_along_axis(x_BNM, chunks_BC[..., None], axis=1)
+    kept_BCM = jnp.take_along_axis(x_BWNM.reshape(rows, -1, chunk), chunks_BC[..., None], axis=1)
+    kept_BCM += jnp.take_along_axis(offset_BW, chunks_BC // (size // chunk), axis=1)[..., None]
     best_BC, place_BC = _top_k(kept_BCM.reshape(rows, count * chunk), count)
     chunk_BC = jnp.take_along_axis(chunks_BC, place_BC // chunk, axis=1)
     return best_BC, chunk_BC * chunk + place_BC % chunk

@@ -125,8 +125,8 @@ class TransformerSteps:
         cache = write(cache, k_BNHK, qkv_BN3HK[:, :, 2], at.slots_BN)
         o_BHNK = cached_attention(jnp.swapaxes(q_BNHK, 1, 2), cache, own, scale)
         x_BND = x_BND + jnp.einsum("bhnk,hkd->bnd", o_BHNK, block.output_HKD)
-        q_BHNK = jnp.einsum("bnd,dhk->bhnk", block.cross_norm(x_BND), block.cross_query_DHK)
-        o_BHNK = cached_attention(q_BHNK, memory, source, scale)
+        q_BNHK = jnp.einsum("bnd,dhk->bnhk", block.cross_norm(x_BND), block.cross_query_DHK)
+        o_BHNK = cached_attention(jnp.swapaxes(q_BNHK, 1, 2), memory, source, scale)
         x_BND = x_BND + jnp.einsum("bhnk,hkd->bnd", o_BHNK, block.cross_output_HKD)
         h_BNGF = jnp.einsum("bnd,dgf->bngf", block.feed_forward_norm(x_BND), block.up_DGF)
         activation = ACTIVATIONS[self.activation.removeprefix("gated_")]
