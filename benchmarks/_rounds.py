@@ -4,7 +4,7 @@ A side is a worker process: the script of the benchmark, started with ``--worker
 of that side would have. It builds and warms up, then answers ``TASK`` lines on its standard input with timings on its
 standard output. A round asks every side once, A B C A B C ..., so that other load on the machine affects all of them. A
 ratio is the median of the ratios of the rounds. Steps are timed in their steady state: a turn begins with one that is
-not timed.
+not timed, unless a step takes seconds.
 """
 
 from __future__ import annotations
@@ -39,6 +39,7 @@ class Side:
     worker: str
     task: str
     environment: tuple[tuple[str, str], ...] = ()  # variables in addition to the user's
+    python: str = sys.executable
 
 
 def ours(name: str, worker: str = "ours", task: str = "step") -> Side:
@@ -86,13 +87,16 @@ def cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def serve(build: Callable[[argparse.Namespace], tuple[dict[str, Task], dict[str, Any]]], options: Any) -> None:
+def serve(
+    build: Callable[[argparse.Namespace], tuple[dict[str, Task], dict[str, Any]]], options: Any, *, long: bool = False
+) -> None:
     """The worker's end: builds tasks and answers turns until its standard input ends.
 
     Args:
       build: returns the tasks by name, each one step that returns the work it did, and facts for the report. Called
         in a process that is held to ``options.threads`` cores.
       options: the benchmark's options.
+      long: a step takes seconds. Then it runs once before the first turn, and a turn is its timed steps alone.
     """
     answers = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # libraries may print; that is no answer
@@ -101,12 +105,13 @@ def serve(build: Callable[[argparse.Namespace], tuple[dict[str, Task], dict[str,
     runtime.quiet()
     tasks, facts = build(options)
     for task in tasks.values():
-        for _ in range(2):
+        for _ in range(1 if long else 2):
             task()
     print(json.dumps(facts), file=answers)
     for line in sys.stdin:
         task = tasks[line.strip()]
-        task()  # not timed: it faults in what the system took back while the other sides worked
+        if not long:
+            task()  # not timed: it faults in what the system took back while the other sides worked
         all_started, cpu_started, started = _busy_seconds(), time.process_time(), time.perf_counter()
         work = sum(task() for _ in range(options.steps))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
@@ -124,11 +129,10 @@ def _busy_seconds() -> float:
 
 
 @contextlib.contextmanager
-def _worker(name: str, environment: Mapping[str, str], extra: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    command = [sys.executable, *sys.argv, *extra, "--worker", name]
-    process = subprocess.Popen(
-        command, env={**os.environ, **environment}, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
+def _worker(side: Side, extra: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
+    command = [side.python, *sys.argv, *extra, "--worker", side.worker]
+    environment = {**os.environ, **dict(side.environment)}
+    process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
         yield process
         assert process.stdin is not None
@@ -154,7 +158,7 @@ def measure(
             key = (side.worker, side.environment)
             if key not in workers:
                 console.say(f"starting {side.name}")
-                workers[key] = stack.enter_context(_worker(side.worker, dict(side.environment), extra))
+                workers[key] = stack.enter_context(_worker(side, extra))
                 facts.setdefault(side.worker, _answer(workers[key]))  # and so warmed up, one after the other
         turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
         with console.progress("rounds", rounds) as bar:

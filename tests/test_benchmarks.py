@@ -2,9 +2,10 @@
 
 import json
 import os
+import sys
 
 import pytest
-from small_run import processes
+from small_run import processes, trained  # noqa: F401
 
 from t2c_jax import runtime
 
@@ -59,6 +60,39 @@ def test_benchmark(command, repository):
         assert len(sides) >= 2
         assert all(side["per_second"] > 0 and side["best_seconds_per_step"] > 0 for side in sides.values())
         assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
+
+
+def test_answers(repository, trained):  # noqa: F811
+    """The other commit is this one, so its answers are equal."""
+    pytest.importorskip("ctranslate2", reason="ctranslate2 (extra bench) is not installed")
+    here = {"--baseline-python": sys.executable, "--baseline-directory": repository, "--baseline-workdir": trained}
+    other = [f"{name}={value}" for name, value in here.items()]
+    shape = ["--split=dev", "--prompts=3", "--beams=2", "--rounds=1", "--also", "greedy", "max_tokens=1"]
+    done = run(repository, "answers.py", f"--workdir={trained}", *other, *shape, "--json")
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    for table in ("greedy", "beam 2"):
+        sides = result[table]
+        assert all(side["answers"] == 3 and side["per_second"] > 0 for side in sides.values())
+        assert sides[f"baseline, {table}"]["equal"] == 3
+        assert sides[f"CTranslate2, {table}"]["tokens"] > 0
+        assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
+    assert "CTranslate2, beam 2, patience 1" in result["beam 2"]
+    shortened = result["greedy"]["t2c_jax, greedy, max_tokens=1"]
+    assert shortened["tokens"] < result["greedy"]["t2c_jax, greedy"]["tokens"]
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--baseline-workdir=runs/x"], "--baseline-python, --baseline-directory and --baseline-workdir go together"),
+        (["--also", "beam 3", "max_tokens=1"], "--also 'beam 3': the tables are 'greedy', 'beam 4'"),
+    ],
+)
+def test_answers_options(options, message, repository):
+    done = run(repository, "answers.py", *options)
+    assert done.returncode == 2
+    assert message in done.stderr
 
 
 def test_tpu_compile(repository):

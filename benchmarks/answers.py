@@ -1,0 +1,318 @@
+"""Answers to real prompts: this project, another commit of it, and CTranslate2, in turn, on the same cores.
+
+    python benchmarks/answers.py --workdir runs/quickstart
+    python benchmarks/answers.py --workdir runs/quickstart --baseline-python OTHER/.venv/bin/python \\
+      --baseline-directory OTHER --baseline-workdir OTHER/runs/quickstart
+
+A step answers all prompts: the first ``--prompts`` of a split of the run, as texts. It includes the tokenizer in both
+directions, and excludes loading and compilation, for each side answers all prompts once before the first round. All
+sides have the same weights, beam size, length penalty and limit of tokens. They take 16 prompts at a time, as
+config.decode.batch_size says, sorted by length.
+
+CTranslate2 answers with the run's own export in float32, which is made first. At several beams it is measured with
+``patience`` at the number of beams, where it looks at as many finished hypotheses as this project does, and at its
+default of 1. It chooses its instruction set by itself; where the processor has AVX-512, it is also measured with
+``CT2_FORCE_CPU_ISA=AVX512``.
+
+The other commit is a checkout with an environment and a run of its own, with the same weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ast
+import itertools
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import _rounds
+
+from t2c_jax import console
+
+Answered = tuple[list[str], list[bool]]  # texts, and which of them ended within the limit of tokens
+LARGER_VECTORS = {"CT2_FORCE_CPU_ISA": "AVX512"}
+
+
+def searches(options: argparse.Namespace) -> dict[str, int]:
+    """The beam size of each table."""
+    return {"greedy": 1, f"beam {options.beams}": options.beams}
+
+
+def tasks(
+    options: argparse.Namespace, answer: Mapping[str, Callable[[list[str]], Answered]]
+) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """A step for each function that answers prompts, and what it answered last."""
+    prompts = json.loads(options.prompts_file.read_text("utf-8"))
+    facts: dict[str, Any] = {}
+
+    def task(name: str) -> _rounds.Task:
+        def step() -> float:
+            facts[name] = answer[name](prompts)
+            return float(len(prompts))
+
+        return step
+
+    return {name: task(name) for name in answer}, facts
+
+
+def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """This project, and the rows of ``--also``."""
+    from t2c_jax import open_run
+
+    run = open_run(options.workdir)
+
+    def answering(**settings: Any) -> Callable[[list[str]], Answered]:
+        def answer(prompts: list[str]) -> Answered:
+            found = run.generate(prompts, **settings)
+            return [one.best for one in found], [one.finished for one in found]
+
+        return answer
+
+    beams = searches(options)
+    plain = {table: answering(beam_size=count) for table, count in beams.items()}
+    also = {
+        f"{table} {settings}": answering(beam_size=beams[table], **parsed(settings)) for table, settings in options.also
+    }
+    return tasks(options, {**plain, **also})
+
+
+def parsed(settings: str) -> dict[str, Any]:
+    """``NAME=VALUE,NAME=VALUE`` as fields of config.decode."""
+    result: dict[str, Any] = {}
+    for item in settings.split(","):
+        name, _, value = item.partition("=")
+        try:
+            result[name] = ast.literal_eval(value)
+        except (ValueError, SyntaxError):
+            result[name] = value
+    return result
+
+
+def baseline(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """Another commit; runs in its environment, and uses only what commits since November 2026 have."""
+    from t2c_jax import config as configs
+    from t2c_jax.workdir import Workdir
+
+    workdir = Workdir(options.baseline_workdir)
+
+    def answering(beams: int) -> Callable[[list[str]], Answered]:
+        try:
+            from t2c_jax import open_run
+        except ImportError:  # a commit without the library
+            from t2c_jax.decode.load import load_generator
+
+            experiment = configs.load(str(workdir.config), [f"decode.beam_size={beams}"])
+            generate = load_generator(experiment, workdir)[1].generate
+        else:
+            run = open_run(options.baseline_workdir)
+
+            def generate(prompts: list[str]) -> Any:
+                return run.generate(prompts, beam_size=beams)
+
+        def answer(prompts: list[str]) -> Answered:
+            found = generate(prompts)
+            return [one.best for one in found], [one.finished for one in found]
+
+        return answer
+
+    return tasks(options, {table: answering(beams) for table, beams in searches(options).items()})
+
+
+def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """CTranslate2 on the export."""
+    from ctranslate2 import Translator
+
+    from t2c_jax import config as configs
+    from t2c_jax.data.tasks.translation import translation
+    from t2c_jax.tokenizers.loading import Tokenizers
+    from t2c_jax.workdir import Workdir
+
+    workdir = Workdir(options.workdir)
+    experiment = configs.load(str(workdir.config))
+    data, decode = experiment.data, experiment.decode
+    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
+    tokenizer, template = tokenizers.target, translation(tokenizers, data).source
+    names = json.loads((options.exported / "shared_vocabulary.json").read_text("utf-8"))
+    ids = {name: i for i, name in enumerate(names)}
+    translator = Translator(
+        str(options.exported), device="cpu", compute_type="float32", inter_threads=1, intra_threads=options.threads
+    )
+
+    def answering(beams: int, patience: int) -> Callable[[list[str]], Answered]:
+        def answer(prompts: list[str]) -> Answered:
+            room = data.encoder_length - template.extra_tokens
+            sources = [template(source[:room]).tolist() for source in tokenizer.encode_batch(prompts)]
+            order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
+            found = translator.translate_batch(
+                [[names[token] for token in sources[row]] for row in order],
+                max_batch_size=decode.batch_size,
+                beam_size=beams,
+                patience=patience,
+                length_penalty=decode.length_penalty,
+                no_repeat_ngram_size=decode.no_repeat_ngram_size,
+                min_decoding_length=0,  # 1 by default, by which an empty answer is not possible
+                max_decoding_length=decode.max_tokens,
+                max_input_length=0,  # 1,024 by default, at which sources are cut
+                return_end_token=True,
+            )
+            texts, ended = [""] * len(prompts), [False] * len(prompts)
+            for row, result in zip(order, found, strict=True):
+                tokens = [ids[name] for name in result.hypotheses[0]]
+                texts[row], ended[row] = tokenizer.decode(tokens), tokens[-1:] == [tokenizer.eos]
+            return texts, ended
+
+        return answer
+
+    answer = {}
+    for table, beams in searches(options).items():
+        answer[table] = answering(beams, beams)
+        if beams > 1:
+            answer[f"{table} patience 1"] = answering(beams, 1)
+    return tasks(options, answer)
+
+
+def export(options: argparse.Namespace, directory: Path) -> None:
+    """The run in CTranslate2's format, float32."""
+    command = [sys.executable, "-c", "import sys; from t2c_jax.cli import main; sys.exit(main())", "export"]
+    arguments = ["--workdir", str(options.workdir), "--to", "ctranslate2", "--output", str(directory)]
+    subprocess.run([*command, *arguments], check=True, stdout=sys.stderr)
+
+
+def write_prompts(options: argparse.Namespace, path: Path) -> None:
+    """The prompts, the same texts for all sides."""
+    from t2c_jax import config as configs
+    from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+    from t2c_jax.workdir import Workdir
+
+    workdir = Workdir(options.workdir)
+    experiment = configs.load(str(workdir.config))
+    pairs = prompt_pairs(workdir, options.split or experiment.evaluate.split, experiment.data.direction)
+    prompts = [pair.text for pair in itertools.islice(pairs, options.prompts)]
+    path.write_text(json.dumps(prompts), "utf-8")
+
+
+def has_avx512() -> bool:
+    """Whether the processor has AVX-512."""
+    info = Path("/proc/cpuinfo")
+    return info.exists() and " avx512f " in info.read_text()
+
+
+def sides_of(options: argparse.Namespace, table: str, beams: int) -> list[_rounds.Side]:
+    """The sides of a table, ours first."""
+    name = f"t2c_jax, {table}"
+    sides = [_rounds.ours(name, task=table)]
+    sides += [
+        _rounds.ours(f"{name}, {settings}", task=f"{table} {settings}")
+        for where, settings in options.also
+        if where == table
+    ]
+    if options.baseline_workdir:
+        own = _rounds.ours(f"baseline, {table}", "baseline", table)
+        place = ("PYTHONPATH", str(options.baseline_directory.resolve()))
+        sides.append(replace(own, python=str(options.baseline_python), environment=(*own.environment, place)))
+    for task, label in ((table, ""), *([(f"{table} patience 1", ", patience 1")] if beams > 1 else [])):
+        peers = _rounds.peers(f"CTranslate2, {table}{label}", "ctranslate2", task)
+        sides += peers
+        if has_avx512():
+            environment = (*peers[0].environment, *LARGER_VECTORS.items())
+            sides.append(_rounds.Side(f"{peers[0].name}, AVX-512", "ctranslate2", task, environment))
+    return sides
+
+
+def compare_answers(
+    options: argparse.Namespace, sides: Sequence[_rounds.Side], answers: Mapping[str, Answered], table: dict[str, Any]
+) -> None:
+    """Prints what the sides answered, and adds it to the table of their times.
+
+    Tokens are those of the answer's text and the end token, whichever tokens a search found it as.
+    """
+    from t2c_jax import config as configs
+    from t2c_jax.tokenizers.loading import Tokenizers
+    from t2c_jax.workdir import Workdir
+
+    workdir = Workdir(options.workdir)
+    direction = configs.load(str(workdir.config)).data.direction
+    tokenizer = Tokenizers.load(workdir.tokenizer, direction).target
+    expected = answers[sides[0].name][0]
+    rows = []
+    for side in sides:
+        texts, ended = answers[side.name]
+        tokens = sum(len(ids) + 1 for ids in tokenizer.encode_batch(texts))
+        found = {
+            "answers": len(texts),
+            "equal": sum(a == b for a, b in zip(texts, expected, strict=True)),
+            "ended": sum(ended),
+            "tokens": tokens,
+            "tokens_per_second": tokens / table[side.name]["seconds_per_step"],
+        }
+        table[side.name] |= found
+        rows.append(
+            (
+                side.name,
+                f"{found['equal']:,} of {len(texts):,}",
+                f"{sum(ended):,}",
+                f"{tokens / len(texts):.1f}",
+                f"{found['tokens_per_second']:,.0f}",
+            )
+        )
+    console.table("answers", ("", "equal to ours", "ended", "tokens each", "tokens/s"), rows)
+
+
+def main() -> None:
+    parser = _rounds.parser(__doc__)
+    parser.set_defaults(rounds=5, steps=1)
+    parser.add_argument("--workdir", default="runs/quickstart", help="a run's (default: %(default)s)")
+    parser.add_argument("--split", help="of the prompts (default: the run's config.evaluate.split)")
+    parser.add_argument("--prompts", type=int, default=256, help="how many, from the first (default: %(default)s)")
+    parser.add_argument("--beams", type=int, default=4, help="of the second table (default: %(default)s)")
+    parser.add_argument(
+        "--also",
+        nargs=2,
+        action="append",
+        default=[],
+        metavar=("TABLE", "NAME=VALUE,..."),
+        help='another row of ours: "greedy" or "beam 4", and fields of config.decode; may be repeated',
+    )
+    parser.add_argument("--baseline-python", type=Path, help="the Python of the other commit's environment")
+    parser.add_argument("--baseline-directory", type=Path, help="the other commit's checkout")
+    parser.add_argument("--baseline-workdir", help="a run that the other commit opens, with the same weights")
+    parser.add_argument("--exported", type=Path, help="the run in CTranslate2's format (default: it is exported)")
+    parser.add_argument("--prompts-file", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.worker:
+        workers = {"ours": ours, "baseline": baseline, "ctranslate2": ctranslate2}
+        _rounds.serve(workers[options.worker], options, long=True)
+        return
+    given = [options.baseline_python, options.baseline_directory, options.baseline_workdir]
+    if any(given) and not all(given):
+        parser.error("--baseline-python, --baseline-directory and --baseline-workdir go together")
+    tables = searches(options)
+    if wrong := [table for table, _ in options.also if table not in tables]:
+        parser.error(f"--also {wrong[0]!r}: the tables are {', '.join(map(repr, tables))}")
+    about = _rounds.machine()
+    with tempfile.TemporaryDirectory() as scratch:
+        extra = ["--prompts-file", f"{scratch}/prompts.json"]
+        write_prompts(options, Path(scratch) / "prompts.json")
+        if options.exported is None:
+            options.exported = Path(scratch) / "exported"
+            export(options, options.exported)
+            extra += ["--exported", str(options.exported)]
+        sides = {table: sides_of(options, table, beams) for table, beams in tables.items()}
+        measured = [side for table in sides.values() for side in table]
+        turns, facts = _rounds.measure(measured, options.rounds, extra)
+    results = {}
+    for table, (own, *peers) in sides.items():
+        results[table] = _rounds.compare(table, "prompts", turns, options.steps, peers, own)
+        answers = {side.name: facts[side.worker][side.task] for side in sides[table]}
+        compare_answers(options, sides[table], answers, results[table])
+    _rounds.report(options, about, results)
+
+
+if __name__ == "__main__":
+    main()
