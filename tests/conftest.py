@@ -4,6 +4,7 @@ On a machine with a GPU ``T2C_TEST_PLATFORM=cuda,cpu`` puts the tests that it is
 tests/train/test_gpu.py and tests/models/test_every_pairing.py.
 """
 
+import gc
 import os
 from importlib.metadata import version
 
@@ -28,33 +29,24 @@ os.environ["EPATH_USE_TF"] = "false"  # as t2c sets it
 
 import shutil
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import jax
+import program_cache
 import pytest
 import shared_programs
 from shared_programs import own_programs  # noqa: F401
 from tiny_generators import generators  # noqa: F401
-
-from t2c_jax import runtime
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if os.environ["JAX_PLATFORMS"] != "cpu":
     jax.config.update("jax_default_matmul_precision", "highest")  # a GPU's is TensorFloat-32, of ten bits
-# Compiled programs are kept in the user's cache, so that a clean clone finds them; apart for each JAX and kind of CPU.
-CACHE = (
-    Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
-    / "t2c_jax"
-    / (f"tests-{version('jaxlib')}-{runtime.processor()}")
-)
-# In this process alone, not through the environment: tests kill the processes they start, perhaps amid a write.
-jax.config.update("jax_compilation_cache_dir", str(CACHE))
-jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
-jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
-
-
+gc.disable()  # while test modules are imported
+program_cache.use()
+program_cache.write_whole()
 shared_programs.install()
 
 
@@ -64,6 +56,23 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = tempfile.mkdtemp(prefix="t2c-")
         os.environ["T2C_TEST_FORK_SERVER"] = directory
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """Collects garbage seldom, and never looks at what imports made: that took a third of the time of tracing."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(50_000, 20, 50)
+    gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def collected(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a module ignores of objects that are never awaited is found at its end, not in another module."""
+    yield
+    marks = getattr(request.module, "pytestmark", ())
+    if "PytestUnraisable" in repr(marks):
+        gc.collect()
 
 
 @pytest.fixture(scope="session")

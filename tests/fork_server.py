@@ -11,6 +11,7 @@ from __future__ import annotations
 import array
 import contextlib
 import functools
+import gc
 import importlib
 import io
 import json
@@ -249,12 +250,22 @@ def _import_everything() -> None:
     del jax, numpy, orbax, tensorflow, tensorflow_datasets
 
 
-def _serve(path: str) -> None:
+def _serve(path: str, tests: str) -> None:
     """Forks a child for each request, and says the exit status of each to whoever asked for it."""
     from t2c_jax import runtime
 
     runtime.quiet()
     _import_everything()
+    sys.path.insert(0, tests)
+    import op_by_op
+    import program_cache
+
+    sys.path.remove(tests)
+    program_cache.write_whole()
+    op_by_op.install()
+    gc.collect()
+    gc.freeze()  # children look at their own objects alone
+    gc.set_threshold(50_000, 20, 50)
     wake_read, wake_write = os.pipe()
     os.set_blocking(wake_write, False)
     signal.signal(signal.SIGCHLD, lambda *_: None)
@@ -411,5 +422,4 @@ def _run(request: Mapping[str, Any], path: Path) -> int:
 
 
 if __name__ == "__main__":
-    sys.path.pop(0)  # tests/, which shadows nothing, but is no part of what users have
-    _serve(sys.argv[1])
+    _serve(sys.argv[1], sys.path.pop(0))  # tests/, which shadows nothing, but is no part of what users have

@@ -1,8 +1,8 @@
 """Tests of one process share compiled programs: a run of the same config does not trace and compile its own again.
 
 ``jax.jit`` keeps programs by the identity of the function, and every run makes its functions anew. Here two steps,
-or two searches, that are made of the same values are the same function. A test that patches what programs are made of
-asks for ``own_programs``.
+or two searches, that are made of the same values are the same function. Initial states have no program of their own
+(``op_by_op``). A test that patches what programs are made of, or is about them, asks for ``own_programs``.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
+import op_by_op
 import pytest
 
 from t2c_jax.config import DataConfig, TrainConfig
@@ -53,6 +54,7 @@ def _mesh(mesh: Any) -> Any:
 
 def install() -> None:
     """Makes ``Compiled`` and ``Generator`` share their functions."""
+    op_by_op.install()
     initialise, search = Compiled.__init__, Generator._compiled
     default = TrainConfig()
 
@@ -71,7 +73,7 @@ def install() -> None:
 
     @functools.wraps(search)
     def searching(self: Generator, settings: Any) -> Any:
-        if self._inverse_frequency is not None:  # a function of the run's own
+        if settings.idf_weight:  # of the run's own pairs
             return search(self, settings)
         models = [(definition.config, definition.vocab_size) for definition in self._definitions]
         key = repr((models, settings)), self.tokenizer.digest, _mesh(self.mesh)
@@ -85,6 +87,6 @@ def install() -> None:
 def own_programs() -> Iterator[None]:
     """Programs of this test alone, for one that patches what they are made of."""
     global _shared
-    _shared = False
+    _shared = op_by_op.enabled = False
     yield
-    _shared = True
+    _shared = op_by_op.enabled = True

@@ -10,7 +10,7 @@ import subprocess
 from pathlib import Path
 from unittest import mock
 
-import jax
+import program_cache
 import pytest
 from fork_server import ForkServer, connected
 
@@ -121,15 +121,12 @@ def processes() -> ForkServer:
     return connected(Path(os.environ["T2C_TEST_FORK_SERVER"]))
 
 
-def environment(*, cached: bool = False) -> dict[str, str]:
-    """Of a user with one CPU device; compiled without optimisations, as all tests are.
-
-    Compiled programs are kept only where the process is not going to be killed, perhaps amid a write.
-    """
+def environment() -> dict[str, str]:
+    """Of a user with one CPU device; programs are compiled without optimisations, and kept, as all tests' are."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTEST_CURRENT_TEST"}
     flags = [flag for flag in kept.pop("XLA_FLAGS", "").split() if "device_count" not in flag]
     kept["XLA_FLAGS"] = " ".join(flags)
-    kept["JAX_COMPILATION_CACHE_DIR"] = str(jax.config.jax_compilation_cache_dir) if cached else ""
+    kept["JAX_COMPILATION_CACHE_DIR"] = str(program_cache.DIRECTORY)
     kept["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
     paths = [str(Path(cli.__file__).parents[1]), kept.get("PYTHONPATH", "")]
     return {**kept, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -137,7 +134,7 @@ def environment(*, cached: bool = False) -> dict[str, str]:
 
 def t2c(*arguments: str | Path, stdin: str | None = None) -> subprocess.CompletedProcess[str]:
     """Runs ``t2c`` to its end, in a pipe."""
-    return processes().run(command(*arguments), env=environment(cached=True), input=stdin)
+    return processes().run(command(*arguments), env=environment(), input=stdin)
 
 
 def records(workdir: Path) -> list[dict[str, float]]:

@@ -19,7 +19,7 @@ def test_tokenizing_answering_and_scoring_need_no_tensorflow(trained: Path) -> N
     (trained / "tokens" / "manifest.json").unlink()  # so that the stage runs again
     done = subprocess.run(
         [sys.executable, "-c", PROGRAM, str(trained)],
-        env=environment(cached=True),
+        env=environment(),
         capture_output=True,
         text=True,
         timeout=300,

@@ -139,7 +139,7 @@ def drawn(config: ModelConfig = MODEL, seed: int = 0, vocabulary: int = VOCABULA
 
 @functools.cache
 def _drawn(config: ModelConfig, seed: int, vocabulary: int) -> Any:
-    return jax.jit(Definition(config, vocabulary).init)(jax.random.key(seed))
+    return Definition(config, vocabulary).init(jax.random.key(seed))  # see op_by_op
 
 
 def make_mesh(config: Experiment, devices: Sequence[Any] | None = None) -> Mesh:

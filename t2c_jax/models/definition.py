@@ -54,6 +54,11 @@ class Definition:
 
     def abstract_params(self) -> Params:
         """Shapes and dtypes of ``init``'s result, without computing it."""
+        params: Params = jax.tree.map(lambda leaf: leaf, self._abstract_params())
+        return params
+
+    @functools.cache  # noqa: B019
+    def _abstract_params(self) -> Params:
         return jax.eval_shape(self.init, jax.random.key(0))
 
     def axis_names(self) -> Params:

@@ -41,7 +41,7 @@ def checkpoint(workdir: Path, step: int = STEP, change=lambda params: None, **mo
     experiment = replace(experiment, model=replace(experiment.model, **model), decode=decode)
     write_json(run.config, configs.to_dict(experiment))
     tokenizers = Tokenizers.load(run.tokenizer)
-    params = jax.jit(Definition(experiment.model, tokenizers.target.vocab_size).init)(jax.random.key(0))
+    params = Definition(experiment.model, tokenizers.target.vocab_size).init(jax.random.key(0))
     # As drawn, all norms are 1, and it would not show which is whose.
     draw = np.random.default_rng(step)
     params = jax.tree.map(lambda leaf: np.asarray(leaf) * draw.uniform(0.7, 1.4, leaf.shape).astype("f"), params)

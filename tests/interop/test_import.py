@@ -61,7 +61,7 @@ def test_an_imported_encoder_reads_text_as_transformers_does(kind, head, tmp_pat
     batch = {"encoder_input_tokens": ids, "encoder_segment_ids": np.ones_like(ids)}
     batch = on_device({**batch, "encoder_positions": np.arange(ids.shape[1])[None]})
     definition = Definition(model, 300)
-    whole = {**jax.jit(definition.init)(jax.random.key(0)), **params}
+    whole = {**definition.init(jax.random.key(0)), **params}
     states = jax.jit(lambda params: definition.bind(params).encode(batch).states_BSE)(whole)
     with torch.no_grad():
         expected = theirs(torch.from_numpy(ids), output_hidden_states=True).hidden_states[-1]

@@ -71,6 +71,7 @@ def test_golden_shardings(repository, monkeypatch):
     assert json.loads(path.read_text()) == found
 
 
+@pytest.mark.usefixtures("own_programs")
 @pytest.mark.parametrize("sizes", MESHES.values(), ids=MESHES)
 def test_arrays_lie_where_the_rules_say(sizes):
     """Parameters and moments are really split: each device holds its share and no more."""
@@ -87,6 +88,7 @@ def test_arrays_lie_where_the_rules_say(sizes):
         assert leaf.sharding.is_equivalent_to(sharding, leaf.ndim)
 
 
+@pytest.mark.usefixtures("own_programs")
 def test_adafactors_factored_moments_have_shardings():
     config = replace(experiment(mesh=MESHES["fsdp=8"]), optimizer=OptimizerConfig(name="adafactor"))
     compiled = compiled_on(make_mesh(config), config)

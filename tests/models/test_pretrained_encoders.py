@@ -63,7 +63,7 @@ def ours(model, **values) -> tuple[ModelConfig, dict]:
 def encoded(config: ModelConfig, encoder: dict, batch: dict, key=None):
     """Our states and the summary's place; decoder and embedding are drawn and never looked at."""
     definition = Definition(config, 32)
-    params = jax.jit(definition.init)(jax.random.key(0))
+    params = definition.init(jax.random.key(0))
     extra = {name: value for name, value in params["encoder"].items() if name == "mix"}
     params["encoder"] = jax.tree.map(jnp.asarray, {**encoder, **extra})
     pools = []
@@ -197,7 +197,7 @@ def test_rematerialised_gradients_are_the_same(kind, remat):
     gradients = []
     for name in ("none", remat):
         definition = Definition(replace(config, remat=name), 32)
-        params = jax.jit(definition.init)(jax.random.key(0))
+        params = definition.init(jax.random.key(0))
         params["encoder"] = {**jax.tree.map(jnp.asarray, encoder), "mix": params["encoder"]["mix"]}
 
         def loss(params, definition=definition):

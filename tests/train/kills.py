@@ -102,7 +102,9 @@ class Start:
                 os.kill(os.getpid(), signal.SIGKILL)
 
         sys.addaudithook(hook)
-        jax.config.update("jax_compilation_cache_dir", str(directory / "programs"))
+        jax.config.update(
+            "jax_compilation_cache_dir", os.environ.get("JAX_COMPILATION_CACHE_DIR") or str(directory / "programs")
+        )
         jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
         status = 0
         for command in COMMANDS:

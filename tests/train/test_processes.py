@@ -45,13 +45,12 @@ print(json.dumps(found + runtime.from_primary(["first's own"] if runtime.is_prim
 """
 
 
-def start(count, cache, commands, workdir):
+def start(count, commands, workdir):
     """Starts all processes of a run with these commands."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     shared = {**environment(), "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
-    shared |= {"JAX_COMPILATION_CACHE_DIR": str(cache), "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0.1"}
     work = json.dumps([[[str(part) for part in arguments] for arguments in commands], str(workdir)])
     return [
         small_run.processes().popen({"code": WORKER, "argv": [work]}, env={**shared, "JAX_PROCESS_ID": str(index)})
@@ -80,12 +79,11 @@ def batch_digests(workdir):
 
 @pytest.fixture(scope="module")
 def base(tmp_path_factory):
-    """A directory with a run that one process trained, workdirs with its tokens, and a compilation cache."""
+    """A directory with a run that one process trained, and workdirs with its tokens."""
     directory = tmp_path_factory.mktemp("processes")
     _, prepared = small_run._prepared(tmp_path_factory.getbasetemp())
     for name in ("alone", "two", "stopped", "four"):
         shutil.copytree(prepared, directory / name)
-    (directory / "cache").mkdir()
     assert main("train", "--workdir", directory / "alone", *OVERRIDES) == 0
     shutil.copytree(directory / "alone", directory / "answered")
     return directory
@@ -99,7 +97,7 @@ def two(base):
         ("evaluate", "--workdir", base / "answered"),
         ("generate", "--workdir", base / "answered", "--json", *PROMPTS),
     ]
-    return finish(start(2, base / "cache", commands, base / "two"))
+    return finish(start(2, commands, base / "two"))
 
 
 def assert_same_run(one, other):
@@ -143,7 +141,7 @@ def test_a_signal_to_one_of_two_processes_stops_both(base, two):
     """They agree on a step and save there; the same command then resumes like an uninterrupted run."""
     run = base / "stopped"
     commands = [("train", "--workdir", run, *OVERRIDES)]
-    processes = start(2, base / "cache", commands, run)
+    processes = start(2, commands, run)
     deadline = time.monotonic() + DEADLINE
     while not (run / "metrics.jsonl").exists():  # by then both load compiled programs
         assert time.monotonic() < deadline
@@ -154,13 +152,13 @@ def test_a_signal_to_one_of_two_processes_stops_both(base, two):
     step = int(said.split("saved at step ")[1].split(";")[0])
     assert step < 40
     assert (run / "checkpoints" / str(step)).is_dir()
-    (_, said), _ = finish(start(2, base / "cache", commands, run))
+    (_, said), _ = finish(start(2, commands, run))
     assert f"resuming from the checkpoint of step {step}" in said
     assert records(run) == records(base / "two")
 
 
 def test_four_processes_with_a_tensor_axis_train_as_one(base):
     mesh = ("--config.mesh.data=2", "--config.mesh.tensor=2")
-    said = finish(start(4, base / "cache", [("train", "--workdir", base / "four", *OVERRIDES, *mesh)], base / "four"))
+    said = finish(start(4, [("train", "--workdir", base / "four", *OVERRIDES, *mesh)], base / "four"))
     assert_same_run(records(base / "alone"), records(base / "four"))
     assert [json.loads(output) for output, _ in said] == [[*batch_digests(base / "alone"), "first's own"]] * 4

@@ -134,7 +134,8 @@ def keys_of(config, step=0):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(steps, "loss_sums", loss_sums)
         compiled = compiled_on(one_device(), config)
-        state = {**compiled.init(), "step": jnp.asarray(step)}
+        zeros = jax.tree.map(lambda leaf: jnp.zeros(leaf.shape, leaf.dtype), compiled.abstract_state)
+        state = {**zeros, "step": jnp.asarray(step)}
         jax.jit(compiled.step_function)(state, on_device(batch()))
         jax.effects_barrier()
     return seen
@@ -159,6 +160,7 @@ def test_neighbouring_seeds_share_no_key():
     assert not set(keys_of(experiment())) & set(keys_of(experiment(), step=1) + keys_of(replace(experiment(), seed=1)))
 
 
+@pytest.mark.usefixtures("own_programs")
 def test_initial_parameters_are_drawn_from_the_seed_itself():
     compiled = compiled_on(one_device(), replace(experiment(), seed=3))
     assert_same(compiled.init()["params"], jax.jit(compiled.definition.init)(jax.random.key(3)))
