@@ -24,7 +24,7 @@ def test_in_the_users_cache_apart_for_each_kind_of_cpu(tmp_path):
 
 
 @pytest.mark.parametrize("value", ["elsewhere", ""])
-def test_the_users_own_choice_stands(value, monkeypatch, tmp_path):
+def test_the_users_own_directory_is_kept(value, monkeypatch, tmp_path):
     monkeypatch.setenv(NAME, value)
     runtime.keep_compiled()
     assert os.environ[NAME] == value

@@ -72,7 +72,7 @@ def sections(section: object = Experiment()) -> Iterator[object]:
             yield from sections(value)
 
 
-def test_every_field_says_what_it_is():
+def test_every_field_is_documented():
     found = [type(section).__name__ for section in sections()]
     assert {"Experiment", "DataConfig", "TransformerEncoderConfig", "TransformerDecoderConfig"} <= set(found)
     others = [registry.get(name, name)() for registry in (encoders, decoders) for name in registry]
@@ -196,7 +196,7 @@ def test_a_mistake_in_the_call_of_architecture():
         architecture("encoder", "lstm", layrs=2)
 
 
-def test_later_overrides_win_and_fill_what_a_json_file_leaves_out(tmp_path: Path):
+def test_later_overrides_win_and_json_files_may_lack_fields(tmp_path: Path):
     path = tmp_path / "config.json"
     path.write_text('{"seed": 5}')
     experiment = load(str(path), ["train.steps=300", "train.steps=400"])

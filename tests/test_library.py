@@ -231,7 +231,7 @@ def test_a_hook_saves_and_stops(tmp_path):
     ]
 
 
-def test_the_notebook_of_the_docs_runs_and_shows_what_it_did(repository, tmp_path):
+def test_the_notebook_of_the_docs_runs_with_its_outputs(repository, tmp_path):
     """In a fresh kernel; its outputs are compared by kind, since figures differ between machines."""
     source, target = repository / "docs" / "library.ipynb", tmp_path / "executed.ipynb"
     command = [sys.executable, str(repository / "tests" / "execute_notebook.py"), str(source), str(target)]

@@ -179,7 +179,7 @@ def test_constrain_with_a_mesh_lays_rows_over_the_devices():
     assert {shard.data.shape for shard in laid.addressable_shards} == {(1, 3)}
 
 
-def test_constrain_keeps_whole_what_does_not_divide():
+def test_constrain_does_not_split_an_axis_that_does_not_divide():
     mesh = make_mesh(experiment(mesh={"data": 4, "tensor": 2}))
     with jax.set_mesh(mesh):
         laid = jax.jit(lambda x: constrain(x * 2, "batch", "length"))

@@ -88,7 +88,7 @@ def test_every_artefact_is_there_and_readable(run):
     assert "<html" in (evaluation / "report.html").read_text()
 
 
-def test_people_are_told_what_happened_and_what_comes_next(run):
+def test_the_summary_and_the_next_commands_are_shown(run):
     _, done = run
     for words in (
         "mine",
@@ -106,7 +106,7 @@ def test_people_are_told_what_happened_and_what_comes_next(run):
     assert "Warning" not in done.stderr
 
 
-def test_a_second_run_skips_what_stands(run):
+def test_a_second_run_skips_finished_stages(run):
     workdir, first = run
     stamps = {path: path.stat().st_mtime_ns for path in workdir.rglob("manifest.json")}
     assert {path.parent.name for path in stamps} >= {"corpus", "tokenizer", "tokens"}

@@ -54,18 +54,18 @@ def test_a_loops_body_counts_as_often_as_it_runs():
     assert collective.sent == 5 * 8 * 16 * 4 * 2 * 3 / 4  # a ring of four: each part goes around twice, less one hop
 
 
-def test_the_number_of_runs_that_xla_tells_is_taken():
+def test_the_trip_count_of_xla_is_used():
     told = LOOP.replace("body=%body", 'body=%body, backend_config={"known_trip_count":{"n":"11"}}')
     assert costs(told).flops == 11 * 2 * 8 * 16 * 16
 
 
-def test_a_loop_of_unknown_length_counts_once_and_is_told():
+def test_a_loop_of_unknown_trip_count_counts_once_and_is_reported():
     found = costs(LOOP.replace("%limit = s32[] constant(7)", "%limit = s32[] get-tuple-element(%state.1), index=0"))
     assert found.unknown_loops == 1
     assert found.flops == 2 * 8 * 16 * 16
 
 
-def test_memory_is_what_moves_between_hbm_and_the_chip():
+def test_memory_is_traffic_between_hbm_and_the_chip():
     found = costs(LOOP)
     # Each run: dot reads x and kernel and writes its result; the sum reads and writes it; the counter's sum is 3 x 4
     # bytes; the copy before the loop is 2 x 4.
@@ -170,7 +170,7 @@ source_target_pairs={{0,1},{1,0}}
 """
 
 
-def test_a_mesh_of_devices_in_an_order_of_its_own():
+def test_groups_of_a_mesh_with_permuted_devices():
     """Devices 0 to 7 as 2 rows of 4, transposed to 4 rows of 2: down a column of the mesh go 0, 1, 2, 3."""
     mesh = "replica_groups=mesh['a'=4,'b'=1,'c'=2], device_ids=([2,4]T(1,0)) {'a'}, dimensions"
     text = PARTS.replace("replica_groups=mesh['a'=2,'b'=8] {'b'}, dimensions", mesh)
@@ -179,7 +179,7 @@ def test_a_mesh_of_devices_in_an_order_of_its_own():
     assert groups["all-gather"] == (0, 1, 2, 3)
 
 
-def test_a_group_that_cannot_be_read_is_told():
+def test_a_group_in_an_unknown_form_is_an_error():
     with pytest.raises(ValueError, match="all-gather among devices that cannot be told"):
         costs(PARTS.replace("replica_groups=mesh['a'=2,'b'=8] {'b'}", "replica_groups=another"))
 

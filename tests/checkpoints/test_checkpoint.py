@@ -85,7 +85,7 @@ def test_the_best_and_the_latest_are_kept(compiled, checkpoints):
     assert (checkpoints.loss(2), checkpoints.loss(5)) == (1.0, None)
 
 
-def test_the_best_is_by_what_checkpoints_are_ranked_by(compiled, tmp_path):
+def test_the_best_checkpoint_has_the_best_ranking(compiled, tmp_path):
     """Costs against the losses; one ranked by something else is never the best; of equals it is the latest."""
     checkpoints = Checkpoints(tmp_path / "checkpoints", ABOUT, keep=1, ranked_by="bleu")
     state = compiled.init()
@@ -236,7 +236,7 @@ def test_parameters_alone_are_the_average_where_there_is_one(compiled, checkpoin
     assert_same(reopened(checkpoints).restore_params(9, abstract), state["params"])
 
 
-def test_a_checkpoint_goes_onto_another_mesh(checkpoints):
+def test_a_checkpoint_is_restored_onto_another_mesh(checkpoints):
     one = experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2})
     saved = compiled_on(make_mesh(one), one).init()
     checkpoints.save(1, saved, None)

@@ -45,7 +45,7 @@ def averages(workdir, step):
     return flat(state["ema"])
 
 
-def test_a_run_from_a_checkpoint_of_its_own_has_its_dev_loss(trained):  # noqa: F811
+def test_a_run_that_starts_from_a_checkpoint_has_its_dev_loss(trained):  # noqa: F811
     """Bit for bit: the same parameters, batches and devices, and nothing rounded on the way."""
     measured = next(line for line in records(trained) if line["kind"] == "dev" and line["step"] == 12)
     experiment = experiment_of(trained, origin=f"{trained}@12")

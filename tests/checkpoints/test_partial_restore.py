@@ -45,7 +45,7 @@ def planned(source, target, **options):
     return {one.path: one.describe(vocabulary) for one in plan(source, target, **options)}
 
 
-def test_a_real_model_says_the_same_of_its_parameters():
+def test_the_metadata_of_a_real_model_gives_the_same_plan():
     """The stand-in above agrees with models on what this module reads."""
     bert = replace(MODEL, encoder=encoder("bert", mix_layers=True), decoder=decoder("lstm"), output_heads=("tagging",))
     for path, info in flatten(Definition(bert, 32).parameter_info()).items():
@@ -76,7 +76,7 @@ def test_whole_parts_and_the_mix_are_initialised_where_the_source_has_none():
         ("decoder.bridge_bias", (2, 3), (3, 3), "states 0-1 copied, 2 new"),
     ],
 )
-def test_longer_positions_and_deeper_stacks_keep_what_the_source_has(path, there, here, words):
+def test_longer_positions_and_deeper_stacks_extend_the_source(path, there, here, words):
     assert planned({path: there}, {path: here}) == {path: words}
     with pytest.raises(UserError, match=r"here; make config.model the same as in the origin's config.json"):
         plan({path: here}, {path: there})

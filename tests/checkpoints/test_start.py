@@ -113,7 +113,7 @@ def test_a_frozen_encoder_stays_and_the_loss_falls(imported, tmp_path):
     assert losses[-1] < losses[0] - 0.5
 
 
-def test_an_encoder_at_its_own_rate_moves_and_the_run_resumes_without_its_origin(imported, tmp_path):
+def test_an_encoder_with_a_rate_trains_and_the_run_resumes_without_its_origin(imported, tmp_path):
     shutil.copytree(imported / "gpt2", tmp_path / "gpt2")
     options = overrides(tmp_path / "gpt2", "gpt2", **{"optimizer.rates": r"^encoder\.=0.1", "train.save_every": 2})
     assert run(tmp_path, *options) == 0

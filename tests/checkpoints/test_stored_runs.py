@@ -32,7 +32,7 @@ class Outer(Section):
     inner: Inner = field(default_factory=Inner)  # noqa: RUF009
 
 
-def test_a_stored_section_gets_the_value_that_reproduces_what_was_done_before():
+def test_a_stored_section_gets_the_values_of_the_older_code():
     assert configs.filled(Outer, {"inner": {"old": 7}}) == {
         "size": 3,
         "inner": {"old": 7, "filtered": False, "kernel": "auto"},
@@ -118,7 +118,7 @@ def test_a_run_of_an_incompatible_version_gets_one_line(old, trained, capsys):  
         inherit.load(str(trained / "config.json"))
 
 
-def test_a_changed_config_is_said_and_the_former_one_is_kept(trained, capsys):  # noqa: F811
+def test_a_changed_config_is_reported_and_the_former_one_is_kept(trained, capsys):  # noqa: F811
     former = json.loads((trained / "config.json").read_text())
     changes = ("--config.seed=5", "--config.data.batch_size=16", "--config.optimizer.learning_rate=0.5")
     assert main("train", "--workdir", trained, *changes, "--config.train.steps=13") == 0

@@ -93,7 +93,7 @@ def test_the_table_is_for_people_and_json_for_programs(tmp_path, capsys):
     assert json.loads(capsys.readouterr().out)["vocabulary"] == 448
 
 
-def test_a_workdir_tells_its_vocabulary_and_checkpoints(trained, capsys):  # noqa: F811
+def test_vocabulary_and_checkpoints_come_from_the_workdir(trained, capsys):  # noqa: F811
     before = sorted(path for path in trained.rglob("*"))
     assert main("inspect", "--workdir", trained, "--json", "--config.tokenizer.vocab_size=999") == 0
     out, err = capsys.readouterr()

@@ -96,7 +96,7 @@ def test_what_nothing_documents_is_kept_as_it_is_written():
         ((), ("module",), {("module", False)}),
     ],
 )
-def test_kinds_choose_what_has_a_text_and_code_only_what_has_none(kinds, code_only, expected):
+def test_kinds_selects_documented_code_and_code_only_undocumented_code(kinds, code_only, expected):
     found = extract(SOURCE, kinds=kinds, code_only=code_only).extracts
     assert {(item.kind, bool(item.text)) for item in found} == expected
 
@@ -211,7 +211,7 @@ def test_lines_may_lack_a_text(built):
     assert (own.id, own.split) == ("own", "dev")
 
 
-def test_a_module_is_in_the_split_of_what_it_holds(built):
+def test_a_module_is_in_the_split_of_its_definitions(built):
     _, workdir, _, _ = built
     splits = {}
     for found in everything(workdir):
@@ -222,7 +222,7 @@ def test_a_module_is_in_the_split_of_what_it_holds(built):
     assert {split for of_file in splits.values() for split in of_file} == {"train", "dev", "test"}
 
 
-def test_code_alone_moves_no_pair_to_another_split(tmp_path):
+def test_code_without_text_leaves_all_pairs_in_their_splits(tmp_path):
     """Weighed with its code, lib/ would be most of the repository, and taken apart."""
     for number in range(40):
         directory = tmp_path / "project" / ("lib" if number < 10 else f"part_{number}")
@@ -285,7 +285,7 @@ def test_no_empty_text_is_trained_on():
 
 
 @pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])
-def test_only_pairs_with_a_text_are_asked_answered_and_retrieved(monkeypatch, direction, tmp_path):
+def test_only_pairs_with_a_text_are_prompts_references_and_neighbours(monkeypatch, direction, tmp_path):
     held = {
         "train": [pair("", "module", "module", number=1), pair("text", "code", number=2)],
         "dev": [pair("", "module", "module", "dev", number) for number in range(20)],

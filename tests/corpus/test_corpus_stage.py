@@ -90,7 +90,7 @@ def test_modules_do_not_straddle_splits(built):
     assert all(len(found) == 1 for found in splits.values())
 
 
-def test_the_directory_holds_what_it_should(built):
+def test_the_files_of_the_corpus(built):
     _, workdir, _ = built
     data = [f"t2c_pairs/1.0.0/{name}" for name in ("dataset_info.json", "features.json")]
     data += [f"t2c_pairs/1.0.0/t2c_pairs-{split}.tfrecord-00000" for split in ("train", "dev", "test")]
@@ -213,7 +213,7 @@ def test_an_interrupted_rebuild_keeps_the_old_corpus(tmp_path, monkeypatch):
     assert not [name for name in os.listdir(workdir.path) if name.startswith(".")]
 
 
-def test_nothing_to_train_on_says_why(tmp_path):
+def test_an_empty_corpus_is_refused_with_the_reason(tmp_path):
     (tmp_path / "a.py").write_text("def f(): return 1\n")
     with pytest.raises(UserError, match=r"1 files, 0 pairs found, none kept .*name sources with documented code"):
         build_corpus(CorpusConfig(sources=(str(tmp_path),)), Workdir(tmp_path / "run"))

@@ -113,7 +113,7 @@ def test_a_word_of_the_files_name_is_its_split(name, split):
     assert splits_of_files([PairsFile(name, Path("test") / name, "")]) == {name: split}
 
 
-def test_a_training_file_is_all_for_training_beside_dev_and_test():
+def test_a_training_file_stays_in_training_if_dev_and_test_files_exist():
     def splits(*names):
         return splits_of_files(PairsFile(name, Path(name), "") for name in names)
 

@@ -115,7 +115,7 @@ def test_directory_walk(tmp_path):
     assert tree.skipped.examples["symbolic link"] == ["link.py"]
 
 
-def test_digest_follows_what_is_read(tmp_path):
+def test_the_digest_changes_with_the_files_that_are_read(tmp_path):
     (tmp_path / "a.py").write_text("x = 1\n")
     os.utime(tmp_path / "a.py", (1, 1))
 

@@ -36,7 +36,7 @@ def opened(workdir, names, seed=0, split="train"):
 
 
 @pytest.mark.parametrize("objective", OBJECTIVES)
-def test_a_task_that_finds_nothing_says_what_it_needs(workdir, objective):
+def test_a_task_without_examples_reports_what_it_needs(workdir, objective):
     needs = "known" if "identifier" in objective else "text"
     with pytest.raises(UserError, match=rf"tasks\.{objective}: none of the 400 pairs .* has .*{needs}"):
         opened(workdir, (objective,))

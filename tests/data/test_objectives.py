@@ -92,7 +92,7 @@ def test_spans_move_to_words():
     assert whole_words(np.array([[1, 3]]), 4, np.array([0, 4])).tolist() == [[0, 2]]  # the only word
 
 
-def test_the_last_span_goes_where_what_is_left_is_whole_words():
+def test_the_last_span_leaves_whole_words():
     boundaries = np.array([0, 1, 5, 9, 11, 15])
     assert whole_words(np.array([[6, 8]]), 15, boundaries).tolist() == [[9, 11]]
     assert whole_words(np.array([[6, 9]]), 15, boundaries).tolist() == [[5, 8]]  # no words of three
@@ -171,7 +171,7 @@ def test_occurrences_that_touch_are_two():
     assert [part.tolist() for part in occurrences(np.zeros(3, int))] == [[], [], []]
 
 
-def test_what_is_unknown_is_neither_masked_nor_tagged():
+def test_tokens_without_known_identifiers_are_neither_masked_nor_tagged():
     codes = occurrence_codes(np.array([1, 0, -1, -1]), [0])
     assert codes.tolist() == [1, 0, UNKNOWN, UNKNOWN]
     assert identifier_tags(codes).tolist() == [1, 0, -1, -1]

@@ -238,7 +238,7 @@ def test_tokens_without_known_identifiers_have_no_loss():
     assert [part.tolist() for part in masked[:3]] == [[1, 1], [0, 22], [22, 44]]
 
 
-def test_tokens_without_identifiers_say_so():
+def test_tokens_without_identifiers_are_refused():
     with pytest.raises(UserError, match="no identifiers"):
         task("masked_identifiers").index(Tokens.of([[]], [[5, 6]], ["a"]), 0)
 
@@ -305,7 +305,7 @@ def test_a_mixture_is_the_same_from_any_step_on_any_hosts(hosts):
         assert resumed[1][key].dtype == value.dtype
 
 
-def test_rows_of_a_mixture_say_what_they_are():
+def test_rows_of_a_mixture_name_their_task():
     batch = mixed().batch(3)
     assert set(batch["task"].tolist()) == {0, 1, 2, 3}
     is_tagging, is_contrast = batch["task"] == 2, batch["task"] == 3

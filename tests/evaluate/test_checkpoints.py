@@ -28,7 +28,7 @@ from t2c_jax.workdir import Workdir
         ),
     ],
 )
-def test_a_name_tells_step_split_size_and_search(members, average, config, decode, name):
+def test_the_name_of_an_evaluation(members, average, config, decode, name):
     assert evaluation_name(members, average, EvaluateConfig(**config), DecodeConfig(**decode)) == name
 
 

@@ -116,7 +116,7 @@ def test_verdict(value: float | None, error: float | None, said: str):
     assert verdict({"value": value, "standard_error": error}) == said
 
 
-def test_summary_tells_wins_and_losses():
+def test_the_summary_names_wins_and_losses():
     verdicts: dict[str, Any] = {"exact_match": "better", "bleu": "better", "chrf": "worse", "parses": "worse"}
     assert summary(METRICS, verdicts) == (
         "The model beats copying the nearest training pair on exact match and BLEU,"

@@ -106,7 +106,7 @@ class _Page(HTMLParser):
         self.text.append(data)
 
 
-def test_report_is_one_closed_page_that_escapes_what_the_model_wrote(evaluation: Evaluation, tmp_path: Path):
+def test_the_report_is_one_valid_page_with_escaped_answers(evaluation: Evaluation, tmp_path: Path):
     write_evaluation(tmp_path, evaluation)
     source = (tmp_path / "report.html").read_text("utf-8")
     page = _Page()

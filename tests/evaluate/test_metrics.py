@@ -74,7 +74,7 @@ def test_every_metric_goes_by_its_name():
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
-def test_candidates_behind_the_first_count_only_where_several_are_asked_for(metric: Metric):
+def test_further_candidates_count_only_for_metrics_of_several(metric: Metric):
     alone, ranked = (metric.statistics(PAIRS[:1], [["x", *more]]) for more in ([], CODES[:1]))
     assert np.array_equal(alone, ranked) == (metric.candidates == 1)
 

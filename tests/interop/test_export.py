@@ -115,7 +115,7 @@ def test_without_transformers_the_weights_are_read_back(run, tmp_path, capsys, m
     assert "by reading the weights back" in card
 
 
-def test_the_card_says_what_it_is_made_of_and_the_tokenizer_adds_the_prefix(run, tmp_path, capsys):
+def test_the_model_card_and_the_prefix_of_the_tokenizer(run, tmp_path, capsys):
     _, tokenizer = checkpoint(run, **t5_sides())
     exported(capsys, run, tmp_path / "out", "--to", "huggingface", "--config.data.prefix=Write: ")
     card = (tmp_path / "out" / "README.md").read_text()
@@ -382,7 +382,7 @@ def test_an_output_that_cannot_be_written_gets_a_line(number, run, tmp_path, cap
     assert said.endswith("; choose another --output")
 
 
-def test_without_ctranslate2_one_line_says_what_to_install(run, tmp_path, capsys, monkeypatch):
+def test_without_ctranslate2_the_error_says_how_to_install_it(run, tmp_path, capsys, monkeypatch):
     checkpoint(run)
     monkeypatch.setitem(__import__("sys").modules, "ctranslate2.specs", None)
     assert "pip install 't2c-jax[export]'" in refused(capsys, run, tmp_path / "out", "--to", "ctranslate2")

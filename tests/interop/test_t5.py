@@ -65,7 +65,7 @@ SHAPE = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2}
         ({"tie_word_embeddings": True, "scale_decoder_outputs": True}, ("lm_head.weight",), "relu", True, True),
     ],
 )
-def test_every_kind_of_t5_is_told(values, names, activation, tied, scaled):
+def test_every_kind_of_t5_is_recognised(values, names, activation, tied, scaled):
     config = t5.config_from_huggingface({**SHAPE, **values}, names)
     assert (config.tied_embeddings, config.scale_tied_output, config.width) == (tied, scaled, 8)
     for side in (config.encoder, config.decoder):
@@ -127,7 +127,7 @@ def test_copies_of_the_embedding_count_once_and_only_if_they_are_copies():
         (both("t5", activation="gated_gelu"), "relu, gelu, gelu_tanh, gated_gelu_tanh, gated_silu are"),
     ],
 )
-def test_what_t5_cannot_hold_says_what_would(change, key):
+def test_a_model_that_is_no_t5_is_refused_with_the_setting(change, key):
     reason = t5.why_not_t5(replace(T5, **change))
     assert reason is not None
     assert reason.endswith(key)

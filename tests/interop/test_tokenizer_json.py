@@ -34,7 +34,7 @@ def test_every_text_has_the_same_ids(model):
     assert differences(content, spm.SentencePieceTokenizer(model), texts()) == []
 
 
-def test_a_tokenizer_with_other_merges_would_be_told(model):
+def test_other_merges_are_found_by_the_comparison(model):
     layout = tokenizer_json(model)
     layout["model"]["merges"].reverse()
     assert differences(json.dumps(layout), spm.SentencePieceTokenizer(model), texts())
@@ -57,7 +57,7 @@ def test_what_belongs_around_a_text_is_put_there(model):
     assert bare.encode("x = 1").ids == inner
 
 
-def test_unigram_reads_words_alike_and_what_it_does_not_is_told():
+def test_unigram_agrees_on_words_and_differences_are_counted():
     model = train(TokenizerConfig(vocab_size=900, model_type="unigram", sentinels=4), SOURCES[:20])
     content, tokenizer = json.dumps(tokenizer_json(model)), spm.SentencePieceTokenizer(model)
     words = [word for text in SOURCES for word in text.split() if word.isalpha()]

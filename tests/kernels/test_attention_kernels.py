@@ -184,12 +184,12 @@ def chosen(asked="auto", *, batch=8, queries=512, keys=512, heads=8, head_width=
     ],
     ids=str,
 )
-def test_which_kernel_is_taken(platform, case, kernel):
+def test_which_kernel_is_selected(platform, case, kernel):
     with on(platform):
         assert chosen(**case) == kernel
 
 
-def test_which_kernel_is_taken_on_a_mesh():
+def test_which_kernel_is_selected_on_a_mesh():
     with on("tpu", (2, 2, 2)):
         assert chosen() == "single_block"
         assert chosen(heads=2) == "single_block"  # one head of 64 on each device

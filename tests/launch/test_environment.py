@@ -104,7 +104,7 @@ def find_python(checkout: Path, commands: Path, **environment: str) -> subproces
     )
 
 
-def test_the_newest_suitable_python_is_taken(checkout: Path, commands: Path, tmp_path: Path):
+def test_the_newest_suitable_python_is_used(checkout: Path, commands: Path, tmp_path: Path):
     interpreter(commands / "python3", "3.10")
     interpreter(commands / "python3.11", "3.11")
     executable(commands / "python3.13", "exit 127")  # a version manager's shim for what is not installed
@@ -181,7 +181,7 @@ def test_another_python_makes_the_environment_anew(checkout: Path, commands: Pat
     assert len(pip_calls(log)) == 2
 
 
-def test_a_failed_install_tells_where_its_log_is_and_is_tried_again(checkout: Path, commands: Path, log: Path):
+def test_a_failed_install_names_its_log_and_is_retried(checkout: Path, commands: Path, log: Path):
     fail = log.with_name("pip.log.fail")
     fail.touch()
     done = make(checkout, commands)

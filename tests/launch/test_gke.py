@@ -85,7 +85,7 @@ def test_a_pod_hands_its_signal_to_the_run(checkout: Path, commands: Path, answe
     assert shell.returncode == 143
 
 
-def test_gpu_machines_find_each_other_by_what_xpk_sets(checkout: Path, commands: Path, answers: Path):
+def test_gpu_machines_find_each_other_by_the_variables_of_xpk(checkout: Path, commands: Path, answers: Path):
     executable(
         commands / "t2c",
         'printf "<%s>" "$@" "$JAX_COORDINATOR_ADDRESS" "$JAX_NUM_PROCESSES" "$JAX_PROCESS_ID"; exit 75',
@@ -128,7 +128,7 @@ def test_a_run_that_failed(checkout: Path, commands: Path, answers: Path):
     assert (done.returncode, done.stderr) == (1, "the run failed; see the end of its log above\n")
 
 
-def test_no_quota_ends_it_with_what_xpk_says(checkout: Path, commands: Path, answers: Path):
+def test_without_quota_it_ends_with_the_message_of_xpk(checkout: Path, commands: Path, answers: Path):
     recorder(commands / "xpk", "echo '[XPK] v6e-16 is not available on the cluster'; exit 1")
     done = gke(checkout, commands, *TPU)
     assert (done.returncode, done.stdout) == (1, "[XPK] v6e-16 is not available on the cluster\n")

@@ -128,7 +128,7 @@ def task(repository: Path) -> dict:
     return yaml.safe_load((repository / "launch" / "sky.yaml").read_text())
 
 
-def test_skypilot_starts_again_what_asks_for_it(task: dict):
+def test_skypilot_restarts_a_job_that_requests_it(task: dict):
     assert task["resources"]["job_recovery"]["recover_on_exit_codes"] == [75, 143]
     assert task["envs"]["BUCKET"] is None, "SkyPilot asks for what is null"
 

@@ -104,7 +104,7 @@ esac"""
     assert "scancel JOB" in done.stderr
 
 
-def test_no_place_in_the_queue_is_told(cluster: Path, commands: Path):
+def test_a_full_queue_is_reported(cluster: Path, commands: Path):
     recorder(commands / "sbatch", "echo 'sbatch: error: QOSMaxSubmitJobPerUserLimit' >&2; exit 1")
     executable(commands / "bash", "exit 0")  # in place of installing
     done = run("/bin/bash", "launch/slurm.sh", "--workdir=runs/a", cwd=cluster, commands=commands)

@@ -120,7 +120,7 @@ def test_a_run_creates_copies_installs_starts_and_follows(checkout: Path, comman
     assert "bash launch/tpu_vm.sh --name my-tpu --zone=us-east5-b --project=mine --delete" in done.stderr
 
 
-def test_a_tpu_that_stands_is_used(checkout: Path, commands: Path, answers: Path):
+def test_an_existing_tpu_is_used(checkout: Path, commands: Path, answers: Path):
     (answers / "state").write_text("STARTING\nREADY\n")
     assert "waiting for my-tpu: STARTING" in tpu(checkout, commands, *TPU).stderr
     assert actions(commands) == FIRST[1:]
@@ -154,7 +154,7 @@ def test_a_request_that_failed_is_not_tried_again(checkout: Path, commands: Path
     assert "my-tpu is FAILED; --delete it and try again" in done.stderr
 
 
-def test_no_quota_ends_it_with_what_gcloud_says(checkout: Path, commands: Path, answers: Path):
+def test_without_quota_it_ends_with_the_message_of_gcloud(checkout: Path, commands: Path, answers: Path):
     (answers / "fail.create").write_text("1 - Quota limit 'TPUV6EPerProject' has been exceeded.\n")
     done = tpu(checkout, commands, *TPU)
     assert (done.returncode, actions(commands)) == (2, ["create"])
@@ -164,14 +164,14 @@ def test_no_quota_ends_it_with_what_gcloud_says(checkout: Path, commands: Path, 
     ]
 
 
-def test_where_gcloud_cannot_say_nothing_is_created(checkout: Path, commands: Path, answers: Path):
+def test_nothing_is_created_if_gcloud_cannot_list(checkout: Path, commands: Path, answers: Path):
     (answers / "fail.describe").write_text("1 - PERMISSION_DENIED\n")
     done = tpu(checkout, commands, *TPU)
     assert (done.returncode, done.stderr, actions(commands)) == (1, "PERMISSION_DENIED\n", [])
 
 
 @pytest.mark.parametrize("lost", ["PREEMPTED", "TERMINATED"])
-def test_a_tpu_that_is_taken_away_is_replaced(checkout: Path, commands: Path, answers: Path, lost: str):
+def test_a_preempted_tpu_is_replaced(checkout: Path, commands: Path, answers: Path, lost: str):
     (answers / "fail.follow").write_text(f"255 {lost} connection closed\n")
     done = tpu(checkout, commands, *SPOT)
     assert done.returncode == 0, done.stderr
@@ -191,7 +191,7 @@ def test_a_preempted_queued_resource_is_replaced_once_it_is_suspended(checkout: 
     ] * 3
 
 
-def test_a_replacement_is_asked_for_until_there_is_one(checkout: Path, commands: Path, answers: Path):
+def test_a_replacement_is_requested_until_there_is_one(checkout: Path, commands: Path, answers: Path):
     (answers / "fail.follow").write_text("255 PREEMPTED connection closed\n")
     executable(commands / "sleep", f'cd "{answers}" && [ -f asked ] || '
                '{ touch asked; printf "1 - no more capacity\\n1 - no more capacity\\n" >fail.create; }')  # fmt: skip
@@ -232,7 +232,7 @@ def test_a_run_that_failed_is_not(checkout: Path, commands: Path, answers: Path,
     assert actions(commands) == FIRST
 
 
-def test_a_lost_connection_is_taken_up(checkout: Path, commands: Path, answers: Path):
+def test_a_lost_connection_is_resumed(checkout: Path, commands: Path, answers: Path):
     (answers / "fail.follow").write_text("255 - connection closed\n")
     assert tpu(checkout, commands, *TPU).returncode == 0
     assert actions(commands) == [*FIRST, "follow"]

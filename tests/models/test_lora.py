@@ -113,7 +113,7 @@ def test_the_default_targets_are_attention_and_recurrence():
     assert "output.a" not in flat(adapted(TRANSFORMER, config)[1]), "the logits' own kernel is no projection"
 
 
-def test_a_is_drawn_by_its_input():
+def test_a_is_initialised_by_the_width_of_its_input():
     wide = {"attention": {"query": np.zeros((4, 400, 10, 20))}}
     query = ParameterInfo(("layers", "embed", "heads", "head_width"), "kernel", adapted=True)
     info = {"attention": {"query": query}}
@@ -146,7 +146,7 @@ def test_adapters_lie_as_their_kernels_do():
     }
 
 
-def test_what_the_base_lacks_stands_beside_the_adapters():
+def test_parameters_that_the_base_lacks_are_modules_to_save():
     """Whatever the targets: its arrays as they are, the axes that they have, and adapters of the others alone."""
     params, info = values(TRANSFORMER.abstract_params()), TRANSFORMER.parameter_info()
     beside = {path for path in flat(params) if path.startswith("pointer.") or path == "encoder.norm.scale"}

@@ -119,7 +119,7 @@ def test_a_parameter_that_the_mesh_does_not_divide():
         Definition(model, VOCABULARY).shardings(mesh)
 
 
-def test_count_and_abstract_parameters_agree_with_the_drawn_ones():
+def test_count_and_abstract_parameters_agree_with_initial_ones():
     definition = Definition(WHOLE, VOCABULARY)
     drawn = definition.init(jax.random.key(0))
     assert count(drawn) == count(definition.abstract_params())

@@ -85,7 +85,7 @@ def test_layers_are_counted_through_all_kinds():
     assert info["blocks.kind_0.kernel"].axes == ("layers", "embed", "mlp")
 
 
-def test_one_kind_has_no_level_of_its_own():
+def test_a_stack_of_one_kind_has_no_level_of_kinds():
     """Its parameters' paths are what they would be without patterns, which checkpoints hold."""
     paths = [path for path, _ in nnx.to_flat_state(nnx.split(made((Linear,), 3), nnx.Param)[1])]
     assert paths == [("kernel",)]

@@ -104,7 +104,7 @@ def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, archite
     )
 
 
-def test_each_remat_computes_again_what_it_says():
+def test_each_remat_policy_recomputes_its_operations():
     """Matrix products of the gradient: what leaves the residual stream is kept by "dots", the way back is not."""
     values, flops = on_device(batch()), {}
     for remat in ("none", "dots", "full"):

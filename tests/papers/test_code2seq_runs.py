@@ -47,7 +47,7 @@ def test_what_is_scored_is_text(run):
     assert np.isfinite(scores["model"]["bleu"]["value"])
 
 
-def test_the_stage_counts_what_it_drops(run):
+def test_the_stage_counts_dropped_paths(run):
     splits = json.loads((run / "tokens" / "manifest.json").read_text())["counts"]["splits"]
     assert splits["test"]["without_paths"] == splits["test"]["unparsable"] == 1
     assert splits["train"]["without_paths"] == 0

@@ -181,7 +181,7 @@ def workdir(tmp_path_factory):
     )
 
 
-def test_columns_hold_what_was_extracted(workdir):
+def test_columns_hold_the_extracted_paths(workdir):
     counts = build_tokens(DATA, workdir, SPLITS.__getitem__, PathFeatures(PATHS)).manifest["counts"]["splits"]
     tokenizer = Tokenizers.load(workdir.tokenizer, "code_to_text").code
     tokens = Tokens.open(workdir.tokens, "train")

@@ -83,7 +83,7 @@ def test_what_is_a_leaf():
     assert [start for start, _, _ in neighbours] == ["...", "none", "1 5", "0 x 1 ffffffffffffffffff"]
 
 
-def test_a_dicts_keys_stand_beside_their_values():
+def test_the_keys_of_a_dict_are_next_to_their_values():
     assert found("{a: b, c: d, **e}", replace(ALL, max_width=1)) == [
         ("a", "Name^ Dict Namev", "b"),
         ("b", "Name^ Dict Namev", "c"),
@@ -230,7 +230,7 @@ def test_every_class_of_this_python_that_can_lie_on_a_path_has_an_id():
     assert len(set(NODE_TYPES)) == len(NODE_TYPES)
 
 
-def test_ids_are_what_checkpoints_hold():
+def test_node_ids_never_change():
     """The ids of a model trained before; a new type goes to the end."""
     made = extract("x = y_1 + 2", replace(ALL, max_length=4))
     assert made.nodes_PM.dtype == np.uint16

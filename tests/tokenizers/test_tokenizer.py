@@ -78,7 +78,7 @@ def tokenizer(request):
 
 
 @pytest.mark.parametrize("text", NASTY, ids=lambda text: ascii(text[:20]))
-def test_gives_back_what_is_hard(tokenizer, text):
+def test_hard_texts_are_decoded_exactly(tokenizer, text):
     ids = encode(tokenizer, text)
     assert tokenizer.decode(ids) == text
     assert not {PAD, EOS, UNK, *tokenizer.sentinels} & set(ids)
@@ -156,7 +156,7 @@ def test_a_vocabulary_that_does_not_suit_names_one_that_works(size, words, kind)
     assert SentencePieceTokenizer(model).vocab_size == named
 
 
-def test_nothing_to_train_on():
+def test_an_empty_corpus_is_refused():
     with pytest.raises(UserError, match="no text to train a tokenizer on"):
         train(CONFIG, [])
 

@@ -79,7 +79,7 @@ def test_updates_by_the_papers_formulas(shape, info, factored, by_scale):
 
 
 @pytest.mark.parametrize("by_scale", [False, True], ids=["plain", "by parameter scale"])
-def test_each_layer_of_attention_is_a_matrix_of_its_own(by_scale):
+def test_each_attention_kernel_of_a_stack_is_factored_as_a_matrix(by_scale):
     """Heads and their width are one side; what a layer's gradients are changes nothing of another's update."""
     layers = [samples((136, 8, 17), seed) for seed in (1, 2)]
     parameter = np.stack([parameter for parameter, _ in layers])

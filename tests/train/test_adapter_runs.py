@@ -200,7 +200,7 @@ def test_who_asks_for_the_model_gets_base_and_adapters_merged(runs, tmp_path):
     assert files[0] == files[1]
 
 
-def test_a_head_that_the_base_lacks_trains_in_full_beside_the_adapters(runs):
+def test_a_head_that_the_base_lacks_trains_in_full(runs):
     """It is in the checkpoint, in the optimizer's state and in the average; the base is read and never moves."""
     settings, compiled, checkpoints = opened(runs / "headed")
     written = checkpoints._manager.item_metadata(4)["state"].tree
@@ -222,7 +222,7 @@ def test_a_head_that_the_base_lacks_trains_in_full_beside_the_adapters(runs):
     assert_same(base_params_of(settings.origin, abstract), model(runs / "base").params)
 
 
-def test_a_run_with_a_new_head_goes_on_bit_for_bit(runs, tmp_path, capsys):
+def test_a_run_with_a_new_head_resumes_bit_for_bit(runs, tmp_path, capsys):
     halted = tmp_path / "halted"
     shutil.copytree(runs / "base", halted, ignore=shutil.ignore_patterns("checkpoints"))
     assert train(halted, runs / "base", 2, *COPY) == 0

@@ -25,7 +25,7 @@ from t2c_jax.train import step as steps
 from t2c_jax.train.encoder_losses import contrastive_sums, tagging_sums
 
 
-def test_tagging_is_binary_cross_entropy_of_what_is_asked():
+def test_tagging_is_binary_cross_entropy_over_tagged_tokens():
     logits = jnp.array([[2.0, -1.0, 5.0]])
     found = tagging_sums(logits, jnp.array([[1, 1, -1]]))
     expected = np.log1p(np.exp(-2.0)) + np.log1p(np.exp(1.0))
@@ -50,7 +50,7 @@ def test_contrast_is_the_mean_of_both_ways_over_all_rows():
     assert all(float(value) == 0 for value in empty.values())
 
 
-def test_an_embedding_is_of_its_own_segment():
+def test_an_embedding_depends_on_its_segment_only():
     config = replace(MODEL, output_heads=("embedding",), embedding_width=6)
     definition, params = drawn(config)
     states = np.random.default_rng(0).normal(0, 1, (1, 5, MODEL.width)).astype(np.float32)

@@ -96,7 +96,7 @@ TABLE = (
     (
         "kill -9, and the disk gone too, with the workdir in a bucket",
         "on another machine the run ends bit for bit where an uninterrupted run does",
-        "workdir/test_remote.py::test_a_killed_run_goes_on_on_another_machine",
+        "workdir/test_remote.py::test_a_killed_run_resumes_on_another_machine",
     ),
     (
         "a damaged or half written checkpoint in a bucket",

@@ -40,7 +40,7 @@ def test_products_are_counted(function, expected):
 
 
 @pytest.mark.parametrize("execution", [{}, {"scan": False}, {"remat": "full"}, {"attention": "cudnn"}])
-def test_a_model_makes_what_its_shape_says(execution):
+def test_operations_of_a_model_by_its_shape(execution):
     """Three passes of 2 x parameters x tokens for each side's kernels, its attention, and the logits."""
     config = experiment(model=execution)
     compiled = compiled_on(make_mesh(config, jax.devices()[:1]), config)

@@ -39,7 +39,7 @@ def test_each_second_is_for_one_part():
     assert made.describe() == "goodput 60.0% of 20 s; compile 15.0%, start 10.0%, checkpoint 10.0%, data 5.0%"
 
 
-def test_a_steps_time_is_what_came_since_the_step_before():
+def test_the_time_of_a_step_is_since_the_step_before():
     made = timer((2, "start"), (3, "steps"))
     assert made.take_step()["steps"] == 3
     assert sum(made.take_step().values()) == 0
@@ -71,7 +71,7 @@ def step(steps, data=0.0, checkpoint=0.0, evaluation=0.0):
     return {"steps": steps, "data": data, "checkpoint": checkpoint, "evaluation": evaluation}
 
 
-def test_a_slow_step_is_reported_with_what_it_waited_for():
+def test_a_slow_step_is_reported_with_its_cause():
     slow = SlowSteps()
     assert [slow.add(step(1.0)) for _ in range(10)] == [None] * 10
     found = slow.add(step(1.0, data=7.5, checkpoint=0.5))
@@ -124,7 +124,7 @@ def test_a_run_that_ends_in_a_spell_reports_it(capsys):
     assert "steps 31 to 32: 2 slow steps, the slowest took 9.0 s" in capsys.readouterr().err
 
 
-def test_the_first_ten_steps_only_show_what_is_ordinary():
+def test_the_first_ten_steps_set_the_usual_time():
     slow = SlowSteps()
     assert [slow.add(step(seconds)) for seconds in (1, 1, 90, 1, 1, 80, 1, 1, 1, 1)] == [None] * 10
 

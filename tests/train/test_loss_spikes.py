@@ -115,7 +115,7 @@ def test_the_bound_is_of_the_losses_up_to_the_step_before_the_last(quiet):
     assert again.limit(7).dtype == np.float32
 
 
-def test_the_compiled_step_says_what_is_skipped_and_the_count_is_bounded(quiet):
+def test_steps_skipped_by_the_compiled_step_are_counted_and_bounded(quiet):
     watch, told = quiet(max_skips=2), []
 
     def tell(*record):
@@ -152,7 +152,7 @@ def test_a_spike_that_the_compiled_step_does_not_judge(choice, outcome, quiet):
     assert counted(watch) == (4, 0)
 
 
-def test_an_update_that_was_taken_though_it_is_not_finite_stops_whoever_skips(quiet):
+def test_a_non_finite_update_that_was_applied_stops_the_run(quiet):
     with pytest.raises(UserError, match="its update norm inf"):
         quiet(on_nonfinite="skip").check(1, values(1.0, update_norm=math.inf, skipped=0.0), ignored, ignored)
     with pytest.raises(RollbackRequest):

@@ -120,7 +120,7 @@ def test_weight_decay_leaves_biases_and_the_mix_of_layers(model, names):
     assert names <= {path.rsplit(".", 1)[-1] for path in left_out}
 
 
-def test_a_regular_expression_overrides_what_decays():
+def test_decay_mask_selects_the_parameters_that_decay():
     info = Definition(MODEL, VOCABULARY).parameter_info()
     mask = flat(decay_mask(info, r"\.scale$"))
     assert {path for path, hit in mask.items() if hit} == {path for path in mask if path.endswith(".scale")}
@@ -161,7 +161,7 @@ def test_both_rules_fit_one_batch(name):
     assert losses[-1] < 0.6 * losses[0]
 
 
-def test_drawn_parameters_are_what_the_state_starts_from():
+def test_the_state_starts_from_the_initial_parameters():
     config = experiment()
     compiled = compiled_on(one_device(config), config)
     assert flat(compiled.init()["params"]).keys() == flat(drawn()[1]).keys()

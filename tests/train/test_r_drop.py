@@ -111,7 +111,7 @@ def test_copying_agrees_on_the_ways_to_come_by_a_token(chunk):
     assert (jeffreys(mixture(*parts)) <= jeffreys(ways(*parts))).all()  # what it bounds from above
 
 
-def test_attention_to_what_is_masked_costs_nothing_and_has_a_gradient():
+def test_masked_positions_cost_nothing_and_have_a_finite_gradient():
     """One copy points where the other cannot, far beyond what float32 holds of it."""
     _, _, tokens = two_passes()
     scores = jnp.zeros((2 * B, T, S)).at[::2, :, 0].set(-200.0).at[:, :, 1].set(MASKED)
@@ -140,7 +140,7 @@ def test_a_batch_given_twice_keeps_its_rows_together_on_every_device():
 
 
 @pytest.mark.parametrize("copy", [False, True], ids=["plain", "copying"])
-def test_the_passes_cost_what_they_differ_in(copy):
+def test_the_cost_is_the_divergence_of_the_passes(copy):
     """Without dropout the copies agree, and it is the plain loss, of the heads too, with the weight that it had.
 
     Held-out losses know nothing of it.

@@ -161,7 +161,7 @@ def test_neighbouring_seeds_share_no_key():
 
 
 @pytest.mark.usefixtures("own_programs")
-def test_initial_parameters_are_drawn_from_the_seed_itself():
+def test_initial_parameters_use_the_base_key_of_the_seed():
     compiled = compiled_on(one_device(), replace(experiment(), seed=3))
     assert_same(compiled.init()["params"], jax.jit(compiled.definition.init)(jax.random.key(3)))
 
@@ -240,7 +240,7 @@ def test_the_average_follows_its_formula():
     assert "ema" not in compiled_on(one_device(), experiment()).abstract_state
 
 
-def test_a_batch_without_weight_moves_nothing_but_by_decay():
+def test_a_batch_without_weight_changes_parameters_by_decay_only():
     config = experiment(optimizer={"weight_decay": 0.0})
     compiled = compiled_on(one_device(), config)
     values = batch()

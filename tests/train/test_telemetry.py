@@ -80,7 +80,7 @@ def test_what_a_killed_run_did_past_its_checkpoint_is_lost(trained, capsys):  # 
     assert f"goodput {last['goodput']:.1%} of" in capsys.readouterr().err
 
 
-def test_a_run_has_ended_when_its_last_line_says_so(trained):  # noqa: F811
+def test_the_last_line_of_the_metrics_says_whether_a_run_has_ended(trained):  # noqa: F811
     path = trained / "metrics.jsonl"
     assert has_ended(path.read_text())
     ended = path.read_bytes()
@@ -151,7 +151,7 @@ def sections(workdir):
     return SavedRun.of(config, Workdir(workdir)), config.evaluate, config.decode, config.mesh
 
 
-def test_a_checkpoint_that_is_deleted_before_its_turn_is_left_out(trained, capsys, monkeypatch):  # noqa: F811
+def test_a_checkpoint_that_is_deleted_before_it_is_scored_is_skipped(trained, capsys, monkeypatch):  # noqa: F811
     evaluated = []
 
     def evaluate(*sections, seed, step):
@@ -210,7 +210,7 @@ class FakeWandb(types.ModuleType):
         self.finished += 1
 
 
-def test_weights_and_biases_get_what_tensorboard_gets(prepared, monkeypatch):  # noqa: F811
+def test_weights_and_biases_get_the_records_of_tensorboard(prepared, monkeypatch):  # noqa: F811
     _, workdir = prepared
     wandb = FakeWandb()
     monkeypatch.setitem(sys.modules, "wandb", wandb)

@@ -16,7 +16,7 @@ def start(code, stacks):
     return processes().run({"code": source}, env=environment(), timeout=60)
 
 
-def test_a_hang_ends_with_all_stacks_and_a_status_of_its_own(tmp_path):
+def test_a_hang_ends_with_all_stacks_and_status_75(tmp_path):
     done = start(
         """
         def waits_for_a_host_that_is_gone():

@@ -56,7 +56,7 @@ def stage(workdir: Workdir, text: str, config: int = 1) -> bool:
     return workdir.stage("corpus", {"a": config}, {}, functools.partial(build, text)).ran
 
 
-def test_a_stage_of_one_machine_stands_on_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
+def test_a_stage_of_one_machine_is_finished_on_the_others(monkeypatch: pytest.MonkeyPatch, tmp_path: Path):
     here, there = (machine(name, monkeypatch, tmp_path) for name in "ab")
     assert stage(here, "one")
     assert not stage(there, "two")
@@ -135,7 +135,7 @@ def test_transient_errors_are_retried(monkeypatch: pytest.MonkeyPatch, capsys: p
         stage(Workdir(URL), "two", config=2)
 
 
-def test_what_clients_raise_is_told_apart():
+def test_errors_of_clients_are_told_apart_by_kind():
     class RefreshError(Exception):
         pass
 
@@ -274,7 +274,7 @@ def test_a_bucket_that_is_not_there(store: str, prepared, capsys):  # noqa: F811
 
 
 @pytest.mark.parametrize("store", ["gs"], indirect=True)  # what differs between them is tested above
-def test_a_killed_run_goes_on_on_another_machine(store: str, prepared, trained, tmp_path, monkeypatch, capsys):  # noqa: F811
+def test_a_killed_run_resumes_on_another_machine(store: str, prepared, trained, tmp_path, monkeypatch, capsys):  # noqa: F811
     """Killed once its first checkpoint is whole, its disk gone; then answers from a third machine."""
     url = f"{store}://bucket/runs/a"
     there = functools.partial(machine, monkeypatch=monkeypatch, tmp_path=tmp_path, url=url)

@@ -31,7 +31,7 @@ def hidden(workdir: Workdir) -> list[str]:
     ]
 
 
-def test_digest_tells_parts_apart(tmp_path: Path):
+def test_the_digest_depends_on_how_parts_are_split(tmp_path: Path):
     file = tmp_path / "a"
     file.write_bytes(b"ab")
     digests = {digest("ab"), digest("a", "b"), digest("ab", ""), digest(file), digest(file, file), digest()}
@@ -66,7 +66,7 @@ def test_a_stage_runs_once(tmp_path: Path):
     ("config", "inputs"),
     [({"a": 2}, {"source": "d1"}), ({"a": 1, "b": 0}, {"source": "d1"}), ({"a": 1}, {"source": "d2"}), ({"a": 1}, {})],
 )
-def test_a_stage_runs_again_when_what_it_reads_has_changed(tmp_path: Path, config: dict, inputs: dict):
+def test_a_stage_runs_again_when_its_inputs_have_changed(tmp_path: Path, config: dict, inputs: dict):
     workdir, calls = Workdir(tmp_path), []
     workdir.stage("corpus", {"a": 1}, {"source": "d1"}, writes("one", calls))
     (workdir.corpus / "stale.txt").write_text("of the old result")
@@ -113,7 +113,7 @@ def test_a_nested_stage(tmp_path: Path):
 
 
 @pytest.mark.parametrize("error", [RuntimeError("boom"), KeyboardInterrupt(), UserError("wrong")])
-def test_an_interrupted_stage_leaves_nothing_new_and_what_stood_before(tmp_path: Path, error: BaseException):
+def test_an_interrupted_stage_leaves_the_former_result(tmp_path: Path, error: BaseException):
     workdir, calls = Workdir(tmp_path), []
     workdir.stage("corpus", {"a": 1}, {}, writes("one", calls))
 
