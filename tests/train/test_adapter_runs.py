@@ -222,8 +222,15 @@ def test_a_head_that_the_base_lacks_trains_in_full(runs):
     assert_same(base_params_of(settings.origin, abstract), model(runs / "base").params)
 
 
-def test_a_run_with_a_new_head_resumes_bit_for_bit(runs, tmp_path, capsys):
-    halted = tmp_path / "halted"
+def test_a_run_with_a_new_head_resumes_bit_for_bit(runs, tmp_path, capsys, monkeypatch):
+    """Each start opens the base once."""
+    halted, bases, open_base = tmp_path / "halted", [], Origin.__init__
+
+    def counted(self, config):
+        bases.append(config.run)
+        open_base(self, config)
+
+    monkeypatch.setattr(Origin, "__init__", counted)
     shutil.copytree(runs / "base", halted, ignore=shutil.ignore_patterns("checkpoints"))
     assert train(halted, runs / "base", 2, *COPY) == 0
     shown = " ".join(capsys.readouterr().err.split())
@@ -232,6 +239,7 @@ def test_a_run_with_a_new_head_resumes_bit_for_bit(runs, tmp_path, capsys):
     out, err = capsys.readouterr()
     result = json.loads(out)
     assert f"training {result['trained']:,} of {result['parameters']:,} parameters" in err
+    assert bases == [str(runs / "base")] * 2
     assert result["trained"] == count(latest(halted)["adapters"]) < result["parameters"] / 2
     assert_same(latest(halted), latest(runs / "headed"))
 
