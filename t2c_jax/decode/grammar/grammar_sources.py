@@ -64,7 +64,7 @@ def packaged(name: str) -> Callable[[], str]:
     return read
 
 
-for _name in ("python", "bash", "sql", "json"):
+for _name in ("python", "python-line", "bash", "sql", "json"):
     grammars.register(_name)(packaged(_name))
 
 
