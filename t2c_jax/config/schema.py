@@ -13,7 +13,7 @@ from typing import Literal
 from t2c_jax.config.architectures import ModelConfig
 from t2c_jax.config.fields import Section, field
 from t2c_jax.config.rates import parse_rates
-from t2c_jax.config.registry import metrics, objectives
+from t2c_jax.config.registry import grammars, metrics, objectives
 from t2c_jax.errors import UserError, nearest
 
 ORIGIN_PARTS = ("shape", "tokenizer", "prefix", "parameters", "tasks")
@@ -457,11 +457,16 @@ class DecodeConfig(Section):
         "Read special pieces of an imported tokenizer in a prompt, such as <nl>, as pieces, and let answers hold them."
         " Otherwise prompts are read as characters, as in training, and answers hold no special piece.",
     )
+    grammar: str = field(
+        "",
+        "Grammar that every finished answer follows: python, bash, sql, json, regex:PATTERN, schema:FILE.json (a JSON"
+        " schema) or FILE.lark (llguidance's Lark dialect). Empty: none.",
+    )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
     batch_size: int = field(16, "Answers that are searched at the same time.", minimum=1)
 
     def check(self, key: str) -> None:
-        """Settings that contradict each other."""
+        """Settings that contradict each other, and a grammar that is not known."""
         if self.beam_size % self.beam_groups:
             raise UserError(f"{key}.beam_size={self.beam_size} is not divisible by beam_groups={self.beam_groups}")
         for name in ("top_p", "min_p"):
@@ -475,6 +480,8 @@ class DecodeConfig(Section):
             for name, off in (("top_k", 0), ("top_p", 1), ("min_p", 0)):
                 if getattr(self, name) != off:
                     raise UserError(f"{key}.{name} is of sampling; set {key}.temperature above 0")
+        if self.grammar and not self.grammar.startswith(("regex:", "schema:")) and not self.grammar.endswith(".lark"):
+            grammars.get(self.grammar, f"{key}.grammar")
 
 
 @dataclass(frozen=True)

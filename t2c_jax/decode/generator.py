@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -20,6 +21,8 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.decode import slots as continuous
+from t2c_jax.decode.grammar.compiled import Grammar
+from t2c_jax.decode.grammar_filter import GrammarFilter, Session
 from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor, processors_of, unwritable
 from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
@@ -113,6 +116,7 @@ class Generator:
         self._definitions = [member.definition for member in members]
         self._inverse_frequency = inverse_frequency
         self._search = functools.lru_cache(_COMPILED)(self._compiled)
+        self._grammars = functools.lru_cache(_COMPILED)(self._compiled_grammar)
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
 
     def generate(
@@ -189,8 +193,8 @@ class Generator:
         special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
         programs = self._search(_static(replace(settings, special_pieces=special_pieces)))
         batches = [order[start : start + rows] for start in range(0, len(order), rows)]
-        with jax.set_mesh(self.mesh):
-            session = _Session(programs, self.params, self.mesh, rows)
+        with jax.set_mesh(self.mesh), self._followed(settings, programs, rows) as grammar:
+            session = _Session(programs, self.params, self.mesh, rows, grammar)
             for number, batch in enumerate(batches):
                 # Each device has every _unit-th prompt, so that all of them have about as many.
                 parts = [batch[part :: self._unit] for part in range(self._unit)]
@@ -205,7 +209,7 @@ class Generator:
                 answers = session.feed(
                     self._arranged([[read[row] for row in part] for part in parts], rows),
                     waiting,
-                    functools.partial(self._asked, sources, settings),
+                    functools.partial(self._asked, sources, settings, grammar),
                     is_last=number + 1 == len(batches),
                 )
                 for ticket, found in answers:
@@ -222,11 +226,27 @@ class Generator:
             index += own + [next(free) for _ in range(rows // len(parts) - len(part))]
         return {name: values[index] for name, values in batch.items()}
 
-    def _asked(self, sources: Sequence[str], settings: DecodeConfig, tickets: Sequence[int]) -> Requests:
+    @contextmanager
+    def _followed(self, settings: DecodeConfig, programs: Programs, rows: int) -> Iterator[Session | None]:
+        """The session of the grammar that answers follow; None where they follow none."""
+        if programs.grammar is None:
+            yield None
+            return
+        compiled = self._grammars(settings.grammar, settings.max_tokens, settings.special_pieces)
+        with programs.grammar.session(compiled, rows, settings.beam_size) as session:
+            yield session
+
+    def _compiled_grammar(self, spec: str, max_tokens: int, special_pieces: bool) -> Grammar:
+        return Grammar.compile(spec, self.tokenizer, max_tokens, special_pieces=special_pieces)
+
+    def _asked(
+        self, sources: Sequence[str], settings: DecodeConfig, grammar: Session | None, tickets: Sequence[int]
+    ) -> Requests:
         """What each entry asks for; a ticket below 0 is none."""
         samples = settings.samples
         keys = [_key(settings.seed, sources[ticket // samples], ticket % samples) for ticket in tickets]
-        return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2))
+        number = 0 if grammar is None else grammar.number
+        return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2), number)
 
     def _compiled(self, settings: DecodeConfig) -> Programs:
         tokenizer = self.tokenizer
@@ -242,7 +262,8 @@ class Generator:
             eos=tokenizer.eos,
         )
         memory = meshes.memory_bytes(jax.local_devices()[0])
-        return Programs(self._definitions, shape, processors, self.mesh, memory)
+        grammar = GrammarFilter() if settings.grammar else None
+        return Programs(self._definitions, shape, processors, grammar, self.mesh, memory)
 
 
 def _static(settings: DecodeConfig) -> DecodeConfig:
@@ -261,10 +282,11 @@ def _static(settings: DecodeConfig) -> DecodeConfig:
         repetition_penalty=2.0 if settings.repetition_penalty != 1 else 1.0,
         samples=1,
         seed=0,
+        grammar="json" if settings.grammar else "",
     )
 
 
-def _requests(settings: DecodeConfig, keys: np.ndarray) -> Requests:
+def _requests(settings: DecodeConfig, keys: np.ndarray, grammar: int) -> Requests:
     return requests(
         len(keys),
         settings.max_tokens,
@@ -277,6 +299,7 @@ def _requests(settings: DecodeConfig, keys: np.ndarray) -> Requests:
         min_p=settings.min_p,
         repetition_penalty=settings.repetition_penalty,
         keys=keys,
+        grammar=grammar,
     )
 
 
@@ -294,6 +317,7 @@ class Programs:
         definitions: Sequence[Definition],
         shape: Shape,
         processors: Sequence[LogitsProcessor],
+        grammar: GrammarFilter | None,
         mesh: Mesh,
         memory: int | None,
     ) -> None:
@@ -303,11 +327,13 @@ class Programs:
           definitions: of the models.
           shape: of the search.
           processors: change the logits, in this order.
+          grammar: forbids tokens; None where answers follow no grammar.
           mesh: the devices.
           memory: bytes of a device, half of which gathered parameters may take; None where a device has none of its
             own.
         """
         self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
+        self.grammar = grammar
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
         self._source_lengths: dict[Any, int] = {}
@@ -337,7 +363,7 @@ class Programs:
         return self._source_lengths[shapes]
 
     def _searching(self, models: Sequence[Steps]) -> Search:
-        return Search(ensemble([model.step for model in models]), self.shape, self._processors)
+        return Search(ensemble([model.step for model in models]), self.shape, self._processors, self.grammar)
 
     def _blank(self, models: Sequence[Steps], pool: Pool, rows: int) -> Slots:
         """Rows that are all free; memory and carry have the shapes of the pool's."""
@@ -371,9 +397,12 @@ class Programs:
 class _Session:
     """One call's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
 
-    def __init__(self, programs: Programs, params: Sequence[Any], mesh: Mesh, rows: int) -> None:
+    def __init__(
+        self, programs: Programs, params: Sequence[Any], mesh: Mesh, rows: int, grammar: Session | None
+    ) -> None:
         """All rows are free."""
         self._programs, self._params, self._mesh, self._rows = programs, params, mesh, rows
+        self._grammar = grammar
         self._models = programs.steps(params)
         self._groups = mesh.shape["data"] * mesh.shape["fsdp"]
         self._slots: Slots | None = None
@@ -432,7 +461,10 @@ class _Session:
         count = np.array([len(chunk) for chunk in chunks], np.int32)
         waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
         self._slots, results = self._programs.run(self._models, self._slots, pool, waiting, np.bool_(more))
-        return jax.device_get(results)
+        results = jax.device_get(results)
+        if self._grammar is not None:
+            self._grammar.check()
+        return results
 
     def _collect(self, results: Any) -> Iterator[tuple[int, Hypotheses]]:
         size = len(results.ticket) // self._groups

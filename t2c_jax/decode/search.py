@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from t2c_jax.decode.grammar_filter import Following, GrammarFilter, masked
 from t2c_jax.decode.logits_processors import FORBIDDEN, Context, LogitsProcessor
 from t2c_jax.decode.sampling import draw
 from t2c_jax.models.interface import RECENT, At
@@ -54,6 +55,7 @@ class Requests(NamedTuple):
       top_k, top_p, min_p: which tokens may be drawn (``decode.sampling``).
       repetition_penalty: of the tokens of the answer so far (``logits_processors.RepetitionPenalty``).
       key: what is drawn is a function of it and the step.
+      grammar: the session of ``grammar_filter`` that the row belongs to; 0 where it follows no grammar.
     """
 
     max_tokens: Int[Array, " B"]
@@ -66,6 +68,7 @@ class Requests(NamedTuple):
     min_p: Float[Array, " B"]
     repetition_penalty: Float[Array, " B"]
     key: UInt32[Array, "B 2"]
+    grammar: Int[Array, " B"]
 
 
 def requests(
@@ -81,6 +84,7 @@ def requests(
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
     keys: np.ndarray | None = None,
+    grammar: int = 0,
 ) -> Requests:
     """The same request for each of some rows, with ``keys`` (rows, 2) of their own; NumPy arrays."""
 
@@ -98,6 +102,7 @@ def requests(
         min_p=filled(min_p),
         repetition_penalty=filled(repetition_penalty),
         key=np.zeros((rows, 2), np.uint32) if keys is None else keys,  # type: ignore[arg-type]
+        grammar=filled(grammar, np.int32),
     )
 
 
@@ -144,6 +149,7 @@ class Rows(NamedTuple):
       slot_steps: the position of the token in each slot.
       visible: which slots hold a beam's past; None where a row has one beam, whose slots are its steps.
       ended: hypotheses that have ended; None where a row has one beam, which is done with it.
+      parents: the beam that each beam was before the last step.
       states: of the processors.
     """
 
@@ -160,6 +166,7 @@ class Rows(NamedTuple):
     slot_steps: Int[Array, "B X"]
     visible: Bool[Array, "B W X"] | None
     ended: Ended | None
+    parents: Int[Array, "B W"]
     states: tuple[Any, ...]
 
 
@@ -228,9 +235,16 @@ def ensemble(members: Sequence[DecoderStep]) -> DecoderStep:
 class Search:
     """The steps of a search with a decoder and processors, as functions of ``Rows``; to be traced."""
 
-    def __init__(self, step: DecoderStep, shape: Shape, processors: Sequence[LogitsProcessor] = ()) -> None:
-        """``processors`` change the logits, in their order."""
+    def __init__(
+        self,
+        step: DecoderStep,
+        shape: Shape,
+        processors: Sequence[LogitsProcessor] = (),
+        grammar: GrammarFilter | None = None,
+    ) -> None:
+        """``processors`` change the logits, in their order; ``grammar`` then forbids tokens."""
         self._decoder, self.shape, self._processors = step, shape, tuple(processors)
+        self._grammar = grammar
         self._max_bonus = sum(processor.max_bonus for processor in processors)
         self._reweights = any(processor.reweights for processor in processors)
 
@@ -274,6 +288,7 @@ class Search:
             slot_steps=jnp.broadcast_to(jnp.arange(slots), (batch, slots)),
             visible=jnp.zeros((batch, shape.beams, slots), bool) if several else None,
             ended=self._none_ended(batch) if several else None,
+            parents=jnp.zeros((batch, shape.beams), jnp.int32),
             states=tuple(processor.start(batch, shape.beams) for processor in self._processors),
         )
 
@@ -364,8 +379,10 @@ class Search:
         for n in range(shape.drafts + 1):
             seen = rows._replace(tokens=tokens_BWT)
             ranked_BWV, own_BWV, log_z_BW, after = self._process(seen, states, logits_BNV[:, n : n + 1], step_B + n)
-            ranked_BV = ranked_BWV[:, 0]
-            token_B, value_B = best(ranked_BV)
+            ranked_BV, token_B, value_B = self._likeliest(seen, ranked_BWV, step_B + n, going_B)
+            if self._grammar is not None:  # an answer that nothing can continue ends unfinished
+                active_B &= (value_B > FORBIDDEN / 2) | ~going_B
+                going_B &= active_B
             if shape.sampling:
                 token_B = draw(ranked_BV, token_B, rows.requests, step_B)
                 value_B = jnp.take_along_axis(ranked_BV, token_B[:, None], axis=-1)[:, 0]
@@ -389,6 +406,49 @@ class Search:
             log_p=log_p_BW,
             states=states,
         )
+
+    def _likeliest(
+        self, rows: Rows, ranked_BWV: Float[Array, "B 1 V"], step_B: Int[Array, " B"], going_B: Bool[Array, " B"]
+    ) -> tuple[Float[Array, "B V"], Int[Array, " B"], Float[Array, " B"]]:
+        """The logits to draw from, the likeliest token that the grammar allows, and its logit."""
+        if self._grammar is None:
+            return ranked_BWV[:, 0], *best(ranked_BWV[:, 0])
+        following = self._following(rows, step_B, going_B)
+        if self.shape.sampling:  # what is drawn depends on all tokens
+            ranked_BWV = masked(ranked_BWV, self._grammar.masks(following, ranked_BWV.shape[-1]), FORBIDDEN)
+            return ranked_BWV[:, 0], *best(ranked_BWV[:, 0])
+        value_B1, token_B1 = self._allowed(self._grammar, following, ranked_BWV, jnp.zeros_like(ranked_BWV[..., 0]), 1)
+        return ranked_BWV[:, 0], token_B1[:, 0], value_B1[:, 0]
+
+    def _following(self, rows: Rows, step_B: Int[Array, " B"], active_B: Bool[Array, " B"]) -> Following:
+        last_BW = self._fed_to_beams(rows.tokens, step_B)
+        return Following(rows.requests.grammar, active_B, step_B, last_BW, rows.parents)
+
+    @staticmethod
+    def _allowed(
+        grammar: GrammarFilter,
+        following: Following,
+        ranked_BWV: Float[Array, "B W V"],
+        offset_BW: Float[Array, "B W"],
+        count: int,
+    ) -> tuple[Float[Array, "B C"], Int[Array, "B C"]]:
+        """``top_k`` of what the grammar allows.
+
+        After W continuations that do not end their hypothesis, which is all that a search needs, others may be missing;
+        what is missing, or not there, is ``FORBIDDEN``.
+        """
+        size = ranked_BWV.shape[-1]
+        rank_BA, flat_BA = top_k(ranked_BWV, offset_BW, min(2 * count + 2, ranked_BWV.shape[1] * size))
+        allowed_BA, incomplete, masks_BWN = grammar.judge(following, flat_BA, size)
+
+        def first() -> tuple[Array, Array]:
+            rank_BC, index_BC = _top_k(jnp.where(allowed_BA, rank_BA, FORBIDDEN), count)
+            return rank_BC, _pick(flat_BA, index_BC)
+
+        def anew() -> tuple[Array, Array]:
+            return top_k(masked(ranked_BWV, masks_BWN, FORBIDDEN), offset_BW, count)
+
+        return jax.lax.cond(incomplete, anew, first)
 
     def _drafts(self, rows: Rows) -> Int[Array, "B D"]:
         """What follows the last tokens where the source holds them: two of them, or else one; PAD where it does not.
@@ -437,6 +497,9 @@ class Search:
         if rows.visible is None or rows.ended is None:
             raise ValueError("rows of a single beam")
         processed = self._process(rows, rows.states, fed.logits, step_B)
+        if self._grammar is not None and shape.groups > 1:  # what a group ranks by depends on the groups before it
+            masks_BWN = self._grammar.masks(self._following(rows, step_B, rows.active), fed.logits.shape[-1])
+            processed = processed._replace(logits=masked(processed.logits, masks_BWN, FORBIDDEN))
 
         size = shape.beams // shape.groups
         parts: list[_Continued] = []
@@ -461,6 +524,7 @@ class Search:
             tokens=_where(on_B, grown.tokens, rows.tokens),
             scores=_where(on_B, grown.scores, rows.scores),
             log_p=_where(on_B, grown.log_p, rows.log_p),
+            parents=parents_BW,
             visible=_pick(rows.visible, parents_BW),
             ended=_where(on_B, grown.ended._replace(total=count_B), rows.ended),
             states=tuple(
@@ -494,7 +558,12 @@ class Search:
             counts_BV = jnp.zeros((batch, size)).at[jnp.arange(batch)[:, None], taken_BC].add(1.0)
             penalty_BV = rows.requests.diversity_penalty[:, None] * counts_BV
             ranked_BWV = logits_BWV - penalty_BV[:, None]
-        rank_BC, flat_BC = top_k(ranked_BWV, scores_BW - log_z_BW, candidates)
+        offset_BW = scores_BW - log_z_BW
+        if self._grammar is None or shape.groups > 1:
+            rank_BC, flat_BC = top_k(ranked_BWV, offset_BW, candidates)
+        else:
+            following = self._following(rows, rows.step, rows.active)
+            rank_BC, flat_BC = self._allowed(self._grammar, following, ranked_BWV, offset_BW, candidates)
         token_BC, parent_BC = flat_BC % size, flat_BC // size
         scores_BC = rank_BC
         if taken_BC is not None:  # a penalty changes the choice; scores are the model's
@@ -518,7 +587,10 @@ class Search:
 
         _, index = jax.lax.top_k(jnp.where(is_eos_BC, 2 * _WORST, rank_BC), beams)
         live_scores = jnp.where(_pick(is_eos_BC, index), _WORST, _pick(scores_BC, index))
-        open_B = self._may_win(jnp.max(live_scores, axis=1), rows) > jnp.min(ended_scores, axis=1)
+        best_B = jnp.max(live_scores, axis=1)
+        open_B = self._may_win(best_B, rows) > jnp.min(ended_scores, axis=1)
+        if self._grammar is not None:  # which may allow nothing more
+            open_B &= best_B > _WORST / 2
         return _Continued(
             tokens=_pick(grown_BCT, index),
             scores=live_scores,
@@ -576,6 +648,7 @@ def search(
     processors: Sequence[LogitsProcessor] = (),
     request: Requests | None = None,
     drafts: Int[Array, "B S"] | None = None,
+    grammar: GrammarFilter | None = None,
 ) -> Hypotheses:
     """The whole search of a batch whose rows begin together and wait for each other.
 
@@ -588,8 +661,9 @@ def search(
       processors: change the logits, in this order.
       request: what each row asks for; ``shape.steps`` tokens by default.
       drafts: the source as target tokens.
+      grammar: forbids tokens.
     """
-    made = Search(step, shape, processors)
+    made = Search(step, shape, processors, grammar)
     request = requests(batch, shape.steps) if request is None else request
     rows = made.rows(memory, carry, request, cache(batch, shape.slots), shape.slots, drafts=drafts)
     # The steps are counted for the compiler's sake, which learns how long the loop is at most.

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig
+from t2c_jax.decode.grammar.grammar_sources import grammar_label
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
@@ -42,14 +43,33 @@ def evaluation_name(members: Sequence[str], average: int, config: EvaluateConfig
     return "-".join([*parts, config.split, str(config.max_examples or "all"), search_name(decode)])
 
 
+_SEARCH_PARTS = {
+    "beam_groups": "groups",
+    "diversity_penalty": "diversity",
+    "patience": "patience",
+    "temperature": "temperature",
+    "samples": "samples",
+    "top_k": "topk",
+    "top_p": "topp",
+    "min_p": "minp",
+    "repetition_penalty": "repetition",
+    "seed": "seed",
+    "idf_weight": "idf",
+    "no_repeat_ngram_size": "ngram",
+}
+"""Settings that a name tells where they are not the default, and how."""
+
+
 def search_name(decode: DecodeConfig) -> str:
     """The settings of a search on which answers depend."""
     parts = ["greedy" if decode.beam_size == 1 else f"beam{decode.beam_size}"]
     parts += [f"penalty{decode.length_penalty:g}", f"tokens{decode.max_tokens}"]
-    if decode.idf_weight:
-        parts.append(f"idf{decode.idf_weight:g}")
-    if decode.no_repeat_ngram_size:
-        parts.append(f"ngram{decode.no_repeat_ngram_size}")
+    default = DecodeConfig()
+    for field, word in _SEARCH_PARTS.items():
+        if (value := getattr(decode, field)) != getattr(default, field):
+            parts.append(f"{word}{value:g}")
+    if decode.grammar:
+        parts.append(f"grammar_{grammar_label(decode.grammar)}")
     if decode.special_pieces:
         parts.append("specials")
     return "-".join(parts)

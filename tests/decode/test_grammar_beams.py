@@ -95,32 +95,31 @@ def chosen(ranks_WV, allowed_WV, eos):
 
 @pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece"])
 @pytest.mark.parametrize("bias", [0, 4, 8], ids=["unlikely", "mixed", "likely"])
-def test_judging_the_likeliest_tokens_chooses_as_masks_do(kind, bias):
+def test_judging_the_best_continuations_chooses_as_masks_do(kind, bias):
     """``bias``: how much likelier allowed tokens are than others; eos is always among the likely ones."""
-    tokenizer, width, count = tokenizer_of(kind), 3, 6
+    tokenizer, rows, width, count = tokenizer_of(kind), 2, 3, 8
     grammar = Grammar.compile("regex:(a|b|c)( ?(a|b|c)){2,9}", tokenizer, 64)
     eos, size = tokenizer.eos, tokenizer.vocab_size
     random, resolved = np.random.default_rng(bias), 0
-    lazy, full = Beams(grammar, 2, width), Beams(grammar, 2, width)
+    lazy, full = Beams(grammar, rows, width), Beams(grammar, rows, width)
     for step in range(30):
-        for row in range(2):
+        for row in range(rows):
             if not step or (full._state_BW[row] != 1).all() or random.random() < 0.05:
                 lazy.reset(row)
                 full.reset(row)
         bits_BWV = np.unpackbits(full.masks().view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
-        ranks_BWV = random.normal(size=(2, width, size)) + bias * bits_BWV
+        ranks_BWV = random.normal(size=(rows, width, size)) + bias * bits_BWV
         ranks_BWV[..., eos] += 3
-        tokens_BWK = np.argsort(-ranks_BWV, axis=-1, kind="stable")[..., :count]
-        best_BWK = np.take_along_axis(ranks_BWV, tokens_BWK, axis=-1)
-        allowed_BWK, open_BW = lazy.judge(tokens_BWK, best_BWK)
-        allowed_BWV = np.zeros_like(bits_BWV)
-        np.put_along_axis(allowed_BWV, tokens_BWK, allowed_BWK, axis=-1)
-        masks_BWN = lazy.masks(open_BW)
+        flat_BC = np.argsort(-ranks_BWV.reshape(rows, -1), axis=-1, kind="stable")[:, :count]
+        allowed_BC, open_B = lazy.judge(*np.divmod(flat_BC, size))
+        allowed_BWV = np.zeros((rows, width * size), bool)
+        np.put_along_axis(allowed_BWV, flat_BC, allowed_BC, axis=-1)
+        masks_BWN = lazy.masks(np.broadcast_to(open_B[:, None], (rows, width)))
         asked_BWV = np.unpackbits(masks_BWN.view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
-        allowed_BWV = np.where(open_BW[..., None], asked_BWV, allowed_BWV)
-        resolved += not open_BW.any()
-        tokens_BW, parents_BW = np.zeros((2, width), np.int32), np.zeros((2, width), np.int32)
-        for row in range(2):
+        allowed_BWV = np.where(open_B[:, None, None], asked_BWV, allowed_BWV.reshape(bits_BWV.shape))
+        resolved += not open_B.any()
+        tokens_BW, parents_BW = np.zeros((rows, width), np.int32), np.zeros((rows, width), np.int32)
+        for row in range(rows):
             expected = chosen(ranks_BWV[row], bits_BWV[row], eos)
             assert chosen(ranks_BWV[row], allowed_BWV[row], eos) == expected
             live = [(beam, token) for beam, token in expected if token != eos]

@@ -1,6 +1,6 @@
 """The hypotheses of a batch under a grammar.
 
-Letters: B rows, R advanced rows, W beams, K candidates, V vocabulary, U UTF-8 states, N words of a mask.
+Letters: B rows, R advanced rows, W beams, C candidates, V vocabulary, U UTF-8 states, N words of a mask.
 """
 
 from __future__ import annotations
@@ -99,40 +99,35 @@ class Beams:
         return self._state_BW == _DEAD
 
     def judge(
-        self, tokens_BWK: np.ndarray, ranks_BWK: np.ndarray, rows: Iterable[int] | None = None
+        self, beams_BC: np.ndarray, tokens_BC: np.ndarray, rows: Iterable[int] | None = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the likeliest continuations of each row are allowed, the best ones first, until W are found.
+        """Which of the best continuations of each row are allowed, until as many as there are hypotheses are found.
 
         Args:
-          tokens_BWK: the likeliest next tokens of each hypothesis, different ones.
-          ranks_BWK: what all continuations of a row are ranked by; equal ones in their order.
+          beams_BC: the hypothesis that each continuation continues, the best continuations first.
+          tokens_BC: its token.
           rows: those to judge, all by default.
 
         Returns:
-          ``allowed_BWK``: continuations that are allowed. They are the best allowed ones of their row up to the W-th
-          that does not end its hypothesis. What comes after that is not judged, and not marked.
-          ``open_BW``: hypotheses whose other tokens may come before that, so that a mask is needed.
+          ``allowed_BC``: continuations that are allowed. After W of them that do not end their hypothesis, no others
+          are looked at, and none is marked.
+          ``open_B``: rows with fewer, so that masks are needed.
 
         Raises:
           GrammarError: the engine failed.
         """
-        batch, beams, count = tokens_BWK.shape
-        allowed_BK, open_BW = np.zeros((batch, beams * count), bool), np.zeros((batch, beams), bool)
-        order_BK = np.argsort(-ranks_BWK.reshape(batch, -1), axis=1, kind="stable").tolist()
-        tokens_BK = tokens_BWK.reshape(batch, -1).tolist()
-        ends = self._after[0]
-        for row in range(batch) if rows is None else rows:
-            tokens, left, found = tokens_BK[row], [count] * beams, 0
-            for place in order_BK[row]:
-                beam = place // count
-                left[beam] -= 1
-                if self._allows(row, beam, tokens[place]):
-                    allowed_BK[row, place] = True
-                    found += tokens[place] != ends
-                    if found == beams:
+        allowed_BC, open_B = np.zeros(tokens_BC.shape, bool), np.zeros(len(tokens_BC), bool)
+        beams, tokens = beams_BC.tolist(), tokens_BC.tolist()
+        for row in range(len(tokens)) if rows is None else rows:
+            wanted, allowed = len(self._matchers[row]), allowed_BC[row]
+            for place, (beam, token) in enumerate(zip(beams[row], tokens[row], strict=True)):
+                if self._allows(row, beam, token):
+                    allowed[place] = True
+                    wanted -= token != self._after[0]
+                    if not wanted:
                         break
-            open_BW[row] = [not unseen for unseen in left]
-        return allowed_BK.reshape(tokens_BWK.shape), open_BW & (self._state_BW != _DEAD)
+            open_B[row] = wanted > 0
+        return allowed_BC, open_B
 
     def _allows(self, row: int, beam: int, token: int) -> bool:
         """Whether a token may continue a hypothesis."""

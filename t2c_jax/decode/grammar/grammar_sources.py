@@ -15,6 +15,7 @@ from pathlib import Path
 
 from t2c_jax.config.registry import grammars
 from t2c_jax.errors import UserError
+from t2c_jax.workdir import digest
 
 KEY = "config.decode.grammar"
 
@@ -81,6 +82,15 @@ def source_of(spec: str) -> GrammarSource:
     if spec.endswith(".lark"):
         return GrammarSource(spec, _text(spec) + _OPTIONS, spec)
     return GrammarSource(spec, grammars.get(spec, KEY)() + _OPTIONS)
+
+
+def grammar_label(spec: str) -> str:
+    """The name of a named grammar; of another one, letters that change with its text. It suits a file's name.
+
+    Raises:
+      UserError: as ``source_of``.
+    """
+    return spec if spec in grammars else digest(source_of(spec).lark)[:8]
 
 
 def _text(file: str) -> str:
