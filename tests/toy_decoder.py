@@ -92,7 +92,7 @@ def plain_beam(toy, row, beams, alpha, bonus_V=None, *, groups=1, diversity=0.0,
     bonus_V = np.zeros(toy.vocabulary) if bonus_V is None else bonus_V
     size, ended = beams // groups, 0
     live, done = [[(0.0, ())] for _ in range(groups)], [[] for _ in range(groups)]
-    for step in range(toy.steps):
+    for _ in range(toy.steps):
         taken = Counter()
         for group in range(groups):
             grown = [

@@ -132,7 +132,7 @@ class Ended(NamedTuple):
     total: Int[Array, " B"]  # of all that ended
 
 
-class Rows(NamedTuple):
+class SearchState(NamedTuple):
     """The state of a search. All leaves have a leading axis B.
 
     Attributes:
@@ -180,7 +180,7 @@ class Fed(NamedTuple):
     """
 
     logits: Float[Array, "B N V"]
-    rows: Rows
+    rows: SearchState
     drafted: Int[Array, "B D"]
 
 
@@ -233,7 +233,7 @@ def ensemble(members: Sequence[DecoderStep]) -> DecoderStep:
 
 
 class Search:
-    """The steps of a search with a decoder and processors, as functions of ``Rows``; to be traced."""
+    """The steps of a search with a decoder and processors, as functions of ``SearchState``; to be traced."""
 
     def __init__(
         self,
@@ -258,7 +258,7 @@ class Search:
         *,
         drafts: Int[Array, "B S"] | None = None,
         active: bool = True,
-    ) -> Rows:
+    ) -> SearchState:
         """Rows before their first step.
 
         Args:
@@ -274,7 +274,7 @@ class Search:
         # All beams of a group start equal: one of them is enough.
         first_W = jnp.where(jnp.arange(shape.beams) % (shape.beams // shape.groups) == 0, 0.0, _WORST)
         several = shape.beams > 1
-        return Rows(
+        return SearchState(
             memory=memory,
             carry=carry,
             requests=Requests(*map(jnp.asarray, requests)),
@@ -292,19 +292,19 @@ class Search:
             states=tuple(processor.start(batch, shape.beams) for processor in self._processors),
         )
 
-    def advance(self, rows: Rows) -> Rows:
+    def advance(self, rows: SearchState) -> SearchState:
         """One step of all active rows."""
         return self.choose(self.feed(rows))
 
-    def feed(self, rows: Rows) -> Fed:
+    def feed(self, rows: SearchState) -> Fed:
         """The first half of ``advance``, nearly all of its work: the decoder's step."""
         return self._feed_beams(rows) if self.shape.beams > 1 else self._feed_single(rows)
 
-    def choose(self, fed: Fed) -> Rows:
+    def choose(self, fed: Fed) -> SearchState:
         """The second half of ``advance``: processors, and the choice of the next tokens."""
         return self._choose_beams(fed) if self.shape.beams > 1 else self._choose_single(fed)
 
-    def found(self, rows: Rows) -> Hypotheses:
+    def found(self, rows: SearchState) -> Hypotheses:
         """The hypotheses of rows that are done."""
         length_B = jnp.maximum(rows.step, 1)
         live_scores = _normalised(rows.scores, length_B, rows.requests)
@@ -336,7 +336,7 @@ class Search:
         return jnp.stack([self._fed(tokens_BWT, steps_BN - back) for back in range(RECENT)], axis=-1)
 
     def _process(
-        self, rows: Rows, states: tuple[Any, ...], logits_BWV: Float[Array, "B W V"], step_B: Int[Array, " B"]
+        self, rows: SearchState, states: tuple[Any, ...], logits_BWV: Float[Array, "B W V"], step_B: Int[Array, " B"]
     ) -> _Processed:
         log_z_BW = jax.nn.logsumexp(logits_BWV, axis=-1)
         context = Context(rows.tokens, step_B, rows.requests, log_z_BW)
@@ -350,7 +350,7 @@ class Search:
             following.append(state)
         return _Processed(logits_BWV, own_BWV if self._reweights else None, log_z_BW, tuple(following))
 
-    def _feed_single(self, rows: Rows) -> Fed:
+    def _feed_single(self, rows: SearchState) -> Fed:
         shape, slots = self.shape, rows.slot_steps.shape[1]
         step_B = jnp.where(rows.active, rows.step, 0)  # rows that are done see one slot, and need no more of the cache
         steps_BN = step_B[:, None] + jnp.arange(shape.drafts + 1)[None]
@@ -369,7 +369,7 @@ class Search:
         logits_BNV, cache, carry = self._decoder(rows.memory, rows.cache, rows.carry, tokens_BN, at)
         return Fed(logits_BNV, rows._replace(cache=cache, carry=carry), drafted_BD)
 
-    def _choose_single(self, fed: Fed) -> Rows:
+    def _choose_single(self, fed: Fed) -> SearchState:
         """The likeliest token, or a drawn one, and the drafts that the likeliest ones confirm."""
         shape, rows, logits_BNV, step_B = self.shape, fed.rows, fed.logits, fed.rows.step
         states, score_B, count_B = rows.states, rows.scores[:, 0], jnp.zeros_like(step_B)
@@ -408,7 +408,7 @@ class Search:
         )
 
     def _likeliest(
-        self, rows: Rows, ranked_BWV: Float[Array, "B 1 V"], step_B: Int[Array, " B"], going_B: Bool[Array, " B"]
+        self, rows: SearchState, ranked_BWV: Float[Array, "B 1 V"], step_B: Int[Array, " B"], going_B: Bool[Array, " B"]
     ) -> tuple[Float[Array, "B V"], Int[Array, " B"], Float[Array, " B"]]:
         """The logits to draw from, the likeliest token that the grammar allows, and its logit."""
         if self._grammar is None:
@@ -420,7 +420,7 @@ class Search:
         value_B1, token_B1 = self._allowed(self._grammar, following, ranked_BWV, jnp.zeros_like(ranked_BWV[..., 0]), 1)
         return ranked_BWV[:, 0], token_B1[:, 0], value_B1[:, 0]
 
-    def _following(self, rows: Rows, step_B: Int[Array, " B"], active_B: Bool[Array, " B"]) -> Following:
+    def _following(self, rows: SearchState, step_B: Int[Array, " B"], active_B: Bool[Array, " B"]) -> Following:
         last_BW = self._fed_to_beams(rows.tokens, step_B)
         return Following(rows.requests.grammar, active_B, step_B, last_BW, rows.parents)
 
@@ -450,7 +450,7 @@ class Search:
 
         return jax.lax.cond(incomplete, anew, first)
 
-    def _drafts(self, rows: Rows) -> Int[Array, "B D"]:
+    def _drafts(self, rows: SearchState) -> Int[Array, "B D"]:
         """What follows the last tokens where the source holds them: two of them, or else one; PAD where it does not.
 
         Saxena 2023 ("Prompt Lookup Decoding") looks in the decoder's input. Here it is the source that is copied.
@@ -469,7 +469,7 @@ class Search:
         copied_BD = jnp.take_along_axis(source_BS, jnp.minimum(following_BD, length - 1), axis=1)
         return jnp.where((jnp.max(rank_BS, axis=1) > 0)[:, None] & (following_BD < length), copied_BD, PAD)
 
-    def _feed_beams(self, rows: Rows) -> Fed:
+    def _feed_beams(self, rows: SearchState) -> Fed:
         shape, step_B, slots = self.shape, rows.step, rows.slot_steps.shape[1]
         if rows.visible is None:
             raise ValueError("rows of a single beam")
@@ -485,7 +485,7 @@ class Search:
         rows = rows._replace(cache=cache, carry=carry, slot_steps=slot_steps_BX, visible=visible_BWX)
         return Fed(logits_BWV, rows, jnp.zeros((step_B.shape[0], 0), jnp.int32))
 
-    def _choose_beams(self, fed: Fed) -> Rows:
+    def _choose_beams(self, fed: Fed) -> SearchState:
         """The best continuations of all beams, in groups where ``shape.groups`` says so.
 
         Each step looks at the 2W best continuations, so that W live ones are left however many of them are eos. A
@@ -506,11 +506,7 @@ class Search:
         for group in range(shape.groups):
             beams = slice(group * size, (group + 1) * size)
             taken_BC = jnp.concatenate([part.last for part in parts], axis=1) if parts else None
-            own = jax.tree.map(
-                lambda leaf, beams=beams: leaf[:, beams],
-                (processed._replace(states=()), rows.scores, rows.log_p, rows.tokens, rows.ended._replace(total=())),
-            )
-            parts.append(self._continue(*own, rows, taken_BC))
+            parts.append(self._continue(processed, rows, rows.ended, beams, taken_BC))
         grown = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), *parts)
         parents_BW = grown.parents + jnp.repeat(jnp.arange(shape.groups) * size, size)[None]
         count_B = rows.ended.total + jnp.sum(grown.ended.total, axis=1)
@@ -542,15 +538,17 @@ class Search:
     def _continue(
         self,
         processed: _Processed,
-        scores_BW: Float[Array, "B W"],
-        log_p_BW: Float[Array, "B W"] | None,
-        tokens_BWT: Int[Array, "B W T"],
-        ended: Ended,
-        rows: Rows,
+        rows: SearchState,
+        all_ended: Ended,
+        group: slice,
         taken_BC: Int[Array, "B C"] | None,
     ) -> _Continued:
         """The best continuations of a group of beams; the groups before it have taken some tokens."""
-        logits_BWV, log_z_BW = processed.logits, processed.log_z
+        logits_BWV, log_z_BW = processed.logits[:, group], processed.log_z[:, group]
+        own_BWV = None if processed.own is None else processed.own[:, group]
+        scores_BW, tokens_BWT = rows.scores[:, group], rows.tokens[:, group]
+        log_p_BW = None if rows.log_p is None else rows.log_p[:, group]
+        ended = jax.tree.map(lambda leaf: leaf[:, group], all_ended._replace(total=rows.scores))
         shape, (batch, beams, size) = self.shape, logits_BWV.shape
         candidates = min(2 * beams, beams * size)
         ranked_BWV = logits_BWV
@@ -569,8 +567,8 @@ class Search:
         if taken_BC is not None:  # a penalty changes the choice; scores are the model's
             scores_BC = rank_BC + _pick(penalty_BV, token_BC)
         log_p_BC = None
-        if processed.own is not None and log_p_BW is not None:
-            own_BC = processed.own[jnp.arange(batch)[:, None], parent_BC, token_BC]
+        if own_BWV is not None and log_p_BW is not None:
+            own_BC = own_BWV[jnp.arange(batch)[:, None], parent_BC, token_BC]
             log_p_BC = _pick(log_p_BW - log_z_BW, parent_BC) + own_BC
         here_BT = jnp.arange(shape.steps)[None] == rows.step[:, None]
         grown_BCT = jnp.where(here_BT[:, None], token_BC[..., None], _pick(tokens_BWT, parent_BC))
@@ -582,7 +580,7 @@ class Search:
         ended_scores, index = jax.lax.top_k(jnp.concatenate([ended.scores, score_BC], axis=1), beams)
         ended_tokens = _pick(jnp.concatenate([ended.tokens, grown_BCT], axis=1), index)
         ended_log_p = None
-        if log_p_BC is not None:
+        if log_p_BC is not None and ended.log_p is not None:
             ended_log_p = _pick(jnp.concatenate([ended.log_p, log_p_BC], axis=1), index)
 
         _, index = jax.lax.top_k(jnp.where(is_eos_BC, 2 * _WORST, rank_BC), beams)
@@ -601,7 +599,7 @@ class Search:
             open=open_B[:, None],
         )
 
-    def _may_win(self, score_B: Float[Array, " B"], rows: Rows) -> Float[Array, " B"]:
+    def _may_win(self, score_B: Float[Array, " B"], rows: SearchState) -> Float[Array, " B"]:
         """A bound of what a live hypothesis with this sum of log-probabilities may score when it has ended."""
         most_B = rows.requests.max_tokens
         if not self._max_bonus:

@@ -20,7 +20,7 @@ import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 from jaxtyping import Array, Bool, Float, Int
 
-from t2c_jax.decode.search import PAD, Requests, Rows, Search
+from t2c_jax.decode.search import PAD, Requests, Search, SearchState
 from t2c_jax.mesh import row_shards
 
 
@@ -72,7 +72,7 @@ class Results(NamedTuple):
 class Slots(NamedTuple):
     """The rows and the ticket that each answers."""
 
-    rows: Rows
+    rows: SearchState
     ticket: Int[Array, " B"]
 
 
@@ -175,7 +175,7 @@ def _collect(search: Search, slots: Slots, results: Results) -> tuple[Slots, Res
             tokens=put(results.tokens, found.tokens),
             scores=put(results.scores, found.scores),
             finished=put(results.finished, found.finished),
-            log_p=None if results.log_p is None else put(results.log_p, found.log_p),
+            log_p=None if results.log_p is None or found.log_p is None else put(results.log_p, found.log_p),
             total=results.total + jnp.sum(done_B, dtype=jnp.int32),
         )
 

@@ -180,7 +180,7 @@ def test_groups_of_a_mesh_with_permuted_devices():
 
 
 def test_a_group_in_an_unknown_form_is_an_error():
-    with pytest.raises(ValueError, match="all-gather among devices that cannot be told"):
+    with pytest.raises(ValueError, match="the devices of this all-gather are written in an unknown form"):
         costs(PARTS.replace("replica_groups=mesh['a'=2,'b'=8] {'b'}", "replica_groups=another"))
 
 
