@@ -62,6 +62,25 @@ def test_benchmark(command, repository):
         assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
 
 
+def test_grammar(repository, tmp_path):
+    """It reads pairs, counts what the grammar rejects, by cause, and what it accepts wrongly."""
+    names = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
+    codes = [f"def {a}({b}, {c}):\n    return {b} + {c}" for a in names for b in names for c in names]
+    pairs = [{"text": code, "code": code} for code in [*codes, r"x = '\N{EM DASH}'"]]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)))
+    done = run(
+        repository,
+        "grammar.py",
+        f"--source={tmp_path / 'pairs.jsonl'}",
+        *("--vocabulary=450", "--damaged=50", "--timed=2"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "216 of 217 accepted" in done.stderr
+    assert r"1 for \N{NAME}" in done.stderr
+    assert "0 of them do not parse" in done.stderr
+    assert "second round" in done.stderr
+
+
 def test_answers(repository, trained):  # noqa: F811
     """The other commit is this one, so its answers are equal."""
     pytest.importorskip("ctranslate2", reason="ctranslate2 (extra bench) is not installed")
