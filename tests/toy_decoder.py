@@ -92,7 +92,8 @@ def plain_beam(toy, row, beams, alpha, bonus_V=None, *, groups=1, diversity=0.0,
     bonus_V = np.zeros(toy.vocabulary) if bonus_V is None else bonus_V
     size, ended = beams // groups, 0
     live, done = [[(0.0, ())] for _ in range(groups)], [[] for _ in range(groups)]
-    for _ in range(toy.steps):
+    length = 0
+    for length in range(1, toy.steps + 1):  # noqa: B007 - read behind the loop
         taken = Counter()
         for group in range(groups):
             grown = [
@@ -108,5 +109,5 @@ def plain_beam(toy, row, beams, alpha, bonus_V=None, *, groups=1, diversity=0.0,
             taken.update(tokens[-1] for _, tokens in live[group])
         if patience and ended >= patience * beams:
             break
-    normalised = [(score / (step + 1) ** alpha, tokens) for group in live for score, tokens in group]
+    normalised = [(score / length**alpha, tokens) for group in live for score, tokens in group]
     return sorted(itertools.chain(*done), reverse=True), sorted(normalised, reverse=True)
