@@ -76,6 +76,7 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
                     run.finish()
                 return TrainResult.of(run)
             except RollbackRequest as request:
+                del run, state  # a device may have no room for another state beside this one
                 checkpoints.close()
                 roll_back(request, workdir.checkpoints, config.rollback_steps, skipped_batches)
                 timer = GoodputTimer()  # the time until here is in the metrics, as of an earlier process

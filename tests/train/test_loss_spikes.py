@@ -1,8 +1,10 @@
 """Losses and gradients that are not finite, and loss spikes: stopped, skipped or rolled back, and always logged."""
 
+import gc
 import json
 import math
 import shutil
+import weakref
 from dataclasses import replace
 
 import jax
@@ -18,6 +20,7 @@ from t2c_jax.config import TrainConfig
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.train.hooks import LoopState
 from t2c_jax.train.resilience import loss_spikes
 from t2c_jax.train.resilience.loss_spikes import (
     FILE,
@@ -28,6 +31,7 @@ from t2c_jax.train.resilience.loss_spikes import (
     SkippedBatches,
     rollback_step,
 )
+from t2c_jax.train.setup import Setup
 from t2c_jax.workdir import Workdir
 
 # TensorStore's futures may outlive the event loop that Orbax ran them in.
@@ -286,16 +290,33 @@ def test_a_rollback_is_the_run_that_never_saw_those_batches(prepared, tmp_path, 
 
 
 def test_a_rollback_in_one_go_and_from_the_very_start(prepared, monkeypatch, capsys):  # noqa: F811
-    """Before any checkpoint, the run returns to the initial parameters; later a checkpoint is moved aside."""
+    """Before any checkpoint, the run returns to the initial parameters; later a checkpoint is moved aside.
+
+    The former state is freed before another one is restored, since a device may not hold both.
+    """
     _, workdir = prepared
+    runs, alive, initialise, restore = [], [], LoopState.__post_init__, Setup.restore
+
+    def remembered(self):
+        initialise(self)
+        runs.append(weakref.ref(self))
+
+    def watched(self, *arguments):
+        gc.collect()
+        alive.extend(run() for run in runs)
+        return restore(self, *arguments)
+
+    monkeypatch.setattr(LoopState, "__post_init__", remembered)
+    monkeypatch.setattr(Setup, "restore", watched)
     poisoned(monkeypatch, 1, 10)
     options = ("--config.train.on_nonfinite=rollback", "--config.train.rollback_steps=4")
     assert main("train", "--workdir", workdir, *options) == 0
     said = capsys.readouterr().err
     assert "rolling back to step 0 and skipping 2 batches" in said
     assert "rolling back to step 3 and skipping 6 batches" in said  # step 9 takes batch 10, step 6's is too near
-    told = kinds(workdir, ROLLED_BACK)
-    assert [(line["step"], line["at"], line["batches"]) for line in told] == [(0, 2, 2), (3, 9, 6)]
+    assert alive == [None] * 3  # one run before the second start, two before the third
+    logged = kinds(workdir, ROLLED_BACK)
+    assert [(line["step"], line["at"], line["batches"]) for line in logged] == [(0, 2, 2), (3, 9, 6)]
     assert [path.name for path in (workdir / "checkpoints" / ROLLED_BACK).iterdir()] == ["6"]
 
 
