@@ -27,6 +27,11 @@ OF_THE_LOOP = (
     *("log_every", "eval_every", "eval_batches", "save_every", "keep", "samples", "stop_metric", "stop_examples"),
     *("patience", "watchdog_seconds", "wandb", "max_skips", "rollback_steps"),
 )
+# Of config.data, what the shapes of batches say, or nothing does.
+OF_THE_BATCHES = (
+    *("encoder_length", "decoder_length", "batch_size", "pack", "packing_pool", "prefix", "direction"),
+    *("reverse_source", "temperature"),
+)
 _made: dict[str, OrderedDict[Any, Any]] = {"train": OrderedDict(), "search": OrderedDict()}
 _shared = True
 
@@ -56,12 +61,15 @@ def install() -> None:
     """Makes ``Compiled`` and ``Generator`` share their functions."""
     op_by_op.install()
     initialise, search = Compiled.__init__, Generator._compiled
-    default = TrainConfig()
+    default, default_data = TrainConfig(), DataConfig()
 
     @functools.wraps(initialise)
     def compiled(self: Compiled, trainable: Trainable, train: TrainConfig, data: DataConfig, mesh: Any) -> None:
         of_the_step = replace(train, **{name: getattr(default, name) for name in OF_THE_LOOP})
-        parts = trainable.definition, trainable.optimizer.config, trainable.lora_config, of_the_step, data
+        if trainable.optimizer.config.schedule != "cosine":  # no other one looks at the end
+            of_the_step = replace(of_the_step, steps=default.steps)
+        of_the_data = replace(data, **{name: getattr(default_data, name) for name in OF_THE_BATCHES})
+        parts = trainable.definition, trainable.optimizer.config, trainable.lora_config, of_the_step, of_the_data
         of_the_state = trainable.seed, trainable.ema, tuple(sorted(trainable.modules_to_save))
         key = repr(parts), of_the_state, _mesh(mesh)
 

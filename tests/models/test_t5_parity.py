@@ -1,5 +1,6 @@
 """The model under T5's settings against ``transformers``' T5, in float32, on the same weights."""
 
+import functools
 from dataclasses import replace
 
 import jax
@@ -146,6 +147,21 @@ def ragged_batch(seed=1):
     }
 
 
+@functools.cache
+def forward(config):
+    """Compiled once for both scales."""
+    definition = Definition(config, VOCABULARY)
+
+    def run(params, values):
+        bound = definition.bind(params)
+        encoded = bound.encode(values).states_BSE
+        train, data = TrainConfig(z_loss=0.0), Experiment().data
+        sums = loss_sums(definition.bind, params, values, None, train, data, training=True)[1]
+        return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
+
+    return jax.jit(run)
+
+
 @pytest.mark.parametrize("scan", [True, False])
 @pytest.mark.parametrize("scale", [1.0, 4.0])
 @pytest.mark.parametrize(
@@ -161,17 +177,7 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
         expected = model(
             input_ids=source, attention_mask=source.ne(0), labels=labels.masked_fill(labels.eq(0), IGNORED)
         )
-    definition, params = Definition(config, VOCABULARY), ours(model, config)
-
-    @jax.jit
-    def forward(params, values):
-        bound = definition.bind(params)
-        encoded = bound.encode(values).states_BSE
-        train, data = TrainConfig(z_loss=0.0), Experiment().data
-        sums = loss_sums(definition.bind, params, values, None, train, data, training=True)[1]
-        return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
-
-    encoded, logits, loss = forward(params, on_device(values))
+    encoded, logits, loss = forward(config)(ours(model, config), on_device(values))
     real_source, real_target = values["encoder_segment_ids"] > 0, values["decoder_segment_ids"] > 0
     their_logits = expected.logits.numpy()[real_target]
     assert np.abs(their_logits).max() > scale * 0.5, "logits near zero would agree whatever the model"

@@ -145,7 +145,7 @@ def stop(start: Start, workdir: Path, number: int) -> str:
     before, deadline = logged(workdir), time.monotonic() + MOST_SECONDS
     while logged(workdir) <= before:
         assert time.monotonic() < deadline, start.said.read_text()
-        time.sleep(0.005)
+        time.sleep(0.02)
     os.kill(start.process, number)
     status, said = start.end(), start.said.read_text()
     name = signal.Signals(number).name
