@@ -66,7 +66,7 @@ def test_scanned_is_unrolled_is_one_block_after_the_other(pattern, layers, remat
             y = block(y, None if keys is None else keys[i])
         return jnp.sum(jnp.square(y)), y
 
-    expected = jax.value_and_grad(by_hand, has_aux=True)(params)
+    expected = jax.jit(jax.value_and_grad(by_hand, has_aux=True))(params)
     for scan in (True, False):
         found = jax.jit(jax.value_and_grad(loss, has_aux=True), static_argnums=1)(params, scan)
         # Sums of a few float32 terms in another order.

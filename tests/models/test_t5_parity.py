@@ -225,7 +225,7 @@ def test_fine_tuning_goes_as_in_transformers():
         train=TrainConfig(z_loss=0.0, steps=10),
         mesh=MeshConfig(data=1),
     )
-    compiled = compiled_on(make_mesh(experiment, jax.devices()[:1]), experiment)
+    compiled = compiled_on(make_mesh(experiment, jax.devices()[:1]), experiment, VOCABULARY)
     state = compiled.init()
     state["params"] = jax.tree.map(jnp.asarray, start)
     found = []
