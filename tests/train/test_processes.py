@@ -51,7 +51,6 @@ def start(count, commands, workdir):
         probe.bind(("127.0.0.1", 0))
         address = f"127.0.0.1:{probe.getsockname()[1]}"
     shared = {**environment(), "JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": str(count)}
-    shared["JAX_SHARE_BINARY_BETWEEN_HOSTS"] = "true"  # one of them compiles
     work = json.dumps([[[str(part) for part in arguments] for arguments in commands], str(workdir)])
     return [
         small_run.processes().popen({"code": WORKER, "argv": [work]}, env={**shared, "JAX_PROCESS_ID": str(index)})
