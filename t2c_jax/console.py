@@ -62,6 +62,11 @@ def print_code(source: str, lexer: Lexer) -> None:
     Console(highlight=False).print(_highlighted(source, lexer))
 
 
+def print_title(text: str) -> None:
+    """Prints the title of what follows on standard output, fainter if that is a terminal."""
+    Console(highlight=False).print(Text(text, style="dim"))
+
+
 def _highlighted(source: str, lexer: Lexer) -> Syntax:
     return Syntax(source, lexer, theme="ansi_dark", background_color="default", word_wrap=True)
 

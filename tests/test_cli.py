@@ -206,15 +206,47 @@ def test_generate_reads_prompts_from_arguments_files_and_standard_input(trained,
     batch = answers(capsys, "--workdir", trained, *prompts)
     lines = [json.loads(line) for line in batch.splitlines()]
     assert [line["text"] for line in lines] == prompts
-    assert all(set(line) == {"text", "code", "score", "finished"} for line in lines)
+    assert all(set(line) == {"text", "code", "score", "log_probability", "finished"} for line in lines)
     assert batch == answers(capsys, "--workdir", trained, "--input", tmp_path / "prompts.txt")
     assert batch == answers(capsys, "--workdir", trained, "--input", tmp_path / "prompts.jsonl")
     assert batch == answers(capsys, "--workdir", trained, "--input", "-", stdin="\n".join(prompts))
     assert batch == answers(capsys, "--workdir", trained, stdin="\n".join(prompts))
-    assert json.loads(answers(capsys, "--workdir", trained, "--json", *prompts)) == lines
+    document = json.loads(answers(capsys, "--workdir", trained, "--json", *prompts))
+    for line, row in zip(lines, document, strict=True):
+        hypotheses = row.pop("hypotheses")
+        assert row == line
+        assert len(hypotheses) == 2, "the beam's"
+        assert {"text": line["text"], **hypotheses[0]} == line
     one = answers(capsys, "--workdir", trained, prompts[0])
     assert one == lines[0]["code"] + "\n"
     assert "\x1b" not in one
+
+
+def test_samples_are_the_same_twice_and_all_printed(trained, capsys):  # noqa: F811
+    """The run's own config has a beam, which a temperature replaces."""
+    command = ("--workdir", trained, "--samples", "3", "--temperature", "0.8", "Return the first list.", "Sort.")
+    found = answers(capsys, *command, "--json")
+    assert found == answers(capsys, *command, "--json")
+    assert found != answers(capsys, *command, "--json", "--config.decode.seed=1")
+    for row in json.loads(found):
+        samples = row["hypotheses"]
+        assert len({sample["code"] for sample in samples}) > 1
+        assert len(samples) == 3
+        ranks = [(sample["finished"], sample["score"]) for sample in samples]
+        assert ranks == sorted(ranks, reverse=True)
+        assert all(set(sample) == {"code", "score", "log_probability", "finished"} for sample in samples)
+        assert all(sample["log_probability"] < 0 for sample in samples)
+    lines = answers(capsys, *command)
+    assert [json.loads(line) for line in lines.splitlines()] == json.loads(found)
+
+
+def test_samples_on_a_terminal_fit_it(trained, capsys, monkeypatch):  # noqa: F811
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    found = answers(capsys, "--workdir", trained, "--samples", "2", "--temperature", "0.8", "Sort.")
+    lines = found.splitlines()
+    assert [line[:6] for line in lines if "log-probability" in line] == ["1 of 2", "2 of 2"]
+    assert max(map(len, lines)) <= 80
 
 
 def test_mistakes_in_the_prompts_of_generate(trained, tmp_path, capsys, monkeypatch):  # noqa: F811
@@ -226,6 +258,15 @@ def test_mistakes_in_the_prompts_of_generate(trained, tmp_path, capsys, monkeypa
     assert "does not exist" in refused(capsys, *where, "--input", tmp_path / "none.txt")
     assert "not both" in refused(capsys, *where, "--input", tmp_path / "empty.txt", "x")
     assert "not UTF-8" in refused(capsys, *where, "\udcff")
+    for settings, message in (
+        (["--temperature", "-1"], "config.decode.temperature must be at least 0"),
+        (["--samples", "3"], "config.decode.samples=3 would all be the same; set config.decode.temperature above 0"),
+        (["--samples", "0", "--temperature", "1"], "config.decode.samples must be at least 1"),
+        (["--temperature", "1", "--config.decode.beam_size=2"], "config.decode.beam_size=2 is of beam search; set"),
+        (["--stop", ""], "config.decode.stop holds an empty text"),
+        (["--config.decode.top_k=5"], "config.decode.top_k is of sampling; set config.decode.temperature above 0"),
+    ):
+        assert message in refused(capsys, *where, *settings, "x")
     monkeypatch.setattr("sys.stdin", standard_input())
     assert "no prompts in standard input" in refused(capsys, *where)
     monkeypatch.setattr("sys.stdin.isatty", lambda: True, raising=False)

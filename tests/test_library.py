@@ -60,6 +60,9 @@ def test_settings_are_of_one_call(trained):  # noqa: F811
         PROMPTS
     )
     assert run.generate(PROMPTS) == before
+    drawn = run.generate(PROMPTS, samples=3, temperature=0.9)
+    assert [len(answer.hypotheses) for answer in drawn] == [3] * len(PROMPTS)
+    assert drawn == run.generate(PROMPTS, samples=3, temperature=0.9)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     shared.add_step(parser)
     shared.add_ensemble(parser)
     shared.add_average(parser)
+    shared.add_sampling(parser)
     parser.add_argument(
         "--follow", action="store_true", help="score each checkpoint of a run that is training, until it ends"
     )

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 import sys
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
 
 from t2c_jax.commands import options as shared
 from t2c_jax.commands.output import print_lines, print_result
+
+if TYPE_CHECKING:
+    from t2c_jax.decode.generator import Answer, Hypothesis
 
 SUMMARY = "answers to prompts from the command line, a file or standard input"
 
@@ -17,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     shared.add_step(parser)
     shared.add_ensemble(parser)
     shared.add_average(parser)
+    shared.add_sampling(parser)
     shared.add_prompts(parser)
 
 
@@ -38,21 +44,44 @@ def run(options: Namespace) -> int:
             f"{len(truncated)} prompt(s) are longer than config.data.encoder_length="
             f"{experiment.data.encoder_length} tokens and were cut; the first is number {truncated[0]}"
         )
-    rows = [
-        {prompt: text, answered: answer.best, "score": answer.score, "finished": answer.finished}
-        for text, answer in zip(texts, answers, strict=True)
-    ]
     if not runtime.is_primary():
         return 0
+    samples = experiment.decode.samples
+    rows = [
+        {prompt: text, **_values(answer.hypotheses[0], answered)} for text, answer in zip(texts, answers, strict=True)
+    ]
+    if options.json or samples > 1:
+        for row, answer in zip(rows, answers, strict=True):
+            row["hypotheses"] = [_values(each, answered) for each in answer.hypotheses]
     if options.json:
         print_result(options, rows)
     elif sys.stdout.isatty():
-        from t2c_jax.languages.lexers import highlighting_lexer
-
-        for answer in answers:
-            console.print_code(answer.best, highlighting_lexer(opened.answer_language))
-    elif options.input is not None or len(rows) > 1:  # answers have newlines, so each is a JSON object on one line
+        _show(answers, samples, opened.answer_language)
+    elif options.input is not None or len(rows) * samples > 1:  # answers have newlines; a JSON object is one line
         print_lines(rows)
     else:
         print(answers[0].best)
     return 0
+
+
+def _values(hypothesis: Hypothesis, answered: str) -> dict[str, Any]:
+    return {
+        answered: hypothesis.text,
+        "score": hypothesis.score,
+        "log_probability": hypothesis.log_probability,
+        "finished": hypothesis.finished,
+    }
+
+
+def _show(answers: Sequence[Answer], samples: int, language: str) -> None:
+    """Prints answers to a terminal: the best one of each, or all samples."""
+    from t2c_jax import console
+    from t2c_jax.languages.lexers import highlighting_lexer
+
+    lexer = highlighting_lexer(language)
+    for answer in answers:
+        for number, each in enumerate(answer.hypotheses[:samples], 1):
+            if samples > 1:
+                unfinished = "" if each.finished else "  unfinished"
+                console.print_title(f"{number} of {samples}  log-probability {each.log_probability:.2f}{unfinished}")
+            console.print_code(each.text, lexer)

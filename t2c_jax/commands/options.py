@@ -63,6 +63,27 @@ def add_prompts(parser: ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="prompts")
 
 
+def add_sampling(parser: ArgumentParser) -> None:
+    """``--samples``, ``--temperature`` and ``--stop``."""
+    parser.add_argument("--samples", type=int, metavar="N", help="draw N answers to each prompt; with --temperature")
+    parser.add_argument(
+        "--temperature", type=float, metavar="T", help="draw tokens, from logits divided by T, instead of a beam search"
+    )
+    parser.add_argument(
+        "--stop", action="append", metavar="TEXT", help="end answers before this text; may be given several times"
+    )
+
+
+def search_overrides(options: argparse.Namespace) -> list[str]:
+    """What ``add_sampling``'s options change in the config."""
+    from t2c_jax.config import drawing
+
+    named = {name: getattr(options, name) for name in ("samples", "temperature", "stop")}
+    settings = {name: value for name, value in named.items() if value is not None}
+    overridden = {item.partition("=")[0].removeprefix("decode.") for item in options.overrides}
+    return [f"decode.{name}={value}" for name, value in drawing(settings, overridden).items()]
+
+
 def add_profile(parser: ArgumentParser) -> None:
     """``--profile``."""
     parser.add_argument("--profile", metavar="START:STOP", help="trace these steps, for tensorboard or xprof")
@@ -95,13 +116,14 @@ def experiment_of(options: argparse.Namespace, workdir: Workdir | None) -> Exper
     """
     from t2c_jax.checkpoints.inherit import load
 
+    overrides = [*options.overrides, *(search_overrides(options) if "temperature" in options else ())]
     if options.config:
-        return load(options.config, options.overrides)
+        return load(options.config, overrides)
     if workdir is None:
         raise UserError(f"t2c {options.command} needs --workdir DIR or --config FILE")
     if not workdir.config.is_file():
         raise UserError(f"'{workdir.name}' holds no run yet; add --config FILE (see configs/)")
-    return load(str(workdir.config), options.overrides)
+    return load(str(workdir.config), overrides)
 
 
 def connected(options: argparse.Namespace, *, writes: bool = False) -> tuple[Experiment, Workdir]:

@@ -42,3 +42,4 @@ from t2c_jax.config.schema import OriginConfig as OriginConfig
 from t2c_jax.config.schema import TaskConfig as TaskConfig
 from t2c_jax.config.schema import TokenizerConfig as TokenizerConfig
 from t2c_jax.config.schema import TrainConfig as TrainConfig
+from t2c_jax.config.schema import drawing as drawing

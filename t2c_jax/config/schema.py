@@ -6,9 +6,9 @@ Fields of an encoder or a decoder are in the config class of its architecture (`
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Literal
 
 from t2c_jax.config.architectures import ModelConfig
 from t2c_jax.config.fields import Section, field
@@ -438,8 +438,12 @@ class DecodeConfig(Section):
         0.0, "Draw from tokens at least this many times as likely as the likeliest. 0: all.", minimum=0
     )
     repetition_penalty: float = field(
-        1.0, "Makes tokens of the answer so far less likely, as in transformers. 1: off.", above=0
+        1.0,
+        "Makes tokens of the answer so far less likely: logits are divided by it, or multiplied where negative, as in"
+        " transformers. 1: off.",
+        minimum=1,
     )
+    stop: tuple[str, ...] = field((), "An answer ends before the first of these texts.")
     seed: int = field(0, "What is drawn is a function of it, the prompt, the sample's number and the step.", minimum=0)
     idf_weight: float = field(
         0.0,
@@ -469,19 +473,46 @@ class DecodeConfig(Section):
         """Settings that contradict each other, and a grammar that is not known."""
         if self.beam_size % self.beam_groups:
             raise UserError(f"{key}.beam_size={self.beam_size} is not divisible by beam_groups={self.beam_groups}")
+        for text in self.stop:
+            if not text:
+                raise UserError(f"{key}.stop holds an empty text, which would end every answer; leave it out")
+            try:
+                text.encode("utf-8")
+            except UnicodeEncodeError:
+                raise UserError(f"{key}.stop holds {text!a}, which is not valid Unicode; no answer holds it") from None
         for name in ("top_p", "min_p"):
             if getattr(self, name) > 1:
                 raise UserError(f"{key}.{name}={getattr(self, name)} is a probability; it is at most 1")
         if self.temperature and self.beam_size > 1:
-            raise UserError(f"{key}.temperature={self.temperature} draws tokens; set {key}.beam_size=1")
+            raise UserError(
+                f"{key}.temperature={self.temperature} draws tokens, and {key}.beam_size={self.beam_size} is of beam"
+                f" search; set {key}.beam_size=1, or the temperature to 0"
+            )
         if self.samples > 1 and not self.temperature:
-            raise UserError(f"{key}.samples={self.samples} would all be the same; set {key}.temperature above 0")
+            raise UserError(
+                f"{key}.samples={self.samples} would all be the same; set {key}.temperature above 0, such as 0.8"
+            )
         if not self.temperature:
             for name, off in (("top_k", 0), ("top_p", 1), ("min_p", 0)):
                 if getattr(self, name) != off:
                     raise UserError(f"{key}.{name} is of sampling; set {key}.temperature above 0")
         if self.grammar and not self.grammar.startswith(("regex:", "schema:")) and not self.grammar.endswith(".lark"):
             grammars.get(self.grammar, f"{key}.grammar")
+
+    def greedy(self) -> DecodeConfig:
+        """The same, but for greedy search: no beam, and nothing is drawn."""
+        return replace(self, beam_size=1, beam_groups=1, samples=1, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0)
+
+
+def drawing(settings: Mapping[str, Any], others: Collection[str] = ()) -> dict[str, Any]:
+    """Settings of a call with what they imply: a temperature implies that there is no beam.
+
+    Args:
+      settings: fields of ``DecodeConfig``.
+      others: names of fields that are set elsewhere.
+    """
+    implied = {"beam_size": 1, "beam_groups": 1} if settings.get("temperature") else {}
+    return {**{name: value for name, value in implied.items() if name not in others}, **settings}
 
 
 @dataclass(frozen=True)

@@ -23,9 +23,11 @@ from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.decode import slots as continuous
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.grammar_filter import GrammarFilter, Session
-from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor, processors_of, unwritable
+from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor
 from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
+from t2c_jax.decode.settings import processors_of, shape_of
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
+from t2c_jax.decode.stop_strings import before_stop, states_of
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps
 from t2c_jax.tokenizers.base import Tokenizer
@@ -161,6 +163,8 @@ class Generator:
             if beam and total < FORBIDDEN / 2:  # there were fewer continuations than beams
                 continue
             text = self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces)
+            if (cut := before_stop(text, settings.stop)) is not None:
+                text, finished = cut, True
             log_p = total if found.log_p is None else float(found.log_p[beam])
             hypotheses.append(Hypothesis(text, score, log_p, finished))
         return hypotheses
@@ -250,17 +254,8 @@ class Generator:
 
     def _compiled(self, settings: DecodeConfig) -> Programs:
         tokenizer = self.tokenizer
-        processors = processors_of(
-            settings, unwritable(tokenizer, special_pieces=settings.special_pieces), self._inverse_frequency
-        )
-        shape = Shape(
-            settings.max_tokens,
-            settings.beam_size,
-            settings.beam_groups,
-            sampling=settings.temperature > 0,
-            start=tokenizer.start,
-            eos=tokenizer.eos,
-        )
+        processors = processors_of(settings, tokenizer, self._inverse_frequency)
+        shape = shape_of(settings, tokenizer.start, tokenizer.eos)
         memory = meshes.memory_bytes(jax.local_devices()[0])
         grammar = GrammarFilter() if settings.grammar else None
         return Programs(self._definitions, shape, processors, grammar, self.mesh, memory)
@@ -280,6 +275,8 @@ def _static(settings: DecodeConfig) -> DecodeConfig:
         top_p=default.top_p,
         min_p=default.min_p,
         repetition_penalty=2.0 if settings.repetition_penalty != 1 else 1.0,
+        no_repeat_ngram_size=min(settings.no_repeat_ngram_size, 1),
+        stop=("." * states_of(settings.stop),) if settings.stop else (),
         samples=1,
         seed=0,
         grammar="json" if settings.grammar else "",
@@ -298,6 +295,8 @@ def _requests(settings: DecodeConfig, keys: np.ndarray, grammar: int) -> Request
         top_p=settings.top_p,
         min_p=settings.min_p,
         repetition_penalty=settings.repetition_penalty,
+        no_repeat_ngram_size=settings.no_repeat_ngram_size,
+        stop=settings.stop,
         keys=keys,
         grammar=grammar,
     )
@@ -508,8 +507,7 @@ def search_function(
         def cache(rows: int, slots: int) -> list[Any]:
             return [each.cache(rows, slots) for each in laid_out]
 
-        shape = Shape(decode.max_tokens, decode.beam_size, start=start, eos=eos)
-        asked = requests(rows, decode.max_tokens, length_penalty=decode.length_penalty)
+        shape, asked = shape_of(decode, start, eos), _requests(decode, np.zeros((rows, 2), np.uint32), 0)
         memories, carries = [each for each, _ in read], [each for _, each in read]
         return search(steps, memories, carries, cache, rows, shape, processors, asked)
 

@@ -6,7 +6,7 @@ Letters: B batch, W beams, T steps, V vocabulary.
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -14,8 +14,6 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Float, Int
 
-from t2c_jax.config import DecodeConfig
-from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.base import Tokenizer
 
 FORBIDDEN = -1e9
@@ -120,28 +118,30 @@ class ForbiddenTokens(LogitsProcessor):
 
 
 class NoRepeatNgram(LogitsProcessor):
-    """Forbids the token that would make the last ``size`` tokens equal to ``size`` tokens before, as transformers does.
+    """Forbids the token that would make the last tokens equal to as many tokens before, as transformers does.
 
-    It has no state: the tokens so far say all.
+    The request says how many; 0 forbids nothing. There is no state: the tokens so far say all.
     """
 
     reweights = False
 
-    def __init__(self, size: int) -> None:
-        """``size`` is at least 1."""
-        self._size = size
-
     def __call__(
         self, state: Any, logits_BWV: Float[Array, "B W V"], context: Context
     ) -> tuple[Float[Array, "B W V"], Any]:
-        """The logits; ``FORBIDDEN`` for each token that once followed the last ``size - 1`` tokens."""
+        """The logits; ``FORBIDDEN`` for each token that once followed the same tokens, one fewer than the size."""
         tokens_BWT, step_B11 = context.tokens, context.step[:, None, None]
+        size_B11 = context.requests.no_repeat_ngram_size[:, None, None]
         rows, beams, length = tokens_BWT.shape
         steps_11T = jnp.arange(length)[None, None]
-        followed_BWT = jnp.broadcast_to((steps_11T >= self._size - 1) & (steps_11T < step_B11), tokens_BWT.shape)
-        for back in range(1, self._size):
+        is_known_B1T = (size_B11 > 0) & (steps_11T >= size_B11 - 1) & (steps_11T < step_B11)
+
+        def compare(back: Array, followed_BWT: Array) -> Array:
             last_BW1 = jnp.take_along_axis(tokens_BWT, jnp.maximum(step_B11 - back, 0), axis=2)
-            followed_BWT &= jnp.roll(tokens_BWT, back, axis=2) == last_BW1
+            return followed_BWT & ((jnp.roll(tokens_BWT, back, axis=2) == last_BW1) | (back >= size_B11))
+
+        followed_BWT = jax.lax.fori_loop(
+            1, jnp.max(size_B11), compare, jnp.broadcast_to(is_known_B1T, tokens_BWT.shape)
+        )
         index = jnp.arange(rows)[:, None, None], jnp.arange(beams)[None, :, None], tokens_BWT
         return logits_BWV.at[index].min(jnp.where(followed_BWT, FORBIDDEN, jnp.inf)), state
 
@@ -179,30 +179,3 @@ def unwritable(tokenizer: Tokenizer, *, special_pieces: bool = False) -> list[in
     kept = {tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after}
     kept |= tokenizer.special_ids if special_pieces else frozenset()
     return [i for i, surface in enumerate(tokenizer.surfaces) if not surface and i not in kept]
-
-
-def processors_of(
-    decode: DecodeConfig, forbidden: Sequence[int] = (), inverse_frequency: Callable[[], np.ndarray] | None = None
-) -> list[LogitsProcessor]:
-    """The processors that config.decode asks for.
-
-    Args:
-      decode: of which ``idf_weight`` and ``no_repeat_ngram_size`` are read.
-      forbidden: ids that must not be written.
-      inverse_frequency: gives ``log(N / n)`` of each token. It is called only where ``idf_weight`` is not 0.
-
-    Raises:
-      UserError: ``idf_weight`` is set and the frequencies of the training tokens are not known.
-    """
-    processors: list[LogitsProcessor] = []
-    if decode.idf_weight:
-        if inverse_frequency is None:
-            raise UserError("config.decode.idf_weight needs the tokens of the run's training pairs; set it to 0")
-        processors.append(TokenBonus(decode.idf_weight * inverse_frequency()))
-    if len(forbidden):
-        processors.append(ForbiddenTokens(forbidden))
-    if decode.repetition_penalty != 1:
-        processors.append(RepetitionPenalty())
-    if decode.no_repeat_ngram_size:
-        processors.append(NoRepeatNgram(decode.no_repeat_ngram_size))
-    return processors

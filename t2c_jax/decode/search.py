@@ -26,6 +26,7 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from t2c_jax.decode.grammar_filter import Following, GrammarFilter, masked
 from t2c_jax.decode.logits_processors import FORBIDDEN, Context, LogitsProcessor
 from t2c_jax.decode.sampling import draw
+from t2c_jax.decode.stop_strings import automaton, states_of
 from t2c_jax.models.interface import RECENT, At
 
 PAD = 0  # fills a sequence after its end
@@ -54,6 +55,8 @@ class Requests(NamedTuple):
       temperature: logits are divided by it before a token is drawn; 0 takes the likeliest.
       top_k, top_p, min_p: which tokens may be drawn (``decode.sampling``).
       repetition_penalty: of the tokens of the answer so far (``logits_processors.RepetitionPenalty``).
+      no_repeat_ngram_size: of n-grams that no answer holds twice (``logits_processors.NoRepeatNgram``).
+      stop: the automaton of the stop strings (``stop_strings.automaton``); S is 0 where there are none.
       key: what is drawn is a function of it and the step.
       grammar: the session of ``grammar_filter`` that the row belongs to; 0 where it follows no grammar.
     """
@@ -67,6 +70,8 @@ class Requests(NamedTuple):
     top_p: Float[Array, " B"]
     min_p: Float[Array, " B"]
     repetition_penalty: Float[Array, " B"]
+    no_repeat_ngram_size: Int[Array, " B"]
+    stop: Int[Array, "B S 256"]
     key: UInt32[Array, "B 2"]
     grammar: Int[Array, " B"]
 
@@ -83,6 +88,8 @@ def requests(
     top_p: float = 1.0,
     min_p: float = 0.0,
     repetition_penalty: float = 1.0,
+    no_repeat_ngram_size: int = 0,
+    stop: Sequence[str] = (),
     keys: np.ndarray | None = None,
     grammar: int = 0,
 ) -> Requests:
@@ -101,6 +108,8 @@ def requests(
         top_p=filled(top_p),
         min_p=filled(min_p),
         repetition_penalty=filled(repetition_penalty),
+        no_repeat_ngram_size=filled(no_repeat_ngram_size, np.int32),
+        stop=np.broadcast_to(automaton(tuple(stop)), (rows, states_of(stop), 256)),  # type: ignore[arg-type]
         key=np.zeros((rows, 2), np.uint32) if keys is None else keys,  # type: ignore[arg-type]
         grammar=filled(grammar, np.int32),
     )

@@ -102,8 +102,8 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
     def goes_on(state: tuple[Slots, Results]) -> Bool[Array, ""]:
         (rows, _), results = state
         waits_G = results.admitted < waiting.total
-        free_G = ~jnp.all(rows.active.reshape(groups, -1), axis=1)
-        starved = more & jnp.any(~waits_G & free_G)
+        # Not while another group waits: the host brings more only when all of these have a row.
+        starved = more & ~jnp.any(waits_G) & ~jnp.all(rows.active)
         return (jnp.any(rows.active) | jnp.any(waits_G)) & ~starved
 
     def step(state: tuple[Slots, Results]) -> tuple[Slots, Results]:

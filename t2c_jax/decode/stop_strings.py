@@ -9,6 +9,7 @@ Letters: B rows, W beams, S states, T steps, V vocabulary.
 
 from __future__ import annotations
 
+import functools
 from collections import deque
 from collections.abc import Sequence
 from typing import Any
@@ -32,8 +33,9 @@ def states_of(strings: Sequence[str]) -> int:
     return max(_LEAST, 1 << (needed - 1).bit_length())
 
 
-def automaton(strings: Sequence[str]) -> np.ndarray:
-    """The state behind each state and byte, int16 (S, 256).
+@functools.lru_cache
+def automaton(strings: tuple[str, ...]) -> np.ndarray:
+    """The state behind each state and byte, int16 (S, 256), not to be changed.
 
     State 0 is the start. The last state is behind the first string that was found, and is never left.
     """
@@ -41,30 +43,27 @@ def automaton(strings: Sequence[str]) -> np.ndarray:
     if last < 0:
         return np.zeros((0, 256), np.int16)
     children: list[dict[int, int]] = [{}]
-    ends = {0: False}
+    is_end = np.zeros(last + 1, bool)
     for string in strings:
         state = 0
         for byte in string.encode("utf-8"):
             if byte not in children[state]:
                 children[state][byte] = len(children)
-                ends[len(children)] = False
                 children.append({})
             state = children[state][byte]
-        ends[state] = True
+        is_end[state] = True
     following = np.zeros((last + 1, 256), np.int16)
-    waiting = deque([(0, 0)])  # states in the order of their depth, and the state of their longest proper suffix
+    waiting = deque([(0, 0)])  # states in the order of their depth, each with that of its longest proper suffix
     while waiting:
         state, suffix = waiting.popleft()
-        ends[state] |= ends[suffix]
-        behind_suffix = following[suffix].copy() if state else np.zeros(256, np.int16)
-        following[state] = behind_suffix
+        is_end[state] |= is_end[suffix]
+        following[state] = behind_suffix = following[suffix].copy()
         for byte, child in children[state].items():
             following[state, byte] = child
-            waiting.append((child, int(behind_suffix[byte])))
-    is_end = np.zeros(last + 1, bool)
-    is_end[[state for state, found in ends.items() if found]] = True
+            waiting.append((child, int(behind_suffix[byte]) if state else 0))
     following = np.where(is_end[following], last, following).astype(np.int16)
     following[last] = last
+    following.flags.writeable = False
     return following
 
 

@@ -70,6 +70,8 @@ def search_name(decode: DecodeConfig) -> str:
             parts.append(f"{word}{value:g}")
     if decode.grammar:
         parts.append(f"grammar_{grammar_label(decode.grammar)}")
+    if decode.stop:
+        parts.append(f"stop{digest(*decode.stop)[:8]}")
     if decode.special_pieces:
         parts.append("specials")
     return "-".join(parts)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -88,7 +87,7 @@ def dev_decoder(
     pairs, shown = (select_pairs(selected, count) if count else [] for count in (examples, train.samples))
     texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
     if metric is not None and metric.candidates == 1:
-        decode_config = dataclasses.replace(decode_config, beam_size=1)
+        decode_config = decode_config.greedy()
     made: list[Any] = []  # one generator for all calls, so that its search is compiled once
 
     def decode(params: Any) -> Decoded:

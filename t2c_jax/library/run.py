@@ -119,8 +119,9 @@ class Run:
         Args:
           prompts: texts; code if config.data.direction is ``code_to_text``.
           advance: called with the number of prompts that were answered since the last call.
-          **settings: fields of config.decode for this call, such as ``beam_size=4`` or ``max_tokens=64``. Each new
-            combination compiles the search once.
+          **settings: fields of config.decode for this call, such as ``beam_size=4`` or ``max_tokens=64``. A
+            ``temperature`` implies ``beam_size=1``. Numbers that change no shape, such as ``top_p``, ``samples`` or
+            ``seed``, compile nothing anew.
 
         Returns:
           An answer for each prompt, in their order.
@@ -198,7 +199,7 @@ class Run:
         for name in settings:
             if name not in values["decode"]:
                 raise UserError(f"unknown setting '{name}'{nearest(name, values['decode'])}")
-        return configs.from_dict({**values, "decode": {**values["decode"], **settings}}).decode
+        return configs.from_dict({**values, "decode": {**values["decode"], **configs.drawing(settings)}}).decode
 
 
 def open_run(

@@ -17,7 +17,7 @@ from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.decode.generator import Generator, Member, _static, search_function
-from t2c_jax.decode.logits_processors import processors_of, unwritable
+from t2c_jax.decode.settings import processors_of
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.sentencepiece import PAD
@@ -148,7 +148,7 @@ def test_padding_and_sentinels_are_never_written(beam_size, params, tokenizer, c
         with jax.set_mesh(made.mesh):
             return np.asarray(jax.jit(function)(made.params, batch).tokens[:, 0])
 
-    free, processed = written([]), written(processors_of(made.decode, unwritable(tokenizer)))
+    free, processed = written([]), written(processors_of(made.decode, tokenizer))
     assert np.isin(free, tokenizer.sentinels).any()
     for row in processed.tolist():
         ids = row[: row.index(tokenizer.eos)] if tokenizer.eos in row else row

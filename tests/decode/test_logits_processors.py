@@ -1,20 +1,24 @@
 """Logits processors in both searches, against plain searches over a toy decoder."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from toy_decoder import Toy, beam, greedy, padded, plain_beam
+from toy_decoder import Toy, beam, greedy, padded, plain_beam, searched
 
 from t2c_jax.config import DecodeConfig
 from t2c_jax.decode.logits_processors import (
     FORBIDDEN,
+    Context,
     ForbiddenTokens,
     LogitsProcessor,
     NoRepeatNgram,
+    RepetitionPenalty,
     TokenBonus,
-    processors_of,
     unwritable,
 )
+from t2c_jax.decode.search import Shape, requests, search
+from t2c_jax.decode.settings import processors_of
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.sentencepiece import EOS, PAD
 
@@ -52,12 +56,12 @@ def balanced(tokens):
 
 
 RULES = {
-    "no token twice": (NoRepeatNgram(1), lambda tokens: not repeats(tokens, 1)),
-    "no bigram twice": (NoRepeatNgram(2), lambda tokens: not repeats(tokens, 2)),
-    "no trigram twice": (NoRepeatNgram(3), lambda tokens: not repeats(tokens, 3)),
-    "no 0": (ForbiddenTokens([0]), lambda tokens: 0 not in tokens),
-    "no 0 and no 3": (ForbiddenTokens([3, 0]), lambda tokens: not {0, 3} & {*tokens}),
-    "balanced brackets": (Balanced(), balanced),
+    "no token twice": (NoRepeatNgram(), {"no_repeat_ngram_size": 1}, lambda tokens: not repeats(tokens, 1)),
+    "no bigram twice": (NoRepeatNgram(), {"no_repeat_ngram_size": 2}, lambda tokens: not repeats(tokens, 2)),
+    "no trigram twice": (NoRepeatNgram(), {"no_repeat_ngram_size": 3}, lambda tokens: not repeats(tokens, 3)),
+    "no 0": (ForbiddenTokens([0]), {}, lambda tokens: 0 not in tokens),
+    "no 0 and no 3": (ForbiddenTokens([3, 0]), {}, lambda tokens: not {0, 3} & {*tokens}),
+    "balanced brackets": (Balanced(), {}, balanced),
 }
 each_rule = pytest.mark.parametrize("rule", RULES)
 
@@ -65,9 +69,9 @@ each_rule = pytest.mark.parametrize("rule", RULES)
 @each_rule
 def test_greedy_takes_the_likeliest_token_of_the_allowed(rule):
     """The score is the sum of the model's own log-probabilities: what a rule forbids makes nothing else likelier."""
-    processor, allowed = RULES[rule]
+    processor, request, allowed = RULES[rule]
     toy = Toy(vocabulary=5, steps=8, batch=8, seed=4)
-    found = greedy(toy, processors=[processor])
+    found = searched(toy, Shape(8), [processor], **request)
     assert (found.tokens != greedy(toy).tokens).any()
     for row in range(8):
         chosen = []
@@ -84,11 +88,11 @@ def test_greedy_takes_the_likeliest_token_of_the_allowed(rule):
 @each_rule
 def test_a_beam_as_wide_as_the_tree_ranks_all_that_is_allowed(rule):
     """Every allowed sequence is found, and no other: the processors' states follow the beams."""
-    processor, allowed = RULES[rule]
+    processor, request, allowed = RULES[rule]
     steps = 5 if rule == "no trigram twice" else 4
     beams = 4 * 3 ** (steps - 1)
     toy = Toy(vocabulary=4, steps=steps, batch=3, seed=0)
-    found = beam(toy, beams, 0.6, [processor])
+    found = beam(toy, beams, 0.6, [processor], **request)
     for row in range(toy.batch):
         expected = [(score, tokens) for score, tokens in toy.ranked(row, 0.6) if allowed(tokens)]
         assert 0 < len(expected) < len(toy.ranked(row, 0.6))
@@ -121,7 +125,8 @@ def test_a_narrow_beam_carries_a_state_as_if_it_were_computed_anew(beams):
 
 def test_processors_work_in_their_order_and_together():
     toy = Toy(vocabulary=5, steps=6, batch=6, seed=2)
-    found = beam(toy, 3, 0.6, [TokenBonus(np.full(5, 3.0)), ForbiddenTokens([0]), Balanced(), NoRepeatNgram(2)])
+    processors = [TokenBonus(np.full(5, 3.0)), ForbiddenTokens([0]), Balanced(), NoRepeatNgram()]
+    found = beam(toy, 3, 0.6, processors, no_repeat_ngram_size=2)
     finished = found.tokens[found.finished].tolist()
     assert finished
     for tokens in finished:
@@ -129,6 +134,62 @@ def test_processors_work_in_their_order_and_together():
         assert 0 not in tokens
         assert balanced(tokens)
         assert not repeats(tokens, 2)
+
+
+def test_each_row_has_an_n_gram_size_of_its_own():
+    """Rows with the same prompt: each is answered as if all had its size."""
+    toy = Toy(vocabulary=4, steps=9, batch=4, seed=6)
+    toy.bias_BTV[:, :, EOS] -= 9
+    for values in (toy.weights_BTVV, toy.bias_BTV):
+        values[:] = values[:1]
+    sizes = np.array([0, 1, 2, 3], np.int32)
+
+    def answers(size_B):
+        asked = requests(4, 9)._replace(no_repeat_ngram_size=size_B)
+        return search(toy.step, toy.memory, (), toy.cache, 4, Shape(9), [NoRepeatNgram()], asked).tokens[:, 0]
+
+    answers = jax.jit(answers)
+    found = np.asarray(answers(sizes))
+    for row, size in enumerate(sizes):
+        np.testing.assert_array_equal(found[row], answers(np.full(4, size))[row])
+    assert len({tuple(tokens) for tokens in found.tolist()}) == 4
+    np.testing.assert_array_equal(found[0], greedy(toy).tokens[0, 0])
+
+
+@pytest.mark.parametrize("penalty", [1.0, 1.3, 5.0])
+def test_the_repetition_penalty_is_that_of_transformers(penalty):
+    """On random logits, and tokens of which some repeat; forbidden tokens stay forbidden, and padding is no token."""
+    transformers = pytest.importorskip("transformers")
+    random = np.random.default_rng(0)
+    rows, beams, steps, size, step = 3, 2, 9, 12, 6
+    logits = random.normal(0, 4, (rows, beams, size)).astype(np.float32)
+    tokens = random.integers(1, size, (rows, beams, steps))
+    tokens[:, :, step:] = PAD
+    forbidden = ForbiddenTokens([tokens[0, 0, 0]])
+    asked = requests(rows, steps, repetition_penalty=penalty)
+    context = Context(jnp.asarray(tokens), jnp.full((rows,), step), asked, jnp.zeros((rows, beams)))
+    found, _ = RepetitionPenalty()((), forbidden((), jnp.asarray(logits), context)[0], context)
+    torch, peer = pytest.importorskip("torch"), transformers.RepetitionPenaltyLogitsProcessor(penalty)
+    known = torch.from_numpy(tokens[:, :, :step].reshape(rows * beams, step))
+    expected = peer(known, torch.from_numpy(logits.reshape(rows * beams, size)))
+    expected = expected.numpy().reshape(logits.shape)
+    expected[:, :, tokens[0, 0, 0]] = FORBIDDEN
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("beams", [1, 3])
+def test_a_penalty_counts_in_scores_and_not_in_log_probabilities(beams):
+    toy = Toy(vocabulary=5, steps=6, batch=6, seed=2)
+    processors = [RepetitionPenalty(), TokenBonus(BONUS), ForbiddenTokens([PAD])]
+    found = searched(toy, Shape(6, beams), processors, length_penalty=0.6, repetition_penalty=1.5)
+    changed = 0
+    for row, of_row in enumerate(found.tokens.tolist()):
+        for number, tokens in enumerate(of_row):
+            tokens = tokens[: tokens.index(EOS) + 1] if EOS in tokens else tokens
+            log_p = toy.log_p(row, tokens)
+            np.testing.assert_allclose(found.log_p[row, number], log_p, rtol=1e-5, atol=1e-5)
+            changed += abs(found.scores[row, number] - log_p / len(tokens) ** 0.6) > 0.01
+    assert changed == 6 * beams
 
 
 BONUS = np.array([0.0, 2.0, 1.5, 0.0, 1.0], np.float32)
@@ -167,7 +228,11 @@ class Pieces:
     """Ids: 0 pad, 1 eos, 2 unk, 3 begins every target, 4 and 5 text, 6 a sentinel."""
 
     eos, unk, start, before, after = 1, 2, 0, (3,), (1,)
+    special_ids = frozenset()
     surfaces = (b"", b"", b"", b"", b"a", b"b", b"")
+
+    def decode(self, ids, *, special_pieces=False):
+        return b"".join(self.surfaces[i] for i in ids).decode()
 
 
 def test_padding_and_sentinels_are_unwritable():
@@ -177,10 +242,11 @@ def test_padding_and_sentinels_are_unwritable():
 
 def test_the_config_chooses_the_processors():
     def names(**settings):
-        return [type(each).__name__ for each in processors_of(DecodeConfig(**settings), [0], lambda: np.ones(3))]
+        made = processors_of(DecodeConfig(**settings), Pieces(), lambda: np.ones(7))
+        return [type(each).__name__ for each in made]
 
     assert names() == ["ForbiddenTokens"]
     assert names(idf_weight=0.5, no_repeat_ngram_size=3) == ["TokenBonus", "ForbiddenTokens", "NoRepeatNgram"]
-    assert processors_of(DecodeConfig()) == []
+    assert names(repetition_penalty=1.1, stop=("a",)) == ["ForbiddenTokens", "RepetitionPenalty", "StopStrings"]
     with pytest.raises(UserError, match=r"config.decode.idf_weight needs the tokens of the run's training pairs"):
-        processors_of(DecodeConfig(idf_weight=0.5))
+        processors_of(DecodeConfig(idf_weight=0.5), Pieces())

@@ -261,8 +261,10 @@ def test_searches_find_their_tokens(config):
 
     def searched(eos, beams, penalty, repeats=0):
         def run(params, read):
-            processors = [NoRepeatNgram(repeats)] if repeats else []
-            decode = DecodeConfig(beam_size=beams, max_tokens=STEPS, length_penalty=penalty)
+            processors = [NoRepeatNgram()] if repeats else []
+            decode = DecodeConfig(
+                beam_size=beams, max_tokens=STEPS, length_penalty=penalty, no_repeat_ngram_size=repeats
+            )
             return search_function([definition], decode, processors, eos=eos)([params], read)
 
         return jax.jit(run)(params, read)

@@ -75,12 +75,15 @@ class Spelling:
     after: tuple[int, ...]
 
     @classmethod
-    def of(cls, tokenizer: Tokenizer, *, special_pieces: bool = False) -> Spelling:
+    def of(
+        cls, tokenizer: Tokenizer, *, special_pieces: bool = False, setting: str = "config.decode.grammar"
+    ) -> Spelling:
         """Measures what ``tokenizer.decode`` makes of each id.
 
         Args:
           tokenizer: decodes the answers.
           special_pieces: whether answers may hold the tokenizer's special pieces, and decoding writes them.
+          setting: the config field that needs it, for messages.
 
         Raises:
           UserError: what a token writes depends on more than whether it comes first.
@@ -96,7 +99,7 @@ class Spelling:
         first: list[bytes | None] = [None] * len(surfaces)
         later = list(first)
         if anchor is None:
-            raise UserError("config.decode.grammar needs a tokenizer with a piece of letters; this run's has none")
+            raise UserError(f"{setting} needs a tokenizer with a piece of letters; this run's has none")
         prefix = decode([anchor])
         for i in writable:
             first[i] = _bytes_of(decode([i]), surfaces[i])
@@ -105,7 +108,7 @@ class Spelling:
             later[i] = later[i] or None  # a token without text would let an answer grow without end
         after = (*tokenizer.after[: tokenizer.after.index(eos)], eos) if eos in tokenizer.after else (eos,)
         spelling = cls(len(surfaces), tuple(first), tuple(later), tuple(tokenizer.before), after)
-        _check(spelling, decode)
+        _check(spelling, decode, setting)
         return spelling
 
     @property
@@ -145,7 +148,7 @@ def _bytes_of(text: str, surface: bytes) -> bytes | None:
     return surface if surface.decode("utf-8", "replace") == text else None
 
 
-def _check(spelling: Spelling, decode: partial[str]) -> None:
+def _check(spelling: Spelling, decode: partial[str], setting: str) -> None:
     """Compares the text of sequences that hold all ids with the bytes of their tokens."""
     whole = [i for i, text in enumerate(spelling.later) if text is not None and spelling.first[i] is not None]
     whole = [i for i in whole if _after(0, spelling.first[i] or b"") == 0 and _after(0, spelling.later[i] or b"") == 0]
@@ -155,6 +158,6 @@ def _check(spelling: Spelling, decode: partial[str]) -> None:
         expected = (spelling.first[ids[0]] or b"") + b"".join(spelling.later[i] or b"" for i in ids[1:])
         if decode(ids) != expected.decode("utf-8"):
             raise UserError(
-                "config.decode.grammar does not work with this run's tokenizer: what a token writes depends on the"
-                f" tokens around it, as in {decode(ids)!r}; set it to '' or use another tokenizer"
+                f"{setting} does not work with this run's tokenizer: what a token writes depends on the tokens around"
+                f" it, as in {decode(ids)!r}; leave it empty or use another tokenizer"
             )
