@@ -65,10 +65,15 @@ class EncoderConfig(Architecture):
 
 
 class DecoderConfig(Architecture):
-    """Writes the target; ``build(model, encoder_width, summary_width, rngs=...)`` gives an ``interface.Decoder``."""
+    """Writes the target; ``build(model, encoder_width, summary_width, rngs=...)`` gives an ``interface.Decoder``.
+
+    Attributes:
+      verifies_drafts: a step may read several tokens of one answer, each after those before it.
+    """
 
     registry = decoders
     default_type = "transformer"
+    verifies_drafts: ClassVar[bool] = False
 
     @property
     def starts_from_states(self) -> bool:

@@ -466,6 +466,12 @@ class DecodeConfig(Section):
         "Grammar that every finished answer follows: python, bash, sql, json, regex:PATTERN, schema:FILE.json (a JSON"
         " schema) or FILE.lark (llguidance's Lark dialect). Empty: none.",
     )
+    prompt_lookup: int = field(
+        0,
+        "Tokens that greedy search copies from the prompt and verifies in one step (Saxena 2023). Answers are the same,"
+        " found in fewer steps. 0: off.",
+        minimum=0,
+    )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
     batch_size: int = field(16, "Answers that are searched at the same time.", minimum=1)
 

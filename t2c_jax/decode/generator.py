@@ -29,7 +29,7 @@ from t2c_jax.decode.settings import processors_of, shape_of
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
 from t2c_jax.decode.stop_strings import before_stop, states_of
 from t2c_jax.models.definition import Definition
-from t2c_jax.models.seq2seq import Steps
+from t2c_jax.models.seq2seq import Steps, copied_tokens
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
 
@@ -106,7 +106,8 @@ class Generator:
 
         Args:
           members: models over the same tokenizers; several make an ensemble.
-          prompts: encodes prompts.
+          prompts: encodes prompts; its batches say what source tokens are as target tokens
+            (``models.seq2seq.copied_tokens``).
           tokenizer: decodes answers.
           decode: the settings of calls that bring none.
           mesh: the mesh on which the parameters are placed.
@@ -252,10 +253,22 @@ class Generator:
         number = 0 if grammar is None else grammar.number
         return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2), number)
 
+    def _looks_up(self, settings: DecodeConfig) -> bool:
+        """Whether drafts can be copied and verified: greedy search, of decoders that can, over sources of tokens.
+
+        Under a grammar the host follows each answer by one token a step.
+        """
+        models = [definition.config for definition in self._definitions]
+        is_greedy = settings.beam_size == 1 and not settings.temperature and not settings.grammar
+        return is_greedy and all(
+            model.decoder.verifies_drafts and model.encoder.features == "tokens" for model in models
+        )
+
     def _compiled(self, settings: DecodeConfig) -> Programs:
         tokenizer = self.tokenizer
         processors = processors_of(settings, tokenizer, self._inverse_frequency)
-        shape = shape_of(settings, tokenizer.start, tokenizer.eos)
+        drafts = settings.prompt_lookup if self._looks_up(settings) else 0
+        shape = shape_of(settings, tokenizer.start, tokenizer.eos, drafts)
         memory = meshes.memory_bytes(jax.local_devices()[0])
         grammar = GrammarFilter() if settings.grammar else None
         return Programs(self._definitions, shape, processors, grammar, self.mesh, memory)
@@ -350,7 +363,11 @@ class Programs:
     def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
         models = [definition.bind(each) for definition, each in zip(self._definitions, params, strict=True)]
         memory, carry = zip(*(model.read(batch, self.shape.beams, length) for model in models), strict=True)
-        return self._placed(Pool(list(memory), list(carry), None))
+        drafts = None
+        if self.shape.drafts:
+            tokens_BS = copied_tokens(batch)
+            drafts = jnp.pad(tokens_BS, ((0, 0), (0, length - tokens_BS.shape[1])))
+        return self._placed(Pool(list(memory), list(carry), drafts))
 
     def source_length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
         """Positions of the encoder's states for a batch."""

@@ -100,8 +100,7 @@ def make_generator(
     def frequencies() -> np.ndarray:
         return inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
 
-    copy = any(member.definition.config.copy for member in members)
-    template = translation(tokenizers, data, copy=copy).source
+    template = translation(tokenizers, data, copy=True).source  # prompt lookup copies whatever the model does
     prompts = encoder_features(data, members[0].definition.config).prompts(tokenizers, template)
     return Generator(members, prompts, tokenizers.target, decode, mesh, frequencies)
 

@@ -31,6 +31,7 @@ from t2c_jax.models.interface import RECENT, At
 
 PAD = 0  # fills a sequence after its end
 _WORST = FORBIDDEN  # the score of a hypothesis that does not exist
+_MATCHED = 3  # tokens of an answer that are compared with the source's to find what to copy
 _FEW = 8  # minima are found faster than top_k ranks up to so many
 
 
@@ -337,7 +338,8 @@ class Search:
 
     def _fed(self, tokens_BWT: Int[Array, "B W T"], steps_BN: Int[Array, "B N"]) -> Int[Array, "B N"]:
         """What is fed at the given steps: the start token, then what was chosen at the step before; 0 before all."""
-        before_BN1 = jnp.maximum(steps_BN - 1, 0)[..., None]
+        # Drafts may reach behind the last step. What is fed there is never used, but it must be a token.
+        before_BN1 = jnp.clip(steps_BN - 1, 0, tokens_BWT.shape[-1] - 1)[..., None]
         chosen_BN = jnp.take_along_axis(tokens_BWT, before_BN1, axis=-1)[..., 0]
         return jnp.where(steps_BN > 0, chosen_BN, jnp.where(steps_BN == 0, self.shape.start, 0))
 
@@ -460,23 +462,27 @@ class Search:
         return jax.lax.cond(incomplete, anew, first)
 
     def _drafts(self, rows: SearchState) -> Int[Array, "B D"]:
-        """What follows the last tokens where the source holds them: two of them, or else one; PAD where it does not.
+        """What follows the answer's last tokens where the source holds them; PAD where it does not.
 
-        Saxena 2023 ("Prompt Lookup Decoding") looks in the decoder's input. Here it is the source that is copied.
+        Saxena 2023 ("Prompt Lookup Decoding") looks in the decoder's input. Here it is the source that is copied. The
+        place with the longest match is taken, the first among equals.
         """
         count, source_BS = self.shape.drafts, rows.drafts
         if not count or source_BS is None:
             return jnp.full((rows.step.shape[0], count), PAD, jnp.int32)
-        recent_B1R = self._recent(rows.tokens, rows.step[:, None])
-        last_B1, before_B1 = recent_B1R[..., 0], recent_B1R[..., 1]
         length = source_BS.shape[1]
-        one_BS = (source_BS == last_B1) & (last_B1 > 0)
-        two_BS = one_BS & (jnp.roll(source_BS, 1, axis=1) == before_B1) & (jnp.arange(length) > 0)[None]
-        rank_BS = 2 * two_BS + one_BS.astype(jnp.int32)
-        place_B = jnp.argmax(rank_BS, axis=1)
-        following_BD = place_B[:, None] + 1 + jnp.arange(count)[None]
+        matched_BS = jnp.zeros_like(source_BS)
+        is_match_BS = source_BS > 0
+        for back in range(_MATCHED):
+            last_B1 = self._fed(rows.tokens, rows.step[:, None] - back)
+            before_BS = jnp.pad(source_BS, ((0, 0), (back, 0)))[:, :length]
+            is_match_BS &= (before_BS == last_B1) & (last_B1 > 0)
+            matched_BS += is_match_BS
+        place_B1 = jnp.argmax(matched_BS, axis=1)[:, None]
+        following_BD = place_B1 + 1 + jnp.arange(count)[None]
         copied_BD = jnp.take_along_axis(source_BS, jnp.minimum(following_BD, length - 1), axis=1)
-        return jnp.where((jnp.max(rank_BS, axis=1) > 0)[:, None] & (following_BD < length), copied_BD, PAD)
+        is_found_B1 = jnp.max(matched_BS, axis=1, keepdims=True) > 0
+        return jnp.where(is_found_B1 & (following_BD < length), copied_BD, PAD)
 
     def _feed_beams(self, rows: SearchState) -> Fed:
         shape, step_B, slots = self.shape, rows.step, rows.slot_steps.shape[1]

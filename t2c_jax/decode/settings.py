@@ -54,18 +54,20 @@ def processors_of(
     return processors
 
 
-def shape_of(decode: DecodeConfig, start: int, eos: int) -> Shape:
+def shape_of(decode: DecodeConfig, start: int, eos: int, drafts: int = 0) -> Shape:
     """The shape of a search.
 
     Args:
       decode: its settings.
       start, eos: the tokens that a sequence begins and ends with.
+      drafts: tokens that are copied from the source and verified in a step.
     """
     return Shape(
         decode.max_tokens,
         decode.beam_size,
         decode.beam_groups,
         sampling=decode.temperature > 0,
+        drafts=drafts,
         start=start,
         eos=eos,
     )

@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (tables of texts)
+# ruff: noqa: E501, SIM905  (tables of texts)
 """The Bash grammar: real commands are accepted, and ``bash -n`` reads whatever is accepted."""
 
 import functools

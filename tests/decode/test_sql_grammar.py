@@ -1,4 +1,4 @@
-# ruff: noqa: E501  (tables of texts)
+# ruff: noqa: E501, SIM905  (tables of texts)
 """The SQL grammar: queries as people write them are accepted, and sqlglot and SQLite read whatever is accepted."""
 
 import functools

@@ -33,13 +33,13 @@ def test_the_name_of_an_evaluation(members, average, config, decode, name):
 
 
 def test_each_setting_of_the_search_is_in_the_name():
-    """But for the batch size, on which no answer depends."""
+    """But for the batch size and prompt lookup, on which no answer depends."""
     base = search_name(DecodeConfig())
     other = {"beam_size": 7, "length_penalty": 0.3, "idf_weight": 0.1, "max_tokens": 9, "no_repeat_ngram_size": 2}
     other |= {"special_pieces": True, "grammar": "json", "samples": 3, "temperature": 0.7, "seed": 2, "patience": 1}
     other |= {"top_k": 5, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2}
     other |= {"beam_groups": 2, "diversity_penalty": 0.2, "stop": ("x",)}
-    assert {field.name for field in dataclasses.fields(DecodeConfig)} == {*other, "batch_size"}
+    assert {field.name for field in dataclasses.fields(DecodeConfig)} == {*other, "batch_size", "prompt_lookup"}
     for name, value in other.items():
         assert search_name(DecodeConfig(**{name: value})) != base
 

@@ -98,6 +98,8 @@ class TransformerEncoderConfig(TransformerConfig, EncoderConfig):
 class TransformerDecoderConfig(TransformerConfig, DecoderConfig):
     """A Transformer decoder with rotary embedding."""
 
+    verifies_drafts: ClassVar[bool] = True
+
     def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
         """The module; ``sizes`` are the widths of the encoder's states and summary."""
         return self.build_decoder(model, sizes[0], rngs=rngs)
@@ -117,6 +119,8 @@ class T5EncoderConfig(T5Config, EncoderConfig):
 @dataclass(frozen=True)
 class T5DecoderConfig(T5Config, DecoderConfig):
     """T5's decoder."""
+
+    verifies_drafts: ClassVar[bool] = True
 
     def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
         """The module; ``sizes`` are the widths of the encoder's states and summary."""
