@@ -1,4 +1,4 @@
-# ruff: noqa: E501, SIM905  (tables of texts)
+# ruff: noqa: E501  (tables of texts)
 """Texts of the packaged grammars, a tokenizer over them, and ways to make more: templates, mutations, random walks."""
 
 from __future__ import annotations
