@@ -21,11 +21,11 @@ EIGHT = {"data": 2, "fsdp": 2, "tensor": 2}
 RECURRENT = ("lstm", "gru")
 PROCESSORS = {
     "none": (),
-    "no bigram twice": (NoRepeatNgram(2),),
+    "no bigram twice": (NoRepeatNgram(),),
     "no 0": (ForbiddenTokens([0]),),
     "repetition penalty": (RepetitionPenalty(),),
     "balanced brackets": (Balanced(),),
-    "all": (ForbiddenTokens([0]), RepetitionPenalty(), NoRepeatNgram(2), Balanced()),
+    "all": (ForbiddenTokens([0]), RepetitionPenalty(), NoRepeatNgram(), Balanced()),
 }
 
 
@@ -64,7 +64,7 @@ def stepped(toy, shape, drafts, processors=(), max_tokens=None, **request):
 def test_answers_are_those_without_drafts(rule, wrong):
     """Drafts are confirmed by what the processors make of the logits, one token after the other."""
     toy = Toy(vocabulary=5, steps=9, batch=24, seed=1)
-    processors, request = PROCESSORS[rule], {"length_penalty": 0.6, "repetition_penalty": 1.4}
+    processors, request = PROCESSORS[rule], {"length_penalty": 0.6, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2}
     plain = searched(toy, Shape(9), processors, **request)
     found, steps_B = stepped(toy, Shape(9, drafts=DRAFTS), sources(plain.tokens[:, 0], wrong), processors, **request)
     np.testing.assert_array_equal(found.tokens, plain.tokens)
