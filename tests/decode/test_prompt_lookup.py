@@ -5,7 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from test_logits_processors import Balanced
-from tiny import experiment
+from tiny import experiment, make_mesh
 from tiny_generators import KINDS, PROMPTS
 from toy_decoder import Toy, searched
 
@@ -14,7 +14,6 @@ from t2c_jax.decode import generator as generators_module
 from t2c_jax.decode.logits_processors import ForbiddenTokens, NoRepeatNgram, RepetitionPenalty
 from t2c_jax.decode.search import PAD, Search, Shape, requests
 from t2c_jax.tokenizers.sentencepiece import EOS
-from t2c_jax.train.mesh_selection import make_mesh
 
 DRAFTS = 3
 EIGHT = {"data": 2, "fsdp": 2, "tensor": 2}
@@ -64,7 +63,10 @@ def stepped(toy, shape, drafts, processors=(), max_tokens=None, **request):
 def test_answers_are_those_without_drafts(rule, wrong):
     """Drafts are confirmed by what the processors make of the logits, one token after the other."""
     toy = Toy(vocabulary=5, steps=9, batch=24, seed=1)
-    processors, request = PROCESSORS[rule], {"length_penalty": 0.6, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2}
+    processors, request = (
+        PROCESSORS[rule],
+        {"length_penalty": 0.6, "repetition_penalty": 1.4, "no_repeat_ngram_size": 2},
+    )
     plain = searched(toy, Shape(9), processors, **request)
     found, steps_B = stepped(toy, Shape(9, drafts=DRAFTS), sources(plain.tokens[:, 0], wrong), processors, **request)
     np.testing.assert_array_equal(found.tokens, plain.tokens)
