@@ -463,8 +463,8 @@ class DecodeConfig(Section):
     )
     grammar: str = field(
         "",
-        "Grammar that every finished answer follows: python, bash, sql, json, regex:PATTERN, schema:FILE.json (a JSON"
-        " schema) or FILE.lark (llguidance's Lark dialect). Empty: none.",
+        "Grammar that every finished answer follows: python, python-line, bash, sql, json, regex:PATTERN,"
+        " schema:FILE.json (a JSON schema) or FILE.lark (llguidance's Lark dialect). Empty: none.",
     )
     prompt_lookup: int = field(
         0,

@@ -4,18 +4,19 @@ A compiled search asks the host through a callback. The host follows the hypothe
 begins anew where a row is at step 0, and otherwise continues with the row's last tokens.
 
 Greedy and beam search ask about the best continuations of each row alone, because a mask of the whole vocabulary takes
-many times as long. The answer is exact: where these are not enough, the masks of the row come back as well, and the
-search ranks again.
+many times as long. The answer is exact: where these are not enough, the search asks for the masks of the row, and ranks
+again. Once the host has answered, it knows what the search chooses. It continues the hypotheses in a thread of its own,
+while the decoder computes the next logits.
 
-Letters: B rows, W beams, C candidates, V vocabulary, N words of a mask, M bits of one.
+Letters: B rows, W beams, C candidates, A arguments of a callback, V vocabulary, N words of a mask, M bits of one.
 """
 
 from __future__ import annotations
 
 import functools
 import itertools
-import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any, NamedTuple, TypeVar
 
@@ -28,7 +29,6 @@ from jaxtyping import Array, Bool, Float, Int, UInt32
 from t2c_jax.decode.grammar.beams import Beams
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.grammar.engine import GrammarError
-from t2c_jax.decode.grammar.spelling import packed
 from t2c_jax.errors import UserError
 
 T = TypeVar("T")
@@ -52,56 +52,82 @@ class Following(NamedTuple):
     last: Int[Array, "B W"]
     parents: Int[Array, "B W"]
 
-
-class Verdict(NamedTuple):
-    """Which continuations are allowed.
-
-    Attributes:
-      allowed: candidates that are allowed. Those that cannot be chosen, since there are better ones, are not marked.
-      incomplete: whether a row needs other tokens than the candidates.
-      masks: allowed tokens, where ``incomplete``: bit ``i % 32`` of word ``i // 32`` is token i.
-    """
-
-    allowed: Bool[Array, "B C"]
-    incomplete: Bool[Array, ""]
-    masks: UInt32[Array, "B W N"]
+    def packed(self, more_BC: Int[Array, "B C"] | None = None) -> Int[Array, "B A"]:
+        """As one array, since every argument of a callback takes time; ``more_BC`` behind it."""
+        columns = [jnp.where(self.active, self.grammar, 0)[:, None], self.step[:, None], self.last, self.parents]
+        return jnp.concatenate(columns if more_BC is None else [*columns, more_BC], axis=1)
 
 
 class Session:
-    """The hypotheses of one search.
-
-    Attributes:
-      number: by which the rows of the search say that they belong to it.
-    """
+    """The hypotheses of one search."""
 
     def __init__(self, number: int, beams: Beams) -> None:
-        """``beams`` are all free."""
+        """``number`` is by which rows say that they belong to it; ``beams`` are all free."""
         self.number, self._beams = number, beams
+        self._used: set[int] = set()  # rows
+        self._ahead: dict[int, tuple[list[int], list[int]]] = {}  # tokens and parents of rows that are ahead
+        self._thread = ThreadPoolExecutor(1)
+        self._continued: Future[None] | None = None
         self._error: GrammarError | None = None
+
+    def close(self) -> None:
+        """Ends the thread."""
+        self._thread.shutdown()
 
     def check(self) -> None:
         """Raises the error that the grammar engine had, if it had one. The rows have ended unfinished then."""
         if self._error is not None:
             raise self._error
 
-    def follow(self, own_B: np.ndarray, step_B: np.ndarray, last_BW: np.ndarray, parents_BW: np.ndarray) -> None:
-        """Brings the hypotheses up to the step; ``own_B`` are the rows of the session that take it."""
-        for row in np.flatnonzero(~own_B).tolist():
+    def follow(self, rows: dict[int, tuple[int, list[int], list[int]]]) -> None:
+        """Brings the hypotheses up to the step.
+
+        Args:
+          rows: step, last tokens and parents of each row of the session that chooses a token.
+        """
+        self._keep_error(lambda: self._follow(rows))
+
+    def _follow(self, rows: dict[int, tuple[int, list[int], list[int]]]) -> None:
+        if self._ahead and self._continued is None:
+            self.continue_ahead()
+        if self._continued is not None:
+            self._continued.result()
+            self._continued = None
+        for row in self._used - rows.keys():
             self._beams.free(row)
-        for row in np.flatnonzero(own_B & (step_B == 0)).tolist():
-            self._beams.reset(row)
-        going = np.flatnonzero(own_B & (step_B > 0)).tolist()
-        self._keep_error(lambda: self._beams.advance(last_BW, parents_BW, going))
+        self._used = set(rows)
+        behind = {}
+        for row, (step, tokens, parents) in rows.items():
+            if step == 0:
+                self._beams.reset(row)
+            elif row not in self._ahead:
+                behind[row] = tokens, parents
+            elif self._ahead[row] != (tokens, parents):
+                raise RuntimeError(f"row {row} continued with {tokens, parents} and not with {self._ahead[row]}")
+        self._ahead = {}
+        self._beams.advance(behind)
 
-    def judge(
-        self, beams_BC: np.ndarray, tokens_BC: np.ndarray, rows: Sequence[int]
-    ) -> tuple[np.ndarray, np.ndarray] | None:
-        """``Beams.judge``; None after an error."""
-        return self._keep_error(lambda: self._beams.judge(beams_BC, tokens_BC, rows))
+    def judge(self, row: int, places: list[int], size: int) -> tuple[list[int], bool]:
+        """``Beams.judge`` of places in W x V; after an error nothing is allowed, and that is enough."""
+        judged = self._keep_error(lambda: self._beams.judge(row, (divmod(place, size) for place in places)))
+        if judged is None:
+            return [], True
+        allowed, is_enough = judged
+        if is_enough:
+            live = [divmod(places[index], size) for index in allowed]
+            live = [(beam, token) for beam, token in live if token != self._beams.end]
+            if live:
+                self._ahead[row] = [token for _, token in live], [beam for beam, _ in live]
+        return judged
 
-    def masks(self, wanted_BW: np.ndarray) -> np.ndarray | None:
+    def continue_ahead(self) -> None:
+        """Begins to continue the hypotheses with what was judged. Until it has ended, only ``follow`` may be called."""
+        if self._error is None:
+            self._continued = self._thread.submit(self._beams.advance, dict(self._ahead))
+
+    def masks(self, rows: list[int]) -> np.ndarray | None:
         """``Beams.masks``; None after an error."""
-        return self._keep_error(lambda: self._beams.masks(wanted_BW))
+        return self._keep_error(lambda: self._beams.masks(rows))
 
     def _keep_error(self, call: Callable[[], T]) -> T | None:
         """Keeps an error for ``check``: out of a callback it would come as another type."""
@@ -121,89 +147,104 @@ class GrammarFilter:
         """There are no sessions yet."""
         self._sessions: dict[int, Session] = {}
         self._numbers = itertools.count(1)
-        self._lock = threading.Lock()
 
     @contextmanager
     def session(self, grammar: Grammar, rows: int, beams: int) -> Iterator[Session]:
         """The hypotheses of a search of ``rows`` rows, for as long as the context lasts.
 
         Raises:
-          UserError: there are several processes, each of which would see a part of the rows.
+          UserError: there are several processes, each of which would see a part of the rows, or JAX has no CPU.
         """
         if jax.process_count() > 1:
             raise UserError("config.decode.grammar works in one process; answer in one, or set it to ''")
-        with self._lock:
-            session = Session(next(self._numbers), Beams(grammar, rows, beams))
-            self._sessions[session.number] = session
+        try:
+            jax.local_devices(backend="cpu")
+        except RuntimeError:
+            raise UserError("config.decode.grammar needs the CPU as well: add cpu to JAX_PLATFORMS") from None
+        session = Session(next(self._numbers), Beams(grammar, rows, beams))
+        self._sessions[session.number] = session
         try:
             yield session
         finally:
             del self._sessions[session.number]
+            session.close()
 
-    def judge(self, following: Following, flat_BC: Int[Array, "B C"], size: int) -> Verdict:
-        """Which of the best continuations are allowed.
+    def judge(
+        self, following: Following, flat_BC: Int[Array, "B C"], size: int
+    ) -> tuple[Bool[Array, "B C"], Bool[Array, " B"]]:
+        """Which of the best continuations are allowed, and whether a row has enough of them (``Beams.judge``).
 
         Args:
           following: of the rows.
           flat_BC: places in W x V, the best continuations first.
-          size: of the vocabulary.
+          size: of the vocabulary, V.
         """
-        shapes = (
-            jax.ShapeDtypeStruct(flat_BC.shape, jnp.bool_),
-            jax.ShapeDtypeStruct((), jnp.bool_),
-            jax.ShapeDtypeStruct((*following.last.shape, -(-size // 32)), jnp.uint32),
-        )
-        return Verdict(*io_callback(functools.partial(self._judge, size), shapes, following, flat_BC))
+        batch, count = flat_BC.shape
+        shape = jax.ShapeDtypeStruct((batch, count + 1), jnp.bool_)
+        width = following.last.shape[1]
+        found = io_callback(functools.partial(self._judge, width, size), shape, following.packed(flat_BC))
+        return found[:, :count], found[:, count]
 
-    def masks(self, following: Following, size: int) -> UInt32[Array, "B W N"]:
-        """The allowed tokens of each beam as bits; ``size`` is that of the vocabulary."""
-        shape = jax.ShapeDtypeStruct((*following.last.shape, -(-size // 32)), jnp.uint32)
-        found: UInt32[Array, "B W N"] = io_callback(functools.partial(self._masks, size), shape, following)
+    def masks(self, following: Following, size: int, *, is_judged: bool = False) -> UInt32[Array, "B W N"]:
+        """The allowed tokens of each beam as bits.
+
+        Args:
+          following: of the rows.
+          size: of the vocabulary.
+          is_judged: whether ``judge`` was asked in this step, of these and all other rows.
+        """
+        batch, width = following.last.shape
+        shape = jax.ShapeDtypeStruct((batch, width, -(-size // 32)), jnp.uint32)
+        asked = functools.partial(self._masks, width, shape.shape, is_judged)
+        found: UInt32[Array, "B W N"] = io_callback(asked, shape, following.packed())
         return found
 
-    def _judge(self, size: int, following: Following, flat_BC: Any) -> tuple[np.ndarray, ...]:
-        beams_BC, tokens_BC = np.divmod(np.asarray(flat_BC), size)
-        batch, beams = following.last.shape
-        allowed_BC, open_B = np.ones(tokens_BC.shape, bool), np.zeros(batch, bool)
-        found = self._follow(following)
-        for session, rows in found:
-            judged = session.judge(beams_BC, tokens_BC, rows)
-            allowed_BC[rows] = False if judged is None else judged[0][rows]
-            if judged is not None:
-                open_B[rows] = judged[1][rows]
-        if not open_B.any():
-            return allowed_BC, np.zeros((), bool), np.zeros((batch, beams, -(-size // 32)), np.uint32)
-        allowed_BWV = np.zeros((batch, beams * size), bool)
-        np.put_along_axis(allowed_BWV, np.asarray(flat_BC), allowed_BC, axis=-1)
-        masks_BWN, is_free_B = packed(allowed_BWV.reshape(batch, beams, size)), np.ones(batch, bool)
-        wanted_BW = np.broadcast_to(open_B[:, None], (batch, beams))
-        for session, rows in found:
-            is_free_B[rows] = False
-            words_BWN = session.masks(wanted_BW)
-            if words_BWN is not None:
-                masks_BWN[open_B, :, : words_BWN.shape[-1]] = words_BWN[open_B]
-        masks_BWN[is_free_B] = _ALL
-        return allowed_BC, np.ones((), bool), masks_BWN
+    def _judge(self, width: int, size: int, packed_BA: Any) -> np.ndarray:
+        rows = np.asarray(packed_BA).tolist()
+        first = 2 + 2 * width
+        count = len(rows[0]) - first
+        found, judged, is_complete = self._follow(width, rows), [[True] * (count + 1)] * len(rows), True
+        for session, own in found:
+            for row in own:
+                allowed, is_enough = session.judge(row, rows[row][first:], size)
+                marks = [False] * count + [is_enough]
+                for place in allowed:
+                    marks[place] = True
+                judged[row] = marks
+                is_complete &= is_enough
+        if is_complete:  # otherwise the search asks for masks first
+            for session, _ in found:
+                session.continue_ahead()
+        return np.array(judged, bool)
 
-    def _masks(self, size: int, following: Following) -> np.ndarray:
-        wanted_BW = np.zeros(following.last.shape, bool)
-        masks_BWN = np.full((*wanted_BW.shape, -(-size // 32)), _ALL, np.uint32)
-        for session, rows in self._follow(following):
-            masks_BWN[rows], wanted_BW[rows] = 0, True
-            words_BWN = session.masks(wanted_BW)
+    def _masks(self, width: int, shape: tuple[int, ...], is_judged: bool, packed_BA: Any) -> np.ndarray:
+        rows = np.asarray(packed_BA).tolist()
+        found = self._rows_of_sessions(rows) if is_judged else self._follow(width, rows)
+        masks_BWN = np.full(shape, _ALL, np.uint32)
+        for session, own in found:
+            masks_BWN[own] = 0
+            words_BWN = session.masks(own)
             if words_BWN is not None:
-                masks_BWN[rows, :, : words_BWN.shape[-1]] = words_BWN[rows]
+                masks_BWN[own, :, : words_BWN.shape[-1]] = words_BWN[own]
+            if is_judged:
+                session.continue_ahead()
         return masks_BWN
 
-    def _follow(self, following: Following) -> list[tuple[Session, list[int]]]:
+    def _follow(self, width: int, rows: list[list[int]]) -> list[tuple[Session, list[int]]]:
         """Brings the sessions up to the step. Returns those that have rows, and their rows."""
-        grammar_B, active_B, step_B, last_BW, parents_BW = (np.asarray(part) for part in following)
-        found = []
-        for number in np.unique(grammar_B[active_B & (grammar_B > 0)]).tolist():
-            session, own_B = self._sessions[number], active_B & (grammar_B == number)
-            session.follow(own_B, step_B, last_BW, parents_BW)
-            found.append((session, np.flatnonzero(own_B).tolist()))
+        found = self._rows_of_sessions(rows)
+        for session, own in found:
+            session.follow(
+                {row: (rows[row][1], rows[row][2 : 2 + width], rows[row][2 + width : 2 + 2 * width]) for row in own}
+            )
         return found
+
+    def _rows_of_sessions(self, rows: list[list[int]]) -> list[tuple[Session, list[int]]]:
+        numbers = [row[0] for row in rows]
+        return [
+            (self._sessions[number], [row for row, other in enumerate(numbers) if other == number])
+            for number in sorted({*numbers} - {0})
+        ]
 
 
 def masked(logits_BWV: Float[Array, "B W V"], masks_BWN: UInt32[Array, "B W N"], forbidden: float) -> Array:

@@ -450,16 +450,19 @@ class Search:
         """
         size = ranked_BWV.shape[-1]
         rank_BA, flat_BA = top_k(ranked_BWV, offset_BW, min(2 * count + 2, ranked_BWV.shape[1] * size))
-        allowed_BA, incomplete, masks_BWN = grammar.judge(following, flat_BA, size)
+        allowed_BA, is_enough_B = grammar.judge(following, flat_BA, size)
+        # Lower than what continues a hypothesis that is not there: that may be chosen, and is known to the host.
+        rank_BC, index_BC = _top_k(jnp.where(allowed_BA, rank_BA, 2 * FORBIDDEN), count)
+        flat_BC = _pick(flat_BA, index_BC)
 
-        def first() -> tuple[Array, Array]:
-            rank_BC, index_BC = _top_k(jnp.where(allowed_BA, rank_BA, FORBIDDEN), count)
-            return rank_BC, _pick(flat_BA, index_BC)
+        def ranked_anew() -> tuple[Array, Array]:
+            open_B = following.active & ~is_enough_B
+            masks_BWN = grammar.masks(following._replace(active=open_B), size, is_judged=True)
+            anew_BC = top_k(masked(ranked_BWV, masks_BWN, FORBIDDEN), offset_BW, count)
+            found: tuple[Array, Array] = _where(is_enough_B, (rank_BC, flat_BC), anew_BC)
+            return found
 
-        def anew() -> tuple[Array, Array]:
-            return top_k(masked(ranked_BWV, masks_BWN, FORBIDDEN), offset_BW, count)
-
-        return jax.lax.cond(incomplete, anew, first)
+        return jax.lax.cond(jnp.all(is_enough_B), lambda: (rank_BC, flat_BC), ranked_anew)
 
     def _drafts(self, rows: SearchState) -> Int[Array, "B D"]:
         """What follows the answer's last tokens where the source holds them; PAD where it does not.

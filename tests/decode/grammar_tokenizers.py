@@ -76,11 +76,12 @@ def walk(grammar: Grammar, eos: int, seed: int, steps: int = 60, rows: int = 1) 
     answers: list[list[int]] = [[] for _ in range(rows)]
     for _ in range(steps):
         masks_BWN = beams.masks()
-        tokens_B1 = np.zeros((rows, 1), np.int32)
+        chosen: dict[int, tuple[list[int], list[int]]] = {}
         for row in range(rows):
             ids = allowed(masks_BWN[row, 0], size)
             if ids.size and eos not in answers[row]:
-                tokens_B1[row] = eos if eos in ids and random.random() < 0.4 else random.choice(ids)
-                answers[row].append(int(tokens_B1[row, 0]))
-        beams.advance(tokens_B1, np.zeros((rows, 1), np.int32))
+                token = eos if eos in ids and random.random() < 0.4 else int(random.choice(ids))
+                chosen[row] = [token], [0]
+                answers[row].append(token)
+        beams.advance(chosen)
     return [answer for answer in answers if eos in answer]

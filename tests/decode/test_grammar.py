@@ -152,8 +152,7 @@ def test_special_pieces_can_be_written_where_answers_hold_them(tmp_path):
         (
             "pyhton",
             64,
-            "config.decode.grammar='pyhton' must be one of python, python-line, bash, sql, json; did you mean"
-            " 'python'?",
+            "='pyhton' must be one of python, python-line, bash, sql, json; did you mean 'python'?",
         ),
         ("none.lark", 64, "config.decode.grammar: 'none.lark' does not exist"),
         ("schema:none.json", 64, "config.decode.grammar: 'none.json' does not exist"),

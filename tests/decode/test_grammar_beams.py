@@ -60,23 +60,18 @@ def test_masks_are_those_of_fresh_matchers(grammar, seed):
                 assert allowed(masks_BWN[row, beam], grammar.spelling.size).tolist() == expected(
                     grammar, histories[row][beam]
                 ), (step, histories[row][beam])
-        parents_BW = random.integers(0, WIDTH, (ROWS, WIDTH))
-        tokens_BW = np.zeros((ROWS, WIDTH), np.int32)
-        rows = [row for row in range(ROWS) if random.random() < 0.9]
-        for row in rows:
-            following = []
-            for beam, parent in enumerate(parents_BW[row]):
+        continued = {}
+        for row in [row for row in range(ROWS) if random.random() < 0.9]:
+            parents, tokens, following = random.integers(0, WIDTH, WIDTH).tolist(), [0] * WIDTH, []
+            for beam, parent in enumerate(parents):
                 ids = allowed(masks_BWN[row, parent], grammar.spelling.size)
                 history = histories[row][parent]
                 if ids.size and random.random() < 0.95:
                     # Few tokens, so that hypotheses agree now and then.
-                    tokens_BW[row, beam] = random.choice(ids[:6] if random.random() < 0.5 else ids)
-                    dead = False
-                else:
-                    dead = tokens_BW[row, beam] not in ids
-                following.append([*history, "dead"] if dead else [*history, int(tokens_BW[row, beam])])
-            histories[row] = following
-        beams.advance(tokens_BW, parents_BW, rows)
+                    tokens[beam] = int(random.choice(ids[:6] if random.random() < 0.5 else ids))
+                following.append([*history, tokens[beam] if tokens[beam] in ids else "dead"])
+            histories[row], continued[row] = following, (tokens, parents)
+        beams.advance(continued)
 
 
 def chosen(ranks_WV, allowed_WV, eos):
@@ -88,45 +83,45 @@ def chosen(ranks_WV, allowed_WV, eos):
         if allowed_WV[beam, token]:
             found.append((beam, token))
             live += token != eos
-        if live == beams:
-            break
+            if live == beams or beams == 1:
+                break
     return found
 
 
+@pytest.mark.parametrize("width", [1, 3])
 @pytest.mark.parametrize("kind", ["sentencepiece", "wordpiece"])
 @pytest.mark.parametrize("bias", [0, 4, 8], ids=["unlikely", "mixed", "likely"])
-def test_judging_the_best_continuations_chooses_as_masks_do(kind, bias):
+def test_judging_the_best_continuations_chooses_as_masks_do(kind, bias, width):
     """``bias``: how much likelier allowed tokens are than others; eos is always among the likely ones."""
-    tokenizer, rows, width, count = tokenizer_of(kind), 2, 3, 8
+    tokenizer, count = tokenizer_of(kind), 8
     grammar = Grammar.compile("regex:(a|b|c)( ?(a|b|c)){2,9}", tokenizer, 64)
     eos, size = tokenizer.eos, tokenizer.vocab_size
     random, resolved = np.random.default_rng(bias), 0
-    lazy, full = Beams(grammar, rows, width), Beams(grammar, rows, width)
-    for step in range(30):
-        for row in range(rows):
-            if not step or (full._state_BW[row] != 1).all() or random.random() < 0.05:
-                lazy.reset(row)
-                full.reset(row)
-        bits_BWV = np.unpackbits(full.masks().view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
-        ranks_BWV = random.normal(size=(rows, width, size)) + bias * bits_BWV
-        ranks_BWV[..., eos] += 3
-        flat_BC = np.argsort(-ranks_BWV.reshape(rows, -1), axis=-1, kind="stable")[:, :count]
-        allowed_BC, open_B = lazy.judge(*np.divmod(flat_BC, size))
-        allowed_BWV = np.zeros((rows, width * size), bool)
-        np.put_along_axis(allowed_BWV, flat_BC, allowed_BC, axis=-1)
-        masks_BWN = lazy.masks(np.broadcast_to(open_B[:, None], (rows, width)))
-        asked_BWV = np.unpackbits(masks_BWN.view(np.uint8), axis=-1, bitorder="little")[..., :size].astype(bool)
-        allowed_BWV = np.where(open_B[:, None, None], asked_BWV, allowed_BWV.reshape(bits_BWV.shape))
-        resolved += not open_B.any()
-        tokens_BW, parents_BW = np.zeros((rows, width), np.int32), np.zeros((rows, width), np.int32)
-        for row in range(rows):
-            expected = chosen(ranks_BWV[row], bits_BWV[row], eos)
-            assert chosen(ranks_BWV[row], allowed_BWV[row], eos) == expected
-            live = [(beam, token) for beam, token in expected if token != eos]
-            live += [(0, 0)] * (width - len(live))  # what is not there
-            parents_BW[row], tokens_BW[row] = zip(*live, strict=True)
-        lazy.advance(tokens_BW, parents_BW)
-        full.advance(tokens_BW, parents_BW)
+    lazy, full = Beams(grammar, 1, width), Beams(grammar, 1, width)
+    history: set[int] = set()
+    for step in range(60):
+        if not step or full.dead_BW.all() or eos in history or random.random() < 0.05:
+            lazy.reset(0)
+            full.reset(0)
+            history = set()
+        bits_WV = np.unpackbits(full.masks().view(np.uint8), axis=-1, bitorder="little")[0, :, :size].astype(bool)
+        ranks_WV = random.normal(size=(width, size)) + bias * bits_WV
+        ranks_WV[..., eos] += 2
+        best = [divmod(place, size) for place in np.argsort(-ranks_WV.reshape(-1), kind="stable")[:count].tolist()]
+        allowed, is_enough = lazy.judge(0, best)
+        expected = chosen(ranks_WV, bits_WV, eos)
+        if is_enough:
+            resolved += 1
+            assert [best[place] for place in allowed] == expected
+        else:
+            assert [best[place] for place in allowed] == expected[: len(allowed)]
+            np.testing.assert_array_equal(lazy.masks(), full.masks())
+        live = [(beam, token) for beam, token in expected if token != eos]
+        live += [(0, 0)] * (width - len(live))  # what is not there
+        parents, tokens = zip(*live, strict=True)
+        history.update(tokens)
+        lazy.advance({0: (tokens, parents)})
+        full.advance({0: (tokens, parents)})
     assert resolved > 8 or not bias
 
 
@@ -144,7 +139,7 @@ def test_equal_hypotheses_share_one_computation(grammar, monkeypatch):
     monkeypatch.setattr(Grammar, "bit_masks", counted)
     beams.masks()
     ids = allowed(beams.masks()[0, 0], grammar.spelling.size)
-    beams.advance(np.broadcast_to(ids[:2].repeat(2), (16, 4)), np.zeros((16, 4), np.int32))
+    beams.advance({row: (ids[:2].repeat(2).tolist(), [0] * 4) for row in range(16)})
     beams.masks()
     beams.masks()
     assert computed == [2]
@@ -154,7 +149,7 @@ def test_free_rows_allow_all(grammar):
     beams = Beams(grammar, 2, 2)
     everything = list(range(grammar.spelling.size))
     beams.reset(1)
-    beams.advance(np.full((2, 2), 5), np.zeros((2, 2), np.int32))
+    beams.advance({row: ([5, 5], [0, 0]) for row in range(2)})
     masks_BWN = beams.masks()
     assert allowed(masks_BWN[0, 0], grammar.spelling.size).tolist() == everything
     assert allowed(masks_BWN[1, 0], grammar.spelling.size).tolist() == []
@@ -176,7 +171,7 @@ def test_an_engine_that_fails_is_an_error(tmp_path, monkeypatch):
     def answer():
         for _ in range(200):
             token = next(i for i in allowed(beams.masks()[0, 0], tokenizer.vocab_size) if i != tokenizer.eos)
-            beams.advance(np.full((1, 1), token), np.zeros((1, 1), np.int32))
+            beams.advance({0: ([int(token)], [0])})
 
     with pytest.raises(GrammarError, match=failure):
         answer()

@@ -1,12 +1,11 @@
 """The hypotheses of a batch under a grammar.
 
-Letters: B rows, R advanced rows, W beams, C candidates, V vocabulary, U UTF-8 states, N words of a mask.
+Letters: B rows, W beams, V vocabulary, U UTF-8 states, N words of a mask.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -17,7 +16,7 @@ from t2c_jax.decode.grammar.spelling import packed
 if TYPE_CHECKING:
     from llguidance import LLMatcher
 
-_FREE, _ACTIVE, _DEAD = 0, 1, 2
+_FREE, _ACTIVE, _DEAD = range(3)
 
 
 class Beams:
@@ -29,222 +28,200 @@ class Beams:
 
     There are two ways to ask: ``masks`` looks at the whole vocabulary, ``judge`` at the likeliest tokens alone, which
     takes a small part of the time. Hypotheses with the same tokens share a matcher, also those of different rows.
+
+    Plain lists hold the state: there are few hypotheses, and calls of NumPy would take more time than the work.
     """
 
     def __init__(self, grammar: Grammar, rows: int, beams: int) -> None:
         """All rows are free."""
-        self._grammar = grammar
+        self._grammar, self._beams = grammar, beams
         self._before, self._after = grammar.spelling.before, grammar.spelling.after
-        self._matchers: list[list[LLMatcher]] = [[grammar.root] * beams for _ in range(rows)]
-        self._state_BW = np.full((rows, beams), _FREE, np.int8)
-        self._utf8_BW = np.zeros((rows, beams), np.int8)
-        self._ending_BW = np.zeros((rows, beams), np.int32)  # how many ids of ``after`` are written
-        self._length_B = np.zeros(rows, np.int32)
+        self._matchers: list[list[LLMatcher]] = [[]] * rows
+        self._state: list[list[int]] = [[]] * rows
+        self._utf8: list[list[int]] = [[]] * rows
+        self._ending: list[list[int]] = [[]] * rows  # how many ids of ``after`` are written
+        self._has_mask: list[list[bool]] = [[]] * rows
+        self._length = [0] * rows
+        self._verdicts: list[dict[tuple[int, int], bool]] = [{}] * rows
         self._all_N = packed(np.ones(grammar.spelling.size, bool))
         self._before_PN = np.stack([*map(self._only, self._before), grammar.first_mask_N])
         self._after_PN = np.stack([*map(self._only, self._after), self._all_N])
-        self._mask_BWN = np.broadcast_to(self._all_N, (rows, beams, grammar.words)).copy()
-        self._has_mask_BW = np.ones((rows, beams), bool)
-        self._verdicts: list[dict[tuple[int, int], bool]] = [{} for _ in range(rows)]
+        self._mask_BWN = np.zeros((rows, beams, grammar.words), np.uint32)
+        for row in range(rows):
+            self.free(row)
 
     def _only(self, token: int) -> np.ndarray:
         return packed(np.arange(self._grammar.spelling.size) == token)
 
+    @property
+    def end(self) -> int:
+        """The token that ends a text."""
+        return self._after[0]
+
     def reset(self, row: int) -> None:
         """Begins an answer in a row."""
         self.free(row)
-        self._state_BW[row] = _ACTIVE
+        self._state[row] = [_ACTIVE] * self._beams
         self._mask_BWN[row] = self._before_PN[0]
 
     def free(self, row: int) -> None:
         """Drops the answer of a row; the row allows all tokens."""
-        self._matchers[row] = [self._grammar.root] * len(self._matchers[row])
-        self._state_BW[row], self._utf8_BW[row], self._ending_BW[row], self._length_B[row] = _FREE, 0, 0, 0
-        self._mask_BWN[row], self._has_mask_BW[row] = self._all_N, True
-        self._verdicts[row] = {}
+        beams = self._beams
+        self._matchers[row], self._state[row] = [self._grammar.root] * beams, [_FREE] * beams
+        self._utf8[row], self._ending[row], self._length[row] = [0] * beams, [0] * beams, 0
+        self._mask_BWN[row], self._has_mask[row], self._verdicts[row] = self._all_N, [True] * beams, {}
 
-    def masks(self, wanted_BW: np.ndarray | None = None) -> np.ndarray:
+    def masks(self, rows: Iterable[int] | None = None) -> np.ndarray:
         """The tokens that may come next, uint32 (B, W, N): bit ``i % 32`` of word ``i // 32`` is token i.
 
         Eos is allowed exactly where the text is complete. The array is the object's own: copy it to keep it.
 
         Args:
-          wanted_BW: the hypotheses whose masks are to be right; all by default.
+          rows: those whose masks are wanted, all by default; the others may be out of date.
 
         Raises:
           GrammarError: the engine failed.
         """
-        missing_BW = ~self._has_mask_BW if wanted_BW is None else wanted_BW & ~self._has_mask_BW
-        places = np.argwhere(missing_BW).tolist()
-        if places:
-            held = [self._matchers[row][beam] for row, beam in places]
-            distinct = {id(matcher): matcher for matcher in held}
-            place = {key: index for index, key in enumerate(distinct)}
-            masks = self._grammar.bit_masks(list(distinct.values()))[[place[id(matcher)] for matcher in held]]
-            masks &= self._grammar.writable_UN[self._utf8_BW[missing_BW]]
-            if len(self._after) > 1:  # what may come in place of eos is the first of the ids that end an answer
-                word, bit = divmod(self._after[-1], 32)
-                complete = (masks[:, word] >> np.uint32(bit)) & 1 != 0
-                masks[:, word] &= ~np.uint32(1 << bit)
-                masks[complete] |= self._after_PN[0]
-            self._mask_BWN[missing_BW] = masks
-            self._state_BW[missing_BW] = np.where(masks.any(-1), _ACTIVE, _DEAD)
-            self._has_mask_BW[missing_BW] = True
+        wanted = range(len(self._state)) if rows is None else rows
+        places = [(row, beam) for row in wanted for beam, known in enumerate(self._has_mask[row]) if not known]
+        if not places:
+            return self._mask_BWN
+        held = [self._matchers[row][beam] for row, beam in places]
+        distinct = {id(matcher): matcher for matcher in held}
+        index = {key: place for place, key in enumerate(distinct)}
+        masks = self._grammar.bit_masks(list(distinct.values()))[[index[id(matcher)] for matcher in held]]
+        masks &= self._grammar.writable_UN[[self._utf8[row][beam] for row, beam in places]]
+        if len(self._after) > 1:  # what may come in place of eos is the first of the ids that end an answer
+            word, bit = divmod(self._after[-1], 32)
+            complete = (masks[:, word] >> np.uint32(bit)) & 1 != 0
+            masks[:, word] &= ~np.uint32(1 << bit)
+            masks[complete] |= self._after_PN[0]
+        for (row, beam), mask_N in zip(places, masks, strict=True):
+            self._mask_BWN[row, beam], self._has_mask[row][beam] = mask_N, True
+            if not mask_N.any():
+                self._state[row][beam] = _DEAD
         return self._mask_BWN
 
     @property
     def dead_BW(self) -> np.ndarray:
         """Which hypotheses no token can continue."""
         self.masks()
-        return self._state_BW == _DEAD
+        return np.array(self._state) == _DEAD
 
-    def judge(
-        self, beams_BC: np.ndarray, tokens_BC: np.ndarray, rows: Iterable[int] | None = None
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Which of the best continuations of each row are allowed, until as many as there are hypotheses are found.
+    def judge(self, row: int, continuations: Iterable[tuple[int, int]]) -> tuple[list[int], bool]:
+        """Which of a row's best continuations are allowed, until there are as many as a search needs.
+
+        These are W that do not end their hypothesis, and all better ones. Where there is one hypothesis, its end is
+        enough.
 
         Args:
-          beams_BC: the hypothesis that each continuation continues, the best continuations first.
-          tokens_BC: its token.
-          rows: those to judge, all by default.
+          row: the row.
+          continuations: hypothesis and token of each, the best first.
 
         Returns:
-          ``allowed_BC``: continuations that are allowed. After W of them that do not end their hypothesis, no others
-          are looked at, and none is marked.
-          ``open_B``: rows with fewer, so that masks are needed.
+          The places of those that are allowed, and whether they are as many as a search needs.
 
         Raises:
           GrammarError: the engine failed.
         """
-        allowed_BC, open_B = np.zeros(tokens_BC.shape, bool), np.zeros(len(tokens_BC), bool)
-        beams, tokens = beams_BC.tolist(), tokens_BC.tolist()
-        for row in range(len(tokens)) if rows is None else rows:
-            wanted, allowed = len(self._matchers[row]), allowed_BC[row]
-            for place, (beam, token) in enumerate(zip(beams[row], tokens[row], strict=True)):
-                if self._allows(row, beam, token):
-                    allowed[place] = True
-                    wanted -= token != self._after[0]
-                    if not wanted:
-                        break
-            open_B[row] = wanted > 0
-        return allowed_BC, open_B
+        wanted, end, allowed = self._beams, self._after[0], []
+        for place, (beam, token) in enumerate(continuations):
+            if self._allows(row, beam, token):
+                allowed.append(place)
+                wanted -= token != end or self._beams == 1
+                if not wanted:
+                    return allowed, True
+        return allowed, False
 
     def _allows(self, row: int, beam: int, token: int) -> bool:
         """Whether a token may continue a hypothesis."""
         verdict = self._verdicts[row].get((beam, token))
         if verdict is None:
-            if self._has_mask_BW[row, beam]:
-                verdict = bool(self._mask_BWN[row, beam, token >> 5] >> np.uint32(token & 31) & 1)
+            if self._has_mask[row][beam]:
+                verdict = bool(int(self._mask_BWN[row, beam, token >> 5]) >> (token & 31) & 1)
             else:
-                verdict = self._grammar.allows(
-                    self._matchers[row][beam], int(self._utf8_BW[row, beam]), token, is_end=token == self._after[0]
-                )
+                matcher, utf8 = self._matchers[row][beam], self._utf8[row][beam]
+                verdict = self._grammar.allows(matcher, utf8, token, is_end=token == self._after[0])
             self._verdicts[row][beam, token] = verdict
         return verdict
 
-    def advance(self, tokens_BW: np.ndarray, parents_BW: np.ndarray, rows: Iterable[int] | None = None) -> None:
-        """Continues hypotheses by a token.
+    def advance(self, continued: Mapping[int, tuple[Sequence[int], Sequence[int]]]) -> None:
+        """Continues hypotheses by a token; free ones stay free.
 
         Args:
-          tokens_BW: the last token of each new hypothesis.
-          parents_BW: the hypothesis of the same row that each one continues.
-          rows: those to continue, all by default; the others stay as they are. Free ones need not be left out.
+          continued: of each row to continue the last token of each new hypothesis, and the hypothesis of the row that
+            it continues.
 
         Raises:
           GrammarError: the engine failed.
         """
-        wanted = range(len(self._matchers)) if rows is None else rows
-        rows_R = np.array([row for row in wanted if self._state_BW[row].any()], np.int64)
-        if not rows_R.size:
-            return
-        own_R1, parents_RW = rows_R[:, None], np.asarray(parents_BW)[rows_R]
-        tokens_RW = np.asarray(tokens_BW)[rows_R]
-        state_RW, utf8_RW, ending_RW = (
-            array_BW[own_R1, parents_RW] for array_BW in (self._state_BW, self._utf8_BW, self._ending_BW)
-        )
-        parents, tokens = parents_RW.tolist(), tokens_RW.tolist()
-        allowed_RW = np.array(
-            [
-                [self._allows(row, beam, token) for beam, token in zip(*pairs, strict=True)]
-                for row, *pairs in zip(rows_R.tolist(), parents, tokens, strict=True)
-            ]
-        )
-        state_RW = np.where((state_RW == _ACTIVE) & ~allowed_RW, _DEAD, state_RW)
+        # The parents' matchers, with the places of the new hypotheses that continue them, by token.
+        children: dict[int, tuple[LLMatcher, dict[tuple[int, bool], list[tuple[int, int]]]]] = {}
+        grown: dict[int, list[LLMatcher]] = {}
+        for row, (tokens, parents) in continued.items():
+            old = self._state[row], self._utf8[row], self._ending[row]
+            if not any(old[0]):
+                continue
+            state, utf8, ending = ([values[parent] for parent in parents] for values in old)
+            known = [True] * self._beams
+            is_text, is_first = self._length[row] >= len(self._before), self._length[row] == len(self._before)
+            grown[row] = [self._grammar.root] * self._beams
+            for beam, (token, parent) in enumerate(zip(tokens, parents, strict=True)):
+                if state[beam] == _ACTIVE and not self._allows(row, parent, token):
+                    state[beam] = _DEAD
+                if state[beam] != _ACTIVE or not is_text:
+                    continue
+                if ending[beam] or token == self._after[0]:
+                    ending[beam] += 1
+                    if ending[beam] == len(self._after):
+                        state[beam] = _FREE
+                    continue
+                utf8[beam], known[beam] = self._grammar.utf8_after(utf8[beam], token, first=is_first), False
+                matcher = self._matchers[row][parent]
+                _, tokens_of = children.setdefault(id(matcher), (matcher, {}))
+                tokens_of.setdefault((token, is_first), []).append((row, beam))
+            self._state[row], self._utf8[row], self._ending[row] = state, utf8, ending
+            self._has_mask[row], self._verdicts[row] = known, {}
+            self._length[row] += 1
+            self._set_known_masks(row)
+        self._grow(children, grown)
 
-        written_R1 = self._length_B[own_R1] - len(self._before)
-        text_RW = (state_RW == _ACTIVE) & (written_R1 >= 0)
-        closing_RW = text_RW & ((ending_RW > 0) | (tokens_RW == self._after[0]))
-        ending_RW = ending_RW + closing_RW
-        state_RW = np.where(ending_RW == len(self._after), _FREE, state_RW)
-        grows_RW = text_RW & ~closing_RW
-        is_first_R1 = written_R1 == 0
-        if self._grammar.spelling.same_everywhere:
-            states_RW = self._grammar.states_UV[utf8_RW, tokens_RW]
-        else:
-            states_RW = np.where(
-                is_first_R1, self._grammar.first_states_V[tokens_RW], self._grammar.states_UV[utf8_RW, tokens_RW]
-            )
-        utf8_RW = np.where(grows_RW, states_RW, utf8_RW)
-        self._grow(rows_R.tolist(), parents, tokens, grows_RW, is_first_R1[:, 0].tolist())
-        self._state_BW[rows_R], self._utf8_BW[rows_R], self._ending_BW[rows_R] = state_RW, utf8_RW, ending_RW
-        self._length_B[rows_R] += 1
-        self._set_known_masks(rows_R)
-
-    def _set_known_masks(self, rows_R: np.ndarray) -> None:
-        """Sets the masks that are known without the engine, and forgets the others."""
-        state_RW, ending_RW = self._state_BW[rows_R], self._ending_BW[rows_R]
-        opening_R = self._length_B[rows_R] <= len(self._before)
-        text_RW = (state_RW == _ACTIVE) & (ending_RW == 0) & ~opening_R[:, None]
-        self._has_mask_BW[rows_R] = ~text_RW
-        for row in rows_R.tolist():
-            self._verdicts[row] = {}
-        if text_RW.all():
-            return
-        for position, beam in np.argwhere(~text_RW).tolist():
-            row, state = rows_R[position], state_RW[position, beam]
-            if state == _DEAD:
-                self._mask_BWN[row, beam] = 0
-            elif state == _FREE:
-                self._mask_BWN[row, beam] = self._all_N
-            elif ending_RW[position, beam]:
-                self._mask_BWN[row, beam] = self._after_PN[ending_RW[position, beam]]
-            else:
-                self._mask_BWN[row, beam] = self._before_PN[self._length_B[row]]
+    def _set_known_masks(self, row: int) -> None:
+        """Sets the masks of a row that are known without the engine."""
+        length = self._length[row]
+        for beam, known in enumerate(self._has_mask[row]):
+            if known:
+                state, ending = self._state[row][beam], self._ending[row][beam]
+                if state == _DEAD:
+                    mask_N: np.ndarray | int = 0
+                elif state == _FREE:
+                    mask_N = self._all_N
+                elif ending:
+                    mask_N = self._after_PN[ending]
+                else:
+                    mask_N = self._before_PN[length]
+                self._mask_BWN[row, beam] = mask_N
 
     def _grow(
         self,
-        rows: list[int],
-        parents: list[list[int]],
-        tokens: list[list[int]],
-        grows_RW: np.ndarray,
-        first: list[bool],
+        children: Mapping[int, tuple[LLMatcher, Mapping[tuple[int, bool], Sequence[tuple[int, int]]]]],
+        grown: dict[int, list[LLMatcher]],
     ) -> None:
-        """Gives each hypothesis where ``grows_RW`` its parent's matcher after its token, and the others the root."""
-        root = self._grammar.root
-        children: defaultdict[int, dict[tuple[int, bool], list[tuple[int, int]]]] = defaultdict(dict)
-        old: dict[int, LLMatcher] = {}
-        for position, beam in np.argwhere(grows_RW).tolist():
-            row = rows[position]
-            matcher = self._matchers[row][parents[position][beam]]
-            old[id(matcher)] = matcher
-            key = tokens[position][beam], first[position]
-            children[id(matcher)].setdefault(key, []).append((row, beam))
-        kept = {id(root)}
-        if len(rows) < len(self._matchers):
-            advanced = set(rows)
-            for row, held in enumerate(self._matchers):
-                if row not in advanced:
-                    kept.update(map(id, held))
-        for row in rows:
-            self._matchers[row] = [root] * grows_RW.shape[1]
+        """Gives the hypotheses matchers after their tokens."""
+        kept = {id(self._grammar.root)}
+        for row, held in enumerate(self._matchers):
+            if row not in grown and any(self._state[row]):
+                kept.update(map(id, held))
         pairs: tuple[list[tuple[LLMatcher, int]], list[tuple[LLMatcher, int]]] = ([], [])
-        for parent, groups in children.items():
+        for key, (parent, groups) in children.items():
             # The last child takes its parent's matcher, and the others copies, unless another row still holds it.
-            copies = len(groups) - (parent not in kept)
-            for index, ((token, is_first), holders) in enumerate(groups.items()):
-                matcher = old[parent].deep_copy() if index < copies else old[parent]
-                pairs[is_first].append((matcher, token))
-                for row, beam in holders:
-                    self._matchers[row][beam] = matcher
+            copies = len(groups) - (key not in kept)
+            for index, ((token, begins), places) in enumerate(groups.items()):
+                matcher = parent.deep_copy() if index < copies else parent
+                pairs[begins].append((matcher, token))
+                for row, beam in places:
+                    grown[row][beam] = matcher
+        for row, matchers in grown.items():
+            self._matchers[row] = matchers
         for is_first in (False, True):
-            self._grammar.feed(pairs[is_first], first=bool(is_first))
+            self._grammar.feed(pairs[is_first], first=is_first)

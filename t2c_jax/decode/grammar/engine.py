@@ -5,7 +5,6 @@ Letters: V vocabulary, U states of the UTF-8 automaton, N words of a mask.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -116,12 +115,12 @@ class Engine:
         if is_end:
             allowed = utf8 == 0 and matcher.is_accepting()
         else:
-            allowed = self.states_UV[utf8, token] >= 0 and matcher.validate_tokens([token]) == 1
+            allowed = self._states[utf8][token] >= 0 and matcher.validate_tokens([token]) == 1
         if not allowed and matcher.is_error():
             raise self.failed(matcher)
-        return bool(allowed)
+        return allowed
 
-    def feed(self, pairs: Iterable[tuple[LLMatcher, int]], *, first: bool) -> None:
+    def feed(self, pairs: list[tuple[LLMatcher, int]], *, first: bool) -> None:
         """Advances each matcher by a token, which its mask allows.
 
         Args:
@@ -131,17 +130,34 @@ class Engine:
         Raises:
           GrammarError: the engine failed.
         """
-        pairs = list(pairs)
         if first and not self.spelling.same_everywhere:
             bytes_from = self.spelling.size
             for matcher, token in pairs:
                 text = self.spelling.first[token] or b""
                 if text and not matcher.consume_tokens([bytes_from + byte for byte in text]):
                     raise self.failed(matcher)
-        elif pairs:
-            for (matcher, _), consumed in zip(pairs, self.executor.consume_token_par(pairs), strict=True):
-                if not consumed:
-                    raise self.failed(matcher)
+        elif pairs and not all(consumed := self.executor.consume_token_par(pairs)):
+            raise self.failed(pairs[consumed.index(False)][0])
+
+    def utf8_after(self, utf8: int, token: int, *, first: bool) -> int:
+        """The UTF-8 state after a token, -1 where it must not come.
+
+        Args:
+          utf8: the state before it.
+          token: its id.
+          first: whether it is the first of an answer.
+        """
+        return self._first_states[token] if first else self._states[utf8][token]
+
+    @cached_property
+    def _states(self) -> list[list[int]]:
+        states: list[list[int]] = self.states_UV.tolist()
+        return states
+
+    @cached_property
+    def _first_states(self) -> list[int]:
+        states: list[int] = self.first_states_V.tolist()
+        return states
 
     @cached_property
     def eos(self) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 
@@ -111,7 +111,7 @@ class Spelling:
         _check(spelling, decode, setting)
         return spelling
 
-    @property
+    @cached_property
     def same_everywhere(self) -> bool:
         """Whether every id writes the same as the first of an answer and later."""
         return self.first == self.later
