@@ -240,6 +240,14 @@ def test_a_path_may_hold_a_colon(tmp_path: Path):
         (["corpus.sources=(1,2)"], "config.corpus.sources=1 must be of type str"),
         (["corpus.sources="], "config.corpus.sources is empty; name a directory"),
         (["train.steps=0"], "config.train.steps must be at least 1"),
+        (
+            ["decode.grammar=sqll"],
+            "config.decode.grammar='sqll' must be one of python, python-line, bash, sql, json; did",
+        ),
+        (
+            ["decode.grammar=json", "decode.stop=x"],
+            "config.decode.stop cuts answers, and config.decode.grammar completes",
+        ),
         (["decode.beam_size=0"], "config.decode.beam_size must be at least 1"),
         (["optimizer.warmup_steps=-1"], "config.optimizer.warmup_steps must be at least 0"),
         (["optimizer.clip_norm=-1.0"], "config.optimizer.clip_norm must be at least 0"),

@@ -504,6 +504,8 @@ class DecodeConfig(Section):
                     raise UserError(f"{key}.{name} is of sampling; set {key}.temperature above 0")
         if self.grammar and not self.grammar.startswith(("regex:", "schema:")) and not self.grammar.endswith(".lark"):
             grammars.get(self.grammar, f"{key}.grammar")
+        if self.grammar and self.stop:
+            raise UserError(f"{key}.stop cuts answers, and {key}.grammar completes them; leave one of both out")
 
     def greedy(self) -> DecodeConfig:
         """The same, but for greedy search: no beam, and nothing is drawn."""

@@ -7,6 +7,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
+from tiny import experiment, make_mesh
 from tiny_generators import PROMPTS
 from toy_decoder import Toy, padded
 
@@ -109,6 +110,18 @@ def test_what_is_drawn_and_what_groups_find_is_in_the_grammar(shape):
     texts = [tuple(tokens) for tokens in found.tokens[found.finished].tolist()]
     assert len(set(texts)) > 2
     assert all(in_grammar(text, "(ab|ba)c*") for text in texts)
+
+
+@pytest.mark.parametrize("settings", [{}, {"beam_size": 2}, {"temperature": 1.0}], ids=str)
+def test_eight_devices_answer_as_one(settings, generators):
+    settings = {"grammar": "regex:[A-Za-z]{2,3}( [a-z]+){0,2}", "batch_size": 8, **settings}
+    prompts = [f"{prompt} {number}." for prompt in PROMPTS for number in range(5)]
+    one, eight = (
+        generators("transformer", mesh=mesh, **settings).generate(prompts)
+        for mesh in (None, make_mesh(experiment(mesh={"data": 4, "fsdp": 2})))
+    )
+    assert [answer.best for answer in one] == [answer.best for answer in eight]
+    assert any(answer.finished for answer in one)
 
 
 @pytest.mark.parametrize(
