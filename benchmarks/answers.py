@@ -9,12 +9,15 @@ directions, and excludes loading and compilation, for each side answers all prom
 sides have the same weights, beam size, length penalty and limit of tokens. They take 16 prompts at a time, as
 config.decode.batch_size says, sorted by length.
 
-CTranslate2 answers with the run's own export in float32, which is made first. At several beams it is measured with
-``patience`` at the number of beams, where it looks at as many finished hypotheses as this project does, and at its
-default of 1. It chooses its instruction set by itself; where the processor has AVX-512, it is also measured with
-``CT2_FORCE_CPU_ISA=AVX512``.
+At several beams a search ends when patience times beam_size hypotheses have ended; patience is the number of beams in
+one table, and 1 in another. A search of this project without patience ends when no live hypothesis can win; it has a
+row of its own. Prompt lookup is off but for rows of ``--also``.
 
-The other commit is a checkout with an environment and a run of its own, with the same weights.
+CTranslate2 answers with the run's own export in float32, which is made first. It chooses its instruction set by itself;
+where the processor has AVX-512, it is also measured with ``CT2_FORCE_CPU_ISA=AVX512``.
+
+The other commit is a checkout with an environment and a run of its own, with the same weights. Its search has the
+settings of that run, but for the beam size.
 """
 
 from __future__ import annotations
@@ -29,7 +32,7 @@ import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import _rounds
 
@@ -39,9 +42,24 @@ Answered = tuple[list[str], list[bool]]  # texts, and which of them ended within
 LARGER_VECTORS = {"CT2_FORCE_CPU_ISA": "AVX512"}
 
 
-def searches(options: argparse.Namespace) -> dict[str, int]:
-    """The beam size of each table."""
-    return {"greedy": 1, f"beam {options.beams}": options.beams}
+class Table(NamedTuple):
+    """Searches that are compared.
+
+    Attributes:
+      name: of the table.
+      beams: of a search.
+      patience: 0 where there is one beam.
+    """
+
+    name: str
+    beams: int
+    patience: int
+
+
+def tables_of(options: argparse.Namespace) -> list[Table]:
+    """Greedy search, and beam search with much patience and with little."""
+    beams, name = options.beams, f"beam {options.beams}"
+    return [Table("greedy", 1, 0), Table(name, beams, beams), Table(f"{name}, patience 1", beams, 1)]
 
 
 def tasks(
@@ -74,12 +92,19 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
 
         return answer
 
-    beams = searches(options)
-    plain = {table: answering(beam_size=count) for table, count in beams.items()}
-    also = {
-        f"{table} {settings}": answering(beam_size=beams[table], **parsed(settings)) for table, settings in options.also
-    }
-    return tasks(options, {**plain, **also})
+    answer: dict[str, Callable[[list[str]], Answered]] = {}
+    for table in tables_of(options):
+        own = {"beam_size": table.beams, "patience": float(table.patience), "prompt_lookup": 0}
+        answer[table.name] = answering(**own)
+        for settings in also_of(options, table):
+            answer[f"{table.name}: {settings}"] = answering(**{**own, **parsed(settings)})
+    return tasks(options, answer)
+
+
+def also_of(options: argparse.Namespace, table: Table) -> list[str]:
+    """Settings of a table's other rows of ours."""
+    exact = ["patience=0.0"] if table.patience > 1 else []
+    return exact + [settings for name, settings in options.also if name == table.name]
 
 
 def parsed(settings: str) -> dict[str, Any]:
@@ -121,7 +146,7 @@ def baseline(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict
 
         return answer
 
-    return tasks(options, {table: answering(beams) for table, beams in searches(options).items()})
+    return tasks(options, {table.name: answering(table.beams) for table in tables_of(options) if table.patience != 1})
 
 
 def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
@@ -153,7 +178,7 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
                 [[names[token] for token in sources[row]] for row in order],
                 max_batch_size=decode.batch_size,
                 beam_size=beams,
-                patience=patience,
+                patience=max(1, patience),
                 length_penalty=decode.length_penalty,
                 no_repeat_ngram_size=decode.no_repeat_ngram_size,
                 min_decoding_length=0,  # 1 by default, by which an empty answer is not possible
@@ -169,12 +194,7 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
 
         return answer
 
-    answer = {}
-    for table, beams in searches(options).items():
-        answer[table] = answering(beams, beams)
-        if beams > 1:
-            answer[f"{table} patience 1"] = answering(beams, 1)
-    return tasks(options, answer)
+    return tasks(options, {table.name: answering(table.beams, table.patience) for table in tables_of(options)})
 
 
 def export(options: argparse.Namespace, directory: Path) -> None:
@@ -203,25 +223,22 @@ def has_avx512() -> bool:
     return info.exists() and " avx512f " in info.read_text()
 
 
-def sides_of(options: argparse.Namespace, table: str, beams: int) -> list[_rounds.Side]:
+def sides_of(options: argparse.Namespace, table: Table) -> list[_rounds.Side]:
     """The sides of a table, ours first."""
-    name = f"t2c_jax, {table}"
-    sides = [_rounds.ours(name, task=table)]
+    sides = [_rounds.ours(f"t2c_jax, {table.name}", task=table.name)]
     sides += [
-        _rounds.ours(f"{name}, {settings}", task=f"{table} {settings}")
-        for where, settings in options.also
-        if where == table
+        _rounds.ours(f"t2c_jax, {table.name}: {settings}", task=f"{table.name}: {settings}")
+        for settings in also_of(options, table)
     ]
-    if options.baseline_workdir:
-        own = _rounds.ours(f"baseline, {table}", "baseline", table)
+    if options.baseline_workdir and table.patience != 1:
+        own = _rounds.ours(f"baseline, {table.name}", "baseline", table.name)
         place = ("PYTHONPATH", str(options.baseline_directory.resolve()))
         sides.append(replace(own, python=str(options.baseline_python), environment=(*own.environment, place)))
-    for task, label in ((table, ""), *([(f"{table} patience 1", ", patience 1")] if beams > 1 else [])):
-        peers = _rounds.peers(f"CTranslate2, {table}{label}", "ctranslate2", task)
-        sides += peers
-        if has_avx512():
-            environment = (*peers[0].environment, *LARGER_VECTORS.items())
-            sides.append(_rounds.Side(f"{peers[0].name}, AVX-512", "ctranslate2", task, environment))
+    peers = _rounds.peers(f"CTranslate2, {table.name}", "ctranslate2", table.name)
+    sides += peers
+    if has_avx512():
+        environment = (*peers[0].environment, *LARGER_VECTORS.items())
+        sides.append(replace(peers[0], name=f"{peers[0].name}, AVX-512", environment=environment))
     return sides
 
 
@@ -270,14 +287,15 @@ def main() -> None:
     parser.add_argument("--workdir", default="runs/quickstart", help="a run's (default: %(default)s)")
     parser.add_argument("--split", help="of the prompts (default: the run's config.evaluate.split)")
     parser.add_argument("--prompts", type=int, default=256, help="how many, from the first (default: %(default)s)")
-    parser.add_argument("--beams", type=int, default=4, help="of the second table (default: %(default)s)")
+    parser.add_argument("--beams", type=int, default=4, help="of the beam searches (default: %(default)s)")
     parser.add_argument(
         "--also",
         nargs=2,
         action="append",
         default=[],
         metavar=("TABLE", "NAME=VALUE,..."),
-        help='another row of ours: "greedy" or "beam 4", and fields of config.decode; may be repeated',
+        help='another row of ours: "greedy", "beam 4" or "beam 4, patience 1", and fields of config.decode;'
+        " may be repeated",
     )
     parser.add_argument("--baseline-python", type=Path, help="the Python of the other commit's environment")
     parser.add_argument("--baseline-directory", type=Path, help="the other commit's checkout")
@@ -292,9 +310,10 @@ def main() -> None:
     given = [options.baseline_python, options.baseline_directory, options.baseline_workdir]
     if any(given) and not all(given):
         parser.error("--baseline-python, --baseline-directory and --baseline-workdir go together")
-    tables = searches(options)
-    if wrong := [table for table, _ in options.also if table not in tables]:
-        parser.error(f"--also {wrong[0]!r}: the tables are {', '.join(map(repr, tables))}")
+    tables = tables_of(options)
+    names = [table.name for table in tables]
+    if wrong := [name for name, _ in options.also if name not in names]:
+        parser.error(f"--also {wrong[0]!r}: the tables are {', '.join(map(repr, names))}")
     about = _rounds.machine()
     with tempfile.TemporaryDirectory() as scratch:
         extra = ["--prompts-file", f"{scratch}/prompts.json"]
@@ -303,7 +322,7 @@ def main() -> None:
             options.exported = Path(scratch) / "exported"
             export(options, options.exported)
             extra += ["--exported", str(options.exported)]
-        sides = {table: sides_of(options, table, beams) for table, beams in tables.items()}
+        sides = {table.name: sides_of(options, table) for table in tables}
         measured = [side for table in sides.values() for side in table]
         turns, facts = _rounds.measure(measured, options.rounds, extra)
     results = {}

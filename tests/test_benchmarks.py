@@ -90,22 +90,26 @@ def test_answers(repository, trained):  # noqa: F811
     done = run(repository, "answers.py", f"--workdir={trained}", *other, *shape, "--json")
     assert done.returncode == 0, done.stderr
     result = json.loads(done.stdout)
-    for table in ("greedy", "beam 2"):
+    for table in ("greedy", "beam 2", "beam 2, patience 1"):
         sides = result[table]
         assert all(side["answers"] == 3 and side["per_second"] > 0 for side in sides.values())
-        assert sides[f"baseline, {table}"]["equal"] == 3
         assert sides[f"CTranslate2, {table}"]["tokens"] > 0
         assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
-    assert "CTranslate2, beam 2, patience 1" in result["beam 2"]
-    shortened = result["greedy"]["t2c_jax, greedy, max_tokens=1"]
+    assert result["greedy"]["baseline, greedy"]["equal"] == 3
+    shortened = result["greedy"]["t2c_jax, greedy: max_tokens=1"]
     assert shortened["tokens"] < result["greedy"]["t2c_jax, greedy"]["tokens"]
+    exact = result["beam 2"]["t2c_jax, beam 2: patience=0.0"]
+    assert exact["tokens"] == result["beam 2"]["baseline, beam 2"]["tokens"]
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
     [
         (["--baseline-workdir=runs/x"], "--baseline-python, --baseline-directory and --baseline-workdir go together"),
-        (["--also", "beam 3", "max_tokens=1"], "--also 'beam 3': the tables are 'greedy', 'beam 4'"),
+        (
+            ["--also", "beam 3", "max_tokens=1"],
+            "--also 'beam 3': the tables are 'greedy', 'beam 4', 'beam 4, patience 1'",
+        ),
     ],
 )
 def test_answers_options(options, message, repository):
