@@ -3,6 +3,7 @@
 import fcntl
 import io
 import json
+import re
 
 import pytest
 from small_run import command, environment, main, prepared, processes, t2c, trained, write_config  # noqa: F401
@@ -244,7 +245,7 @@ def test_samples_on_a_terminal_fit_it(trained, capsys, monkeypatch):  # noqa: F8
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "80")
     found = answers(capsys, "--workdir", trained, "--samples", "2", "--temperature", "0.8", "Sort.")
-    lines = found.splitlines()
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", found).splitlines()
     assert [line[:6] for line in lines if "log-probability" in line] == ["1 of 2", "2 of 2"]
     assert max(map(len, lines)) <= 80
 

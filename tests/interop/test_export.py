@@ -275,7 +275,7 @@ def test_the_cards_search_finds_the_beams_of_ours(length_penalty, run, tmp_path,
 
     With nothing forbidden, since it then computes the probabilities otherwise, and specials are likely before training.
     """
-    monkeypatch.setattr("t2c_jax.decode.generator.unwritable", lambda tokenizer, **_: [])
+    monkeypatch.setattr("t2c_jax.decode.settings.unwritable", lambda tokenizer, **_: [])
     pytest.importorskip("ctranslate2")
     settings = ("--config.decode.beam_size=4", f"--config.decode.length_penalty={length_penalty}")
     settings += ("--config.decode.no_repeat_ngram_size=0", "--config.data.encoder_length=4096")

@@ -59,12 +59,13 @@ def test_code_is_answered_from_the_command_line(run, tmp_path, capsys):
     code = "def f(a):\n    return a.b\n"
     assert main("generate", "--workdir", run, "--json", code) == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"code", "text", "score", "finished"}
+    assert set(answer) == {"code", "text", "score", "log_probability", "finished", "hypotheses"}
     assert answer["code"] == code
     assert isinstance(answer["text"], str)
     prompts = tmp_path / "prompts.jsonl"
     prompts.write_text(json.dumps({"code": code, "text": "what it was trained on"}) + "\n")
     assert main("generate", "--workdir", run, "--input", prompts) == 0
+    del answer["hypotheses"]  # which --json alone shows
     assert json.loads(capsys.readouterr().out) == answer
     assert main("generate", "--workdir", run, code) == 0
     assert capsys.readouterr().out == answer["text"] + "\n"
