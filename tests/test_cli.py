@@ -267,7 +267,7 @@ def test_mistakes_in_the_prompts_of_generate(trained, tmp_path, capsys, monkeypa
         (["--stop", ""], "config.decode.stop holds an empty text"),
         (["--config.decode.grammar=x.lark"], "config.decode.grammar: 'x.lark' does not exist"),
         (["--config.decode.grammar=regex:(a"], "config.decode.grammar='regex:(a': column 1: unclosed group"),
-        (["--config.decode.grammar=regex:a{999}"], "no answer ends within config.decode.max_tokens=16; increase it"),
+        (["--config.decode.grammar=regex:a{999}"], "no answer ends within config.decode.max_tokens=16, for each"),
         (["--config.decode.top_k=5"], "config.decode.top_k is of sampling; set config.decode.temperature above 0"),
     ):
         assert message in refused(capsys, *where, *settings, "x")

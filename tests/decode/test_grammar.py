@@ -10,6 +10,7 @@ from grammar_tokenizers import KINDS, allowed, tokenizer_of, walk
 
 from t2c_jax.decode.grammar.beams import Beams
 from t2c_jax.decode.grammar.compiled import Grammar
+from t2c_jax.decode.grammar.lower_bound import byte_costs, fewest_tokens
 from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.errors import UserError
 
@@ -60,6 +61,7 @@ def test_finished_answers_match_a_random_regular_expression(kind):
         for answer in walk(grammar, tokenizer.eos, seed, rows=8):
             text = tokenizer.decode(answer)
             assert re.fullmatch(pattern, text), (pattern, text)
+            assert fewest_tokens(grammar.source.lark, byte_costs(grammar.spelling)) <= len(answer)
             finished += 1
     assert finished > 10
 
@@ -170,13 +172,12 @@ def test_special_pieces_can_be_written_where_answers_hold_them(tmp_path):
         ("list.json", 64, "list.json: a JSON schema is an object"),
         ("type.json", 64, "type.json: Invalid type: foo"),
         ("regex:a/[b", 64, "config.decode.grammar='regex:a/[b': column 3: unclosed character class"),
-        (
-            "regex:abc",
-            1,
-            "config.decode.grammar='regex:abc': no answer ends within config.decode.max_tokens=1; increase it",
-        ),
-        ("regex:(ab){300}", 20, "no answer ends within config.decode.max_tokens=20; increase it"),
-        ("endless.lark", 64, "no answer ends within config.decode.max_tokens=64; increase it"),
+        ("regex:abc", 1, "max_tokens=1, for each has at least 3 tokens; increase it"),
+        ("regex:[0-9]{500}", 64, "no answer ends within config.decode.max_tokens=64, for each has at least"),
+        ("schema:long.json", 64, "no answer ends within config.decode.max_tokens=64, for each has at least"),
+        ("regex:(ab){300}", 20, "no answer ends within config.decode.max_tokens=20, for each has at least"),
+        ("endless.lark", 64, "endless.lark': no text of it ends; its rules go round in a circle"),
+        ("greedy.lark", 64, "no answer ends within config.decode.max_tokens=64; increase it"),
         ("nothing.lark", 64, "no text of it ends that this run's tokenizer can write"),
     ],
 )
@@ -189,9 +190,11 @@ def test_bad_input_gets_one_line(spec, max_tokens, message, tmp_path, monkeypatc
         "lookahead.lark": b"start: A\n\nA: /a(?=b)/\n",
         "rule.lark": b'x: "a"\n',
         "endless.lark": b'start: "a" start\n',
+        "greedy.lark": b"start: A B\nA: /a+/\nB: /a/\n",  # a terminal takes as much as it can
         "nothing.lark": b"start: A\nA: /a/ & /b/\n",
         "comma.json": b'{"type": "object",\n}',
         "list.json": b"[]",
+        "long.json": b'{"type": "array", "items": {"type": "boolean"}, "minItems": 99}',
         "type.json": b'{"type": "foo"}',
     }.items():
         (tmp_path / name).write_bytes(content)
@@ -205,5 +208,29 @@ def test_bad_input_gets_one_line(spec, max_tokens, message, tmp_path, monkeypatc
 
 @pytest.mark.parametrize("kind", ["t5", "wordpiece", "word_level"])
 def test_a_grammar_that_the_tokenizer_cannot_spell_is_refused(kind):
+    with pytest.raises(UserError, match=r"this run's tokenizer cannot write any text of it: every text has a '\\n'"):
+        Grammar.compile(r"regex:[a-d]+\nb", tokenizer_of(kind))
     with pytest.raises(UserError, match="no text of it ends that this run's tokenizer can write"):
-        Grammar.compile(r"regex:a\nb", tokenizer_of(kind))
+        Grammar.compile(r"regex:a\.\.a", tokenizer_of("wordpiece"))  # which has spaces around points
+
+
+@pytest.mark.parametrize(
+    ("lark", "least"),
+    [
+        ('start: "ab" /c+/ | X{2,3}\nX: /[ab]/', 2),
+        ('start: a::0\na::_: "b" a::incr(_) %if lt(_, 3) | "cc"', 2),
+        ('?start[capture, suffix="x"]: ("a" | "bb")~2..3 -> name // comment\n    | "ccc"  # more\n', 2),
+        ('start: [a] b? c* d+\na: "x"\nb: "x"\nc: "x"\nd: "ab" "c"', 3),
+        ("start: X\nX: /a{3}/ & /a*/ & ~/b/", 3),
+        ('start: "A"i "x".."z" /(?i)A\\.(?:b|(?P<n>c))[^a][\\]-a]/ /[[:alpha:]]\\x41\\p{Lu}\\d$/', 11),
+        ('start: %json {"type": "object", "required": ["a"], "properties": {"a": {"enum": ["bb", true]}}}', 10),
+        ('start: %json {"$ref": "#/d/x", "d": {"x": {"anyOf": [{"$ref": "#/d/x"}, {"type": "null"}]}}}', 4),
+        ("start: <special> @other unknown", 0),
+        ('start: "a" start | b\nb: b "c"', float("inf")),
+        ("start: /a(?=b)c/", 0),  # not understood
+        ('%ignore / /\n%import common.INT\nstart: INT "a"\n%llguidance {"no_forcing": true}\n', 1),
+    ],
+)
+def test_the_bound_is_the_length_of_the_shortest_text(lark, least):
+    """In bytes, where each costs one."""
+    assert fewest_tokens(lark, [1.0] * 256) == least

@@ -1,5 +1,7 @@
 """Whether an answer of a grammar can end within ``max_tokens``.
 
+A lower bound (``lower_bound``) proves for many grammars that none can.
+
 A breadth-first search over texts finds the shortest finished answer. Where there are too many texts to follow all of
 them, it follows a few. Then it can find an answer, but not prove that there is none.
 
@@ -12,6 +14,7 @@ prompt.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -20,6 +23,7 @@ import numpy as np
 from t2c_jax import console
 from t2c_jax.decode.grammar.engine import Engine
 from t2c_jax.decode.grammar.grammar_sources import KEY
+from t2c_jax.decode.grammar.lower_bound import byte_costs, fewest_tokens, unwritable_text
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
@@ -70,15 +74,35 @@ def check_finish(grammar: Engine, max_tokens: int | None) -> None:
     """
     around = len(grammar.spelling.before) + len(grammar.spelling.after)
     limit = _BUDGET if max_tokens is None else max_tokens - around
-    found = shortest_finish(grammar, limit) if limit >= 0 else Finish(None, True)
+    least = _fewest_tokens(grammar)
+    within = f"{KEY}={grammar.spec!r}: no answer ends within config.decode.max_tokens={max_tokens}"
+    if least > limit:
+        raise UserError(f"{within}, for each has at least {least + around} tokens; increase it")
+    found = shortest_finish(grammar, limit)
     if found.tokens is not None:
         return
     if found.stuck:
         raise UserError(f"{KEY}={grammar.spec!r}: no text of it ends that this run's tokenizer can write")
-    within = f"{KEY}={grammar.spec!r}: no answer ends within config.decode.max_tokens={max_tokens}"
     if found.exhaustive:
         raise UserError(f"{within}; increase it")
     console.warn(f"{within} in a search for the shortest one; answers may not finish")
+
+
+def _fewest_tokens(grammar: Engine) -> int:
+    """A number of tokens that every text has.
+
+    Raises:
+      UserError: no text ends, or the tokenizer cannot write any.
+    """
+    lark, costs = grammar.source.lark, byte_costs(grammar.spelling)
+    least = fewest_tokens(lark, costs)
+    if least < math.inf:
+        return math.ceil(least - 1e-6)
+    if fewest_tokens(lark, [1.0] * len(costs)) == math.inf:
+        raise UserError(f"{KEY}={grammar.spec!r}: no text of it ends; its rules go round in a circle")
+    character = unwritable_text(lark, costs)
+    reason = f": every text has a {character!r}" if character else ""
+    raise UserError(f"{KEY}={grammar.spec!r}: this run's tokenizer cannot write any text of it{reason}")
 
 
 def shortest_finish(grammar: Engine, limit: int) -> Finish:
