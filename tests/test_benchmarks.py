@@ -1,11 +1,10 @@
 """Every benchmark, run as a person runs it, at a toy shape: what it measures means nothing, that it measures is all."""
 
 import json
-import os
 import sys
 
 import pytest
-from small_run import processes, trained  # noqa: F401
+from small_run import environment, processes, trained  # noqa: F401
 
 from t2c_jax import runtime
 
@@ -25,11 +24,15 @@ COMMANDS = {
 
 
 def run(repository, script, *options):
-    """A benchmark as a process of its own."""
-    environment = {} if script == "train_step.py" else runtime.environment()
+    """A benchmark as a process of its own, with the tests' compiled programs, except where it measures compiling."""
+    variables = environment()
+    if script == "compile.py":
+        variables["JAX_COMPILATION_CACHE_DIR"] = ""
+    if script != "train_step.py":
+        variables |= runtime.environment()
     program = {"script": str(repository / "benchmarks" / script), "argv": list(options)}
     program["forks"] = script != "import_model.py"  # which measures the memory of what it starts
-    return processes().run(program, env={**os.environ, **environment, "PYTHONPATH": str(repository)})
+    return processes().run(program, env=variables)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
