@@ -98,11 +98,13 @@ make_environment() {
   fi
   log="$venv/install.log"
   say "installing t2c-jax${extra:+ with its $extra extra} (a few minutes the first time)"
-  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off \
+  if ! "$venv/bin/python" -m pip install --disable-pip-version-check --progress-bar off --no-compile \
     --constraint "$root/constraints.txt" --editable "$root${extra:+[$extra]}" 2>&1 | tee "$log" | show_progress; then
     tail -n 20 "$log" >&2
     fail "the installation failed; the whole log: $log"
   fi
+  # On all cores, where pip uses one. A few packages have files that are no valid Python.
+  "$venv/bin/python" -m compileall -qq -j 0 "$venv/lib" || true
   printf '%s\n' "$stamp" >"$venv/.installed-package"
   printf '%s\n' "$stamp" >"$venv/.installed-${extra:-package}"
 }

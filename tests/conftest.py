@@ -40,6 +40,12 @@ from shared_programs import own_programs  # noqa: F401
 from tiny_generators import generators  # noqa: F401
 
 REPOSITORY = Path(__file__).resolve().parents[1]
+# What takes longest starts first, so that no worker is left with it at the end while the others have nothing to do.
+SLOWEST = (
+    *("train/test_processes.py", "interop/test_real_bert.py", "train/test_resume.py", "test_benchmarks.py"),
+    *("train/test_elastic.py", "train/test_adapter_runs.py", "test_library.py", "workdir/test_remote.py"),
+    *("test_pretraining.py", "interop/test_export.py", "checkpoints/test_start.py"),
+)
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if os.environ["JAX_PLATFORMS"] != "cpu":
@@ -56,6 +62,13 @@ def pytest_configure(config: pytest.Config) -> None:
         directory = tempfile.mkdtemp(prefix="t2c-")
         os.environ["T2C_TEST_FORK_SERVER"] = directory
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The slowest files first; the order of others, and that within a file, stays."""
+    places = {REPOSITORY / "tests" / name: place for place, name in enumerate(SLOWEST)}
+    assert all(path.is_file() for path in places), f"SLOWEST of tests/conftest.py names files that are gone: {SLOWEST}"
+    items.sort(key=lambda item: places.get(item.path, len(places)))
 
 
 def pytest_collection_finish(session: pytest.Session) -> None:
