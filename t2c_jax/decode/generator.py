@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -28,11 +29,14 @@ from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble,
 from t2c_jax.decode.settings import processors_of, shape_of
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
 from t2c_jax.decode.stop_strings import before_stop, states_of
+from t2c_jax.decode.threads import Shared, together
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps, copied_tokens
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
+from t2c_jax.workers import cores
 
+_ROWS_OF_ENGINE = 8  # with fewer, reading the parameters is most of a step
 _COMPILED = 16  # searches of different settings whose programs are kept
 
 
@@ -192,33 +196,62 @@ class Generator:
             return
         entries = len(sources) * settings.samples
         rows = 1 if entries == 1 else settings.batch_size
-        rows = -(-rows // self._unit) * self._unit
-        order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
+        engines = self._engines(rows)
+        rows = -(-rows // (engines * self._unit)) * self._unit
         # The batch has its size in its shape; most tokenizers have no special piece to write.
         special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
         programs = self._search(_static(replace(settings, special_pieces=special_pieces)))
-        batches = [order[start : start + rows] for start in range(0, len(order), rows)]
+        order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
+        # Where there are fewer prompts than engines, they share the samples.
+        shares = min(settings.samples, max(1, engines // len(order)))
+        work = [(row, range(share, settings.samples, shares)) for row in order for share in range(shares)]
+        size = min(rows, -(-len(work) // engines))
+        batches = Shared(work[start : start + size] for start in range(0, len(work), size))
+        longest = self.prompts.batch([read[row] for row in order[:rows]], rows)
+        with jax.set_mesh(self.mesh):
+            source = programs.source_length(self.params, longest)
+        engine = functools.partial(self._engine, sources, read, settings, programs, rows, source, batches)
+        answers = together([engine] * engines)
+        for ticket, found in answers:
+            yield *divmod(ticket, settings.samples), found
+
+    def _engines(self, rows: int) -> int:
+        """Searches that are run at once, each with a share of the rows.
+
+        The cores of a CPU have little to do together in the step of a few rows, so each has rows of its own.
+        """
+        if self._unit > 1 or jax.process_count() > 1 or self.mesh.devices.flat[0].platform != "cpu":
+            return 1
+        return max(1, min(cores(), rows // _ROWS_OF_ENGINE))
+
+    def _engine(
+        self,
+        sources: Sequence[str],
+        read: Sequence[EncodedPrompt],
+        settings: DecodeConfig,
+        programs: Programs,
+        rows: int,
+        source: int,
+        batches: Iterable[Sequence[tuple[int, Sequence[int]]]],
+    ) -> Iterator[tuple[int, Hypotheses]]:
+        """Tickets and answers for batches of (prompt, numbers of its samples), as rows end."""
         with jax.set_mesh(self.mesh), self._followed(settings, programs, rows) as grammar:
-            session = _Session(programs, self.params, self.mesh, rows, grammar)
-            for number, batch in enumerate(batches):
+            session = _Session(programs, self.params, self.mesh, rows, source, grammar)
+            asked = functools.partial(self._asked, sources, settings, grammar)
+            for batch in batches:
                 # Each device has every _unit-th prompt, so that all of them have about as many.
                 parts = [batch[part :: self._unit] for part in range(self._unit)]
                 waiting = [
                     [
-                        (place, row * settings.samples + sample)
-                        for place, row in enumerate(part)
-                        for sample in range(settings.samples)
+                        (place, row * settings.samples + number)
+                        for place, (row, own) in enumerate(part)
+                        for number in own
                     ]
                     for part in parts
                 ]
-                answers = session.feed(
-                    self._arranged([[read[row] for row in part] for part in parts], rows),
-                    waiting,
-                    functools.partial(self._asked, sources, settings, grammar),
-                    is_last=number + 1 == len(batches),
-                )
-                for ticket, found in answers:
-                    yield *divmod(ticket, settings.samples), found
+                arranged = self._arranged([[read[row] for row, _ in part] for part in parts], rows)
+                yield from session.feed(arranged, waiting, asked)
+            yield from session.drain(asked)
 
     def _arranged(self, parts: Sequence[Sequence[EncodedPrompt]], rows: int) -> Mapping[str, np.ndarray]:
         """The encoder's part of a batch, in which each part of the prompts begins a part of the rows."""
@@ -349,10 +382,16 @@ class Programs:
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
         self._source_lengths: dict[Any, int] = {}
+        self._calls = threading.Lock()
         self.steps = jax.jit(self._steps)
         self.read = jax.jit(self._read, static_argnames="length")
         self.blank = jax.jit(self._blank, static_argnames="rows")
         self.run = jax.jit(self._run, donate_argnames="slots")
+
+    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
+        """One of the functions below, of one thread after the other: so each is compiled once. It may run on."""
+        with self._calls:
+            return function(*args, **kwargs)
 
     def _steps(self, params: Sequence[Any]) -> list[Steps]:
         return [
@@ -414,15 +453,22 @@ class _Session:
     """One call's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
 
     def __init__(
-        self, programs: Programs, params: Sequence[Any], mesh: Mesh, rows: int, grammar: Session | None
+        self,
+        programs: Programs,
+        params: Sequence[Any],
+        mesh: Mesh,
+        rows: int,
+        source: int,
+        grammar: Session | None,
     ) -> None:
-        """All rows are free."""
+        """All rows are free; memories have ``source`` positions."""
         self._programs, self._params, self._mesh, self._rows = programs, params, mesh, rows
         self._grammar = grammar
-        self._models = programs.steps(params)
+        self._models = programs.call(programs.steps, params)
         self._groups = mesh.shape["data"] * mesh.shape["fsdp"]
+        self._source = source
         self._slots: Slots | None = None
-        self._source = 0  # positions of the memories
+        self._pool: Pool | None = None
         self._open = 0  # entries without an answer
 
     def feed(
@@ -430,53 +476,49 @@ class _Session:
         batch: Mapping[str, np.ndarray],
         waiting: Sequence[Sequence[tuple[int, int]]],
         asked: Callable[[Sequence[int]], Requests],
-        *,
-        is_last: bool,
     ) -> Iterator[tuple[int, Hypotheses]]:
-        """Tickets and answers that end until the entries have rows; all of them where ``is_last``.
+        """Tickets and answers that end until all entries have rows and another row is free.
 
         Args:
           batch: the encoder's part of a batch, a row for each source.
           waiting: for each group of rows, (row of the source within the group, ticket) of each entry.
           asked: the requests of given tickets.
-          is_last: whether no other entries follow.
         """
-        pool = self._read(batch)
+        self._read(batch)
         size = self._rows // self._groups
-        turns = max(1, *(-(-len(entries) // size) for entries in waiting))
+        turns = max(-(-len(entries) // size) for entries in waiting)
         for turn in range(turns):
             chunks = [list(entries[turn * size : (turn + 1) * size]) for entries in waiting]
-            more = not (is_last and turn + 1 == turns)
             self._open += sum(map(len, chunks))
-            while any(chunks) or (self._open and not more):
-                results = self._run(pool, chunks, asked, more=more)
+            while any(chunks):
+                results = self._run(chunks, asked, more=True)
                 yield from self._collect(results)
                 chunks = [chunk[int(done) :] for chunk, done in zip(chunks, results.admitted, strict=True)]
 
-    def _read(self, batch: Mapping[str, np.ndarray]) -> Pool:
-        """The sources, read by the encoder; the first are the longest, and all memories are as long as theirs."""
-        self._source = self._source or self._programs.source_length(self._params, batch)
+    def drain(self, asked: Callable[[Sequence[int]], Requests]) -> Iterator[tuple[int, Hypotheses]]:
+        """Tickets and answers of all entries that have rows."""
+        while self._open:
+            yield from self._collect(self._run([[]] * self._groups, asked, more=False))
+
+    def _read(self, batch: Mapping[str, np.ndarray]) -> None:
+        """Has the encoder read the sources of the next entries."""
         local = meshes.local_rows(self._mesh, self._rows)
         placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self._mesh)
-        pool: Pool = self._programs.read(self._params, placed, length=self._source)
+        call, programs = self._programs.call, self._programs
+        self._pool = call(programs.read, self._params, placed, length=self._source)
         if self._slots is None:
-            self._slots = self._programs.blank(self._models, pool, rows=self._rows)
-        return pool
+            self._slots = call(programs.blank, self._models, self._pool, rows=self._rows)
 
     def _run(
-        self,
-        pool: Pool,
-        chunks: Sequence[Sequence[tuple[int, int]]],
-        asked: Callable[[Sequence[int]], Requests],
-        *,
-        more: bool,
+        self, chunks: Sequence[Sequence[tuple[int, int]]], asked: Callable[[Sequence[int]], Requests], *, more: bool
     ) -> Any:
         size = self._rows // self._groups
         padded = [[*chunk, *[(0, -1)] * (size - len(chunk))] for chunk in chunks]
         source, ticket = np.array(padded, np.int32).reshape(-1, 2).T
         count = np.array([len(chunk) for chunk in chunks], np.int32)
         waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
-        self._slots, results = self._programs.run(self._models, self._slots, pool, waiting, np.bool_(more))
+        call, programs = self._programs.call, self._programs
+        self._slots, results = call(programs.run, self._models, self._slots, self._pool, waiting, np.bool_(more))
         results = jax.device_get(results)
         if self._grammar is not None:
             self._grammar.check()

@@ -16,6 +16,7 @@ from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.decode import generator as generators_module
 from t2c_jax.decode.generator import Generator, Member, _static, search_function
 from t2c_jax.decode.settings import processors_of
 from t2c_jax.errors import UserError
@@ -180,3 +181,32 @@ def test_what_every_step_reads_is_sent_once_where_it_fits(memory, once, params, 
     )
     arrays = len(jax.tree.leaves(params))
     assert 0 < gathers <= arrays if once else gathers > arrays + decode.max_tokens
+
+
+@pytest.mark.parametrize("settings", [{}, {"beam_size": 2}, {"temperature": 1.0, "samples": 3}])
+def test_searches_that_run_at_once_share_the_prompts(settings, params, tokenizer, compiled, monkeypatch):
+    """Eight rows each: whichever search a prompt comes to, its answer is the same to the last bit."""
+    prompts = [f"{text} {number}" for number in range(4) for text in PAIRS]
+    monkeypatch.setattr(generators_module, "cores", lambda: 1)
+    alone = generator(params, tokenizer, compiled, batch_size=8, **settings).generate(prompts)
+    monkeypatch.setattr(generators_module, "cores", lambda: 3)
+    made = generator(params, tokenizer, compiled, batch_size=24, **settings)
+    assert (made._engines(24), made._engines(15)) == (3, 1)
+    assert made.generate(prompts) == alone
+
+    def texts(answers):
+        return [[hypothesis.text for hypothesis in answer.hypotheses] for answer in answers]
+
+    assert texts(made.generate(prompts[:1])) == texts(alone[:1]), "the samples of a single prompt are shared"
+
+
+def test_what_fails_in_a_search_beside_others_reaches_the_caller(params, tokenizer, compiled, monkeypatch):
+    monkeypatch.setattr(generators_module, "cores", lambda: 2)
+    made = generator(params, tokenizer, compiled, batch_size=16, max_tokens=2)
+
+    def fails(self, *args):
+        raise UserError("a grammar's state is broken")
+
+    monkeypatch.setattr(generators_module._Session, "_collect", fails)
+    with pytest.raises(UserError, match="state is broken"):
+        made.generate(list(PAIRS) * 4)
