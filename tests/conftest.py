@@ -11,16 +11,16 @@ from importlib.metadata import version
 # Before anything imports jax or tensorflow, and for the processes that tests start.
 os.environ["JAX_PLATFORMS"] = os.environ.get("T2C_TEST_PLATFORM", "cpu")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # several processes share a GPU
-# Tests compile far more than they compute: without LLVM's optimisations, and with XLA's older emitters of fused loops,
-# compiling takes a quarter of the time. Where other tests have the cores, one of eight devices may come late to the
-# others, who otherwise end the process after 40 s.
+# Tests compile far more than they compute: without LLVM's optimisations, with XLA's older emitters of fused loops, and
+# with one LLVM module for a program, compiling takes a quarter of the time. Where other tests have the cores, one of
+# eight devices may come late to the others, who otherwise end the process after 40 s.
 os.environ["XLA_FLAGS"] = (
     f"{os.environ.get('XLA_FLAGS', '')} --xla_force_host_platform_device_count=8"
     " --xla_backend_optimization_level=0 --xla_llvm_disable_expensive_passes=true"
     " --xla_cpu_collective_call_terminate_timeout_seconds=300"
 ).strip()
 if version("jaxlib").startswith("0.10."):  # later ones have no older emitters, and end where they are told of any
-    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
 # A device that waits for the others keeps a thread, and may wait in several places at once: XLA has a thread a core, or
 # a device, and where all of them wait none is left for what they wait for.
 os.environ["NPROC"] = "32"
@@ -53,6 +53,7 @@ if os.environ["JAX_PLATFORMS"] != "cpu":
 gc.disable()  # while test modules are imported
 program_cache.use()
 program_cache.write_whole()
+program_cache.cheaper()
 shared_programs.install()
 
 

@@ -262,6 +262,7 @@ def _serve(path: str, tests: str) -> None:
 
     sys.path.remove(tests)
     program_cache.write_whole()
+    program_cache.cheaper()
     op_by_op.install()
     gc.collect()
     gc.freeze()  # children look at their own objects alone

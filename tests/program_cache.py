@@ -1,14 +1,21 @@
-"""Compiled programs on disk, which tests and the processes that they start keep for each other and for the next run."""
+"""Compiled programs on disk, which tests and the processes that they start keep for each other and for the next run.
+
+Also what JAX does around each compilation, made cheaper: most programs of tests are tiny.
+"""
 
 from __future__ import annotations
 
+import itertools
 import os
 import tempfile
+import zlib
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import jax
+from jax._src import compilation_cache
+from jax._src.interpreters import mlir
 from jax._src.lru_cache import LRUCache
 
 from t2c_jax import runtime
@@ -39,3 +46,23 @@ def write_whole() -> None:
             os.replace(file.name, path)
 
     LRUCache.put = put  # type: ignore[method-assign]
+
+
+PROGRAMS_OF_A_CONTEXT = 100  # a context keeps the constants of all its programs
+
+
+def cheaper() -> None:
+    """Makes programs share MLIR contexts, and compresses kept programs less.
+
+    JAX makes a context for each program: to load all dialects there takes twice as long as to lower a tiny program.
+    """
+    make, numbers, contexts = mlir.make_ir_context, itertools.count(), list[Any]()
+
+    def make_ir_context() -> Any:
+        if next(numbers) % PROGRAMS_OF_A_CONTEXT == 0 or not contexts:
+            contexts[:] = [make()]
+        return contexts[0]
+
+    mlir.make_ir_context = make_ir_context
+    if not (compilation_cache.zstd or compilation_cache.zstandard):
+        compilation_cache.compress_executable = lambda executable: zlib.compress(executable, 1)
