@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import time
@@ -43,38 +44,61 @@ def evaluation_name(members: Sequence[str], average: int, config: EvaluateConfig
     return "-".join([*parts, config.split, str(config.max_examples or "all"), search_name(decode)])
 
 
-_SEARCH_PARTS = {
+_ANSWERS_DO_NOT_DEPEND_ON = ("batch_size", "prompt_lookup")
+_WORDS = {
     "beam_groups": "groups",
     "diversity_penalty": "diversity",
-    "patience": "patience",
-    "temperature": "temperature",
-    "samples": "samples",
     "top_k": "topk",
     "top_p": "topp",
     "min_p": "minp",
     "repetition_penalty": "repetition",
-    "seed": "seed",
     "idf_weight": "idf",
     "no_repeat_ngram_size": "ngram",
+    "special_pieces": "specials",
 }
-"""Settings that a name tells where they are not the default, and how."""
+"""What a setting is called in a name, where it is not its field."""
 
 
 def search_name(decode: DecodeConfig) -> str:
-    """The settings of a search on which answers depend."""
-    parts = ["greedy" if decode.beam_size == 1 else f"beam{decode.beam_size}"]
-    parts += [f"penalty{decode.length_penalty:g}", f"tokens{decode.max_tokens}"]
+    """The settings of a search on which answers depend, as in ``samples5-temperature0.8-penalty1-tokens256``.
+
+    The kind of search, the length penalty and the maximum length come first, then every other setting that is not the
+    default.
+    """
+    if decode.temperature:
+        kind = f"samples{decode.samples}-temperature{_written(decode.temperature)}"
+    else:
+        kind = "greedy" if decode.beam_size == 1 else f"beam{decode.beam_size}"
+    parts = [kind, f"penalty{_written(decode.length_penalty)}", f"tokens{decode.max_tokens}"]
+    named = {*_ANSWERS_DO_NOT_DEPEND_ON, "beam_size", "temperature", "samples", "length_penalty", "max_tokens"}
     default = DecodeConfig()
-    for field, word in _SEARCH_PARTS.items():
-        if (value := getattr(decode, field)) != getattr(default, field):
-            parts.append(f"{word}{value:g}")
-    if decode.grammar:
-        parts.append(f"grammar_{grammar_label(decode.grammar)}")
-    if decode.stop:
-        parts.append(f"stop{digest(*decode.stop)[:8]}")
-    if decode.special_pieces:
-        parts.append("specials")
+    for field in dataclasses.fields(DecodeConfig):
+        value = getattr(decode, field.name)
+        if field.name in named or value == getattr(default, field.name):
+            continue
+        written = f"_{grammar_label(value)}" if field.name == "grammar" else _written(value)
+        parts.append(f"{_WORDS.get(field.name, field.name)}{written}")
     return "-".join(parts)
+
+
+def _written(value: Any) -> str:
+    """A setting's value in a name; texts may hold what no file's name does."""
+    if isinstance(value, bool):
+        return ""
+    return digest(*value)[:8] if isinstance(value, tuple) else str(value).removesuffix(".0")
+
+
+def which_answer(decode: DecodeConfig) -> str:
+    """Which of the answers that a search finds to a prompt is scored, in words."""
+    drawn = f"drawn at temperature {decode.temperature:g} with seed {decode.seed}"
+    ranking = "by score, finished ones before others"
+    if decode.samples > 1:
+        return f"the best of {decode.samples} samples {drawn}, {ranking}"
+    if decode.temperature:
+        return f"one sample {drawn}"
+    if decode.beam_size > 1:
+        return f"the best hypothesis of beam search with {decode.beam_size} beams, {ranking}"
+    return "that of greedy search"
 
 
 def evaluations_of(workdir: Workdir, step: int, average: int = 1) -> list[dict[str, Any]]:
@@ -145,7 +169,11 @@ def evaluate_checkpoint(
             "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
         }
         evaluation.scores.update(
-            counts, size=config.max_examples or "all", search=search_name(decode), decode=configs.to_dict(decode)
+            counts,
+            size=config.max_examples or "all",
+            search=search_name(decode),
+            answers=which_answer(decode),
+            decode=configs.to_dict(decode),
         )
 
         def build(directory: Path) -> dict[str, Any]:
@@ -164,6 +192,7 @@ def evaluate_checkpoint(
     scores = json.loads((done.path / "scores.json").read_text("utf-8"))
     columns, rows = score_table(metrics_named(config.metrics), scores)
     console.table(f"Step {step} on {scores['examples']:,} {config.split} pairs", columns, rows)
+    console.say(f"scored answers: {which_answer(decode)}")
     console.say(scores["summary"])
     console.say(f"every answer: {done.path / 'report.html'}")
     return scores

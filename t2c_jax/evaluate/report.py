@@ -163,8 +163,10 @@ def _method(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
     signatures = "".join(
         f"<li>{_escape(metric.title)}: {_escape(scores['signatures'][metric.name])}</li>" for metric in metrics
     )
+    # Answers from elsewhere come without the search that found them.
+    answers = f"<li>Scored answers: {_escape(scores['answers'])}.</li>" if "answers" in scores else ""
     return (
-        f'<h2>How it was measured</h2><ul class="faint">{signatures}'
+        f'<h2>How it was measured</h2><ul class="faint">{answers}{signatures}'
         f"<li>± is one standard error over {scores['bootstrap_samples']:,} bootstrap resamples of the pairs, seed"
         f" {scores['seed']}; the model and retrieval are resampled together.</li>"
         f"<li>Parsed by Python {_escape(scores['python'])}; nothing was run.</li></ul>"

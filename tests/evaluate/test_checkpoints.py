@@ -2,13 +2,14 @@
 
 import dataclasses
 import json
+import re
 import subprocess
 
 import pytest
 from small_run import main, trained  # noqa: F401
 
 from t2c_jax.config import DecodeConfig, EvaluateConfig
-from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, search_name
+from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, search_name, which_answer
 from t2c_jax.evaluate.prompt_pairs import example_prompt, shell_word
 from t2c_jax.workdir import Workdir
 
@@ -26,22 +27,93 @@ from t2c_jax.workdir import Workdir
             {"length_penalty": 0.6, "idf_weight": 0.25, "no_repeat_ngram_size": 4, "special_pieces": True},
             "9-test-all-beam4-penalty0.6-tokens256-idf0.25-ngram4-specials",
         ),
+        (
+            ["9"],
+            1,
+            {},
+            {"beam_size": 1, "temperature": 0.8, "samples": 5, "top_p": 0.95, "seed": 1234567},
+            "9-test-all-samples5-temperature0.8-penalty1-tokens256-topp0.95-seed1234567",
+        ),
     ],
 )
 def test_the_name_of_an_evaluation(members, average, config, decode, name):
     assert evaluation_name(members, average, EvaluateConfig(**config), DecodeConfig(**decode)) == name
 
 
-def test_each_setting_of_the_search_is_in_the_name():
-    """But for the batch size and prompt lookup, on which no answer depends."""
-    base = search_name(DecodeConfig())
-    other = {"beam_size": 7, "length_penalty": 0.3, "idf_weight": 0.1, "max_tokens": 9, "no_repeat_ngram_size": 2}
-    other |= {"special_pieces": True, "grammar": "json", "samples": 3, "temperature": 0.7, "seed": 2, "patience": 1}
-    other |= {"top_k": 5, "top_p": 0.9, "min_p": 0.1, "repetition_penalty": 1.2}
-    other |= {"beam_groups": 2, "diversity_penalty": 0.2, "stop": ("x",)}
-    assert {field.name for field in dataclasses.fields(DecodeConfig)} == {*other, "batch_size", "prompt_lookup"}
-    for name, value in other.items():
-        assert search_name(DecodeConfig(**{name: value})) != base
+# Two values of each setting, with what they need of others.
+BEAMS, DRAWING = {"beam_size": 4}, {"beam_size": 1, "temperature": 0.8}
+SETTINGS = {
+    "beam_size": ({}, 1, 7),
+    "beam_groups": (BEAMS, 2, 4),
+    "diversity_penalty": ({**BEAMS, "beam_groups": 2}, 0.2, 0.25),
+    "length_penalty": (BEAMS, 0.3, 1.0),
+    "patience": (BEAMS, 1.0, 1.25),
+    "samples": (DRAWING, 1, 3),
+    "temperature": ({"beam_size": 1}, 0.7, 0.70000001),
+    "top_k": (DRAWING, 5, 1234567),
+    "top_p": (DRAWING, 0.9, 0.95),
+    "min_p": (DRAWING, 0.1, 0.05),
+    "repetition_penalty": ({}, 1.2, 1.3),
+    "stop": ({}, ("x",), ("y", "x")),
+    "seed": (DRAWING, 1234567, 1234568),
+    "idf_weight": ({}, 0.1, 0.2),
+    "no_repeat_ngram_size": ({}, 2, 3),
+    "special_pieces": ({}, False, True),
+    "grammar": ({}, "json", "regex:[a-z]+"),
+    "max_tokens": ({}, 9, 10),
+}
+NO_ANSWER_DEPENDS_ON = {"prompt_lookup": ({"beam_size": 1}, 2, 4), "batch_size": ({}, 2, 4)}
+EVERY_SETTING = {**SETTINGS, **NO_ANSWER_DEPENDS_ON}
+
+
+@pytest.mark.parametrize("name", [field.name for field in dataclasses.fields(DecodeConfig)])
+def test_each_setting_of_the_search_is_in_the_name(name):
+    """Whichever value it has, and every setting but those on which no answer depends."""
+    others, *values = EVERY_SETTING[name]
+    searches = [DecodeConfig(**others)] + [DecodeConfig(**others, **{name: value}) for value in values]
+    for search in searches:
+        search.check("config.decode")
+    names = {search_name(search) for search in searches}
+    if name in NO_ANSWER_DEPENDS_ON:
+        assert len(names) == 1
+    else:
+        assert len(names) == len(set(searches))
+        assert all(re.fullmatch(r"[a-z0-9._-]+", each) for each in names), "a directory has this name"
+
+
+@pytest.mark.parametrize(
+    ("decode", "words"),
+    [
+        ({"beam_size": 1}, "that of greedy search"),
+        ({"beam_size": 4}, "the best hypothesis of beam search with 4 beams, by score, finished ones before others"),
+        ({**DRAWING, "seed": 3}, "one sample drawn at temperature 0.8 with seed 3"),
+        (
+            {**DRAWING, "samples": 5},
+            "the best of 5 samples drawn at temperature 0.8 with seed 0, by score, finished ones before others",
+        ),
+    ],
+)
+def test_an_evaluation_says_which_answer_is_scored(decode, words):
+    assert which_answer(DecodeConfig(**decode)) == words
+
+
+def test_of_several_samples_the_best_one_is_scored(trained, capsys):  # noqa: F811
+    """Scores, predictions and the report are of the answers that ``t2c generate`` prints first."""
+    drawing = ["--samples", "3", "--temperature", "0.9"]
+    assert main("evaluate", "--workdir", trained, "--config.evaluate.max_examples=5", "--json", *drawing) == 0
+    scores = json.loads(capsys.readouterr().out)
+    assert scores["name"] == "12-test-5-samples3-temperature0.9-penalty1-tokens16"
+    assert scores["answers"] == which_answer(DecodeConfig(beam_size=1, samples=3, temperature=0.9))
+    directory = trained / "evaluations" / scores["name"]
+    assert f"Scored answers: {scores['answers']}." in (directory / "report.html").read_text()
+    lines = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
+    assert len(lines) == 5
+    prompts = trained / "prompts.jsonl"
+    prompts.write_text("".join(json.dumps({"text": line["text"]}) + "\n" for line in lines))
+    assert main("generate", "--workdir", trained, "--input", prompts, "--json", *drawing) == 0
+    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [answer["hypotheses"][0]["text"] for answer in answers] == [line["prediction"] for line in lines]
+    assert any(len({each["text"] for each in answer["hypotheses"]}) == 3 for answer in answers)
 
 
 def test_nothing_is_replaced(trained, capsys):  # noqa: F811
