@@ -223,3 +223,14 @@ def row(sequences: Sequence[Sequence[int]], length: int) -> tuple[np.ndarray, np
         tokens[0, here], segments[0, here], positions[0, here] = sequence, number, np.arange(len(sequence))
         place += len(sequence)
     return tokens, segments, positions
+
+
+def mixture(prediction: Any, logits: jax.Array) -> jax.Array:
+    """The log-probabilities of a prediction over the whole vocabulary, written out."""
+    log_p = jax.nn.log_softmax(logits, axis=-1)
+    copying = prediction.copying
+    if copying is None:
+        return log_p
+    held = jax.nn.one_hot(copying.tokens_BS, logits.shape[-1])
+    copied = jnp.exp(copying.log_point_BT)[..., None] * jnp.einsum("bts,bsv->btv", copying.attention_BTS, held)
+    return jnp.log(jnp.exp(log_p + copying.log_generate_BT[..., None]) + copied)

@@ -28,7 +28,7 @@ from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor
 from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
 from t2c_jax.decode.settings import processors_of, shape_of
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
-from t2c_jax.decode.stop_strings import before_stop, states_of
+from t2c_jax.decode.stop_strings import before_stop, states_of, stop_of
 from t2c_jax.decode.threads import Shared, together
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps, copied_tokens
@@ -38,6 +38,7 @@ from t2c_jax.workers import cores
 
 _ROWS_OF_ENGINE = 8  # with fewer, reading the parameters is most of a step
 _COMPILED = 16  # searches of different settings whose programs are kept
+_TOKENS = 64  # programs are compiled for multiples of so many tokens of an answer
 
 
 @dataclass(frozen=True)
@@ -161,13 +162,11 @@ class Generator:
         """Those of a row, as arrays of the host; the first one, and all others that are there."""
         hypotheses = []
         for beam, tokens in enumerate(found.tokens):
-            score, finished = float(found.scores[beam]), bool(found.finished[beam])
-            ends = np.flatnonzero(tokens == self.tokenizer.eos)
-            length = int(ends[0]) + 1 if finished and len(ends) else settings.max_tokens
-            total = score * length**settings.length_penalty
+            score, finished, length = float(found.scores[beam]), bool(found.finished[beam]), int(found.lengths[beam])
+            total = score * max(1, length) ** settings.length_penalty
             if beam and total < FORBIDDEN / 2:  # there were fewer continuations than beams
                 continue
-            text = self.tokenizer.decode(tokens.tolist(), special_pieces=settings.special_pieces)
+            text = self.tokenizer.decode(tokens[:length].tolist(), special_pieces=settings.special_pieces)
             if (cut := before_stop(text, settings.stop)) is not None:
                 text, finished = cut, True
             log_p = total if found.log_p is None else float(found.log_p[beam])
@@ -200,7 +199,8 @@ class Generator:
         rows = -(-rows // (engines * self._unit)) * self._unit
         # The batch has its size in its shape; most tokenizers have no special piece to write.
         special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
-        programs = self._search(_static(replace(settings, special_pieces=special_pieces)))
+        drafts = settings.prompt_lookup if self._looks_up(settings) else 0
+        programs = self._search(_static(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts)))
         order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
         # Where there are fewer prompts than engines, they share the samples.
         shares = min(settings.samples, max(1, engines // len(order)))
@@ -300,11 +300,10 @@ class Generator:
     def _compiled(self, settings: DecodeConfig) -> Programs:
         tokenizer = self.tokenizer
         processors = processors_of(settings, tokenizer, self._inverse_frequency)
-        drafts = settings.prompt_lookup if self._looks_up(settings) else 0
-        shape = shape_of(settings, tokenizer.start, tokenizer.eos, drafts)
+        shape = shape_of(settings, tokenizer.start, tokenizer.eos, settings.prompt_lookup)
         memory = meshes.memory_bytes(jax.local_devices()[0])
         grammar = GrammarFilter() if settings.grammar else None
-        return Programs(self._definitions, shape, processors, grammar, self.mesh, memory)
+        return Programs(self._definitions, shape, processors, settings.stop, grammar, self.mesh, memory)
 
 
 def _static(settings: DecodeConfig) -> DecodeConfig:
@@ -312,6 +311,7 @@ def _static(settings: DecodeConfig) -> DecodeConfig:
     default = DecodeConfig()
     return replace(
         settings,
+        max_tokens=-(-settings.max_tokens // _TOKENS) * _TOKENS,
         batch_size=default.batch_size,
         length_penalty=default.length_penalty,
         patience=default.patience,
@@ -322,7 +322,7 @@ def _static(settings: DecodeConfig) -> DecodeConfig:
         min_p=default.min_p,
         repetition_penalty=2.0 if settings.repetition_penalty != 1 else 1.0,
         no_repeat_ngram_size=min(settings.no_repeat_ngram_size, 1),
-        stop=("." * states_of(settings.stop),) if settings.stop else (),
+        stop=stop_of(states_of(settings.stop)),
         samples=1,
         seed=0,
         grammar="json" if settings.grammar else "",
@@ -362,6 +362,7 @@ class Programs:
         definitions: Sequence[Definition],
         shape: Shape,
         processors: Sequence[LogitsProcessor],
+        stop: Sequence[str],
         grammar: GrammarFilter | None,
         mesh: Mesh,
         memory: int | None,
@@ -372,13 +373,14 @@ class Programs:
           definitions: of the models.
           shape: of the search.
           processors: change the logits, in this order.
+          stop: stop strings, whose automaton has the size of all that are asked for.
           grammar: forbids tokens; None where answers follow no grammar.
           mesh: the devices.
           memory: bytes of a device, half of which gathered parameters may take; None where a device has none of its
             own.
         """
         self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
-        self.grammar = grammar
+        self._stop, self.grammar = tuple(stop), grammar
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
         self._source_lengths: dict[Any, int] = {}
@@ -426,7 +428,7 @@ class Programs:
         cache = [model.cache(rows, slots) for model in models]
         memory, carry, drafts = jax.tree.map(jnp.zeros_like, pool)
         made = self._searching(models).rows(
-            memory, carry, requests(rows, self.shape.steps), cache, slots, drafts=drafts, active=False
+            memory, carry, requests(rows, self.shape.steps, stop=self._stop), cache, slots, drafts=drafts, active=False
         )
         return self._placed(Slots(made, jnp.full((rows,), -1, jnp.int32)))
 
@@ -529,7 +531,7 @@ class _Session:
         for group, count in enumerate(results.total):
             for place in range(group * size, group * size + int(count)):
                 self._open -= 1
-                found = Hypotheses(results.tokens, results.scores, results.finished, results.log_p)
+                found = Hypotheses(results.tokens, results.scores, results.finished, results.lengths, results.log_p)
                 yield int(results.ticket[place]), jax.tree.map(lambda leaf, place=place: leaf[place], found)
 
 

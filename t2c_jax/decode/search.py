@@ -122,7 +122,8 @@ class Hypotheses(NamedTuple):
     Attributes:
       tokens: without a start token; eos where a sequence ended, then padding.
       scores: what they are ranked by, over length**alpha: the sum of what processors made of the log-probabilities.
-      finished: False where the steps ran out before eos.
+      finished: False where the search stopped before eos.
+      lengths: tokens of each, eos included.
       log_p: the sum of the model's own log-probabilities; None where it is the score times length**alpha, since no
         processor reweights tokens.
     """
@@ -130,6 +131,7 @@ class Hypotheses(NamedTuple):
     tokens: Int[Array, "B W T"]
     scores: Float[Array, "B W"]
     finished: Bool[Array, "B W"]
+    lengths: Int[Array, "B W"]
     log_p: Float[Array, "B W"] | None
 
 
@@ -318,12 +320,14 @@ class Search:
         """The hypotheses of rows that are done."""
         length_B = jnp.maximum(rows.step, 1)
         live_scores = _normalised(rows.scores, length_B, rows.requests)
+        lengths_BW = jnp.broadcast_to(rows.step[:, None], live_scores.shape)
         if rows.ended is None:
             last_BW = jnp.take_along_axis(rows.tokens, (length_B - 1)[:, None, None], axis=-1)[..., 0]
-            return Hypotheses(rows.tokens, live_scores, last_BW == self.shape.eos, rows.log_p)
+            return Hypotheses(rows.tokens, live_scores, last_BW == self.shape.eos, lengths_BW, rows.log_p)
         ended_BW = rows.ended.scores > _WORST
-        ended = Hypotheses(rows.ended.tokens, rows.ended.scores, ended_BW, rows.ended.log_p)
-        live = Hypotheses(rows.tokens, live_scores, jnp.zeros_like(ended_BW), rows.log_p)
+        to_eos_BW = jnp.argmax(rows.ended.tokens == self.shape.eos, axis=-1) + 1
+        ended = Hypotheses(rows.ended.tokens, rows.ended.scores, ended_BW, to_eos_BW, rows.ended.log_p)
+        live = Hypotheses(rows.tokens, live_scores, jnp.zeros_like(ended_BW), lengths_BW, rows.log_p)
         both = jax.tree.map(lambda *leaves: jnp.concatenate(leaves, axis=1), ended, live)
         # Ended ones first, then live ones, then the places where fewer have ended than there are beams.
         place = jnp.concatenate([jnp.where(ended_BW, 0, 2), jnp.ones_like(ended_BW, int)], axis=1)

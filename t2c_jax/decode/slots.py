@@ -53,7 +53,7 @@ class Results(NamedTuple):
 
     Attributes:
       ticket: of each.
-      tokens, scores, finished, log_p: as in ``decode.search.Hypotheses``.
+      tokens, scores, finished, lengths, log_p: as in ``decode.search.Hypotheses``.
       total: answers of each group; those behind them are none.
       admitted: entries of each group that were given a row.
       steps: of the program; the same for all groups.
@@ -63,6 +63,7 @@ class Results(NamedTuple):
     tokens: Int[Array, "O W T"]
     scores: Float[Array, "O W"]
     finished: Bool[Array, "O W"]
+    lengths: Int[Array, "O W"]
     log_p: Float[Array, "O W"] | None
     total: Int[Array, " G"]
     admitted: Int[Array, " G"]
@@ -93,6 +94,7 @@ def run(search: Search, slots: Slots, pool: Pool, waiting: Waiting, more: Bool[A
         tokens=jnp.full((size, shape.beams, shape.steps), PAD, jnp.int32),
         scores=jnp.zeros((size, shape.beams), jnp.float32),
         finished=jnp.zeros((size, shape.beams), bool),
+        lengths=jnp.zeros((size, shape.beams), jnp.int32),
         log_p=None if slots.rows.log_p is None else jnp.zeros((size, shape.beams), jnp.float32),
         total=jnp.zeros((groups,), jnp.int32),
         admitted=jnp.zeros((groups,), jnp.int32),
@@ -175,6 +177,7 @@ def _collect(search: Search, slots: Slots, results: Results) -> tuple[Slots, Res
             tokens=put(results.tokens, found.tokens),
             scores=put(results.scores, found.scores),
             finished=put(results.finished, found.finished),
+            lengths=put(results.lengths, found.lengths),
             log_p=None if results.log_p is None or found.log_p is None else put(results.log_p, found.log_p),
             total=results.total + jnp.sum(done_B, dtype=jnp.int32),
         )

@@ -33,6 +33,11 @@ def states_of(strings: Sequence[str]) -> int:
     return max(_LEAST, 1 << (needed - 1).bit_length())
 
 
+def stop_of(states: int) -> tuple[str, ...]:
+    """Strings whose automaton has this size, one that ``states_of`` returns."""
+    return ("." * (states - 2),) if states else ()
+
+
 @functools.lru_cache
 def automaton(strings: tuple[str, ...]) -> np.ndarray:
     """The state behind each state and byte, int16 (S, 256), not to be changed.

@@ -30,7 +30,9 @@ class Canned(Generator):
     def __init__(self, finished: list[bool]) -> None:
         self.prompts, self.tokenizer, self.decode = Reader(), Letters(), DecodeConfig()
         tokens = np.array([[3, 1, 0], [3, 0, 1], [2, 2, 1], [4, 4, 4]])
-        self._found = Hypotheses(tokens, np.array([-0.5, -0.6, -0.7, -0.8]), np.array(finished), None)
+        self._found = Hypotheses(
+            tokens, np.array([-0.5, -0.6, -0.7, -0.8]), np.array(finished), np.array([2, 3, 3, 3]), None
+        )
 
     def _answers(self, sources: list[str], read: object, settings: object) -> Iterator[tuple[int, int, Hypotheses]]:
         for row in range(len(sources)):

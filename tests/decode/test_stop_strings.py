@@ -14,7 +14,7 @@ from toy_decoder import Toy, padded, searched
 from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.decode.logits_processors import FORBIDDEN, Context, ForbiddenTokens
 from t2c_jax.decode.search import PAD, Shape
-from t2c_jax.decode.stop_strings import StopStrings, automaton, before_stop, states_of
+from t2c_jax.decode.stop_strings import StopStrings, automaton, before_stop, states_of, stop_of
 from t2c_jax.tokenizers.sentencepiece import EOS
 
 LETTERS = "abcé"
@@ -39,7 +39,7 @@ def test_the_automaton_finds_what_a_plain_search_finds(seed):
     for _ in range(100):
         strings, (text,) = texts(random, random.integers(1, 5), 6), texts(random, 1, 30)
         following = automaton(strings)
-        assert len(following) == states_of(strings)
+        assert len(following) == states_of(strings) == states_of(stop_of(states_of(strings)))
         states = [0]
         for byte in text.encode():
             states.append(int(following[states[-1], byte]))

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import tiny
 from stored_paths import stored
-from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, on_device, pairs, random_paths
+from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, mixture, on_device, pairs, random_paths
 
 from t2c_jax.config import Experiment, TrainConfig, decoders, encoders
 from t2c_jax.data.pipeline import Batches
@@ -120,17 +120,6 @@ def learnt(config):
         follow = np.random.default_rng(2).normal(size=params["pointer"]["follow"].shape).astype(np.float32)
         params = {**params, "pointer": {**params["pointer"], "follow": jnp.asarray(follow)}}
     return definition, params
-
-
-def mixture(prediction, logits):
-    """The log-probabilities of a prediction over the whole vocabulary, written out."""
-    log_p = jax.nn.log_softmax(logits, axis=-1)
-    copying = prediction.copying
-    if copying is None:
-        return log_p
-    held = jax.nn.one_hot(copying.tokens_BS, logits.shape[-1])
-    copied = jnp.exp(copying.log_point_BT)[..., None] * jnp.einsum("bts,bsv->btv", copying.attention_BTS, held)
-    return jnp.log(jnp.exp(log_p + copying.log_generate_BT[..., None]) + copied)
 
 
 def padded(source, dirty):
