@@ -105,6 +105,18 @@ def test_answers(repository, trained):  # noqa: F811
     assert exact["tokens"] == result["beam 2"]["baseline, beam 2"]["tokens"]
 
 
+def test_batch_rounding(repository, trained):  # noqa: F811
+    """With one size twice nothing changes; each search is counted."""
+    shape = ["--split=dev", "--prompts=5", "--sizes", "2", "2", "3"]
+    done = run(repository, "batch_rounding.py", f"--workdir={trained}", *shape, "--json")
+    assert done.returncode == 0, done.stderr
+    searches = json.loads(done.stdout)["searches"]
+    assert [*searches] == ["greedy", "beam 4", "sampling at 0.8"]
+    for sizes in searches.values():
+        assert sizes["2"] == {"answers": 5, "changed": 0, "scores_apart": 0.0}
+        assert sizes["3"]["answers"] == 5
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
