@@ -1,6 +1,7 @@
 """Text in, code out: a tiny model learns a handful of pairs by heart, and says them."""
 
 import json
+import re
 from dataclasses import replace
 
 import jax
@@ -74,6 +75,22 @@ def test_a_prompt_alone_is_answered_as_in_a_batch(params, tokenizer, compiled):
     for text, code in list(PAIRS.items())[:3]:
         assert made.generate([text])[0].best == code
     assert made.generate([]) == []
+
+
+@pytest.mark.parametrize("beam_size", [1, 2])
+def test_an_answer_ends_before_a_stop_string(beam_size, params, tokenizer, compiled):
+    stop = ("\n", " if")
+    made = generator(params, tokenizer, compiled, beam_size=beam_size, stop=stop)
+    answers = made.generate(list(PAIRS))
+    assert [answer.best for answer in answers] == [re.split("\n| if", code)[0] for code in PAIRS.values()]
+    assert all(answer.finished for answer in answers)
+    if beam_size == 1:  # the limit of tokens may be where the string ends
+        (text, code), *_ = PAIRS.items()
+        (tokens,) = tokenizer.encode_batch([code])
+        ends = next(count for count in range(len(tokens)) if "\n" in tokenizer.decode(tokens[:count].tolist()))
+        for count in (ends, ends - 1):
+            (answer,) = made.generate([text], replace(made.decode, max_tokens=count))
+            assert (answer.best, answer.finished) == (code.split("\n")[0], count == ends)
 
 
 def test_devices_share_the_prompts(params, tokenizer, compiled):
