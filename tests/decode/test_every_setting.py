@@ -18,6 +18,7 @@ from tiny_generators import KINDS, PROMPTS
 
 from t2c_jax.config import DecodeConfig
 from t2c_jax.decode.generator import _key
+from t2c_jax.decode.grammar.beams import Beams
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.logits_processors import FORBIDDEN, unwritable
 from t2c_jax.decode.sampling import draw
@@ -142,10 +143,12 @@ class Table:
         grams = [tuple(tokens[at : at + size]) for at in range(len(tokens) - size + 1)] if size else []
         forbidden |= {gram[-1] for gram in grams if gram[:-1] == tuple(tokens[len(tokens) + 1 - size :])}
         if settings.grammar:
-            matcher = self.grammar(settings.grammar).root.deep_copy()
-            assert not tokens or matcher.consume_tokens(tokens)
-            mask = np.frombuffer(matcher.compute_bitmask(), np.uint32)
-            forbidden |= {*range(len(logits_V))} - {*allowed(mask, len(logits_V)).tolist()}
+            followed = Beams(self.grammar(settings.grammar), 1, 1)
+            followed.reset(0)
+            for token in tokens:
+                followed.masks()
+                followed.advance({0: ([token], [0])})
+            forbidden |= {*range(len(logits_V))} - {*allowed(followed.masks()[0, 0], len(logits_V)).tolist()}
         logits_V[list(forbidden)] = FORBIDDEN
         return logits_V - log_z
 

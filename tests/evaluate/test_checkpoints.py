@@ -111,9 +111,9 @@ def test_of_several_samples_the_best_one_is_scored(trained, capsys):  # noqa: F8
     prompts = trained / "prompts.jsonl"
     prompts.write_text("".join(json.dumps({"text": line["text"]}) + "\n" for line in lines))
     assert main("generate", "--workdir", trained, "--input", prompts, "--json", *drawing) == 0
-    answers = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    assert [answer["hypotheses"][0]["text"] for answer in answers] == [line["prediction"] for line in lines]
-    assert any(len({each["text"] for each in answer["hypotheses"]}) == 3 for answer in answers)
+    answers = json.loads(capsys.readouterr().out)
+    assert [answer["hypotheses"][0]["code"] for answer in answers] == [line["prediction"] for line in lines]
+    assert any(len({each["code"] for each in answer["hypotheses"]}) == 3 for answer in answers)
 
 
 def test_nothing_is_replaced(trained, capsys):  # noqa: F811
