@@ -127,28 +127,31 @@ def test_an_encoder_with_a_rate_trains_and_the_run_resumes_without_its_origin(im
     assert loaded(tmp_path / "run")[0] == 6
 
 
-def test_a_run_can_start_from_a_run(imported, tmp_path):
-    assert run(tmp_path, *overrides(imported / "bert")) == 0
-    again = tmp_path / "again"
-    again.mkdir()
-    options = overrides(tmp_path / "run")
-    assert run(again, *options) == 0
+@pytest.fixture(scope="module")
+def started(imported, tmp_path_factory):
+    """A run that started from the BERT."""
+    directory = tmp_path_factory.mktemp("started")
+    assert run(directory, *overrides(imported / "bert")) == 0
+    return directory / "run"
+
+
+def test_a_run_can_start_from_a_run(started, tmp_path):
+    assert run(tmp_path, *overrides(started)) == 0
     for name in ("spm.model", "encoder/tokenizer.json", "encoder/specials.json"):
-        assert (again / "run" / "tokenizer" / name).read_bytes() == (tmp_path / "run" / "tokenizer" / name).read_bytes()
-    experiment = replace(configs.load(str(again / "run" / "config.json")))
+        assert (tmp_path / "run" / "tokenizer" / name).read_bytes() == (started / "tokenizer" / name).read_bytes()
+    experiment = replace(configs.load(str(tmp_path / "run" / "config.json")))
     compiled = compiled_on(make_mesh(experiment), experiment, 448)
-    _, average = loaded(tmp_path / "run", "ema")
+    _, average = loaded(started, "ema")
     for path, value in flat(initial_state(experiment, compiled)["params"]).items():
         np.testing.assert_array_equal(value, average[path], err_msg=path)
 
 
-def test_the_encoders_tokenizer_reads_texts_and_the_runs_own_writes_code(imported, tmp_path):
-    assert run(tmp_path, *overrides(imported / "bert")) == 0
-    tokenizers = Tokenizers.load(tmp_path / "run" / "tokenizer")
+def test_the_encoders_tokenizer_reads_texts_and_the_runs_own_writes_code(started):
+    tokenizers = Tokenizers.load(started / "tokenizer")
     assert tokenizers.text.before == (2,)
     assert tokenizers.source is tokenizers.text
     assert tokenizers.code.vocab_size == 448
-    assert not (tmp_path / "run" / "tokenizer" / "encoder" / "manifest.json").exists()
+    assert not (started / "tokenizer" / "encoder" / "manifest.json").exists()
 
 
 def test_the_encoders_shape_is_the_sources(imported, tmp_path):

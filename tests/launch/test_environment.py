@@ -223,15 +223,20 @@ def test_local_takes_an_extra(checkout: Path, commands: Path, log: Path):
     assert pip_calls(log)[0].endswith(f"--constraint {checkout}/constraints.txt --editable {checkout}[cuda]")
 
 
-def test_test_runs_every_check_and_fails_with_the_first(checkout: Path, commands: Path, log: Path):
-    make(checkout, commands, "test")
+def checks_stand_in(checkout: Path, log: Path, last: str) -> None:
+    """A Python of the environment that keeps a record of its calls, and ends with the status of ``last``."""
     keeps_record = f"""
 [ "$1" = - ] && echo 3.13
 [ "$1" = --version ] && echo Python 3.13
 echo "$*" >>{shlex.quote(str(log))}"""
+    executable(checkout / ".venv/bin/python", f"{keeps_record}\n{last}")
+    log.unlink()
+
+
+def test_test_runs_every_check_and_fails_with_the_first(checkout: Path, commands: Path, log: Path):
+    make(checkout, commands, "test")
     for last, status in ((' [ "$2" != mypy ]', 2), ("", 0)):
-        executable(checkout / ".venv/bin/python", f"{keeps_record}\n{last}")
-        log.unlink()
+        checks_stand_in(checkout, log, last)
         done = run("bash", "launch/test.sh", "-k", "name", cwd=checkout, commands=commands)
         calls = [call for call in pip_calls(log) if call.startswith("-m")]
         weights, compiler = (call for call in calls if call.startswith("-m pip"))  # beside the checks
@@ -244,3 +249,12 @@ echo "$*" >>{shlex.quote(str(log))}"""
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
         assert checks[3:] == ([] if status else ["-m pytest -n 2 --dist loadfile --no-loadscope-reorder -k name"])
         assert "'mypy' found something, see above" in done.stderr or not status
+
+
+def test_test_fails_where_the_weights_cannot_be_installed(checkout: Path, commands: Path, log: Path):
+    make(checkout, commands, "test")
+    checks_stand_in(checkout, log, ' [ "$2" != pip ]')
+    done = run("bash", "launch/test.sh", cwd=checkout, commands=commands)
+    assert done.returncode == 2
+    assert "pip could not install the weights that the tests read" in done.stderr
+    assert not [call for call in pip_calls(log) if call.startswith("-m pytest")]
