@@ -15,7 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.kernels.attention import target_platform
+from t2c_jax.kernels.few_rows import FewRowsKernel
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
 from t2c_jax.models.interface import At, Batch, Encoded, Summary
@@ -49,7 +49,7 @@ class Memory(NamedTuple):
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["embedding", "decoder", "pointer", "output_VD", "output_DV"],
+    data_fields=["embedding", "decoder", "pointer", "output"],
     meta_fields=["config"],
 )
 @dataclass(frozen=True)
@@ -60,8 +60,7 @@ class Steps:
     embedding: Embedding
     decoder: Any
     pointer: Pointer | None
-    output_VD: Float[Array, "V D"] | None
-    output_DV: Float[Array, "D V"] | None
+    output: FewRowsKernel
 
     def cache(self, rows: int, slots: int) -> Any:
         """The decoder's empty cache."""
@@ -74,8 +73,7 @@ class Steps:
         inputs_BND = self.embedding(tokens_BN)
         states_BND, cache, carry = self.decoder.step(memory.decoder, cache, carry, inputs_BND, at)
         scaled_BND = scaled_output(self.config, states_BND)
-        kernel, form = (self.output_VD, "vd") if self.output_DV is None else (self.output_DV, "dv")
-        logits_BNV = jnp.einsum(f"bnd,{form}->bnv", scaled_BND, kernel, preferred_element_type=jnp.float32)
+        logits_BNV = self.output(scaled_BND, jnp.float32)
         if self.pointer is not None and memory.pointer is not None:
             source, encoded = memory.pointer
             logits_BNV = self.pointer.step(states_BND, inputs_BND, at.recent_BNR, logits_BNV, encoded, source)
@@ -118,11 +116,9 @@ class Seq2Seq(nnx.Module):
 
     def steps(self) -> Steps:
         """The model behind its encoder, one token at a time."""
-        table_VD = self.output_table().astype(self.config.dtype)
-        # A CPU multiplies few rows faster by a table whose summed axis comes first; the embedding needs it as it is.
-        table_DV = jax.lax.optimization_barrier(table_VD.T) if target_platform() == "cpu" else None
-        output = None if table_DV is not None else table_VD
-        return Steps(self.config, self.embedding, self.decoder.steps(), self.pointer, output, table_DV)
+        # The barrier keeps the compiler from laying it out anew at each step.
+        output = jax.lax.optimization_barrier(FewRowsKernel.of_table(self.output_table().astype(self.config.dtype)))
+        return Steps(self.config, self.embedding, self.decoder.steps(), self.pointer, output)
 
     def read(self, batch: Batch, beams: int, length: int | None = None) -> tuple[Memory, Any]:
         """What the steps need of a source, and each beam's state before the first step.

@@ -4,8 +4,8 @@ A step multiplies a few rows by every parameter, so it costs what it takes to re
 one product, and every kernel has the axis that is summed over first: on a CPU both are faster for few rows. The layout
 is made once before a search.
 
-Letters: B rows, N tokens of a step in each row, S source, D model, E encoder's width, H heads, K head width, G gate and
-value of a feed-forward (one if it is not gated), F its width, X cache slots.
+Letters: B rows, N tokens of a step in each row, S source, D model, E encoder's width, H heads, K head width, F the
+feed-forward's width, X cache slots.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
 from t2c_jax.kernels.cached_attention import KeysValues, Visible, cached_attention, empty, visible, write
+from t2c_jax.kernels.few_rows import FewRowsKernel
 from t2c_jax.models.interface import At
 from t2c_jax.models.layers import ACTIVATIONS, RMSNorm
 from t2c_jax.models.positions import RelativeBias, Rotation, rotate, rotation
@@ -44,28 +45,24 @@ class StepBlock(NamedTuple):
     cross_query_DHK: Float[Array, "D H K"]
     cross_output_HKD: Float[Array, "H K D"]
     feed_forward_norm: RMSNorm
-    up_DGF: Float[Array, "D G F"]
-    down_FD: Float[Array, "F D"]
+    up: FewRowsKernel
+    down: FewRowsKernel
 
     @classmethod
     def of(cls, block: Any, dtype: Any) -> StepBlock:
         """Of a ``DecoderBlock``."""
         own, cross, forward = block.attention, block.cross_attention, block.feed_forward
         ups = [forward.gate[...]] if forward.up is None else [forward.gate[...], forward.up[...]]
-        # The barrier keeps the compiler from laying them out anew within the loop.
-        kernels = jax.lax.optimization_barrier(
-            tuple(
-                kernel.astype(dtype)
-                for kernel in (
-                    jnp.stack([own.query[...], own.key[...], own.value[...]], axis=1),
-                    jnp.moveaxis(own.output[...], 0, -1),
-                    cross.query[...],
-                    jnp.moveaxis(cross.output[...], 0, -1),
-                    jnp.stack(ups, axis=1),
-                    forward.down[...].T,
-                )
-            )
+        kernels = (
+            jnp.stack([own.query[...], own.key[...], own.value[...]], axis=1),
+            jnp.moveaxis(own.output[...], 0, -1),
+            cross.query[...],
+            jnp.moveaxis(cross.output[...], 0, -1),
+            FewRowsKernel.of(jnp.concatenate(ups, axis=1)),
+            FewRowsKernel.of_table(forward.down[...]),
         )
+        # The barrier keeps the compiler from laying them out anew within the loop.
+        kernels = jax.lax.optimization_barrier(jax.tree.map(lambda kernel: kernel.astype(dtype), kernels))
         qkv, output, cross_query, cross_output, up, down = kernels
         norms = block.attention_norm, block.cross_norm, block.feed_forward_norm
         return cls(norms[0], qkv, output, norms[1], cross_query, cross_output, norms[2], up, down)
@@ -128,9 +125,11 @@ class TransformerSteps:
         q_BNHK = jnp.einsum("bnd,dhk->bnhk", block.cross_norm(x_BND), block.cross_query_DHK)
         o_BHNK = cached_attention(jnp.swapaxes(q_BNHK, 1, 2), memory, source, scale)
         x_BND = x_BND + jnp.einsum("bhnk,hkd->bnd", o_BHNK, block.cross_output_HKD)
-        h_BNGF = jnp.einsum("bnd,dgf->bngf", block.feed_forward_norm(x_BND), block.up_DGF)
+        h_BNF = block.up(block.feed_forward_norm(x_BND))
         activation = ACTIVATIONS[self.activation.removeprefix("gated_")]
-        h_BNF = activation(h_BNGF[:, :, 0])
         if self.activation.startswith("gated_"):
-            h_BNF = h_BNF * h_BNGF[:, :, 1]
-        return x_BND + jnp.einsum("bnf,fd->bnd", h_BNF, block.down_FD), cache
+            gate_BNF, h_BNF = jnp.split(h_BNF, 2, axis=-1)
+            h_BNF = activation(gate_BNF) * h_BNF
+        else:
+            h_BNF = activation(h_BNF)
+        return x_BND + block.down(h_BNF), cache
