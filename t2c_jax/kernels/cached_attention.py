@@ -86,19 +86,9 @@ def write(
         size = v.shape[2]
         place_BN = jnp.where((slots_BN >= first) & (slots_BN < first + size), slots_BN - first, size)
 
-        def put(k: Array, v: Array, place_BN: Array = place_BN) -> tuple[Array, Array]:
-            return (
-                k.at[rows_B1, :, :, place_BN].set(k_BNHK, mode="drop"),
-                v.at[rows_B1, :, place_BN].set(v_BNHK, mode="drop"),
-            )
-
-        if len(cache.k) > 1:
-            k, v = jax.lax.cond(jnp.any(place_BN < size), put, lambda k, v: (k, v), k, v)
-        else:
-            k, v = put(k, v)
+        keys.append(k.at[rows_B1, :, :, place_BN].set(k_BNHK, mode="drop"))
+        values.append(v.at[rows_B1, :, place_BN].set(v_BNHK, mode="drop"))
         first += size
-        keys.append(k)
-        values.append(v)
     return KeysValues(tuple(keys), tuple(values))
 
 
