@@ -13,8 +13,9 @@ At several beams a search ends when patience times beam_size hypotheses have end
 one table, and 1 in another. A search of this project without patience ends when no live hypothesis can win; it has a
 row of its own. Prompt lookup is off but for rows of ``--also``.
 
-CTranslate2 answers with the run's own export in float32, which is made first. It chooses its instruction set by itself;
-where the processor has AVX-512, it is also measured with ``CT2_FORCE_CPU_ISA=AVX512``.
+CTranslate2 answers with the run's own export in float32, which is made first. It works on one batch of 16 with all
+cores, or on a smaller batch with each core, 16 prompts together. It chooses its instruction set by itself; where the
+processor has AVX-512, it is also measured with ``CT2_FORCE_CPU_ISA=AVX512``.
 
 The other commit is a checkout with an environment and a run of its own, with the same weights. Its search has the
 settings of that run, but for the beam size.
@@ -39,6 +40,7 @@ import _rounds
 from t2c_jax import console
 
 Answered = tuple[list[str], list[bool]]  # texts, and which of them ended within the limit of tokens
+EACH_CORE = "a batch on each core"
 LARGER_VECTORS = {"CT2_FORCE_CPU_ISA": "AVX512"}
 
 
@@ -165,18 +167,27 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
     tokenizer, template = tokenizers.target, translation(tokenizers, data).source
     names = json.loads((options.exported / "shared_vocabulary.json").read_text("utf-8"))
     ids = {name: i for i, name in enumerate(names)}
-    translator = Translator(
-        str(options.exported), device="cpu", compute_type="float32", inter_threads=1, intra_threads=options.threads
-    )
+    cores = options.threads
+    batches = {1: decode.batch_size, cores: max(1, decode.batch_size // cores)}  # of each of so many at once
+    made = {
+        count: Translator(
+            str(options.exported),
+            device="cpu",
+            compute_type="float32",
+            inter_threads=count,
+            intra_threads=max(1, cores // count),
+        )
+        for count in batches
+    }
 
-    def answering(beams: int, patience: int) -> Callable[[list[str]], Answered]:
+    def answering(beams: int, patience: int, count: int) -> Callable[[list[str]], Answered]:
         def answer(prompts: list[str]) -> Answered:
             room = data.encoder_length - template.extra_tokens
             sources = [template(source[:room]).tolist() for source in tokenizer.encode_batch(prompts)]
             order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
-            found = translator.translate_batch(
+            found = made[count].translate_batch(
                 [[names[token] for token in sources[row]] for row in order],
-                max_batch_size=decode.batch_size,
+                max_batch_size=batches[count],
                 beam_size=beams,
                 patience=max(1, patience),
                 length_penalty=decode.length_penalty,
@@ -194,7 +205,12 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
 
         return answer
 
-    return tasks(options, {table.name: answering(table.beams, table.patience) for table in tables_of(options)})
+    answer = {}
+    for table in tables_of(options):
+        answer[table.name] = answering(table.beams, table.patience, 1)
+        if cores > 1:
+            answer[f"{table.name}: {EACH_CORE}"] = answering(table.beams, table.patience, cores)
+    return tasks(options, answer)
 
 
 def export(options: argparse.Namespace, directory: Path) -> None:
@@ -234,11 +250,13 @@ def sides_of(options: argparse.Namespace, table: Table) -> list[_rounds.Side]:
         own = _rounds.ours(f"baseline, {table.name}", "baseline", table.name)
         place = ("PYTHONPATH", str(options.baseline_directory.resolve()))
         sides.append(replace(own, python=str(options.baseline_python), environment=(*own.environment, place)))
-    peers = _rounds.peers(f"CTranslate2, {table.name}", "ctranslate2", table.name)
+    names = [table.name] + ([f"{table.name}: {EACH_CORE}"] if options.threads > 1 else [])
+    peers = [_rounds.Side(f"CTranslate2, {name}", "ctranslate2", name) for name in names]
     sides += peers
     if has_avx512():
-        environment = (*peers[0].environment, *LARGER_VECTORS.items())
-        sides.append(replace(peers[0], name=f"{peers[0].name}, AVX-512", environment=environment))
+        sides += [
+            replace(peer, name=f"{peer.name}, AVX-512", environment=tuple(LARGER_VECTORS.items())) for peer in peers
+        ]
     return sides
 
 
