@@ -57,6 +57,7 @@ def main() -> None:
             apart = [abs(one.score - other.score) for one, other in both if one.best == other.best]
             results[name][size] = {"answers": len(both), "changed": changed, "scores_apart": max(apart, default=0.0)}
             rows.append((name, str(size), f"{changed} of {len(both)}", f"{max(apart, default=0.0):.1e}"))
+            console.say(f"{name}, batches of {size}: {changed} of {len(both)} answers are others")
     title = f"against a batch of {options.sizes[0]}"
     console.table(title, ("", "batch", "other answers", "scores of equal ones apart, at most"), rows)
     if options.json:
