@@ -253,6 +253,7 @@ def test_samples_on_a_terminal_fit_it(trained, capsys, monkeypatch):  # noqa: F8
 def test_mistakes_in_the_prompts_of_generate(trained, tmp_path, capsys, monkeypatch):  # noqa: F811
     (tmp_path / "bad.jsonl").write_text('{"text": "fine"}\n{"prompt": "no text"}\n')
     (tmp_path / "empty.txt").write_text("\n\n")
+    (tmp_path / "open.lark").write_text('start: a\na: "x" ( "y"\n')
     where = ("generate", "--workdir", trained)
     assert "bad.jsonl:2: not a JSON object with a 'text'" in refused(capsys, *where, "--input", tmp_path / "bad.jsonl")
     assert "no prompts in" in refused(capsys, *where, "--input", tmp_path / "empty.txt")
@@ -267,6 +268,7 @@ def test_mistakes_in_the_prompts_of_generate(trained, tmp_path, capsys, monkeypa
         (["--stop", ""], "config.decode.stop holds an empty text"),
         (["--config.decode.grammar=x.lark"], "config.decode.grammar: 'x.lark' does not exist"),
         (["--config.decode.grammar=regex:(a"], "config.decode.grammar='regex:(a': column 1: unclosed group"),
+        ([f"--config.decode.grammar={tmp_path / 'open.lark'}"], "open.lark:2:13: Expected token ')', found"),
         (["--config.decode.grammar=regex:a{999}"], "no answer ends within config.decode.max_tokens=16, for each"),
         (["--config.decode.top_k=5"], "config.decode.top_k is of sampling; set config.decode.temperature above 0"),
     ):

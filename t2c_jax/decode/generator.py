@@ -270,7 +270,7 @@ class Generator:
         if programs.grammar is None:
             yield None
             return
-        compiled = self._grammars(settings.grammar, settings.max_tokens, settings.special_pieces)
+        compiled = programs.call(self._grammars, settings.grammar, settings.max_tokens, settings.special_pieces)
         with programs.grammar.session(compiled, rows, settings.beam_size) as session:
             yield session
 

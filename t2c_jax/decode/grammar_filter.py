@@ -18,17 +18,16 @@ import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.experimental import io_callback
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
 from t2c_jax.decode.grammar.beams import Beams
 from t2c_jax.decode.grammar.compiled import Grammar
-from t2c_jax.decode.grammar.engine import GrammarError
+from t2c_jax.decode.host_call import call_host
 from t2c_jax.errors import UserError
 
 T = TypeVar("T")
@@ -68,14 +67,14 @@ class Session:
         self._ahead: dict[int, tuple[list[int], list[int]]] = {}  # tokens and parents of rows that are ahead
         self._thread = ThreadPoolExecutor(1)
         self._continued: Future[None] | None = None
-        self._error: GrammarError | None = None
+        self._error: Exception | None = None
 
     def close(self) -> None:
         """Ends the thread."""
         self._thread.shutdown()
 
     def check(self) -> None:
-        """Raises the error that the grammar engine had, if it had one. The rows have ended unfinished then."""
+        """Raises the error that following the grammar had, if it had one. The rows have ended unfinished then."""
         if self._error is not None:
             raise self._error
 
@@ -130,12 +129,12 @@ class Session:
         return self._keep_error(lambda: self._beams.masks(rows))
 
     def _keep_error(self, call: Callable[[], T]) -> T | None:
-        """Keeps an error for ``check``: out of a callback it would come as another type."""
+        """Keeps an error for ``check``: out of a callback it would come as another type, with XLA's own text."""
         if self._error is not None:
             return None
         try:
             return call()
-        except GrammarError as error:
+        except Exception as error:
             self._error = error
             return None
 
@@ -182,7 +181,7 @@ class GrammarFilter:
         batch, count = flat_BC.shape
         shape = jax.ShapeDtypeStruct((batch, count + 1), jnp.bool_)
         width = following.last.shape[1]
-        found = io_callback(functools.partial(self._judge, width, size), shape, following.packed(flat_BC))
+        found = call_host(functools.partial(self._judge, width, size), shape, following.packed(flat_BC))
         return found[:, :count], found[:, count]
 
     def masks(self, following: Following, size: int, *, is_judged: bool = False) -> UInt32[Array, "B W N"]:
@@ -196,11 +195,10 @@ class GrammarFilter:
         batch, width = following.last.shape
         shape = jax.ShapeDtypeStruct((batch, width, -(-size // 32)), jnp.uint32)
         asked = functools.partial(self._masks, width, shape.shape, is_judged)
-        found: UInt32[Array, "B W N"] = io_callback(asked, shape, following.packed())
-        return found
+        return call_host(asked, shape, following.packed())
 
-    def _judge(self, width: int, size: int, packed_BA: Any) -> np.ndarray:
-        rows = np.asarray(packed_BA).tolist()
+    def _judge(self, width: int, size: int, packed_BA: np.ndarray) -> np.ndarray:
+        rows = packed_BA.tolist()
         first = 2 + 2 * width
         count = len(rows[0]) - first
         found, judged, is_complete = self._follow(width, rows), [[True] * (count + 1)] * len(rows), True
@@ -217,8 +215,8 @@ class GrammarFilter:
                 session.continue_ahead()
         return np.array(judged, bool)
 
-    def _masks(self, width: int, shape: tuple[int, ...], is_judged: bool, packed_BA: Any) -> np.ndarray:
-        rows = np.asarray(packed_BA).tolist()
+    def _masks(self, width: int, shape: tuple[int, ...], is_judged: bool, packed_BA: np.ndarray) -> np.ndarray:
+        rows = packed_BA.tolist()
         found = self._rows_of_sessions(rows) if is_judged else self._follow(width, rows)
         masks_BWN = np.full(shape, _ALL, np.uint32)
         for session, own in found:

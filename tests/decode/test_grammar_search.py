@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import threading
 from dataclasses import replace
 
 import jax
@@ -11,7 +12,9 @@ from tiny import experiment, make_mesh
 from tiny_generators import PROMPTS
 from toy_decoder import Toy, padded
 
+from t2c_jax.decode.grammar.beams import Beams
 from t2c_jax.decode.grammar.compiled import Grammar
+from t2c_jax.decode.grammar.engine import GrammarError
 from t2c_jax.decode.grammar_filter import GrammarFilter
 from t2c_jax.decode.search import PAD, Shape, requests, search
 from t2c_jax.tokenizers.sentencepiece import EOS
@@ -142,3 +145,56 @@ def test_answers_of_a_generator_follow_the_grammar(kind, settings, generators):
     other = generator.generate(PROMPTS, replace(generator.decode, grammar="regex:(no|yes)!"))
     assert {h.text for answer in other for h in answer.hypotheses if h.finished} <= {"no!", "yes!"}
     assert all(answer.finished for answer in other)
+
+
+def test_searches_in_several_threads_are_apart():
+    """They share programs and a grammar; each has a session of its own."""
+    toy, shape, grammar = Toy(vocabulary=5, steps=STEPS, batch=4, seed=2), Shape(STEPS, 3), GrammarFilter()
+    compiled = Grammar.compile("regex:(ab|ba)c*|[bc]{2}a", Letters())
+
+    @jax.jit
+    def run(asked):
+        return search(toy.step, toy.memory, (), toy.cache, toy.batch, shape, (), asked, grammar=grammar)
+
+    def searched_again(times, found):
+        for number in range(times):
+            with grammar.session(compiled, toy.batch, shape.beams) as session:
+                asked = requests(toy.batch, shape.steps, length_penalty=float(number % 3), grammar=session.number)
+                found.append(jax.device_get(run(asked)))
+                session.check()
+
+    expected: list = []
+    searched_again(3, expected)
+    found = [[] for _ in range(3)]
+    threads = [threading.Thread(target=searched_again, args=(30, each)) for each in found]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for each in found:
+        assert len(each) == 30
+        for number, own in enumerate(each):
+            jax.tree.map(np.testing.assert_array_equal, own, expected[number % 3])
+
+
+@pytest.mark.parametrize("devices", [1, 8])
+@pytest.mark.parametrize("error", [GrammarError("the grammar is too large"), KeyError("a fault of ours")], ids=repr)
+@pytest.mark.parametrize("method", ["judge", "advance"])  # within a callback, and in the thread beside it
+def test_an_error_of_the_host_reaches_the_caller_as_itself(method, error, devices, generators, monkeypatch):
+    """Not as a traceback of XLA's. The next answers are as before."""
+    mesh = make_mesh(experiment(mesh={"data": 4, "fsdp": 2})) if devices == 8 else None
+    generator = generators("transformer", mesh=mesh, grammar="regex:[A-Za-z]{2,3}( [a-z]+){0,2}", batch_size=8)
+    expected, calls = generator.generate(PROMPTS), itertools.count()
+    whole = getattr(Beams, method)
+
+    def fails(*arguments):
+        if next(calls) == 2:
+            raise error
+        return whole(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Beams, method, fails)
+        with pytest.raises(type(error)) as raised:
+            generator.generate(PROMPTS)
+    assert raised.value is error
+    assert generator.generate(PROMPTS) == expected

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from t2c_jax.decode.grammar.compiled import Grammar
+from t2c_jax.decode.grammar.engine import Engine
 from t2c_jax.decode.grammar.spelling import packed
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class Beams:
     Plain lists hold the state: there are few hypotheses, and calls of NumPy would take more time than the work.
     """
 
-    def __init__(self, grammar: Grammar, rows: int, beams: int) -> None:
+    def __init__(self, grammar: Engine, rows: int, beams: int) -> None:
         """All rows are free."""
         self._grammar, self._beams = grammar, beams
         self._before, self._after = grammar.spelling.before, grammar.spelling.after

@@ -74,13 +74,13 @@ def check_finish(grammar: Engine, max_tokens: int | None) -> None:
     """
     around = len(grammar.spelling.before) + len(grammar.spelling.after)
     limit = _BUDGET if max_tokens is None else max_tokens - around
+    found = shortest_finish(grammar, limit) if limit >= 0 else Finish(None, True)
+    if found.tokens is not None:
+        return
     least = _fewest_tokens(grammar)
     within = f"{KEY}={grammar.spec!r}: no answer ends within config.decode.max_tokens={max_tokens}"
     if least > limit:
         raise UserError(f"{within}, for each has at least {least + around} tokens; increase it")
-    found = shortest_finish(grammar, limit)
-    if found.tokens is not None:
-        return
     if found.stuck:
         raise UserError(f"{KEY}={grammar.spec!r}: no text of it ends that this run's tokenizer can write")
     if found.exhaustive:
