@@ -1,3 +1,4 @@
+# ruff: noqa: E501, SIM905  (tables of texts)
 """The JSON grammar: exactly RFC 8259."""
 
 import functools
@@ -58,12 +59,20 @@ def test_mutations_are_accepted_exactly_where_python_reads_them():
     def value(depth):
         kind = source.randrange(7 if depth else 5)
         if kind < 5:
-            return [source.choice(["", "a b", 'é"\\\n', "\x7f/"]), source.uniform(-1e3, 1e3), 10**source.randrange(30), True, None][kind]
+            return [
+                source.choice(["", "a b", 'é"\\\n', "\x7f/"]),
+                source.uniform(-1e3, 1e3),
+                10 ** source.randrange(30),
+                True,
+                None,
+            ][kind]
         if kind == 5:
             return [value(depth - 1) for _ in range(source.randrange(4))]
         return {source.choice("abc"): value(depth - 1) for _ in range(source.randrange(4))}
 
-    texts = [json.dumps(value(4), ensure_ascii=source.random() < 0.5, indent=source.choice([None, 1])) for _ in range(100)]
+    texts = [
+        json.dumps(value(4), ensure_ascii=source.random() < 0.5, indent=source.choice([None, 1])) for _ in range(100)
+    ]
     found = [*texts, *mutants(texts, PIECES, 2000)]
     assert {is_json(text) for text in found} == {False, True}
     assert [text for text in found if accepts(grammar(), tokenizer, text) != is_json(text)] == []

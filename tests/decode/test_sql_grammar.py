@@ -11,6 +11,7 @@ from grammar_examples import (
     accepts,
     counterexamples,
     made_queries,
+    mutants,
     queries,
     random_walks,
     tokenizer_over,
@@ -89,6 +90,7 @@ REJECTED = [
     "CREATE TABLE (a)", "CREATE TABLE t (a,)", "CREATE TABLE t (PRIMARY KEY (a))", "CREATE VIEW v SELECT 1", "CREATE INDEX ON t (a)", "DROP t", "DROP TABLE",
     "ALTER TABLE t", "ALTER TABLE t RENAME a", "SELECT order FROM t", "SELECT a FROM select", "SELECT a AS from FROM t", "SELECT a FROM t left",
     "\u017felect a", "SELECT a FROM t WHERE a li\u212ae 'x'", "SELECT a FROM t FETCH FIRST 1 ROWS ONLY", "SELECT TOP 5 a FROM t", "SELECT a FROM t\0",
+    "SELECT PARTITION BY", "SELECT a FROM PARTITION BY", "SELECT a FROM t ORDER BY a ISNULL COLLATE NOCASE", "CREATE TABLE t (a DEFAULT -true)",
 ]  # fmt: skip
 
 
@@ -107,3 +109,11 @@ def test_random_walks_over_the_tokens_of_a_model_are_read_by_both_parsers():
     tokenizer = tokenizer_over("sql")
     walks = random_walks(grammar(), tokenizer.surfaces, tokenizer.eos, CLOSERS, 150)
     assert counterexamples(walks, parsers_read) == []
+
+
+def test_accepted_mutations_are_read_by_both_parsers():
+    tokenizer = tokenizer_over("sql")
+    found = mutants([*queries(), *made_queries(100)], PIECES, 3000, seed=0)
+    accepted = [text for text in found if accepts(grammar(), tokenizer, text)]
+    assert len(accepted) > 200
+    assert counterexamples(accepted, parsers_read) == []
