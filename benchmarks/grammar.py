@@ -2,9 +2,12 @@
 
     python benchmarks/grammar.py --language python --source python:stdlib --source SITE_PACKAGES
     python benchmarks/grammar.py --language python-line --source django/train.jsonl
+    python benchmarks/grammar.py --language bash --source nl2bash/train.jsonl
+    python benchmarks/grammar.py --language sql --source tests/decode/examples/queries.sql
 
-The texts are the pairs' code that the language's own parser accepts. A tokenizer of 4,096 pieces is trained on a part
-of them, as a run would train it. Some texts are damaged at random, and those that the grammar still accepts must parse.
+The texts are the pairs' code that the language's own parser accepts: ``ast``, ``bash -n``, or sqlglot and SQLite. A
+``.sql`` or ``.sh`` file has a blank line behind each text. A tokenizer of 4,096 pieces is trained on a part of them, as
+a run would train it. Some texts are damaged at random, and those that the grammar still accepts must parse.
 Masks are timed by the thread's own processor time, along texts of the corpus, in a first round over fresh states of the
 lexer and in a second one.
 """
@@ -16,6 +19,9 @@ import ast
 import io
 import random
 import re
+import shutil
+import sqlite3
+import subprocess
 import time
 import warnings
 from collections import defaultdict
@@ -65,6 +71,29 @@ def _parses_as_python(text: str) -> bool:
     return True
 
 
+def _parses_as_bash(text: str) -> bool:
+    done = subprocess.run([shutil.which("bash") or "bash", "--norc", "-n"], input=text.encode(), capture_output=True)
+    return done.returncode == 0 and not done.stderr
+
+
+def _parses_as_sql(text: str) -> bool:
+    """By sqlglot, and by SQLite, which knows none of the tables."""
+    import sqlglot
+
+    try:
+        sqlglot.parse_one(text, dialect="sqlite")
+    except sqlglot.errors.SqlglotError:
+        return False
+    with sqlite3.connect(":memory:") as database:
+        try:
+            database.execute(f"EXPLAIN {text}")
+        except sqlite3.OperationalError as error:
+            return not any(fault in str(error) for fault in ("syntax error", "incomplete input", "unrecognized token"))
+        except sqlite3.ProgrammingError as error:  # a parameter without a value
+            return "bindings" in str(error)
+    return True
+
+
 _PYTHON_CAUSES = {
     "carriage return": r"\r",
     r"\N{NAME}": r"\\N\{",
@@ -74,11 +103,16 @@ _PYTHON_CAUSES = {
 LANGUAGES = {
     "python": Language("python", _parses_as_python, _PYTHON_CAUSES),
     "python-line": Language("python", lambda text: canonical_python(text) is not None, _PYTHON_CAUSES),
+    "bash": Language("bash", _parses_as_bash, {"here-document": r"<<[^<]", "extended pattern": r"[@?*+!]\("}),
+    "sql": Language("sql", _parses_as_sql, {"comment": r"--|/\*", "keyword behind a bracket without space": r"\)\w"}),
 }
 
 
 def texts_of(source: str, language: Language) -> Iterator[str]:
     """The code of a source's pairs that a run would keep, each once."""
+    if Path(source).suffix in (".sql", ".sh"):
+        yield from filter(language.parses, dict.fromkeys(Path(source).read_text("utf-8").strip().split("\n\n")))
+        return
     config = CorpusConfig(sources=(source,), min_code_chars=0 if source.endswith(".jsonl") else 20)
     resolved = resolve(source, config, Path("/nonexistent"))
     report, seen = SourceReport(source), set()

@@ -140,3 +140,14 @@ def test_tpu_compile(repository):
     (row,) = json.loads(done.stdout)["rows"]
     assert row["fits"]
     assert row["roofline"]["seconds"] > 0
+
+
+def test_constrained(repository, trained):  # noqa: F811
+    """Steps with and without a grammar, and whether answers parse."""
+    done = run(repository, "constrained.py", f"--workdir={trained}", "--prompts=3", "--beams=1", "--rounds=1", "--json")
+    assert done.returncode == 0, done.stderr
+    free, followed = json.loads(done.stdout)["greedy"].values()
+    assert free["answers"] == followed["answers"] == 3
+    assert followed["parsed"] == followed["ended"]
+    assert free["steps"] > 0
+    assert followed["ratio"] > 0

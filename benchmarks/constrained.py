@@ -1,0 +1,118 @@
+"""The cost of a grammar: a step of a search that follows it against a step of one that does not, in turn.
+
+    python benchmarks/constrained.py --workdir runs/quickstart
+    python benchmarks/constrained.py --workdir runs/quickstart --prompts 0 --beams 1 --rounds 1
+
+A turn answers the first ``--prompts`` of a split of the run, 0 for all of them, by both sides in the same process.
+Under a grammar answers have other lengths, so times are of steps, not of answers. A step is one of all rows that a core
+searches (config.decode.batch_size over the cores). Compilation, of the program and of the grammar, and a first round
+are not timed.
+
+The second table counts the answers that end within config.decode.max_tokens, and how many of these the language's own
+parser accepts. Where a search that follows no grammar finds a text of the language, the grammar would have changed
+nothing in a greedy search, so the others are what "search freely, then again under the grammar" searches twice.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+from typing import Any
+
+import _rounds
+from grammar import LANGUAGES
+
+from t2c_jax import console
+
+
+def table_of(beams: int) -> str:
+    """The name of a table."""
+    return "greedy" if beams == 1 else f"beam {beams}"
+
+
+def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
+    """Tasks whose work is steps, and what was answered in the first round."""
+    from t2c_jax import open_run
+    from t2c_jax.decode import generator
+    from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+    from t2c_jax.workdir import Workdir
+
+    run = open_run(options.workdir)
+    split = options.split or run.config.evaluate.split
+    pairs = prompt_pairs(Workdir(options.workdir), split, run.config.data.direction)
+    prompts = [pair.text for pair in itertools.islice(pairs, options.prompts or None)]
+    steps: list[int] = []
+    search = generator._Session._run
+
+    def counted(self: Any, *args: Any, **kwargs: Any) -> Any:
+        results = search(self, *args, **kwargs)
+        steps.append(int(results.steps.max()))
+        return results
+
+    generator._Session._run = counted  # type: ignore[method-assign]
+    facts: dict[str, Any] = {}
+
+    def task(name: str, beams: int, grammar: str) -> _rounds.Task:
+        patience = 0.0 if beams == 1 else float(beams)
+
+        def step() -> float:
+            steps.clear()
+            found = run.generate(prompts, beam_size=beams, patience=patience, grammar=grammar, prompt_lookup=0)
+            if name not in facts:
+                ended = [answer.best for answer in found if answer.finished]
+                parsed = sum(map(LANGUAGES[options.grammar].parses, ended))
+                facts[name] = {"answers": len(found), "ended": len(ended), "parsed": parsed, "steps": sum(steps)}
+            return float(sum(steps))
+
+        return step
+
+    tasks = {
+        f"{table_of(beams)}{suffix}": task(f"{table_of(beams)}{suffix}", beams, grammar)
+        for beams in options.beams
+        for suffix, grammar in (("", ""), (f", {options.grammar}", options.grammar))
+    }
+    return tasks, facts
+
+
+def main() -> None:
+    parser = _rounds.parser(__doc__)
+    parser.set_defaults(rounds=7, steps=1)
+    parser.add_argument("--workdir", default="runs/quickstart", help="a run's (default: %(default)s)")
+    parser.add_argument("--split", help="of the prompts (default: the run's config.evaluate.split)")
+    parser.add_argument("--prompts", type=int, default=64, help="how many, from the first (default: %(default)s)")
+    parser.add_argument("--beams", type=int, nargs="+", default=[1, 4], help="of the searches (default: 1 4)")
+    parser.add_argument("--grammar", choices=LANGUAGES, default="python", help="(default: %(default)s)")
+    options = parser.parse_args()
+    if options.worker:
+        _rounds.serve(ours, options, long=True)
+        return
+    about = _rounds.machine()
+    names = [table_of(beams) for beams in options.beams]
+    sides = {name: [_rounds.ours(each, task=each) for each in (name, f"{name}, {options.grammar}")] for name in names}
+    turns, facts = _rounds.measure([side for pair in sides.values() for side in pair], options.rounds)
+    results: dict[str, Any] = {}
+    rows = []
+    for name, (free, followed) in sides.items():
+        results[name] = _rounds.compare(f"{name}: a step", "steps", turns, options.steps, [followed], free)
+        for side in (free, followed):
+            found = facts["ours"][side.task]
+            work = sum(turn.work for turn in turns[side.name])
+            found["ms_per_step"] = 1e3 * sum(turn.seconds for turn in turns[side.name]) / work
+            found["cpu_ms_per_step"] = 1e3 * sum(turn.cpu_seconds for turn in turns[side.name]) / work
+            results[name][side.name] |= found
+            rows.append(
+                (
+                    side.name,
+                    f"{found['ms_per_step']:.2f}",
+                    f"{found['cpu_ms_per_step']:.2f}",
+                    f"{found['steps']:,}",
+                    f"{found['ended']:,} of {found['answers']:,}",
+                    f"{found['parsed']:,}",
+                )
+            )
+    console.table("answers", ("", "ms/step", "CPU ms", "steps", "ended", "and parse"), rows)
+    _rounds.report(options, about, results)
+
+
+if __name__ == "__main__":
+    main()
