@@ -271,7 +271,8 @@ class Generator:
             yield None
             return
         compiled = programs.call(self._grammars, settings.grammar, settings.max_tokens, settings.special_pieces)
-        with programs.grammar.session(compiled, rows, settings.beam_size) as session:
+        is_free = self._engines(settings.batch_size) == 1  # a core that searches nothing
+        with programs.grammar.session(compiled, rows, settings.beam_size, beside=is_free) as session:
             yield session
 
     def _compiled_grammar(self, spec: str, max_tokens: int, special_pieces: bool) -> Grammar:

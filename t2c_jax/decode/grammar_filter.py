@@ -60,9 +60,15 @@ class Following(NamedTuple):
 class Session:
     """The hypotheses of one search."""
 
-    def __init__(self, number: int, beams: Beams) -> None:
-        """``number`` is by which rows say that they belong to it; ``beams`` are all free."""
-        self.number, self._beams = number, beams
+    def __init__(self, number: int, beams: Beams, *, beside: bool) -> None:
+        """No rows yet.
+
+        Args:
+          number: by which rows say that they belong to it.
+          beams: all free.
+          beside: whether hypotheses are continued in a thread of their own, while the decoder computes.
+        """
+        self.number, self._beams, self._beside = number, beams, beside
         self._used: set[int] = set()  # rows
         self._ahead: dict[int, tuple[list[int], list[int]]] = {}  # tokens and parents of rows that are ahead
         self._thread = ThreadPoolExecutor(1)
@@ -87,11 +93,11 @@ class Session:
         self._keep_error(lambda: self._follow(rows))
 
     def _follow(self, rows: dict[int, tuple[int, list[int], list[int]]]) -> None:
-        if self._ahead and self._continued is None:
-            self.continue_ahead()
         if self._continued is not None:
             self._continued.result()
             self._continued = None
+        else:
+            self._beams.advance(self._ahead)
         for row in self._used - rows.keys():
             self._beams.free(row)
         self._used = set(rows)
@@ -121,7 +127,7 @@ class Session:
 
     def continue_ahead(self) -> None:
         """Begins to continue the hypotheses with what was judged. Until it has ended, only ``follow`` may be called."""
-        if self._error is None:
+        if self._beside and self._error is None:
             self._continued = self._thread.submit(self._beams.advance, dict(self._ahead))
 
     def masks(self, rows: list[int]) -> np.ndarray | None:
@@ -148,8 +154,14 @@ class GrammarFilter:
         self._numbers = itertools.count(1)
 
     @contextmanager
-    def session(self, grammar: Grammar, rows: int, beams: int) -> Iterator[Session]:
+    def session(self, grammar: Grammar, rows: int, beams: int, *, beside: bool = True) -> Iterator[Session]:
         """The hypotheses of a search of ``rows`` rows, for as long as the context lasts.
+
+        Args:
+          grammar: that they follow.
+          rows: of the search.
+          beams: of each row.
+          beside: whether a core is free while the decoder computes.
 
         Raises:
           UserError: there are several processes, each of which would see a part of the rows, or JAX has no CPU.
@@ -160,7 +172,7 @@ class GrammarFilter:
             jax.local_devices(backend="cpu")
         except RuntimeError:
             raise UserError("config.decode.grammar needs the CPU as well: add cpu to JAX_PLATFORMS") from None
-        session = Session(next(self._numbers), Beams(grammar, rows, beams))
+        session = Session(next(self._numbers), Beams(grammar, rows, beams), beside=beside)
         self._sessions[session.number] = session
         try:
             yield session

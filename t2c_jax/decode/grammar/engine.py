@@ -136,8 +136,10 @@ class Engine:
                 text = self.spelling.first[token] or b""
                 if text and not matcher.consume_tokens([bytes_from + byte for byte in text]):
                     raise self.failed(matcher)
-        elif pairs and not all(consumed := self.executor.consume_token_par(pairs)):
-            raise self.failed(pairs[consumed.index(False)][0])
+        else:  # one by one: the executor would hand them to a thread of its own, which takes longer
+            for matcher, token in pairs:
+                if not matcher.consume_token(token):
+                    raise self.failed(matcher)
 
     def utf8_after(self, utf8: int, token: int, *, first: bool) -> int:
         """The UTF-8 state after a token, -1 where it must not come.
