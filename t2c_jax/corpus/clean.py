@@ -94,6 +94,7 @@ class Cleaned:
     Attributes:
       scratch: the candidates that kept the limits, one pickle after the other.
       splits: for each of them its index in ``SPLITS``, or a key of ``_REPEATS``.
+      groups: for each of them the hash of its group.
       repeated_ids: the positions of kept candidates with the id of one before them.
       id_hashes: of every candidate, sorted.
       drops: pairs dropped, by rule; duplicates are added by ``pairs``.
@@ -102,6 +103,7 @@ class Cleaned:
 
     scratch: Path
     splits: NDArray[np.int8]
+    groups: NDArray[np.uint64]
     repeated_ids: frozenset[int]
     id_hashes: NDArray[np.uint64]
     drops: Tally
@@ -111,7 +113,7 @@ class Cleaned:
         """The corpus, in the order of the sources; to be called once. A repeated id gets a number behind it."""
         given: set[str] = set()
         with self.scratch.open("rb") as file:
-            for position, split in enumerate(self.splits.tolist()):
+            for position, (split, group) in enumerate(zip(self.splits.tolist(), self.groups.tolist(), strict=True)):
                 pair: Pair = pickle.load(file)
                 if split < 0:
                     self.drops.add(_REPEATS[split], str(pair.source))
@@ -120,7 +122,7 @@ class Cleaned:
                 if position in self.repeated_ids:
                     pair_id = next(name for name in _numbered(pair_id) if name not in given and self._is_free(name))
                     given.add(pair_id)
-                yield dataclasses.replace(pair, id=pair_id, split=SPLITS[split])
+                yield dataclasses.replace(pair, id=pair_id, split=SPLITS[split], group=f"{group:016x}")
 
     def _is_free(self, pair_id: str) -> bool:
         wanted = np.uint64(splits.hash64(pair_id))
@@ -154,12 +156,13 @@ def clean(
             else:
                 survey.add(candidate)
                 pickle.dump(candidate.pair, file, protocol=5)
-    assigned = survey.splits(config)
+    groups = survey.groups_of(config)
+    assigned = survey.splits(config, groups)
     if config.deduplicate:
         assigned = survey.without_held_out_code(survey.without_repeats(assigned))
     counts = {name: int((assigned == index).sum()) for index, name in enumerate(SPLITS) if (assigned == index).any()}
     id_hashes = np.sort(_view(survey.id_hashes, np.uint64))
-    return Cleaned(scratch, assigned, survey.repeated_ids(assigned), id_hashes, drops, counts)
+    return Cleaned(scratch, assigned, groups, survey.repeated_ids(assigned), id_hashes, drops, counts)
 
 
 class _Survey:
@@ -190,13 +193,16 @@ class _Survey:
         self.contents.frombytes(hashlib.blake2b(content, digest_size=16).digest())
         self.id_hashes.append(splits.hash64(pair.id))
 
-    def splits(self, config: CorpusConfig) -> NDArray[np.int8]:
-        """The split of each candidate: the named one, or its group's."""
-        assigned = _view(self.named, np.int8).copy()
+    def groups_of(self, config: CorpusConfig) -> NDArray[np.uint64]:
+        """The hash of each candidate's group."""
         modules = splits.mined_groups(self._sizes(), config.dev_share, config.test_share)
         of_path = {_path_hash(key): splits.hash64(module) for key, module in modules.items()}
         found, inverse = np.unique(_view(self.groups, np.uint64), return_inverse=True)
-        groups = np.array([of_path.get(value, value) for value in found.tolist()], np.uint64)[inverse]
+        return np.array([of_path.get(value, value) for value in found.tolist()], np.uint64)[inverse]
+
+    def splits(self, config: CorpusConfig, groups: NDArray[np.uint64]) -> NDArray[np.int8]:
+        """The split of each candidate: the named one, or its group's."""
+        assigned = _view(self.named, np.int8).copy()
         unnamed = assigned == _UNNAMED
         hashes, inverse, counts = np.unique(groups[unnamed], return_inverse=True, return_counts=True)
         with_text = np.bincount(inverse, _view(self.has_text, np.int8)[unnamed], len(hashes)).astype(np.int64)

@@ -26,6 +26,7 @@ from t2c_jax.workdir import Workdir
 NAME, VERSION = "t2c_pairs", "1.0.0"
 
 _TEXTS = ("id", "text", "code", "language", "kind")
+_GROUP = "group"  # corpora that were written before it was kept have none
 _SOURCE_TEXTS = ("repository", "commit", "path", "licence")
 _SOURCE_NUMBERS = ("start_line", "end_line")
 _SHARD_PAIRS = 65_536  # some 100 MB, as TFDS advises
@@ -69,7 +70,7 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
     target = directory / NAME / VERSION
     target.mkdir(parents=True)
     text = tfds.features.Text
-    features = {name: text() for name in _TEXTS}
+    features = {name: text() for name in (*_TEXTS, _GROUP)}
     source = {name: text() for name in _SOURCE_TEXTS}
     source |= {name: tfds.features.Scalar(tf.int32) for name in _SOURCE_NUMBERS}
     identity = tfds.core.DatasetIdentity(
@@ -119,7 +120,8 @@ def _pair(values: Mapping[str, bytes | int], split: str) -> Pair:
         return {name: value.decode("utf-8") if isinstance(value, bytes) else value for name, value in found.items()}
 
     source = Source(**read((*_SOURCE_TEXTS, *_SOURCE_NUMBERS), "source/"))
-    return Pair(**read(_TEXTS), source=source, split=split)
+    texts = (*_TEXTS, _GROUP) if _GROUP in values else _TEXTS
+    return Pair(**read(texts), source=source, split=split)
 
 
 _AGAIN = "delete that directory and run the corpus stage again"

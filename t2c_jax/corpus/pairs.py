@@ -56,6 +56,8 @@ class Pair:
       kind: how the two were paired: one of ``MINED_KINDS``, ``MODULE_KIND`` or ``FILE_KIND``.
       source: its origin.
       split: one of ``SPLITS``, or empty before it is assigned.
+      group: names what splits keep together (``splits``); empty before it is assigned, and in corpora that were
+        written before it was kept.
     """
 
     id: str
@@ -65,6 +67,7 @@ class Pair:
     kind: str
     source: Source
     split: str = ""
+    group: str = ""
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, nested as in the TFDS features, and ``split``."""

@@ -69,7 +69,11 @@ def test_what_is_written_is_read_back(built):
         kind="function",
         source=Source("project", "", "package_3/code.py", 6, 8, "MIT"),
         split=mined.split,
+        group=mined.group,
     )
+    of_module = {pair.group for pair in pairs.values() if pair.source.path == mined.source.path}
+    assert of_module == {mined.group}
+    assert len({pair.group for pair in pairs.values()}) == 12 + 1 + 50  # modules, the README, and pairs with ids
     assert (pairs["own 0"].split, pairs["own 1"].split) == ("test", "dev")
 
 
@@ -145,7 +149,7 @@ def test_plain_tfds_opens_it_after_a_move(built, tmp_path):
     assert done.stdout.splitlines() == [
         str(sizes),
         str(sizes),
-        "True ['code', 'id', 'kind', 'language', 'source', 'text'] "
+        "True ['code', 'group', 'id', 'kind', 'language', 'source', 'text'] "
         "['commit', 'end_line', 'licence', 'path', 'repository', 'start_line'] 2",
     ]
 
