@@ -22,7 +22,7 @@ from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.languages.parsing import parses
-from t2c_jax.retrieval.tfidf import TfidfIndex
+from t2c_jax.retrieval.term_index import TfidfIndex
 from t2c_jax.retrieval.vectors import VectorIndex
 from t2c_jax.workdir import write_json
 

@@ -30,5 +30,5 @@ class VectorIndex:
     def nearest(
         self, queries: np.ndarray, count: int = 1, key: Callable[[Pair], Hashable] | None = None
     ) -> list[list[Neighbour]]:
-        """The ``count`` nearest pairs of each of (queries, width) unit vectors; see ``neighbours.nearest_pairs``."""
+        """The ``count`` nearest pairs of each of (queries, width) unit vectors; see ``neighbours.nearest_rows``."""
         return nearest_pairs(self._pairs, len(queries), lambda block: queries[block] @ self._vectors.T, count, key)

@@ -10,7 +10,8 @@ import pytest
 from evaluate_examples import pair
 
 from t2c_jax.retrieval import neighbours
-from t2c_jax.retrieval.tfidf import TfidfIndex, terms
+from t2c_jax.retrieval.neighbours import nearest_rows
+from t2c_jax.retrieval.term_index import WEIGHTINGS, TermIndex, TfidfIndex, terms
 from t2c_jax.retrieval.vectors import VectorIndex
 
 WORDS = ("read", "write", "file", "json", "csv", "parse", "sum", "list", "string", "date", "tree", "node", "path")
@@ -150,8 +151,41 @@ def test_vectors():
 def test_no_framework_is_loaded():
     program = """
 import sys
-from t2c_jax.retrieval import tfidf, vectors
+from t2c_jax.retrieval import term_index, vectors
 print(sorted({"jax", "flax", "tensorflow"} & {*sys.modules}))
 """
     said = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert said.stdout == "[]\n"
+
+
+def test_bm25_is_the_published_sum():
+    """Robertson & Zaragoza 2009; the query has beta twice."""
+    index = TermIndex.of(["alpha alpha beta", "beta gamma", "delta"], "bm25")
+    (row,) = index.similarities(["alpha beta beta unseen"])(slice(0, 1))
+    rare, common = math.log(1 + 2.5 / 1.5), math.log(1 + 1.5 / 2.5)
+
+    def term(tf, length):
+        return tf * 2.2 / (tf + 1.2 * (0.25 + 0.75 * length / 2))
+
+    assert row.tolist() == pytest.approx([rare * term(2, 3) + 2 * common * term(1, 3), 2 * common * term(1, 2), 0])
+
+
+@pytest.mark.parametrize("weighting", WEIGHTINGS)
+def test_an_index_is_read_back_as_it_was(weighting, tmp_path):
+    texts, queries = [p.text for p in corpus(60, seed=0)], [p.text for p in corpus(9, seed=1)]
+    index = TermIndex.of(texts, weighting)
+    index.save(tmp_path / "index")
+    again = TermIndex.open(tmp_path / "index")
+    assert len(again) == 60
+    assert np.array_equal(again.similarities(queries)(slice(0, 9)), index.similarities(queries)(slice(0, 9)))
+
+
+def test_excluded_rows_are_never_found_and_others_take_their_ranks():
+    draw = np.random.default_rng(0)
+    table = draw.integers(0, 40, (6, 3000)).astype(np.float32)  # many ties; long enough for segments
+    excluded = draw.random((6, 3000)) < 0.7
+    found = nearest_rows(3000, 6, lambda block: table[block], 5, None, lambda query, row: bool(excluded[query, row]))
+    for query, hits in enumerate(found):
+        ranked = [row for row in np.argsort(-table[query], kind="stable").tolist() if not excluded[query, row]]
+        assert [hit.row for hit in hits] == ranked[:5]
+    assert nearest_rows(3000, 1, lambda block: table[block], 2, None, lambda query, row: True) == [[]]
