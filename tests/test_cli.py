@@ -207,7 +207,9 @@ def test_generate_reads_prompts_from_arguments_files_and_standard_input(trained,
     batch = answers(capsys, "--workdir", trained, *prompts)
     lines = [json.loads(line) for line in batch.splitlines()]
     assert [line["text"] for line in lines] == prompts
-    assert all(set(line) == {"text", "code", "score", "log_probability", "finished"} for line in lines)
+    expected = {"text", "code", "score", "log_probability", "finished", "provenance"}
+    assert all(set(line) == expected for line in lines)
+    assert all(sum(line["provenance"].values()) == pytest.approx(1) or not line["code"].strip() for line in lines)
     assert batch == answers(capsys, "--workdir", trained, "--input", tmp_path / "prompts.txt")
     assert batch == answers(capsys, "--workdir", trained, "--input", tmp_path / "prompts.jsonl")
     assert batch == answers(capsys, "--workdir", trained, "--input", "-", stdin="\n".join(prompts))
@@ -217,7 +219,7 @@ def test_generate_reads_prompts_from_arguments_files_and_standard_input(trained,
         hypotheses = row.pop("hypotheses")
         assert row == line
         assert len(hypotheses) == 2, "the beam's"
-        assert {"text": line["text"], **hypotheses[0]} == line
+        assert {"text": line["text"], "provenance": line["provenance"], **hypotheses[0]} == line
     one = answers(capsys, "--workdir", trained, prompts[0])
     assert one == lines[0]["code"] + "\n"
     assert "\x1b" not in one

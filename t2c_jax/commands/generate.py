@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from t2c_jax.commands import options as shared
@@ -48,8 +49,12 @@ def run(options: Namespace) -> int:
         return 0
     samples = experiment.decode.samples
     rows = [
-        {prompt: text, **_values(answer.hypotheses[0], answered)} for text, answer in zip(texts, answers, strict=True)
+        {prompt: text, **_values(answer.hypotheses[0], answered), "provenance": asdict(answer.provenance)}
+        for text, answer in zip(texts, answers, strict=True)
     ]
+    if experiment.data.retrieve.neighbours:
+        for row, answer in zip(rows, answers, strict=True):
+            row["neighbours"] = [each._asdict() for each in answer.neighbours]
     if options.json or samples > 1:
         for row, answer in zip(rows, answers, strict=True):
             row["hypotheses"] = [_values(each, answered) for each in answer.hypotheses]

@@ -66,6 +66,11 @@ def _check_encoder(experiment: Experiment) -> None:
             f"config.model.encoder={encoder.type} has a tokenizer and parameters of its own: set config.origin.run to"
             " the workdir that t2c import made of it"
         )
+    if data.retrieve.neighbours and encoder.features != "tokens":
+        raise UserError(
+            f"config.model.encoder={encoder.type} reads no tokens, so no neighbours either; set"
+            " config.data.retrieve.neighbours=0"
+        )
     longest = encoder.max_source_length
     if longest is not None and data.encoder_length > longest:
         raise UserError(f"config.data.encoder_length={data.encoder_length} exceeds the encoder's {longest} positions")

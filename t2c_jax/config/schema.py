@@ -193,6 +193,34 @@ class TaskConfig(Section):
 
 
 @dataclass(frozen=True)
+class RetrieveConfig(Section):
+    """The nearest training pairs, which the encoder reads behind a source, in training as for prompts."""
+
+    neighbours: int = field(0, "Number of training pairs behind each source. 0: none.", minimum=0)
+    content: Literal["pair", "text", "code"] = field("pair", "What the encoder reads of a neighbour.")
+    index: Literal["tfidf", "bm25"] = field("tfidf", "How similar two sources are, by the words that they share.")
+    tokens: int = field(
+        128,
+        "Maximum number of tokens of all neighbours of a source. What exceeds it, or encoder_length, is cut; the source"
+        " itself is not.",
+        minimum=1,
+    )
+    near_copy: float = field(
+        0.9,
+        "Jaccard similarity of the tokens of two training pairs from which on they are near-copies, and not neighbours"
+        " in training. 0: no pairs are.",
+        minimum=0,
+        maximum=1,
+    )
+    text_separator: str = field(
+        "", "Stands before the text of a neighbour. Empty: a sentinel of the tokenizer, or a line that begins with #."
+    )
+    code_separator: str = field(
+        "", "Stands before the code of a neighbour. Empty: another sentinel, or an arrow of two characters."
+    )
+
+
+@dataclass(frozen=True)
 class DataConfig(Section):
     """Tokenised pairs to packed batches."""
 
@@ -221,6 +249,15 @@ class DataConfig(Section):
     pairs_in_row: int = field(
         4, "Contrastive pairs per row. Each is truncated to its share of encoder_length.", minimum=1
     )
+    retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
+
+    def check(self, key: str) -> None:
+        """Neighbours leave room for a source."""
+        if self.retrieve.neighbours and self.retrieve.tokens >= self.encoder_length:
+            raise UserError(
+                f"{key}.retrieve.tokens={self.retrieve.tokens} leaves no room for a source in {key}.encoder_length="
+                f"{self.encoder_length}; raise encoder_length, or lower retrieve.tokens"
+            )
 
 
 @dataclass(frozen=True)

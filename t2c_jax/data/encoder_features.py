@@ -15,6 +15,7 @@ import numpy as np
 
 from t2c_jax.config import DataConfig, ModelConfig, registry
 from t2c_jax.data.prompt_encoder import PromptEncoder, TokenPrompts
+from t2c_jax.data.retrieved import PromptNeighbours
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.tokenizers.base import Tokenizer
@@ -87,8 +88,10 @@ class EncoderFeatures(Protocol):
         """
         ...
 
-    def prompts(self, tokenizers: Tokenizers, template: SourceTemplate) -> PromptEncoder:
-        """The generation side.
+    def prompts(
+        self, tokenizers: Tokenizers, template: SourceTemplate, neighbours: PromptNeighbours | None = None
+    ) -> PromptEncoder:
+        """The generation side, with the training pairs to read behind each prompt where there are any.
 
         Raises:
           UserError: the rows have no room for a source.
@@ -147,9 +150,11 @@ class TokenFeatures:
         """Rows of tokens."""
         return TokenRows(self._data.encoder_length, template)
 
-    def prompts(self, tokenizers: Tokenizers, template: SourceTemplate) -> TokenPrompts:
+    def prompts(
+        self, tokenizers: Tokenizers, template: SourceTemplate, neighbours: PromptNeighbours | None = None
+    ) -> TokenPrompts:
         """Prompts as tokens."""
-        return TokenPrompts(tokenizers.source, template, self._data.encoder_length)
+        return TokenPrompts(tokenizers.source, template, self._data.encoder_length, neighbours)
 
     def statistics(self, tokens: Tokens) -> list[tuple[str, str]]:
         """None."""

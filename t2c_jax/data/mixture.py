@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -11,8 +12,9 @@ from t2c_jax.config import DataConfig, ModelConfig
 from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.permutation import mix
 from t2c_jax.data.pipeline import Stream
+from t2c_jax.data.retrieved import split_neighbours
 from t2c_jax.data.tasks.task import TaskSetup, build_task
-from t2c_jax.data.tasks.translation import translation
+from t2c_jax.data.tasks.translation import Translation, translation
 from t2c_jax.data.tokens import inverse_frequency, open_tokens
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
@@ -47,15 +49,18 @@ def open_streams(
     weights = None
     if idf_weight:
         weights = 1 + idf_weight * inverse_frequency(open_tokens(workdir, "train", tokenizers), tokenizers)
+    neighbours = split_neighbours(workdir, split, tokenizers, data)
     if not data.tasks:
-        only = translation(tokenizers, data, copy=model.copy, weights=weights)
         tokens = open_tokens(workdir, split, tokenizers)
+        only = translation(tokenizers, data, copy=model.copy, weights=weights, neighbours=neighbours)
         return {"": Stream(tokens, data, seed, only, encoder_features(data, model).rows(tokens, only.source))}
     streams = {}
     for name, config in data.tasks.items():
         key = f"config.data.tasks.{name}"
         task = build_task(TaskSetup(key, config, data, tokenizers, model.copy, weights))
         source = Workdir(config.workdir) if config.workdir else workdir
+        if isinstance(task, Translation) and config.objective == data.direction and not config.workdir:
+            task = replace(task, neighbours=neighbours)
         stream = Stream(open_tokens(source, split, tokenizers), data, task_seed(seed, name), task)
         if split == "train" and not len(stream.index):
             raise UserError(

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from t2c_jax import console
+from t2c_jax.data.retrieved import PromptNeighbours, Retrieved
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.base import Tokenizer
@@ -24,12 +25,14 @@ class EncodedPrompt(NamedTuple):
     Attributes:
       value: what ``PromptEncoder.batch`` lays out.
       size: positions that it takes; prompts of like sizes are batched together.
-      truncated: it was too long and was cut.
+      truncated: it was too long and was cut; neighbours do not count.
+      neighbours: training pairs of which the encoder reads at least a part, the nearest first.
     """
 
     value: Any
     size: int
     truncated: bool
+    neighbours: tuple[Retrieved, ...] = ()
 
 
 class PromptEncoder(Protocol):
@@ -47,18 +50,26 @@ class PromptEncoder(Protocol):
 class TokenPrompts:
     """Prompts as token ids: ``encoder_input_tokens``, ``encoder_segment_ids``, ``encoder_positions``, each (B, S)."""
 
-    def __init__(self, tokenizer: Tokenizer, template: SourceTemplate, length: int) -> None:
+    def __init__(
+        self,
+        tokenizer: Tokenizer,
+        template: SourceTemplate,
+        length: int,
+        neighbours: PromptNeighbours | None = None,
+    ) -> None:
         """Compiles and reads nothing yet.
 
         Args:
           tokenizer: of sources.
           template: what is put around a prompt, as in training.
           length: tokens of a row at most, config.data.encoder_length.
+          neighbours: finds the training pairs to read behind each prompt; None for none.
 
         Raises:
           UserError: the template leaves no room for a prompt.
         """
         self._tokenizer, self._template, self._length = tokenizer, template, length
+        self._neighbours = neighbours
         self._room = length - template.extra_tokens
         if self._room < 1:
             raise UserError(
@@ -67,21 +78,29 @@ class TokenPrompts:
             )
 
     def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
-        """Tokens within the template; a prompt's own are cut to fit config.data.encoder_length.
+        """Tokens within the template; a prompt's own are cut to fit config.data.encoder_length, and
+        neighbours to what it leaves.
 
         Warns of prompts that spell special pieces where they are read as characters.
         """
-        found = [piece for piece in self._tokenizer.special_pieces if any(piece in prompt for prompt in prompts)]
-        if found and not special_pieces:
+        spelt = [piece for piece in self._tokenizer.special_pieces if any(piece in prompt for prompt in prompts)]
+        if spelt and not special_pieces:
             console.warn(
-                f"{', '.join(map(repr, found))} in a prompt is read as characters, though the tokenizer has a special"
+                f"{', '.join(map(repr, spelt))} in a prompt is read as characters, though the tokenizer has a special"
                 " piece of that name; set config.decode.special_pieces=True to read it as the piece"
             )
         encoded = self._tokenizer.encode_batch(prompts, special_pieces=special_pieces)
-        made = [self._template(ids[: self._room]) for ids in encoded]
-        return [
-            EncodedPrompt(value, len(value), len(ids) > self._room) for value, ids in zip(made, encoded, strict=True)
-        ]
+        found = [()] * len(prompts) if self._neighbours is None else self._neighbours.find(prompts)
+        return [self._encoded(ids, neighbours) for ids, neighbours in zip(encoded, found, strict=True)]
+
+    def _encoded(self, ids: np.ndarray, neighbours: Sequence[tuple[int, Retrieved]]) -> EncodedPrompt:
+        own = ids[: self._room]
+        if self._neighbours is None:
+            value: np.ndarray = self._template(own)
+            return EncodedPrompt(value, len(value), len(ids) > self._room)
+        behind, read = self._neighbours.behind(neighbours, len(own) + self._template.extra_tokens)
+        value = self._template(own, behind)
+        return EncodedPrompt(value, len(value), len(ids) > self._room, read)
 
     def batch(self, prompts: Sequence[EncodedPrompt], rows: int) -> dict[str, np.ndarray]:
         """Rows as long as the next power of two; empty ones hold a single pad, which is read as a token."""

@@ -66,9 +66,10 @@ class SourceTemplate:
         """Tokens that it adds to a source."""
         return len(self.before) + len(self.after)
 
-    def __call__(self, ids: np.ndarray) -> np.ndarray:
-        """The encoder's tokens of a source, int32."""
-        return np.concatenate([self.before, ids[::-1] if self.reverse else ids, self.after], dtype=np.int32)
+    def __call__(self, ids: np.ndarray, *behind: np.ndarray) -> np.ndarray:
+        """The encoder's tokens of a source, int32; ``behind`` it those of neighbours, which are never reversed."""
+        own = ids[::-1] if self.reverse else ids
+        return np.concatenate([self.before, own, *behind, self.after], dtype=np.int32)
 
     def shapes(self, length: int) -> dict[str, tuple[int, ...]]:
         """Shape of a row of each array that ``arrays`` gives."""

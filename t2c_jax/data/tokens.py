@@ -61,7 +61,7 @@ class Tokens:
         """
         manifest = Workdir(directory.parent).manifest(directory.name)
         files: dict[str, str] = manifest["counts"]["files"]
-        _check_files(directory, {name: value for name, value in files.items() if Path(name).parent.name == split})
+        check_files(directory, {name: value for name, value in files.items() if Path(name).parent.name == split})
         names = {Path(name).name.split(".")[0] for name in files if Path(name).parent.name == split}
         columns = {name: RaggedArray.open(directory / split, name) for name in sorted(names)}
         if manifest["config"].get(IDENTIFIERS) != IDENTIFIERS_FORMAT:
@@ -152,7 +152,12 @@ def _stamp(path: Path) -> list[int]:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _check_files(directory: Path, digests: Mapping[str, str]) -> None:
+def check_files(directory: Path, digests: Mapping[str, str]) -> None:
+    """Compares files of a stage with the digests in its manifest.
+
+    Raises:
+      UserError: one is missing or differs.
+    """
     try:
         stamps = json.loads((directory / _STAMPS).read_text("utf-8"))
     except (OSError, ValueError):

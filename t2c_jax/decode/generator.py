@@ -10,7 +10,7 @@ import hashlib
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import jax
@@ -21,6 +21,7 @@ from jax.sharding import Mesh, NamedSharding
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
+from t2c_jax.data.retrieved import Retrieved
 from t2c_jax.decode import slots as continuous
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.grammar_filter import GrammarFilter, Session
@@ -32,6 +33,7 @@ from t2c_jax.decode.stop_strings import before_stop, states_of, stop_of
 from t2c_jax.decode.threads import Shared, together
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps, copied_tokens
+from t2c_jax.retrieval.provenance import Provenance, provenance
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
 from t2c_jax.workers import cores
@@ -71,6 +73,8 @@ class Answer:
       candidates: the distinct texts of all finished hypotheses, best first. The first one is ``best``, which may be
         unfinished.
       hypotheses: all that the beam search kept, or all samples, best first, finished ones before others.
+      neighbours: the training pairs that were read behind the prompt (config.data.retrieve), the nearest first.
+      provenance: shares of ``best`` that were generated, copied from the prompt, and copied from neighbours.
     """
 
     best: str
@@ -79,6 +83,8 @@ class Answer:
     prompt_truncated: bool
     candidates: tuple[str, ...]
     hypotheses: tuple[Hypothesis, ...]
+    neighbours: tuple[Retrieved, ...] = ()
+    provenance: Provenance = field(default_factory=Provenance)
 
 
 @dataclass(frozen=True)
@@ -151,7 +157,7 @@ class Generator:
             found[row][sample] = self._hypotheses(settings, hypotheses)
             if len(found[row]) == settings.samples:
                 advance(1)
-        return [self._answer(samples, each.truncated) for samples, each in zip(found, read, strict=True)]
+        return [self._answer(*each) for each in zip(sources, found, read, strict=True)]
 
     def digest(self) -> str:
         """Of the parameters: a digest of each array's sum, by which two checkpoints differ."""
@@ -173,7 +179,7 @@ class Generator:
             hypotheses.append(Hypothesis(text, score, log_p, finished))
         return hypotheses
 
-    def _answer(self, samples: Mapping[int, Sequence[Hypothesis]], truncated: bool) -> Answer:
+    def _answer(self, source: str, samples: Mapping[int, Sequence[Hypothesis]], read: EncodedPrompt) -> Answer:
         hypotheses = [each for sample in sorted(samples) for each in samples[sample]]
         ranked = sorted(hypotheses, key=lambda each: (-each.finished, -each.score))
         finished = [each.text for each in ranked if each.finished]
@@ -182,9 +188,11 @@ class Generator:
             best=best.text,
             score=best.score,
             finished=best.finished,
-            prompt_truncated=truncated,
+            prompt_truncated=read.truncated,
             candidates=tuple(dict.fromkeys(finished or [best.text])),
             hypotheses=tuple(ranked),
+            neighbours=read.neighbours,
+            provenance=provenance(best.text, source, [text for each in read.neighbours for text in each.texts]),
         )
 
     def _answers(

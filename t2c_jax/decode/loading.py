@@ -10,8 +10,9 @@ from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.saved_run import SavedRun
-from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig
+from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, RetrieveConfig
 from t2c_jax.data.encoder_features import encoder_features
+from t2c_jax.data.retrieved import prompt_neighbours
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.tokens import Tokens, inverse_frequency
 from t2c_jax.decode.generator import Generator, Member
@@ -60,8 +61,8 @@ def load_generator(
             raise UserError(f"--with {other}: {error}") from None
         if _prompts_of(theirs) != _prompts_of(run):
             raise UserError(
-                f"--with {other}: its tokenizer, config.data.direction, prefix or reverse_source is another than this"
-                " run's; members of an ensemble share them"
+                f"--with {other}: its tokenizer, config.data.direction, prefix, reverse_source or retrieve is another"
+                " than this run's, or its training pairs are; members of an ensemble share them"
             )
         chosen, params = theirs.restore(mesh, at)
         named.append(f"{directory}@{chosen}")
@@ -94,17 +95,24 @@ def make_generator(
       data: says how prompts are encoded.
       decode: the settings of calls that bring none.
       mesh: where the parameters are.
-      workdir: holds the run's tokens, whose frequencies config.decode.idf_weight needs.
+      workdir: holds the run's tokens, whose frequencies config.decode.idf_weight needs, and the index of
+        config.data.retrieve.
+
+    Raises:
+      UserError: the index is missing, damaged, or of another corpus or tokenizer.
     """
 
     def frequencies() -> np.ndarray:
         return inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
 
     template = translation(tokenizers, data, copy=True).source  # prompt lookup copies whatever the model does
-    prompts = encoder_features(data, members[0].definition.config).prompts(tokenizers, template)
+    neighbours = prompt_neighbours(workdir, tokenizers, data)
+    prompts = encoder_features(data, members[0].definition.config).prompts(tokenizers, template, neighbours)
     return Generator(members, prompts, tokenizers.target, decode, mesh, frequencies)
 
 
-def _prompts_of(run: SavedRun) -> tuple[str, str, str, bool]:
+def _prompts_of(run: SavedRun) -> tuple[str | bool | RetrieveConfig, ...]:
     """What members of an ensemble share."""
-    return run.tokenizers.digest, run.data.direction, run.data.prefix, run.data.reverse_source
+    data = run.data
+    index = run.workdir.digest("retrieval") if data.retrieve.neighbours else ""
+    return run.tokenizers.digest, data.direction, data.prefix, data.reverse_source, data.retrieve, index

@@ -7,6 +7,7 @@ import itertools
 import json
 import time
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -160,6 +161,11 @@ def evaluate_checkpoint(
         candidates, train_pairs = [answer.candidates for answer in answers], prompt_pairs(workdir, "train", direction)
         # On every process, since all of them embed; the first one writes.
         evaluation = evaluate_predictions(pairs, candidates, train_pairs, config, seed, embed)
+        for example, answer in zip(evaluation.examples, answers, strict=True):
+            example["provenance"] = {name: round(share, 4) for name, share in asdict(answer.provenance).items()}
+            example["neighbours"] = [each.id for each in answer.neighbours]
+        shares = [asdict(answer.provenance) for answer in answers]
+        mean = {name: round(sum(each[name] for each in shares) / len(shares), 4) for name in shares[0]}
         counts = {
             "step": step,
             "members": members,
@@ -167,6 +173,7 @@ def evaluate_checkpoint(
             "examples": len(pairs),
             "unfinished": sum(not answer.finished for answer in answers),
             "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
+            "provenance": mean,
         }
         evaluation.scores.update(
             counts,

@@ -77,6 +77,11 @@ def why_not(model: ModelConfig, data: DataConfig) -> str | None:
             return f"config.model.{side}={section.type} cannot be exported; transformer and t5 can"
     if model.copy:
         return "config.model.copy=True cannot be exported: other engines have no copying head; train with copy=False"
+    if data.retrieve.neighbours:
+        return (
+            f"config.data.retrieve.neighbours={data.retrieve.neighbours} cannot be exported: the model reads training"
+            " pairs behind every prompt, and other engines have no index; train with neighbours=0"
+        )
     if data.reverse_source:
         return "config.data.reverse_source=True cannot be exported: other tokenizers read forwards only"
     return None

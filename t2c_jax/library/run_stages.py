@@ -68,6 +68,7 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     from t2c_jax.data.mixture import open_streams, task_shares
     from t2c_jax.data.packing_report import show_features, show_fits, show_tasks
     from t2c_jax.data.prepare import build_tokens
+    from t2c_jax.data.retrieved import build_retrieval, split_neighbours
     from t2c_jax.data.tasks.translation import translation
     from t2c_jax.data.tokens import open_tokens
     from t2c_jax.tokenizers.loading import Tokenizers
@@ -76,10 +77,13 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     features = encoder_features(data, model)
     counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), features).manifest["counts"]
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
+    if data.retrieve.neighbours:
+        build_retrieval(data, workdir, functools.partial(read_pairs, workdir))
     tokens = open_tokens(workdir, "train", tokenizers)
     statistics = features.statistics(tokens)
     if not data.tasks and not statistics:
-        fits = show_fits(tokens, data, translation(tokenizers, data), seed)
+        neighbours = split_neighbours(workdir, "train", tokenizers, data)
+        fits = show_fits(tokens, data, translation(tokenizers, data, neighbours=neighbours), seed)
     else:
         streams = open_streams(workdir, "train", tokenizers, data, model, seed=seed)
         shares = task_shares(data, streams).tolist()

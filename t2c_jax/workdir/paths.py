@@ -5,6 +5,7 @@ WORKDIR/
   corpus/                the cleaned pairs, with card.md
   tokenizer/             the tokenizer and its lossless proof
   tokens/                tokenised pairs
+  retrieval/             index over the training pairs, and each pair's neighbours; with config.data.retrieve
   checkpoints/           Orbax
   metrics.jsonl tb/      what training logged
   evaluations/NAME/      scores, predictions and a report
@@ -76,6 +77,11 @@ class Paths:
     def tokens(self) -> Path:
         """The directory of the tokenised pairs."""
         return self.current("tokens")
+
+    @property
+    def retrieval(self) -> Path:
+        """The directory of the index over the training pairs."""
+        return self.current("retrieval")
 
     @property
     def metrics(self) -> Path:

@@ -25,7 +25,7 @@ from t2c_jax.workdir.paths import MANIFEST, Paths
 from t2c_jax.workdir.retries import with_retries
 
 StageConfig = Section | Mapping[str, Any]
-_TRAINED_ON = ("corpus", "tokenizer", "tokens")
+_TRAINED_ON = ("corpus", "tokenizer", "tokens", "retrieval")
 
 
 @dataclass(frozen=True)

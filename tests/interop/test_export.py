@@ -327,6 +327,11 @@ def test_int8_is_measured_and_smaller(run, tmp_path, capsys):
         ),
         ("huggingface", ["--quantization", "int8"], "--quantization int8 is not for --to huggingface"),
         ("ctranslate2", ["--config.data.reverse_source=True"], "reverse_source=True cannot be exported"),
+        (
+            "huggingface",
+            ["--config.data.retrieve.neighbours=1", "--config.data.retrieve.tokens=8"],
+            "retrieve.neighbours=1 cannot be exported",
+        ),
         ("ctranslate2", ["--config.model.copy=True"], "copy=True cannot be exported"),
         ("ctranslate2", ["--config.model.decoder=lstm"], "config.model.decoder=lstm cannot be exported"),
         ("ctranslate2", ["--step", "3"], "has no checkpoint 3; it has 7"),

@@ -19,7 +19,7 @@ def shares(*counts):
         ("a b c", "a b c", ["a b c"], shares(0, 3, 0)),  # of equals the prompt
         ("a b", "a b", ["a b"], shares(2, 0, 0)),  # too short to be a copy
         ("a b x a b c", "a b c", [], shares(3, 3, 0)),
-        ("f(x):return x", "write f(x)", ["lambda x: return x"], shares(3, 4, 0)),
+        ("f(x):return x", "write f(x)", ["lambda x: return x"], shares(0, 4, 3)),
         ("a b c", "", ["a b", "c"], shares(3, 0, 0)),  # no passage runs over two neighbours
         ("a a a a", "a a a", [], shares(1, 3, 0)),
         ("", "a b c", [], Provenance()),

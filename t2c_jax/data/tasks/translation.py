@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from t2c_jax.data.retrieved import SplitNeighbours
 from t2c_jax.data.tasks.task import Example, ExampleIndex, Task, TaskSetup
 from t2c_jax.data.templates import SourceTemplate, TargetTemplate
 
@@ -26,28 +27,40 @@ class Translation(Task):
 
     Attributes:
       to_text: code is the source.
+      neighbours: the training pairs that are read behind each source; None for none.
     """
 
     to_text: bool = False
+    neighbours: SplitNeighbours | None = None
 
     def index(self, tokens: Tokens, seed: int) -> ExampleIndex:
         """Every pair, whole."""
         records_N = np.flatnonzero(tokens.text_lengths > 0)
         text_N, code_N = tokens.text_lengths[records_N], tokens.code_lengths[records_N]
         source_N, target_N = (code_N, text_N) if self.to_text else (text_N, code_N)
-        lengths = source_N + self.source.extra_tokens, target_N + self.target.extra_tokens
-        return ExampleIndex(records_N, np.zeros_like(code_N), code_N, *lengths)
+        source_N, target_N = source_N + self.source.extra_tokens, target_N + self.target.extra_tokens
+        if self.neighbours is not None:
+            source_N = source_N + self.neighbours.lengths(records_N, source_N)
+        return ExampleIndex(records_N, np.zeros_like(code_N), code_N, source_N, target_N)
 
     def example(self, tokens: Tokens, record: int, begin: int, end: int, seed: int, epoch: int) -> Example:
         """Source and target of a pair; nothing is sampled."""
         source, target = tokens.text(record), tokens.code(record)
         if self.to_text:
             source, target = target, source
-        return self.in_templates(Example((source,), target))
+        if self.neighbours is None:
+            return self.in_templates(Example((source,), target))
+        behind = self.neighbours.behind(record, len(source) + self.source.extra_tokens)
+        return Example((self.source(source, behind),), self.target(target))
 
 
 def translation(
-    tokenizers: Tokenizers, data: DataConfig, *, copy: bool = False, weights: np.ndarray | None = None
+    tokenizers: Tokenizers,
+    data: DataConfig,
+    *,
+    copy: bool = False,
+    weights: np.ndarray | None = None,
+    neighbours: SplitNeighbours | None = None,
 ) -> Translation:
     """The translation that config.data describes: what is generated and scored.
 
@@ -56,9 +69,10 @@ def translation(
       data: direction, prefix, reversal.
       copy: the model copies from sources.
       weights: for each target id the weight of its loss.
+      neighbours: of the split that is read.
     """
     source = SourceTemplate.of(tokenizers, data.prefix, reverse=data.reverse_source, copy=copy)
-    return Translation(source, TargetTemplate.of(tokenizers), weights, to_text=data.direction == "code_to_text")
+    return Translation(source, TargetTemplate.of(tokenizers), weights, 0, data.direction == "code_to_text", neighbours)
 
 
 def build_translation(setup: TaskSetup) -> Translation:

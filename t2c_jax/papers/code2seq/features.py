@@ -191,8 +191,8 @@ class PathFeatures:
         """Rows of paths."""
         return PathRows(StoredPaths(tokens, self._config), self._config)
 
-    def prompts(self, tokenizers: Tokenizers, template: SourceTemplate) -> PathPrompts:
-        """Code as paths."""
+    def prompts(self, tokenizers: Tokenizers, template: SourceTemplate, neighbours: None = None) -> PathPrompts:
+        """Code as paths; nothing is read behind it (``config.check``)."""
         return PathPrompts(tokenizers.source, self._config)
 
     def statistics(self, tokens: Tokens) -> list[tuple[str, str]]:
