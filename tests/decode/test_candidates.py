@@ -49,3 +49,10 @@ def test_without_a_finished_hypothesis_the_best_one_is_the_answer():
     (answer,) = Canned([False] * 4).generate(["x"])
     assert (answer.best, answer.finished) == ("b", False)
     assert answer.candidates == ("b",)
+
+
+def test_log_probabilities_are_over_each_hypothesis_own_length():
+    """Whether it has ended or not: a beam that stops early leaves hypotheses shorter than the limit."""
+    (answer,) = Canned([True, True, True, False]).generate(["x"])
+    log_p = [each.log_probability for each in answer.hypotheses]
+    np.testing.assert_allclose(log_p, [-0.5 * 2, -0.6 * 3, -0.7 * 3, -0.8 * 3])
