@@ -98,7 +98,7 @@ def test_another_direction_is_refused(trained, tmp_path, capsys):  # noqa: F811
     config["data"]["prefix"] = "Write: "
     write_json(copy / "config.json", config)
     said = refused(capsys, "generate", "--workdir", trained, PROMPTS[0], "--with", copy)
-    assert "its tokenizer, config.data.direction, prefix or reverse_source is another than this run's" in said
+    assert "its tokenizer, config.data.direction, prefix, reverse_source or retrieve is another than this run's" in said
 
 
 def test_another_tokenizer_is_refused(trained, tmp_path, capsys):  # noqa: F811
@@ -107,7 +107,7 @@ def test_another_tokenizer_is_refused(trained, tmp_path, capsys):  # noqa: F811
     for verb in ("mine", "tokenizer"):
         assert main(verb, "--config", config, "--workdir", other, "--config.tokenizer.vocab_size=440") == 0
     said = refused(capsys, "evaluate", "--workdir", trained, "--with", other)
-    assert "its tokenizer, config.data.direction, prefix or reverse_source is another than this run's" in said
+    assert "its tokenizer, config.data.direction, prefix, reverse_source or retrieve is another than this run's" in said
 
 
 def test_no_checkpoints_yet(trained, prepared, capsys):  # noqa: F811

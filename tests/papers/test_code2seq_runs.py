@@ -59,7 +59,7 @@ def test_code_is_answered_from_the_command_line(run, tmp_path, capsys):
     code = "def f(a):\n    return a.b\n"
     assert main("generate", "--workdir", run, "--json", code) == 0
     (answer,) = json.loads(capsys.readouterr().out)
-    assert set(answer) == {"code", "text", "score", "log_probability", "finished", "hypotheses"}
+    assert set(answer) == {"code", "text", "score", "log_probability", "finished", "hypotheses", "provenance"}
     assert answer["code"] == code
     assert isinstance(answer["text"], str)
     prompts = tmp_path / "prompts.jsonl"
