@@ -78,8 +78,9 @@ class TokenPrompts:
             )
 
     def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
-        """Tokens within the template; a prompt's own are cut to fit config.data.encoder_length, and
-        neighbours to what it leaves.
+        """Tokens within the template.
+
+        A prompt's own are cut to fit config.data.encoder_length, and those of neighbours to what the prompt leaves.
 
         Warns of prompts that spell special pieces where they are read as characters.
         """

@@ -218,9 +218,9 @@ class Generator:
         longest = self.prompts.batch([read[row] for row in order[:rows]], rows)
         with jax.set_mesh(self.mesh):
             source = programs.source_length(self.params, longest)
-        engine = functools.partial(self._engine, sources, read, settings, programs, rows, source, batches)
-        answers = together([engine] * engines)
-        for ticket, found in answers:
+            plan = _Plan(programs, programs.call(programs.steps, self.params), engines, rows, source)
+        engine = functools.partial(self._engine, sources, read, settings, plan, batches)
+        for ticket, found in together([engine] * engines):
             yield *divmod(ticket, settings.samples), found
 
     def _engines(self, rows: int) -> int:
@@ -237,14 +237,12 @@ class Generator:
         sources: Sequence[str],
         read: Sequence[EncodedPrompt],
         settings: DecodeConfig,
-        programs: Programs,
-        rows: int,
-        source: int,
+        plan: _Plan,
         batches: Iterable[Sequence[tuple[int, Sequence[int]]]],
     ) -> Iterator[tuple[int, Hypotheses]]:
         """Tickets and answers for batches of (prompt, numbers of its samples), as rows end."""
-        with jax.set_mesh(self.mesh), self._followed(settings, programs, rows) as grammar:
-            session = _Session(programs, self.params, self.mesh, rows, source, grammar)
+        with jax.set_mesh(self.mesh), self._followed(settings, plan) as grammar:
+            session = _Session(plan, self.params, self.mesh, grammar)
             asked = functools.partial(self._asked, sources, settings, grammar)
             for batch in batches:
                 # Each device has every _unit-th prompt, so that all of them have about as many.
@@ -257,7 +255,7 @@ class Generator:
                     ]
                     for part in parts
                 ]
-                arranged = self._arranged([[read[row] for row, _ in part] for part in parts], rows)
+                arranged = self._arranged([[read[row] for row, _ in part] for part in parts], plan.rows)
                 yield from session.feed(arranged, waiting, asked)
             yield from session.drain(asked)
 
@@ -273,14 +271,15 @@ class Generator:
         return {name: values[index] for name, values in batch.items()}
 
     @contextmanager
-    def _followed(self, settings: DecodeConfig, programs: Programs, rows: int) -> Iterator[Session | None]:
+    def _followed(self, settings: DecodeConfig, plan: _Plan) -> Iterator[Session | None]:
         """The session of the grammar that answers follow; None where they follow none."""
+        programs = plan.programs
         if programs.grammar is None:
             yield None
             return
         compiled = programs.call(self._grammars, settings.grammar, settings.max_tokens, settings.special_pieces)
-        is_free = self._engines(settings.batch_size) == 1  # a core that searches nothing
-        with programs.grammar.session(compiled, rows, settings.beam_size, beside=is_free) as session:
+        beside = cores() > plan.engines
+        with programs.grammar.session(compiled, plan.rows, settings.beam_size, beside=beside) as session:
             yield session
 
     def _compiled_grammar(self, spec: str, max_tokens: int, special_pieces: bool) -> Grammar:
@@ -460,24 +459,33 @@ class Programs:
         return jax.tree.map(place, tree)
 
 
-class _Session:
-    """One call's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
+@dataclass(frozen=True)
+class _Plan:
+    """How the prompts of a call are searched.
 
-    def __init__(
-        self,
-        programs: Programs,
-        params: Sequence[Any],
-        mesh: Mesh,
-        rows: int,
-        source: int,
-        grammar: Session | None,
-    ) -> None:
-        """All rows are free; memories have ``source`` positions."""
-        self._programs, self._params, self._mesh, self._rows = programs, params, mesh, rows
-        self._grammar = grammar
-        self._models = programs.call(programs.steps, params)
+    Attributes:
+      programs: of the search.
+      models: laid out for steps. All searches read the same arrays, so the processor's cache holds them once.
+      engines: searches that are run at once.
+      rows: of each.
+      source: positions of the memories.
+    """
+
+    programs: Programs
+    models: Sequence[Steps]
+    engines: int
+    rows: int
+    source: int
+
+
+class _Session:
+    """One search's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
+
+    def __init__(self, plan: _Plan, params: Sequence[Any], mesh: Mesh, grammar: Session | None) -> None:
+        """All rows are free."""
+        self._programs, self._models, self._rows, self._source = plan.programs, plan.models, plan.rows, plan.source
+        self._params, self._mesh, self._grammar = params, mesh, grammar
         self._groups = mesh.shape["data"] * mesh.shape["fsdp"]
-        self._source = source
         self._slots: Slots | None = None
         self._pool: Pool | None = None
         self._open = 0  # entries without an answer

@@ -1,9 +1,9 @@
 """Products of few rows with a large kernel, as a step of a decoder has them.
 
-A CPU multiplies the columns of a kernel in panels of 64, and reads a panel row by row. In a matrix these
-are far apart: where the kernels of a step are larger than the cache, the processor does not foresee what is read next.
-So each panel is laid out as an array of its own. It halves the time of a product of eight rows, and takes no more for
-32 rows.
+A CPU multiplies the columns of a kernel in panels of 64, one row of a panel after the other. In a matrix these rows are
+far apart. Where the kernels of a step are larger than the cache, the processor does not foresee what is read next. So
+each panel is laid out as an array of its own. A product of eight rows then takes half the time, and one of 32 rows no
+more than before.
 
 Letters: M rows, D inputs, F outputs, P panels, C columns of a panel.
 """

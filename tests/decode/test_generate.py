@@ -19,6 +19,7 @@ from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.decode import generator as generators_module
 from t2c_jax.decode.generator import Generator, Member, search_function
+from t2c_jax.decode.grammar_filter import GrammarFilter
 from t2c_jax.decode.settings import processors_of
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
@@ -194,12 +195,38 @@ def test_searches_that_run_at_once_share_the_prompts(settings, params, tokenizer
     monkeypatch.setattr(generators_module, "cores", lambda: 3)
     made = generator(params, tokenizer, compiled, batch_size=24, **settings)
     assert (made._engines(24), made._engines(15)) == (3, 1)
+    plans, begin = [], generators_module._Session.__init__
+
+    def kept(self, plan, *args):
+        plans.append(plan)
+        begin(self, plan, *args)
+
+    monkeypatch.setattr(generators_module._Session, "__init__", kept)
     assert made.generate(prompts) == alone
+    assert len(plans) == 3
+    assert all(plan.models is plans[0].models for plan in plans), "all searches read the same arrays"
 
     def texts(answers):
         return [[hypothesis.text for hypothesis in answer.hypotheses] for answer in answers]
 
     assert texts(made.generate(prompts[:1])) == texts(alone[:1]), "the samples of a single prompt are shared"
+
+
+@pytest.mark.parametrize(("cores", "prompts", "beside"), [(1, 4, False), (2, 1, True), (2, 4, False), (3, 4, True)])
+def test_a_grammar_is_followed_beside_the_search_where_a_core_is_free(
+    cores, prompts, beside, params, tokenizer, compiled, monkeypatch
+):
+    monkeypatch.setattr(generators_module, "cores", lambda: cores)
+    asked, session = [], GrammarFilter.session
+
+    def kept(self, *args, **kwargs):
+        asked.append(kwargs["beside"])
+        return session(self, *args, **kwargs)
+
+    monkeypatch.setattr(GrammarFilter, "session", kept)
+    made = generator(params, tokenizer, compiled, batch_size=16, max_tokens=8, beam_size=1, grammar="regex:[a-z]?")
+    made.generate(list(PAIRS)[:prompts])
+    assert set(asked) == {beside}
 
 
 def test_what_fails_in_a_search_beside_others_reaches_the_caller(params, tokenizer, compiled, monkeypatch):
