@@ -25,7 +25,6 @@ from __future__ import annotations
 
 import argparse
 import ast
-import itertools
 import json
 import subprocess
 import sys
@@ -36,6 +35,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import _rounds
+from _prompts import prompt_options, prompts_of
 
 from t2c_jax import console
 
@@ -220,19 +220,6 @@ def export(options: argparse.Namespace, directory: Path) -> None:
     subprocess.run([*command, *arguments], check=True, stdout=sys.stderr)
 
 
-def write_prompts(options: argparse.Namespace, path: Path) -> None:
-    """The prompts, the same texts for all sides."""
-    from t2c_jax import config as configs
-    from t2c_jax.evaluate.prompt_pairs import prompt_pairs
-    from t2c_jax.workdir import Workdir
-
-    workdir = Workdir(options.workdir)
-    experiment = configs.load(str(workdir.config))
-    pairs = prompt_pairs(workdir, options.split or experiment.evaluate.split, experiment.data.direction)
-    prompts = [pair.text for pair in itertools.islice(pairs, options.prompts)]
-    path.write_text(json.dumps(prompts), "utf-8")
-
-
 def has_avx512() -> bool:
     """Whether the processor has AVX-512."""
     info = Path("/proc/cpuinfo")
@@ -302,9 +289,7 @@ def compare_answers(
 def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.set_defaults(rounds=5, steps=1)
-    parser.add_argument("--workdir", default="runs/quickstart", help="a run's (default: %(default)s)")
-    parser.add_argument("--split", help="of the prompts (default: the run's config.evaluate.split)")
-    parser.add_argument("--prompts", type=int, default=256, help="how many, from the first (default: %(default)s)")
+    prompt_options(parser, 256)
     parser.add_argument("--beams", type=int, default=4, help="of the beam searches (default: %(default)s)")
     parser.add_argument(
         "--also",
@@ -335,7 +320,7 @@ def main() -> None:
     about = _rounds.machine()
     with tempfile.TemporaryDirectory() as scratch:
         extra = ["--prompts-file", f"{scratch}/prompts.json"]
-        write_prompts(options, Path(scratch) / "prompts.json")
+        Path(scratch, "prompts.json").write_text(json.dumps(prompts_of(options)), "utf-8")
         if options.exported is None:
             options.exported = Path(scratch) / "exported"
             export(options, options.exported)

@@ -9,16 +9,13 @@ is timed. The answers of the first size are what those of the others are compare
 from __future__ import annotations
 
 import argparse
-import itertools
 import json
 from typing import Any
 
 import _rounds
+from _prompts import prompt_options, prompts_of
 
-from t2c_jax import config as configs
 from t2c_jax import console, open_run, runtime
-from t2c_jax.evaluate.prompt_pairs import prompt_pairs
-from t2c_jax.workdir import Workdir
 
 SEARCHES: dict[str, dict[str, Any]] = {
     "greedy": {"beam_size": 1, "temperature": 0.0},
@@ -31,18 +28,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter, allow_abbrev=False
     )
-    parser.add_argument("--workdir", default="runs/quickstart", help="a run's (default: %(default)s)")
-    parser.add_argument("--split", help="of the prompts (default: the run's config.evaluate.split)")
-    parser.add_argument("--prompts", type=int, default=128, help="how many, from the first (default: %(default)s)")
+    prompt_options(parser, 128)
     parser.add_argument("--sizes", type=int, nargs="+", default=[1, 4, 16, 32], help="of batches")
     parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
     options = parser.parse_args()
     runtime.restart_with_environment()
 
-    experiment = configs.load(str(Workdir(options.workdir).config))
-    split = options.split or experiment.evaluate.split
-    pairs = prompt_pairs(Workdir(options.workdir), split, experiment.data.direction)
-    prompts = [pair.text for pair in itertools.islice(pairs, options.prompts)]
+    prompts = prompts_of(options)
     run = open_run(options.workdir)
     results: dict[str, dict[str, Any]] = {}
     rows = []

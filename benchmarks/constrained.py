@@ -3,7 +3,7 @@
     python benchmarks/constrained.py --workdir runs/quickstart
     python benchmarks/constrained.py --workdir runs/quickstart --prompts 0 --beams 1 --rounds 1
 
-A turn answers the first ``--prompts`` of a split of the run, 0 for all of them, by both sides in the same process.
+A turn answers the first ``--prompts`` of a split of the run by both sides in the same process.
 Under a grammar answers have other lengths, so times are of steps, not of answers. A step is one of all rows that a core
 searches (config.decode.batch_size over the cores). Compilation, of the program and of the grammar, and a first round
 are not timed.
@@ -16,10 +16,10 @@ nothing in a greedy search, so the others are what "search freely, then again un
 from __future__ import annotations
 
 import argparse
-import itertools
 from typing import Any
 
 import _rounds
+from _prompts import prompt_options, prompts_of
 from grammar import LANGUAGES
 
 from t2c_jax import console
@@ -34,13 +34,9 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     """Tasks whose work is steps, and what was answered in the first round."""
     from t2c_jax import open_run
     from t2c_jax.decode import generator
-    from t2c_jax.evaluate.prompt_pairs import prompt_pairs
-    from t2c_jax.workdir import Workdir
 
     run = open_run(options.workdir)
-    split = options.split or run.config.evaluate.split
-    pairs = prompt_pairs(Workdir(options.workdir), split, run.config.data.direction)
-    prompts = [pair.text for pair in itertools.islice(pairs, options.prompts or None)]
+    prompts = prompts_of(options)
     steps: list[int] = []
     search = generator._Session._run
 
@@ -77,9 +73,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
 def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.set_defaults(rounds=7, steps=1)
-    parser.add_argument("--workdir", default="runs/quickstart", help="a run's (default: %(default)s)")
-    parser.add_argument("--split", help="of the prompts (default: the run's config.evaluate.split)")
-    parser.add_argument("--prompts", type=int, default=64, help="how many, from the first (default: %(default)s)")
+    prompt_options(parser, 64)
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4], help="of the searches (default: 1 4)")
     parser.add_argument("--grammar", choices=LANGUAGES, default="python", help="(default: %(default)s)")
     options = parser.parse_args()
