@@ -9,9 +9,11 @@ import pytest
 from small_run import CONFIG, main, write_corpus
 from tiny import compiled_on, initial_state, make_mesh, open_data
 
+import t2c_jax
 from t2c_jax import config as configs
 from t2c_jax.checkpoints import inherit
 from t2c_jax.config.registry import objectives
+from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.data.mixture import open_streams, task_shares
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.errors import UserError
@@ -88,6 +90,51 @@ def test_vectors_are_written_and_are_the_second_baseline(runs, capsys):
     found = json.loads(scores.read_text())["embedding_retrieval"]
     assert found["train_pairs"] == sum(1 for n in range(100) if n % 10 < 8 and n % 7 != 3)
     assert found["bleu"]["value"] > 0
+
+
+def test_vectors_of_the_run_find_another_ones_neighbours(runs, capsys, tmp_path):
+    """In training and for prompts; a run that is gone, trained anew or without vectors is one line."""
+    pre, workdir = tmp_path / "pre", tmp_path / "run"
+    shutil.copytree(runs / "pre", pre)
+    options = ("--config.data.retrieve.neighbours=1", "--config.data.retrieve.tokens=64", "--config.train.steps=3")
+    encoder = f"--config.data.retrieve.encoder={pre}"
+    length = "--config.data.encoder_length=128"
+    base = ("--config", runs / "finetune.py", "--workdir", workdir, *options, length)
+    assert main("run", *base, encoder, "--config.evaluate.max_examples=2") == 0
+    manifest = json.loads((workdir / "retrieval" / "manifest.json").read_text())
+    assert manifest["counts"]["encoder"] == {"run": str(pre), "step": 12}
+    pairs = {pair.id: pair for pair in read_pairs(Workdir(workdir), "train")}
+    vectors = np.load(workdir / "retrieval" / "index" / "vectors.npy")
+    prompt = "Return the first list of 31 values."
+    capsys.readouterr()
+    assert main("generate", "--workdir", workdir, "--json", prompt) == 0
+    ((near,),) = [row["neighbours"] for row in json.loads(capsys.readouterr().out)]
+    mine = t2c_jax.open_run(pre).embed([prompt, pairs[near["id"]].text])
+    assert near["similarity"] == pytest.approx(float(mine[0] @ mine[1]), abs=1e-3)
+    assert near["similarity"] == pytest.approx(float((vectors @ mine[0]).max()), abs=1e-3)
+
+    def refused(message, *command):
+        assert main(*command) == 2
+        (line,) = [line for line in capsys.readouterr().err.split("t2c: ") if "config.data.retrieve.encoder" in line]
+        assert message in " ".join(line.split())
+
+    answer = ("generate", "--workdir", workdir, prompt)
+    moved = pre.rename(tmp_path / "moved")
+    refused(f"'{pre}' holds no run", *answer)
+    refused(
+        f"'{pre}' holds no run", "train", "--workdir", workdir, "--config.train.steps=4", "--config.train.samples=1"
+    )
+    assert main(*answer, f"--config.data.retrieve.encoder={moved}") == 0  # another path, and the same checkpoint
+    refused("has no checkpoint 5; it has", *answer, f"--config.data.retrieve.encoder={moved}@5")
+    refused("names no run", *answer, "--config.data.retrieve.encoder=@5")
+    refused("holds no run", "run", *base[:3], tmp_path / "new", *options, length, encoder)
+    assert not (tmp_path / "new" / "corpus").exists()  # found before any work
+    refused("has no embedding head", *answer, f"--config.data.retrieve.encoder={workdir}")
+    (metadata,) = (moved / "checkpoints" / "12" / "run").glob("metadata")
+    metadata.write_bytes(metadata.read_bytes() + b" ")
+    refused("is not the one that made the index", *answer, f"--config.data.retrieve.encoder={moved}")
+    shutil.rmtree(moved / "checkpoints" / "12")
+    refused("has no checkpoint 12", *answer, f"--config.data.retrieve.encoder={moved}")
 
 
 def test_fine_tuning_takes_shape_prefix_and_parameters(runs, capsys):

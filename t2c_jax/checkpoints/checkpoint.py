@@ -29,7 +29,7 @@ from t2c_jax.checkpoints.metadata import mismatch
 from t2c_jax.checkpoints.pytrees import begin_checksums, changed, checksums, from_nested, shapes, to_nested
 from t2c_jax.checkpoints.storage_errors import as_os_errors, retry_if_deleted, storage_errors, with_storage_retries
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import disk_errors, move_aside
+from t2c_jax.workdir import digest, disk_errors, move_aside
 from t2c_jax.workdir.retries import TRANSIENT
 
 DAMAGED = "damaged"
@@ -386,6 +386,15 @@ class Checkpoints:
         """
         with storage_errors(self.directory):
             self._manager.close()
+
+
+def checkpoint_identity(directory: Path) -> str:
+    """A digest of a checkpoint by its directory: a copy has the same one, and a run trained anew another.
+
+    It covers the names of the data files, which are random, and the checkpoint's metadata.
+    """
+    data = sorted(path.name for pattern in ("d/*", "*/d/*") for path in (directory / "state").glob(pattern))
+    return digest(*data, *(directory / "run").glob("metadata"))
 
 
 def save_params(directory: Path, metadata: Mapping[str, Any], params: Any) -> None:

@@ -19,7 +19,7 @@ from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints import partial_restore
-from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.checkpoints.checkpoint import Checkpoints, checkpoint_identity
 from t2c_jax.checkpoints.compatibility import Difference, Settings, check_settings, different_settings
 from t2c_jax.checkpoints.metadata import adapter_metadata
 from t2c_jax.checkpoints.partial_restore import Shapes, Transfer, VocabularyMap, map_vocabulary
@@ -30,7 +30,7 @@ from t2c_jax.models import lora as adapters_of
 from t2c_jax.models.definition import Definition, Params
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import ENCODER, load_tokenizer
-from t2c_jax.workdir import Workdir, digest
+from t2c_jax.workdir import Workdir
 
 
 class Origin:
@@ -96,13 +96,8 @@ class Origin:
 
     @functools.cached_property
     def identity(self) -> str:
-        """A digest of the checkpoint: a copy has the same one, and a run trained anew another.
-
-        It covers the names of the data files, which are random, and the checkpoint's metadata.
-        """
-        directory = self.workdir.checkpoints / str(self.step)
-        data = sorted(path.name for pattern in ("d/*", "*/d/*") for path in (directory / "state").glob(pattern))
-        return digest(*data, *(directory / "run").glob("metadata"))
+        """The identity of the checkpoint."""
+        return checkpoint_identity(self.workdir.checkpoints / str(self.step))
 
     @property
     def has_target_tokenizer(self) -> bool:

@@ -199,6 +199,11 @@ class RetrieveConfig(Section):
     neighbours: int = field(0, "Number of training pairs behind each source. 0: none.", minimum=0)
     content: Literal["pair", "text", "code"] = field("pair", "What the encoder reads of a neighbour.")
     index: Literal["tfidf", "bm25"] = field("tfidf", "How similar two sources are, by the words that they share.")
+    encoder: str = field(
+        "",
+        "Workdir of another run, DIR or DIR@STEP (the best checkpoint by default). Two sources are as similar as its"
+        " embedding head's vectors of them, instead of config.data.retrieve.index. Empty: none.",
+    )
     tokens: int = field(
         128,
         "Maximum number of tokens of all neighbours of a source. What exceeds it, or encoder_length, is cut; the source"

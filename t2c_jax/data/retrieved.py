@@ -2,7 +2,8 @@
 
 The retrieval stage, a part of ``prepare``, writes ``retrieval/``:
 
-    index/                  over the sources of the training pairs (``retrieval.term_index``)
+    index/                  over the sources of the training pairs (``retrieval.term_index``), or over vectors of them
+                            (``retrieval.vectors``)
     id, text, code          of each training pair that has a text, in the order of their ids: the rows of the index
     tokens                  of each row what the encoder reads of it as a neighbour, separators included
     key                     of each row a number; rows with equal targets have equal ones
@@ -21,7 +22,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
 import numpy as np
 
@@ -35,6 +36,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.retrieval.near_copies import NearCopies
 from t2c_jax.retrieval.neighbours import nearest_rows
 from t2c_jax.retrieval.term_index import TermIndex
+from t2c_jax.retrieval.vectors import VectorIndex
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import StageResult, Workdir, digest
 
@@ -43,6 +45,25 @@ if TYPE_CHECKING:
 
 _TEXT_SEPARATOR, _CODE_SEPARATOR = "\n# ", " => "  # where neither the config nor the tokenizer has any
 _STORED = ("neighbours", "content", "index", "near_copy", "text_separator", "code_separator")
+_ENCODER = "encoder"  # stands for config.data.retrieve.index where there is config.data.retrieve.encoder
+
+
+class SourceEncoder(Protocol):
+    """A checkpoint of another run, which makes vectors of sources (config.data.retrieve.encoder).
+
+    Attributes:
+      name: of the run.
+      step: of the checkpoint.
+      identity: a digest by which checkpoints differ.
+    """
+
+    name: str
+    step: int
+    identity: str
+
+    def embed(self, sources: Sequence[str], advance: Callable[[int], object] = ...) -> np.ndarray:
+        """(sources, width) unit vectors; ``advance`` is called with the number of those made since the last call."""
+        ...
 
 
 class Retrieved(NamedTuple):
@@ -132,9 +153,11 @@ class PromptNeighbours:
 class _Store:
     """What the retrieval stage wrote."""
 
-    def __init__(self, directory: Path) -> None:
-        self._directory = directory
-        self._index = TermIndex.open(directory / "index")
+    def __init__(self, directory: Path, encoder: SourceEncoder | None) -> None:
+        self._encoder = encoder
+        self._index: TermIndex | VectorIndex = (
+            TermIndex.open(directory / "index") if encoder is None else VectorIndex.open(directory / "index")
+        )
         self._id, self._text, self._code = (RaggedArray.open(directory, name) for name in ("id", "text", "code"))
         self._keys: list[int] = np.load(directory / "key.npy").tolist()
         self.tokens = RaggedArray.open(directory, "tokens")
@@ -142,7 +165,8 @@ class _Store:
     def find(self, texts: Sequence[str], count: int) -> list[tuple[tuple[int, Retrieved], ...]]:
         if not texts:
             return []
-        found = nearest_rows(len(self._keys), len(texts), self._index.similarities(texts), count, self._keys)
+        queries: Any = texts if self._encoder is None else self._encoder.embed(texts)
+        found = nearest_rows(len(self._keys), len(texts), self._index.similarities(queries), count, self._keys)
         return [tuple((hit.row, self._pair(hit.row, hit.similarity)) for hit in hits) for hits in found]
 
     def _pair(self, row: int, similarity: float) -> Retrieved:
@@ -169,12 +193,23 @@ def split_neighbours(workdir: Workdir, split: str, tokenizers: Tokenizers, data:
     return SplitNeighbours(RaggedArray.open(directory / split, "neighbours"), tokens)
 
 
-def prompt_neighbours(workdir: Workdir, tokenizers: Tokenizers, data: DataConfig) -> PromptNeighbours | None:
+def prompt_neighbours(
+    workdir: Workdir,
+    tokenizers: Tokenizers,
+    data: DataConfig,
+    encoder_at: Callable[[int], SourceEncoder] | None = None,
+) -> PromptNeighbours | None:
     """Finds neighbours of prompts; None where config.data.retrieve asks for none. It needs no TensorFlow.
+
+    Args:
+      workdir: of the run.
+      tokenizers: of the run.
+      data: of the run.
+      encoder_at: opens config.data.retrieve.encoder at the step that made the index; needed where there is one.
 
     Raises:
       UserError: the retrieval stage has not run, or it is of another corpus or tokenizer, or damaged; or what is read
-        of a neighbour is not what the stage wrote.
+        of a neighbour is not what the stage wrote; or the encoder is gone or was trained anew.
     """
     if not data.retrieve.neighbours:
         return None
@@ -182,18 +217,33 @@ def prompt_neighbours(workdir: Workdir, tokenizers: Tokenizers, data: DataConfig
     stored, wanted = manifest["config"], stored_settings(data)
     if changed := [name for name in wanted if name != "neighbours" and stored.get(name) != wanted[name]]:
         name = changed[0]
+        if name == "index" and _ENCODER in (stored["index"], wanted["index"]):
+            raise UserError(
+                f"config.data.retrieve.encoder={data.retrieve.encoder!r}, and the index in '{workdir.name}' was made"
+                f" {'with' if stored['index'] == _ENCODER else 'without'} one; run t2c prepare in another workdir"
+            )
         raise UserError(
             f"config.data.retrieve.{name}={wanted[name]!r}, and the index in '{workdir.name}' was made with"
             f" {stored.get(name)!r}; set it to that, or run t2c prepare in another workdir"
         )
-    store = _Store(workdir.retrieval)
+    encoder = None
+    if data.retrieve.encoder:
+        assert encoder_at is not None
+        encoder = encoder_at(manifest["counts"]["encoder"]["step"])
+        if manifest["inputs"]["encoder"] != encoder.identity:
+            raise UserError(
+                f"config.data.retrieve.encoder: checkpoint {encoder.step} of '{encoder.name}' is not the one that made"
+                f" the index in '{workdir.name}'; name a copy of that one, or run t2c prepare in another workdir"
+            )
+    store = _Store(workdir.retrieval, encoder)
     tokens = NeighbourTokens(store.tokens, data.retrieve.tokens, data.encoder_length)
     return PromptNeighbours(store, data.retrieve.neighbours, tokens)
 
 
 def stored_settings(data: DataConfig) -> dict[str, Any]:
     """The settings that decide what the stage writes."""
-    return {**{name: getattr(data.retrieve, name) for name in _STORED}, "direction": data.direction}
+    settings = {**{name: getattr(data.retrieve, name) for name in _STORED}, "direction": data.direction}
+    return {**settings, "index": _ENCODER} if data.retrieve.encoder else settings
 
 
 def _manifest(workdir: Workdir, tokenizers: Tokenizers, data: DataConfig) -> dict[str, Any]:
@@ -208,8 +258,13 @@ def _manifest(workdir: Workdir, tokenizers: Tokenizers, data: DataConfig) -> dic
     return manifest
 
 
-def build_retrieval(data: DataConfig, workdir: Workdir, pairs: Callable[[str], Iterable[Pair]]) -> StageResult:
-    """The retrieval stage. Corpus, tokenizers, and what of the settings is stored decide its result.
+def build_retrieval(
+    data: DataConfig,
+    workdir: Workdir,
+    pairs: Callable[[str], Iterable[Pair]],
+    encoder: SourceEncoder | None = None,
+) -> StageResult:
+    """The retrieval stage. Corpus, tokenizers, encoder, and what of the settings is stored decide its result.
 
     Similarities of all pairs of a split to all training pairs are computed: time grows with the square of their number.
 
@@ -217,6 +272,7 @@ def build_retrieval(data: DataConfig, workdir: Workdir, pairs: Callable[[str], I
       data: direction and config.data.retrieve.
       workdir: holds the finished corpus and tokenizer; gets ``retrieval/``.
       pairs: a split's pairs, always in the same order.
+      encoder: config.data.retrieve.encoder; None where it names none.
 
     Raises:
       UserError: the corpus or the tokenizer is missing; no training pair has a neighbour; the budget has no room for
@@ -236,14 +292,14 @@ def build_retrieval(data: DataConfig, workdir: Workdir, pairs: Callable[[str], I
                 f"config.data.retrieve: the corpus in '{workdir.name}' was written before pairs kept their groups;"
                 f" delete '{workdir.path / 'corpus'}' and run again"
             )
-        index = TermIndex.of([_source(pair, data) for pair in train], data.retrieve.index)
-        index.save(directory / "index")
+        search = _Search(train, data, encoder)
+        search.index.save(directory / "index")
         keys = _write_rows(directory, train, tokenizers, data)
         splits = {}
         for split in SPLITS:
             with console.progress(f"neighbours of {split}", None, "pairs") as bar:
                 read = list(console.advancing(bar, pairs(split)))
-                rows = _neighbours(read, train, index, keys, data, is_train=split == "train")
+                rows = search.neighbours(read, keys, is_train=split == "train")
             (directory / split).mkdir()
             with RaggedWriter(directory / split, "neighbours", np.uint32) as writer:
                 writer.extend(np.array(row, np.uint32) for row in rows)
@@ -256,9 +312,12 @@ def build_retrieval(data: DataConfig, workdir: Workdir, pairs: Callable[[str], I
             )
         files = [str(path.relative_to(directory)) for path in sorted(directory.rglob("*")) if path.is_file()]
         write_stamps(directory, files)
-        return {"rows": len(train), "splits": splits, "files": {name: digest(directory / name) for name in files}}
+        counts = {"rows": len(train), "splits": splits, "files": {name: digest(directory / name) for name in files}}
+        return counts if encoder is None else {**counts, "encoder": {"run": encoder.name, "step": encoder.step}}
 
     inputs = {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}
+    if encoder is not None:
+        inputs["encoder"] = encoder.identity
     result = workdir.stage("retrieval", stored_settings(data), inputs, build)
     counts = result.manifest["counts"]["splits"]["train"]
     console.say(
@@ -318,25 +377,37 @@ def separators_of(tokenizer: Tokenizer, config: RetrieveConfig) -> dict[str, np.
     return made
 
 
-def _neighbours(
-    read: Sequence[Pair],
-    train: Sequence[Pair],
-    index: TermIndex,
-    keys: Sequence[int],
-    data: DataConfig,
-    *,
-    is_train: bool,
-) -> list[list[int]]:
-    """The rows of each pair's neighbours; none of code alone."""
-    asked = [record for record, pair in enumerate(read) if pair.has_text]
-    found: list[list[int]] = [[] for _ in read]
-    if asked:
-        similarities = index.similarities([_source(read[record], data) for record in asked])
-        excluded = _too_close([read[record] for record in asked], train, data) if is_train else None
-        hits = nearest_rows(len(train), len(asked), similarities, data.retrieve.neighbours, keys, excluded)
-        for record, rows in zip(asked, hits, strict=True):
-            found[record] = [hit.row for hit in rows]
-    return found
+class _Search:
+    """Finds neighbours of a split's pairs."""
+
+    def __init__(self, train: Sequence[Pair], data: DataConfig, encoder: SourceEncoder | None) -> None:
+        self._train, self._data, self._encoder = train, data, encoder
+        sources = [_source(pair, data) for pair in train]
+        self.index: TermIndex | VectorIndex = (
+            TermIndex.of(sources, data.retrieve.index) if encoder is None else VectorIndex(self._queries(sources))
+        )
+
+    def _queries(self, sources: Sequence[str]) -> Any:
+        """What the index is asked with."""
+        if self._encoder is None:
+            return sources
+        with console.progress(f"vectors by '{self._encoder.name}'", len(sources), "sources") as bar:
+            return self._encoder.embed(sources, bar.advance)
+
+    def neighbours(self, read: Sequence[Pair], keys: Sequence[int], *, is_train: bool) -> list[list[int]]:
+        """The rows of each pair's neighbours; none of code alone."""
+        asked = [record for record, pair in enumerate(read) if pair.has_text]
+        found: list[list[int]] = [[] for _ in read]
+        if asked:
+            similarities = self.index.similarities(
+                self._queries([_source(read[record], self._data) for record in asked])
+            )
+            excluded = _too_close([read[record] for record in asked], self._train, self._data) if is_train else None
+            count = self._data.retrieve.neighbours
+            hits = nearest_rows(len(self._train), len(asked), similarities, count, keys, excluded)
+            for record, rows in zip(asked, hits, strict=True):
+                found[record] = [hit.row for hit in rows]
+        return found
 
 
 def _too_close(asked: Sequence[Pair], train: Sequence[Pair], data: DataConfig) -> Callable[[int, int], bool]:

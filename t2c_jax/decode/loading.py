@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,11 @@ from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, RetrieveConfig
 from t2c_jax.data.encoder_features import encoder_features
-from t2c_jax.data.retrieved import prompt_neighbours
+from t2c_jax.data.retrieved import PromptNeighbours, prompt_neighbours
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.tokens import Tokens, inverse_frequency
 from t2c_jax.decode.generator import Generator, Member
+from t2c_jax.decode.run_encoder import RunEncoder
 from t2c_jax.errors import UserError
 from t2c_jax.mesh import Workload
 from t2c_jax.models.definition import Definition
@@ -99,16 +101,25 @@ def make_generator(
         config.data.retrieve.
 
     Raises:
-      UserError: the index is missing, damaged, or of another corpus or tokenizer.
+      UserError: as ``open_neighbours``.
     """
 
     def frequencies() -> np.ndarray:
         return inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
 
     template = translation(tokenizers, data, copy=True).source  # prompt lookup copies whatever the model does
-    neighbours = prompt_neighbours(workdir, tokenizers, data)
+    neighbours = open_neighbours(workdir, tokenizers, data)
     prompts = encoder_features(data, members[0].definition.config).prompts(tokenizers, template, neighbours)
     return Generator(members, prompts, tokenizers.target, decode, mesh, frequencies)
+
+
+def open_neighbours(workdir: Workdir, tokenizers: Tokenizers, data: DataConfig) -> PromptNeighbours | None:
+    """``prompt_neighbours``, with config.data.retrieve.encoder where it names a run.
+
+    Raises:
+      UserError: the index is missing, damaged, or of another corpus or tokenizer; or its encoder is gone or changed.
+    """
+    return prompt_neighbours(workdir, tokenizers, data, functools.partial(RunEncoder, data.retrieve.encoder))
 
 
 def _prompts_of(run: SavedRun) -> tuple[str | bool | RetrieveConfig, ...]:

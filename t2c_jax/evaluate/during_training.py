@@ -74,7 +74,7 @@ def dev_decoder(
     import jax
 
     from t2c_jax.decode.generator import Member
-    from t2c_jax.decode.loading import make_generator
+    from t2c_jax.decode.loading import make_generator, open_neighbours
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.loading import Tokenizers
 
@@ -88,11 +88,12 @@ def dev_decoder(
     texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
     if metric is not None and metric.candidates == 1:
         decode_config = decode_config.greedy()
+    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
+    open_neighbours(workdir, tokenizers, data)  # a missing index or encoder is found before training
     made: list[Any] = []  # one generator for all calls, so that its search is compiled once
 
     def decode(params: Any) -> Decoded:
         if not made:
-            tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
             member = Member(Definition(model, tokenizers.target.vocab_size), params)
             mesh = jax.tree.leaves(params)[0].sharding.mesh
             made.append(make_generator([member], tokenizers, data, decode_config, mesh, workdir))

@@ -22,6 +22,7 @@ from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.languages.parsing import parses
+from t2c_jax.retrieval.neighbours import nearest_pairs
 from t2c_jax.retrieval.term_index import TfidfIndex
 from t2c_jax.retrieval.vectors import VectorIndex
 from t2c_jax.workdir import write_json
@@ -125,7 +126,8 @@ def evaluate_predictions(
     if embed is not None:
         shown = select_pairs(train, EMBEDDED)
         codes, texts = embed([pair.code for pair in shown]), embed([pair.text for pair in pairs])
-        nearest = [_codes(neighbours) for neighbours in VectorIndex(shown, codes).nearest(texts, ranked, _code)]
+        found = nearest_pairs(shown, len(pairs), VectorIndex(codes).similarities(texts), ranked, _code)
+        nearest = [_codes(neighbours) for neighbours in found]
         second = {metric.name: metric.statistics(pairs, nearest) for metric in metrics}
         compared = compare(metrics, model, second, config.bootstrap_samples, seed)
         overall["embedding_retrieval"] = {**compared["retrieval"], "train_pairs": len(shown)}

@@ -78,7 +78,9 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
     counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), features).manifest["counts"]
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
     if data.retrieve.neighbours:
-        build_retrieval(data, workdir, functools.partial(read_pairs, workdir))
+        from t2c_jax.decode.run_encoder import encoder_of  # it loads jax
+
+        build_retrieval(data, workdir, functools.partial(read_pairs, workdir), encoder_of(data.retrieve))
     tokens = open_tokens(workdir, "train", tokenizers)
     statistics = features.statistics(tokens)
     if not data.tasks and not statistics:
@@ -110,16 +112,18 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
     """All stages in order, by name; ``evaluate`` is missing if a signal ended the training. Finished ones are skipped.
 
     Raises:
-      UserError: a stage is refused; or, before any of them, the run to start from or a library is missing, or an
-        item of config.optimizer.rates reaches no parameter.
+      UserError: a stage is refused; or, before any of them, the run to start from, config.data.retrieve.encoder or a
+        library is missing, or an item of config.optimizer.rates reaches no parameter.
     """
     from t2c_jax.checkpoints.saved_run import SavedRun
+    from t2c_jax.decode.run_encoder import encoder_of
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
     from t2c_jax.models.definition import Definition
     from t2c_jax.train.setup import trainable_of
     from t2c_jax.train.telemetry import weights_and_biases
 
     check_origin(experiment)
+    encoder_of(experiment.data.retrieve)
     if not experiment.lora.rank:  # adapters' paths are known where the origin's parameters are
         trainable_of(experiment, Definition(experiment.model, experiment.tokenizer.vocab_size))
     weights_and_biases.check(experiment.train.wandb)

@@ -1,34 +1,41 @@
-"""An index over vectors of pairs, such as a run's own embeddings of their code."""
+"""An index over vectors, such as those of a run's embedding head."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from pathlib import Path
 
 import numpy as np
 
-from t2c_jax.retrieval.neighbours import Neighbour, nearest_pairs
-
-if TYPE_CHECKING:
-    from t2c_jax.corpus.pairs import Pair
+_DECIMALS = 5  # of a cosine; what follows depends on the batches in which vectors and products were computed
 
 
 class VectorIndex:
-    """Pairs by the cosine of their vectors to a query's. Of equally similar pairs the first one wins."""
+    """Rows by the cosine of their vectors to a query's, rounded, so that rows of equal vectors are equally similar."""
 
-    def __init__(self, pairs: Sequence[Pair], vectors: np.ndarray) -> None:
-        """Keeps both.
+    def __init__(self, vectors: np.ndarray) -> None:
+        """Keeps (rows, width) unit vectors of at least one row."""
+        if not len(vectors):
+            raise ValueError("an index needs at least one pair")
+        self._vectors = vectors
+
+    def __len__(self) -> int:
+        return len(self._vectors)
+
+    def similarities(self, queries: np.ndarray) -> Callable[[slice], np.ndarray]:
+        """A function that gives the (queries, rows) similarities of some of the queries, for ``nearest_rows``.
 
         Args:
-          pairs: at least one.
-          vectors: (pairs, width) unit vectors.
+          queries: (queries, width) unit vectors.
         """
-        if not pairs:
-            raise ValueError("an index needs at least one pair")
-        self._pairs, self._vectors = pairs, vectors
+        return lambda block: np.round(queries[block] @ self._vectors.T, _DECIMALS)
 
-    def nearest(
-        self, queries: np.ndarray, count: int = 1, key: Callable[[Pair], Hashable] | None = None
-    ) -> list[list[Neighbour]]:
-        """The ``count`` nearest pairs of each of (queries, width) unit vectors; see ``neighbours.nearest_rows``."""
-        return nearest_pairs(self._pairs, len(queries), lambda block: queries[block] @ self._vectors.T, count, key)
+    def save(self, directory: Path) -> None:
+        """Writes the index into a directory, which it makes."""
+        directory.mkdir()
+        np.save(directory / "vectors.npy", self._vectors)
+
+    @classmethod
+    def open(cls, directory: Path) -> VectorIndex:
+        """What ``save`` wrote, memory-mapped."""
+        return cls(np.load(directory / "vectors.npy", mmap_mode="r"))

@@ -2,6 +2,7 @@
 
 import itertools
 import json
+import re
 import shutil
 from dataclasses import replace
 
@@ -127,6 +128,56 @@ def test_training_reads_what_prompts_read(retrieving):
     train = open_streams(workdir, "train", tokenizers, data, ModelConfig(), seed=3)[""]
     lengths = [len(train.example(number, 0).sources[0]) for number in range(len(train.index))]
     assert lengths == train.index.source_N.tolist()
+
+
+class Numbers:
+    """Vectors of two digits of a text's number, for an encoder: the last one leads."""
+
+    name, step, identity = "numbers", 3, "0" * 16
+
+    def __init__(self):
+        self.embedded = []
+
+    def embed(self, sources, advance=lambda count: None):
+        self.embedded += sources
+        numbers = [int(re.search(r"\d+", source)[0]) for source in sources]
+        angles = np.array([number % 10 + number // 10 / 50 for number in numbers]) / 10
+        return np.stack([np.cos(angles), np.sin(angles)], axis=1).astype(np.float32)
+
+
+def test_vectors_of_another_run_find_neighbours(retrieving, tmp_path):
+    """Of texts with the same last digit the nearest ones; in training, in dev and for prompts."""
+    before, experiment = retrieving
+    workdir = Workdir(tmp_path / "other")
+    for stage in ("corpus", "tokenizer", "tokens"):
+        shutil.copytree(before.path / stage, workdir.path / stage)
+    data = replace(experiment.data, retrieve=replace(experiment.data.retrieve, encoder="numbers@3", near_copy=0))
+    encoder, tokenizers = Numbers(), Tokenizers.load(workdir.tokenizer)
+    build_retrieval(data, workdir, lambda split: read_pairs(workdir, split), encoder)
+    texts = {pair.id: pair.text for split in ("train", "dev") for pair in read_pairs(workdir, split)}
+    number = {id_: int(re.search(r"\d+", text)[0]) for id_, text in texts.items()}
+    for own, found in neighbours(workdir).items():
+        assert {number[other] % 10 for other in found} == {number[own] % 10}
+        assert sorted(abs(number[other] - number[own]) for other in found) in ([10, 10], [10, 20])
+    opened = []
+    found = prompt_neighbours(workdir, tokenizers, data, lambda step: opened.append(step) or encoder)
+    assert opened == [3]
+    stored = neighbours(workdir, "dev")
+    pairs = list(read_pairs(workdir, "dev"))
+    for pair, hits in zip(pairs, found.find([pair.text for pair in pairs]), strict=True):
+        assert [hit.id for _, hit in hits] == stored[pair.id]
+    built = len(encoder.embedded)
+    again = build_retrieval(data, workdir, lambda split: read_pairs(workdir, split), encoder)
+    assert not again.ran
+    assert len(encoder.embedded) == built
+    encoder.identity = "1" * 16
+    with pytest.raises(UserError, match="checkpoint 3 of 'numbers' is not the one that made the index in"):
+        prompt_neighbours(workdir, tokenizers, data, lambda step: encoder)
+    with pytest.raises(UserError, match="made with one; run t2c prepare"):
+        prompt_neighbours(workdir, tokenizers, experiment.data)
+    with pytest.raises(UserError, match="made without one; run t2c prepare"):
+        prompt_neighbours(before, tokenizers, data, lambda step: encoder)
+    assert build_retrieval(data, workdir, lambda split: read_pairs(workdir, split), encoder).ran
 
 
 def test_neighbours_never_cut_a_prompt(retrieving):
