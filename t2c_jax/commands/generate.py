@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 from t2c_jax.commands import options as shared
 from t2c_jax.commands.output import print_lines, print_result
+from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
     from t2c_jax.decode.generator import Answer, Hypothesis
 
+UNKNOWN = "I don't know"
 SUMMARY = "answers to prompts from the command line, a file or standard input"
 
 
@@ -24,12 +26,19 @@ def add_arguments(parser: ArgumentParser) -> None:
     shared.add_ensemble(parser)
     shared.add_average(parser)
     shared.add_sampling(parser)
+    parser.add_argument(
+        "--min-confidence",
+        type=float,
+        metavar="P",
+        help='answer "I don\'t know" where the confidence is below P; needs t2c rerank',
+    )
     shared.add_prompts(parser)
 
 
 def run(options: Namespace) -> int:
     """Runs the command and returns its exit status."""
     shared.check_local("--input", options.input)
+    _ask_for_confidence(options)
     experiment, workdir = shared.connected(options)
     from t2c_jax import console, runtime
     from t2c_jax.library.run import Run
@@ -47,11 +56,17 @@ def run(options: Namespace) -> int:
         )
     if not runtime.is_primary():
         return 0
-    samples = experiment.decode.samples
+    samples, least = experiment.decode.samples, options.min_confidence
     rows = [
         {prompt: text, **_values(answer.hypotheses[0], answered), "provenance": asdict(answer.provenance)}
         for text, answer in zip(texts, answers, strict=True)
     ]
+    for row, answer in zip(rows, answers, strict=True):
+        if answer.confidence is not None:
+            row["confidence"] = answer.confidence
+        if least is not None:
+            row["answered"] = _is_sure(answer, least)
+            row[answered] = row[answered] if row["answered"] else None
     if experiment.data.retrieve.neighbours:
         for row, answer in zip(rows, answers, strict=True):
             row["neighbours"] = [each._asdict() for each in answer.neighbours]
@@ -61,12 +76,29 @@ def run(options: Namespace) -> int:
     if options.json:
         print_result(options, rows)
     elif sys.stdout.isatty():
-        _show(answers, samples, opened.answer_language)
+        _show(answers, samples, opened.answer_language, least)
     elif options.input is not None or len(rows) * samples > 1:  # answers have newlines; a JSON object is one line
         print_lines(rows)
     else:
-        print(answers[0].best)
+        print(answers[0].best if _is_sure(answers[0], least) else UNKNOWN)
     return 0
+
+
+def _ask_for_confidence(options: Namespace) -> None:
+    """Confidence comes with reranking.
+
+    Raises:
+      UserError: it is no probability.
+    """
+    if options.min_confidence is None:
+        return
+    if not 0 <= options.min_confidence <= 1:
+        raise UserError(f"--min-confidence {options.min_confidence:g} is a probability; it is from 0 to 1")
+    options.overrides.append("decode.rerank=True")
+
+
+def _is_sure(answer: Answer, least: float | None) -> bool:
+    return least is None or (answer.confidence is not None and answer.confidence >= least)
 
 
 def _values(hypothesis: Hypothesis, answered: str) -> dict[str, Any]:
@@ -78,13 +110,16 @@ def _values(hypothesis: Hypothesis, answered: str) -> dict[str, Any]:
     }
 
 
-def _show(answers: Sequence[Answer], samples: int, language: str) -> None:
-    """Prints answers to a terminal: the best one of each, or all samples."""
+def _show(answers: Sequence[Answer], samples: int, language: str, least: float | None) -> None:
+    """Prints answers to a terminal: the best one of each, or all samples; or that none is likely enough."""
     from t2c_jax import console
     from t2c_jax.languages.lexers import highlighting_lexer
 
     lexer = highlighting_lexer(language)
     for answer in answers:
+        if not _is_sure(answer, least):
+            console.print_title(f"{UNKNOWN} (confidence {answer.confidence:.2f})")
+            continue
         for number, each in enumerate(answer.hypotheses[:samples], 1):
             if samples > 1:
                 unfinished = "" if each.finished else "  unfinished"

@@ -39,6 +39,7 @@ from t2c_jax.config.schema import LoraConfig as LoraConfig
 from t2c_jax.config.schema import MeshConfig as MeshConfig
 from t2c_jax.config.schema import OptimizerConfig as OptimizerConfig
 from t2c_jax.config.schema import OriginConfig as OriginConfig
+from t2c_jax.config.schema import RerankConfig as RerankConfig
 from t2c_jax.config.schema import RetrieveConfig as RetrieveConfig
 from t2c_jax.config.schema import TaskConfig as TaskConfig
 from t2c_jax.config.schema import TokenizerConfig as TokenizerConfig

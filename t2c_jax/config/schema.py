@@ -516,6 +516,11 @@ class DecodeConfig(Section):
     )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)
     batch_size: int = field(16, "Answers that are searched at the same time.", minimum=1)
+    rerank: bool = field(
+        False,
+        "Answer with the candidate that this run's reranker puts first, and say how likely it is right. t2c rerank fits"
+        " the reranker for one checkpoint and one search.",
+    )
 
     def check(self, key: str) -> None:
         """Settings that contradict each other, and a grammar that is not known."""
@@ -546,12 +551,31 @@ class DecodeConfig(Section):
                     raise UserError(f"{key}.{name} is of sampling; set {key}.temperature above 0")
         if self.grammar and not self.grammar.startswith(("regex:", "schema:")) and not self.grammar.endswith(".lark"):
             grammars.get(self.grammar, f"{key}.grammar")
+        if self.rerank:
+            self.check_candidates(f"{key}.rerank chooses")
         if self.grammar and self.stop:
             raise UserError(f"{key}.stop cuts answers, and {key}.grammar completes them; leave one of both out")
 
+    def check_candidates(self, what: str) -> None:
+        """Whether the search finds several candidates.
+
+        Args:
+          what: begins the message; it chooses among candidates.
+
+        Raises:
+          UserError: it finds one.
+        """
+        if max(self.beam_size, self.samples) == 1:
+            raise UserError(
+                f"{what} among candidates, and this search finds one: set config.decode.beam_size above 1, or"
+                " config.decode.samples with a temperature"
+            )
+
     def greedy(self) -> DecodeConfig:
-        """The same, but for greedy search: no beam, and nothing is drawn."""
-        return replace(self, beam_size=1, beam_groups=1, samples=1, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0)
+        """The same, but for greedy search: no beam, nothing is drawn, and there is nothing to choose from."""
+        return replace(
+            self, beam_size=1, beam_groups=1, samples=1, temperature=0.0, top_k=0, top_p=1.0, min_p=0.0, rerank=False
+        )
 
 
 def drawing(settings: Mapping[str, Any], others: Collection[str] = ()) -> dict[str, Any]:
@@ -589,6 +613,30 @@ class EvaluateConfig(Section):
 
 
 @dataclass(frozen=True)
+class RerankConfig(Section):
+    """The reranker that t2c rerank fits on dev pairs, which config.decode.rerank then asks for."""
+
+    metric: str = field("", "Metric that the weights maximise. Empty: the first of config.evaluate.metrics.")
+    reviewer: str = field(
+        "",
+        "Workdir of a run, DIR or DIR@STEP, that writes the source given the target; how likely it is to write the"
+        " prompt is a feature (Zhang et al. 2023). Empty: this run itself, if it was trained with such a task.",
+    )
+    grammar: str = field(
+        "",
+        "Grammar by which a candidate parses: python, python-line, bash, sql or json. Empty: that of the pairs'"
+        " language, if it is known.",
+    )
+
+    def check(self, key: str) -> None:
+        """The metric and the grammar are known."""
+        if self.metric:
+            metrics.get(self.metric, f"{key}.metric")
+        if self.grammar:
+            grammars.get(self.grammar, f"{key}.grammar")
+
+
+@dataclass(frozen=True)
 class Experiment(Section):
     """One run, from sources to scores."""
 
@@ -606,3 +654,4 @@ class Experiment(Section):
     mesh: MeshConfig = field(default_factory=MeshConfig)
     decode: DecodeConfig = field(default_factory=DecodeConfig)
     evaluate: EvaluateConfig = field(default_factory=EvaluateConfig)
+    rerank: RerankConfig = field(default_factory=RerankConfig)

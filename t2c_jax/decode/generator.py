@@ -53,12 +53,14 @@ class Hypothesis:
       log_probability: the model's own, summed over the tokens, the end token included. No temperature, truncation or
         processor is in it.
       finished: False where config.decode.max_tokens ran out before the end token.
+      tokens: how many there are, the end token included.
     """
 
     text: str
     score: float
     log_probability: float
     finished: bool
+    tokens: int
 
 
 @dataclass(frozen=True)
@@ -75,6 +77,7 @@ class Answer:
       hypotheses: all that the beam search kept, or all samples, best first, finished ones before others.
       neighbours: the training pairs that were read behind the prompt (config.data.retrieve), the nearest first.
       provenance: shares of ``best`` that were generated, copied from the prompt, and copied from neighbours.
+      confidence: how likely ``best`` is right, if config.decode.rerank asks for it (``decode.rerank``).
     """
 
     best: str
@@ -85,6 +88,7 @@ class Answer:
     hypotheses: tuple[Hypothesis, ...]
     neighbours: tuple[Retrieved, ...] = ()
     provenance: Provenance = field(default_factory=Provenance)
+    confidence: float | None = None
 
 
 @dataclass(frozen=True)
@@ -176,7 +180,7 @@ class Generator:
             if (cut := before_stop(text, settings.stop)) is not None:
                 text, finished = cut, True
             log_p = total if found.log_p is None else float(found.log_p[beam])
-            hypotheses.append(Hypothesis(text, score, log_p, finished))
+            hypotheses.append(Hypothesis(text, score, log_p, finished, length))
         return hypotheses
 
     def _answer(self, source: str, samples: Mapping[int, Sequence[Hypothesis]], read: EncodedPrompt) -> Answer:
@@ -334,6 +338,7 @@ def _static(settings: DecodeConfig) -> DecodeConfig:
         samples=1,
         seed=0,
         grammar="json" if settings.grammar else "",
+        rerank=False,
     )
 
 

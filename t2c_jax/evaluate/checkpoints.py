@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import itertools
 import json
 import time
@@ -14,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig
-from t2c_jax.decode.grammar.grammar_sources import grammar_label
+from t2c_jax.decode.search_names import checkpoint_name, search_name
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
 from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
-from t2c_jax.workdir import StageResult, Workdir, digest
+from t2c_jax.workdir import StageResult, Workdir
 
 if TYPE_CHECKING:
     from t2c_jax.checkpoints.saved_run import SavedRun
@@ -28,7 +27,9 @@ if TYPE_CHECKING:
 _GROUP = "evaluations"
 
 
-def evaluation_name(members: Sequence[str], average: int, config: EvaluateConfig, decode: DecodeConfig) -> str:
+def evaluation_name(
+    members: Sequence[str], average: int, config: EvaluateConfig, decode: DecodeConfig, reranker: str = ""
+) -> str:
     """Step, split, size and search, as in ``300-test-all-beam4-penalty1-tokens256``.
 
     Args:
@@ -36,61 +37,18 @@ def evaluation_name(members: Sequence[str], average: int, config: EvaluateConfig
       average: how many checkpoints' parameters were averaged.
       config: names split and size.
       decode: the search.
+      reranker: the digest of the reranker, if answers are reranked.
     """
-    parts = [members[0]]
-    if average > 1:
-        parts.append(f"average{average}")
-    if len(members) > 1:
-        parts.append(f"with{digest(*members)[:8]}")
-    return "-".join([*parts, config.split, str(config.max_examples or "all"), search_name(decode)])
-
-
-_ANSWERS_DO_NOT_DEPEND_ON = ("batch_size", "prompt_lookup")
-_WORDS = {
-    "beam_groups": "groups",
-    "diversity_penalty": "diversity",
-    "top_k": "topk",
-    "top_p": "topp",
-    "min_p": "minp",
-    "repetition_penalty": "repetition",
-    "idf_weight": "idf",
-    "no_repeat_ngram_size": "ngram",
-    "special_pieces": "specials",
-}
-"""What a setting is called in a name, where it is not its field."""
-
-
-def search_name(decode: DecodeConfig) -> str:
-    """The settings of a search on which answers depend, as in ``samples5-temperature0.8-penalty1-tokens256``.
-
-    The kind of search, the length penalty and the maximum length come first, then every other setting that is not the
-    default.
-    """
-    if decode.temperature:
-        kind = f"samples{decode.samples}-temperature{_written(decode.temperature)}"
-    else:
-        kind = "greedy" if decode.beam_size == 1 else f"beam{decode.beam_size}"
-    parts = [kind, f"penalty{_written(decode.length_penalty)}", f"tokens{decode.max_tokens}"]
-    named = {*_ANSWERS_DO_NOT_DEPEND_ON, "beam_size", "temperature", "samples", "length_penalty", "max_tokens"}
-    default = DecodeConfig()
-    for field in dataclasses.fields(DecodeConfig):
-        value = getattr(decode, field.name)
-        if field.name in named or value == getattr(default, field.name):
-            continue
-        written = f"_{grammar_label(value)}" if field.name == "grammar" else _written(value)
-        parts.append(f"{_WORDS.get(field.name, field.name)}{written}")
-    return "-".join(parts)
-
-
-def _written(value: Any) -> str:
-    """A setting's value in a name; texts may hold what no file's name does."""
-    if isinstance(value, bool):
-        return ""
-    return digest(*value)[:8] if isinstance(value, tuple) else str(value).removesuffix(".0")
+    size = str(config.max_examples or "all")
+    parts = [checkpoint_name(members, average), config.split, size, search_name(decode)]
+    return "-".join([*parts, reranker[:8]] if reranker else parts)
 
 
 def which_answer(decode: DecodeConfig) -> str:
     """Which of the answers that a search finds to a prompt is scored, in words."""
+    if decode.rerank:
+        searched = f"{decode.samples} samples" if decode.temperature else f"a beam of {decode.beam_size}"
+        return f"the candidate of {searched} that the reranker puts first, finished ones before others"
     drawn = f"drawn at temperature {decode.temperature:g} with seed {decode.seed}"
     ranking = "by score, finished ones before others"
     if decode.samples > 1:
@@ -139,18 +97,30 @@ def evaluate_checkpoint(
       The content of ``scores.json``; on all processes but the first one, nothing.
     """
     from t2c_jax.decode.loading import load_generator
+    from t2c_jax.decode.rerank.reranker import load_reranker
 
     workdir, direction = run.workdir, run.data.direction
     members, generator = load_generator(run, decode, mesh, step, others, average)
     step = int(members[0])
-    name = evaluation_name(members, average, config, decode)
+    reranker = load_reranker(run, members, generator, decode, mesh, average) if decode.rerank else None
+    checksum = "" if reranker is None else reranker.digest
+    name = evaluation_name(members, average, config, decode, checksum)
     read = {"evaluate": config, "decode": decode, "data": run.data, "model": run.model}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
+    if reranker is not None:
+        inputs["reranker"] = checksum
+        if config.split == "dev":
+            console.warn(
+                "the reranker was fitted on dev pairs, so scores on them are too high; t2c rerank has fair ones"
+            )
     stage, done = _free_stage(workdir, name, read, inputs)
     if runtime.agreed(int(done is None)):  # all processes decode, or none does
         pairs = select_pairs(prompt_pairs(workdir, config.split, direction), config.max_examples)
         with console.progress("evaluate", len(pairs), "pairs") as bar:
-            answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
+            prompts = [pair.text for pair in pairs]
+            answers = generator.generate(prompts, advance=bar.advance)
+        if reranker is not None:
+            answers = reranker(prompts, answers)
 
         embed = None
         if "embedding" in run.model.output_heads and direction == "text_to_code":
@@ -164,6 +134,8 @@ def evaluate_checkpoint(
         for example, answer in zip(evaluation.examples, answers, strict=True):
             example["provenance"] = {name: round(share, 4) for name, share in asdict(answer.provenance).items()}
             example["neighbours"] = [each.id for each in answer.neighbours]
+            if answer.confidence is not None:
+                example["confidence"] = round(answer.confidence, 4)
         shares = [asdict(answer.provenance) for answer in answers]
         mean = {name: round(sum(each[name] for each in shares) / len(shares), 4) for name in shares[0]}
         counts = {

@@ -78,6 +78,47 @@ def compare(
     return {"examples": len(statistics), **scores, "verdict": verdicts}
 
 
+def paired(
+    metric: Metric, systems: Mapping[str, np.ndarray], baseline: str, samples: int, seed: int
+) -> dict[str, dict[str, Any]]:
+    """Scores systems on the same examples, all against one of them.
+
+    Args:
+      metric: what to score by.
+      systems: the metric's statistics ``(examples, columns)`` of each, by name.
+      baseline: one of the names.
+      samples: bootstrap resamples.
+      seed: of the resamples.
+
+    Returns:
+      For each system ``value`` and ``standard_error``, the ``difference`` to the baseline with its 95 % ``interval``
+      over the paired resamples, and the ``verdict``; the baseline's own have no difference.
+    """
+    examples = len(systems[baseline])
+    resampled = np.split(
+        bootstrap_sums(np.concatenate([*systems.values()], axis=1), samples, seed), len(systems), axis=1
+    )
+    values = {name: _scores(metric, rows.sum(axis=0, keepdims=True))[0] for name, rows in systems.items()}
+    spreads = {name: _scores(metric, rows) for name, rows in zip(systems, resampled, strict=True)}
+    found: dict[str, dict[str, Any]] = {}
+    for name in systems:
+        spread = spreads[name] - spreads[baseline]
+        difference = {
+            "value": _number(values[name] - values[baseline]),
+            "standard_error": _standard_error(spread, examples),
+        }
+        known = spread[~np.isnan(spread)]
+        is_baseline = name == baseline or not len(known)
+        found[name] = {
+            "value": _number(values[name]),
+            "standard_error": _standard_error(spreads[name], examples),
+            "difference": None if is_baseline else difference["value"],
+            "interval": None if is_baseline else [round(float(edge), 4) for edge in np.quantile(known, [0.025, 0.975])],
+            "verdict": None if is_baseline else verdict(difference, lower_is_better=metric.lower_is_better),
+        }
+    return found
+
+
 def verdict(difference: Mapping[str, float | None], *, lower_is_better: bool = False) -> Verdict:
     """What a paired difference says about the model: ``CLEAR`` standard errors make a difference."""
     value, error = difference["value"], difference["standard_error"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
     from t2c_jax.decode.embedder import Embedder
     from t2c_jax.decode.generator import Answer, Generator
+    from t2c_jax.decode.rerank.reranker import Reranker
     from t2c_jax.decode.scorer import Likelihood, Scorer
     from t2c_jax.train.hooks import Hook
     from t2c_jax.train.loop import TrainResult
@@ -68,6 +69,7 @@ class Run:
         """Reads nothing yet; ``open_run`` has the arguments."""
         self.config, self.workdir = config, workdir
         self._step, self._others, self._average = step, others, average
+        self._rerankers: dict[str, Reranker] = {}
 
     @functools.cached_property
     def _saved(self) -> SavedRun:
@@ -81,6 +83,17 @@ class Run:
 
         config = self.config
         return load_generator(self._saved, config.decode, config.mesh, self._step, self._others, self._average)
+
+    def _reranker(self, decode: DecodeConfig) -> Reranker:
+        from t2c_jax.decode.rerank.reranker import load_reranker, reranker_name
+
+        members, generator = self._loaded
+        name = reranker_name(members, self._average, decode)
+        if name not in self._rerankers:
+            self._rerankers[name] = load_reranker(
+                self._saved, members, generator, decode, self.config.mesh, self._average
+            )
+        return self._rerankers[name]
 
     @functools.cached_property
     def _embedder(self) -> Embedder:
@@ -127,9 +140,12 @@ class Run:
           An answer for each prompt, in their order.
 
         Raises:
-          UserError: an unknown setting, a wrong value, or no such checkpoint.
+          UserError: an unknown setting, a wrong value, no such checkpoint, or no reranker for this search.
         """
-        return self._loaded[1].generate(prompts, self._decode(settings), advance=advance)
+        decode = self._decode(settings)
+        reranker = self._reranker(decode) if decode.rerank else None
+        answers = self._loaded[1].generate(prompts, decode, advance=advance)
+        return answers if reranker is None else reranker(prompts, answers)
 
     def score(self, pairs: Sequence[tuple[str, str]], *, advance: Advance = _ignored) -> list[Likelihood]:
         """The likelihood of given answers.

@@ -111,6 +111,8 @@ def train(
 def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
     """All stages in order, by name; ``evaluate`` is missing if a signal ended the training. Finished ones are skipped.
 
+    Where config.decode.rerank asks for a reranker, it is fitted before the evaluation.
+
     Raises:
       UserError: a stage is refused; or, before any of them, the run to start from, config.data.retrieve.encoder or a
         library is missing, or an item of config.optimizer.rates reaches no parameter.
@@ -118,6 +120,7 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
     from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.decode.run_encoder import encoder_of
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
+    from t2c_jax.evaluate.rerank_stage import fit_reranker
     from t2c_jax.models.definition import Definition
     from t2c_jax.train.setup import trainable_of
     from t2c_jax.train.telemetry import weights_and_biases
@@ -138,14 +141,13 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
         console.rule(name)
         results[name] = stage(experiment, workdir)
     if results["train"]["stopped_by"] is None:
+        scored = (experiment.evaluate, experiment.decode, experiment.mesh)
+        if experiment.decode.rerank:
+            console.rule("rerank")
+            run = SavedRun.of(experiment, workdir)
+            results["rerank"] = fit_reranker(run, experiment.rerank, *scored, seed=experiment.seed)
         console.rule("evaluate")
-        results["evaluate"] = evaluate_checkpoint(
-            SavedRun.of(experiment, workdir),
-            experiment.evaluate,
-            experiment.decode,
-            experiment.mesh,
-            seed=experiment.seed,
-        )
+        results["evaluate"] = evaluate_checkpoint(SavedRun.of(experiment, workdir), *scored, seed=experiment.seed)
     return results
 
 

@@ -9,6 +9,7 @@ WORKDIR/
   checkpoints/           Orbax
   metrics.jsonl tb/      what training logged
   evaluations/NAME/      scores, predictions and a report
+  rerank/NAME/           a reranker of one checkpoint and one search, and what it gains
 """
 
 from __future__ import annotations

@@ -26,7 +26,8 @@ class Workdir(Stages):
 
     @contextlib.contextmanager
     def locked(self, part: str = "") -> Iterator[None]:
-        """Holds the workdir for this process, or only its part ``evaluations``, which may be written during training.
+        """Holds the workdir for this process, or only a part, ``evaluations`` or ``rerank``, which may be written
+        during training.
 
         A network file system may not share locks between hosts, and an object store has none: there the run that comes
         last takes the workdir over, and ``check_held`` tells the other one.

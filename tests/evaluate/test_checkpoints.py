@@ -9,7 +9,8 @@ import pytest
 from small_run import main, trained  # noqa: F401
 
 from t2c_jax.config import DecodeConfig, EvaluateConfig
-from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, search_name, which_answer
+from t2c_jax.decode.search_names import search_name
+from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, which_answer
 from t2c_jax.evaluate.prompt_pairs import example_prompt, shell_word
 from t2c_jax.workdir import Workdir
 
@@ -61,6 +62,7 @@ SETTINGS = {
     "special_pieces": ({}, False, True),
     "grammar": ({}, "json", "regex:[a-z]+"),
     "max_tokens": ({}, 9, 10),
+    "rerank": (BEAMS, True, True),
 }
 NO_ANSWER_DEPENDS_ON = {"prompt_lookup": ({"beam_size": 1}, 2, 4), "batch_size": ({}, 2, 4)}
 EVERY_SETTING = {**SETTINGS, **NO_ANSWER_DEPENDS_ON}
@@ -77,7 +79,7 @@ def test_each_setting_of_the_search_is_in_the_name(name):
     if name in NO_ANSWER_DEPENDS_ON:
         assert len(names) == 1
     else:
-        assert len(names) == len(set(searches))
+        assert len(names) == len(set(searches)) > 1
         assert all(re.fullmatch(r"[a-z0-9._-]+", each) for each in names), "a directory has this name"
 
 
@@ -90,6 +92,14 @@ def test_each_setting_of_the_search_is_in_the_name(name):
         (
             {**DRAWING, "samples": 5},
             "the best of 5 samples drawn at temperature 0.8 with seed 0, by score, finished ones before others",
+        ),
+        (
+            {**BEAMS, "rerank": True},
+            "the candidate of a beam of 4 that the reranker puts first, finished ones before others",
+        ),
+        (
+            {**DRAWING, "samples": 5, "rerank": True},
+            "the candidate of 5 samples that the reranker puts first, finished ones before others",
         ),
     ],
 )

@@ -6,7 +6,7 @@ import pytest
 from evaluate_examples import pair
 
 from t2c_jax.config import EvaluateConfig
-from t2c_jax.evaluate.comparison import bootstrap_sums, compare, format_score, score_table, summary, verdict
+from t2c_jax.evaluate.comparison import bootstrap_sums, compare, format_score, paired, score_table, summary, verdict
 from t2c_jax.evaluate.metrics.metric import metrics_named
 
 METRICS = metrics_named(EvaluateConfig().metrics)
@@ -127,3 +127,29 @@ def test_the_summary_names_wins_and_losses():
 def test_format_score():
     assert format_score({"value": 12.34, "standard_error": 0.56}) == "12.3 ± 0.6"
     assert format_score({"value": 12.34, "standard_error": None}) == "12.3"
+
+
+def test_systems_are_compared_with_one_of_them_as_two_are():
+    half = [code if n % 2 else "pass" for n, code in enumerate(CODES)]
+    none = ["pass"] * len(CODES)
+    two = scored(half, none)
+    for metric in METRICS:
+        systems = {name: metric.statistics(PAIRS, [[c] for c in codes]) for name, codes in (("a", none), ("b", half))}
+        many = paired(metric, systems, "a", samples=200, seed=0)
+        assert {name: many["b"][name] for name in ("value", "standard_error")} == two["model"][metric.name]
+        assert many["b"]["difference"] == two["difference"][metric.name]["value"]
+        assert many["b"]["verdict"] == two["verdict"][metric.name]
+        assert (many["a"]["difference"], many["a"]["interval"], many["a"]["verdict"]) == (None, None, None)
+    low, high = paired(
+        METRICS[0],
+        {
+            "a": METRICS[0].statistics(PAIRS, [[c] for c in none]),
+            "b": METRICS[0].statistics(PAIRS, [[c] for c in half]),
+        },
+        "a",
+        samples=2000,
+        seed=0,
+    )["b"]["interval"]
+    # Of a share of 40: 1.96 standard errors of 7.9 points; quantiles of steps of 2.5 points.
+    assert low == pytest.approx(50 - 15.5, abs=2.5)
+    assert high == pytest.approx(50 + 15.5, abs=2.5)

@@ -1,0 +1,224 @@
+"""Fits the reranker of a checkpoint and a search on the dev split, and says what it gains there."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from t2c_jax import console, runtime
+from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig, RerankConfig
+from t2c_jax.decode.rerank.candidates import candidates_of
+from t2c_jax.decode.rerank.reranker import (
+    RERANKERS,
+    Parser,
+    identity,
+    make_features,
+    reranker_name,
+    save_reranker,
+)
+from t2c_jax.decode.rerank.reviewer import load_reviewer
+from t2c_jax.decode.search_names import search_name
+from t2c_jax.errors import UserError
+from t2c_jax.evaluate.calibration import calibration
+from t2c_jax.evaluate.comparison import format_score, paired
+from t2c_jax.evaluate.evaluator import select_pairs
+from t2c_jax.evaluate.metrics.exact_match import exact_match
+from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
+from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.evaluate.rerank_fit import FOLDS, Judged, best_of_all, cross_validated, fit, folds_of
+from t2c_jax.workdir import write_json
+
+if TYPE_CHECKING:
+    from t2c_jax.checkpoints.saved_run import SavedRun
+    from t2c_jax.corpus.pairs import Pair
+    from t2c_jax.decode.rerank.features import CandidateSet
+
+FIRST, RERANKED, ORACLE = "first candidate", "reranked", "oracle"
+
+
+def fit_reranker(
+    run: SavedRun,
+    rerank: RerankConfig,
+    evaluate: EvaluateConfig,
+    decode: DecodeConfig,
+    mesh: MeshConfig,
+    *,
+    seed: int,
+    step: int | None = None,
+    others: Sequence[str] = (),
+    average: int = 1,
+) -> dict[str, Any]:
+    """Fits the reranker of a checkpoint, the best one by default, for one search; keeps it in the workdir.
+
+    Args:
+      run: its workdir gets the reranker.
+      rerank: metric, reviewer and grammar.
+      evaluate: ``max_examples`` and ``bootstrap_samples``, and the metric where ``rerank`` names none.
+      decode: the search.
+      mesh: of the devices that answer.
+      seed: of the bootstrap.
+      step, others, average: the checkpoint, as in ``load_generator``.
+
+    Returns:
+      The content of ``scores.json``; on all processes but the first one, nothing.
+
+    Raises:
+      UserError: the search finds one candidate, there are too few dev pairs, or no candidate is better than another.
+    """
+    from t2c_jax.decode.loading import load_generator
+
+    decode.check_candidates("t2c rerank chooses")
+    workdir, direction = run.workdir, run.data.direction
+    (metric,) = metrics_named((rerank.metric or evaluate.metrics[0],))
+    pairs = select_pairs(prompt_pairs(workdir, "dev", direction), evaluate.max_examples)
+    if not pairs:
+        raise UserError(
+            "t2c rerank fits weights on dev pairs, and the dev split is empty; raise config.corpus.dev_share or add"
+            " sources"
+        )
+    folds = folds_of([pair.group or pair.id for pair in pairs])
+    members, generator = load_generator(run, decode, mesh, step, others, average)
+    stage = f"{RERANKERS}/{reranker_name(members, average, decode)}"
+    own = identity(run, generator, decode)
+    parser = Parser(Counter(pair.language for pair in pairs).most_common(1)[0][0], rerank.grammar)
+    reviewer = load_reviewer(run, generator, decode, mesh, rerank.reviewer)
+    read = {
+        "metric": metric.name,
+        "max_examples": evaluate.max_examples,
+        "bootstrap_samples": evaluate.bootstrap_samples,
+        "grammar": rerank.grammar,
+        "seed": [seed, decode.seed],
+    }
+    reviewed_by = "none" if reviewer is None else json.dumps(reviewer.identity)
+    inputs = {"corpus": workdir.digest("corpus"), **own, "reviewer": reviewed_by}
+    done = workdir.finished(stage, read, inputs)
+    if runtime.agreed(int(done is None)):  # all processes decode, or none does
+        with console.progress("candidates", len(pairs), "pairs") as bar:
+            answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
+        features = make_features(run, decode, parser, None if reviewer is None else reviewer.scorer)
+        total = sum(len(candidates_of(answer, sampled=decode.temperature > 0)) for answer in answers)
+        with console.progress("features", total if reviewer is not None else None, "candidates") as bar:
+            sets = features([pair.text for pair in pairs], answers, advance=bar.advance)
+        judged = [_judged(metric, pair, found) for pair, found in zip(pairs, sets, strict=True)]
+        if max(len(found.texts) for found in sets) == 1:
+            raise UserError(
+                "t2c rerank: no prompt has a second candidate that is finished; raise config.decode.max_tokens"
+            )
+        weights = fit(judged, features.names, metric)
+        if not weights.rank_F.any():
+            raise UserError(f"t2c rerank: no candidate is better than another by {metric.name}; choose another metric")
+        scores = _scores(metric, pairs, sets, judged, folds, features.names, evaluate.bootstrap_samples, seed)
+        scores |= {
+            "step": int(members[0]),
+            "members": members,
+            **({"average": average} if average > 1 else {}),
+            "search": search_name(decode),
+            "weights": {
+                name: round(float(weight), 4) for name, weight in zip(features.names, weights.rank_F, strict=True)
+            },
+        }
+        fitted = {
+            "identity": own,
+            "parser": {"language": parser.language, "grammar": parser.grammar},
+            "reviewer": None if reviewer is None else reviewer.identity,
+            "weights": weights.to_dict(),
+            "metric": metric.name,
+            "confidence": scores["confidence"]["of"],
+        }
+
+        def build(directory: Path) -> dict[str, Any]:
+            scores["name"] = stage.removeprefix(f"{RERANKERS}/")
+            save_reranker(directory, fitted)
+            write_json(directory / "scores.json", scores)
+            return {"examples": len(pairs), "candidates": sum(len(found.texts) for found in sets)}
+
+        if runtime.is_primary():
+            with workdir.locked(RERANKERS):
+                done = workdir.stage(stage, read, inputs, build)
+    if not runtime.is_primary() or done is None:
+        return {}
+    found = json.loads((done.path / "scores.json").read_text("utf-8"))
+    _show(metric, found, done.path)
+    return found
+
+
+def _judged(metric: Metric, pair: Pair, found: CandidateSet) -> Judged:
+    count = len(found.texts)
+    rows = metric.statistics([pair] * count, [[text] for text in found.texts])
+    if metric.percent:
+        values = np.nan_to_num([metric.score(row) for row in rows.tolist()]) / 100
+    else:
+        values = np.array([exact_match(text, pair.code) for text in found.texts], float)
+    return Judged(found.values_CF, rows, values)
+
+
+def _scores(
+    metric: Metric,
+    pairs: Sequence[Pair],
+    sets: Sequence[CandidateSet],
+    judged: Sequence[Judged],
+    folds: Sequence[int],
+    features: Sequence[str],
+    samples: int,
+    seed: int,
+) -> dict[str, Any]:
+    """Of each system on all pairs; what is fitted is fitted on the other folds."""
+
+    def statistics(orders: Sequence[Sequence[int]]) -> np.ndarray:
+        return metric.statistics(
+            pairs, [[found.texts[place] for place in order] for found, order in zip(sets, orders, strict=True)]
+        )
+
+    def with_best(place: int, found: CandidateSet) -> list[int]:
+        return [place, *(other for other in range(len(found.texts)) if other != place)]
+
+    whole = cross_validated(judged, folds, features, metric)
+    systems = {
+        FIRST: statistics([range(len(found.texts)) for found in sets]),
+        RERANKED: statistics([chosen.order for chosen in whole]),
+    }
+    for number, name in enumerate(features):
+        alone = cross_validated([each.only([number]) for each in judged], folds, [name], metric)
+        systems[name] = statistics([chosen.order for chosen in alone])
+    best = best_of_all(judged, metric)
+    systems[ORACLE] = statistics([with_best(*each) for each in zip(best, sets, strict=True)])
+    return {
+        "metric": metric.name,
+        "examples": len(pairs),
+        "candidates": round(float(np.mean([len(found.texts) for found in sets])), 2),
+        "folds": FOLDS,
+        "bootstrap_samples": samples,
+        "seed": seed,
+        "systems": paired(metric, systems, FIRST, samples, seed),
+        "confidence": {
+            "of": metric.name if metric.percent else "exact_match",
+            **calibration([chosen.confidence for chosen in whole], [chosen.right for chosen in whole]),
+        },
+    }
+
+
+def _show(metric: Metric, scores: Mapping[str, Any], directory: Path) -> None:
+    names = {FIRST: FIRST, RERANKED: f"{RERANKED}, cross-validated", ORACLE: f"{ORACLE}: the best candidate"}
+    rows = []
+    for name, found in scores["systems"].items():
+        low, high = found["interval"] or (None, None)
+        by = "" if low is None else f"{found['difference']:+.2f}  ({low:+.2f} to {high:+.2f})"
+        rows.append((names.get(name, f"{name} alone"), format_score(found), by))
+    console.table(
+        f"Step {scores['step']}, {scores['candidates']:g} candidates to each of {scores['examples']:,} dev pairs",
+        ("answer", metric.title, "difference (95 %)"),
+        rows,
+    )
+    weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in scores["weights"].items())
+    console.say(f"weights of standardised features: {weights}")
+    confidence = scores["confidence"]
+    console.say(
+        f"confidence is that of {confidence['of']}: expected calibration error"
+        f" {confidence['expected_calibration_error']:.3f} ({confidence['bins']} bins of equal width, cross-validated)"
+    )
+    console.say(f"reranker: {directory}; answers use it with --config.decode.rerank=True and the same search")
