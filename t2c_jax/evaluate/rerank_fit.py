@@ -17,7 +17,7 @@ import numpy as np
 from scipy.optimize import minimize
 
 from t2c_jax.corpus.splits import hash64
-from t2c_jax.decode.rerank.weights import Weights
+from t2c_jax.decode.rerank.rerank_weights import RerankWeights
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.metrics.metric import Metric
 
@@ -59,7 +59,7 @@ class Chosen:
     right: float
 
 
-def fit(judged: Sequence[Judged], features: Sequence[str], metric: Metric) -> Weights:
+def fit(judged: Sequence[Judged], features: Sequence[str], metric: Metric) -> RerankWeights:
     """The weights that fit the prompts best.
 
     Args:
@@ -71,18 +71,18 @@ def fit(judged: Sequence[Judged], features: Sequence[str], metric: Metric) -> We
     deviation_F = rows.std(axis=0)
     mean_F, deviation_F = rows.mean(axis=0), np.where(deviation_F > 1e-12, deviation_F, 1.0)
     none_F = np.zeros(len(features))
-    blank = Weights(tuple(features), mean_F, deviation_F, none_F, none_F, 0.0)
+    blank = RerankWeights(tuple(features), mean_F, deviation_F, none_F, none_F, 0.0)
     standardised = [blank.standardised(each.values_CF) for each in judged]
     rank_F = _ranking(standardised, _gains(judged, metric))
-    ranked = Weights(tuple(features), mean_F, deviation_F, rank_F, none_F, 0.0)
+    ranked = RerankWeights(tuple(features), mean_F, deviation_F, rank_F, none_F, 0.0)
     best = [ranked.order(each.values_CF)[0] for each in judged]
     chosen_NF = np.array([values[place] for values, place in zip(standardised, best, strict=True)])
     right_N = np.array([each.right_C[place] for each, place in zip(judged, best, strict=True)])
     confidence_F, bias = _calibration(chosen_NF, right_N)
-    return Weights(tuple(features), mean_F, deviation_F, rank_F, confidence_F, bias)
+    return RerankWeights(tuple(features), mean_F, deviation_F, rank_F, confidence_F, bias)
 
 
-def choose(weights: Weights, judged: Judged) -> Chosen:
+def choose(weights: RerankWeights, judged: Judged) -> Chosen:
     """What weights choose of a prompt."""
     order = weights.order(judged.values_CF)
     return Chosen(order, weights.confidence(judged.values_CF[order[0]]), float(judged.right_C[order[0]]))

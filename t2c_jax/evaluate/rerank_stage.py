@@ -36,7 +36,7 @@ from t2c_jax.workdir import write_json
 if TYPE_CHECKING:
     from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.corpus.pairs import Pair
-    from t2c_jax.decode.rerank.features import CandidateSet
+    from t2c_jax.decode.rerank.candidate_features import CandidateSet
 
 FIRST, RERANKED, ORACLE = "first candidate", "reranked", "oracle"
 

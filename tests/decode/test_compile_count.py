@@ -35,6 +35,7 @@ VALUES = {
     "prompt_lookup": {"sampling": 3, "diverse beam": 3},  # greedy search alone looks up
     "grammar": {"grammar": "regex:(yes|no)!"},
     "max_tokens": {"sampling": 9, "diverse beam": 60, "grammar": 64},
+    "rerank": {"diverse beam": True},
 }
 COMPILED = {"beam_size", "beam_groups", "idf_weight", "batch_size"}
 

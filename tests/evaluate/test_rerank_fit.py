@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from evaluate_examples import pair
 
-from t2c_jax.decode.rerank.weights import Weights
+from t2c_jax.decode.rerank.rerank_weights import RerankWeights
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.calibration import calibration
 from t2c_jax.evaluate.metrics.metric import metrics_named
@@ -129,7 +129,7 @@ def test_a_constant_feature_changes_nothing():
 
 def test_weights_read_back():
     weights = fit(judged(EXACT), FEATURES, EXACT)
-    again = Weights.from_dict(weights.to_dict())
+    again = RerankWeights.from_dict(weights.to_dict())
     values = np.array([[0.3, 1.0], [0.9, -2.0]])
     assert again.features == FEATURES
     assert again.order(values) == weights.order(values)

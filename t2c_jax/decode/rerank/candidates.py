@@ -11,7 +11,7 @@ from t2c_jax.retrieval.provenance import provenance
 
 
 @dataclass(frozen=True)
-class Candidate:
+class FoundText:
     """A text that the search found.
 
     Attributes:
@@ -29,7 +29,7 @@ class Candidate:
         return self.hypothesis.text
 
 
-def candidates_of(answer: Answer, *, sampled: bool) -> list[Candidate]:
+def candidates_of(answer: Answer, *, sampled: bool) -> list[FoundText]:
     """The distinct texts of an answer's finished hypotheses, best first; of all of them if none is finished.
 
     Args:
@@ -44,7 +44,7 @@ def candidates_of(answer: Answer, *, sampled: bool) -> list[Candidate]:
         first.setdefault(each.text, each)
         masses[each.text] = masses.get(each.text, 0.0) + (1.0 if sampled else math.exp(each.log_probability - most))
     total = sum(masses.values())
-    return [Candidate(hypothesis, masses[text] / total) for text, hypothesis in first.items()]
+    return [FoundText(hypothesis, masses[text] / total) for text, hypothesis in first.items()]
 
 
 def reordered(prompt: str, answer: Answer, texts: Sequence[str], confidence: float) -> Answer:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax.config import DecodeConfig, MeshConfig
 from t2c_jax.config.registry import grammars
+from t2c_jax.decode.rerank.candidate_features import Features
 from t2c_jax.decode.rerank.candidates import reordered
-from t2c_jax.decode.rerank.features import Features
+from t2c_jax.decode.rerank.rerank_weights import RerankWeights
 from t2c_jax.decode.rerank.reviewer import load_reviewer
-from t2c_jax.decode.rerank.weights import Weights
 from t2c_jax.decode.search_names import checkpoint_name, search_name
 from t2c_jax.errors import UserError
 from t2c_jax.languages.aliases import canonical
@@ -59,7 +59,7 @@ class Parser:
 class Reranker:
     """Chooses among the candidates of answers."""
 
-    def __init__(self, features: Features, weights: Weights, checksum: str) -> None:
+    def __init__(self, features: Features, weights: RerankWeights, checksum: str) -> None:
         """Computes nothing yet.
 
         Args:
@@ -141,7 +141,7 @@ def load_reranker(
         )
     try:
         stored = json.loads(path.read_text("utf-8"))
-        weights, parser = Weights.from_dict(stored["weights"]), Parser(**stored["parser"])
+        weights, parser = RerankWeights.from_dict(stored["weights"]), Parser(**stored["parser"])
         fitted_on, review = dict(stored["identity"]), stored["reviewer"]
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"'{path}' is damaged; delete '{directory}' and run t2c rerank again") from None

@@ -13,7 +13,7 @@ import numpy as np
 
 
 @dataclass(frozen=True)
-class Weights:
+class RerankWeights:
     """Linear models over standardised features.
 
     Attributes:
@@ -59,7 +59,7 @@ class Weights:
         return {"features": by_name, "confidence_bias": self.confidence_bias}
 
     @classmethod
-    def from_dict(cls, stored: Mapping[str, Any]) -> Weights:
+    def from_dict(cls, stored: Mapping[str, Any]) -> RerankWeights:
         """The inverse of ``to_dict``."""
         by_name: Mapping[str, Mapping[str, float]] = stored["features"]
 

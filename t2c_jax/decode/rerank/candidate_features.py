@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t2c_jax.decode.generator import Answer
-from t2c_jax.decode.rerank.candidates import Candidate, candidates_of
+from t2c_jax.decode.rerank.candidates import FoundText, candidates_of
 from t2c_jax.languages.similarity import CharacterNgrams
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ class Features:
             for candidates, rows in zip(found, np.split(values, ends[:-1]), strict=True)
         ]
 
-    def _agreements(self, candidates: Sequence[Candidate], neighbours: Sequence[Retrieved]) -> list[float]:
+    def _agreements(self, candidates: Sequence[FoundText], neighbours: Sequence[Retrieved]) -> list[float]:
         targets = [CharacterNgrams(each.text if self._to_text else each.code) for each in neighbours]
         return [
             max((CharacterNgrams(each.text).similarity(target) for target in targets), default=0.0)
@@ -115,7 +115,7 @@ class Features:
         ]
 
 
-def expected_similarities(candidates: Sequence[Candidate]) -> list[float]:
+def expected_similarities(candidates: Sequence[FoundText]) -> list[float]:
     """Of each candidate to all of them, itself included, weighted by their probabilities."""
     ngrams = [CharacterNgrams(each.text) for each in candidates]
     similarities = np.eye(len(candidates))
@@ -126,5 +126,5 @@ def expected_similarities(candidates: Sequence[Candidate]) -> list[float]:
     return expected
 
 
-def _flat(found: Sequence[Sequence[Candidate]]) -> list[Candidate]:
+def _flat(found: Sequence[Sequence[FoundText]]) -> list[FoundText]:
     return [each for candidates in found for each in candidates]
