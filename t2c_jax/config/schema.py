@@ -57,7 +57,8 @@ class CorpusConfig(Section):
 
     sources: tuple[str, ...] = field(
         ("python:stdlib",),
-        "What to mine: directories, git checkouts, .jsonl(.gz) files of {text, code}, tfds:NAME, python:stdlib.",
+        "What to mine: directories, git checkouts, .jsonl(.gz) files of {text, code}, tfds:NAME, python:stdlib,"
+        " package:NAME of an installed package.",
     )
     extractors: tuple[str, ...] = field(
         ("python", "markdown"), "Formats of files to mine; a file that none of them reads is ignored."
@@ -69,7 +70,8 @@ class CorpusConfig(Section):
     )
     code: str = field(
         "source",
-        "The code of a mined pair: source (of the definition), or apis, the sequence of API calls that it makes.",
+        "The code of a mined pair: source; unparsed, as Python's ast.unparse writes it, without comments and in one"
+        " layout; or apis, the sequence of API calls that a function makes.",
     )
     stubs: bool = field(
         False,
@@ -80,7 +82,8 @@ class CorpusConfig(Section):
         "skip", "Interactive sessions in Markdown: skip them, or keep the commands without prompts and output."
     )
     kinds: tuple[str, ...] = field(
-        ("function", "method", "class", "markdown"), "Which kinds of pairs to keep from mined sources."
+        ("function", "method", "class", "markdown"),
+        "Which kinds of pairs to keep from mined sources. check: a statement that raises an error, by its message.",
     )
     code_only: tuple[str, ...] = field(
         (),
@@ -136,7 +139,9 @@ class CorpusConfig(Section):
             raise UserError(f"{key}.sources is empty; name a directory, a .jsonl file, tfds:NAME or python:stdlib")
         if self.code == "apis" and self.text == "name":
             raise UserError(f"{key}.code=apis reads what documentation says, not names; set {key}.text=summary")
-        if self.code_only and (self.text == "name" or self.code == "apis"):
+        if self.code == "unparsed" and self.text == "name":
+            raise UserError(f"{key}.text=name hides the name in the source; set {key}.code=source")
+        if self.code_only and (self.text == "name" or self.code != "source"):
             raise UserError(
                 f"{key}.code_only is for code as it is written: set {key}.code=source and another {key}.text than name"
             )

@@ -4,7 +4,8 @@
   initialised submodule as a source of its own;
 - a ``.jsonl`` or ``.ndjson`` of pairs, perhaps with ``.gz``, or a URL of one that fsspec reads (``gs://`` …);
 - ``tfds:NAME``, a prepared TFDS dataset by its name or its directory, which may be a URL too;
-- ``python:stdlib``, the standard library of the running Python.
+- ``python:stdlib``, the standard library of the running Python;
+- ``package:NAME``, the files of an installed package, such as ``package:jax``.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ import stat
 import sysconfig
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -145,6 +147,8 @@ def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | 
         if name != "python:stdlib":
             raise UserError(f"source '{name}' is unknown{nearest(name, ['python:stdlib'])}")
         return _stdlib(name, _Reading(config, skip, exclusion))
+    if name.startswith("package:"):
+        return _package(name, _Reading(config, skip, exclusion))
     if name.startswith("tfds:"):
         from t2c_jax.corpus.tfds_source import describe_dataset
 
@@ -199,6 +203,50 @@ def _stdlib(name: str, reading: _Reading) -> FileTree:
     )
 
 
+def _package(name: str, reading: _Reading) -> FileTree:
+    try:
+        distribution = metadata.distribution(name.removeprefix("package:"))
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name
+        known = [f"package:{found.name}" for found in metadata.distributions()]
+        raise UserError(f"source '{name}': no such package is installed{nearest(name, known)}") from None
+    root = Path(str(distribution.locate_file("")))
+    skipped = Tally()
+    found: list[tuple[str, os.stat_result]] = []
+    for path in sorted(file.as_posix() for file in distribution.files or ()):
+        status = _status(root / path)
+        if not path.startswith("../") and _is_minable(path, status, reading, skipped):
+            assert status is not None
+            found.append((path, status))
+    if not found:
+        raise UserError(
+            f"source '{name}' has no files that config.corpus.extractors read; name a package with sources, or the"
+            " directory of one that is installed in editable mode"
+        )
+    return FileTree(
+        name=name,
+        root=root,
+        repository=name,
+        commit=distribution.version,
+        licence=_licence_of(distribution),
+        prefix="",
+        files=tuple(path for path, _ in found),
+        skipped=skipped,
+        digest=_tree_digest(found, distribution.version),
+    )
+
+
+def _licence_of(distribution: metadata.Distribution) -> str:
+    """What the metadata states in a line, else what the licence files say."""
+    for key in ("License-Expression", "License"):
+        stated = str(next(iter(distribution.metadata.get_all(key) or ()), ""))
+        if stated and len(stated) <= _LONGEST_LICENCE and "\n" not in stated:
+            return stated
+    named = (file for file in distribution.files or () if "licen" in file.name.lower())
+    places = {Path(str(distribution.locate_file(file))).parent for file in named}
+    return next((licence for place in sorted(places) if (licence := guess_licence(place))), "")
+
+
+_LONGEST_LICENCE = 60  # characters; some packages put the whole text into the field
 _INSTALLED = re.compile(r"/(?:site|dist)-packages/")
 
 

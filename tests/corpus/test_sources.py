@@ -151,9 +151,52 @@ def test_stdlib(tmp_path):
     assert not [path for path in tree.files if "site-packages" in path]
 
 
+def test_package(tmp_path, monkeypatch):
+    """The files that the package installed, and no others beside them."""
+    site, workdir = tmp_path / "site", tmp_path / "workdir"
+    metadata = site / "some_thing-1.2.dist-info"
+    metadata.mkdir(parents=True)
+    (site / "thing").mkdir()
+    (site / "thing" / "a.py").write_text("x = 1\n")
+    (site / "other.py").write_text("x = 1\n")
+    (tmp_path / "bin.py").write_text("x = 1\n")
+    (metadata / "METADATA").write_text(
+        "Metadata-Version: 2.4\nName: some-thing\nVersion: 1.2\nLicense-Expression: MIT\n"
+    )
+    (metadata / "RECORD").write_text("../bin.py,,\nthing/a.py,,\nthing/gone.py,,\nthing/a.so,,\n")
+    monkeypatch.syspath_prepend(str(site))
+    tree = resolve("package:some-thing", CONFIG, workdir)
+    assert isinstance(tree, FileTree)
+    assert (tree.files, tree.root, tree.repository) == (("thing/a.py",), site, "package:some-thing")
+    assert (tree.commit, tree.licence) == ("1.2", "MIT")
+    with pytest.raises(UserError, match="did you mean 'package:some-thing'"):
+        resolve("package:some-thin", CONFIG, workdir)
+    (metadata / "RECORD").write_text("../bin.py,,\n")
+    with pytest.raises(UserError, match="has no files that config"):
+        resolve("package:some-thing", CONFIG, workdir)
+
+
+@pytest.mark.parametrize(
+    ("field", "licence"),
+    [("License: BSD 3-Clause", "BSD 3-Clause"), ("License: " + "Permission is granted. " * 9, "Apache-2.0")],
+)
+def test_licence_of_a_package(field, licence, tmp_path, monkeypatch):
+    metadata = tmp_path / "thing-1.dist-info"
+    (metadata / "licenses").mkdir(parents=True)
+    (tmp_path / "thing.py").write_text("x = 1\n")
+    (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: thing\nVersion: 1\n{field}\n")
+    (metadata / "licenses" / "LICENSE").write_text("Apache License\n  Version 2.0, January 2004\n")
+    (metadata / "RECORD").write_text("thing.py,,\nthing-1.dist-info/licenses/LICENSE,,\n")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    tree = resolve("package:thing", CONFIG, tmp_path / "workdir")
+    assert isinstance(tree, FileTree)
+    assert tree.licence == licence
+
+
 @pytest.mark.parametrize(
     ("name", "says"),
     [
+        ("package:", "no such package is installed"),
         ("nowhere", "source 'nowhere' does not exist"),
         ("nowhere.jsonl", "source 'nowhere.jsonl' does not exist"),
         ("https://example.org/owner/name", "clone or download it first"),

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.errors import UserError
 from t2c_jax.languages.python.extractor import extract_python
 
 
@@ -285,6 +286,115 @@ def test_class_signature():
 def test_kinds_choose():
     source = 'class A:\n    """Doc."""\n    def f(self):\n        """Doc."""\n        return 1\n'
     assert [pair.kind for pair in extract(source, kinds=("method",)).extracts] == ["method"]
+
+
+CHECKED = """
+class A:
+    def f(self, x: int, *names):
+        if x < 0:  # why
+            raise ValueError("x must not be negative")
+        for name in names:
+            if not name:
+                raise errors.NameError(f"{name!r} of {self.kind[0]} is "
+                                       "empty") from None
+        assert x, "x is %d" % x
+        if x > 9:
+            raise ValueError("too large: " + str(x))
+        return x
+"""
+
+
+def test_checks():
+    found = extract(CHECKED, kinds=("check",), text="signature+docstring")
+    assert found.skipped == []
+    assert [(pair.text, pair.code, pair.start_line, pair.end_line) for pair in found.extracts] == [
+        (f"def f(self, x: int, *names)\n{error}", code, *lines)
+        for error, code, lines in (
+            (
+                "ValueError: x must not be negative",
+                'if x < 0:  # why\n    raise ValueError("x must not be negative")',
+                (4, 5),
+            ),
+            (
+                "errors.NameError: {name} of {self.kind[0]} is empty",
+                'if not name:\n    raise errors.NameError(f"{name!r} of {self.kind[0]} is "\n'
+                '                           "empty") from None',
+                (7, 9),
+            ),
+            ("AssertionError: x is %d", 'assert x, "x is %d" % x', (10, 10)),
+            ("ValueError: too large: {str(x)}", 'if x > 9:\n    raise ValueError("too large: " + str(x))', (11, 12)),
+        )
+    ]
+    assert {(pair.kind, pair.language) for pair in found.extracts} == {("check", "python")}
+
+
+def test_checks_without_a_signature():
+    texts = [pair.text for pair in extract(CHECKED, kinds=("check",), text="summary").extracts]
+    assert texts[0] == "ValueError: x must not be negative"
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "if x: raise ValueError",
+        "if x: raise ValueError('x')",
+        "if x: raise ValueError(x, 'is no number')",
+        "if x:\n        x = 1\n        raise ValueError('is no number')",
+        "if x: raise ValueError('is no number')\n    else: y = 1",
+        "assert x",
+        "raise ValueError('is no number')",
+    ],
+)
+def test_what_is_no_check(statement):
+    found = extract(f"def f(x):\n    {statement}\n", kinds=("check",))
+    assert (found.extracts, found.skipped) == ([], [])
+
+
+def test_no_checks_outside_functions_or_by_default():
+    check = 'if x:\n    raise ValueError("is no number")\n'
+    assert extract(check, kinds=("check",)).extracts == []
+    assert extract("def f(x):\n" + textwrap.indent(check, "    ")).extracts == []
+
+
+@pytest.mark.parametrize("before", ["if x > 1:\n        y = 1\n    el", "y = 1; "])
+def test_checks_that_are_part_of_another_statement_are_counted(before):
+    word = "if x" if before.endswith("el") else "assert x"
+    rest = ":\n        raise ValueError('is no number')" if before.endswith("el") else ", 'is no number'"
+    found = extract(f"def f(x):\n    {before}{word}{rest}\n", kinds=("check",))
+    assert found.extracts == []
+    assert [reason for reason, _ in found.skipped] == ["check that is part of another statement"]
+
+
+def test_pairs_are_in_the_order_of_their_lines():
+    source = CHECKED + 'def g(x):\n    """Doc."""\n    assert x, "is no number"\n    return 1\n'
+    found = extract(source, kinds=("function", "check"))
+    assert [(pair.kind, pair.start_line) for pair in found.extracts][-2:] == [("function", 14), ("check", 16)]
+
+
+def test_unparsed_code():
+    source = '''
+@deco( 1 )
+def f(x):
+    """Doc."""
+    # why
+    if x is  None : raise ValueError("no value given")  # this
+    return "a"
+'''
+    function, check = extract(source, kinds=("function", "check"), code="unparsed").extracts
+    expected = "if x is None:\n    raise ValueError('no value given')"
+    assert function.code == f"@deco(1)\ndef f(x):\n{textwrap.indent(expected, '    ')}\n    return 'a'"
+    assert check.code == expected
+    assert (function.text, check.text) == ("Doc.", "ValueError: no value given")
+
+
+def test_unparsed_code_of_a_docstring_alone():
+    found = extract('class A(Exception):\n    """Doc."""\n', code="unparsed")
+    assert (found.extracts, found.skipped) == ([], [("nothing but a docstring", 1)])
+
+
+def test_unparsed_code_hides_no_names():
+    with pytest.raises(UserError, match=r"config.corpus.text=name hides the name in the source"):
+        CorpusConfig(text="name", code="unparsed").check("config.corpus")
 
 
 def test_syntax_warnings_of_the_source_are_not_ours():

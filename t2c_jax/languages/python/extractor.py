@@ -18,6 +18,9 @@ Where the text form hides the name, the code has ``_`` wherever the definition n
 Stubs are skipped and counted unless config.corpus.stubs keeps them: definitions whose body is only ``...``, ``pass``,
 ``raise NotImplementedError`` or ``return NotImplemented``, and overloads.
 
+A ``check`` is a statement of a function that raises an error with a message (``python.checks``). Its text is the
+function's signature, where the form of text has one, and below it the error as a traceback shows it.
+
 Kinds in config.corpus.code_only come without a text: definitions that have no docstring, and ``module``, the whole file
 as it decodes, without a byte order mark.
 """
@@ -39,6 +42,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.languages import forms
 from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
+from t2c_jax.languages.python import checks
 from t2c_jax.languages.python.definitions import Definition, Mentions
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
@@ -75,32 +79,61 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
             return found
         if MODULE_KIND in config.code_only:
             found.extracts.append(Extract("", source, "python", MODULE_KIND, 1, max(len(lines), 1)))
-        text_form, code_form = forms.text_form(config), forms.code_form(config)
-        read_code = code_form.reader(tree) if code_form is not None else None
-        for node, kind, is_method in _definitions(tree):
-            docstring = _docstring(node)
-            has_text = docstring is not None or not text_form.documented
-            if kind not in (config.kinds if has_text else config.code_only):
-                continue
-            if code_form is not None and kind not in code_form.kinds:
-                continue
-            line = _first_line(node, lines)
-            try:
-                if not config.stubs and _is_stub(node):
-                    raise NoPair("stub")
-                text = _text(node, docstring, text_form) if has_text else ""
-                if read_code is not None:
-                    code, end_line = read_code(node), node.end_lineno or line
-                else:
-                    code, end_line = _code(node, lines, line, text_form.hides_name, is_method)
-            except NoPair as reason:
-                found.skipped.append((str(reason), line))
-            except RecursionError:
-                found.skipped.append(("nested too deeply", line))
-            else:
-                language = "python" if code_form is None else code_form.language
-                found.extracts.append(Extract(text, code, language, kind, line, end_line))
+        _add_definitions(found, tree, lines, config)
+        if checks.KIND in config.kinds:
+            _add_checks(found, tree, lines, config)
+            found.extracts.sort(key=lambda extract: extract.start_line)
     return found
+
+
+def _add_definitions(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig) -> None:
+    text_form, code_form = forms.text_form(config), forms.code_form(config)
+    read_code = code_form.reader(tree) if code_form is not None else None
+    language = "python" if code_form is None else code_form.language
+    for node, kind, is_method in _definitions(tree):
+        docstring = _docstring(node)
+        has_text = docstring is not None or not text_form.documented
+        if kind not in (config.kinds if has_text else config.code_only):
+            continue
+        if code_form is not None and kind not in code_form.kinds:
+            continue
+        line = _first_line(node, lines)
+        with _counted(found, line):
+            if not config.stubs and _is_stub(node):
+                raise NoPair("stub")
+            text = _text(node, docstring, text_form) if has_text else ""
+            if read_code is not None:
+                code, end_line = read_code(node), node.end_lineno or line
+            else:
+                code, end_line = _code(node, lines, line, text_form.hides_name, is_method)
+            found.extracts.append(Extract(text, code, language, kind, line, end_line))
+
+
+def _add_checks(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig) -> None:
+    text_form, code_form = forms.text_form(config), forms.code_form(config)
+    if not text_form.documented or (code_form is not None and checks.KIND not in code_form.kinds):
+        return
+    read_code = code_form.reader(tree) if code_form is not None else None
+    language = "python" if code_form is None else code_form.language
+    for statement, function, error in checks.find_checks(tree):
+        line, end_line = statement.lineno, statement.end_lineno or statement.lineno
+        with _counted(found, line):
+            source = _check_code(statement, lines)
+            code = source if read_code is None else read_code(statement)
+            found.extracts.append(
+                Extract(_text(function, error, text_form), code, language, checks.KIND, line, end_line)
+            )
+
+
+@contextlib.contextmanager
+def _counted(found: Extraction, line: int) -> Iterator[None]:
+    """Counts the reason why a candidate makes no pair."""
+    try:
+        yield
+    except NoPair as reason:
+        found.skipped.append((str(reason), line))
+    except RecursionError:
+        found.skipped.append(("nested too deeply", line))
 
 
 def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str, bool]]:
@@ -200,19 +233,33 @@ def _code(node: Definition, lines: list[bytes], start: int, hides_name: bool, is
     block[0] = block[0][len(margin) - len(indent) :]
     block[-1] = _LINE_END.sub(b"", block[-1])
     with mentions.renamed() if mentions is not None else contextlib.nullcontext():
-        code = _dedented(block, indent, node)
+        code = _dedented(block, indent, without_docstring(node))
     return code, end
 
 
-def _dedented(block: list[bytes], indent: bytes, node: Definition) -> str:
-    """The lines without the indentation. Raises ``NoPair`` if they are not the definition without its docstring."""
+def _check_code(node: ast.If | ast.Assert, lines: list[bytes]) -> str:
+    """The statement's own lines. Raises ``NoPair`` if it does not stand alone on them."""
+    assert node.end_lineno is not None
+    first = lines[node.lineno - 1]
+    margin = first[: len(first) - len(first.lstrip(_BLANK))]
+    if len(margin) != node.col_offset or not first.startswith((b"if", b"assert"), node.col_offset):
+        raise NoPair("check that is part of another statement")
+    block = lines[node.lineno - 1 : node.end_lineno]
+    indent = margin.rpartition(b"\f")[2]
+    block[0] = block[0][len(margin) - len(indent) :]
+    block[-1] = _LINE_END.sub(b"", block[-1])
+    return _dedented(block, indent, node)
+
+
+def _dedented(block: list[bytes], indent: bytes, statement: ast.stmt) -> str:
+    """The lines without the indentation. Raises ``NoPair`` if they are not the statement."""
     code = b"".join(_dedent(line, indent) for line in block).decode("utf-8")
-    if not _is_definition(code, node):
+    if not is_code_of(code, statement):
         if not indent:
             raise NoPair("not reproducible")
         inside = _lines_inside_strings(block)
         code = b"".join(line if i in inside else _dedent(line, indent) for i, line in enumerate(block)).decode("utf-8")
-        if not _is_definition(code, node):
+        if not is_code_of(code, statement):
             raise NoPair("not reproducible")
     return code
 
@@ -249,17 +296,22 @@ def _dedent(line: bytes, indent: bytes) -> bytes:
     return line  # a comment or a continuation to the left of the definition
 
 
-def _is_definition(code: str, node: Definition) -> bool:
-    """Whether the code parses to the definition without its docstring if it has one, and to nothing else."""
+def without_docstring(node: Definition) -> Definition:
+    """The definition, or a copy without its docstring."""
+    if _docstring(node) is None:
+        return node
+    bare = copy.copy(node)
+    bare.body = node.body[1:]
+    return bare
+
+
+def is_code_of(code: str, statement: ast.stmt) -> bool:
+    """Whether the code parses to the statement, and to nothing else."""
     try:
         body = ast.parse(code).body
     except (SyntaxError, ValueError, MemoryError):
         return False
-    if len(body) != 1 or type(body[0]) is not type(node):
-        return False
-    bare = copy.copy(node)
-    bare.body = node.body if _docstring(node) is None else node.body[1:]
-    return _same_tree(body[0], bare)
+    return len(body) == 1 and _same_tree(body[0], statement)
 
 
 def _same_tree(left: object, right: object) -> bool:
