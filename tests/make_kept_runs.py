@@ -62,6 +62,11 @@ RUNS = {
     "copying": {**TRANSFORMER, "model.copy": True, "train.ema_decay": 0.9},
     "lora": {**T5, "origin.run": "half_way", "origin.step": 4, "lora.rank": 2},
     "lstm": LSTM,
+    "retrieving": {  # without moments of an optimizer it is small
+        **TRANSFORMER,
+        "model.copy": True, "optimizer.name": "sgd",
+        "data.retrieve.neighbours": 1, "data.retrieve.tokens": 40, "data.encoder_length": 72,
+    },
 }
 
 

@@ -4,7 +4,7 @@ import json
 import sys
 
 import pytest
-from small_run import environment, processes, trained  # noqa: F401
+from small_run import environment, prepared, processes, trained  # noqa: F401
 
 from t2c_jax import runtime
 
@@ -103,6 +103,24 @@ def test_answers(repository, trained):  # noqa: F811
     assert shortened["tokens"] < result["greedy"]["t2c_jax, greedy"]["tokens"]
     exact = result["beam 2"]["t2c_jax, beam 2: patience=0.0"]
     assert exact["tokens"] == result["beam 2"]["baseline, beam 2"]["tokens"]
+
+
+def test_retrieval(repository, prepared, tmp_path):  # noqa: F811
+    """Each number of neighbours is a run of its own, scored beside the first one."""
+    config, _ = prepared
+    shape = ["--neighbours", "0", "1", "--tokens=60", "--", "train.steps=2", "evaluate.max_examples=3"]
+    done = run(repository, "retrieval.py", f"--config={config}", f"--output={tmp_path}", *shape)
+    assert done.returncode == 0, done.stderr
+    without, one = map(json.loads, done.stdout.splitlines())
+    assert [row["neighbours"] for row in (without, one)] == [0, 1]
+    assert "from_first" not in without
+    for name, difference in one["from_first"].items():
+        values = [row["model"][name]["value"] for row in (without, one)]
+        assert difference["value"] == (None if None in values else pytest.approx(values[1] - values[0], abs=1e-3))
+    assert without["copied"] == one["copied"]
+    rows = [json.loads((tmp_path / f"neighbours{k}" / "config.json").read_text())["data"] for k in (0, 1)]
+    assert [data["encoder_length"] for data in rows] == [48, 108]
+    assert not any(data["pack"] for data in rows)
 
 
 def test_batch_rounding(repository, trained):  # noqa: F811

@@ -8,14 +8,17 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from small_run import main, prepared  # noqa: F401
+from huggingface_models import write
+from small_run import main, prepared, write_config  # noqa: F401
 
 import t2c_jax
 from t2c_jax import config as configs
 from t2c_jax.config import ModelConfig
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.dataset import read_pairs
+from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.mixture import open_streams
+from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.retrieved import build_retrieval, prompt_neighbours, separators_of
 from t2c_jax.errors import UserError
@@ -195,6 +198,66 @@ def test_neighbours_never_cut_a_prompt(retrieving):
         room = min(data.retrieve.tokens, data.encoder_length - template.extra_tokens - kept)
         assert len(one.value) == kept + room + template.extra_tokens
         assert bool(one.neighbours) == (room > 0)
+
+
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "t5"])
+def test_an_imported_model_reads_neighbours_by_its_own_tokenizer(kind, tmp_path, monkeypatch):
+    """Packed rows hold what prompts become; an encoder with a tokenizer of its own copies neighbours by its table."""
+    pytest.importorskip("transformers")
+    monkeypatch.chdir(tmp_path)
+    longer = {"bert": {"max_position_embeddings": 700}, "gpt2": {"n_positions": 700}, "t5": {}}[kind]
+    write(kind, tmp_path / "model", **longer)
+    assert main("import", "--from", "model", "--workdir", "origin") == 0
+    options = ["origin.run=origin", "origin.take=shape,tokenizer,parameters", "corpus.sources=corpus.jsonl"]
+    options += ["data.retrieve.neighbours=1", "data.retrieve.tokens=200", "data.encoder_length=700"]
+    options += ["data.decoder_length=600", "data.batch_size=2"]
+    config = write_config(tmp_path)
+    if kind == "t5":
+        config = "origin/config.json"
+    else:
+        options += [f"model.encoder={kind}", "model.copy=True"]
+    for command in ("mine", "tokenizer", "prepare"):
+        assert main(command, "--config", config, "--workdir", "run", *(f"--config.{one}" for one in options)) == 0
+    workdir, experiment = Workdir("run"), configs.load("run/config.json")
+    data, tokenizers = experiment.data, Tokenizers.load(workdir.tokenizer)
+    stream = open_streams(workdir, "dev", tokenizers, data, experiment.model)[""]
+    rows = Batches([stream], data, repeat=False)
+    batch, pairs = rows.batch(0), {pair.id: pair for pair in read_pairs(workdir, "dev")}
+    found = prompt_neighbours(workdir, tokenizers, data)
+    features = encoder_features(data, experiment.model)
+    prompts = features.prompts(tokenizers, stream.task.source, found)
+    encoded = prompts.encode([pairs[id_].text for id_ in rows.pair_ids(0)])
+    segments = batch["encoder_segment_ids"]
+    packed = [(row, segment) for row in range(len(segments)) for segment in range(1, segments[row].max() + 1)]
+    assert len(packed) == len(encoded) > len(segments)
+    for (row, segment), one in zip(packed, encoded, strict=True):
+        where = segments[row] == segment
+        assert batch["encoder_input_tokens"][row][where].tolist() == one.value.tolist()
+        (near,) = one.neighbours
+        pieces = tokenizers.source.encode_batch([near.code])[0].tolist()
+        assert str(pieces)[1:-1] in str(one.value.tolist())
+        if kind != "t5":
+            copied = batch["encoder_copy_tokens"][row][where]
+            assert copied.tolist() == tokenizers.copy_table()[one.value].tolist()
+            assert copied[-len(pieces) - 1 :].any()
+
+
+def test_a_pretrained_encoder_learns_and_copies_with_neighbours(tmp_path, capsys):
+    """BERT, a copying head over its pieces, packing and neighbours in one run, through the commands."""
+    pytest.importorskip("transformers")
+    write("bert", tmp_path / "model", max_position_embeddings=128)
+    assert main("import", "--from", tmp_path / "model", "--workdir", tmp_path / "origin") == 0
+    options = [f"origin.run={tmp_path / 'origin'}", "origin.take=shape,tokenizer,parameters", "model.encoder=bert"]
+    options += ["model.copy=True", "data.retrieve.neighbours=1", "data.retrieve.tokens=64", "data.encoder_length=128"]
+    run = ("--config", write_config(tmp_path), "--workdir", tmp_path / "run")
+    for command in ("mine", "tokenizer", "prepare", "train"):
+        changes = [f"--config.{one}" for one in (*options, "train.steps=2", "train.eval_every=0")]
+        assert main(command, *run, *changes) == 0
+    capsys.readouterr()
+    assert main("generate", "--workdir", tmp_path / "run", "--json", "Return the first list of 31 values.") == 0
+    (row,) = json.loads(capsys.readouterr().out)
+    assert len(row["neighbours"]) == 1
+    assert sum(row["provenance"].values()) == pytest.approx(1) or not row["code"].strip()
 
 
 def test_separators_are_the_configs_or_sentinels_or_plain_text(retrieving):
