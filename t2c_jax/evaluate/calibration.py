@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from t2c_jax.corpus.pairs import Pair
+    from t2c_jax.evaluate.metrics.metric import Metric
+
 BINS = 10
+
+
+def rightness(metric: Metric, pair: Pair, texts: Sequence[str]) -> np.ndarray:
+    """How right each text alone answers a pair by a metric in percent: 0 to 1."""
+    rows = metric.statistics([pair] * len(texts), [[text] for text in texts])
+    return np.nan_to_num([metric.score(row) for row in rows.tolist()]) / 100
 
 
 def calibration(confidence: Sequence[float], right: Sequence[float]) -> dict[str, Any]:

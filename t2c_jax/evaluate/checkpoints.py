@@ -15,6 +15,7 @@ from t2c_jax import console, runtime
 from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig
 from t2c_jax.decode.search_names import checkpoint_name, search_name
 from t2c_jax.errors import UserError
+from t2c_jax.evaluate.calibration import calibration, rightness
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
 from t2c_jax.evaluate.metrics.metric import metrics_named
@@ -136,6 +137,11 @@ def evaluate_checkpoint(
             example["neighbours"] = [each.id for each in answer.neighbours]
             if answer.confidence is not None:
                 example["confidence"] = round(answer.confidence, 4)
+        if reranker is not None:
+            (metric,) = metrics_named((reranker.confidence_of,))
+            right = [float(rightness(metric, pair, [each.best])[0]) for pair, each in zip(pairs, answers, strict=True)]
+            found = calibration([each.confidence or 0.0 for each in answers], right)
+            evaluation.scores["confidence"] = {"of": metric.name, **found}
         shares = [asdict(answer.provenance) for answer in answers]
         mean = {name: round(sum(each[name] for each in shares) / len(shares), 4) for name in shares[0]}
         counts = {

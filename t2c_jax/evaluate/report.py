@@ -13,6 +13,7 @@ from pygments import highlight
 from pygments.formatters import HtmlFormatter
 
 from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
+from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.metrics.metric import Metric
 from t2c_jax.languages.lexers import highlighting_lexer
 
@@ -44,6 +45,7 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         f"<h1>{_escape(title)}</h1>",
         f'<p class="lead">{_escape(scores["summary"])}</p>',
         _scores(metrics, scores),
+        confidence_section(scores["confidence"]) if "confidence" in scores else "",
         _groups("By length", "code tokens", metrics, scores["by_length"], _span),
         _groups("By kind", "kind", metrics, scores["by_kind"], lambda group: group["kind"]),
         "<h2>Examples</h2><nav>",
@@ -55,6 +57,11 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         ),
         _method(metrics, scores),
     ]
+    return page(title, body)
+
+
+def page(title: str, body: Sequence[str]) -> str:
+    """A page with the report's style, of parts that are HTML."""
     return (
         '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
         '<meta name="viewport" content="width=device-width, initial-scale=1">'

@@ -24,12 +24,13 @@ from t2c_jax.decode.rerank.reranker import (
 from t2c_jax.decode.rerank.reviewer import load_reviewer
 from t2c_jax.decode.search_names import search_name
 from t2c_jax.errors import UserError
-from t2c_jax.evaluate.calibration import calibration
+from t2c_jax.evaluate.calibration import calibration, rightness
 from t2c_jax.evaluate.comparison import format_score, paired
+from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.evaluator import select_pairs
-from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.evaluate.report import page
 from t2c_jax.evaluate.rerank_fit import FOLDS, Judged, best_of_all, cross_validated, fit, folds_of
 from t2c_jax.workdir import write_json
 
@@ -135,6 +136,7 @@ def fit_reranker(
             scores["name"] = stage.removeprefix(f"{RERANKERS}/")
             save_reranker(directory, fitted)
             write_json(directory / "scores.json", scores)
+            (directory / "report.html").write_text(_page(metric, scores), "utf-8")
             return {"examples": len(pairs), "candidates": sum(len(found.texts) for found in sets)}
 
         if runtime.is_primary():
@@ -150,11 +152,12 @@ def fit_reranker(
 def _judged(metric: Metric, pair: Pair, found: CandidateSet) -> Judged:
     count = len(found.texts)
     rows = metric.statistics([pair] * count, [[text] for text in found.texts])
-    if metric.percent:
-        values = np.nan_to_num([metric.score(row) for row in rows.tolist()]) / 100
-    else:
-        values = np.array([exact_match(text, pair.code) for text in found.texts], float)
-    return Judged(found.values_CF, rows, values)
+    return Judged(found.values_CF, rows, rightness(_confidence_of(metric), pair, found.texts))
+
+
+def _confidence_of(metric: Metric) -> Metric:
+    """What confidence is of: the metric, or exact match where that is not between 0 and 100."""
+    return metric if metric.percent else metrics_named(("exact_match",))[0]
 
 
 def _scores(
@@ -196,26 +199,46 @@ def _scores(
         "seed": seed,
         "systems": paired(metric, systems, FIRST, samples, seed),
         "confidence": {
-            "of": metric.name if metric.percent else "exact_match",
+            "of": _confidence_of(metric).name,
             **calibration([chosen.confidence for chosen in whole], [chosen.right for chosen in whole]),
         },
     }
 
 
-def _show(metric: Metric, scores: Mapping[str, Any], directory: Path) -> None:
+def _table(metric: Metric, scores: Mapping[str, Any]) -> tuple[str, tuple[str, ...], list[tuple[str, ...]]]:
     names = {FIRST: FIRST, RERANKED: f"{RERANKED}, cross-validated", ORACLE: f"{ORACLE}: the best candidate"}
-    rows = []
+    rows: list[tuple[str, ...]] = []
     for name, found in scores["systems"].items():
         low, high = found["interval"] or (None, None)
         by = "" if low is None else f"{found['difference']:+.2f}  ({low:+.2f} to {high:+.2f})"
         rows.append((names.get(name, f"{name} alone"), format_score(found), by))
-    console.table(
-        f"Step {scores['step']}, {scores['candidates']:g} candidates to each of {scores['examples']:,} dev pairs",
-        ("answer", metric.title, "difference (95 %)"),
-        rows,
-    )
+    title = f"Step {scores['step']}, {scores['candidates']:g} candidates to each of {scores['examples']:,} dev pairs"
+    return title, ("answer", metric.title, "difference (95 %)"), rows
+
+
+def _weights(scores: Mapping[str, Any]) -> str:
     weights = ", ".join(f"{name} {weight:+.2f}" for name, weight in scores["weights"].items())
-    console.say(f"weights of standardised features: {weights}")
+    return f"weights of standardised features: {weights}"
+
+
+def _page(metric: Metric, scores: Mapping[str, Any]) -> str:
+    title, columns, rows = _table(metric, scores)
+    lines = ["".join(f"<th>{column}</th>" for column in columns)]
+    lines += ["".join(f"<td>{cell}</td>" for cell in row) for row in rows]
+    table = "".join(f"<tr>{line}</tr>" for line in lines)
+    body = (
+        f"<h1>Reranking</h1><p>{title}.</p>",
+        f'<div class="scroll"><table>{table}</table></div>',
+        f'<p class="faint">Cross-validated with {scores["folds"]} folds. Intervals are of the paired difference to the'
+        f" first candidate, over {scores['bootstrap_samples']:,} bootstrap resamples. The {_weights(scores)}.</p>",
+        confidence_section(scores["confidence"]),
+    )
+    return page("Reranking", body)
+
+
+def _show(metric: Metric, scores: Mapping[str, Any], directory: Path) -> None:
+    console.table(*_table(metric, scores))
+    console.say(_weights(scores))
     confidence = scores["confidence"]
     console.say(
         f"confidence is that of {confidence['of']}: expected calibration error"

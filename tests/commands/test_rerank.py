@@ -1,5 +1,6 @@
 """``t2c rerank``, and answers, scores and the library with what it fits. The run also learns to write texts."""
 
+import dataclasses
 import functools
 import json
 import shutil
@@ -12,8 +13,10 @@ from small_run import _prepared, main, prepared  # noqa: F401
 import t2c_jax
 from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import DataConfig, RetrieveConfig, TaskConfig
+from t2c_jax.corpus.pairs import Pair
 from t2c_jax.decode.rerank.reviewer import reverse_data
 from t2c_jax.evaluate import rerank_stage
+from t2c_jax.evaluate.calibration import calibration
 from t2c_jax.evaluate.metrics.metric import metrics_named
 
 pytestmark = pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
@@ -26,6 +29,7 @@ BOTH_WAYS = """
     return config
 """
 NAME = "12-beam2-penalty1-tokens16"
+PAIR = [field.name for field in dataclasses.fields(Pair)]
 PROMPTS = ["Return the first list.", "Return the last word, whatever it is."]
 RERANK = ("rerank", "--step", "12", "--config.rerank.grammar=python")
 
@@ -150,7 +154,14 @@ def test_an_evaluation_is_of_the_reranked_answers_and_names_the_reranker(fitted,
     assert [each["prediction"] for each in examples] == [answer.best for answer in expected]
     assert [each["confidence"] for each in examples] == [round(answer.confidence, 4) for answer in expected]
     (chrf,) = metrics_named(("chrf",))
-    assert chrf.percent
+    pairs = [Pair.from_dict({name: each[name] for name in PAIR}) for each in examples]
+    rows = chrf.statistics(pairs, [[each["prediction"]] for each in examples])
+    right = [chrf.score(row) for row in rows.tolist()]
+    expected = calibration([answer.confidence for answer in expected], [value / 100 for value in right])
+    assert reranked["confidence"] == {"of": "chrf", **expected}
+    assert "confidence" not in plain
+    for report in ("evaluations/" + reranked["name"], f"rerank/{NAME}"):
+        assert "Risk by coverage" in (fitted / report / "report.html").read_text()
     # Fitted for another metric, it is another reranker, so the scores have a name of their own.
     assert main(*RERANK, "--workdir", fitted, "--config.rerank.metric=bleu") == 0
     assert scores("--config.decode.rerank=True")["name"] != reranked["name"]

@@ -59,15 +59,17 @@ class Parser:
 class Reranker:
     """Chooses among the candidates of answers."""
 
-    def __init__(self, features: Features, weights: RerankWeights, checksum: str) -> None:
+    def __init__(self, features: Features, weights: RerankWeights, confidence_of: str, checksum: str) -> None:
         """Computes nothing yet.
 
         Args:
           features: of the candidates.
           weights: fitted on these features.
+          confidence_of: the metric whose value confidence estimates.
           checksum: of the weights and of all that decides the features.
         """
-        self._features, self._weights, self.digest = features, weights, checksum
+        self._features, self._weights = features, weights
+        self.confidence_of, self.digest = confidence_of, checksum
 
     def __call__(self, prompts: Sequence[str], answers: Sequence[Answer]) -> list[Answer]:
         """The answers with the best candidate first and ``confidence`` in it."""
@@ -142,7 +144,7 @@ def load_reranker(
     try:
         stored = json.loads(path.read_text("utf-8"))
         weights, parser = RerankWeights.from_dict(stored["weights"]), Parser(**stored["parser"])
-        fitted_on, review = dict(stored["identity"]), stored["reviewer"]
+        fitted_on, review, confidence_of = dict(stored["identity"]), stored["reviewer"], str(stored["confidence"])
     except (ValueError, KeyError, TypeError, AttributeError):
         raise UserError(f"'{path}' is damaged; delete '{directory}' and run t2c rerank again") from None
     found = identity(run, generator, decode)
@@ -163,7 +165,7 @@ def load_reranker(
     if features.names != weights.features:
         raise UserError(f"the reranker in '{directory}' was fitted on other features; run t2c rerank again")
     decides = {part: stored[part] for part in ("identity", "parser", "reviewer", "weights")}
-    return Reranker(features, weights, digest(json.dumps(decides, sort_keys=True)))
+    return Reranker(features, weights, confidence_of, digest(json.dumps(decides, sort_keys=True)))
 
 
 def make_features(run: SavedRun, decode: DecodeConfig, parser: Parser, reviewer: Any) -> Features:
