@@ -204,11 +204,7 @@ def _stdlib(name: str, reading: _Reading) -> FileTree:
 
 
 def _package(name: str, reading: _Reading) -> FileTree:
-    try:
-        distribution = metadata.distribution(name.removeprefix("package:"))
-    except (metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name
-        known = [f"package:{found.name}" for found in metadata.distributions()]
-        raise UserError(f"source '{name}': no such package is installed{nearest(name, known)}") from None
+    distribution = _distribution(name)
     root = Path(str(distribution.locate_file("")))
     skipped = Tally()
     found: list[tuple[str, os.stat_result]] = []
@@ -235,15 +231,31 @@ def _package(name: str, reading: _Reading) -> FileTree:
     )
 
 
+def _distribution(name: str) -> metadata.Distribution:
+    """The installed distribution by its own name, or by the name that it is imported by."""
+    wanted = name.removeprefix("package:")
+    try:
+        return metadata.distribution(wanted)
+    except (metadata.PackageNotFoundError, ValueError):  # ValueError: an empty name
+        by_import = metadata.packages_distributions()
+        if providers := by_import.get(wanted):
+            return metadata.distribution(min(providers))
+        known = [f"package:{found}" for found in {*by_import, *(found.name for found in metadata.distributions())}]
+        raise UserError(f"source '{name}': no such package is installed{nearest(name, known)}") from None
+
+
 def _licence_of(distribution: metadata.Distribution) -> str:
-    """What the metadata states in a line, else what the licence files say."""
+    """What the metadata states in a line, else what the licence files say, else the classifiers."""
     for key in ("License-Expression", "License"):
         stated = str(next(iter(distribution.metadata.get_all(key) or ()), ""))
         if stated and len(stated) <= _LONGEST_LICENCE and "\n" not in stated:
             return stated
     named = (file for file in distribution.files or () if "licen" in file.name.lower())
     places = {Path(str(distribution.locate_file(file))).parent for file in named}
-    return next((licence for place in sorted(places) if (licence := guess_licence(place))), "")
+    if found := next((licence for place in sorted(places) if (licence := guess_licence(place))), ""):
+        return found
+    classifiers = (str(value) for value in distribution.metadata.get_all("Classifier") or ())
+    return " OR ".join(value.rpartition(" :: ")[2] for value in classifiers if value.startswith("License :: "))
 
 
 _LONGEST_LICENCE = 60  # characters; some packages put the whole text into the field

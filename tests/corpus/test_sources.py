@@ -14,6 +14,7 @@ from t2c_jax.corpus.sources import FileTree, PairsFile, resolve, resolve_all
 from t2c_jax.errors import UserError
 
 CONFIG = CorpusConfig()
+APACHE = "Apache License\n  Version 2.0, January 2004\n"
 
 
 def git(root, *arguments):
@@ -169,6 +170,9 @@ def test_package(tmp_path, monkeypatch):
     assert isinstance(tree, FileTree)
     assert (tree.files, tree.root, tree.repository) == (("thing/a.py",), site, "package:some-thing")
     assert (tree.commit, tree.licence) == ("1.2", "MIT")
+    by_import = resolve("package:thing", CONFIG, workdir)
+    assert isinstance(by_import, FileTree)
+    assert (by_import.files, by_import.commit) == (tree.files, "1.2")
     with pytest.raises(UserError, match="did you mean 'package:some-thing'"):
         resolve("package:some-thin", CONFIG, workdir)
     (metadata / "RECORD").write_text("../bin.py,,\n")
@@ -177,15 +181,19 @@ def test_package(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("field", "licence"),
-    [("License: BSD 3-Clause", "BSD 3-Clause"), ("License: " + "Permission is granted. " * 9, "Apache-2.0")],
+    ("field", "text", "licence"),
+    [
+        ("License: BSD 3-Clause", APACHE, "BSD 3-Clause"),
+        ("License: " + "Permission is granted. " * 9, APACHE, "Apache-2.0"),
+        ("Classifier: License :: OSI Approved :: MIT License", "Of our own.", "MIT License"),
+    ],
 )
-def test_licence_of_a_package(field, licence, tmp_path, monkeypatch):
+def test_licence_of_a_package(field, text, licence, tmp_path, monkeypatch):
     metadata = tmp_path / "thing-1.dist-info"
     (metadata / "licenses").mkdir(parents=True)
     (tmp_path / "thing.py").write_text("x = 1\n")
     (metadata / "METADATA").write_text(f"Metadata-Version: 2.1\nName: thing\nVersion: 1\n{field}\n")
-    (metadata / "licenses" / "LICENSE").write_text("Apache License\n  Version 2.0, January 2004\n")
+    (metadata / "licenses" / "LICENSE").write_text(text)
     (metadata / "RECORD").write_text("thing.py,,\nthing-1.dist-info/licenses/LICENSE,,\n")
     monkeypatch.syspath_prepend(str(tmp_path))
     tree = resolve("package:thing", CONFIG, tmp_path / "workdir")
