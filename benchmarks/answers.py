@@ -11,7 +11,10 @@ config.decode.batch_size says, sorted by length.
 
 At several beams a search ends when patience times beam_size hypotheses have ended; patience is the number of beams in
 one table, and 1 in another. A search of this project without patience ends when no live hypothesis can win; it has a
-row of its own. Prompt lookup is off but for rows of ``--also``.
+row of its own.
+
+Prompt lookup is off, but for a row of greedy search with drafts of ``--drafts`` tokens. Another table compares lookup
+on and off where one prompt is answered at a time. Steps are those of the decoder, each of all rows of a program.
 
 CTranslate2 answers with the run's own export in float32, which is made first. It works on one batch of 16 with all
 cores, or on a smaller batch with each core, 16 prompts together. It chooses its instruction set by itself; where the
@@ -39,7 +42,7 @@ from _prompts import prompt_options, prompts_of
 
 from t2c_jax import console
 
-Answered = tuple[list[str], list[bool]]  # texts, and which of them ended within the limit of tokens
+Answered = tuple[list[str], list[bool], int]  # texts, which of them ended within the limit of tokens, our steps
 EACH_CORE = "a batch on each core"
 LARGER_VECTORS = {"CT2_FORCE_CPU_ISA": "AVX512"}
 
@@ -51,17 +54,25 @@ class Table(NamedTuple):
       name: of the table.
       beams: of a search.
       patience: 0 where there is one beam.
+      is_alone: one prompt is answered at a time, by this project alone.
     """
 
     name: str
     beams: int
     patience: int
+    is_alone: bool = False
 
 
 def tables_of(options: argparse.Namespace) -> list[Table]:
-    """Greedy search, and beam search with much patience and with little."""
+    """Greedy search, of many prompts and of one; and beam search with much patience and with little."""
     beams, name = options.beams, f"beam {options.beams}"
-    return [Table("greedy", 1, 0), Table(name, beams, beams), Table(f"{name}, patience 1", beams, 1)]
+    greedy = [Table("greedy", 1, 0), Table("greedy, one prompt at a time", 1, 0, is_alone=True)]
+    return [*greedy, Table(name, beams, beams), Table(f"{name}, patience 1", beams, 1)]
+
+
+def with_peers(options: argparse.Namespace) -> list[Table]:
+    """Tables with rows of others."""
+    return [table for table in tables_of(options) if not table.is_alone]
 
 
 def tasks(
@@ -83,20 +94,27 @@ def tasks(
 
 def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
     """This project, and the rows of ``--also``."""
-    from t2c_jax import open_run
+    from t2c_jax import config as configs
+    from t2c_jax.checkpoints.saved_run import SavedRun
+    from t2c_jax.decode.loading import load_generator
+    from t2c_jax.workdir import Workdir
 
-    run = open_run(options.workdir)
+    config = configs.load(str(Workdir(options.workdir).config))
+    _, generator = load_generator(SavedRun.open(options.workdir), config.decode, config.mesh)
 
-    def answering(**settings: Any) -> Callable[[list[str]], Answered]:
+    def answering(*, is_alone: bool, **settings: Any) -> Callable[[list[str]], Answered]:
         def answer(prompts: list[str]) -> Answered:
-            found = run.generate(prompts, **settings)
-            return [one.best for one in found], [one.finished for one in found]
+            before = generator.steps
+            parts = [[prompt] for prompt in prompts] if is_alone else [prompts]
+            found = [one for part in parts for one in generator.generate(part, replace(config.decode, **settings))]
+            return [one.best for one in found], [one.finished for one in found], generator.steps - before
 
         return answer
 
     answer: dict[str, Callable[[list[str]], Answered]] = {}
     for table in tables_of(options):
-        own = {"beam_size": table.beams, "patience": float(table.patience), "prompt_lookup": 0}
+        own: dict[str, Any] = {"beam_size": table.beams, "patience": float(table.patience), "prompt_lookup": 0}
+        own["is_alone"] = table.is_alone
         answer[table.name] = answering(**own)
         for settings in also_of(options, table):
             answer[f"{table.name}: {settings}"] = answering(**{**own, **parsed(settings)})
@@ -106,6 +124,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
 def also_of(options: argparse.Namespace, table: Table) -> list[str]:
     """Settings of a table's other rows of ours."""
     exact = ["patience=0.0"] if table.patience > 1 else []
+    exact += [f"prompt_lookup={options.drafts}"] if table.beams == 1 else []
     return exact + [settings for name, settings in options.also if name == table.name]
 
 
@@ -144,11 +163,11 @@ def baseline(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict
 
         def answer(prompts: list[str]) -> Answered:
             found = generate(prompts)
-            return [one.best for one in found], [one.finished for one in found]
+            return [one.best for one in found], [one.finished for one in found], 0
 
         return answer
 
-    return tasks(options, {table.name: answering(table.beams) for table in tables_of(options) if table.patience != 1})
+    return tasks(options, {table.name: answering(table.beams) for table in with_peers(options) if table.patience != 1})
 
 
 def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str, Any]]:
@@ -201,12 +220,12 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
             for row, result in zip(order, found, strict=True):
                 tokens = [ids[name] for name in result.hypotheses[0]]
                 texts[row], ended[row] = tokenizer.decode(tokens), tokens[-1:] == [tokenizer.eos]
-            return texts, ended
+            return texts, ended, 0
 
         return answer
 
     answer = {}
-    for table in tables_of(options):
+    for table in with_peers(options):
         answer[table.name] = answering(table.beams, table.patience, 1)
         if cores > 1:
             answer[f"{table.name}: {EACH_CORE}"] = answering(table.beams, table.patience, cores)
@@ -233,6 +252,8 @@ def sides_of(options: argparse.Namespace, table: Table) -> list[_rounds.Side]:
         _rounds.ours(f"t2c_jax, {table.name}: {settings}", task=f"{table.name}: {settings}")
         for settings in also_of(options, table)
     ]
+    if table.is_alone:
+        return sides
     if options.baseline_workdir and table.patience != 1:
         own = _rounds.ours(f"baseline, {table.name}", "baseline", table.name)
         place = ("PYTHONPATH", str(options.baseline_directory.resolve()))
@@ -264,13 +285,14 @@ def compare_answers(
     expected = answers[sides[0].name][0]
     rows = []
     for side in sides:
-        texts, ended = answers[side.name]
+        texts, ended, steps = answers[side.name]
         tokens = sum(len(ids) + 1 for ids in tokenizer.encode_batch(texts))
         found = {
             "answers": len(texts),
             "equal": sum(a == b for a, b in zip(texts, expected, strict=True)),
             "ended": sum(ended),
             "tokens": tokens,
+            "steps": steps,
             "tokens_per_second": tokens / table[side.name]["seconds_per_step"],
         }
         table[side.name] |= found
@@ -280,16 +302,18 @@ def compare_answers(
                 f"{found['equal']:,} of {len(texts):,}",
                 f"{sum(ended):,}",
                 f"{tokens / len(texts):.1f}",
+                f"{steps:,}" if steps else "",
                 f"{found['tokens_per_second']:,.0f}",
             )
         )
-    console.table("answers", ("", "equal to ours", "ended", "tokens each", "tokens/s"), rows)
+    console.table("answers", ("", "equal to ours", "ended", "tokens each", "steps", "tokens/s"), rows)
 
 
 def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.set_defaults(rounds=5, steps=1)
     prompt_options(parser, 256)
+    parser.add_argument("--drafts", type=int, default=4, help="of the rows with prompt lookup (default: %(default)s)")
     parser.add_argument("--beams", type=int, default=4, help="of the beam searches (default: %(default)s)")
     parser.add_argument(
         "--also",

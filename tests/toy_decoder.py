@@ -61,12 +61,12 @@ class Toy:
         return sorted(scored, reverse=True)
 
 
-def searched(toy, shape, processors=(), drafts=None, **request):
+def searched(toy, shape, processors=(), source=None, **request):
     """The search of all rows together."""
 
     def run():
         asked = requests(toy.batch, shape.steps, **request)
-        return search(toy.step, toy.memory, (), toy.cache, toy.batch, shape, processors, asked, drafts)
+        return search(toy.step, toy.memory, (), toy.cache, toy.batch, shape, processors, asked, source)
 
     return jax.device_get(jax.jit(run)())
 

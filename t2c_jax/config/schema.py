@@ -515,8 +515,8 @@ class DecodeConfig(Section):
     )
     prompt_lookup: int = field(
         0,
-        "Tokens that greedy search copies from the prompt and verifies in one step (Saxena 2023). Answers are the same,"
-        " found in fewer steps. 0: off.",
+        "Tokens that greedy search guesses from the prompt, the answer and the training targets, and verifies in one"
+        " step where that is worth its cost (Saxena 2023). Answers are the same, found in fewer steps. 0: off.",
         minimum=0,
     )
     max_tokens: int = field(256, "Maximum number of generated tokens.", minimum=1)

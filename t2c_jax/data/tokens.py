@@ -12,7 +12,7 @@ gigabytes.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.data.ragged import RaggedArray
+from t2c_jax.data.templates import TargetTemplate
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir, digest, write_json
@@ -140,6 +141,15 @@ def inverse_frequency(tokens: Tokens, tokenizers: Tokenizers) -> np.ndarray:
     for i in range(len(tokens)):
         counts_V[np.unique(targets(i))] += 1
     return np.where(counts_V > 0, np.log(len(tokens) / np.maximum(counts_V, 1)), 0.0).astype(np.float32)
+
+
+def training_targets(tokens: Tokens, tokenizers: Tokenizers, most: int) -> Iterator[np.ndarray]:
+    """What the decoder is fed, and the end, of about ``most`` tokens of targets at most, evenly spread."""
+    is_code = tokenizers.direction == "text_to_code"
+    targets, lengths = (tokens.code, tokens.code_lengths) if is_code else (tokens.text, tokens.text_lengths)
+    template = TargetTemplate.of(tokenizers)
+    for i in range(0, len(tokens), max(1, -(-int(lengths.sum()) // most))):
+        yield np.concatenate([[template.start], template(targets(i))])
 
 
 def write_stamps(directory: Path, files: Iterable[str]) -> None:

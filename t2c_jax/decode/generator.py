@@ -23,6 +23,7 @@ from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.data.retrieved import Retrieved
 from t2c_jax.decode import slots as continuous
+from t2c_jax.decode.drafts import NgramTable
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.grammar_filter import GrammarFilter, Session
 from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor
@@ -106,6 +107,9 @@ class Generator:
     number of rows, which are given to the next prompt as they end (``decode.slots``); a single prompt has one of its
     own. So a few programs are compiled, however many prompts there are. Programs are kept by the settings of the
     search.
+
+    Attributes:
+      steps: of all searches so far, each of all rows of a program.
     """
 
     def __init__(
@@ -116,6 +120,7 @@ class Generator:
         decode: DecodeConfig,
         mesh: Mesh,
         inverse_frequency: Callable[[], np.ndarray] | None = None,
+        ngram_table: Callable[[int], NgramTable | None] = lambda _: None,
     ) -> None:
         """Compiles nothing yet.
 
@@ -127,12 +132,17 @@ class Generator:
           decode: the settings of calls that bring none.
           mesh: the mesh on which the parameters are placed.
           inverse_frequency: gives ``log(N / n)`` of each token, for config.decode.idf_weight.
+          ngram_table: gives the table of the training targets for drafts of so many tokens, for
+            config.decode.prompt_lookup.
         """
         self.members = list(members)
         self.params = [member.params for member in members]
         self.prompts, self.tokenizer, self.decode, self.mesh = prompts, tokenizer, decode, mesh
         self._definitions = [member.definition for member in members]
         self._inverse_frequency = inverse_frequency
+        self.steps, self._lock = 0, threading.Lock()
+        self._kept: tuple[list[Any], Sequence[Steps]] | None = None
+        self._ngram_table = functools.lru_cache(_COMPILED)(ngram_table)
         self._search = functools.lru_cache(_COMPILED)(self._compiled)
         self._grammars = functools.lru_cache(_COMPILED)(self._compiled_grammar)
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
@@ -222,10 +232,19 @@ class Generator:
         longest = self.prompts.batch([read[row] for row in order[:rows]], rows)
         with jax.set_mesh(self.mesh):
             source = programs.source_length(self.params, longest)
-            plan = _Plan(programs, programs.call(programs.steps, self.params), engines, rows, source)
+            plan = _Plan(programs, self._laid_out(programs), engines, rows, source)
         engine = functools.partial(self._engine, sources, read, settings, plan, batches)
         for ticket, found in together([engine] * engines):
             yield *divmod(ticket, settings.samples), found
+
+    def _laid_out(self, programs: Programs) -> Sequence[Steps]:
+        """The models for steps. On a CPU they are kept for the next call: a short answer takes little longer."""
+        if self.mesh.devices.flat[0].platform != "cpu":
+            return programs.call(programs.steps, self.params)
+        with self._lock:
+            if self._kept is None or self._kept[0] is not self.params:
+                self._kept = self.params, programs.call(programs.steps, self.params)
+            return self._kept[1]
 
     def _engines(self, rows: int) -> int:
         """Searches that are run at once, each with a share of the rows.
@@ -262,6 +281,8 @@ class Generator:
                 arranged = self._arranged([[read[row] for row, _ in part] for part in parts], plan.rows)
                 yield from session.feed(arranged, waiting, asked)
             yield from session.drain(asked)
+            with self._lock:
+                self.steps += session.steps
 
     def _arranged(self, parts: Sequence[Sequence[EncodedPrompt]], rows: int) -> Mapping[str, np.ndarray]:
         """The encoder's part of a batch, in which each part of the prompts begins a part of the rows."""
@@ -315,7 +336,8 @@ class Generator:
         shape = shape_of(settings, tokenizer.start, tokenizer.eos, settings.prompt_lookup)
         memory = meshes.memory_bytes(jax.local_devices()[0])
         grammar = GrammarFilter() if settings.grammar else None
-        return Programs(self._definitions, shape, processors, settings.stop, grammar, self.mesh, memory)
+        table = self._ngram_table(shape.drafts) if shape.drafts else None
+        return Programs(self._definitions, shape, processors, settings.stop, grammar, self.mesh, memory, table)
 
 
 def _static(settings: DecodeConfig) -> DecodeConfig:
@@ -379,6 +401,7 @@ class Programs:
         grammar: GrammarFilter | None,
         mesh: Mesh,
         memory: int | None,
+        table: NgramTable | None = None,
     ) -> None:
         """Compiles nothing yet.
 
@@ -391,11 +414,13 @@ class Programs:
           mesh: the devices.
           memory: bytes of a device, half of which gathered parameters may take; None where a device has none of its
             own.
+          table: of the training targets, for drafts.
         """
         self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
         self._stop, self.grammar = tuple(stop), grammar
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
+        self.table = None if table is None else jax.device_put(table, self._replicated)
         self._source_lengths: dict[Any, int] = {}
         self._calls = threading.Lock()
         self.steps = jax.jit(self._steps)
@@ -417,11 +442,11 @@ class Programs:
     def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
         models = [definition.bind(each) for definition, each in zip(self._definitions, params, strict=True)]
         memory, carry = zip(*(model.read(batch, self.shape.beams, length) for model in models), strict=True)
-        drafts = None
+        source_BS = None
         if self.shape.drafts:
             tokens_BS = copied_tokens(batch)
-            drafts = jnp.pad(tokens_BS, ((0, 0), (0, length - tokens_BS.shape[1])))
-        return self._placed(Pool(list(memory), list(carry), drafts))
+            source_BS = jnp.pad(tokens_BS, ((0, 0), (0, length - tokens_BS.shape[1])))
+        return self._placed(Pool(list(memory), list(carry), source_BS))
 
     def source_length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
         """Positions of the encoder's states for a batch."""
@@ -432,23 +457,29 @@ class Programs:
             self._source_lengths[shapes] = int(segments.shape[1])
         return self._source_lengths[shapes]
 
-    def _searching(self, models: Sequence[Steps]) -> Search:
-        return Search(ensemble([model.step for model in models]), self.shape, self._processors, self.grammar)
+    def _searching(self, models: Sequence[Steps], table: NgramTable | None = None) -> Search:
+        return Search(ensemble([model.step for model in models]), self.shape, self._processors, self.grammar, table)
 
     def _blank(self, models: Sequence[Steps], pool: Pool, rows: int) -> Slots:
         """Rows that are all free; memory and carry have the shapes of the pool's."""
         slots = self.shape.slots
         cache = [model.cache(rows, slots) for model in models]
-        memory, carry, drafts = jax.tree.map(jnp.zeros_like, pool)
+        memory, carry, source = jax.tree.map(jnp.zeros_like, pool)
         made = self._searching(models).rows(
-            memory, carry, requests(rows, self.shape.steps, stop=self._stop), cache, slots, drafts=drafts, active=False
+            memory, carry, requests(rows, self.shape.steps, stop=self._stop), cache, slots, source=source, active=False
         )
         return self._placed(Slots(made, jnp.full((rows,), -1, jnp.int32)))
 
     def _run(
-        self, models: Sequence[Steps], slots: Slots, pool: Pool, waiting: Waiting, more: jax.Array
+        self,
+        models: Sequence[Steps],
+        slots: Slots,
+        pool: Pool,
+        waiting: Waiting,
+        more: jax.Array,
+        table: NgramTable | None,
     ) -> tuple[Slots, Results]:
-        slots, results = continuous.run(self._searching(models), slots, pool, waiting, more)
+        slots, results = continuous.run(self._searching(models, table), slots, pool, waiting, more)
         # Every process gets all answers.
         results = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), results)
         return self._placed(slots), results
@@ -494,6 +525,7 @@ class _Session:
         self._slots: Slots | None = None
         self._pool: Pool | None = None
         self._open = 0  # entries without an answer
+        self.steps = 0
 
     def feed(
         self,
@@ -541,9 +573,10 @@ class _Session:
         source, ticket = np.array(padded, np.int32).reshape(-1, 2).T
         count = np.array([len(chunk) for chunk in chunks], np.int32)
         waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
-        call, programs = self._programs.call, self._programs
-        self._slots, results = call(programs.run, self._models, self._slots, self._pool, waiting, np.bool_(more))
+        call, programs, table = self._programs.call, self._programs, self._programs.table
+        self._slots, results = call(programs.run, self._models, self._slots, self._pool, waiting, np.bool_(more), table)
         results = jax.device_get(results)
+        self.steps += int(results.steps[0])
         if self._grammar is not None:
             self._grammar.check()
         return results

@@ -15,7 +15,8 @@ from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, RetrieveConfig
 from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.retrieved import PromptNeighbours, prompt_neighbours
 from t2c_jax.data.tasks.translation import translation
-from t2c_jax.data.tokens import Tokens, inverse_frequency
+from t2c_jax.data.tokens import Tokens, inverse_frequency, open_tokens, training_targets
+from t2c_jax.decode import drafts
 from t2c_jax.decode.generator import Generator, Member
 from t2c_jax.decode.run_encoder import RunEncoder
 from t2c_jax.errors import UserError
@@ -97,8 +98,8 @@ def make_generator(
       data: says how prompts are encoded.
       decode: the settings of calls that bring none.
       mesh: where the parameters are.
-      workdir: holds the run's tokens, whose frequencies config.decode.idf_weight needs, and the index of
-        config.data.retrieve.
+      workdir: holds the index of config.data.retrieve, and the run's tokens, whose frequencies config.decode.idf_weight
+        needs. Where the tokens are there, config.decode.prompt_lookup makes a table of them.
 
     Raises:
       UserError: as ``open_neighbours``.
@@ -107,10 +108,17 @@ def make_generator(
     def frequencies() -> np.ndarray:
         return inverse_frequency(Tokens.open(workdir.tokens, "train"), tokenizers)
 
+    def ngram_table(count: int) -> drafts.NgramTable | None:
+        try:
+            tokens = open_tokens(workdir, "train", tokenizers)
+        except UserError:  # answers do not depend on it
+            return None
+        return drafts.ngram_table(training_targets(tokens, tokenizers, drafts.MOST_TOKENS), count)
+
     template = translation(tokenizers, data, copy=True).source  # prompt lookup copies whatever the model does
     neighbours = open_neighbours(workdir, tokenizers, data)
     prompts = encoder_features(data, members[0].definition.config).prompts(tokenizers, template, neighbours)
-    return Generator(members, prompts, tokenizers.target, decode, mesh, frequencies)
+    return Generator(members, prompts, tokenizers.target, decode, mesh, frequencies, ngram_table)
 
 
 def open_neighbours(workdir: Workdir, tokenizers: Tokenizers, data: DataConfig) -> PromptNeighbours | None:

@@ -51,11 +51,14 @@ class LogitsProcessor(ABC):
     Attributes:
       max_bonus: the most that it adds to a logit. The beam search stops when no live hypothesis can still win, and the
         bound that decides it needs this number.
+      looks_back: whether what it does depends on the answer so far, or it has a state. Drafts are verified faster
+        where no processor does.
       reweights: whether it changes the logits of tokens that it allows. Such changes count in scores, and not in the
         log-probabilities that are reported.
     """
 
     max_bonus: float = 0.0
+    looks_back: bool = True
     reweights: bool = True
 
     def start(self, rows: int, beams: int) -> Any:
@@ -87,6 +90,8 @@ class LogitsProcessor(ABC):
 class TokenBonus(LogitsProcessor):
     """Adds a number to the log-probability of each token (Gu et al. 2016, equation 8)."""
 
+    looks_back = False
+
     def __init__(self, bonus_V: np.ndarray) -> None:
         """Keeps a copy of the numbers."""
         self._bonus_V = np.array(bonus_V, np.float32)
@@ -102,7 +107,7 @@ class TokenBonus(LogitsProcessor):
 class ForbiddenTokens(LogitsProcessor):
     """Forbids some tokens at every step."""
 
-    reweights = False
+    looks_back = reweights = False
 
     def __init__(self, tokens: Sequence[int]) -> None:
         """``tokens`` are ids."""

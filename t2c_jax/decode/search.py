@@ -23,15 +23,17 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Bool, Float, Int, UInt32
 
+from t2c_jax.decode import drafts as guesses
+from t2c_jax.decode.drafts import Drafts, NgramTable, Usefulness
 from t2c_jax.decode.grammar_filter import Following, GrammarFilter, masked
 from t2c_jax.decode.logits_processors import FORBIDDEN, Context, LogitsProcessor
 from t2c_jax.decode.sampling import draw
 from t2c_jax.decode.stop_strings import automaton, states_of
+from t2c_jax.mesh import row_shards
 from t2c_jax.models.interface import RECENT, At
 
 PAD = 0  # fills a sequence after its end
 _WORST = FORBIDDEN  # the score of a hypothesis that does not exist
-_MATCHED = 3  # tokens of an answer that are compared with the source's to find what to copy
 _FEW = 8  # minima are found faster than top_k ranks up to so many
 
 
@@ -151,7 +153,8 @@ class SearchState(NamedTuple):
       memory: what the decoder reads of the source.
       carry: the beams' states in the decoder.
       requests: what each row's prompt asks for.
-      drafts: the source as target tokens, from which drafts are copied; None without drafts.
+      source: as target tokens, from which drafts are copied; None without drafts.
+      usefulness: of drafts; None without drafts.
       cache: what the decoder keeps of the tokens fed.
       active: rows that are not done.
       step: tokens chosen.
@@ -168,7 +171,8 @@ class SearchState(NamedTuple):
     memory: Any
     carry: Any
     requests: Requests
-    drafts: Int[Array, "B S"] | None
+    source: Int[Array, "B S"] | None
+    usefulness: Usefulness | None
     cache: Any
     active: Bool[Array, " B"]
     step: Int[Array, " B"]
@@ -205,7 +209,7 @@ class Shape:
       beams: hypotheses kept; 1 for greedy search and sampling.
       groups: of beams, each of which avoids the tokens of those before it (Vijayakumar et al. 2018).
       sampling: whether tokens are drawn; one beam.
-      drafts: tokens that are copied from the source and verified in a step; one beam, and nothing is drawn.
+      drafts: tokens that are guessed, and verified in one step; one beam, and nothing is drawn.
       start: the token that the decoder is fed first.
       eos: the token that ends an answer.
     """
@@ -253,10 +257,20 @@ class Search:
         shape: Shape,
         processors: Sequence[LogitsProcessor] = (),
         grammar: GrammarFilter | None = None,
+        table: NgramTable | None = None,
     ) -> None:
-        """``processors`` change the logits, in their order; ``grammar`` then forbids tokens."""
+        """The steps of a search.
+
+        Args:
+          step: the decoder's.
+          shape: of the search.
+          processors: change the logits, in this order.
+          grammar: forbids tokens after them.
+          table: of the training targets, for drafts.
+        """
         self._decoder, self.shape, self._processors = step, shape, tuple(processors)
-        self._grammar = grammar
+        self._grammar, self._table = grammar, table
+        self._looks_back = grammar is not None or any(processor.looks_back for processor in processors)
         self._max_bonus = sum(processor.max_bonus for processor in processors)
         self._reweights = any(processor.reweights for processor in processors)
 
@@ -268,7 +282,7 @@ class Search:
         cache: Any,
         slots: int,
         *,
-        drafts: Int[Array, "B S"] | None = None,
+        source: Int[Array, "B S"] | None = None,
         active: bool = True,
     ) -> SearchState:
         """Rows before their first step.
@@ -278,7 +292,7 @@ class Search:
           requests: what each row's prompt asks for.
           cache: the decoder's, of ``slots`` slots.
           slots: ``shape.slots`` at most.
-          drafts: the source as target tokens.
+          source: as target tokens, for drafts.
           active: whether the rows are to be searched.
         """
         shape, batch = self.shape, requests.max_tokens.shape[0]
@@ -290,7 +304,8 @@ class Search:
             memory=memory,
             carry=carry,
             requests=Requests(*map(jnp.asarray, requests)),
-            drafts=drafts,
+            source=source,
+            usefulness=Usefulness.unknown(batch) if shape.drafts else None,
             cache=cache,
             active=jnp.full((batch,), active),
             step=jnp.zeros((batch,), jnp.int32),
@@ -306,15 +321,11 @@ class Search:
 
     def advance(self, rows: SearchState) -> SearchState:
         """One step of all active rows."""
-        return self.choose(self.feed(rows))
-
-    def feed(self, rows: SearchState) -> Fed:
-        """The first half of ``advance``, nearly all of its work: the decoder's step."""
-        return self._feed_beams(rows) if self.shape.beams > 1 else self._feed_single(rows)
-
-    def choose(self, fed: Fed) -> SearchState:
-        """The second half of ``advance``: processors, and the choice of the next tokens."""
-        return self._choose_beams(fed) if self.shape.beams > 1 else self._choose_single(fed)
+        if self.shape.beams > 1:
+            return self._choose_beams(self._feed_beams(rows))
+        if self.shape.drafts:
+            return self._advance_with_drafts(rows)
+        return self._advance_single(rows, jnp.zeros((rows.step.shape[0], 0), jnp.int32))
 
     def found(self, rows: SearchState) -> Hypotheses:
         """The hypotheses of rows that are done."""
@@ -365,11 +376,44 @@ class Search:
             following.append(state)
         return _Processed(logits_BWV, own_BWV if self._reweights else None, log_z_BW, tuple(following))
 
-    def _feed_single(self, rows: SearchState) -> Fed:
-        shape, slots = self.shape, rows.slot_steps.shape[1]
+    def _advance_with_drafts(self, rows: SearchState) -> SearchState:
+        """A step that verifies drafts where they are expected to be worth it, and else one without."""
+        count, batch = self.shape.drafts, rows.step.shape[0]
+        if rows.source is None or rows.usefulness is None:
+            raise ValueError("rows without a source to copy from")
+        source_BS, tokens_BT = rows.source, rows.tokens[:, 0]
+
+        def looked() -> Drafts:
+            back_BM = rows.step[:, None] - jnp.arange(guesses.LAST)[None]
+            return guesses.propose(self._fed(rows.tokens, back_BM), source_BS, tokens_BT, rows.step, count, self._table)
+
+        looks = rows.usefulness.looks()
+        found = jax.lax.cond(looks, looked, lambda: Drafts.none(batch, count))
+        gain = rows.usefulness.trust() * jnp.sum(jnp.where(rows.active, found.gain, 0.0))
+        extra = guesses.extra_cost(-(-batch // row_shards()), count)
+        is_worth = gain > extra * jnp.sum(rows.active)
+
+        # Loops of one turn or none: a branch would copy the caches.
+        after = _once(is_worth, lambda rows: self._advance_single(rows, found.tokens), rows)
+        after = _once(~is_worth, lambda rows: self._advance_single(rows, found.tokens[:, :0]), after)
+        last_1 = self.shape.steps - 1
+        first_B = jnp.take_along_axis(after.tokens[:, 0], jnp.minimum(rows.step, last_1)[:, None], axis=1)[:, 0]
+        is_drafted_B = rows.active & (found.tokens[:, 0] > PAD)
+        usefulness = rows.usefulness.after(
+            jnp.where(is_drafted_B, found.chance, 0.0), is_drafted_B & (found.tokens[:, 0] == first_B), is_worth
+        )
+        return after._replace(usefulness=usefulness)
+
+    def _advance_single(self, rows: SearchState, drafted_BD: Int[Array, "B D"]) -> SearchState:
+        fed = self._feed_single(rows, drafted_BD)
+        if drafted_BD.shape[1] and not self._looks_back and not self.shape.sampling:
+            return self._choose_together(fed)
+        return self._choose_single(fed)
+
+    def _feed_single(self, rows: SearchState, drafted_BD: Int[Array, "B D"]) -> Fed:
+        slots = rows.slot_steps.shape[1]
         step_B = jnp.where(rows.active, rows.step, 0)  # rows that are done see one slot, and need no more of the cache
-        steps_BN = step_B[:, None] + jnp.arange(shape.drafts + 1)[None]
-        drafted_BD = self._drafts(rows)
+        steps_BN = step_B[:, None] + jnp.arange(drafted_BD.shape[1] + 1)[None]
         # Tokens behind the step are overwritten by what is chosen; the drafts stand there meanwhile.
         tokens_BWT = _write(rows.tokens, drafted_BD, step_B)
         at = At(
@@ -391,7 +435,8 @@ class Search:
         log_p_BW = rows.log_p
         active_B = going_B = rows.active
         tokens_BWT = rows.tokens
-        for n in range(shape.drafts + 1):
+        drafts = fed.drafted.shape[1]
+        for n in range(drafts + 1):
             seen = rows._replace(tokens=tokens_BWT)
             ranked_BWV, own_BWV, log_z_BW, after = self._process(seen, states, logits_BNV[:, n : n + 1], step_B + n)
             ranked_BV, token_B, value_B = self._likeliest(seen, ranked_BWV, step_B + n, going_B)
@@ -411,7 +456,7 @@ class Search:
             states = after if n == 0 else _where(going_B, after, states)
             open_B = (token_B != shape.eos) & (step_B + n + 1 < rows.requests.max_tokens)
             active_B &= open_B | ~going_B
-            if n < shape.drafts:
+            if n < drafts:
                 going_B &= open_B & (token_B == fed.drafted[:, n])
         return rows._replace(
             active=active_B,
@@ -420,6 +465,36 @@ class Search:
             scores=score_B[:, None],
             log_p=log_p_BW,
             states=states,
+        )
+
+    def _choose_together(self, fed: Fed) -> SearchState:
+        """``_choose_single`` where no processor looks at earlier tokens: all tokens of the step at once."""
+        shape, rows, step_B = self.shape, fed.rows, fed.rows.step
+        (batch, count, size), drafts = fed.logits.shape, fed.drafted.shape[1]
+        processed = self._process(rows, rows.states, fed.logits, step_B)
+        token_M, value_M = best(processed.logits.reshape(batch * count, size))
+        token_BN, value_BN = token_M.reshape(batch, count), value_M.reshape(batch, count)
+        nth_1N = jnp.arange(count)[None]
+        open_BN = (token_BN != shape.eos) & (step_B[:, None] + nth_1N + 1 < rows.requests.max_tokens[:, None])
+        confirmed_BD = open_BN[:, :drafts] & (token_BN[:, :drafts] == fed.drafted)
+        confirmed_BN = jnp.pad(jnp.cumprod(confirmed_BD, axis=1) > 0, ((0, 0), (1, 0)), constant_values=True)
+        going_BN = rows.active[:, None] & confirmed_BN
+        count_B = jnp.sum(going_BN, axis=1)
+        nth_BT = jnp.arange(shape.steps)[None] - step_B[:, None]
+        chosen_BT = jnp.take_along_axis(token_BN, jnp.clip(nth_BT, 0, drafts), axis=1)
+        is_chosen_BT = (nth_BT >= 0) & (nth_BT < count_B[:, None])
+        log_p_BW = rows.log_p
+        if processed.own is not None and log_p_BW is not None:
+            own_BN = jnp.take_along_axis(processed.own, token_BN[..., None], axis=-1)[..., 0]
+            own_B = jnp.sum(jnp.where(going_BN, own_BN - processed.log_z, 0.0), axis=1)
+            log_p_BW = log_p_BW + own_B[:, None]
+        score_B = jnp.sum(jnp.where(going_BN, value_BN - processed.log_z, 0.0), axis=1)
+        return rows._replace(
+            active=rows.active & jnp.all(open_BN | (nth_1N + 1 != count_B[:, None]), axis=1),
+            step=step_B + count_B,
+            tokens=jnp.where(is_chosen_BT, chosen_BT, rows.tokens[:, 0])[:, None],
+            scores=rows.scores + score_B[:, None],
+            log_p=log_p_BW,
         )
 
     def _likeliest(
@@ -467,29 +542,6 @@ class Search:
             return found
 
         return jax.lax.cond(jnp.all(is_enough_B), lambda: (rank_BC, flat_BC), ranked_anew)
-
-    def _drafts(self, rows: SearchState) -> Int[Array, "B D"]:
-        """What follows the answer's last tokens where the source holds them; PAD where it does not.
-
-        Saxena 2023 ("Prompt Lookup Decoding") looks in the decoder's input. Here it is the source that is copied. The
-        place with the longest match is taken, the first among equals.
-        """
-        count, source_BS = self.shape.drafts, rows.drafts
-        if not count or source_BS is None:
-            return jnp.full((rows.step.shape[0], count), PAD, jnp.int32)
-        length = source_BS.shape[1]
-        matched_BS = jnp.zeros_like(source_BS)
-        is_match_BS = source_BS > 0
-        for back in range(_MATCHED):
-            last_B1 = self._fed(rows.tokens, rows.step[:, None] - back)
-            before_BS = jnp.pad(source_BS, ((0, 0), (back, 0)))[:, :length]
-            is_match_BS &= (before_BS == last_B1) & (last_B1 > 0)
-            matched_BS += is_match_BS
-        place_B1 = jnp.argmax(matched_BS, axis=1)[:, None]
-        following_BD = place_B1 + 1 + jnp.arange(count)[None]
-        copied_BD = jnp.take_along_axis(source_BS, jnp.minimum(following_BD, length - 1), axis=1)
-        is_found_B1 = jnp.max(matched_BS, axis=1, keepdims=True) > 0
-        return jnp.where(is_found_B1 & (following_BD < length), copied_BD, PAD)
 
     def _feed_beams(self, rows: SearchState) -> Fed:
         shape, step_B, slots = self.shape, rows.step, rows.slot_steps.shape[1]
@@ -667,8 +719,9 @@ def search(
     shape: Shape,
     processors: Sequence[LogitsProcessor] = (),
     request: Requests | None = None,
-    drafts: Int[Array, "B S"] | None = None,
+    source: Int[Array, "B S"] | None = None,
     grammar: GrammarFilter | None = None,
+    table: NgramTable | None = None,
 ) -> Hypotheses:
     """The whole search of a batch whose rows begin together and wait for each other.
 
@@ -680,12 +733,13 @@ def search(
       shape: of the search.
       processors: change the logits, in this order.
       request: what each row asks for; ``shape.steps`` tokens by default.
-      drafts: the source as target tokens.
+      source: as target tokens, for drafts.
       grammar: forbids tokens.
+      table: of the training targets, for drafts.
     """
-    made = Search(step, shape, processors, grammar)
+    made = Search(step, shape, processors, grammar, table)
     request = requests(batch, shape.steps) if request is None else request
-    rows = made.rows(memory, carry, request, cache(batch, shape.slots), shape.slots, drafts=drafts)
+    rows = made.rows(memory, carry, request, cache(batch, shape.slots), shape.slots, source=source)
     # The steps are counted for the compiler's sake, which learns how long the loop is at most.
     _, rows = jax.lax.while_loop(
         lambda state: (state[0] < shape.steps) & jnp.any(state[1].active),
@@ -693,6 +747,12 @@ def search(
         (jnp.zeros((), jnp.int32), rows),
     )
     return made.found(rows)
+
+
+def _once(condition: Bool[Array, ""], function: Callable[[SearchState], SearchState], rows: SearchState) -> SearchState:
+    """The function of the rows where the condition holds, and else the rows."""
+    start = (condition, rows)
+    return jax.lax.while_loop(lambda state: state[0], lambda state: (jnp.zeros((), bool), function(state[1])), start)[1]
 
 
 def _normalised(scores: Array, length_B: Int[Array, " B"], requests: Requests) -> Array:

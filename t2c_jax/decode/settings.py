@@ -60,7 +60,7 @@ def shape_of(decode: DecodeConfig, start: int, eos: int, drafts: int = 0) -> Sha
     Args:
       decode: its settings.
       start, eos: the tokens that a sequence begins and ends with.
-      drafts: tokens that are copied from the source and verified in a step.
+      drafts: tokens that are guessed and verified in one step.
     """
     return Shape(
         decode.max_tokens,

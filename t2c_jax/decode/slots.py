@@ -29,7 +29,7 @@ class Pool(NamedTuple):
 
     memory: Any
     carry: Any
-    drafts: Int[Array, "P S"] | None
+    source: Int[Array, "P S"] | None  # as target tokens
 
 
 class Waiting(NamedTuple):
@@ -133,7 +133,8 @@ def _admit(
     search: Search, slots: Slots, pool: Pool, waiting: Waiting, first: Int[Array, " 1"]
 ) -> tuple[Slots, Int[Array, " 1"]]:
     """Gives free rows to waiting entries, one row after the other: each costs the copy of one source's memory."""
-    cache = slots.rows.cache  # what was written for another prompt is seen by no beam
+    # What was written to the cache for another prompt is seen by no beam.
+    kept: dict[str, Any] = {"cache": slots.rows.cache, "usefulness": slots.rows.usefulness}
 
     def is_free(state: tuple[Slots, Array]) -> Array:
         slots, entry = state
@@ -141,9 +142,10 @@ def _admit(
 
     def fill(state: tuple[Slots, Array]) -> tuple[Slots, Array]:
         slots, entry = state
-        memory, carry, drafts = jax.tree.map(lambda leaf: leaf[waiting.source[entry]], pool)
+        memory, carry, source = jax.tree.map(lambda leaf: leaf[waiting.source[entry]], pool)
         requests = Requests(*(leaf[entry] for leaf in waiting.requests))
-        new = search.rows(memory, carry, requests, (), slots.rows.slot_steps.shape[1], drafts=drafts)
+        new = search.rows(memory, carry, requests, (), slots.rows.slot_steps.shape[1], source=source)
+        new = new._replace(usefulness=None)
         row = jnp.argmin(slots.rows.active)
 
         def put(leaf: Array, one: Array) -> Array:
@@ -151,9 +153,9 @@ def _admit(
 
         return jax.tree.map(put, slots, Slots(new, waiting.ticket[entry])), entry + 1
 
-    slots = slots._replace(rows=slots.rows._replace(cache=()))
+    slots = slots._replace(rows=slots.rows._replace(cache=(), usefulness=None))
     slots, entry = jax.lax.while_loop(is_free, fill, (slots, first))
-    return slots._replace(rows=slots.rows._replace(cache=cache)), entry
+    return slots._replace(rows=slots.rows._replace(**kept)), entry
 
 
 def _collect(search: Search, slots: Slots, results: Results) -> tuple[Slots, Results]:

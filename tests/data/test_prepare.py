@@ -13,7 +13,7 @@ from t2c_jax.data import prepare
 from t2c_jax.data import tokens as tokens_module
 from t2c_jax.data.ragged import RaggedArray, RaggedWriter
 from t2c_jax.data.tasks.identifiers import UNKNOWN, masked_identifiers, occurrences
-from t2c_jax.data.tokens import Tokens, inverse_frequency
+from t2c_jax.data.tokens import Tokens, inverse_frequency, training_targets
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.stage import build_tokenizer
@@ -112,6 +112,9 @@ def test_large_vocabularies_take_wider_integers(tmp_path):
 @dataclass
 class Target:
     vocab_size: int = 8
+    before: tuple[int, ...] = (7,)
+    after: tuple[int, ...] = (1,)
+    start: int = 2
 
 
 @pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])
@@ -124,6 +127,17 @@ def test_inverse_frequency_counts_targets_not_tokens(direction):
     assert found.dtype == np.float32
     # 0 for ids in no target: specials and sentinels should not come out as the rarest words of all.
     np.testing.assert_allclose(found, [0, 0, 0, 0, np.log(2), np.log(4), 0, 0], rtol=1e-6)
+
+
+@pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])
+def test_training_targets_are_spread_evenly_where_there_are_too_many(direction):
+    targets, sources = [[3, n] for n in range(10)], [[6]] * 10
+    texts, codes = (sources, targets) if direction == "text_to_code" else (targets, sources)
+    tokens = Tokens.of(texts, codes, [str(n) for n in range(10)])
+    tokenizers = Tokenizers(Target(), Target(), direction)
+    whole = [[2, 7, 3, n, 1] for n in range(10)]
+    assert [target.tolist() for target in training_targets(tokens, tokenizers, 20)] == whole
+    assert [target.tolist() for target in training_targets(tokens, tokenizers, 8)] == whole[::3]
 
 
 @pytest.mark.parametrize("split_spaces", [True, False])
