@@ -174,9 +174,18 @@ class Generator:
         return [self._answer(*each) for each in zip(sources, found, read, strict=True)]
 
     def digest(self) -> str:
-        """Of the parameters: a digest of each array's sum, by which two checkpoints differ."""
-        sums = jax.jit(lambda params: jax.tree.map(lambda leaf: leaf.astype("float32").sum(), params))(self.params)
-        return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(jax.device_get(sums))))
+        """Of the parameters: a digest of each array's sum, by which two checkpoints differ.
+
+        The sums are of the bits, as integers that wrap around, since a sum of floats depends on its order, and so
+        on the number of cores and devices.
+        """
+
+        def bits(leaf: jax.Array) -> jax.Array:
+            kind = jnp.dtype(f"uint{8 * leaf.dtype.itemsize}")
+            return jax.lax.bitcast_convert_type(leaf, kind).sum(dtype=jnp.uint32)
+
+        sums = jax.device_get(jax.jit(lambda params: jax.tree.map(bits, params))(self.params))
+        return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(sums)))
 
     def _hypotheses(self, settings: DecodeConfig, found: Hypotheses) -> list[Hypothesis]:
         """Those of a row, as arrays of the host; the first one, and all others that are there."""

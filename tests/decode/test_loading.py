@@ -3,6 +3,8 @@
 import json
 import shutil
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 from small_run import main, prepared, trained, write_config  # noqa: F401
@@ -10,6 +12,7 @@ from tiny import flat
 
 from t2c_jax import config as configs
 from t2c_jax.checkpoints.saved_run import SavedRun
+from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.loading import load_generator
 from t2c_jax.workdir import Workdir, digest, write_json
 
@@ -135,3 +138,20 @@ def test_the_mean_of_the_latest_checkpoints(trained, capsys):  # noqa: F811
     assert said.startswith("--average 3: ")
     assert "has 2 of the latest checkpoints up to step 12; a run keeps config.train.keep=2 of them" in said
     assert "--average 0: " in refused(capsys, *options, "0")
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])
+def test_the_digest_of_parameters_does_not_depend_on_how_they_are_sharded(dtype):
+    """A sum of floats does: over eight devices and in another order its last digits are others."""
+    values = np.random.default_rng(0).normal(size=4096).astype(np.float32)
+    one = Generator.__new__(Generator)
+    one.params = [{"kernel": jnp.array(values, dtype)}]
+    expected = one.digest()
+    mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+    sharding = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
+    one.params = [{"kernel": jax.device_put(jnp.array(values, dtype), sharding)}]
+    assert one.digest() == expected
+    one.params = [{"kernel": jnp.array(values, dtype)[::-1]}]
+    assert one.digest() == expected
+    one.params = [{"kernel": jnp.array(values, dtype).at[7].add(0.5)}]
+    assert one.digest() != expected
