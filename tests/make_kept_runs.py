@@ -64,8 +64,11 @@ RUNS = {
     "lstm": LSTM,
     "retrieving": {  # without moments of an optimizer it is small
         **TRANSFORMER,
-        "model.copy": True, "optimizer.name": "sgd",
-        "data.retrieve.neighbours": 1, "data.retrieve.tokens": 40, "data.encoder_length": 72,
+        "model.copy": True,
+        "optimizer.name": "sgd",
+        "data.retrieve.neighbours": 1,
+        "data.retrieve.tokens": 40,
+        "data.encoder_length": 72,
     },
 }
 

@@ -88,12 +88,13 @@ def dev_decoder(
     texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
     if metric is not None and metric.candidates == 1:
         decode_config = decode_config.greedy()
-    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
-    open_neighbours(workdir, tokenizers, data)  # a missing index or encoder is found before training
+    if data.retrieve.neighbours:  # a missing index or encoder is found before training
+        open_neighbours(workdir, Tokenizers.load(workdir.tokenizer, data.direction), data)
     made: list[Any] = []  # one generator for all calls, so that its search is compiled once
 
     def decode(params: Any) -> Decoded:
         if not made:
+            tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
             member = Member(Definition(model, tokenizers.target.vocab_size), params)
             mesh = jax.tree.leaves(params)[0].sharding.mesh
             made.append(make_generator([member], tokenizers, data, decode_config, mesh, workdir))

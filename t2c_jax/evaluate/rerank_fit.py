@@ -2,7 +2,9 @@
 
 The order of candidates is learnt from pairs of candidates to one prompt (pairwise ranking, as in Hopkins & May 2011,
 "Tuning as Ranking"): a logistic loss of the difference of their scores, weighted by how much the metric of the whole
-set changes from one to the other. Confidence is a logistic model (Platt 1999) of the chosen candidate's features.
+set changes from one to the other. That depends on the answers to all other prompts, so it is measured in turns around
+what the weights choose, and the weights with the best metric are kept (as Och 2003, "Minimum Error Rate Training",
+optimises the corpus metric itself). Confidence is a logistic model (Platt 1999) of the chosen candidate's features.
 
 Letters: N prompts, C candidates of a prompt, F features, K columns of a metric's statistics.
 """
@@ -23,6 +25,7 @@ from t2c_jax.evaluate.metrics.metric import Metric
 
 FOLDS = 5
 _DECAY = 1e-3  # of the weights of standardised features, against a mean loss
+_TURNS = 10  # in which gains are measured
 
 
 @dataclass(frozen=True)
@@ -60,7 +63,7 @@ class Chosen:
 
 
 def fit(judged: Sequence[Judged], features: Sequence[str], metric: Metric) -> RerankWeights:
-    """The weights that fit the prompts best.
+    """The weights that fit the prompts best. Those of the order are 0 where no others beat the search's own order.
 
     Args:
       judged: at least one prompt.
@@ -73,9 +76,8 @@ def fit(judged: Sequence[Judged], features: Sequence[str], metric: Metric) -> Re
     none_F = np.zeros(len(features))
     blank = RerankWeights(tuple(features), mean_F, deviation_F, none_F, none_F, 0.0)
     standardised = [blank.standardised(each.values_CF) for each in judged]
-    rank_F = _ranking(standardised, _gains(judged, metric))
-    ranked = RerankWeights(tuple(features), mean_F, deviation_F, rank_F, none_F, 0.0)
-    best = [ranked.order(each.values_CF)[0] for each in judged]
+    rank_F = _order_weights(judged, standardised, metric)
+    best = _first(standardised, rank_F)
     chosen_NF = np.array([values[place] for values, place in zip(standardised, best, strict=True)])
     right_N = np.array([each.right_C[place] for each, place in zip(judged, best, strict=True)])
     confidence_F, bias = _calibration(chosen_NF, right_N)
@@ -125,25 +127,86 @@ def folds_of(groups: Sequence[str]) -> list[int]:
 
 
 def best_of_all(judged: Sequence[Judged], metric: Metric) -> list[int]:
-    """The candidate of each prompt that raises the metric most, all other prompts answered with their first one."""
-    return [int(np.argmax(gain_C)) for gain_C in _gains(judged, metric)]
+    """A candidate of each prompt: no other choice for a single prompt gives the set a better metric.
 
-
-def _gains(judged: Sequence[Judged], metric: Metric) -> list[np.ndarray]:
-    """How much each candidate raises the metric of the whole set over the first one, times the number of prompts.
-
-    All other prompts keep their first candidate, so for a metric that is a mean over examples this is the difference of
-    the two examples' scores.
+    Found by hill climbing from the first candidates. For a metric that is a mean over examples it is the best choice.
     """
-    total_K = np.sum([each.statistics_CK[0] for each in judged], axis=0)
-    sign = -1.0 if metric.lower_is_better else 1.0
-    base = metric.score(total_K.tolist())
+    chosen = [0] * len(judged)
+    total_K = _total(judged, chosen)
+    for _ in range(_TURNS):
+        before = list(chosen)
+        for number, each in enumerate(judged):
+            others_K = total_K - each.statistics_CK[chosen[number]]
+            values = [_value(others_K + row_K, metric) for row_K in each.statistics_CK]
+            if max(values) > values[chosen[number]] + 1e-12:
+                chosen[number] = int(np.argmax(values))
+            total_K = others_K + each.statistics_CK[chosen[number]]
+        if chosen == before:
+            break
+    return chosen
+
+
+def _order_weights(judged: Sequence[Judged], standardised: Sequence[np.ndarray], metric: Metric) -> np.ndarray:
+    """The weights of the order, or zeros.
+
+    Where each of many prompts gains from a longer answer, as by BLEU's brevity penalty, all of them together may lose.
+    So gains are measured again around each choice. The mean of the weights so far is what the next turn begins with;
+    the last weights alone would swing from too long to too short.
+    """
+    chosen = [0] * len(judged)
+    mean_F = kept_F = np.zeros(standardised[0].shape[1])
+    most = _value(_total(judged, chosen), metric)
+    for turn in range(1, _TURNS + 1):
+        found_F = _ranking(standardised, _gains(judged, chosen, metric))
+        mean_F = mean_F + (found_F - mean_F) / turn
+        for weights_F in (found_F, mean_F):
+            value = _value(_total(judged, _first(standardised, weights_F)), metric)
+            if value > most:
+                kept_F, most = weights_F, value
+        before, chosen = chosen, _first(standardised, mean_F)
+        if chosen == before:
+            break
+    return kept_F
+
+
+def _first(standardised: Sequence[np.ndarray], rank_F: np.ndarray) -> list[int]:
+    """The candidate of each prompt that weights put first; of equals the first one, as ``RerankWeights.order`` does."""
+    return [int(np.argmax(values_CF @ rank_F)) for values_CF in standardised]
+
+
+def _total(judged: Sequence[Judged], chosen: Sequence[int]) -> np.ndarray:
+    """The metric's statistics of the whole set."""
+    total_K: np.ndarray = np.sum(
+        [each.statistics_CK[place] for each, place in zip(judged, chosen, strict=True)], axis=0
+    )
+    return total_K
+
+
+def _value(total_K: np.ndarray, metric: Metric) -> float:
+    """The metric of the whole set, larger where it is better."""
+    value = metric.score(total_K.tolist())
+    if not math.isfinite(value):
+        return -math.inf
+    return -value if metric.lower_is_better else value
+
+
+def _gains(judged: Sequence[Judged], chosen: Sequence[int], metric: Metric) -> list[np.ndarray]:
+    """How much each candidate raises the metric of the whole set over the chosen one, times the number of prompts.
+
+    All other prompts keep what is chosen, so for a metric that is a mean over examples this is the difference of the
+    two examples' scores.
+    """
+    total_K = _total(judged, chosen)
+    base = _value(total_K, metric)
 
     def gain(changed_K: np.ndarray) -> float:
-        value = len(judged) * sign * (metric.score((total_K + changed_K).tolist()) - base)
+        value = len(judged) * (_value(total_K + changed_K, metric) - base)
         return value if math.isfinite(value) else 0.0
 
-    return [np.array([gain(row_K - each.statistics_CK[0]) for row_K in each.statistics_CK]) for each in judged]
+    return [
+        np.array([gain(row_K - each.statistics_CK[place]) for row_K in each.statistics_CK])
+        for each, place in zip(judged, chosen, strict=True)
+    ]
 
 
 def _ranking(standardised: Sequence[np.ndarray], gains: Sequence[np.ndarray]) -> np.ndarray:

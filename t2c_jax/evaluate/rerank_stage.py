@@ -110,9 +110,9 @@ def fit_reranker(
             raise UserError(
                 "t2c rerank: no prompt has a second candidate that is finished; raise config.decode.max_tokens"
             )
-        weights = fit(judged, features.names, metric)
-        if not weights.rank_F.any():
+        if all((each.statistics_CK == each.statistics_CK[0]).all() for each in judged):
             raise UserError(f"t2c rerank: no candidate is better than another by {metric.name}; choose another metric")
+        weights = fit(judged, features.names, metric)
         scores = _scores(metric, pairs, sets, judged, folds, features.names, evaluate.bootstrap_samples, seed)
         scores |= {
             "step": int(members[0]),
@@ -239,6 +239,12 @@ def _page(metric: Metric, scores: Mapping[str, Any]) -> str:
 def _show(metric: Metric, scores: Mapping[str, Any], directory: Path) -> None:
     console.table(*_table(metric, scores))
     console.say(_weights(scores))
+    if not any(scores["weights"].values()):
+        console.say("no weights give a better order on all dev pairs; the search's own order stays")
+    elif (found := scores["systems"][RERANKED]["verdict"]) != "better":
+        console.warn(
+            f"reranked answers are not better than first candidates ({found}); answer without config.decode.rerank"
+        )
     confidence = scores["confidence"]
     console.say(
         f"confidence is that of {confidence['of']}: expected calibration error"

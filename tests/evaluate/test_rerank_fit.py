@@ -56,13 +56,28 @@ def test_an_informative_feature_is_found(metric):
 def test_a_gain_is_the_change_of_the_corpus_score():
     prompts = judged(BLEU, count=7)
     first = np.sum([each.statistics_CK[0] for each in prompts], axis=0)
-    for number, gain_C in enumerate(_gains(prompts, BLEU)):
+    for number, gain_C in enumerate(_gains(prompts, [0] * 7, BLEU)):
         for place in range(4):
             rows = [each.statistics_CK[place if other == number else 0] for other, each in enumerate(prompts)]
             expected = 7 * (BLEU.score(np.sum(rows, axis=0)) - BLEU.score(first))
             assert gain_C[place] == pytest.approx(expected, abs=1e-9)
-    shares = _gains(judged(EXACT, count=7), EXACT)
+    shares = _gains(judged(EXACT, count=7), [0] * 7, EXACT)
     assert {round(float(value)) for gain_C in shares for value in gain_C} <= {-100, 0, 100}
+
+
+def test_what_each_prompt_gains_alone_and_all_lose_together_is_not_learned():
+    """Answers are too short, so a single long one raises BLEU; of long ones alone, most words are wrong."""
+    words = [f"w{number}" for number in range(20)]
+    texts = [" ".join(words[:14]), " ".join([*words, *(f"x{number}" for number in range(30))])]
+    rows = BLEU.statistics([pair("a", "t", " ".join(words))] * 2, [[text] for text in texts])
+    prompts = [Judged(np.array([[0.0], [1.0]]), rows, np.zeros(2))] * 10
+    assert all(gain_C[1] > 0 for gain_C in _gains(prompts, [0] * 10, BLEU))
+    chosen = [fit(prompts, ("length",), BLEU).order(each.values_CF)[0] for each in prompts]
+    assert chosen == [0] * 10
+    best = best_of_all(prompts, BLEU)
+    assert 0 < sum(best) < 10, "some long ones"
+    scores = [BLEU.score(sum(rows[place] for place in places)) for places in (best, chosen, [1] * 10)]
+    assert scores[0] > scores[1] > scores[2]
 
 
 def test_of_a_metric_that_is_better_when_lower_the_lowest_is_best():
