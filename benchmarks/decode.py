@@ -43,7 +43,7 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     import jax.numpy as jnp
 
     from t2c_jax.config import DecodeConfig
-    from t2c_jax.decode.generator import search_function
+    from t2c_jax.decode.programs import search_function
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.sentencepiece import EOS
 

@@ -20,8 +20,8 @@ from t2c_jax.checkpoints.pytrees import abstract_on
 from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, ModelConfig, TrainConfig
 from t2c_jax.data.encoder_features import encoder_features
 from t2c_jax.data.pipeline import batch_shapes, task_keys
-from t2c_jax.decode.generator import search_function
 from t2c_jax.decode.loading import inference_mesh
+from t2c_jax.decode.programs import search_function
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.mesh_selection import make_mesh
 from t2c_jax.train.state import Trainable

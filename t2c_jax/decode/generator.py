@@ -16,24 +16,24 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding
+from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.data.retrieved import Retrieved
-from t2c_jax.decode import slots as continuous
 from t2c_jax.decode.drafts import NgramTable
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.grammar_filter import GrammarFilter, Session
-from t2c_jax.decode.logits_processors import FORBIDDEN, LogitsProcessor
-from t2c_jax.decode.search import Hypotheses, Requests, Search, Shape, ensemble, requests, search
-from t2c_jax.decode.settings import processors_of, shape_of
-from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
-from t2c_jax.decode.stop_strings import before_stop, states_of, stop_of
+from t2c_jax.decode.logits_processors import FORBIDDEN
+from t2c_jax.decode.programs import Programs
+from t2c_jax.decode.search import Hypotheses, Requests
+from t2c_jax.decode.search_engine import SearchEngine, SearchPlan
+from t2c_jax.decode.settings import compiled_settings, processors_of, requests_of, shape_of
+from t2c_jax.decode.stop_strings import before_stop
 from t2c_jax.decode.threads import Shared, together
 from t2c_jax.models.definition import Definition
-from t2c_jax.models.seq2seq import Steps, copied_tokens
+from t2c_jax.models.seq2seq import Steps
 from t2c_jax.retrieval.provenance import Provenance, provenance
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
@@ -41,7 +41,6 @@ from t2c_jax.workers import cores
 
 _ROWS_OF_ENGINE = 8  # with fewer, reading the parameters is most of a step
 _COMPILED = 16  # searches of different settings whose programs are kept
-_TOKENS = 64  # programs are compiled for multiples of so many tokens of an answer
 
 
 @dataclass(frozen=True)
@@ -231,7 +230,9 @@ class Generator:
         # The batch has its size in its shape; most tokenizers have no special piece to write.
         special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
         drafts = settings.prompt_lookup if self._looks_up(settings) else 0
-        programs = self._search(_static(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts)))
+        programs = self._search(
+            compiled_settings(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts))
+        )
         order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
         # Where there are fewer prompts than engines, they share the samples.
         shares = min(settings.samples, max(1, engines // len(order)))
@@ -241,7 +242,7 @@ class Generator:
         longest = self.prompts.batch([read[row] for row in order[:rows]], rows)
         with jax.set_mesh(self.mesh):
             source = programs.source_length(self.params, longest)
-            plan = _Plan(programs, self._laid_out(programs), engines, rows, source)
+            plan = SearchPlan(programs, self._laid_out(programs), engines, rows, source)
         engine = functools.partial(self._engine, sources, read, settings, plan, batches)
         for ticket, found in together([engine] * engines):
             yield *divmod(ticket, settings.samples), found
@@ -269,12 +270,12 @@ class Generator:
         sources: Sequence[str],
         read: Sequence[EncodedPrompt],
         settings: DecodeConfig,
-        plan: _Plan,
+        plan: SearchPlan,
         batches: Iterable[Sequence[tuple[int, Sequence[int]]]],
     ) -> Iterator[tuple[int, Hypotheses]]:
         """Tickets and answers for batches of (prompt, numbers of its samples), as rows end."""
         with jax.set_mesh(self.mesh), self._followed(settings, plan) as grammar:
-            session = _Session(plan, self.params, self.mesh, grammar)
+            searched = SearchEngine(plan, self.params, self.mesh, grammar)
             asked = functools.partial(self._asked, sources, settings, grammar)
             for batch in batches:
                 # Each device has every _unit-th prompt, so that all of them have about as many.
@@ -288,10 +289,10 @@ class Generator:
                     for part in parts
                 ]
                 arranged = self._arranged([[read[row] for row, _ in part] for part in parts], plan.rows)
-                yield from session.feed(arranged, waiting, asked)
-            yield from session.drain(asked)
+                yield from searched.feed(arranged, waiting, asked)
+            yield from searched.drain(asked)
             with self._lock:
-                self.steps += session.steps
+                self.steps += searched.steps
 
     def _arranged(self, parts: Sequence[Sequence[EncodedPrompt]], rows: int) -> Mapping[str, np.ndarray]:
         """The encoder's part of a batch, in which each part of the prompts begins a part of the rows."""
@@ -305,7 +306,7 @@ class Generator:
         return {name: values[index] for name, values in batch.items()}
 
     @contextmanager
-    def _followed(self, settings: DecodeConfig, plan: _Plan) -> Iterator[Session | None]:
+    def _followed(self, settings: DecodeConfig, plan: SearchPlan) -> Iterator[Session | None]:
         """The session of the grammar that answers follow; None where they follow none."""
         programs = plan.programs
         if programs.grammar is None:
@@ -326,7 +327,7 @@ class Generator:
         samples = settings.samples
         keys = [_key(settings.seed, sources[ticket // samples], ticket % samples) for ticket in tickets]
         number = 0 if grammar is None else grammar.number
-        return _requests(settings, np.array(keys, np.uint32).reshape(-1, 2), number)
+        return requests_of(settings, np.array(keys, np.uint32).reshape(-1, 2), number)
 
     def _looks_up(self, settings: DecodeConfig) -> bool:
         """Whether drafts can be copied and verified: greedy search, of decoders that can, over sources of tokens.
@@ -349,304 +350,7 @@ class Generator:
         return Programs(self._definitions, shape, processors, settings.stop, grammar, self.mesh, memory, table)
 
 
-def _static(settings: DecodeConfig) -> DecodeConfig:
-    """The settings that a program is compiled for; all others are arguments of it."""
-    default = DecodeConfig()
-    return replace(
-        settings,
-        max_tokens=-(-settings.max_tokens // _TOKENS) * _TOKENS,
-        batch_size=default.batch_size,
-        length_penalty=default.length_penalty,
-        patience=default.patience,
-        diversity_penalty=default.diversity_penalty,
-        temperature=float(settings.temperature > 0),
-        top_k=default.top_k,
-        top_p=default.top_p,
-        min_p=default.min_p,
-        repetition_penalty=2.0 if settings.repetition_penalty != 1 else 1.0,
-        no_repeat_ngram_size=min(settings.no_repeat_ngram_size, 1),
-        stop=stop_of(states_of(settings.stop)),
-        samples=1,
-        seed=0,
-        grammar="json" if settings.grammar else "",
-        rerank=False,
-    )
-
-
-def _requests(settings: DecodeConfig, keys: np.ndarray, grammar: int) -> Requests:
-    return requests(
-        len(keys),
-        settings.max_tokens,
-        length_penalty=settings.length_penalty,
-        patience=settings.patience,
-        diversity_penalty=settings.diversity_penalty,
-        temperature=settings.temperature,
-        top_k=settings.top_k,
-        top_p=settings.top_p,
-        min_p=settings.min_p,
-        repetition_penalty=settings.repetition_penalty,
-        no_repeat_ngram_size=settings.no_repeat_ngram_size,
-        stop=settings.stop,
-        keys=keys,
-        grammar=grammar,
-    )
-
-
 def _key(seed: int, source: str, sample: int) -> np.ndarray:
     """The random key of a sample: what is drawn depends on nothing else but the step."""
     words = hashlib.sha256(f"{seed} {sample} {source}".encode()).digest()[:8]
     return np.frombuffer(words, np.uint32)
-
-
-class Programs:
-    """The compiled functions of a search: of its settings and of the models, not of their parameters."""
-
-    def __init__(
-        self,
-        definitions: Sequence[Definition],
-        shape: Shape,
-        processors: Sequence[LogitsProcessor],
-        stop: Sequence[str],
-        grammar: GrammarFilter | None,
-        mesh: Mesh,
-        memory: int | None,
-        table: NgramTable | None = None,
-    ) -> None:
-        """Compiles nothing yet.
-
-        Args:
-          definitions: of the models.
-          shape: of the search.
-          processors: change the logits, in this order.
-          stop: stop strings, whose automaton has the size of all that are asked for.
-          grammar: forbids tokens; None where answers follow no grammar.
-          mesh: the devices.
-          memory: bytes of a device, half of which gathered parameters may take; None where a device has none of its
-            own.
-          table: of the training targets, for drafts.
-        """
-        self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
-        self._stop, self.grammar = tuple(stop), grammar
-        self._share = None if memory is None else memory // 2 // len(definitions)
-        self._replicated = meshes.replicated(mesh)
-        self.table = None if table is None else jax.device_put(table, self._replicated)
-        self._source_lengths: dict[Any, int] = {}
-        self._calls = threading.Lock()
-        self.steps = jax.jit(self._steps)
-        self.read = jax.jit(self._read, static_argnames="length")
-        self.blank = jax.jit(self._blank, static_argnames="rows")
-        self.run = jax.jit(self._run, donate_argnames="slots")
-
-    def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """One of the functions below, of one thread after the other: so each is compiled once. It may run on."""
-        with self._calls:
-            return function(*args, **kwargs)
-
-    def _steps(self, params: Sequence[Any]) -> list[Steps]:
-        return [
-            definition.bind(_all_gather_params(definition, each, self._share)).steps()
-            for definition, each in zip(self._definitions, params, strict=True)
-        ]
-
-    def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
-        models = [definition.bind(each) for definition, each in zip(self._definitions, params, strict=True)]
-        memory, carry = zip(*(model.read(batch, self.shape.beams, length) for model in models), strict=True)
-        source_BS = None
-        if self.shape.drafts:
-            tokens_BS = copied_tokens(batch)
-            source_BS = jnp.pad(tokens_BS, ((0, 0), (0, length - tokens_BS.shape[1])))
-        return self._placed(Pool(list(memory), list(carry), source_BS))
-
-    def source_length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
-        """Positions of the encoder's states for a batch."""
-        shapes = tuple(sorted((name, values.shape) for name, values in batch.items()))
-        if shapes not in self._source_lengths:
-            encode = self._definitions[0].bind
-            segments = jax.eval_shape(lambda p, b: encode(p).encode(b).segments_BS, params[0], batch)
-            self._source_lengths[shapes] = int(segments.shape[1])
-        return self._source_lengths[shapes]
-
-    def _searching(self, models: Sequence[Steps], table: NgramTable | None = None) -> Search:
-        return Search(ensemble([model.step for model in models]), self.shape, self._processors, self.grammar, table)
-
-    def _blank(self, models: Sequence[Steps], pool: Pool, rows: int) -> Slots:
-        """Rows that are all free; memory and carry have the shapes of the pool's."""
-        slots = self.shape.slots
-        cache = [model.cache(rows, slots) for model in models]
-        memory, carry, source = jax.tree.map(jnp.zeros_like, pool)
-        made = self._searching(models).rows(
-            memory, carry, requests(rows, self.shape.steps, stop=self._stop), cache, slots, source=source, active=False
-        )
-        return self._placed(Slots(made, jnp.full((rows,), -1, jnp.int32)))
-
-    def _run(
-        self,
-        models: Sequence[Steps],
-        slots: Slots,
-        pool: Pool,
-        waiting: Waiting,
-        more: jax.Array,
-        table: NgramTable | None,
-    ) -> tuple[Slots, Results]:
-        slots, results = continuous.run(self._searching(models, table), slots, pool, waiting, more)
-        # Every process gets all answers.
-        results = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), results)
-        return self._placed(slots), results
-
-    def _placed(self, tree: Any) -> Any:
-        """Rows over ``data`` and ``fsdp``; of keys and values, the arrays of four axes, heads over ``tensor``."""
-
-        def place(leaf: jax.Array) -> jax.Array:
-            names = ("batch", "heads") if leaf.ndim == 4 else ("batch",)
-            leaf = jax.lax.convert_element_type(leaf, leaf.dtype)  # as a loop gives them back: without weak types
-            return jax.lax.with_sharding_constraint(leaf, NamedSharding(self._mesh, meshes.partition_spec(names)))
-
-        return jax.tree.map(place, tree)
-
-
-@dataclass(frozen=True)
-class _Plan:
-    """How the prompts of a call are searched.
-
-    Attributes:
-      programs: of the search.
-      models: laid out for steps. All searches read the same arrays, so the processor's cache holds them once.
-      engines: searches that are run at once.
-      rows: of each.
-      source: positions of the memories.
-    """
-
-    programs: Programs
-    models: Sequence[Steps]
-    engines: int
-    rows: int
-    source: int
-
-
-class _Session:
-    """One search's rows on the devices: fed a batch of prompts at a time, it gives the answers as they end."""
-
-    def __init__(self, plan: _Plan, params: Sequence[Any], mesh: Mesh, grammar: Session | None) -> None:
-        """All rows are free."""
-        self._programs, self._models, self._rows, self._source = plan.programs, plan.models, plan.rows, plan.source
-        self._params, self._mesh, self._grammar = params, mesh, grammar
-        self._groups = mesh.shape["data"] * mesh.shape["fsdp"]
-        self._slots: Slots | None = None
-        self._pool: Pool | None = None
-        self._open = 0  # entries without an answer
-        self.steps = 0
-
-    def feed(
-        self,
-        batch: Mapping[str, np.ndarray],
-        waiting: Sequence[Sequence[tuple[int, int]]],
-        asked: Callable[[Sequence[int]], Requests],
-    ) -> Iterator[tuple[int, Hypotheses]]:
-        """Tickets and answers that end until all entries have rows and another row is free.
-
-        Args:
-          batch: the encoder's part of a batch, a row for each source.
-          waiting: for each group of rows, (row of the source within the group, ticket) of each entry.
-          asked: the requests of given tickets.
-        """
-        self._read(batch)
-        size = self._rows // self._groups
-        turns = max(-(-len(entries) // size) for entries in waiting)
-        for turn in range(turns):
-            chunks = [list(entries[turn * size : (turn + 1) * size]) for entries in waiting]
-            self._open += sum(map(len, chunks))
-            while any(chunks):
-                results = self._run(chunks, asked, more=True)
-                yield from self._collect(results)
-                chunks = [chunk[int(done) :] for chunk, done in zip(chunks, results.admitted, strict=True)]
-
-    def drain(self, asked: Callable[[Sequence[int]], Requests]) -> Iterator[tuple[int, Hypotheses]]:
-        """Tickets and answers of all entries that have rows."""
-        while self._open:
-            yield from self._collect(self._run([[]] * self._groups, asked, more=False))
-
-    def _read(self, batch: Mapping[str, np.ndarray]) -> None:
-        """Has the encoder read the sources of the next entries."""
-        local = meshes.local_rows(self._mesh, self._rows)
-        placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self._mesh)
-        call, programs = self._programs.call, self._programs
-        self._pool = call(programs.read, self._params, placed, length=self._source)
-        if self._slots is None:
-            self._slots = call(programs.blank, self._models, self._pool, rows=self._rows)
-
-    def _run(
-        self, chunks: Sequence[Sequence[tuple[int, int]]], asked: Callable[[Sequence[int]], Requests], *, more: bool
-    ) -> Any:
-        size = self._rows // self._groups
-        padded = [[*chunk, *[(0, -1)] * (size - len(chunk))] for chunk in chunks]
-        source, ticket = np.array(padded, np.int32).reshape(-1, 2).T
-        count = np.array([len(chunk) for chunk in chunks], np.int32)
-        waiting = Waiting(source, ticket, asked(ticket.tolist()), count)  # type: ignore[arg-type]
-        call, programs, table = self._programs.call, self._programs, self._programs.table
-        self._slots, results = call(programs.run, self._models, self._slots, self._pool, waiting, np.bool_(more), table)
-        results = jax.device_get(results)
-        self.steps += int(results.steps[0])
-        if self._grammar is not None:
-            self._grammar.check()
-        return results
-
-    def _collect(self, results: Any) -> Iterator[tuple[int, Hypotheses]]:
-        size = len(results.ticket) // self._groups
-        for group, count in enumerate(results.total):
-            for place in range(group * size, group * size + int(count)):
-                self._open -= 1
-                found = Hypotheses(results.tokens, results.scores, results.finished, results.lengths, results.log_p)
-                yield int(results.ticket[place]), jax.tree.map(lambda leaf, place=place: leaf[place], found)
-
-
-def search_function(
-    definitions: Sequence[Definition],
-    decode: DecodeConfig,
-    processors: Sequence[LogitsProcessor] = (),
-    *,
-    start: int = 0,
-    eos: int = 1,
-    memory: int | None = None,
-) -> Callable[..., Hypotheses]:
-    """The search as a function of (each model's parameters, the encoder's part of a batch), to be jitted.
-
-    Args:
-      definitions: of the models.
-      decode: the settings of the search.
-      processors: change the logits, in this order.
-      start, eos: the tokens that a sequence begins and ends with.
-      memory: bytes of a device, half of which gathered parameters may take; None where a device has none of its own.
-    """
-
-    def searched(params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Hypotheses:
-        share = None if memory is None else memory // 2 // len(definitions)
-        rows = next(iter(batch.values())).shape[0]
-        models = [
-            definition.bind(_all_gather_params(definition, each, share))
-            for definition, each in zip(definitions, params, strict=True)
-        ]
-        read = [model.read(batch, decode.beam_size) for model in models]
-        laid_out = [model.steps() for model in models]
-        steps = ensemble([each.step for each in laid_out])
-
-        def cache(rows: int, slots: int) -> list[Any]:
-            return [each.cache(rows, slots) for each in laid_out]
-
-        shape, asked = shape_of(decode, start, eos), _requests(decode, np.zeros((rows, 2), np.uint32), 0)
-        memories, carries = [each for each, _ in read], [each for _, each in read]
-        return search(steps, memories, carries, cache, rows, shape, processors, asked)
-
-    return searched
-
-
-def _all_gather_params(definition: Definition, params: Any, limit: int | None) -> Any:
-    """The parameters, with those that every step reads gathered over ``fsdp`` if they take at most ``limit`` bytes.
-
-    Otherwise each step of the search would gather them again to compute one token a row.
-    """
-    every_step = {name: part for name, part in params.items() if name != "encoder"}
-    names = definition.axis_names()
-    names = {name: names[name] for name in every_step}
-    if limit is not None and meshes.gathered_bytes(every_step, names, definition.config.dtype) > limit:
-        return params
-    return {**params, **meshes.gather(every_step, names)}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 
 import numpy as np
 
@@ -16,10 +17,12 @@ from t2c_jax.decode.logits_processors import (
     TokenBonus,
     unwritable,
 )
-from t2c_jax.decode.search import Shape
-from t2c_jax.decode.stop_strings import StopStrings
+from t2c_jax.decode.search import Requests, Shape, requests
+from t2c_jax.decode.stop_strings import StopStrings, states_of, stop_of
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.base import Tokenizer
+
+_TOKENS = 64  # programs are compiled for multiples of so many tokens of an answer
 
 
 def processors_of(
@@ -70,4 +73,54 @@ def shape_of(decode: DecodeConfig, start: int, eos: int, drafts: int = 0) -> Sha
         drafts=drafts,
         start=start,
         eos=eos,
+    )
+
+
+def compiled_settings(settings: DecodeConfig) -> DecodeConfig:
+    """The settings that a program is compiled for; all others are arguments of it."""
+    default = DecodeConfig()
+    return replace(
+        settings,
+        max_tokens=-(-settings.max_tokens // _TOKENS) * _TOKENS,
+        batch_size=default.batch_size,
+        length_penalty=default.length_penalty,
+        patience=default.patience,
+        diversity_penalty=default.diversity_penalty,
+        temperature=float(settings.temperature > 0),
+        top_k=default.top_k,
+        top_p=default.top_p,
+        min_p=default.min_p,
+        repetition_penalty=2.0 if settings.repetition_penalty != 1 else 1.0,
+        no_repeat_ngram_size=min(settings.no_repeat_ngram_size, 1),
+        stop=stop_of(states_of(settings.stop)),
+        samples=1,
+        seed=0,
+        grammar="json" if settings.grammar else "",
+        rerank=False,
+    )
+
+
+def requests_of(settings: DecodeConfig, keys: np.ndarray, grammar: int) -> Requests:
+    """What each row asks for.
+
+    Args:
+      settings: of all rows.
+      keys: (rows, 2) uint32, the random key of each.
+      grammar: the number of the grammar's session; 0 without one.
+    """
+    return requests(
+        len(keys),
+        settings.max_tokens,
+        length_penalty=settings.length_penalty,
+        patience=settings.patience,
+        diversity_penalty=settings.diversity_penalty,
+        temperature=settings.temperature,
+        top_k=settings.top_k,
+        top_p=settings.top_p,
+        min_p=settings.min_p,
+        repetition_penalty=settings.repetition_penalty,
+        no_repeat_ngram_size=settings.no_repeat_ngram_size,
+        stop=settings.stop,
+        keys=keys,
+        grammar=grammar,
     )

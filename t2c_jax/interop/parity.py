@@ -15,7 +15,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from t2c_jax.config import DecodeConfig, ModelConfig
-from t2c_jax.decode.generator import search_function
+from t2c_jax.decode.programs import search_function
 from t2c_jax.errors import UserError
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Definition, Params

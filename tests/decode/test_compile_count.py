@@ -9,7 +9,7 @@ import pytest
 from tiny_generators import PROMPTS
 
 from t2c_jax.config import DecodeConfig
-from t2c_jax.decode.generator import _static
+from t2c_jax.decode.settings import compiled_settings
 
 RULES = {"repetition_penalty": 1.1, "no_repeat_ngram_size": 2, "stop": ("e",)}
 SEARCHES = {
@@ -94,7 +94,7 @@ def test_other_prompts_compile_a_program_for_each_power_of_two_of_their_length(g
     assert len(lengths) == 2
     for prompts in calls:
         made.generate(prompts)
-    search = made._search(_static(made.decode))
+    search = made._search(compiled_settings(made.decode))
     assert search.run._cache_size() == 2 * len(lengths)
     assert search.read._cache_size() == 2 * len(lengths) + 1
     with compilations() as found:

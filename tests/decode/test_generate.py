@@ -18,8 +18,10 @@ from t2c_jax.data.prompt_encoder import TokenPrompts
 from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.decode import generator as generators_module
-from t2c_jax.decode.generator import Generator, Member, search_function
+from t2c_jax.decode.generator import Generator, Member
 from t2c_jax.decode.grammar_filter import GrammarFilter
+from t2c_jax.decode.programs import search_function
+from t2c_jax.decode.search_engine import SearchEngine
 from t2c_jax.decode.settings import processors_of
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.loading import Tokenizers
@@ -195,13 +197,13 @@ def test_searches_that_run_at_once_share_the_prompts(settings, params, tokenizer
     monkeypatch.setattr(generators_module, "cores", lambda: 3)
     made = generator(params, tokenizer, compiled, batch_size=24, **settings)
     assert (made._engines(24), made._engines(15)) == (3, 1)
-    plans, begin = [], generators_module._Session.__init__
+    plans, begin = [], SearchEngine.__init__
 
     def kept(self, plan, *args):
         plans.append(plan)
         begin(self, plan, *args)
 
-    monkeypatch.setattr(generators_module._Session, "__init__", kept)
+    monkeypatch.setattr(SearchEngine, "__init__", kept)
     assert made.generate(prompts) == alone
     assert len(plans) == 3
     assert all(plan.models is plans[0].models for plan in plans), "all searches read the same arrays"
@@ -236,6 +238,6 @@ def test_what_fails_in_a_search_beside_others_reaches_the_caller(params, tokeniz
     def fails(self, *args):
         raise UserError("a grammar's state is broken")
 
-    monkeypatch.setattr(generators_module._Session, "_collect", fails)
+    monkeypatch.setattr(SearchEngine, "_collect", fails)
     with pytest.raises(UserError, match="state is broken"):
         made.generate(list(PAIRS) * 4)

@@ -11,10 +11,11 @@ from toy_decoder import Toy, searched
 
 from t2c_jax.config import DecodeConfig
 from t2c_jax.decode import drafts
-from t2c_jax.decode import generator as generators_module
+from t2c_jax.decode import programs as programs_module
 from t2c_jax.decode.drafts import CONTEXT, LAST, Usefulness, ngram_table, propose
 from t2c_jax.decode.logits_processors import ForbiddenTokens, NoRepeatNgram, RepetitionPenalty
 from t2c_jax.decode.search import PAD, Search, Shape, requests
+from t2c_jax.decode.search_engine import SearchEngine
 from t2c_jax.tokenizers.sentencepiece import EOS
 
 DRAFTS = 3
@@ -278,12 +279,12 @@ def test_every_kind_of_model_answers_as_without_drafts(kind, axes, generators, m
             steps[generator] = steps.get(generator, 0) + int(results.steps[0])
             return results
 
-        original = generators_module._Session._run
+        original = SearchEngine._run
         with monkeypatch.context() as patch:
-            patch.setattr(generators_module._Session, "_run", run)
+            patch.setattr(SearchEngine, "_run", run)
             return answers_of(generator, prompts)
 
-    monkeypatch.setattr(generators_module, "copied_tokens", lookup)
+    monkeypatch.setattr(programs_module, "copied_tokens", lookup)
     settings = {"mesh": mesh, "beam_size": 1, "batch_size": 2}
     without, made = (generators(kind, **settings, prompt_lookup=count) for count in (0, DRAFTS))
     if not axes:

@@ -9,8 +9,8 @@ import pytest
 from tiny import MODEL, assert_same, both, decoder, drawn, encoder, on_device, reshaped
 
 from t2c_jax.config import DecodeConfig
-from t2c_jax.decode.generator import search_function
 from t2c_jax.decode.logits_processors import NoRepeatNgram
+from t2c_jax.decode.programs import search_function
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.models.definition import Definition
