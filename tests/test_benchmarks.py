@@ -141,7 +141,7 @@ def test_batch_rounding(repository, trained):  # noqa: F811
         (["--baseline-workdir=runs/x"], "--baseline-python, --baseline-directory and --baseline-workdir go together"),
         (
             ["--also", "beam 3", "max_tokens=1"],
-            "--also 'beam 3': the tables are 'greedy', 'beam 4', 'beam 4, patience 1'",
+            "--also 'beam 3': the tables are 'greedy', 'greedy, one prompt at a time', 'beam 4', 'beam 4, patience 1'",
         ),
     ],
 )
