@@ -22,7 +22,10 @@ TESTS = ("**/test/**", "**/tests/**", "**/idle_test/**", "**/*_test.py")  # some
 def get_config(argument: str = "checks") -> ConfigDict:
     """A small Transformer, sized for about 15 minutes on two cores: it writes ``checks``, or whole ``functions``."""
     config = schema.default()
-    {"checks": _checks, "functions": _functions}[argument](config)
+    tasks = {"checks": _checks, "functions": _functions}
+    if argument not in tasks:
+        raise ValueError(f"quickstart.py:{argument} is unknown; it is one of {', '.join(tasks)}")
+    tasks[argument](config)
     config.tokenizer.vocab_size = 4096
 
     # Some 3 million parameters and a few epochs, for a few minutes on two cores.
