@@ -231,3 +231,21 @@ def test_without_the_package_a_run_ends_before_it_begins(prepared, monkeypatch, 
     monkeypatch.setitem(sys.modules, "wandb", None)  # as if it were not there, even where it is
     assert main("run", "--workdir", workdir, "--config.train.wandb=code") == 2
     assert "pip install 't2c-jax[wandb]'" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["add_event", "close"])
+def test_a_full_disk_below_tensorboard_is_one_line(tmp_path, monkeypatch, method):
+    """TensorBoard's thread keeps TensorFlow's error, and raises it in the next call."""
+    import tensorflow as tf
+
+    def fails(*_):
+        raise tf.errors.ResourceExhaustedError(None, None, f"{tmp_path}/tb/events; No space left on device")
+
+    def write():
+        with MetricsWriter(tmp_path / "metrics.jsonl", tmp_path / "tb", 0) as writer:
+            monkeypatch.setattr(writer._events, method, fails)
+            writer.write(1, "train", {"loss": 1.0})
+
+    with pytest.raises(UserError, match=r"cannot write '.*tb': the disk is full"):
+        write()
+    assert len((tmp_path / "metrics.jsonl").read_text().splitlines()) == 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import json
 import math
+import os
 import textwrap
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -18,6 +21,19 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 
 from t2c_jax.train.telemetry.weights_and_biases import WandbRun
 from t2c_jax.workdir import Workdir, disk_errors
+
+
+@contextlib.contextmanager
+def _as_os_errors() -> Iterator[None]:
+    """Raises a full disk as an ``OSError``: TensorBoard writes through TensorFlow, whose errors are its own."""
+    try:
+        yield
+    except OSError:
+        raise
+    except Exception as error:
+        if os.strerror(errno.ENOSPC) not in str(error):
+            raise
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) from error
 
 
 class MetricsWriter:
@@ -47,9 +63,9 @@ class MetricsWriter:
             self._kept = [record for _, record in kept]
             self._file = path.open("a", encoding="utf-8")
             tensorboard.mkdir(parents=True, exist_ok=True)
-            self._events = EventFileWriter(str(tensorboard))
+            self._events, self._tensorboard = EventFileWriter(str(tensorboard)), tensorboard
         start = SessionLog(status=SessionLog.START)
-        self._events.add_event(Event(step=start_step + 1, wall_time=time.time(), session_log=start))
+        self._add(Event(step=start_step + 1, wall_time=time.time(), session_log=start))
         self._path, self._wandb = path, wandb
         self._last: dict[str, int] = {}
         self.kept_time, self.reached_time = _last_time(self._kept), _last_time([record for _, record in lines])
@@ -64,7 +80,7 @@ class MetricsWriter:
             return
         self._last[kind] = step
         scalars = [Summary.Value(tag=f"{kind}/{name}", simple_value=value) for name, value in values.items()]
-        self._events.add_event(_event(step, Summary(value=scalars)))
+        self._add(_event(step, Summary(value=scalars)))
         if self._wandb is not None:
             self._wandb.write(step, kind, values)
 
@@ -77,7 +93,12 @@ class MetricsWriter:
         """Texts with their reference and predicted code, for TensorBoard's text page."""
         for number, sample in enumerate(samples):
             parts = [f"**{name}**\n\n{textwrap.indent(text, '    ')}" for name, text in sample.items()]
-            self._events.add_event(_event(step, text_pb(f"samples/{number}", "\n\n".join(parts))))
+            self._add(_event(step, text_pb(f"samples/{number}", "\n\n".join(parts))))
+
+    def _add(self, event: Event) -> None:
+        """Hands an event to TensorBoard's thread, which raises here what went wrong with an event before."""
+        with disk_errors(self._tensorboard), _as_os_errors():
+            self._events.add_event(event)
 
     def __enter__(self) -> MetricsWriter:
         return self
@@ -86,7 +107,8 @@ class MetricsWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._file.close()
-        self._events.close()
+        with disk_errors(self._tensorboard), _as_os_errors():
+            self._events.close()
         if self._wandb is not None:
             self._wandb.close()
 
