@@ -11,11 +11,7 @@ SUMMARY = "scores of a checkpoint on held-out pairs"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
-    shared.add_run(parser)
-    shared.add_step(parser)
-    shared.add_ensemble(parser)
-    shared.add_average(parser)
-    shared.add_sampling(parser)
+    shared.add_answering(parser)
     parser.add_argument(
         "--follow", action="store_true", help="score each checkpoint of a run that is training, until it ends"
     )

@@ -21,11 +21,7 @@ SUMMARY = "answers to prompts from the command line, a file or standard input"
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
-    shared.add_run(parser)
-    shared.add_step(parser)
-    shared.add_ensemble(parser)
-    shared.add_average(parser)
-    shared.add_sampling(parser)
+    shared.add_answering(parser)
     parser.add_argument(
         "--min-confidence",
         type=float,

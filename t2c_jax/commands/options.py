@@ -63,6 +63,15 @@ def add_prompts(parser: ArgumentParser) -> None:
     parser.add_argument("text", nargs="*", help="prompts")
 
 
+def add_answering(parser: ArgumentParser) -> None:
+    """The run, its checkpoints and how it samples: what commands that answer prompts have in common."""
+    add_run(parser)
+    add_step(parser)
+    add_ensemble(parser)
+    add_average(parser)
+    add_sampling(parser)
+
+
 def add_sampling(parser: ArgumentParser) -> None:
     """``--samples``, ``--temperature`` and ``--stop``."""
     parser.add_argument("--samples", type=int, metavar="N", help="draw N answers to each prompt; with --temperature")

@@ -10,11 +10,7 @@ SUMMARY = "fits on dev pairs which candidate of a search is the answer, and how 
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
-    shared.add_run(parser)
-    shared.add_step(parser)
-    shared.add_ensemble(parser)
-    shared.add_average(parser)
-    shared.add_sampling(parser)
+    shared.add_answering(parser)
 
 
 def run(options: Namespace) -> int:

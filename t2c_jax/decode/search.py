@@ -406,7 +406,7 @@ class Search:
 
     def _advance_single(self, rows: SearchState, drafted_BD: Int[Array, "B D"]) -> SearchState:
         fed = self._feed_single(rows, drafted_BD)
-        if drafted_BD.shape[1] and not self._looks_back and not self.shape.sampling:
+        if drafted_BD.shape[1] and not self._looks_back:
             return self._choose_together(fed)
         return self._choose_single(fed)
 
