@@ -382,6 +382,7 @@ class _Search:
 
     def __init__(self, train: Sequence[Pair], data: DataConfig, encoder: SourceEncoder | None) -> None:
         self._train, self._data, self._encoder = train, data, encoder
+        self._vectors: dict[str, np.ndarray] = {}  # of each source, since the training pairs are also asked for theirs
         sources = [_source(pair, data) for pair in train]
         self.index: TermIndex | VectorIndex = (
             TermIndex.of(sources, data.retrieve.index) if encoder is None else VectorIndex(self._queries(sources))
@@ -391,8 +392,11 @@ class _Search:
         """What the index is asked with."""
         if self._encoder is None:
             return sources
-        with console.progress(f"vectors by '{self._encoder.name}'", len(sources), "sources") as bar:
-            return self._encoder.embed(sources, bar.advance)
+        new = [source for source in dict.fromkeys(sources) if source not in self._vectors]
+        if new:
+            with console.progress(f"vectors by '{self._encoder.name}'", len(new), "sources") as bar:
+                self._vectors.update(zip(new, self._encoder.embed(new, bar.advance), strict=True))
+        return np.stack([self._vectors[source] for source in sources])
 
     def neighbours(self, read: Sequence[Pair], keys: Sequence[int], *, is_train: bool) -> list[list[int]]:
         """The rows of each pair's neighbours; none of code alone."""

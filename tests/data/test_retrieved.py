@@ -157,6 +157,7 @@ def test_vectors_of_another_run_find_neighbours(retrieving, tmp_path):
     data = replace(experiment.data, retrieve=replace(experiment.data.retrieve, encoder="numbers@3", near_copy=0))
     encoder, tokenizers = Numbers(), Tokenizers.load(workdir.tokenizer)
     build_retrieval(data, workdir, lambda split: read_pairs(workdir, split), encoder)
+    assert len(encoder.embedded) == len({*encoder.embedded}), "a source was embedded twice"
     texts = {pair.id: pair.text for split in ("train", "dev") for pair in read_pairs(workdir, split)}
     number = {id_: int(re.search(r"\d+", text)[0]) for id_, text in texts.items()}
     for own, found in neighbours(workdir).items():
