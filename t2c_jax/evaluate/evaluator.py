@@ -7,7 +7,7 @@ import heapq
 import json
 import math
 import platform
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,8 +16,8 @@ import numpy as np
 
 from t2c_jax.config import EvaluateConfig
 from t2c_jax.errors import UserError
+from t2c_jax.evaluate.breakdown import by_kind, by_length
 from t2c_jax.evaluate.comparison import compare, summary
-from t2c_jax.evaluate.metrics.code_tokens import code_tokens
 from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 from t2c_jax.evaluate.report import write_report
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
     from t2c_jax.retrieval.neighbours import Neighbour
 
-LENGTH_GROUPS = 4
 EMBEDDED = 10_000  # training pairs in the baseline by vectors at most, since embedding them takes time
 
 
@@ -138,8 +137,8 @@ def evaluate_predictions(
         **overall,
         "summary": summary(metrics, overall["verdict"]),
         "references": {"parses": round(100 * float(np.mean(reference_parses)), 4) if reference_parses else None},
-        "by_length": [{"code_tokens": span, **scores_of(rows)} for span, rows in _by_length(pairs)],
-        "by_kind": [{"kind": kind, **scores_of(rows)} for kind, rows in _by_kind(pairs)],
+        "by_length": [{"code_tokens": span, **scores_of(rows)} for span, rows in by_length(pairs)],
+        "by_kind": [{"kind": kind, **scores_of(rows)} for kind, rows in by_kind(pairs)],
         "train_pairs": len(train),
         "bootstrap_samples": config.bootstrap_samples,
         "seed": seed,
@@ -164,6 +163,8 @@ def evaluate_predictions(
             "retrieved_id": near.pair.id,
             "retrieved_similarity": round(near.similarity, 4),
             "retrieved_chrf": copied_chrf[row],
+            # So that a later comparison scores what was scored here, without running answers again.
+            "statistics": {name: columns[row].tolist() for name, columns in model.items()},
         }
         for row, (pair, ours, (near, *_)) in enumerate(zip(pairs, candidates, retrieved, strict=True))
     ]
@@ -186,19 +187,3 @@ def write_evaluation(directory: Path, evaluation: Evaluation) -> None:
         for example in evaluation.examples:
             file.write(json.dumps(example, ensure_ascii=False) + "\n")
     write_report(directory / "report.html", evaluation.metrics, evaluation.scores, evaluation.examples)
-
-
-def _by_length(pairs: Sequence[Pair]) -> Iterator[tuple[list[int], np.ndarray]]:
-    """Groups of about equal size by the reference's code tokens, shortest first: [least, most] and rows."""
-    lengths = np.array([len(code_tokens(pair.code)) for pair in pairs])
-    edges = np.unique(np.quantile(lengths, np.linspace(0, 1, LENGTH_GROUPS + 1), method="inverted_cdf"))
-    group = np.searchsorted(edges[1:], lengths) if len(edges) > 1 else np.zeros(len(lengths), int)
-    for index in np.unique(group):
-        rows = np.flatnonzero(group == index)
-        yield [int(lengths[rows].min()), int(lengths[rows].max())], rows
-
-
-def _by_kind(pairs: Sequence[Pair]) -> Iterator[tuple[str, np.ndarray]]:
-    kinds = np.array([pair.kind for pair in pairs])
-    for kind in sorted(set(kinds.tolist())):
-        yield kind, np.flatnonzero(kinds == kind)

@@ -2,25 +2,18 @@
 
 from __future__ import annotations
 
-import html
-import importlib.resources
 import random
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from pygments import highlight
-from pygments.formatters import HtmlFormatter
-
 from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
 from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.metrics.metric import Metric
-from t2c_jax.languages.lexers import highlighting_lexer
+from t2c_jax.evaluate.page import code_block, document, escape, visible
 
 SHOWN = 12
 """Examples shown of each kind: random, best, worst."""
-
-_CONTROL = {code: 0x2400 + code for code in range(32) if chr(code) not in "\n\t"} | {0x7F: 0x2421}
 
 
 def write_report(
@@ -42,8 +35,8 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         ("worst", "Worst", "Lowest chrF against the reference.", by_chrf[:SHOWN]),
     )
     body = [
-        f"<h1>{_escape(title)}</h1>",
-        f'<p class="lead">{_escape(scores["summary"])}</p>',
+        f"<h1>{escape(title)}</h1>",
+        f'<p class="lead">{escape(scores["summary"])}</p>',
         _scores(metrics, scores),
         confidence_section(scores["confidence"]) if "confidence" in scores else "",
         _groups("By length", "code tokens", metrics, scores["by_length"], _span),
@@ -57,24 +50,15 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         ),
         _method(metrics, scores),
     ]
-    return page(title, body)
-
-
-def page(title: str, body: Sequence[str]) -> str:
-    """A page with the report's style, of parts that are HTML."""
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>{_escape(title)}</title><style>{_style()}</style></head><body>{''.join(body)}</body></html>\n"
-    )
+    return document(title, body)
 
 
 def _scores(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
     columns, rows = score_table(metrics, scores)
-    *head, last = (_escape(column) for column in columns)
+    *head, last = (escape(column) for column in columns)
     lines = []
     for metric, row in zip(metrics, rows, strict=True):
-        *cells, verdict = (_escape(cell) for cell in row)
+        *cells, verdict = (escape(cell) for cell in row)
         difference = scores["difference"][metric.name]
         by = (
             ""
@@ -127,7 +111,7 @@ def _groups(
     label: Callable[[Mapping[str, Any]], str],
 ) -> str:
     shown = [metric for metric in metrics if any(group["model"][metric.name]["value"] is not None for group in groups)]
-    head = "".join(f"<th>{_escape(metric.title)}</th><th>retrieval</th>" for metric in shown)
+    head = "".join(f"<th>{escape(metric.title)}</th><th>retrieval</th>" for metric in shown)
     rows = []
     for group in groups:
         cells = "".join(
@@ -135,7 +119,7 @@ def _groups(
             f"<td>{format_score(group['retrieval'][metric.name])}</td>"
             for metric in shown
         )
-        rows.append(f"<tr><td>{_escape(label(group))}</td><td>{group['examples']:,}</td>{cells}</tr>")
+        rows.append(f"<tr><td>{escape(label(group))}</td><td>{group['examples']:,}</td>{cells}</tr>")
     return (
         f'<h2>{title}</h2><div class="scroll"><table><tr><th>{column}</th><th>pairs</th>{head}</tr>'
         f"{''.join(rows)}</table></div>"
@@ -155,11 +139,11 @@ def _example(example: Mapping[str, Any]) -> str:
     retrieved = f"cosine {example['retrieved_similarity']:.2f}"
     codes = (("Model", "", "prediction"), ("Reference", "", "code"), ("Retrieved", retrieved, "retrieved"))
     return (
-        f'<details><summary><span class="line">{_escape(_visible(first_line))}</span>'
-        f'<span class="faint">{_escape(_visible(" · ".join(facts)))}</span></summary><div>'
-        f'<h3>Text</h3><pre class="text">{_escape(_visible(example["text"]))}</pre><div class="codes">'
+        f'<details><summary><span class="line">{escape(visible(first_line))}</span>'
+        f'<span class="faint">{escape(visible(" · ".join(facts)))}</span></summary><div>'
+        f'<h3>Text</h3><pre class="text">{escape(visible(example["text"]))}</pre><div class="codes">'
         + "".join(
-            f"<div><h3>{name} <span>{note}</span></h3>{_code(example[key], example['language'])}</div>"
+            f"<div><h3>{name} <span>{note}</span></h3>{code_block(example[key], example['language'])}</div>"
             for name, note, key in codes
         )
         + "</div></div></details>"
@@ -168,33 +152,13 @@ def _example(example: Mapping[str, Any]) -> str:
 
 def _method(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
     signatures = "".join(
-        f"<li>{_escape(metric.title)}: {_escape(scores['signatures'][metric.name])}</li>" for metric in metrics
+        f"<li>{escape(metric.title)}: {escape(scores['signatures'][metric.name])}</li>" for metric in metrics
     )
     # Answers from elsewhere come without the search that found them.
-    answers = f"<li>Scored answers: {_escape(scores['answers'])}.</li>" if "answers" in scores else ""
+    answers = f"<li>Scored answers: {escape(scores['answers'])}.</li>" if "answers" in scores else ""
     return (
         f'<h2>How it was measured</h2><ul class="faint">{answers}{signatures}'
         f"<li>± is one standard error over {scores['bootstrap_samples']:,} bootstrap resamples of the pairs, seed"
         f" {scores['seed']}; the model and retrieval are resampled together.</li>"
-        f"<li>Parsed by Python {_escape(scores['python'])}; nothing was run.</li></ul>"
+        f"<li>Parsed by Python {escape(scores['python'])}; nothing was run.</li></ul>"
     )
-
-
-def _code(code: str, language: str) -> str:
-    lexer = highlighting_lexer(language)
-    return f'<pre class="code">{highlight(_visible(code), lexer, HtmlFormatter(nowrap=True))}</pre>'
-
-
-def _style() -> str:
-    page = importlib.resources.files(__package__).joinpath("report.css").read_text("utf-8")
-    schemes = (("light", "friendly"), ("dark", "github-dark"))
-    rules = {scheme: "".join(HtmlFormatter(style=style).get_token_style_defs("pre.code")) for scheme, style in schemes}
-    return page + "".join(f"@media (prefers-color-scheme: {scheme}) {{{rule}}}" for scheme, rule in rules.items())
-
-
-def _escape(text: str) -> str:
-    return html.escape(text)
-
-
-def _visible(text: str) -> str:
-    return text.translate(_CONTROL)

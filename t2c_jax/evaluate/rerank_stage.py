@@ -29,8 +29,8 @@ from t2c_jax.evaluate.comparison import format_score, paired
 from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.evaluator import select_pairs
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
+from t2c_jax.evaluate.page import document
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
-from t2c_jax.evaluate.report import page
 from t2c_jax.evaluate.rerank_fit import FOLDS, Judged, best_of_all, cross_validated, fit, folds_of
 from t2c_jax.workdir import write_json
 
@@ -233,7 +233,7 @@ def _page(metric: Metric, scores: Mapping[str, Any]) -> str:
         f" first candidate, over {scores['bootstrap_samples']:,} bootstrap resamples. The {_weights(scores)}.</p>",
         confidence_section(scores["confidence"]),
     )
-    return page("Reranking", body)
+    return document("Reranking", body)
 
 
 def _show(metric: Metric, scores: Mapping[str, Any], directory: Path) -> None:

@@ -31,6 +31,7 @@ class Metric(ABC):
       candidates: how many of an example's candidates it reads.
       lower_is_better: whether a lower score is better.
       percent: whether it is between 0 and 100.
+      right_or_wrong: whether each example alone is 0 or 100, and the score of several is their mean.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Metric(ABC):
     candidates: int = 1
     lower_is_better: bool = False
     percent: bool = True
+    right_or_wrong: bool = False
 
     @abstractmethod
     def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
@@ -62,6 +64,8 @@ def best(candidates: Sequence[Sequence[str]]) -> list[str]:
 
 class Match(Metric):
     """Share of answers that equal their reference, in a sense that the subclass defines."""
+
+    right_or_wrong = True
 
     @staticmethod
     @abstractmethod

@@ -23,6 +23,7 @@ class Parses(Metric):
     name = "parses"
     title = "Parses"
     phrase = "the share that parses"
+    right_or_wrong = True
     signature = "the language's grammar accepts it and finds a statement; languages without a parser do not count"
 
     def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
