@@ -1,7 +1,7 @@
 """Interactive sessions: commands behind prompts, with the output between them.
 
-A prompt on any line makes a session. A prompt begins a line, and a space or the line's end follows it. Code that parses
-is not a session: a docstring with doctests is part of a program.
+A prompt on any line makes a session. A prompt begins a line, and a space or the line's end follows it. Python code that
+parses is not a session: a docstring with doctests is part of a program.
 """
 
 from __future__ import annotations
@@ -118,7 +118,8 @@ def commands(code: str, language: str) -> str | None:
     prompt = _prompt(language, lone_angle=language in _LONE_ANGLE and first.startswith("> "))
     if not any(prompt.match(line) for line in lines):
         return None
-    if not re.search(rf"^{_IPYTHON}", code, re.MULTILINE) and parses(code, language):  # "In [1]: x" is an annotation
+    # To Python, prompts are syntax errors, except "In [1]: x", an annotation. To a shell, "$ make" is a command.
+    if language == "python" and not re.search(rf"^{_IPYTHON}", code, re.MULTILINE) and parses(code, language):
         return None
     goes_on = re.compile(rf"(?:{_CONTINUES[language]})(?: |$)") if language in _CONTINUES else None
     kept: list[str] = []

@@ -91,8 +91,8 @@ def test_a_single_example_has_no_standard_error_and_proves_nothing():
 
 
 def test_what_does_not_apply_is_none():
-    shell = [pair(str(n), "t", "ls -l", language="shell") for n in range(5)]
-    scores = scored(["ls"] * 5, ["pwd"] * 5, shell)
+    apis = [pair(str(n), "t", "os.listdir", language="apis") for n in range(5)]
+    scores = scored(["ls"] * 5, ["pwd"] * 5, apis)
     assert scores["model"]["parses"] == {"value": None, "standard_error": None}
     assert scores["verdict"]["parses"] == "not applicable"
     assert "parses" not in summary(METRICS, scores["verdict"])

@@ -123,7 +123,7 @@ def test_the_report_is_one_valid_page_with_escaped_answers(evaluation: Evaluatio
 
 
 def test_report_of_another_language(tmp_path: Path):
-    train = [pair("a", "list files", "ls", language="shell"), pair("b", "count lines", "wc -l", language="no such")]
+    train = [pair("a", "list files", "ls", language="fish"), pair("b", "count lines", "wc -l", language="no such")]
     write_evaluation(tmp_path, evaluate_predictions(train, [["ls"], ["wc"]], train, EvaluateConfig(), seed=0))
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "not applicable" in text

@@ -65,6 +65,8 @@ def test_extractors_by_suffix_and_choice():
 
 
 def test_importing_the_package_loads_no_parser():
-    script = "import sys, t2c_jax.languages; print({'jax', 'tensorflow', 'markdown_it'} & set(sys.modules))"
+    script = (
+        "import sys, t2c_jax.languages; print({'jax', 'tensorflow', 'markdown_it', 'tree_sitter'} & set(sys.modules))"
+    )
     done = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "set()"

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 RERANKERS = "rerank"
 """The directory of a run's rerankers, one for each checkpoint and search."""
 _FILE = "reranker.json"
-_GRAMMARS = {"shell": "bash", "sql": "sql", "json": "json"}  # of languages that ``languages.parsing`` does not parse
+_GRAMMARS = {"shell": "bash", "sql": "sql", "json": "json"}  # stricter than those of ``languages.parsing``
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class Parser:
         if self.grammar:
             return Membership(self.grammar)
         language = self.language
-        if parses("", language) is not None:
-            return lambda text: bool(parses(text, language))
         named = _GRAMMARS.get(canonical(language), "")
-        return Membership(named) if named in grammars else None
+        if named in grammars:
+            return Membership(named)
+        return None if parses("", language) is None else lambda text: bool(parses(text, language))
 
 
 class Reranker:

@@ -1,0 +1,127 @@
+"""Syntax trees of code, by the grammars of tree-sitter.
+
+A language has a tree if it is registered in ``tree_grammars`` under its name in ``aliases``. A grammar is imported when
+code of its language is first parsed.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from t2c_jax.config.registry import Registry
+from t2c_jax.languages.aliases import canonical
+
+if TYPE_CHECKING:
+    from tree_sitter import Language, Node, Parser, Tree
+
+
+@dataclass(frozen=True)
+class TreeGrammar:
+    """Where the grammar of a language is.
+
+    Attributes:
+      module: the package of one language, such as ``tree_sitter_python``. Packages of many languages download them.
+      entries: functions of the module that give a grammar. Of several dialects the first one without a syntax error
+        is used.
+    """
+
+    module: str
+    entries: tuple[str, ...] = ("language",)
+
+
+tree_grammars: Registry[TreeGrammar] = Registry("tree-sitter grammar")
+"""By the languages' names, as ``aliases.canonical`` gives them."""
+
+for _name, _grammar in {
+    "c": TreeGrammar("tree_sitter_c"),
+    "cpp": TreeGrammar("tree_sitter_cpp"),
+    "csharp": TreeGrammar("tree_sitter_c_sharp"),
+    "go": TreeGrammar("tree_sitter_go"),
+    "java": TreeGrammar("tree_sitter_java"),
+    "javascript": TreeGrammar("tree_sitter_javascript"),
+    "php": TreeGrammar("tree_sitter_php", ("language_php_only",)),  # the opening tag may be missing
+    "python": TreeGrammar("tree_sitter_python"),
+    "ruby": TreeGrammar("tree_sitter_ruby"),
+    "rust": TreeGrammar("tree_sitter_rust"),
+    "shell": TreeGrammar("tree_sitter_bash"),
+    "sql": TreeGrammar("tree_sitter_sql"),
+    # "<T>x" is a cast in one dialect and an element in the other.
+    "typescript": TreeGrammar("tree_sitter_typescript", ("language_typescript", "language_tsx")),
+}.items():
+    tree_grammars.register(_name)(_grammar)
+
+
+class _Parsers(threading.local):
+    """A parser has state, so each thread has its own. Grammars are shared."""
+
+    def __init__(self) -> None:
+        self.made: dict[tuple[str, str], Parser] = {}
+
+
+_parsers = _Parsers()
+
+
+def has_tree(language: str) -> bool:
+    """Whether there is a grammar of the language, by any of its common names."""
+    return canonical(language) in tree_grammars
+
+
+def syntax_tree(code: str, language: str) -> Tree | None:
+    """The tree of some code; None for a language without a grammar.
+
+    Offsets in the tree count UTF-8 bytes of ``encoded(code)``. What the grammar does not accept becomes nodes ``ERROR``
+    or missing nodes: ``tree.root_node.has_error``.
+
+    Args:
+      code: of any form, a whole file or a few lines.
+      language: by any of its common names.
+    """
+    name = canonical(language)
+    if name not in tree_grammars:
+        return None
+    source = encoded(code)
+    trees = (_parser(name, entry).parse(source) for entry in tree_grammars.get(name, "language").entries)
+    first = next(trees)
+    if not first.root_node.has_error:
+        return first
+    return next((tree for tree in trees if not tree.root_node.has_error), first)
+
+
+def encoded(code: str) -> bytes:
+    """The bytes that the offsets of ``syntax_tree`` count. A lone surrogate, which UTF-8 cannot hold, becomes "?"."""
+    return code.encode("utf-8", "replace")
+
+
+def nodes(root: Node) -> Iterator[Node]:
+    """The node and all below it, parents first, in the order of the code. Deep trees are no problem."""
+    cursor = root.walk()
+    while True:
+        node = cursor.node
+        assert node is not None
+        yield node
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return
+
+
+@functools.cache
+def _language(module: str, entry: str) -> Language:
+    from tree_sitter import Language
+
+    return Language(getattr(importlib.import_module(module), entry)())
+
+
+def _parser(name: str, entry: str) -> Parser:
+    from tree_sitter import Parser
+
+    made = _parsers.made
+    if (name, entry) not in made:
+        made[name, entry] = Parser(_language(tree_grammars.get(name, "language").module, entry))
+    return made[name, entry]
