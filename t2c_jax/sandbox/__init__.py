@@ -1,0 +1,5 @@
+"""Where code that a model wrote may run.
+
+``pool.Sandbox`` runs programs (``programs.Program``) and returns what came of them (``programs.Outcome``).
+``languages`` has a class for each language. ``server`` is the process inside the sandbox. Nothing here imports JAX.
+"""

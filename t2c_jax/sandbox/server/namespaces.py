@@ -1,0 +1,182 @@
+"""A root directory, process ids, users and a network of the server's own, by namespaces.
+
+The root directory is a tmpfs, later read-only, with read-only binds of what interpreters need. The network has no
+interface that is up. Where the machine's user is root, programs run as another user: the kernel enforces no limit of
+processes on user 0, whatever its number in the namespace.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Sequence
+
+from t2c_jax.sandbox.server import kernel
+
+BOX = "/box"  # in each case's own mount namespace a tmpfs, with the directories below
+WORK, TEMPORARY, SHARED_MEMORY = f"{BOX}/work", f"{BOX}/tmp", f"{BOX}/shm"
+_DEVICES = ("null", "zero", "full", "random", "urandom")
+_NOBODY = 65534
+_CASE_USER = 1000
+
+
+def enter(visible: Sequence[str]) -> int:
+    """Moves this process into namespaces of its own, as process 1.
+
+    Args:
+      visible: absolute paths to show read-only.
+
+    Returns:
+      The user and group that programs run as; they are the server's own where the machine's user is not root.
+
+    Raises:
+      OSError: the machine does not allow it.
+    """
+    user = _become_owner()
+    kernel.unshare(kernel.CLONE_NEWPID)
+    child = os.fork()
+    if child:
+        _wait_for(child)
+    kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    _new_root(visible)
+    return user
+
+
+def _become_owner() -> int:
+    """A user namespace with all the others in it."""
+    uid, gid = os.getuid(), os.getgid()
+    user = _CASE_USER if uid == 0 else uid
+    if uid == 0:
+        users = f"0 0 1\n{_CASE_USER} {_NOBODY} 1\n"
+        groups = users
+    else:
+        users, groups = f"{uid} {uid} 1\n", f"{gid} {gid} 1\n"
+    parent = os.getpid()
+    ready, go = os.pipe()
+    writer = os.fork()  # a map of two users can be written only from outside
+    if not writer:
+        try:
+            os.close(go)
+            if os.read(ready, 1):
+                if uid:
+                    _write(f"/proc/{parent}/setgroups", "deny")
+                _write(f"/proc/{parent}/uid_map", users)
+                _write(f"/proc/{parent}/gid_map", groups)
+                os._exit(0)
+        finally:
+            os._exit(1)
+    os.close(ready)
+    try:
+        kernel.unshare(
+            kernel.CLONE_NEWUSER
+            | kernel.CLONE_NEWNS
+            | kernel.CLONE_NEWNET
+            | kernel.CLONE_NEWIPC
+            | kernel.CLONE_NEWUTS
+            | kernel.CLONE_NEWCGROUP
+        )
+        os.write(go, b"1")
+    finally:
+        os.close(go)
+        _, status = os.waitpid(writer, 0)
+    if status:
+        raise OSError(1, "the user map of the namespace could not be written")
+    return user
+
+
+def _write(path: str, text: str) -> None:
+    descriptor = os.open(path, os.O_WRONLY)
+    os.write(descriptor, text.encode())
+    os.close(descriptor)
+
+
+def _wait_for(child: int) -> None:
+    for descriptor in range(3):
+        os.close(descriptor)
+    _, status = os.waitpid(child, 0)
+    os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
+
+
+def _new_root(visible: Sequence[str]) -> None:
+    kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
+    kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    os.mkdir("/tmp/old")
+    os.mkdir("/tmp/new")
+    kernel.pivot_root("/tmp", "/tmp/old")
+    os.chdir("/")
+    new, old = "/new", "/old"
+    kernel.mount("tmpfs", new, "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
+    for path in visible:
+        _show(f"{old}{path}", f"{new}{path}")
+    _links(old, new)
+    _devices(old, new)
+    os.mkdir(f"{new}/proc")
+    kernel.mount("proc", f"{new}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
+    os.mkdir(f"{new}{BOX}")
+    os.symlink(TEMPORARY, f"{new}/tmp")
+    os.mkdir(f"{new}/inner")
+    kernel.pivot_root(new, f"{new}/inner")
+    os.chdir("/")
+    kernel.unmount("/inner")
+    os.rmdir("/inner")
+    kernel.mount("none", "/", None, kernel.MS_BIND | 0x20 | kernel.MS_RDONLY | kernel.MS_NOSUID | kernel.MS_NODEV)
+
+
+def _show(source: str, target: str) -> None:
+    """Binds a file or directory read-only. A link in the way is followed in the new root."""
+    if os.path.isdir(source):
+        os.makedirs(target, exist_ok=True)
+    else:
+        os.makedirs(os.path.dirname(target), exist_ok=True)
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o644))
+    kernel.mount(source, target, None, kernel.MS_BIND | kernel.MS_REC)
+    kernel.make_read_only(target)
+
+
+def _links(old: str, new: str) -> None:
+    """/bin, /lib and their like, which are links into /usr on most systems."""
+    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
+        path, target = f"{old}/{name}", f"{new}/{name}"
+        if os.path.lexists(target):
+            continue
+        if os.path.islink(path):
+            os.symlink(os.readlink(path), target)
+        elif os.path.isdir(path):
+            _show(path, target)
+
+
+def _devices(old: str, new: str) -> None:
+    os.mkdir(f"{new}/dev")
+    for name in _DEVICES:
+        target = f"{new}/dev/{name}"
+        os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o666))
+        kernel.mount(f"{old}/dev/{name}", target, None, kernel.MS_BIND)
+    os.symlink(SHARED_MEMORY, f"{new}/dev/shm")
+    os.symlink("/proc/self/fd", f"{new}/dev/fd")
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        os.symlink(f"/proc/self/fd/{number}", f"{new}/dev/{name}")
+
+
+class CaseNamespaces:
+    """A pid namespace for each program, and within it mounts of its own."""
+
+    def __init__(self) -> None:
+        self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+
+    def before_fork(self) -> None:
+        """The next child is process 1 of a new pid namespace."""
+        kernel.unshare(kernel.CLONE_NEWPID)
+
+    def after_fork(self) -> None:
+        """Later children are in this process's namespace again; a second ``unshare`` would fail otherwise."""
+        kernel.setns(self._own, kernel.CLONE_NEWPID)
+
+    def in_child(self, file_bytes: int, user: int) -> None:
+        """Mounts a fresh /proc and an empty tmpfs for all that the program writes."""
+        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+        flags = kernel.MS_NOSUID | kernel.MS_NODEV
+        kernel.mount("proc", "/proc", "proc", flags | kernel.MS_NOEXEC)
+        kernel.mount("tmpfs", BOX, "tmpfs", flags, f"mode=755,size={file_bytes},nr_inodes=10000")
+        for path in (WORK, TEMPORARY, SHARED_MEMORY):
+            os.mkdir(path)
+            os.chown(path, user, user)
