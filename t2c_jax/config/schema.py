@@ -78,6 +78,12 @@ class CorpusConfig(Section):
         "Keep definitions without a body of their own: '...', pass, raise NotImplementedError, overloads.",
         before=True,
     )
+    doctests: bool = field(
+        True,
+        "Keep the doctests of mined functions and classes as tests, which metrics that run code use. Texts are the"
+        " same either way.",
+        before=False,
+    )
     sessions: Literal["skip", "commands"] = field(
         "skip", "Interactive sessions in Markdown: skip them, or keep the commands without prompts and output."
     )

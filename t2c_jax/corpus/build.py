@@ -100,6 +100,7 @@ def _build(
         "splits": dict(census.splits),
         "kinds": dict(census.kinds),
         "code_only": census.code_only,
+        "with_tests": census.tests.total(),
         "files": sum(report.files for report in reports),
         "found": sum(report.pairs for report in reports),
         "skipped": skipped,
@@ -152,6 +153,8 @@ def _report_result(result: StageResult) -> None:
     parts = [f"{counts['pairs']:,} pairs ({sizes})"]
     if counts["code_only"]:
         parts.append(f"{counts['code_only']:,} of them are code without a text")
+    if counts["with_tests"]:
+        parts.append(f"{counts['with_tests']:,} have tests to run an answer on")
     if result.manifest["config"]["held_out"]:
         parts.append(f"{counts['held_out']:,} that share a line with config.corpus.held_out were dropped")
     say(f"corpus: {'; '.join(parts)}; {result.path / 'card.md'} lists what was read, skipped and dropped")

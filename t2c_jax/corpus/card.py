@@ -22,12 +22,13 @@ _PERCENTILES = (0, 5, 25, 50, 75, 95, 99, 100)
 
 @dataclass
 class Census:
-    """What the card counts of the pairs that were kept; ``text_chars`` of those that have a text."""
+    """What the card counts of the pairs that were kept: ``text_chars`` of those with a text, ``tests`` by split."""
 
     splits: Counter[str] = field(default_factory=Counter)
     kinds: Counter[str] = field(default_factory=Counter)
     languages: Counter[str] = field(default_factory=Counter)
     licences: Counter[str] = field(default_factory=Counter)
+    tests: Counter[str] = field(default_factory=Counter)
     text_chars: array[int] = field(default_factory=lambda: array("L"))
     code_chars: array[int] = field(default_factory=lambda: array("L"))
 
@@ -43,6 +44,7 @@ class Census:
             self.kinds[pair.kind] += 1
             self.languages[pair.language or "unknown"] += 1
             self.licences[pair.source.licence or "unknown"] += 1
+            self.tests[pair.split] += pair.tests is not None
             if pair.has_text:
                 self.text_chars.append(len(pair.text))
             self.code_chars.append(len(pair.code))
@@ -64,6 +66,7 @@ def write_card(directory: Path, reports: Sequence[SourceReport], drops: Tally, r
         "splits": {split: census.splits.get(split, 0) for split in SPLITS},
         "kinds": dict(census.kinds.most_common()),
         "code_only": census.code_only,
+        "with_tests": {split: census.tests[split] for split in SPLITS if census.tests[split]},
         "languages": dict(census.languages.most_common()),
         "licences": dict(census.licences.most_common()),
         "characters": {"text": _percentiles(census.text_chars), "code": _percentiles(census.code_chars)},
@@ -95,6 +98,7 @@ def _markdown(card: dict[str, Any]) -> str:
         "",
         *_table("Splits", ("split", "pairs"), card["splits"].items()),
         *_table("Kinds", ("kind", "pairs"), card["kinds"].items()),
+        *_table("With tests", ("split", "pairs"), card["with_tests"].items()),
         *_table("Languages", ("language", "pairs"), card["languages"].items()),
         *_table("Licences, as far as they are known", ("licence", "pairs"), card["licences"].items()),
         *_table(

@@ -1,8 +1,8 @@
 """The corpus on disk: a TFDS dataset, written by the corpus stage and read by every later one.
 
-It is ``DIRECTORY/t2c_pairs/1.0.0``, TFRecord, with the features of ``Pair`` except its split. Its own files describe
-it, so ``tfds.load("t2c_pairs", data_dir=DIRECTORY)`` needs nothing of this package, and the directory may be moved. A
-split without pairs does not exist there: TFDS fails to load empty ones.
+It is ``DIRECTORY/t2c_pairs/1.0.0``, TFRecord, with the features of ``Pair`` except its split; ``tests`` is JSON text.
+Its own files describe it, so ``tfds.load("t2c_pairs", data_dir=DIRECTORY)`` needs nothing of this package, and the
+directory may be moved. A split without pairs does not exist there: TFDS fails to load empty ones.
 """
 
 from __future__ import annotations
@@ -21,12 +21,13 @@ from t2c_jax import runtime
 from t2c_jax.corpus.pairs import SPLITS, Pair, Source
 from t2c_jax.corpus.tfrecord import read_examples
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.languages.execution import Execution
 from t2c_jax.workdir import Workdir
 
 NAME, VERSION = "t2c_pairs", "1.0.0"
 
 _TEXTS = ("id", "text", "code", "language", "kind")
-_GROUP = "group"  # corpora that were written before it was kept have none
+_LATER = ("group", "tests")  # corpora that were written before these were kept lack them
 _SOURCE_TEXTS = ("repository", "commit", "path", "licence")
 _SOURCE_NUMBERS = ("start_line", "end_line")
 _SHARD_PAIRS = 65_536  # some 100 MB, as TFDS advises
@@ -70,7 +71,7 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
     target = directory / NAME / VERSION
     target.mkdir(parents=True)
     text = tfds.features.Text
-    features = {name: text() for name in (*_TEXTS, _GROUP)}
+    features = {name: text() for name in (*_TEXTS, *_LATER)}
     source = {name: text() for name in _SOURCE_TEXTS}
     source |= {name: tfds.features.Scalar(tf.int32) for name in _SOURCE_NUMBERS}
     identity = tfds.core.DatasetIdentity(
@@ -88,7 +89,7 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
         while batch := list(itertools.islice(stream, _BATCH)):  # the writer rewrites its metadata at every call
             examples: dict[str, list[dict[str, Any]]] = {}
             for pair in batch:
-                values = pair.to_dict()
+                values = pair.to_dict() | {"tests": "" if pair.tests is None else pair.tests.to_json()}
                 examples.setdefault(values.pop("split"), []).append(values)
             writer.add_examples(examples)
         writer.close_all()
@@ -120,8 +121,9 @@ def _pair(values: Mapping[str, bytes | int], split: str) -> Pair:
         return {name: value.decode("utf-8") if isinstance(value, bytes) else value for name, value in found.items()}
 
     source = Source(**read((*_SOURCE_TEXTS, *_SOURCE_NUMBERS), "source/"))
-    texts = (*_TEXTS, _GROUP) if _GROUP in values else _TEXTS
-    return Pair(**read(texts), source=source, split=split)
+    texts = read([*_TEXTS, *(name for name in _LATER if name in values)])
+    tests = texts.pop("tests", "")
+    return Pair(**texts, source=source, split=split, tests=Execution.from_json(tests) if tests else None)
 
 
 _AGAIN = "delete that directory and run the corpus stage again"

@@ -105,7 +105,17 @@ def mine_tree(
             )
             report.pairs += 1
             pair_id = origin_id(source, extract.kind)
-            yield Candidate(Pair(pair_id, extract.text, extract.code, extract.language, extract.kind, source))
+            yield Candidate(
+                Pair(
+                    pair_id,
+                    extract.text,
+                    extract.code,
+                    extract.language,
+                    extract.kind,
+                    source,
+                    tests=extract.tests,
+                )
+            )
 
 
 def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from t2c_jax.languages.execution import Execution
 from t2c_jax.languages.extractor import MODULE_KIND
 from t2c_jax.workdir import digest
 
@@ -58,6 +59,7 @@ class Pair:
       split: one of ``SPLITS``, or empty before it is assigned.
       group: names what splits keep together (``splits``); empty before it is assigned, and in corpora that were
         written before it was kept.
+      tests: how an answer is run, for metrics that run it; None where nothing is known.
     """
 
     id: str
@@ -68,6 +70,7 @@ class Pair:
     source: Source
     split: str = ""
     group: str = ""
+    tests: Execution | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values, nested as in the TFDS features, and ``split``."""
@@ -80,12 +83,19 @@ class Pair:
 
     def reverse(self) -> Pair:
         """The pair for a model that describes code: code as the prompt, text as the answer, of language ``text``."""
-        return dataclasses.replace(self, text=self.code, code=self.text, language="text")
+        return dataclasses.replace(self, text=self.code, code=self.text, language="text", tests=None)
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Pair:
         """The inverse of ``to_dict``."""
-        return cls(**{**values, "source": Source(**values["source"])})
+        tests = values.get("tests")
+        return cls(
+            **{
+                **values,
+                "source": Source(**values["source"]),
+                "tests": None if tests is None else Execution(**tests),
+            }
+        )
 
 
 def origin_id(source: Source, kind: str) -> str:

@@ -2,8 +2,9 @@
 
 A line of a ``.jsonl`` or ``.jsonl.gz`` is a JSON object with ``text`` and ``code``, and optionally ``id`` (string or
 integer), ``split`` or ``partition`` (a name as ``split_of`` knows it), ``language`` (by any common name), and
-``group`` (pairs of one group stay in one split; without it a pair is grouped by its id). Other keys are ignored, and so
-are blank lines. With config.corpus.code_only, ``text`` may be empty, null or missing: the line is code to pre-train on.
+``group`` (pairs of one group stay in one split; without it a pair is grouped by its id), and how an answer is run
+(``execution_fields``). Other keys are ignored, and so are blank lines. With config.corpus.code_only, ``text`` may be
+empty, null or missing: the line is code to pre-train on.
 
 Where a line names no split (or an empty or null one), the file's name may: a word between separators, such as
 ``python_valid_0.jsonl`` or ``test-00000-of-00001.jsonl``. A file of training pairs leaves the split open, so that the
@@ -20,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import IO, Any, cast
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.execution_fields import execution_of
 from t2c_jax.corpus.mine import Candidate, SourceReport
 from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source, origin_id
 from t2c_jax.corpus.sources import PairsDataset, PairsFile
@@ -198,6 +200,10 @@ def _candidate(values: Mapping[str, Any], repository: str, path: str, number: in
         raise Malformed("unknown split")
     source = Source(repository=repository, commit="", path=path, start_line=number, end_line=number, licence="")
     own_id = values.get("id")
+    try:
+        tests = execution_of(values)
+    except ValueError as reason:
+        raise Malformed(str(reason)) from None
     pair = Pair(
         id=origin_id(source, FILE_KIND) if own_id is None or own_id == "" else str(own_id),
         text=values["text"],
@@ -206,9 +212,10 @@ def _candidate(values: Mapping[str, Any], repository: str, path: str, number: in
         kind=FILE_KIND,
         source=source,
         split=split_of(split),
+        tests=tests,
     )
     try:
-        "\0".join((pair.id, pair.text, pair.code, pair.language)).encode("utf-8")
+        "\0".join((pair.id, pair.text, pair.code, pair.language, *(tests.texts() if tests else ()))).encode("utf-8")
     except UnicodeEncodeError:
         raise Malformed("a lone surrogate") from None
     group = values.get("group")

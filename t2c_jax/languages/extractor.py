@@ -13,13 +13,14 @@ from typing import Protocol
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.config.registry import Registry
+from t2c_jax.languages.execution import Execution
 
 MODULE_KIND = "module"  # a whole file, without a text
 
 
 @dataclass(frozen=True, slots=True)
 class Extract:
-    """A pair as a file yields it. The caller adds its source."""
+    """A pair as a file yields it. The caller adds its source; ``tests`` say how an answer is run, if that is known."""
 
     text: str
     code: str
@@ -27,6 +28,7 @@ class Extract:
     kind: str
     start_line: int
     end_line: int
+    tests: Execution | None = None
 
 
 @dataclass

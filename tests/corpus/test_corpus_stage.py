@@ -149,7 +149,7 @@ def test_plain_tfds_opens_it_after_a_move(built, tmp_path):
     assert done.stdout.splitlines() == [
         str(sizes),
         str(sizes),
-        "True ['code', 'group', 'id', 'kind', 'language', 'source', 'text'] "
+        "True ['code', 'group', 'id', 'kind', 'language', 'source', 'tests', 'text'] "
         "['commit', 'end_line', 'licence', 'path', 'repository', 'start_line'] 2",
     ]
 

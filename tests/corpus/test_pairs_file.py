@@ -58,6 +58,8 @@ MALFORMED = {
     b'{"text": "a", "code": "b", "split": "tset"}': "unknown split",
     b'{"text": "a", "code": "b", "split": []}': "'split' is not a string",
     b'{"text": "\\ud800", "code": "b"}': "a lone surrogate",
+    b'{"text": "a", "code": "b", "tests": {"stdin": "\\ud800"}}': "a lone surrogate",
+    b'{"text": "a", "code": "b", "tests": {"test": 1}}': "'test' is neither a string nor a list of strings",
     b'{"text": "\xff", "code": "b"}': "not UTF-8",
     b"[" * 100_000: "not JSON (RecursionError)",
     b'{"text": "a", "code": "b", "id": ' + b"1" * 5000 + b"}": "not JSON (ValueError)",

@@ -21,6 +21,8 @@ Stubs are skipped and counted unless config.corpus.stubs keeps them: definitions
 A ``check`` is a statement of a function that raises an error with a message (``python.checks``). Its text is the
 function's signature, where the form of text has one, and below it the error as a traceback shows it.
 
+With config.corpus.doctests, a definition keeps its doctests as tests (``python.doctests``). The text is the same.
+
 Kinds in config.corpus.code_only come without a text: definitions that have no docstring, and ``module``, the whole file
 as it decodes, without a byte order mark.
 """
@@ -44,6 +46,7 @@ from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
 from t2c_jax.languages.python import checks
 from t2c_jax.languages.python.definitions import Definition, Mentions
+from t2c_jax.languages.python.doctests import ModuleDoctests
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
@@ -90,6 +93,8 @@ def _add_definitions(found: Extraction, tree: ast.Module, lines: list[bytes], co
     text_form, code_form = forms.text_form(config), forms.code_form(config)
     read_code = code_form.reader(tree) if code_form is not None else None
     language = "python" if code_form is None else code_form.language
+    runs = config.doctests and language == "python" and not text_form.hides_name
+    doctests = ModuleDoctests(tree)
     for node, kind, is_method in _definitions(tree):
         docstring = _docstring(node)
         has_text = docstring is not None or not text_form.documented
@@ -106,7 +111,8 @@ def _add_definitions(found: Extraction, tree: ast.Module, lines: list[bytes], co
                 code, end_line = read_code(node), node.end_lineno or line
             else:
                 code, end_line = _code(node, lines, line, text_form.hides_name, is_method)
-            found.extracts.append(Extract(text, code, language, kind, line, end_line))
+            tests = doctests.of(node, docstring) if runs and docstring is not None else None
+            found.extracts.append(Extract(text, code, language, kind, line, end_line, tests))
 
 
 def _add_checks(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig) -> None:
