@@ -103,6 +103,7 @@ def _values(hypothesis: Hypothesis, answered: str) -> dict[str, Any]:
         "score": hypothesis.score,
         "log_probability": hypothesis.log_probability,
         "finished": hypothesis.finished,
+        **({"retrieved": True} if hypothesis.retrieved else {}),
     }
 
 

@@ -54,6 +54,7 @@ class Hypothesis:
         processor is in it.
       finished: False where config.decode.max_tokens ran out before the end token.
       tokens: how many there are, the end token included.
+      retrieved: True for the target of a neighbour that the search did not find; config.decode.rerank adds them.
     """
 
     text: str
@@ -61,6 +62,7 @@ class Hypothesis:
     log_probability: float
     finished: bool
     tokens: int
+    retrieved: bool = False
 
 
 @dataclass(frozen=True)

@@ -88,8 +88,10 @@ def fit_reranker(
     own = identity(run, generator, decode)
     parser = Parser(Counter(pair.language for pair in pairs).most_common(1)[0][0], rerank.grammar)
     reviewer = load_reviewer(run, generator, decode, mesh, rerank.reviewer)
+    features = make_features(run, generator, decode, parser, None if reviewer is None else reviewer.scorer)
     read = {
         "metric": metric.name,
+        "features": list(features.names),
         "max_examples": evaluate.max_examples,
         "bootstrap_samples": evaluate.bootstrap_samples,
         "grammar": rerank.grammar,
@@ -101,7 +103,7 @@ def fit_reranker(
     if runtime.agreed(int(done is None)):  # all processes decode, or none does
         with console.progress("candidates", len(pairs), "pairs") as bar:
             answers = generator.generate([pair.text for pair in pairs], advance=bar.advance)
-        features = make_features(run, decode, parser, None if reviewer is None else reviewer.scorer)
+        answers = features.candidates([pair.text for pair in pairs], answers)
         total = sum(len(candidates_of(answer, sampled=decode.temperature > 0)) for answer in answers)
         with console.progress("features", total if reviewer is not None else None, "candidates") as bar:
             sets = features([pair.text for pair in pairs], answers, advance=bar.advance)

@@ -1,4 +1,7 @@
-"""``t2c rerank``, and answers, scores and the library with what it fits. The run also learns to write texts."""
+"""``t2c rerank``, and answers, scores and the library with what it fits.
+
+The run reads a neighbour and also learns to write texts.
+"""
 
 import dataclasses
 import functools
@@ -25,6 +28,9 @@ BOTH_WAYS = """
         "write": {"objective": "text_to_code"},
         "describe": {"objective": "code_to_text", "prefix": "Describe: "},
     }
+    config.data.retrieve.neighbours = 1
+    config.data.retrieve.tokens = 64
+    config.data.encoder_length = 112
     config.evaluate.metrics = ("chrf",)
     return config
 """
@@ -40,7 +46,8 @@ def _fitted(base: Path) -> Path:
     run = Path(shutil.copytree(workdir, base / "both_ways"))
     changed = base / "both_ways.py"
     changed.write_text(config.read_text().replace("    return config\n", BOTH_WAYS))
-    assert main("train", "--config", changed, "--workdir", run) == 0
+    for command in ("prepare", "train"):
+        assert main(command, "--config", changed, "--workdir", run) == 0
     assert main(*RERANK, "--workdir", run) == 0
     return run
 
@@ -68,7 +75,8 @@ def refused(capsys, *arguments):
 
 def test_what_is_kept(fitted):
     stored = json.loads((fitted / "rerank" / NAME / "reranker.json").read_text())
-    assert [*stored["weights"]["features"]] == ["log_probability", "length", "parses", "reviewer", "consensus"]
+    names = ["log_probability", "length", "parses", "reviewer", "consensus", "neighbours", "retrieved"]
+    assert [*stored["weights"]["features"]] == names
     assert stored["identity"]["search"] == "beam2-penalty1-tokens16"
     assert (stored["metric"], stored["confidence"], stored["reviewer"]) == (
         "chrf",
@@ -79,8 +87,8 @@ def test_what_is_kept(fitted):
     assert [*scores["systems"]] == ["first candidate", "reranked", *stored["weights"]["features"], "oracle"]
     values = {name: system["value"] for name, system in scores["systems"].items()}
     assert values["oracle"] == max(values.values())
-    assert values["log_probability"] == values["first candidate"]
-    assert (scores["examples"], scores["candidates"], scores["name"]) == (12, 2, NAME)
+    assert values["reranked"] > values["first candidate"], "it has learnt little, and the neighbour's code is better"
+    assert (scores["examples"], scores["candidates"], scores["name"]) == (12, 3, NAME)
     assert 0 <= scores["confidence"]["expected_calibration_error"] <= 1
 
 
@@ -106,12 +114,15 @@ def test_answers_are_the_candidates_in_another_order(fitted, capsys):
     path.write_text(json.dumps(stored))
     turned = answers(capsys, "--workdir", fitted, "--config.decode.rerank=True")
     for row, first, last in zip(plain, reranked, turned, strict=True):
-        codes = [each["code"] for each in row["hypotheses"]]
-        assert codes in ([first["code"], last["code"]], [last["code"], first["code"]])
-        assert len(set(codes)) == 2
-        for found in (first, last):
-            assert found["code"] == found["hypotheses"][0]["code"]
-            assert sorted(each["code"] for each in found["hypotheses"]) == sorted(codes)
+        (neighbour,) = row["neighbours"]
+        codes = [*(each["code"] for each in row["hypotheses"]), neighbour["code"]]
+        assert len(set(codes)) == 3
+        orders = [[each["code"] for each in found["hypotheses"]] for found in (first, last)]
+        assert orders[0] == orders[1][::-1]
+        for found, order in zip((first, last), orders, strict=True):
+            assert found["code"] == order[0]
+            assert sorted(order) == sorted(codes)
+            assert [each["code"] for each in found["hypotheses"] if "retrieved" in each] == [neighbour["code"]]
             assert 0 < found["confidence"] < 1
 
 

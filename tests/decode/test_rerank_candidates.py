@@ -9,7 +9,8 @@ from t2c_jax.data.retrieved import Retrieved
 from t2c_jax.decode.generator import Answer, Hypothesis
 from t2c_jax.decode.grammar.membership import Membership
 from t2c_jax.decode.rerank.candidate_features import Features, expected_similarities
-from t2c_jax.decode.rerank.candidates import candidates_of, reordered
+from t2c_jax.decode.rerank.candidates import candidates_of, reordered, with_neighbours
+from t2c_jax.decode.scorer import Likelihood
 from t2c_jax.languages.similarity import CharacterNgrams
 
 A, B, C = "def f(a): return a", "def f(b): return b", "print"
@@ -47,34 +48,52 @@ def test_another_order_is_another_answer():
 class Reviewer:
     """Says that a prompt is as likely as the candidate is long."""
 
-    def score(self, pairs, *, advance):
-        from t2c_jax.decode.scorer import Likelihood
-
+    def score(self, pairs, *, advance=None):
         return [Likelihood(-float(len(answer)), len(prompt)) for answer, prompt in pairs]
 
 
 def test_features_of_candidates():
     near = Retrieved("n", "a text", B, 0.9)
-    answers = [answer((A, 0.5, True), (C, 0.25, True), neighbours=(near,)), answer((B, 0.5, True))]
+    answers = [answer((A, 0.5, True), (C, 0.25, True), neighbours=(near,)), answer((B, 0.5, True), neighbours=(near,))]
     everything = Features(
-        sampled=False, to_text=False, parses=lambda text: text == A, reviewer=Reviewer(), has_neighbours=True
+        sampled=False, to_text=False, parses=lambda text: text == A, reviewer=Reviewer(), scorer=Reviewer()
     )
     first, second = everything(["ab", "abcd"], answers)
-    assert everything.names == ("log_probability", "length", "parses", "reviewer", "consensus", "neighbours")
+    names = ("log_probability", "length", "parses", "reviewer", "consensus", "neighbours", "retrieved")
+    assert everything.names == names
     assert (first.texts, second.texts) == ((A, C), (B,))
     similarity = CharacterNgrams(A).similarity(CharacterNgrams(C))
     np.testing.assert_allclose(
         first.values_CF,
         [
-            [math.log(0.5) / 4, math.log(4), 1, -len(A) / 2, 2 / 3 + similarity / 3, _similarity(A, B)],
-            [math.log(0.25) / 4, math.log(4), 0, -len(C) / 2, 2 / 3 * similarity + 1 / 3, _similarity(C, B)],
+            [math.log(0.5) / 4, math.log(4), 1, -len(A) / 2, 2 / 3 + similarity / 3, _similarity(A, B), 0],
+            [math.log(0.25) / 4, math.log(4), 0, -len(C) / 2, 2 / 3 * similarity + 1 / 3, _similarity(C, B), 0],
         ],
     )
-    np.testing.assert_allclose(second.values_CF, [[math.log(0.5) / 4, math.log(4), 0, -len(B) / 4, 1, 0]])
-    to_text = Features(sampled=False, to_text=True, has_neighbours=True)
-    assert to_text.names == ("log_probability", "length", "consensus", "neighbours")
+    np.testing.assert_allclose(second.values_CF, [[math.log(0.5) / 4, math.log(4), 0, -len(B) / 4, 1, 1, 1]])
+    to_text = Features(sampled=False, to_text=True, scorer=Reviewer())
+    assert to_text.names == ("log_probability", "length", "consensus", "neighbours", "retrieved")
     (found, _) = to_text(["ab", "abcd"], answers)
-    assert found.values_CF[0, -1] == pytest.approx(_similarity(A, "a text"))
+    assert found.values_CF[0, -2] == pytest.approx(_similarity(A, "a text"))
+
+
+@pytest.mark.parametrize("sampled", [False, True])
+def test_what_neighbours_say_is_a_candidate(sampled):
+    """Once, behind what the search found, and of no weight in the consensus."""
+    near = [Retrieved(str(number), "a text", code, 0.9) for number, code in enumerate((B, A, B))]
+    found = [answer((A, 0.5, True), (C, 0.25, False), neighbours=(*near,)), answer((C, 0.5, False))]
+    first, second = with_neighbours(["ab", "abcd"], found, Reviewer(), 2.0, to_text=False)
+    *own, added = first.hypotheses
+    assert (*own,) == found[0].hypotheses
+    assert added == Hypothesis(B, -2 / len(B) ** 2, -2.0, True, len(B), retrieved=True)
+    assert second == found[1]
+    assert [each.text for each in candidates_of(first, sampled=sampled)] == [A, B]
+    assert [each.probability for each in candidates_of(first, sampled=sampled)] == [1, 0]
+    chosen = reordered("ab", first, [B, A], 0.5)
+    assert (chosen.best, chosen.candidates, chosen.hypotheses[0].retrieved) == (B, (B, A), True)
+    (text,) = with_neighbours(["ab"], [answer((A, 0.5, False), neighbours=(near[0],))], Reviewer(), 1, to_text=True)
+    assert [each.text for each in candidates_of(text, sampled=sampled)] == [A, "a text"], "none of the search is"
+    assert reordered("ab", text, [A, "a text"], 0.5).best == A
 
 
 def _similarity(one, other):

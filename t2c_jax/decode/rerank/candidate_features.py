@@ -10,6 +10,7 @@ Letters: C candidates of a prompt, F features.
     consensus         its expected similarity to an answer, which the candidates' own probabilities estimate: minimum
                       Bayes risk (Kumar & Byrne 2004; for code, Shi et al. 2022). Similarity is chrF of beta 1
     neighbours        its similarity to the most similar target of the neighbours that were read
+    retrieved         1 if it is the target of such a neighbour, else 0
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from t2c_jax.decode.generator import Answer
-from t2c_jax.decode.rerank.candidates import FoundText, candidates_of
+from t2c_jax.decode.rerank.candidates import FoundText, candidates_of, with_neighbours
 from t2c_jax.languages.similarity import CharacterNgrams
 
 if TYPE_CHECKING:
@@ -52,7 +53,8 @@ class Features:
         to_text: bool,
         parses: Callable[[str], bool] | None = None,
         reviewer: Scorer | None = None,
-        has_neighbours: bool = False,
+        scorer: Scorer | None = None,
+        length_penalty: float = 0.0,
     ) -> None:
         """Computes nothing yet.
 
@@ -61,12 +63,22 @@ class Features:
           to_text: answers are texts, and prompts code.
           parses: whether the grammar of the answers accepts a text; None without a grammar.
           reviewer: gives the likelihood of a prompt given a candidate; None without a model that does.
-          has_neighbours: the model reads neighbours behind prompts.
+          scorer: of the model that answers, where it reads neighbours, whose targets are candidates too; None where it
+            reads none.
+          length_penalty: config.decode.length_penalty.
         """
         self._sampled, self._to_text, self._parses, self._reviewer = sampled, to_text, parses, reviewer
-        known = {"parses": parses is not None, "reviewer": reviewer is not None, "neighbours": has_neighbours}
-        order = ("log_probability", "length", "parses", "reviewer", "consensus", "neighbours")
+        self._scorer, self._length_penalty = scorer, length_penalty
+        known = {"parses": parses is not None, "reviewer": reviewer is not None}
+        known |= dict.fromkeys(("neighbours", "retrieved"), scorer is not None)
+        order = ("log_probability", "length", "parses", "reviewer", "consensus", "neighbours", "retrieved")
         self.names = tuple(name for name in order if known.get(name, True))
+
+    def candidates(self, prompts: Sequence[str], answers: Sequence[Answer]) -> list[Answer]:
+        """The answers with all candidates among their hypotheses: also the targets of neighbours that were read."""
+        if self._scorer is None:
+            return list(answers)
+        return with_neighbours(prompts, answers, self._scorer, self._length_penalty, to_text=self._to_text)
 
     def __call__(
         self, prompts: Sequence[str], answers: Sequence[Answer], *, advance: Callable[[int], object] = lambda _: None
@@ -75,7 +87,7 @@ class Features:
 
         Args:
           prompts: what was answered.
-          answers: as the generator gave them.
+          answers: as ``candidates`` gave them.
           advance: called with the number of candidates that the reviewer has read since the last call.
         """
         found = [candidates_of(answer, sampled=self._sampled) for answer in answers]
@@ -100,6 +112,11 @@ class Features:
                 for answer, candidates in zip(answers, found, strict=True)
                 for value in self._agreements(candidates, answer.neighbours)
             ]
+            columns["retrieved"] = [
+                float(each.text in self._targets(answer.neighbours))
+                for answer, candidates in zip(answers, found, strict=True)
+                for each in candidates
+            ]
         values = np.array([columns[name] for name in self.names], float).T.reshape(-1, len(self.names))
         ends = np.cumsum([len(candidates) for candidates in found])
         return [
@@ -108,11 +125,14 @@ class Features:
         ]
 
     def _agreements(self, candidates: Sequence[FoundText], neighbours: Sequence[Retrieved]) -> list[float]:
-        targets = [CharacterNgrams(each.text if self._to_text else each.code) for each in neighbours]
+        targets = [CharacterNgrams(target) for target in self._targets(neighbours)]
         return [
             max((CharacterNgrams(each.text).similarity(target) for target in targets), default=0.0)
             for each in candidates
         ]
+
+    def _targets(self, neighbours: Sequence[Retrieved]) -> list[str]:
+        return [each.text if self._to_text else each.code for each in neighbours]
 
 
 def expected_similarities(candidates: Sequence[FoundText]) -> list[float]:

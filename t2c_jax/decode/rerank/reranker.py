@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax.config import DecodeConfig, MeshConfig
 from t2c_jax.config.registry import grammars
+from t2c_jax.data.templates import TargetTemplate
 from t2c_jax.decode.rerank.candidate_features import Features
 from t2c_jax.decode.rerank.candidates import reordered
 from t2c_jax.decode.rerank.rerank_weights import RerankWeights
 from t2c_jax.decode.rerank.reviewer import load_reviewer
+from t2c_jax.decode.scorer import Scorer
 from t2c_jax.decode.search_names import checkpoint_name, search_name
 from t2c_jax.errors import UserError
 from t2c_jax.languages.aliases import canonical
@@ -73,7 +75,7 @@ class Reranker:
 
     def __call__(self, prompts: Sequence[str], answers: Sequence[Answer]) -> list[Answer]:
         """The answers with the best candidate first and ``confidence`` in it."""
-        chosen = []
+        answers, chosen = self._features.candidates(prompts, answers), []
         for prompt, answer, found in zip(prompts, answers, self._features(prompts, answers), strict=True):
             order = self._weights.order(found.values_CF)
             confidence = self._weights.confidence(found.values_CF[order[0]])
@@ -161,19 +163,29 @@ def load_reranker(
                 f"the reranker in '{directory}' was fitted with another checkpoint of its reviewer"
                 f" '{review['run'] or run.workdir.name}'; run t2c rerank again"
             )
-    features = make_features(run, decode, parser, None if reviewer is None else reviewer.scorer)
+    features = make_features(run, generator, decode, parser, None if reviewer is None else reviewer.scorer)
     if features.names != weights.features:
         raise UserError(f"the reranker in '{directory}' was fitted on other features; run t2c rerank again")
     decides = {part: stored[part] for part in ("identity", "parser", "reviewer", "weights")}
     return Reranker(features, weights, confidence_of, digest(json.dumps(decides, sort_keys=True)))
 
 
-def make_features(run: SavedRun, decode: DecodeConfig, parser: Parser, reviewer: Any) -> Features:
-    """The features of a run's candidates, given its ``Parser`` and the ``Scorer`` of its reviewer or None."""
+def make_features(
+    run: SavedRun, generator: Generator, decode: DecodeConfig, parser: Parser, reviewer: Scorer | None
+) -> Features:
+    """The features of the candidates that a run's generator finds.
+
+    Args:
+      run, generator, decode: answer.
+      parser: of the answers.
+      reviewer: scores prompts given answers; None without such a model.
+    """
+    reads_neighbours = run.data.retrieve.neighbours > 0
     return Features(
         sampled=decode.temperature > 0,
         to_text=run.data.direction == "code_to_text",
         parses=parser.function(),
         reviewer=reviewer,
-        has_neighbours=run.data.retrieve.neighbours > 0,
+        scorer=Scorer(generator, TargetTemplate.of(run.tokenizers)) if reads_neighbours else None,
+        length_penalty=decode.length_penalty,
     )
