@@ -36,7 +36,7 @@ check ruff check
 check ruff format --check
 check mypy
 wait "$!"
-# Most tests use one core. Two workers and their child processes need some 10 GB. Files run in the order that
+# Three workers keep two cores busy, for tests often wait, and need some 12 GB with their child processes. Files run in the order that
 # tests/conftest.py gives them: the slowest first.
-check pytest -n 2 --dist loadfile --no-loadscope-reorder "$@"
+check pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
 say "all passed in $SECONDS s"

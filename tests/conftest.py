@@ -46,6 +46,7 @@ SLOWEST = (
     *("train/test_elastic.py", "train/test_adapter_runs.py", "test_library.py", "workdir/test_remote.py"),
     *("test_pretraining.py", "interop/test_export.py", "checkpoints/test_start.py"),
 )
+LARGE_WORKER_BYTES = 3 << 30
 
 jax.config.update("jax_numpy_rank_promotion", "raise")
 if os.environ["JAX_PLATFORMS"] != "cpu":
@@ -78,6 +79,17 @@ def pytest_collection_finish(session: pytest.Session) -> None:
     gc.freeze()
     gc.set_threshold(50_000, 20, 50)
     gc.enable()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def programs_released() -> Iterator[None]:
+    """Compiled programs are dropped between modules once a worker is large, so that three of them fit into memory."""
+    yield
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) if Path("/proc/self/statm").exists() else 0
+    if resident * os.sysconf("SC_PAGE_SIZE") > LARGE_WORKER_BYTES:
+        shared_programs.forget()
+        jax.clear_caches()
+        gc.collect()
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -53,6 +53,12 @@ def programs(kind: str) -> OrderedDict[Any, Any]:
     return _made[kind]
 
 
+def forget() -> None:
+    """Drops all programs that are shared now."""
+    for kept in _made.values():
+        kept.clear()
+
+
 def _mesh(mesh: Any) -> Any:
     return mesh, tuple(device.id for device in mesh.devices.flat)
 

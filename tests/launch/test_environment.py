@@ -247,7 +247,7 @@ def test_test_runs_every_check_and_fails_with_the_first(checkout: Path, commands
         # Beside the environment, where JAX does not find it.
         assert compiler.endswith(f"--constraint {checkout}/constraints.txt --target {checkout}/.cache/libtpu libtpu")
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
-        assert checks[3:] == ([] if status else ["-m pytest -n 2 --dist loadfile --no-loadscope-reorder -k name"])
+        assert checks[3:] == ([] if status else ["-m pytest -n 3 --dist loadfile --no-loadscope-reorder -k name"])
         assert "'mypy' found something, see above" in done.stderr or not status
 
 
