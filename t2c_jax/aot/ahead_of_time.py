@@ -10,7 +10,7 @@ from typing import Any
 from t2c_jax import console
 from t2c_jax.aot import program as programs
 from t2c_jax.aot.costs import Costs
-from t2c_jax.aot.program import Program, Training
+from t2c_jax.aot.program import CompiledProgram, Training
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import DecodeConfig
 from t2c_jax.mesh import GIB
@@ -33,9 +33,9 @@ def compile_for(training: Training, decode: DecodeConfig, name: str) -> dict[str
       UserError: no such topology, no libtpu, or the config does not fit the number of devices.
     """
     target = topology(name)
-    found: dict[str, Program] = {}
+    found: dict[str, CompiledProgram] = {}
     seconds: dict[str, float] = {}
-    builds: dict[str, Callable[[], Program]] = {
+    builds: dict[str, Callable[[], CompiledProgram]] = {
         "train": lambda: programs.train_step(training, target),
         "decode": lambda: programs.search(training.trainable.definition, training.data, decode, training.mesh, target),
     }
@@ -63,7 +63,7 @@ def compile_for(training: Training, decode: DecodeConfig, name: str) -> dict[str
 _PARTS = {"train": "the train step", "decode": "the search"}
 
 
-def show(program: Program, target: Topology, title: str) -> None:
+def show(program: CompiledProgram, target: Topology, title: str) -> None:
     """The tables of one program."""
     mesh = " x ".join(f"{axis}={size}" for axis, size in program.mesh.items())
     rows: list[tuple[str, ...]] = [
@@ -134,7 +134,7 @@ def ms(seconds: float) -> str:
     return f"{seconds * 1e3:.3g}" if seconds < 1 else f"{seconds * 1e3:,.0f}"
 
 
-def verdict(program: Program, advice: list[str]) -> str:
+def verdict(program: CompiledProgram, advice: list[str]) -> str:
     """One line: it fits, or by how much it does not and what would help."""
     spare = program.available - program.total
     if program.fits:
@@ -145,7 +145,7 @@ def verdict(program: Program, advice: list[str]) -> str:
     )
 
 
-def advise(program: Program, remat: str, microbatches: int) -> list[str]:
+def advise(program: CompiledProgram, remat: str, microbatches: int) -> list[str]:
     """Which values of the config would lower what the train step needs, the most promising first."""
     advice: list[str] = []
     state = sum(program.memory.get(kind, 0) for kind in ("parameters", "optimizer state", "moving average"))

@@ -10,7 +10,7 @@ from t2c_jax import console
 from t2c_jax import mesh as meshes
 from t2c_jax.aot import program as programs
 from t2c_jax.aot.ahead_of_time import REMAT, gib
-from t2c_jax.aot.program import Program, Training
+from t2c_jax.aot.program import CompiledProgram, Training
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import MeshConfig
 from t2c_jax.errors import UserError
@@ -23,7 +23,7 @@ class Trial:
     mesh: dict[str, int]
     rows: int
     remat: str
-    program: Program
+    program: CompiledProgram
     rate: float
 
 

@@ -31,7 +31,7 @@ Bytes = dict[str, int]
 
 
 @dataclass(frozen=True)
-class Program:
+class CompiledProgram:
     """A compiled program; or what is known of one that does not fit, for which the compiler reports an error.
 
     Attributes:
@@ -90,7 +90,7 @@ class Training:
         return replace(self, trainable=trainable, data=replace(self.data, batch_size=batch_size), mesh=mesh)
 
 
-def train_step(training: Training, topology: Topology) -> Program:
+def train_step(training: Training, topology: Topology) -> CompiledProgram:
     """The train step as a run compiles it, for a batch as config.data shapes it.
 
     Raises:
@@ -112,7 +112,7 @@ def train_step(training: Training, topology: Topology) -> Program:
 
 def search(
     definition: Definition, data: DataConfig, decode: DecodeConfig, mesh_config: MeshConfig, topology: Topology
-) -> Program:
+) -> CompiledProgram:
     """The search over one full batch of prompts of config.data.encoder_length tokens, to config.decode.max_tokens.
 
     Raises:
@@ -144,7 +144,7 @@ def _held(tree: Any) -> int:
 
 def _measured(
     lowered: jax.stages.Lowered, mesh: Mesh, topology: Topology, held: Bytes, model_flops: float, rows: int
-) -> Program:
+) -> CompiledProgram:
     sizes, available = dict(mesh.shape), topology.chip.memory
     try:
         compiled = lowered.compile()
@@ -153,7 +153,7 @@ def _measured(
         if needed is None:
             raise
         memory = held | {"temporaries": max(0, needed - sum(held.values()))}
-        return Program(sizes, memory, sum(memory.values()), available, rows, model_flops)
+        return CompiledProgram(sizes, memory, sum(memory.values()), available, rows, model_flops)
     analysis: Any = compiled.memory_analysis()
     memory = held | {
         "padding": max(0, analysis.argument_size_in_bytes - sum(held.values())),
@@ -165,7 +165,9 @@ def _measured(
     devices: Sequence[Any] = list(mesh.devices.flat)
     estimate = roofline(counted, topology.chip, devices, model_flops)
     total = sum(memory.values())
-    return Program(sizes, memory, total, available, rows, model_flops, counted, estimate, analysis.temp_size_in_bytes)
+    return CompiledProgram(
+        sizes, memory, total, available, rows, model_flops, counted, estimate, analysis.temp_size_in_bytes
+    )
 
 
 _MEMORY_ERRORS = (
@@ -187,7 +189,7 @@ def _memory_error(message: str) -> tuple[int | None, int]:
     return None, 0
 
 
-def json_of(program: Program) -> dict[str, Any]:
+def json_of(program: CompiledProgram) -> dict[str, Any]:
     """A program's figures as one document; bytes, operations and seconds are a device's."""
     found = dataclasses.asdict(program)
     found["fits"] = program.fits

@@ -1,5 +1,5 @@
 """Where code that a model wrote may run.
 
-``pool.Sandbox`` runs programs (``programs.Program``) and returns what came of them (``programs.Outcome``).
+``pool.Sandbox`` runs programs (``outcomes.Program``) and returns what came of them (``outcomes.Outcome``).
 ``languages`` has a class for each language. ``server`` is the process inside the sandbox. Nothing here imports JAX.
 """

@@ -15,7 +15,7 @@ from typing import Any, Self
 
 from t2c_jax.errors import UserError
 from t2c_jax.sandbox.languages import LANGUAGES
-from t2c_jax.sandbox.programs import Limits, Outcome, Program
+from t2c_jax.sandbox.outcomes import Limits, Outcome, Program
 from t2c_jax.sandbox.server import boot, frames
 from t2c_jax.workers import cores
 

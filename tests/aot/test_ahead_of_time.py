@@ -18,7 +18,7 @@ from t2c_jax.aot.ahead_of_time import advise, verdict
 from t2c_jax.aot.chips import CHIPS
 from t2c_jax.aot.costs import Costs
 from t2c_jax.aot.mesh_search import meshes_to_try
-from t2c_jax.aot.program import Program, Training, _measured, _memory_error
+from t2c_jax.aot.program import CompiledProgram, Training, _measured, _memory_error
 from t2c_jax.aot.roofline import Roofline
 from t2c_jax.aot.topology import Topology, topology
 from t2c_jax.config import MeshConfig
@@ -28,7 +28,7 @@ from t2c_jax.models.definition import Definition
 from t2c_jax.train.setup import trainable_of
 
 compiler = pytest.mark.skipif(importlib.util.find_spec("libtpu") is None, reason="libtpu (extra tpu) is not installed")
-PROGRAM = Program(
+PROGRAM = CompiledProgram(
     mesh={"data": 4, "fsdp": 2, "tensor": 1},
     memory={"parameters": 4 * GIB, "optimizer state": 8 * GIB, "batch": 1, "temporaries": 12 * GIB},
     total=24 * GIB,
@@ -139,7 +139,7 @@ def test_the_search_raises_remat_until_a_batch_fits_and_ranks_by_tokens(monkeypa
         fits = total <= 16 * GIB
         seconds = (rows + {"none": 0, "dots": 1, "full": 3}[config.model.remat]) * config.mesh.fsdp
         estimate = Roofline(seconds, 0, 0, 0, seconds, "compute", 0.5) if fits else None
-        return Program({"data": 1}, {}, total, 16 * GIB, rows, 1.0, Costs() if fits else None, estimate)
+        return CompiledProgram({"data": 1}, {}, total, 16 * GIB, rows, 1.0, Costs() if fits else None, estimate)
 
     monkeypatch.setattr(programs, "train_step", train_step)
     monkeypatch.setattr(search, "topology", lambda name: slice_of(8))

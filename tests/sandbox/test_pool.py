@@ -2,8 +2,8 @@
 
 import pytest
 
+from t2c_jax.sandbox.outcomes import Limits, Program
 from t2c_jax.sandbox.pool import Sandbox
-from t2c_jax.sandbox.programs import Limits, Program
 
 
 @pytest.fixture(scope="module")
