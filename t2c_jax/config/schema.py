@@ -57,8 +57,18 @@ class CorpusConfig(Section):
 
     sources: tuple[str, ...] = field(
         ("python:stdlib",),
-        "What to mine: directories, git checkouts, .jsonl(.gz) files of {text, code}, tfds:NAME, python:stdlib,"
+        "What to mine: directories, git checkouts, .jsonl(.gz) files of {text, code}, tfds:NAME,"
+        " a public set or a prepared TFDS dataset, python:stdlib,"
         " package:NAME of an installed package.",
+    )
+    set_files: str = field(
+        "",
+        "Directory with the published files of the public sets among the sources (tfds:humaneval …), as they are or in"
+        " a directory of the set's name. Empty: they are downloaded.",
+        execution=True,
+    )
+    accept_counts: bool = field(
+        False, "Accept a public set whose numbers of pairs differ from the published ones, with a warning."
     )
     extractors: tuple[str, ...] = field(
         ("python", "markdown"), "Formats of files to mine; a file that none of them reads is ignored."

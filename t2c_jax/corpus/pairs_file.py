@@ -24,6 +24,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.execution_fields import execution_of
 from t2c_jax.corpus.mine import Candidate, SourceReport
 from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source, origin_id
+from t2c_jax.corpus.sets.catalog import is_public_set
 from t2c_jax.corpus.sources import PairsDataset, PairsFile
 from t2c_jax.corpus.tfds_source import read_examples
 from t2c_jax.errors import UserError, nearest
@@ -131,9 +132,12 @@ def read_codes(file: PairsFile) -> Iterator[str]:
 def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[[], object]) -> Iterator[Candidate]:
     """The pairs of a TFDS dataset with the features text and code; its splits keep their names' meaning.
 
+    As with files, training pairs of a public set leave the split open unless the set has both a dev and a test split.
+
     Raises:
       UserError: it cannot be read, or its features or splits are others.
     """
+    leaves_open = is_public_set(dataset.dataset) and not {"dev", "test"} <= set(dataset.splits)
     for split in dataset.splits:
         if not split_of(split):
             raise UserError(
@@ -144,7 +148,13 @@ def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[
             report.lines += 1
             report.pairs += 1
             try:
-                yield _candidate({**values, "split": split}, dataset.full_name, split, number)
+                yield _candidate(
+                    {**values, "split": "" if leaves_open and split == "train" else split},
+                    dataset.full_name,
+                    split,
+                    number,
+                    dataset.licence,
+                )
             except Malformed as reason:
                 raise UserError(f"source '{dataset.name}', split '{split}', example {number}: {reason}") from None
     advance()
@@ -183,7 +193,7 @@ def _parse(raw: bytes, number: int) -> Mapping[str, Any]:
     return values
 
 
-def _candidate(values: Mapping[str, Any], repository: str, path: str, number: int) -> Candidate:
+def _candidate(values: Mapping[str, Any], repository: str, path: str, number: int, licence: str = "") -> Candidate:
     for key in ("text", "code"):
         if key not in values:
             raise Malformed(f"no '{key}'")
@@ -198,7 +208,7 @@ def _candidate(values: Mapping[str, Any], repository: str, path: str, number: in
     split = values.get("split") or ""
     if split and not split_of(split):
         raise Malformed("unknown split")
-    source = Source(repository=repository, commit="", path=path, start_line=number, end_line=number, licence="")
+    source = Source(repository, commit="", path=path, start_line=number, end_line=number, licence=licence)
     own_id = values.get("id")
     try:
         tests = execution_of(values)

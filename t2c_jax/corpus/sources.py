@@ -3,7 +3,8 @@
 - a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read, and each
   initialised submodule as a source of its own;
 - a ``.jsonl`` or ``.ndjson`` of pairs, perhaps with ``.gz``, or a URL of one that fsspec reads (``gs://`` …);
-- ``tfds:NAME``, a prepared TFDS dataset by its name or its directory, which may be a URL too;
+- ``tfds:NAME``, a public set of ``sets.catalog``, or a prepared TFDS dataset by its name or its directory, which may
+  be a URL too;
 - ``python:stdlib``, the standard library of the running Python;
 - ``package:NAME``, the files of an installed package, such as ``package:jax``.
 """
@@ -84,6 +85,7 @@ class PairsDataset:
       full_name: its name and version.
       splits: their names.
       digest: over its version and the splits' sizes.
+      licence: of all its pairs; empty if it is unknown.
     """
 
     name: str
@@ -91,6 +93,7 @@ class PairsDataset:
     full_name: str
     splits: tuple[str, ...]
     digest: str
+    licence: str = ""
 
 
 Resolved = FileTree | PairsFile | PairsDataset
@@ -153,7 +156,8 @@ def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | 
         from t2c_jax.corpus.tfds_source import describe_dataset
 
         dataset = name.removeprefix("tfds:")
-        return PairsDataset(name, dataset, *describe_dataset(dataset))
+        found = describe_dataset(dataset, config.set_files, config.accept_counts)
+        return PairsDataset(name, dataset, found.full_name, found.splits, found.digest, found.licence)
     path = local_file(name) if is_remote(name) and name.lower().endswith(PAIRS) else Path(name).expanduser()
     if path.is_dir():
         return _directory(name, path, _Reading(config, skip, exclusion))
