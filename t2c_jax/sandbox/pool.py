@@ -4,56 +4,94 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import os
 import select
+import shutil
 import subprocess
-import sys
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+import tempfile
+import time
+from collections.abc import Iterable, Iterator, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-from t2c_jax.errors import UserError
+from t2c_jax import console
+from t2c_jax.sandbox import ladder
+from t2c_jax.sandbox.ladder import Rung, Unavailable
 from t2c_jax.sandbox.languages import LANGUAGES
 from t2c_jax.sandbox.outcomes import Limits, Outcome, Program
-from t2c_jax.sandbox.server import boot, frames
+from t2c_jax.sandbox.server import frames
 from t2c_jax.workers import cores
 
 _AHEAD = 64  # outcomes per server that may wait for an earlier program
-
-
-def visible_paths() -> list[str]:
-    """What programs may read: the system's libraries and tools, this interpreter and its packages."""
-    wanted = ["/usr", "/etc/ld.so.cache", "/etc/alternatives", str(Path(__file__).parent)]
-    for prefix in {sys.base_prefix, sys.exec_prefix, sys.prefix}:
-        wanted += [f"{prefix}/{part}" for part in ("bin", "lib", "lib64", "pyvenv.cfg")]
-    real = sorted(
-        {os.path.realpath(path) for path in wanted if os.path.exists(path)} | {p for p in wanted if os.path.isfile(p)}
-    )
-    return [path for path in real if not any(path.startswith(f"{other}/") for other in real if other != path)]
+_START_SECONDS = 60.0
+# A server ends its programs itself. This is for a server that does not, on however slow a machine.
+_SILENT_SECONDS, _SILENT_FACTOR = 600.0, 20.0
+_ATTEMPTS = 2
 
 
 class Sandbox:
-    """Servers inside the sandbox. Use ``open``, in a ``with`` statement."""
+    """Servers inside the sandbox. Use ``open``, in a ``with`` statement.
 
-    def __init__(self, rung: str, workers: int, limits: Limits) -> None:
-        self.rung = rung
-        self.limits = limits
-        self._servers = [_Server() for _ in range(workers)]
+    Attributes:
+      rung: the isolation in use.
+      limits: for programs that have none of their own.
+      not_run: how many programs got no outcome because the sandbox failed.
+    """
+
+    def __init__(self, rung: Rung, workers: int, limits: Limits) -> None:
+        self.rung, self.limits = rung, limits
+        self.not_run = 0
+        self._servers: list[_Server] = []
+        try:
+            for _ in range(workers):
+                self._servers.append(_Server(rung, limits, workers))
+        except BaseException:
+            self.close()
+            raise
 
     @classmethod
-    def open(cls, *, risk_accepted: bool = False, workers: int | None = None, limits: Limits | None = None) -> Sandbox:
-        """Opens the strongest sandbox that this machine offers.
+    def open(
+        cls,
+        *,
+        risk_accepted: bool = False,
+        workers: int | None = None,
+        limits: Limits | None = None,
+        rungs: Sequence[Rung] = ladder.RUNGS,
+    ) -> Sandbox:
+        """Opens the strongest sandbox that this machine offers, and says which one.
 
         Args:
           risk_accepted: run programs without isolation where the machine offers none.
           workers: programs to run at a time; one per core if None.
           limits: for programs that have none of their own.
+          rungs: the kinds of isolation to try, from the strongest.
 
         Raises:
           UserError: the machine offers no isolation.
         """
-        return cls("namespaces", workers or cores(), limits or Limits())
+        limits = limits or Limits()
+        opened: list[Sandbox] = []
+
+        def probe(rung: Rung, program: Program) -> Outcome:
+            sandbox = cls(rung, workers or cores(), limits)
+            try:
+                (outcome,) = sandbox.run([program])
+            except BaseException:
+                sandbox.close()
+                raise
+            opened.append(sandbox)
+            return outcome
+
+        try:
+            rung = ladder.choose(probe, risk_accepted=risk_accepted, rungs=rungs)
+        except BaseException:
+            for sandbox in opened:
+                sandbox.close()
+            raise
+        for sandbox in opened:
+            if sandbox.rung is not rung:
+                sandbox.close()
+        _say_once(rung)
+        return opened[-1] if opened and opened[-1].rung is rung else cls(rung, workers or cores(), limits)
 
     def __enter__(self) -> Self:
         return self
@@ -67,9 +105,17 @@ class Sandbox:
         """Ends all servers, and with them whatever still runs."""
         for server in self._servers:
             server.stop()
+        if self.not_run:
+            console.warn(
+                f"the sandbox failed for {self.not_run} programs, which were not run; they count neither as passed nor"
+                " as failed"
+            )
+            self.not_run = 0
 
     def run(self, programs: Iterable[Program]) -> Iterator[Outcome]:
         """Runs programs and yields their outcomes in the same order.
+
+        A program whose server dies is run once more by a new server; if that one dies too, its status is ``not_run``.
 
         Args:
           programs: read as they are needed.
@@ -77,92 +123,227 @@ class Sandbox:
         queue = enumerate(programs)
         waiting: dict[int, Outcome] = {}
         emitted = 0
-        while True:
+        try:
+            while True:
+                for server in self._servers:
+                    while server.index is None and len(waiting) < _AHEAD * len(self._servers):
+                        numbered = next(queue, None)
+                        if numbered is None:
+                            break
+                        refused = self._refused(numbered[1])
+                        if refused:
+                            waiting[numbered[0]] = refused
+                        else:
+                            server.send(*numbered)
+                busy = [server for server in self._servers if server.index is not None]
+                for server in _ready(busy):
+                    index, outcome = server.receive()
+                    if outcome is not None:
+                        waiting[index] = outcome
+                while emitted in waiting:
+                    outcome = waiting.pop(emitted)
+                    self.not_run += outcome.status == "not_run"
+                    yield outcome
+                    emitted += 1
+                if not busy and not waiting:
+                    return
+        finally:
             for server in self._servers:
-                if server.index is None and len(waiting) < _AHEAD * len(self._servers):
-                    numbered = next(queue, None)
-                    if numbered is not None:
-                        server.send(numbered[0], numbered[1], self.limits)
-            busy = {server.replies: server for server in self._servers if server.index is not None}
-            if not busy:
-                return
-            ready, _, _ = select.select(list(busy), [], [])
-            for descriptor in ready:
-                index, outcome = busy[descriptor].receive()
-                waiting[index] = outcome
-            while emitted in waiting:
-                yield waiting.pop(emitted)
-                emitted += 1
+                if server.index is not None:  # the caller wants no more: the outcome would reach the next run
+                    server.restart()
+
+    @staticmethod
+    def _refused(program: Program) -> Outcome | None:
+        language = LANGUAGES.get(program.language)
+        if language is None:
+            return _not_run(f"no language '{program.language}'; there are {', '.join(sorted(LANGUAGES))}")
+        if missing := language.missing():
+            return _not_run(f"{program.language} needs {missing}")
+        for name in program.files:
+            if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+                return _not_run(f"the file '{name}' is outside the working directory")
+        return None
+
+
+_said: set[Rung] = set()
+
+
+def _say_once(rung: Rung) -> None:
+    if rung in _said:
+        return
+    _said.add(rung)
+    if rung is ladder.NONE:
+        console.warn(f"code that a model wrote runs without a sandbox: {rung.description}")
+    else:
+        console.say(f"sandbox: {rung.name} ({rung.description})")
+
+
+def _ready(servers: Sequence[_Server]) -> list[_Server]:
+    """The servers that have a reply, or have been silent for too long."""
+    if not servers:
+        return []
+    timeout = max(0.0, min(server.silent_until for server in servers) - time.monotonic())
+    poll = select.poll()
+    for server in servers:
+        poll.register(server.replies, select.POLLIN)
+    ready = {descriptor for descriptor, _ in poll.poll(1000 * timeout)}
+    now = time.monotonic()
+    return [server for server in servers if server.replies in ready or now > server.silent_until]
+
+
+def _not_run(reason: str) -> Outcome:
+    return Outcome("not_run", None, "", "", 0.0, {}, reason)
 
 
 class _Server:
     """A server process and the program that it runs."""
 
-    def __init__(self) -> None:
+    def __init__(self, rung: Rung, limits: Limits, servers: int) -> None:
+        self._rung, self._limits, self._count = rung, limits, servers
         self.index: int | None = None
+        self.silent_until = 0.0
         self._program: Program | None = None
+        self._attempts = 0
+        self._process: subprocess.Popen[bytes] | None = None
+        self._box: str | None = None
         self._start()
 
     def _start(self) -> None:
-        self._process = subprocess.Popen(
-            boot.command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={"PATH": os.defpath, "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
-            process_group=0,
-        )
-        assert self._process.stdin
-        assert self._process.stdout
-        self._requests, self.replies = self._process.stdin.fileno(), self._process.stdout.fileno()
-        environment = {"PATH": "/usr/local/bin:/usr/bin:/bin", "HOME": "/box/work", "TMPDIR": "/tmp", "LANG": "C.UTF-8"}
-        frames.send(self._requests, {"visible": visible_paths(), "environment": environment})
-        answer = frames.receive(self.replies)
-        if "error" in answer:
-            raise UserError(answer["error"])
+        """Starts a server.
 
-    def send(self, index: int, program: Program, limits: Limits) -> None:
-        self.index, self._program = index, program
-        request = dataclasses.asdict(program) | {"limits": dataclasses.asdict(program.limits or limits)}
-        with contextlib.suppress(OSError):  # a dead server is found by receive()
+        Raises:
+          Unavailable: it does not come up.
+        """
+        outside = self._rung not in (ladder.NAMESPACES, ladder.BUBBLEWRAP)
+        self._box = tempfile.mkdtemp(prefix="t2c-sandbox-") if outside else None
+        with tempfile.TemporaryFile() as errors:
+            try:
+                self._process = subprocess.Popen(
+                    ladder.command(self._rung, self._limits),
+                    stdin=subprocess.PIPE,
+                    stdout=subprocess.PIPE,
+                    stderr=errors,
+                    # A fixed seed: the order of a set is the same in each program and on each day.
+                    env={"PATH": ladder.executable_path(), "LANG": "C.UTF-8", "PYTHONHASHSEED": "0"},
+                    cwd="/",
+                    process_group=0,
+                )
+            except OSError as error:
+                self.stop()
+                raise Unavailable(str(error)) from error
+            assert self._process.stdin
+            assert self._process.stdout
+            self._requests, self.replies = self._process.stdin.fileno(), self._process.stdout.fileno()
+            setup = {
+                "rung": self._rung.name,
+                "visible": [] if self._rung is ladder.BUBBLEWRAP else ladder.visible_paths(),
+                "box": self._box or ladder.BOX,
+                "servers": self._count,
+                "environment": {"PATH": ladder.executable_path(), "LANG": "C.UTF-8"},
+            }
+            try:
+                frames.send(self._requests, setup)
+                if not select.select([self.replies], [], [], _START_SECONDS)[0]:
+                    raise Unavailable(f"its server does not start within {_START_SECONDS:g} s")
+                answer = frames.receive(self.replies)
+                if "error" in answer:
+                    raise Unavailable(answer["error"])
+            except (OSError, EOFError) as error:
+                self.stop()
+                errors.seek(0)
+                last = errors.read().decode("utf-8", "replace").strip().rpartition("\n")[2]
+                raise Unavailable(last or "its server ends at once") from error
+            except Unavailable:
+                self.stop()
+                raise
+
+    def send(self, index: int, program: Program) -> None:
+        """Gives the server a program."""
+        self.index, self._program, self._attempts = index, program, 0
+        self._send()
+
+    def _send(self) -> None:
+        assert self._program
+        self._attempts += 1
+        limits = self._program.limits or self._limits
+        allowed = limits.cpu_seconds + limits.idle_seconds
+        self.silent_until = time.monotonic() + _SILENT_SECONDS + _SILENT_FACTOR * allowed
+        request = dataclasses.asdict(self._program) | {"limits": dataclasses.asdict(limits)}
+        with contextlib.suppress(OSError):  # receive() finds a dead server
             frames.send(self._requests, request)
 
-    def receive(self) -> tuple[int, Outcome]:
+    def receive(self) -> tuple[int, Outcome | None]:
+        """The program's index and its outcome; None if the program is run again."""
         assert self.index is not None
-        assert self._program is not None
-        index, program, self.index = self.index, self._program, None
-        return index, outcome_of(program, frames.receive(self.replies))
+        assert self._program
+        index, program = self.index, self._program
+        outcome: Outcome | None = None
+        try:
+            if time.monotonic() <= self.silent_until:
+                outcome = outcome_of(program, frames.receive(self.replies))
+        except (OSError, EOFError, ValueError):
+            pass
+        if outcome is None or outcome.status == "not_run":
+            try:
+                self.restart()
+            except Unavailable as error:
+                outcome = _not_run(f"the sandbox disappeared and does not start again: {error}")
+            else:
+                if self._attempts < _ATTEMPTS:
+                    self.index = index
+                    self._send()
+                    return index, None
+                outcome = outcome or _not_run("the sandbox disappeared while the program ran, twice")
+        self.index = None
+        return index, outcome
+
+    def restart(self) -> None:
+        """Ends the server with its program, and starts another."""
+        self.index = None
+        self.stop()
+        self._start()
 
     def stop(self) -> None:
-        assert self._process.stdin
-        assert self._process.stdout
-        self._process.kill()
-        self._process.wait()
-        self._process.stdin.close()
-        self._process.stdout.close()
+        """Ends the server and what it runs."""
+        if self._process:
+            process, self._process = self._process, None
+            assert process.stdin
+            assert process.stdout
+            process.stdin.close()  # it then ends its program and itself
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(timeout=_STOP_SECONDS)
+            process.kill()
+            process.wait()
+            process.stdout.close()
+        if self._box:
+            shutil.rmtree(self._box, ignore_errors=True)
+            self._box = None
+
+
+_STOP_SECONDS = 5.0
 
 
 def outcome_of(program: Program, reply: dict[str, Any]) -> Outcome:
     """What the server's reply says about the program."""
-    report = reply["report"] or {}
+    report = reply["report"]
+    language = LANGUAGES[program.language]
     stdout, stderr = reply["stdout"], reply["stderr"]
-    seconds = (
-        max(reply["cpu_seconds"], report.get("cpu_seconds", 0.0)) if reply["broken"] else report.get("cpu_seconds", 0.0)
-    )
+    seconds = report["cpu_seconds"] if report else reply["cpu_seconds"]
 
     def outcome(status: Any, reason: str, code: int | None = None) -> Outcome:
-        return Outcome(status, code, stdout, stderr, seconds, report.get("files", {}), reason)
+        return Outcome(status, code, stdout, stderr, seconds, report["files"] if report else {}, reason)
 
     if reply["broken"]:
         return outcome(*reply["broken"])
     if not report:
-        return outcome("not_run", "the sandbox lost the program's first process")
+        return outcome("not_run", f"the sandbox lost the program's first process: {stderr.strip()[-200:]}")
     code = report["exit"]
+    if code and language.ran_out_of_memory(stderr):
+        return outcome("memory", "got no more memory", code if code > 0 else None)
     if code < 0:
         return outcome("killed", f"signal {-code}")
-    if code and LANGUAGES[program.language].ran_out_of_memory(stderr):
-        return outcome("memory", "got no memory", code)
     if code:
         return outcome("failed", f"exit status {code}", code)
-    if not report["completed"] and not program.may_exit:
+    if language.knows_its_end and not report["completed"] and not program.may_exit:
         return outcome("failed", "exited with status 0 before its last line", code)
     return outcome("passed", "", code)

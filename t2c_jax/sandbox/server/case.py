@@ -1,4 +1,4 @@
-"""One program: its first process, which watches from inside, and the process that runs it."""
+"""One program: its first process, which waits for it, and the process that runs it."""
 
 from __future__ import annotations
 
@@ -7,64 +7,77 @@ import gc
 import math
 import os
 import resource
-import signal
 import stat
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from t2c_jax.sandbox.languages import LANGUAGES, Language
-from t2c_jax.sandbox.server import frames, kernel, namespaces
+from t2c_jax.sandbox.languages import LANGUAGES, NONCE_BYTES, Language, Place
+from t2c_jax.sandbox.server import frames, kernel
+from t2c_jax.sandbox.server.isolation import Isolation
 
-_NONCE_BYTES = 16
-_EXTRA_PROCESSES = 3  # the server and the first process count where they have the program's user
 _OPEN_FILES = 256
+_HIGHEST_DESCRIPTOR = 4096
 
 
-def be_first_process(request: Mapping[str, Any], streams: Mapping[int, int], report: int, user: int) -> None:
+def be_first_process(
+    request: Mapping[str, Any], streams: Mapping[int, int], report: int, isolation: Isolation, base_bytes: int
+) -> None:
     """Starts the program, waits for it, ends all that it left and reports. Never returns.
+
+    The program's last act is to copy a random number from one pipe to another. Code that exits early, or that writes
+    something on every descriptor, does not copy it.
 
     Args:
       request: the program and its limits.
       streams: descriptors that become the program's standard output and error.
       report: where the report goes; the program does not have this descriptor.
-      user: who it runs as.
+      isolation: what to run it in.
+      base_bytes: address space of the interpreter.
     """
-    nonce = os.urandom(_NONCE_BYTES)
+    isolation.prepare(request["limits"])
+    nonce = os.urandom(NONCE_BYTES)
     nonce_out, nonce_in = os.pipe()
     done_out, done_in = os.pipe()
     os.set_blocking(done_out, False)
     os.write(nonce_in, nonce)
     os.close(nonce_in)
-    write_files(request["files"], user)
+    write_files(request["files"], isolation)
     child = os.fork()
     if not child:
         try:
-            run_program(request, {0: standard_input(request["stdin"]), **streams}, nonce_out, done_in, user)
+            streams = {0: standard_input(request["stdin"]), **streams}
+            run_program(
+                request, streams, Place(isolation.work, isolation.temporary, nonce_out, done_in), isolation, base_bytes
+            )
+        except BaseException as error:
+            os.write(2, f"the sandbox could not start the program: {error}\n".encode())
         finally:
-            os._exit(125)
+            os._exit(_NOT_STARTED)
     for descriptor in (nonce_out, done_in, *streams.values()):
         os.close(descriptor)
     status = wait_for(child)
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(-1, signal.SIGKILL)
+    isolation.end_others()
     with contextlib.suppress(ChildProcessError):
         while True:
             os.wait()
     usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        completed = os.read(done_out, 4 * _NONCE_BYTES) == nonce
+        written = os.read(done_out, 4 * NONCE_BYTES)
     except BlockingIOError:
-        completed = False
+        written = b""
     frames.send(
         report,
         {
             "exit": os.waitstatus_to_exitcode(status),
-            "completed": completed,
+            "completed": written == nonce,
             "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "files": read_files(request["limits"]["output_bytes"]) if request["return_files"] else {},
+            "files": returned_files(request, isolation.work),
         },
     )
     os._exit(0)
+
+
+_NOT_STARTED = 125
 
 
 def wait_for(child: int) -> int:
@@ -75,54 +88,50 @@ def wait_for(child: int) -> int:
             return status
 
 
-def run_program(request: Mapping[str, Any], streams: Mapping[int, int], nonce: int, done: int, user: int) -> None:
+def run_program(
+    request: Mapping[str, Any], streams: Mapping[int, int], place: Place, isolation: Isolation, base_bytes: int
+) -> None:
     """Confines this process and runs the program in it. Never returns."""
     os.setsid()
     for number, descriptor in streams.items():
         os.dup2(descriptor, number)
-    kept = {nonce, done}
-    for descriptor in map(int, os.listdir("/proc/self/fd")):
-        if descriptor > 2 and descriptor not in kept:
-            with contextlib.suppress(OSError):
-                os.close(descriptor)
-    os.chdir(namespaces.WORK)
     language = LANGUAGES[request["language"]]
-    confine(request["limits"], language, user)
+    set_limits(request["limits"], language, isolation, base_bytes)
+    os.environ |= {"HOME": place.work, "TMPDIR": place.temporary, "PWD": place.work}
+    isolation.confine()
+    close_descriptors((place.nonce, place.done))
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # it has nothing to hide from itself, and may read its own /proc
+    os.chdir(place.work)
     gc.unfreeze()
-
-    def completed() -> None:
-        os.write(done, os.read(nonce, _NONCE_BYTES))
-
-    os._exit(language.run(request["source"], completed))
+    os._exit(language.run(request["source"], place))
 
 
-def confine(limits: Mapping[str, Any], language: Language, user: int) -> None:
-    """Sets the limits and gives up all privileges, in this order: some limits may not be raised afterwards."""
+def close_descriptors(kept: Iterable[int]) -> None:
+    """Closes the server's descriptors, but the standard ones and those to keep."""
+    start = 3
+    for descriptor in sorted(kept):
+        os.closerange(start, descriptor)
+        start = descriptor + 1
+    os.closerange(start, _HIGHEST_DESCRIPTOR)
+
+
+def set_limits(limits: Mapping[str, Any], language: Language, isolation: Isolation, base_bytes: int) -> None:
+    """Sets what the kernel enforces for each process. The supervisor watches what they use together."""
     seconds = math.ceil(limits["cpu_seconds"]) + 1
-    memory = limits["memory_bytes"] + address_space()
-    for kind, value in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_FSIZE, limits["file_bytes"]),
-        (resource.RLIMIT_NPROC, limits["processes"] + _EXTRA_PROCESSES),
-        (resource.RLIMIT_NOFILE, _OPEN_FILES),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_MEMLOCK, 0),
-        (resource.RLIMIT_MSGQUEUE, 0),
-    ):
+    values = {
+        resource.RLIMIT_CPU: seconds,
+        resource.RLIMIT_DATA: limits["memory_bytes"] + base_bytes,
+        resource.RLIMIT_FSIZE: limits["file_bytes"],
+        resource.RLIMIT_NPROC: isolation.process_limit(limits["processes"]),
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_MEMLOCK: 0,
+        resource.RLIMIT_MSGQUEUE: 0,
+    }
+    if not language.reserves_address_space:
+        values[resource.RLIMIT_AS] = limits["memory_bytes"] + base_bytes
+    for kind, value in values.items():
         resource.setrlimit(kind, (value, value))
-    if os.getuid() != user:
-        os.setgroups([])
-        os.setresgid(user, user, user)
-        os.setresuid(user, user, user)
-    kernel.drop_capabilities()
-    kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
-
-
-def address_space() -> int:
-    """Bytes of address space that this process has already."""
-    with open("/proc/self/statm", encoding="ascii") as file:
-        return int(file.read().split()[0]) * resource.getpagesize()
 
 
 def standard_input(text: str) -> int:
@@ -137,36 +146,56 @@ def standard_input(text: str) -> int:
     return descriptor
 
 
-def write_files(files: Mapping[str, str], user: int) -> None:
+def write_files(files: Mapping[str, str], isolation: Isolation) -> None:
     """Creates the files that the program finds in its working directory."""
     for name, content in files.items():
-        path = os.path.join(namespaces.WORK, name)
-        parent = namespaces.WORK
-        for part in os.path.dirname(name).split("/"):
-            parent = os.path.join(parent, part)
+        parent = isolation.work
+        *folders, last = name.split("/")
+        for folder in folders:
+            parent = os.path.join(parent, folder)
             if not os.path.isdir(parent):
                 os.mkdir(parent)
-                os.chown(parent, user, user)
-        with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
-            file.write(content)
-        os.chown(path, user, user)
+                isolation.give_to_user(parent)
+        path = os.path.join(parent, last)
+        if last:
+            with open(path, "w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+                file.write(content)
+            isolation.give_to_user(path)
 
 
-def read_files(limit: int) -> dict[str, str]:
-    """The working directory as ``Outcome.files`` has it. A link is not followed; a file of another kind is left out."""
+def returned_files(request: Mapping[str, Any], work: str) -> dict[str, str]:
+    """The files that the program asked for."""
+    if not request["return_files"]:
+        return {}
+    found = read_files(work, request["limits"]["output_bytes"])
+    for name in LANGUAGES[request["language"]].own_files:
+        if name not in request["files"]:
+            found.pop(name, None)
+    return found
+
+
+def read_files(work: str, limit: int) -> dict[str, str]:
+    """The working directory as ``Outcome.files`` has it.
+
+    A link is not followed. What is no file, directory or link is left out, and so is what cannot be read.
+    """
     found: dict[str, str] = {}
-    for folder, directories, names in os.walk(namespaces.WORK):
-        for name in sorted(directories + names):
-            path = os.path.join(folder, name)
-            key = os.path.relpath(path, namespaces.WORK)
-            kind = os.lstat(path).st_mode
-            if stat.S_ISLNK(kind):
-                found[f"{key}@"] = os.readlink(path)
-            elif stat.S_ISDIR(kind):
-                found[f"{key}/"] = ""
-            elif stat.S_ISREG(kind):
-                with open(path, "rb") as file:
-                    content = file.read(limit)
-                found[key] = content.decode("utf-8", "replace")
-                limit -= len(content)
+    pending = [""]
+    while pending:
+        folder = pending.pop()
+        with contextlib.suppress(OSError), os.scandir(os.path.join(work, folder)) as entries:
+            for entry in sorted(entries, key=lambda entry: entry.name):
+                key = os.path.join(folder, entry.name)
+                with contextlib.suppress(OSError):
+                    kind = entry.stat(follow_symlinks=False).st_mode
+                    if stat.S_ISLNK(kind):
+                        found[f"{key}@"] = os.readlink(entry.path)
+                    elif stat.S_ISDIR(kind):
+                        found[f"{key}/"] = ""
+                        pending.append(key)
+                    elif stat.S_ISREG(kind):
+                        with open(entry.path, "rb") as file:
+                            content = file.read(max(limit, 0))
+                        found[key] = content.decode("utf-8", "replace")
+                        limit -= len(content)
     return found

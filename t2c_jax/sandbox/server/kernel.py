@@ -15,7 +15,9 @@ MS_RDONLY, MS_NOSUID, MS_NODEV, MS_NOEXEC, MS_BIND, MS_REC, MS_PRIVATE = 1, 2, 4
 MNT_DETACH = 2
 MOUNT_ATTR_RDONLY, MOUNT_ATTR_NOSUID, MOUNT_ATTR_NODEV = 1, 2, 4
 
-PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 1, 4, 36, 38
+PR_SET_PDEATHSIG, PR_SET_DUMPABLE, PR_SET_KEEPCAPS = 1, 4, 8
+PR_SET_CHILD_SUBREAPER, PR_SET_NO_NEW_PRIVS = 36, 38
+CAP_DAC_READ_SEARCH = 1 << 2
 
 _AT_FDCWD, _AT_RECURSIVE = -100, 0x8000
 _SYS_MOUNT_SETATTR = 442  # the same number on all architectures, as all calls since 424
@@ -76,17 +78,24 @@ def pivot_root(new: str, old: str) -> None:
     syscall(_SYS_PIVOT_ROOT[MACHINE], new.encode(), old.encode())
 
 
-def prctl(option: int, value: int) -> None:
+def prctl(option: int, value: int, second: int = 0) -> None:
     """Sets a property of this process (prctl(2))."""
-    if _libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(each) for each in (value, 0, 0, 0))):
+    if _libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(each) for each in (value, second, 0, 0))):
         raise _error(f"prctl {option}")
 
 
-def drop_capabilities() -> None:
-    """Empties this process's sets of capabilities (capset(2))."""
+def permitted_capabilities() -> int:
+    """The capabilities that this process may use, one bit each."""
+    with open("/proc/self/status", encoding="utf-8") as file:
+        fields = dict(line.split(":", 1) for line in file)
+    return int(fields["CapPrm"], 16)
+
+
+def keep_capabilities(mask: int) -> None:
+    """Gives up all of this process's capabilities but those of ``mask`` (capset(2))."""
     version = 0x20080522
-    header = version.to_bytes(4, "little") + bytes(4)
-    syscall(_SYS_CAPSET[MACHINE], header, bytes(24))
+    kept = mask.to_bytes(4, "little")
+    syscall(_SYS_CAPSET[MACHINE], version.to_bytes(4, "little") + bytes(4), kept + kept + bytes(16))
 
 
 def _error(call: str) -> OSError:

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import importlib
 import json
 import os
-import signal
+import resource
 import sys
 from typing import Any
 
-from t2c_jax.sandbox.server import case, frames, namespaces, supervisor
+from t2c_jax.sandbox.server import case, frames, supervisor
+from t2c_jax.sandbox.server.isolation import Isolation
+from t2c_jax.sandbox.server.namespaces import Namespaces
+from t2c_jax.sandbox.server.shared import SharedNamespaces
 
 # Modules that tests of small functions import; loaded once, they cost a program nothing.
 _COMMON_MODULES = (
@@ -36,67 +40,67 @@ def main() -> None:
     null = os.open(os.devnull, os.O_RDWR)
     os.dup2(null, 0)
     os.dup2(null, 1)
-    with contextlib.suppress(EOFError, BrokenPipeError):
-        Server(requests, replies).serve()
-
-
-class Server:
-    """Runs one program at a time."""
-
-    def __init__(self, requests: int, replies: int) -> None:
-        self._requests, self._replies = requests, replies
-
-    def serve(self) -> None:
-        """Enters the sandbox, says so, and serves."""
-        setup = frames.receive(self._requests)
+    os.close(null)
+    with contextlib.suppress(EOFError, BrokenPipeError, supervisor.ParentGone):
+        setup = frames.receive(requests)
         try:
-            self._user = namespaces.enter(setup["visible"])
-            self._namespaces = namespaces.CaseNamespaces()
+            isolation = _isolation(setup)
         except OSError as error:
-            frames.send(self._replies, {"error": str(error)})
+            frames.send(replies, {"error": error.strerror or str(error)})
             return
         os.environ.clear()
         os.environ.update(setup["environment"])
         for name in _COMMON_MODULES:
             with contextlib.suppress(ImportError):
-                __import__(name)
+                importlib.import_module(name)
         sys.modules.pop("t2c_jax", None)
+        with contextlib.suppress(OSError), open("/proc/self/oom_score_adj", "w", encoding="utf-8") as file:
+            file.write("1000")  # if the machine runs out of memory, programs end before anything else
+        with open("/proc/self/statm", encoding="utf-8") as file:
+            base_bytes = int(file.read().split()[0]) * resource.getpagesize()
         gc.collect()
-        gc.freeze()
-        frames.send(self._replies, {"ready": True})
+        gc.freeze()  # a collection in a child would copy all pages
+        frames.send(replies, {"ready": True})
         while True:
-            frames.send(self._replies, self._run(frames.receive(self._requests)))
+            frames.send(replies, _run(frames.receive(requests), requests, replies, isolation, base_bytes))
 
-    def _run(self, request: dict[str, Any]) -> dict[str, Any]:
-        out, out_in = os.pipe()
-        err, err_in = os.pipe()
-        report, report_in = os.pipe()
-        self._namespaces.before_fork()
-        first = os.fork()
-        if not first:
-            try:
-                for descriptor in (out, err, report, self._requests, self._replies):
-                    os.close(descriptor)
-                self._namespaces.in_child(request["limits"]["file_bytes"], self._user)
-                case.be_first_process(request, {1: out_in, 2: err_in}, report_in, self._user)
-            finally:
-                os._exit(126)
-        self._namespaces.after_fork()
-        for descriptor in (out_in, err_in, report_in):
-            os.close(descriptor)
-        seen = supervisor.watch(
-            {1: out, 2: err}, report, request["limits"], self._processes, lambda: os.kill(first, signal.SIGKILL)
-        )
-        _, _, usage = os.wait4(first, 0)
-        return {
-            "stdout": seen.output[1].decode("utf-8", "replace")[: request["limits"]["output_bytes"]],
-            "stderr": seen.output[2].decode("utf-8", "replace")[: request["limits"]["output_bytes"]],
-            "broken": seen.broken,
-            "report": json.loads(seen.report[8:]) if seen.report else None,
-            "cpu_seconds": max(seen.cpu_seconds, usage.ru_utime + usage.ru_stime),
-        }
 
-    @staticmethod
-    def _processes() -> list[int]:
-        """All processes of this namespace but the server are the program's."""
-        return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+def _isolation(setup: dict[str, Any]) -> Isolation:
+    if setup["rung"] == "namespaces":
+        return Namespaces(setup["visible"])
+    return SharedNamespaces(
+        setup["box"],
+        setup["visible"],
+        outside=setup["rung"] != "bubblewrap",
+        servers=setup["servers"],
+        unprotected=setup["rung"] == "none",
+    )
+
+
+def _run(request: dict[str, Any], requests: int, replies: int, isolation: Isolation, base_bytes: int) -> dict[str, Any]:
+    out, out_in = os.pipe()
+    err, err_in = os.pipe()
+    report, report_in = os.pipe()
+    isolation.before_fork()
+    first = os.fork()
+    if not first:
+        try:
+            for descriptor in (out, err, report, requests, replies):
+                os.close(descriptor)
+            case.be_first_process(request, {1: out_in, 2: err_in}, report_in, isolation, base_bytes)
+        finally:
+            os._exit(1)
+    isolation.after_fork()
+    for descriptor in (out_in, err_in, report_in):
+        os.close(descriptor)
+    seen = supervisor.watch({1: out, 2: err}, report, requests, request["limits"], isolation, first)
+    _, _, usage = os.wait4(first, 0)
+    isolation.clean()
+    limit = request["limits"]["output_bytes"]
+    return {
+        "stdout": seen.output[1][:limit].decode("utf-8", "replace"),
+        "stderr": seen.output[2][:limit].decode("utf-8", "replace"),
+        "broken": seen.broken,
+        "report": json.loads(seen.report[frames.LENGTH_BYTES :]) if seen.report else None,
+        "cpu_seconds": max(seen.cpu_seconds, usage.ru_utime + usage.ru_stime),
+    }

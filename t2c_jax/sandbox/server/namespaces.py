@@ -7,17 +7,22 @@ processes on user 0, whatever its number in the namespace.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from t2c_jax.sandbox.server import kernel
+from t2c_jax.sandbox.server.isolation import Isolation
+from t2c_jax.sandbox.server.seccomp import Filter
 
-BOX = "/box"  # in each case's own mount namespace a tmpfs, with the directories below
-WORK, TEMPORARY, SHARED_MEMORY = f"{BOX}/work", f"{BOX}/tmp", f"{BOX}/shm"
-_DEVICES = ("null", "zero", "full", "random", "urandom")
+BOX = "/box"  # each program has a tmpfs there
+_FILES = 10_000
+SYSTEM_DIRECTORIES = ("bin", "sbin", "lib", "lib32", "lib64", "libx32")
+DEVICES = ("null", "zero", "full", "random", "urandom")
 _NOBODY = 65534
-_CASE_USER = 1000
+_PROGRAM_USER = 1000
 
 
 def enter(visible: Sequence[str]) -> int:
@@ -45,9 +50,9 @@ def enter(visible: Sequence[str]) -> int:
 def _become_owner() -> int:
     """A user namespace with all the others in it."""
     uid, gid = os.getuid(), os.getgid()
-    user = _CASE_USER if uid == 0 else uid
+    user = _PROGRAM_USER if uid == 0 else uid
     if uid == 0:
-        users = f"0 0 1\n{_CASE_USER} {_NOBODY} 1\n"
+        users = f"0 0 1\n{_PROGRAM_USER} {_NOBODY} 1\n"
         groups = users
     else:
         users, groups = f"{uid} {uid} 1\n", f"{gid} {gid} 1\n"
@@ -109,11 +114,12 @@ def _new_root(visible: Sequence[str]) -> None:
     for path in visible:
         _show(f"{old}{path}", f"{new}{path}")
     _links(old, new)
+    _accounts(new)
     _devices(old, new)
     os.mkdir(f"{new}/proc")
     kernel.mount("proc", f"{new}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     os.mkdir(f"{new}{BOX}")
-    os.symlink(TEMPORARY, f"{new}/tmp")
+    os.symlink(f"{BOX}/tmp", f"{new}/tmp")
     os.mkdir(f"{new}/inner")
     kernel.pivot_root(new, f"{new}/inner")
     os.chdir("/")
@@ -123,7 +129,7 @@ def _new_root(visible: Sequence[str]) -> None:
 
 
 def _show(source: str, target: str) -> None:
-    """Binds a file or directory read-only. A link in the way is followed in the new root."""
+    """Binds a file or directory read-only."""
     if os.path.isdir(source):
         os.makedirs(target, exist_ok=True)
     else:
@@ -134,34 +140,49 @@ def _show(source: str, target: str) -> None:
 
 
 def _links(old: str, new: str) -> None:
-    """/bin, /lib and their like, which are links into /usr on most systems."""
-    for name in ("bin", "sbin", "lib", "lib32", "lib64", "libx32"):
-        path, target = f"{old}/{name}", f"{new}/{name}"
-        if os.path.lexists(target):
-            continue
-        if os.path.islink(path):
-            os.symlink(os.readlink(path), target)
-        elif os.path.isdir(path):
-            _show(path, target)
+    """/bin, /lib and their like, where they are links into /usr."""
+    for name in SYSTEM_DIRECTORIES:
+        if os.path.islink(f"{old}/{name}"):
+            os.symlink(os.readlink(f"{old}/{name}"), f"{new}/{name}")
+
+
+def _accounts(new: str) -> None:
+    """Names for the program's user; the machine's own accounts stay hidden."""
+    os.makedirs(f"{new}/etc", exist_ok=True)
+    with open(f"{new}/etc/passwd", "w", encoding="utf-8") as file:
+        file.write(f"user:x:{_PROGRAM_USER}:{_PROGRAM_USER}::{BOX}/work:/bin/bash\n")
+    with open(f"{new}/etc/group", "w", encoding="utf-8") as file:
+        file.write(f"user:x:{_PROGRAM_USER}:\n")
 
 
 def _devices(old: str, new: str) -> None:
     os.mkdir(f"{new}/dev")
-    for name in _DEVICES:
+    for name in DEVICES:
         target = f"{new}/dev/{name}"
         os.close(os.open(target, os.O_CREAT | os.O_WRONLY, 0o666))
         kernel.mount(f"{old}/dev/{name}", target, None, kernel.MS_BIND)
-    os.symlink(SHARED_MEMORY, f"{new}/dev/shm")
+    os.symlink(f"{BOX}/shm", f"{new}/dev/shm")
     os.symlink("/proc/self/fd", f"{new}/dev/fd")
     for number, name in enumerate(("stdin", "stdout", "stderr")):
         os.symlink(f"/proc/self/fd/{number}", f"{new}/dev/{name}")
 
 
-class CaseNamespaces:
-    """A pid namespace for each program, and within it mounts of its own."""
+class Namespaces(Isolation):
+    """A pid namespace for each program, and within it mounts of its own.
 
-    def __init__(self) -> None:
+    Args:
+      visible: absolute paths to show read-only.
+
+    Raises:
+      OSError: the machine does not allow it.
+    """
+
+    box = BOX
+
+    def __init__(self, visible: Sequence[str]) -> None:
+        self.user = enter(visible)
         self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
+        self._filter = Filter()
 
     def before_fork(self) -> None:
         """The next child is process 1 of a new pid namespace."""
@@ -171,12 +192,40 @@ class CaseNamespaces:
         """Later children are in this process's namespace again; a second ``unshare`` would fail otherwise."""
         kernel.setns(self._own, kernel.CLONE_NEWPID)
 
-    def in_child(self, file_bytes: int, user: int) -> None:
+    def prepare(self, limits: Mapping[str, Any]) -> None:
         """Mounts a fresh /proc and an empty tmpfs for all that the program writes."""
         kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
         flags = kernel.MS_NOSUID | kernel.MS_NODEV
         kernel.mount("proc", "/proc", "proc", flags | kernel.MS_NOEXEC)
-        kernel.mount("tmpfs", BOX, "tmpfs", flags, f"mode=755,size={file_bytes},nr_inodes=10000")
-        for path in (WORK, TEMPORARY, SHARED_MEMORY):
-            os.mkdir(path)
-            os.chown(path, user, user)
+        kernel.mount("tmpfs", BOX, "tmpfs", flags, f"mode=755,size={limits['file_bytes']},nr_inodes={_FILES}")
+        self.make_directories()
+
+    def process_limit(self, wanted: int) -> int:
+        """The server and the first process count too if the program's user is theirs."""
+        return wanted + (2 if os.getuid() == self.user else 0)
+
+    def confine(self) -> None:
+        """Becomes the program's user, without capabilities."""
+        if os.getuid() != self.user:
+            os.setgroups([])
+            os.setresgid(self.user, self.user, self.user)
+            os.setresuid(self.user, self.user, self.user)
+        kernel.keep_capabilities(0)
+        kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
+        self._filter.install()
+
+    def end_others(self) -> None:
+        """Process 1 of a namespace reaches all others in it."""
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(-1, signal.SIGKILL)
+
+    def processes(self, first: int) -> list[int]:
+        """All processes of the server's namespace but the server."""
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+    def end(self, first: int) -> None:
+        """The kernel ends a namespace with its process 1."""
+        os.kill(first, signal.SIGKILL)
+
+    def clean(self) -> None:
+        """The mounts went with the program's last process."""
