@@ -32,13 +32,13 @@ class Sandbox:
     """Servers inside the sandbox. Use ``open``, in a ``with`` statement.
 
     Attributes:
-      rung: the isolation in use.
+      rung: the name of the isolation in use.
       limits: for programs that have none of their own.
       not_run: how many programs got no outcome because the sandbox failed.
     """
 
     def __init__(self, rung: Rung, workers: int, limits: Limits) -> None:
-        self.rung, self.limits = rung, limits
+        self.rung, self.limits = rung.name, limits
         self.not_run = 0
         self._servers: list[_Server] = []
         try:
@@ -88,10 +88,10 @@ class Sandbox:
                 sandbox.close()
             raise
         for sandbox in opened:
-            if sandbox.rung is not rung:
+            if sandbox.rung != rung.name:
                 sandbox.close()
         _say_once(rung)
-        return opened[-1] if opened and opened[-1].rung is rung else cls(rung, workers or cores(), limits)
+        return opened[-1] if opened and opened[-1].rung == rung.name else cls(rung, workers or cores(), limits)
 
     def __enter__(self) -> Self:
         return self
