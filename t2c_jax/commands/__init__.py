@@ -4,8 +4,8 @@ from argparse import ArgumentParser, Namespace
 from types import MappingProxyType
 from typing import Protocol
 
-from t2c_jax.commands import compile as compile_
 from t2c_jax.commands import (
+    compare,
     embed,
     evaluate,
     export,
@@ -19,6 +19,7 @@ from t2c_jax.commands import (
     tokenizer,
     train,
 )
+from t2c_jax.commands import compile as compile_
 
 
 class Command(Protocol):
@@ -43,6 +44,7 @@ COMMANDS: MappingProxyType[str, Command] = MappingProxyType(
         "prepare": prepare,
         "train": train,
         "evaluate": evaluate,
+        "compare": compare,
         "rerank": rerank,
         "generate": generate,
         "embed": embed,

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from t2c_jax.commands import options as shared
 from t2c_jax.commands.output import print_lines, print_result
-from t2c_jax.errors import UserError
 
 SUMMARY = "unit vectors of texts or code, for search; needs a run with an embedding head"
 
@@ -35,7 +33,7 @@ def run(options: Namespace) -> int:
 
     output = None if options.output is None else Path(options.output)
     if output is not None and runtime.is_primary():
-        _check_writable(output)
+        shared.check_writable("--output", output)
     sources = shared.prompts_of(options, options.of)
     opened = Run(experiment, workdir, options.step)
     with console.progress("embed", len(sources), "sources") as bar:
@@ -51,12 +49,3 @@ def run(options: Namespace) -> int:
     elif output is None:
         print_lines(rows)
     return 0
-
-
-def _check_writable(output: Path) -> None:
-    """Checks that the file can be written, before the vectors are computed."""
-    directory = output.absolute().parent
-    if output.is_dir() or not directory.is_dir():
-        raise UserError(f"--output '{output}': name a file in a directory that exists")
-    if not os.access(output if output.exists() else directory, os.W_OK):
-        raise UserError(f"--output '{output}' cannot be written; choose another")

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from argparse import ArgumentParser
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from t2c_jax.errors import UserError
@@ -83,6 +85,15 @@ def add_sampling(parser: ArgumentParser) -> None:
     )
 
 
+def add_evaluations(parser: ArgumentParser) -> None:
+    """``RUN RUN...``, ``--split`` and ``--json``: what commands that read evaluations have in common."""
+    parser.add_argument(
+        "runs", nargs="+", metavar="RUN", help="a workdir, or WORKDIR/evaluations/NAME if it has several evaluations"
+    )
+    parser.add_argument("--split", choices=("dev", "test"), help="of the evaluation, if a workdir has several")
+    parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
+
+
 def search_overrides(options: argparse.Namespace) -> list[str]:
     """What ``add_sampling``'s options change in the config."""
     from t2c_jax.config import drawing
@@ -108,6 +119,19 @@ def check_local(option: str, path: str | None) -> None:
 
     if path is not None and is_remote(path):
         raise UserError(f"{option} '{path}' must be a path of this machine; URLs are for workdirs and sources")
+
+
+def check_writable(option: str, path: Path) -> None:
+    """Checks that a file can be written, before there is something to write.
+
+    Raises:
+      UserError: it cannot.
+    """
+    directory = path.absolute().parent
+    if path.is_dir() or not directory.is_dir():
+        raise UserError(f"{option} '{path}': name a file in a directory that exists")
+    if not os.access(path if path.exists() else directory, os.W_OK):
+        raise UserError(f"{option} '{path}' cannot be written; choose another")
 
 
 def workdir_of(options: argparse.Namespace) -> Workdir:

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 
 from t2c_jax.evaluate.metrics.metric import Metric
+from t2c_jax.evaluate.significance import bootstrap_test
 
 Verdict = Literal["better", "worse", "no clear difference", "not applicable"]
 
@@ -91,8 +92,9 @@ def paired(
       seed: of the resamples.
 
     Returns:
-      For each system ``value`` and ``standard_error``, the ``difference`` to the baseline with its 95 % ``interval``
-      over the paired resamples, and the ``verdict``; the baseline's own have no difference.
+      For each system ``value`` and ``standard_error``, the ``difference`` to the baseline with its
+      ``difference_error``, 95 % ``interval`` over the paired resamples, ``p_value`` (``bootstrap_test``) and
+      ``verdict``; the baseline's own have no difference.
     """
     examples = len(systems[baseline])
     resampled = np.split(
@@ -108,12 +110,15 @@ def paired(
             "standard_error": _standard_error(spread, examples),
         }
         known = spread[~np.isnan(spread)]
+        differing = int((systems[name] != systems[baseline]).any(axis=1).sum())
         is_baseline = name == baseline or not len(known)
         found[name] = {
             "value": _number(values[name]),
             "standard_error": _standard_error(spreads[name], examples),
             "difference": None if is_baseline else difference["value"],
+            "difference_error": None if is_baseline else difference["standard_error"],
             "interval": None if is_baseline else [round(float(edge), 4) for edge in np.quantile(known, [0.025, 0.975])],
+            "p_value": None if is_baseline else bootstrap_test(spread, values[name] - values[baseline], differing),
             "verdict": None if is_baseline else verdict(difference, lower_is_better=metric.lower_is_better),
         }
     return found
@@ -137,17 +142,17 @@ def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
     }
     better, worse, level = named.values()
     if better and not worse:
-        text = f"The model beats copying the nearest training pair on {_listed(better)}, and loses on nothing."
+        text = f"The model beats copying the nearest training pair on {listed(better)}, and loses on nothing."
     elif better:
         text = (
-            f"The model beats copying the nearest training pair on {_listed(better)},"
-            f" but is worse than copying on {_listed(worse)}."
+            f"The model beats copying the nearest training pair on {listed(better)},"
+            f" but is worse than copying on {listed(worse)}."
         )
     elif worse:
-        text = f"The model does not beat copying the nearest training pair: it is worse on {_listed(worse)}."
+        text = f"The model does not beat copying the nearest training pair: it is worse on {listed(worse)}."
     else:
         text = "The model does not beat copying the nearest training pair."
-    return f"{text} No clear difference on {_listed(level)}." if level else text
+    return f"{text} No clear difference on {listed(level)}." if level else text
 
 
 def score_table(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
@@ -189,6 +194,7 @@ def _number(value: float) -> float | None:
     return None if math.isnan(value) else round(float(value), 4)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """``a, b and c``."""
     *most, last = names
     return f"{', '.join(most)} and {last}" if most else last

@@ -28,7 +28,12 @@ _VISIBLE = (
 
 
 def document(
-    title: str, body: Sequence[str], *, styles: Sequence[str] = (), script: str = "", may_connect: bool = False
+    title: str,
+    body: Sequence[str],
+    *,
+    styles: Sequence[str] = (),
+    scripts: Sequence[str] = (),
+    may_connect: bool = False,
 ) -> str:
     """A whole page of parts that are HTML.
 
@@ -36,14 +41,14 @@ def document(
       title: plain text.
       body: parts of the body.
       styles: style sheets beside the shared one, as file names of this directory.
-      script: the file name of a script, which runs after the body is parsed.
+      scripts: file names of scripts, which run as one after the body is parsed.
       may_connect: whether the script may talk to the server that the page is from.
 
     The page's content security policy names its style and script by their digests. So nothing else is applied, run or
     loaded, whatever an answer holds.
     """
     style = "".join(map(asset, ("page.css", *styles))) + _code_style()
-    code = asset(script) if script else ""
+    code = "".join(map(asset, scripts))
     policy = f"default-src 'none'; style-src {_hashed(style)}; base-uri 'none'; form-action 'none'"
     policy += f"; script-src {_hashed(code)}" if code else ""
     policy += "; connect-src 'self'" if may_connect else ""
