@@ -11,5 +11,15 @@ for _name, _path in {
     "chrf": "t2c_jax.evaluate.metrics.chrf:ChrF",
     "parses": "t2c_jax.evaluate.metrics.parses:Parses",
     "python_match": "t2c_jax.evaluate.metrics.python_match:PythonMatch",
+    "codebleu": "t2c_jax.evaluate.metrics.codebleu:CodeBleu",
+    "codebleu_ngram": "t2c_jax.evaluate.metrics.codebleu:NgramPart",
+    "codebleu_weighted": "t2c_jax.evaluate.metrics.codebleu:WeightedPart",
+    "codebleu_syntax": "t2c_jax.evaluate.metrics.codebleu:SyntaxPart",
+    "codebleu_dataflow": "t2c_jax.evaluate.metrics.codebleu:DataFlowPart",
+    "codebleu_published": "t2c_jax.evaluate.metrics.codebleu_published:PublishedCodeBleu",
+    "codebleu_published_ngram": "t2c_jax.evaluate.metrics.codebleu_published:PublishedNgramPart",
+    "codebleu_published_weighted": "t2c_jax.evaluate.metrics.codebleu_published:PublishedWeightedPart",
+    "codebleu_published_syntax": "t2c_jax.evaluate.metrics.codebleu_published:PublishedSyntaxPart",
+    "codebleu_published_dataflow": "t2c_jax.evaluate.metrics.codebleu_published:PublishedDataFlowPart",
 }.items():
     metrics.register(_name)(lazy(_path))

@@ -18,7 +18,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.calibration import calibration, rightness
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
-from t2c_jax.evaluate.metrics.metric import metrics_named
+from t2c_jax.evaluate.metrics.metric import metric_named, metrics_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.workdir import StageResult, Workdir
 
@@ -138,7 +138,7 @@ def evaluate_checkpoint(
             if answer.confidence is not None:
                 example["confidence"] = round(answer.confidence, 4)
         if reranker is not None:
-            (metric,) = metrics_named((reranker.confidence_of,))
+            metric = metric_named(reranker.confidence_of)
             right = [float(rightness(metric, pair, [each.best])[0]) for pair, each in zip(pairs, answers, strict=True)]
             found = calibration([each.confidence or 0.0 for each in answers], right)
             evaluation.scores["confidence"] = {"of": metric.name, **found}

@@ -137,7 +137,7 @@ def verdict(difference: Mapping[str, float | None], *, lower_is_better: bool = F
 def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
     """Whether the model is better than its baseline, in a sentence or two."""
     named = {
-        said: [metric.phrase for metric in metrics if verdicts[metric.name] == said]
+        said: [metric.phrase for metric in metrics if verdicts[metric.name] == said and not metric.part_of]
         for said in ("better", "worse", "no clear difference")
     }
     better, worse, level = named.values()

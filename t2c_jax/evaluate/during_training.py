@@ -10,7 +10,7 @@ from t2c_jax import console
 from t2c_jax.checkpoints.checkpoint import Ranking
 from t2c_jax.config import DataConfig, DecodeConfig, ModelConfig, TrainConfig
 from t2c_jax.evaluate.evaluator import score_answers, select_pairs
-from t2c_jax.evaluate.metrics.metric import metrics_named
+from t2c_jax.evaluate.metrics.metric import metric_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.train.hooks import Hook, LoopState, Rank
 from t2c_jax.workdir import Workdir
@@ -78,7 +78,7 @@ def dev_decoder(
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.loading import Tokenizers
 
-    metric = None if train.stop_metric == "loss" else metrics_named((train.stop_metric,))[0]
+    metric = None if train.stop_metric == "loss" else metric_named(train.stop_metric)
     examples = 0 if metric is None else train.stop_examples
     wanted = max(examples, train.samples)
     selected = select_pairs(prompt_pairs(workdir, "dev", data.direction), wanted) if wanted else []

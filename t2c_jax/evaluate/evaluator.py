@@ -19,7 +19,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.breakdown import by_kind, by_length
 from t2c_jax.evaluate.comparison import compare, summary
 from t2c_jax.evaluate.metrics.exact_match import exact_match
-from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
+from t2c_jax.evaluate.metrics.metric import Metric, metric_named, metrics_named, statistics_of
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.languages.parsing import parses
 from t2c_jax.retrieval.neighbours import nearest_pairs
@@ -114,8 +114,7 @@ def evaluate_predictions(
     ranked = max(metric.candidates for metric in metrics)
     retrieved = TfidfIndex(train).nearest([pair.text for pair in pairs], ranked, _code)
     copied = [_codes(neighbours) for neighbours in retrieved]
-    model = {metric.name: metric.statistics(pairs, candidates) for metric in metrics}
-    baseline = {metric.name: metric.statistics(pairs, copied) for metric in metrics}
+    model, baseline = statistics_of(metrics, pairs, candidates), statistics_of(metrics, pairs, copied)
 
     def scores_of(rows: np.ndarray) -> dict[str, Any]:
         ours, copying = ({name: columns[rows] for name, columns in side.items()} for side in (model, baseline))
@@ -127,8 +126,7 @@ def evaluate_predictions(
         codes, texts = embed([pair.code for pair in shown]), embed([pair.text for pair in pairs])
         found = nearest_pairs(shown, len(pairs), VectorIndex(codes).similarities(texts), ranked, _code)
         nearest = [_codes(neighbours) for neighbours in found]
-        second = {metric.name: metric.statistics(pairs, nearest) for metric in metrics}
-        compared = compare(metrics, model, second, config.bootstrap_samples, seed)
+        compared = compare(metrics, model, statistics_of(metrics, pairs, nearest), config.bootstrap_samples, seed)
         overall["embedding_retrieval"] = {**compared["retrieval"], "train_pairs": len(shown)}
     parsed = [parses(pair.code, pair.language) for pair in pairs]
     reference_parses = [found for found in parsed if found is not None]
@@ -146,7 +144,7 @@ def evaluate_predictions(
         "python": platform.python_version(),
     }
     # Examples are ranked by chrF, the finest of the metrics on a single one, whichever metrics are asked for.
-    (chrf,) = metrics_named(("chrf",))
+    chrf = metric_named("chrf")
     our_chrf, copied_chrf = (
         [round(chrf.score(row), 2) for row in chrf.statistics(pairs, answers).tolist()]
         for answers in (candidates, copied)

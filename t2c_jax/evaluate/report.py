@@ -110,7 +110,11 @@ def _groups(
     groups: Sequence[Mapping[str, Any]],
     label: Callable[[Mapping[str, Any]], str],
 ) -> str:
-    shown = [metric for metric in metrics if any(group["model"][metric.name]["value"] is not None for group in groups)]
+    shown = [
+        metric
+        for metric in metrics
+        if not metric.part_of and any(group["model"][metric.name]["value"] is not None for group in groups)
+    ]
     head = "".join(f"<th>{escape(metric.title)}</th><th>retrieval</th>" for metric in shown)
     rows = []
     for group in groups:

@@ -28,7 +28,7 @@ from t2c_jax.evaluate.calibration import calibration, rightness
 from t2c_jax.evaluate.comparison import format_score, paired
 from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.evaluator import select_pairs
-from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
+from t2c_jax.evaluate.metrics.metric import Metric, metric_named
 from t2c_jax.evaluate.page import document
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.evaluate.rerank_fit import FOLDS, Judged, best_of_all, cross_validated, fit, folds_of
@@ -75,7 +75,7 @@ def fit_reranker(
 
     decode.check_candidates("t2c rerank chooses")
     workdir, direction = run.workdir, run.data.direction
-    (metric,) = metrics_named((rerank.metric or evaluate.metrics[0],))
+    metric = metric_named(rerank.metric or evaluate.metrics[0])
     pairs = select_pairs(prompt_pairs(workdir, "dev", direction), evaluate.max_examples)
     if not pairs:
         raise UserError(
@@ -159,7 +159,7 @@ def _judged(metric: Metric, pair: Pair, found: CandidateSet) -> Judged:
 
 def _confidence_of(metric: Metric) -> Metric:
     """What confidence is of: the metric, or exact match where that is not between 0 and 100."""
-    return metric if metric.percent else metrics_named(("exact_match",))[0]
+    return metric if metric.percent else metric_named("exact_match")
 
 
 def _scores(

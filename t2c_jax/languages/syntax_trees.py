@@ -84,12 +84,22 @@ def syntax_tree(code: str, language: str) -> Tree | None:
     name = canonical(language)
     if name not in tree_grammars:
         return None
-    source = encoded(code)
-    trees = (_parser(name, entry).parse(source) for entry in tree_grammars.get(name, "language").entries)
+    grammar, source = tree_grammars.get(name, "language"), encoded(code)
+    trees = (parse(source, grammar.module, entry) for entry in grammar.entries)
     first = next(trees)
     if not first.root_node.has_error:
         return first
     return next((tree for tree in trees if not tree.root_node.has_error), first)
+
+
+def parse(source: bytes, module: str, entry: str) -> Tree:
+    """The tree by one grammar: an entry of a module, as in ``TreeGrammar``."""
+    made = _parsers.made
+    if (module, entry) not in made:
+        from tree_sitter import Parser
+
+        made[module, entry] = Parser(_language(module, entry))
+    return made[module, entry].parse(source)
 
 
 def encoded(code: str) -> bytes:
@@ -111,17 +121,15 @@ def nodes(root: Node) -> Iterator[Node]:
                 return
 
 
+def states_nothing(node: Node) -> bool:
+    """Whether a node is a comment, or a string that is a whole statement, as docstrings are."""
+    if node.type == "expression_statement":
+        return node.child_count == 1 and node.children[0].type == "string"
+    return node.is_extra and not node.is_error
+
+
 @functools.cache
 def _language(module: str, entry: str) -> Language:
     from tree_sitter import Language
 
     return Language(getattr(importlib.import_module(module), entry)())
-
-
-def _parser(name: str, entry: str) -> Parser:
-    from tree_sitter import Parser
-
-    made = _parsers.made
-    if (name, entry) not in made:
-        made[name, entry] = Parser(_language(tree_grammars.get(name, "language").module, entry))
-    return made[name, entry]

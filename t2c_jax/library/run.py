@@ -191,7 +191,7 @@ class Run:
           UserError: there are no pairs, an unknown metric or setting, or no such checkpoint.
         """
         from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
-        from t2c_jax.evaluate.metrics.metric import metrics_named
+        from t2c_jax.evaluate.metrics.metric import metrics_named, statistics_of
 
         chosen = metrics_named(tuple(metrics) or self.config.evaluate.metrics)
         language = self.answer_language if language is None else language
@@ -205,8 +205,9 @@ class Run:
             raise UserError("there are no pairs to evaluate on")
         answers = self.generate([pair.text for pair in made], advance=advance, **settings)
         candidates = [answer.candidates for answer in answers]
+        found = statistics_of(chosen, made, candidates)
         return Scores(
-            {metric.name: metric.score(metric.statistics(made, candidates).sum(axis=0).tolist()) for metric in chosen},
+            {metric.name: metric.score(found[metric.name].sum(axis=0).tolist()) for metric in chosen},
             answers,
         )
 

@@ -10,6 +10,8 @@ from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 
 METRICS = metrics_named(tuple(KNOWN))
+# Neither holds of the package's CodeBLEU: see its module.
+SOUND = [metric for metric in METRICS if not metric.name.startswith("codebleu_published")]
 BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 CODES = [
@@ -60,7 +62,7 @@ def test_chrf_of_summed_statistics_is_sacrebleus_corpus_score():
     assert 20 < ours < 90
 
 
-@pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)
+@pytest.mark.parametrize("metric", SOUND, ids=lambda metric: metric.name)
 def test_the_references_themselves_score_best_and_blanks_worst(metric: Metric):
     best, worst = (1, 6) if metric.name == "frank" else (100, 0)
     own = metric.statistics(PAIRS, [[code] for code in CODES])

@@ -32,6 +32,8 @@ class Metric(ABC):
       lower_is_better: whether a lower score is better.
       percent: whether it is between 0 and 100.
       right_or_wrong: whether each example alone is 0 or 100, and the score of several is their mean.
+      parts: names of the metrics that are its parts; who asks for it gets them too.
+      part_of: the name of the metric whose statistics it scores, if they are not its own.
     """
 
     name: str
@@ -42,6 +44,8 @@ class Metric(ABC):
     lower_is_better: bool = False
     percent: bool = True
     right_or_wrong: bool = False
+    parts: tuple[str, ...] = ()
+    part_of: str = ""
 
     @abstractmethod
     def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
@@ -94,10 +98,31 @@ def _metric(name: str) -> Metric:
     return metric
 
 
-def metrics_named(names: Sequence[str]) -> tuple[Metric, ...]:
-    """The metrics of these names, in their order.
+def metric_named(name: str) -> Metric:
+    """The metric of this name, without its parts.
 
     Raises:
       UserError: there is no such metric.
     """
-    return tuple(map(_metric, names))
+    return _metric(name)
+
+
+def metrics_named(names: Sequence[str]) -> tuple[Metric, ...]:
+    """The metrics of these names, in their order, each before its parts.
+
+    Raises:
+      UserError: there is no such metric.
+    """
+    with_parts = dict.fromkeys(each for name in names for each in (name, *_metric(name).parts))
+    return tuple(map(_metric, with_parts))
+
+
+def statistics_of(
+    metrics: Sequence[Metric], pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]
+) -> dict[str, np.ndarray]:
+    """The statistics of each metric by its name; a metric and its parts share theirs."""
+    found: dict[str, np.ndarray] = {}
+    for metric in metrics:
+        shared = found.get(metric.part_of)
+        found[metric.name] = metric.statistics(pairs, candidates) if shared is None else shared
+    return found
