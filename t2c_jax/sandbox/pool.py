@@ -17,7 +17,7 @@ from t2c_jax import console
 from t2c_jax.sandbox import ladder
 from t2c_jax.sandbox.ladder import Rung, Unavailable
 from t2c_jax.sandbox.languages import LANGUAGES
-from t2c_jax.sandbox.outcomes import Limits, Outcome, Program
+from t2c_jax.sandbox.outcomes import Limits, Outcome, Program, Status
 from t2c_jax.sandbox.server import frames
 from t2c_jax.workers import cores
 
@@ -325,25 +325,24 @@ _STOP_SECONDS = 5.0
 
 def outcome_of(program: Program, reply: dict[str, Any]) -> Outcome:
     """What the server's reply says about the program."""
-    report = reply["report"]
-    language = LANGUAGES[program.language]
-    stdout, stderr = reply["stdout"], reply["stderr"]
-    seconds = report["cpu_seconds"] if report else reply["cpu_seconds"]
+    language, code = LANGUAGES[program.language], reply["exit"]
 
-    def outcome(status: Any, reason: str, code: int | None = None) -> Outcome:
-        return Outcome(status, code, stdout, stderr, seconds, report["files"] if report else {}, reason)
+    def outcome(status: Status, reason: str) -> Outcome:
+        exit_code = code if code >= 0 and not reply["broken"] else None
+        return Outcome(
+            status, exit_code, reply["stdout"], reply["stderr"], reply["cpu_seconds"], reply["files"], reason
+        )
 
+    if reply["failure"]:
+        return _not_run(f"the sandbox could not start the program: {reply['failure']}")
     if reply["broken"]:
         return outcome(*reply["broken"])
-    if not report:
-        return outcome("not_run", f"the sandbox lost the program's first process: {stderr.strip()[-200:]}")
-    code = report["exit"]
-    if code and language.ran_out_of_memory(stderr):
-        return outcome("memory", "got no more memory", code if code > 0 else None)
+    if code and language.ran_out_of_memory(reply["stderr"]):
+        return outcome("memory", "got no more memory")
     if code < 0:
         return outcome("killed", f"signal {-code}")
     if code:
-        return outcome("failed", f"exit status {code}", code)
-    if language.knows_its_end and not report["completed"] and not program.may_exit:
-        return outcome("failed", "exited with status 0 before its last line", code)
-    return outcome("passed", "", code)
+        return outcome("failed", f"exit status {code}")
+    if language.knows_its_end and not reply["completed"] and not program.may_exit:
+        return outcome("failed", "exited with status 0 before its last line")
+    return outcome("passed", "")

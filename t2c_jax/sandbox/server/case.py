@@ -1,9 +1,8 @@
-"""One program: its first process, which waits for it, and the process that runs it."""
+"""One program: its files, its limits, and the process that runs it."""
 
 from __future__ import annotations
 
 import contextlib
-import gc
 import math
 import os
 import resource
@@ -12,97 +11,80 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from t2c_jax.sandbox.languages import LANGUAGES, NONCE_BYTES, Language, Place
-from t2c_jax.sandbox.server import frames, kernel
+from t2c_jax.sandbox.server import kernel
 from t2c_jax.sandbox.server.isolation import Isolation
 
+_MESSAGE_BYTES = 4096
 _OPEN_FILES = 256
 _HIGHEST_DESCRIPTOR = 4096
 
 
-def be_first_process(
-    request: Mapping[str, Any], streams: Mapping[int, int], report: int, isolation: Isolation, base_bytes: int
-) -> None:
-    """Starts the program, waits for it, ends all that it left and reports. Never returns.
+class Channel:
+    """What a program's process tells the server.
 
-    The program's last act is to copy a random number from one pipe to another. Code that exits early, or that writes
-    something on every descriptor, does not copy it.
+    That the program reached its end: the process copies a number, a new one for each program, from one pipe to another.
+    Code that exits early, or writes something on every descriptor, does not copy it. And that the process could not
+    start the program: on a pipe that is closed before it starts.
+    """
+
+    def __init__(self) -> None:
+        self._number = os.urandom(NONCE_BYTES)
+        self.nonce, number_in = os.pipe()
+        self._read, self.done = os.pipe()
+        self._failure_read, self.failure = os.pipe()
+        for descriptor in (self._read, self._failure_read):
+            os.set_blocking(descriptor, False)
+        os.write(number_in, self._number)
+        os.close(number_in)
+
+    def close_programs_ends(self) -> None:
+        """In the server, after the fork."""
+        for descriptor in (self.nonce, self.done, self.failure):
+            os.close(descriptor)
+
+    def read(self) -> tuple[bool, str]:
+        """Whether the number came back, and nothing else; and why the program was not started."""
+        answers = []
+        for descriptor in (self._read, self._failure_read):
+            try:
+                answers.append(os.read(descriptor, _MESSAGE_BYTES))
+            except BlockingIOError:
+                answers.append(b"")
+            os.close(descriptor)
+        return answers[0] == self._number, answers[1].decode("utf-8", "replace")
+
+
+def run_program(
+    request: Mapping[str, Any],
+    streams: Mapping[int, int],
+    channel: Channel,
+    isolation: Isolation,
+    base_bytes: int,
+) -> None:
+    """Confines this process and runs the program in it. Never returns.
 
     Args:
       request: the program and its limits.
       streams: descriptors that become the program's standard output and error.
-      report: where the report goes; the program does not have this descriptor.
+      channel: to the server.
       isolation: what to run it in.
       base_bytes: address space of the interpreter.
     """
-    isolation.prepare(request["limits"])
-    nonce = os.urandom(NONCE_BYTES)
-    nonce_out, nonce_in = os.pipe()
-    done_out, done_in = os.pipe()
-    os.set_blocking(done_out, False)
-    os.write(nonce_in, nonce)
-    os.close(nonce_in)
-    write_files(request["files"], isolation)
-    child = os.fork()
-    if not child:
-        try:
-            streams = {0: standard_input(request["stdin"]), **streams}
-            run_program(
-                request, streams, Place(isolation.work, isolation.temporary, nonce_out, done_in), isolation, base_bytes
-            )
-        except BaseException as error:
-            os.write(2, f"the sandbox could not start the program: {error}\n".encode())
-        finally:
-            os._exit(_NOT_STARTED)
-    for descriptor in (nonce_out, done_in, *streams.values()):
-        os.close(descriptor)
-    status = wait_for(child)
-    isolation.end_others()
-    with contextlib.suppress(ChildProcessError):
-        while True:
-            os.wait()
-    usage = resource.getrusage(resource.RUSAGE_CHILDREN)
     try:
-        written = os.read(done_out, 4 * NONCE_BYTES)
-    except BlockingIOError:
-        written = b""
-    frames.send(
-        report,
-        {
-            "exit": os.waitstatus_to_exitcode(status),
-            "completed": written == nonce,
-            "cpu_seconds": usage.ru_utime + usage.ru_stime,
-            "files": returned_files(request, isolation.work),
-        },
-    )
-    os._exit(0)
-
-
-_NOT_STARTED = 125
-
-
-def wait_for(child: int) -> int:
-    """The wait status of the program's process; orphans are collected on the way."""
-    while True:
-        pid, status = os.wait()
-        if pid == child:
-            return status
-
-
-def run_program(
-    request: Mapping[str, Any], streams: Mapping[int, int], place: Place, isolation: Isolation, base_bytes: int
-) -> None:
-    """Confines this process and runs the program in it. Never returns."""
-    os.setsid()
-    for number, descriptor in streams.items():
-        os.dup2(descriptor, number)
-    language = LANGUAGES[request["language"]]
-    set_limits(request["limits"], language, isolation, base_bytes)
-    os.environ |= {"HOME": place.work, "TMPDIR": place.temporary, "PWD": place.work}
-    isolation.confine()
-    close_descriptors((place.nonce, place.done))
-    kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # it has nothing to hide from itself, and may read its own /proc
-    os.chdir(place.work)
-    gc.unfreeze()
+        os.setsid()
+        for number, descriptor in {0: standard_input(request["stdin"]), **streams}.items():
+            os.dup2(descriptor, number)
+        place = Place(isolation.work, isolation.temporary, channel.nonce, channel.done)
+        language = LANGUAGES[request["language"]]
+        set_limits(request["limits"], language, isolation, base_bytes)
+        os.environ |= {"HOME": place.work, "TMPDIR": place.temporary, "PWD": place.work}
+        isolation.confine()
+        kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # it has nothing to hide from itself, and may read its own /proc
+        close_descriptors((place.nonce, place.done))
+        os.chdir(place.work)
+    except BaseException as error:
+        os.write(channel.failure, (str(error) or type(error).__name__).encode()[:_MESSAGE_BYTES])
+        os._exit(1)
     os._exit(language.run(request["source"], place))
 
 

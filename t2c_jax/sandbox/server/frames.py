@@ -6,7 +6,7 @@ import json
 import os
 from typing import Any
 
-LENGTH_BYTES = 8
+_LENGTH_BYTES = 8
 
 
 def send(descriptor: int, message: Any) -> None:
@@ -16,7 +16,7 @@ def send(descriptor: int, message: Any) -> None:
       OSError: the other side is gone.
     """
     body = json.dumps(message).encode()
-    rest = memoryview(len(body).to_bytes(LENGTH_BYTES, "little") + body)
+    rest = memoryview(len(body).to_bytes(_LENGTH_BYTES, "little") + body)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
 
@@ -27,7 +27,7 @@ def receive(descriptor: int) -> Any:
     Raises:
       EOFError: the other side is gone.
     """
-    return json.loads(_exactly(descriptor, int.from_bytes(_exactly(descriptor, LENGTH_BYTES), "little")))
+    return json.loads(_exactly(descriptor, int.from_bytes(_exactly(descriptor, _LENGTH_BYTES), "little")))
 
 
 def _exactly(descriptor: int, size: int) -> bytes:

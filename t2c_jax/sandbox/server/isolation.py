@@ -40,17 +40,13 @@ class Isolation(abc.ABC):
         if os.getuid() != self.user:
             os.chown(path, self.user, self.user)
 
-    def before_fork(self) -> None:
-        """In the server, before it forks a program's first process."""
-        return
-
-    def after_fork(self) -> None:
-        """In the server, afterwards."""
-        return
-
     @abc.abstractmethod
-    def prepare(self, limits: Mapping[str, Any]) -> None:
-        """In the program's first process: what needs privileges."""
+    def begin(self, limits: Mapping[str, Any]) -> None:
+        """In the server, before a program: empty directories for it.
+
+        Raises:
+          OSError: the machine refuses.
+        """
 
     @abc.abstractmethod
     def process_limit(self, wanted: int) -> int:
@@ -61,16 +57,12 @@ class Isolation(abc.ABC):
         """In the process that is to run the program: gives up all privileges, for good."""
 
     @abc.abstractmethod
-    def end_others(self) -> None:
-        """In the program's first process, after the program: ends what it left running."""
+    def processes(self) -> list[int]:
+        """In the server: the ids of the program's processes."""
 
     @abc.abstractmethod
-    def processes(self, first: int) -> list[int]:
-        """In the server: the ids of the program's processes; ``first`` is its first one."""
-
-    @abc.abstractmethod
-    def end(self, first: int) -> None:
-        """In the server: ends all of the program's processes."""
+    def end(self) -> None:
+        """In the server: kills all of the program's processes. They remain to be collected."""
 
     @abc.abstractmethod
     def clean(self) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import importlib
-import json
 import os
 import resource
 import sys
@@ -62,7 +61,7 @@ def main() -> None:
         gc.freeze()  # a collection in a child would copy all pages
         frames.send(replies, {"ready": True})
         while True:
-            frames.send(replies, _run(frames.receive(requests), requests, replies, isolation, base_bytes))
+            frames.send(replies, _run(frames.receive(requests), requests, isolation, base_bytes))
 
 
 def _isolation(setup: dict[str, Any]) -> Isolation:
@@ -77,30 +76,31 @@ def _isolation(setup: dict[str, Any]) -> Isolation:
     )
 
 
-def _run(request: dict[str, Any], requests: int, replies: int, isolation: Isolation, base_bytes: int) -> dict[str, Any]:
+def _run(request: dict[str, Any], requests: int, isolation: Isolation, base_bytes: int) -> dict[str, Any]:
+    limits = request["limits"]
+    isolation.begin(limits)
+    case.write_files(request["files"], isolation)
+    channel = case.Channel()
     out, out_in = os.pipe()
     err, err_in = os.pipe()
-    report, report_in = os.pipe()
-    isolation.before_fork()
-    first = os.fork()
-    if not first:
-        try:
-            for descriptor in (out, err, report, requests, replies):
-                os.close(descriptor)
-            case.be_first_process(request, {1: out_in, 2: err_in}, report_in, isolation, base_bytes)
-        finally:
-            os._exit(1)
-    isolation.after_fork()
-    for descriptor in (out_in, err_in, report_in):
-        os.close(descriptor)
-    seen = supervisor.watch({1: out, 2: err}, report, requests, request["limits"], isolation, first)
-    _, _, usage = os.wait4(first, 0)
-    isolation.clean()
-    limit = request["limits"]["output_bytes"]
-    return {
-        "stdout": seen.output[1][:limit].decode("utf-8", "replace"),
-        "stderr": seen.output[2][:limit].decode("utf-8", "replace"),
+    watching = supervisor.Supervisor(isolation, limits, requests)
+    child = os.fork()
+    if not child:
+        case.run_program(request, {1: out_in, 2: err_in}, channel, isolation, base_bytes)
+    os.close(out_in)
+    os.close(err_in)
+    channel.close_programs_ends()
+    seen = watching.watch(child, {1: out, 2: err})
+    completed, failure = channel.read()
+    reply = {
+        "failure": failure,
+        "stdout": seen.output[1][: limits["output_bytes"]].decode("utf-8", "replace"),
+        "stderr": seen.output[2][: limits["output_bytes"]].decode("utf-8", "replace"),
         "broken": seen.broken,
-        "report": json.loads(seen.report[frames.LENGTH_BYTES :]) if seen.report else None,
-        "cpu_seconds": max(seen.cpu_seconds, usage.ru_utime + usage.ru_stime),
+        "exit": os.waitstatus_to_exitcode(seen.status),
+        "completed": completed,
+        "cpu_seconds": seen.cpu_seconds,
+        "files": case.returned_files(request, isolation.work),
     }
+    isolation.clean()
+    return reply

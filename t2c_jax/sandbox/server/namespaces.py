@@ -43,6 +43,7 @@ def enter(visible: Sequence[str]) -> int:
     if child:
         _wait_for(child)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
+    kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # programs of the same user may not look into this process
     _new_root(visible)
     return user
 
@@ -168,7 +169,7 @@ def _devices(old: str, new: str) -> None:
 
 
 class Namespaces(Isolation):
-    """A pid namespace for each program, and within it mounts of its own.
+    """The server is process 1 of a namespace; everything else in it belongs to the program.
 
     Args:
       visible: absolute paths to show read-only.
@@ -181,28 +182,17 @@ class Namespaces(Isolation):
 
     def __init__(self, visible: Sequence[str]) -> None:
         self.user = enter(visible)
-        self._own = os.open("/proc/self/ns/pid", os.O_RDONLY | os.O_CLOEXEC)
-        self._filter = Filter()
+        self._filter = Filter(shared=True)
 
-    def before_fork(self) -> None:
-        """The next child is process 1 of a new pid namespace."""
-        kernel.unshare(kernel.CLONE_NEWPID)
-
-    def after_fork(self) -> None:
-        """Later children are in this process's namespace again; a second ``unshare`` would fail otherwise."""
-        kernel.setns(self._own, kernel.CLONE_NEWPID)
-
-    def prepare(self, limits: Mapping[str, Any]) -> None:
-        """Mounts a fresh /proc and an empty tmpfs for all that the program writes."""
-        kernel.unshare(kernel.CLONE_NEWNS | kernel.CLONE_NEWIPC)
+    def begin(self, limits: Mapping[str, Any]) -> None:
+        """Mounts an empty tmpfs for all that the program writes."""
         flags = kernel.MS_NOSUID | kernel.MS_NODEV
-        kernel.mount("proc", "/proc", "proc", flags | kernel.MS_NOEXEC)
         kernel.mount("tmpfs", BOX, "tmpfs", flags, f"mode=755,size={limits['file_bytes']},nr_inodes={_FILES}")
         self.make_directories()
 
     def process_limit(self, wanted: int) -> int:
-        """The server and the first process count too if the program's user is theirs."""
-        return wanted + (2 if os.getuid() == self.user else 0)
+        """The server counts too if the program's user is its own."""
+        return wanted + (os.getuid() == self.user)
 
     def confine(self) -> None:
         """Becomes the program's user, without capabilities."""
@@ -214,18 +204,15 @@ class Namespaces(Isolation):
         kernel.prctl(kernel.PR_SET_NO_NEW_PRIVS, 1)
         self._filter.install()
 
-    def end_others(self) -> None:
-        """Process 1 of a namespace reaches all others in it."""
+    def processes(self) -> list[int]:
+        """All processes but the server."""
+        return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
+
+    def end(self) -> None:
+        """Process 1 reaches all others of its namespace at once."""
         with contextlib.suppress(ProcessLookupError):
             os.kill(-1, signal.SIGKILL)
 
-    def processes(self, first: int) -> list[int]:
-        """All processes of the server's namespace but the server."""
-        return [int(name) for name in os.listdir("/proc") if name.isdigit() and name != "1"]
-
-    def end(self, first: int) -> None:
-        """The kernel ends a namespace with its process 1."""
-        os.kill(first, signal.SIGKILL)
-
     def clean(self) -> None:
-        """The mounts went with the program's last process."""
+        """Unmounts the tmpfs."""
+        kernel.unmount(BOX)

@@ -25,6 +25,7 @@ from t2c_jax.sandbox.server.seccomp import Filter
 _NOBODY = 65534
 _BLOCK = 4096
 _COUNT_SECONDS = 1.0
+_KILL_SECONDS = 0.0005
 
 
 class SharedNamespaces(Isolation):
@@ -51,7 +52,6 @@ class SharedNamespaces(Isolation):
         kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # no other process of this user may look into this one
         kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
         os.chmod(box, 0o755)
-        self.make_directories()
         version = 0
         try:
             version = landlock.version()
@@ -69,17 +69,13 @@ class SharedNamespaces(Isolation):
             if not unprotected:
                 raise
 
-    def before_fork(self) -> None:
-        """Counts the user's threads, since the kernel counts them with the program's. Not for each of many programs."""
+    def begin(self, limits: Mapping[str, Any]) -> None:
+        """Creates the directories, and counts the user's threads: the kernel counts them with the program's."""
+        self.make_directories()
         now = time.monotonic()
         if now - self._counted > _COUNT_SECONDS:
             self._counted = now
             self._others = sum(_threads_of(int(name), self.user) for name in os.listdir("/proc") if name.isdigit())
-
-    def prepare(self, limits: Mapping[str, Any]) -> None:
-        """Orphans become children of the program's first process, which ends with the server."""
-        kernel.prctl(kernel.PR_SET_CHILD_SUBREAPER, 1)
-        kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
 
     def process_limit(self, wanted: int) -> int:
         """Leaves room for the programs of other servers. The supervisor ends a program that has too many processes."""
@@ -102,26 +98,25 @@ class SharedNamespaces(Isolation):
         if self._filter:
             self._filter.install()
 
-    def end_others(self) -> None:
-        """Ends this process's descendants."""
-        end_descendants(os.getpid())
+    def processes(self) -> list[int]:
+        """The server's descendants."""
+        return descendants(os.getpid())
 
-    def processes(self, first: int) -> list[int]:
-        """The first process and its descendants."""
-        return [first, *descendants(first)]
-
-    def end(self, first: int) -> None:
-        """Ends the program's descendants first: an orphan whose parent is dead would have to be searched for."""
-        end_descendants(first)
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(first, signal.SIGKILL)
+    def end(self) -> None:
+        """Kills all descendants, also those that are started meanwhile."""
+        while alive := [each for each in self.processes() if not _is_dead(each)]:
+            for process in alive:  # first stop them from forking
+                with contextlib.suppress(OSError):
+                    resource.prlimit(process, resource.RLIMIT_NPROC, (0, 0))
+            for process in alive:
+                with contextlib.suppress(OSError):
+                    os.kill(process, signal.SIGKILL)
+            time.sleep(_KILL_SECONDS)
 
     def clean(self) -> None:
-        """Ends orphans, and empties the directories."""
-        end_descendants(os.getpid())
+        """Empties the box."""
         for name in os.listdir(self.box):
             _remove(os.path.join(self.box, name))
-        self.make_directories()
 
     def disk_bytes(self) -> int:
         """Size of all files in the box; each counts as a block at least, so that many empty ones count too."""
@@ -153,24 +148,6 @@ def descendants(process: int) -> list[int]:
                     pending += (children := [int(text) for text in file.read().split()])
                     found += children
     return found
-
-
-def end_descendants(process: int) -> None:
-    """Ends all descendants, also those that start others meanwhile; collects this process's own."""
-    while alive := descendants(process):
-        for descendant in alive:  # first stop them from forking
-            with contextlib.suppress(OSError):
-                resource.prlimit(descendant, resource.RLIMIT_NPROC, (0, 0))
-        for descendant in alive:
-            with contextlib.suppress(OSError):
-                os.kill(descendant, signal.SIGKILL)
-        if process == os.getpid():
-            with contextlib.suppress(ChildProcessError):
-                while os.waitpid(-1, os.WNOHANG)[0]:
-                    pass
-        elif all(_is_dead(descendant) for descendant in alive):
-            return  # they wait to be collected by their parent
-        time.sleep(0.001)
 
 
 def _is_dead(process: int) -> bool:
