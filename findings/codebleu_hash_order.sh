@@ -11,8 +11,7 @@ set -euo pipefail
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
-  codebleu==0.7.0 tree-sitter==0.22.3 tree-sitter-java==0.21.0 setuptools
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check codebleu==0.7.0 tree-sitter==0.22.3 tree-sitter-java==0.21.0
 cd "$work"
 cat >score.py <<'PYTHON'
 from codebleu import calc_codebleu
