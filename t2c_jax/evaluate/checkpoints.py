@@ -138,7 +138,7 @@ def evaluate_checkpoint(
             if answer.confidence is not None:
                 example["confidence"] = round(answer.confidence, 4)
         if reranker is not None:
-            metric = metric_named(reranker.confidence_of)
+            metric = metric_named(reranker.confidence_of).fitted(prompt_pairs(workdir, "train", direction))
             right = [float(rightness(metric, pair, [each.best])[0]) for pair, each in zip(pairs, answers, strict=True)]
             found = calibration([each.confidence or 0.0 for each in answers], right)
             evaluation.scores["confidence"] = {"of": metric.name, **found}

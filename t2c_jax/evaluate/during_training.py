@@ -78,7 +78,9 @@ def dev_decoder(
     from t2c_jax.models.definition import Definition
     from t2c_jax.tokenizers.loading import Tokenizers
 
-    metric = None if train.stop_metric == "loss" else metric_named(train.stop_metric)
+    metric = None
+    if train.stop_metric != "loss":
+        metric = metric_named(train.stop_metric).fitted(prompt_pairs(workdir, "train", data.direction))
     examples = 0 if metric is None else train.stop_examples
     wanted = max(examples, train.samples)
     selected = select_pairs(prompt_pairs(workdir, "dev", data.direction), wanted) if wanted else []

@@ -110,7 +110,7 @@ def evaluate_predictions(
             "no training pair has a text, so the retrieval baseline has nothing to copy; add sources with texts and run"
             " t2c mine again"
         )
-    metrics = metrics_named(config.metrics)
+    metrics = tuple(metric.fitted(train) for metric in metrics_named(config.metrics))
     ranked = max(metric.candidates for metric in metrics)
     retrieved = TfidfIndex(train).nearest([pair.text for pair in pairs], ranked, _code)
     copied = [_codes(neighbours) for neighbours in retrieved]

@@ -75,7 +75,7 @@ def fit_reranker(
 
     decode.check_candidates("t2c rerank chooses")
     workdir, direction = run.workdir, run.data.direction
-    metric = metric_named(rerank.metric or evaluate.metrics[0])
+    metric = metric_named(rerank.metric or evaluate.metrics[0]).fitted(prompt_pairs(workdir, "train", direction))
     pairs = select_pairs(prompt_pairs(workdir, "dev", direction), evaluate.max_examples)
     if not pairs:
         raise UserError(

@@ -192,6 +192,7 @@ class Run:
         """
         from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
         from t2c_jax.evaluate.metrics.metric import metrics_named, statistics_of
+        from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 
         chosen = metrics_named(tuple(metrics) or self.config.evaluate.metrics)
         language = self.answer_language if language is None else language
@@ -205,6 +206,8 @@ class Run:
             raise UserError("there are no pairs to evaluate on")
         answers = self.generate([pair.text for pair in made], advance=advance, **settings)
         candidates = [answer.candidates for answer in answers]
+        train = prompt_pairs(self.workdir, "train", self.config.data.direction)  # read by metrics that need it
+        chosen = tuple(metric.fitted(train) for metric in chosen)
         found = statistics_of(chosen, made, candidates)
         return Scores(
             {metric.name: metric.score(found[metric.name].sum(axis=0).tolist()) for metric in chosen},

@@ -432,7 +432,11 @@ def test_plain_tfds_opens_a_set(tmp_path, data_dir):
         ("jobs", {"seq2seq_jobqueries.zip": "no"}, "'seq2seq_jobqueries.zip' is no archive"),
         ("jobs", {"train.txt": b"a\t\xff\n", "test.txt": ""}, "'train.txt' is not UTF-8"),
         ("humaneval", {"HumanEval.jsonl.gz": "plain"}, "'HumanEval.jsonl.gz' is damaged"),
-        ("humaneval", {"HumanEval.jsonl.gz": gzip.compress(b"{}\n")}, "line 1 of 'HumanEval.jsonl.gz' has no 'task_id'"),
+        (
+            "humaneval",
+            {"HumanEval.jsonl.gz": gzip.compress(b"{}\n")},
+            "line 1 of 'HumanEval.jsonl.gz' has no 'task_id'",
+        ),
         ("odex", {"en_test.jsonl": "[]\n"}, "line 1 of 'en_test.jsonl' has another form than the published set"),
         ("odex", {"en_test.jsonl": "{\n"}, "line 1 of 'en_test.jsonl' is not JSON"),
         ("mbpp/sanitized", {"sanitized-mbpp.json": "{}"}, "'sanitized-mbpp.json' is not a JSON array"),

@@ -5,14 +5,10 @@ from sacrebleu.metrics.bleu import BLEU
 from sacrebleu.metrics.chrf import CHRF
 
 from t2c_jax.config import metrics as KNOWN
+from t2c_jax.errors import UserError
 from t2c_jax.evaluate.metrics.code_tokens import code_tokens
 from t2c_jax.evaluate.metrics.exact_match import exact_match
-from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
-
-METRICS = metrics_named(tuple(KNOWN))
-# Neither holds of the package's CodeBLEU: see its module.
-SOUND = [metric for metric in METRICS if not metric.name.startswith("codebleu_published")]
-BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
+from t2c_jax.evaluate.metrics.metric import Metric, metric_named, metrics_named
 
 CODES = [
     "def add(a, b):\n    return a + b\n",
@@ -30,6 +26,11 @@ PREDICTIONS = [
 ]
 CANDIDATES = [[prediction] for prediction in PREDICTIONS]
 PAIRS = [pair(str(index), "text", code) for index, code in enumerate(CODES)]
+# Those that need training pairs have these.
+METRICS = tuple(metric.fitted(PAIRS) for metric in metrics_named(tuple(KNOWN)))
+# Neither holds of the package's CodeBLEU: see its module.
+SOUND = [metric for metric in METRICS if not metric.name.startswith("codebleu_published")]
+BY_NAME: dict[str, Metric] = {metric.name: metric for metric in METRICS}
 
 
 def test_code_tokens_keep_identifiers_whole_and_punctuation_alone():
@@ -99,3 +100,42 @@ def test_predictions_without_a_pair_are_refused(metric: Metric):
 def test_signatures_name_sacrebleu_and_its_settings():
     assert "tok:none|smooth:exp|version:" in BY_NAME["bleu"].signature
     assert "nc:6|nw:0|space:no|version:" in BY_NAME["chrf"].signature
+
+
+def test_edit_similarities():
+    pairs = [pair("a", "t", "foo = bar(1)"), pair("b", "t", "x")]
+    characters, tokens = BY_NAME["edit_similarity"], BY_NAME["token_edit_similarity"]
+    # Three of twelve characters differ, one of six tokens; the other answer is all wrong, and twice as long.
+    assert characters.statistics(pairs, [[" foo = baz(22)\n"], ["yz"]])[:, 0].tolist() == [pytest.approx(10 / 13), 0]
+    assert tokens.statistics(pairs, [["foo =\n baz(1)"], ["y z"]])[:, 0].tolist() == [pytest.approx(5 / 6), 0]
+    assert characters.score([1.5, 2]) == 75
+
+
+def test_identifiers_count_as_often_as_they_occur():
+    metric = BY_NAME["identifier_f1"]
+    languages = ("python", "java", "no such")
+    pairs = [pair(str(n), "t", "total = total + größe", language=language) for n, language in enumerate(languages)]
+    found = metric.statistics(pairs, [["total = größe + other + größe"], ["total = 'total'"], ["total"]])
+    assert found.tolist() == [[2, 4, 3], [1, 1, 3], [0, 0, 0]]
+    assert metric.score([2, 4, 3]) == pytest.approx(100 * 4 / 7)
+    assert np.isnan(metric.score([0, 0, 0]))
+
+
+def test_crystal_bleu_leaves_out_what_training_code_shares():
+    train = [pair(str(n), "t", f"self.n{n} = n{n}; ") for n in range(200)]
+    metric = metric_named("crystal_bleu").fitted(train)
+    held_out = [pair("x", "t", "self.alpha = beta(gamma(delta(1)))")]
+    (row,) = metric.statistics(held_out, [["self.other = beta(gamma(delta(2)))"]]).tolist()
+    (plain,) = BY_NAME["bleu"].statistics(held_out, [["self.other = beta(gamma(delta(2)))"]]).tolist()
+    # "self", ".", "=" and "self ." are in every training pair. The answer has 14 tokens.
+    assert row[:2] == plain[:2] == [14, 14]
+    assert [before - after for before, after in zip(plain[2:], row[2:], strict=True)] == [3, 1, 0, 0, 3, 1, 0, 0]
+    assert metric.score(row) < BY_NAME["bleu"].score(plain)
+    # Of another language nothing is known to be shared.
+    (other,) = metric.statistics([pair("x", "t", "self.a", language="java")], [["self.a"]]).tolist()
+    assert other[2:6] == [3, 2, 1, 0]
+
+
+def test_crystal_bleu_without_training_pairs_says_what_it_needs():
+    with pytest.raises(UserError, match="crystal_bleu needs training pairs"):
+        metric_named("crystal_bleu").statistics(PAIRS, CANDIDATES)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import functools
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -46,6 +46,10 @@ class Metric(ABC):
     right_or_wrong: bool = False
     parts: tuple[str, ...] = ()
     part_of: str = ""
+
+    def fitted(self, train: Iterable[Pair]) -> Metric:
+        """The metric, ready for a corpus with these training pairs; itself, if it needs none."""
+        return self
 
     @abstractmethod
     def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
