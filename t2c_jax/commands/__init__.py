@@ -14,6 +14,7 @@ from t2c_jax.commands import (
     inspect,
     mine,
     prepare,
+    reproduce,
     rerank,
     run,
     tokenizer,
@@ -52,5 +53,6 @@ COMMANDS: MappingProxyType[str, Command] = MappingProxyType(
         "compile": compile_,
         "import": import_model,
         "export": export,
+        "reproduce": reproduce,
     }
 )
