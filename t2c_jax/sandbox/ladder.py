@@ -92,6 +92,8 @@ def command(rung: Rung, limits: Limits) -> list[str]:
     Raises:
       Unavailable: a program is missing.
     """
+    if sys.platform != "linux":
+        raise Unavailable("it needs Linux")
     if rung is not BUBBLEWRAP:
         return boot.command()
     program = bubblewrap()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import atexit
+import errno
 import json
 import linecache
 import os
@@ -27,16 +28,19 @@ class Place:
       work: its working directory, which is the current one.
       temporary: a directory for other files.
       nonce, done: the program has reached its end if it copies the bytes of one descriptor to the other.
+      process: the program's first process. The end of a copy of it, made by ``fork``, says nothing.
     """
 
     work: str
     temporary: str
     nonce: int
     done: int
+    process: int
 
     def completed(self) -> None:
         """Reports that the program has reached its end."""
-        os.write(self.done, os.read(self.nonce, NONCE_BYTES))
+        if os.getpid() == self.process:
+            os.write(self.done, os.read(self.nonce, NONCE_BYTES))
 
     def keep_descriptors(self) -> None:
         """Lets another program, which replaces this process, report its end."""
@@ -115,7 +119,7 @@ class Python(Language):
 
     def ran_out_of_memory(self, stderr: str) -> bool:
         """The last line names the exception."""
-        return stderr.rstrip().rpartition("\n")[2].startswith("MemoryError")
+        return stderr.rstrip().rpartition("\n")[2].startswith(("MemoryError", f"OSError: [Errno {errno.ENOMEM}]"))
 
 
 def _exit_code(stop: SystemExit) -> int:

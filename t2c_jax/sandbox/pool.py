@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from t2c_jax import console
+from t2c_jax.errors import UserError
 from t2c_jax.sandbox import ladder
 from t2c_jax.sandbox.ladder import Rung, Unavailable
 from t2c_jax.sandbox.languages import LANGUAGES
@@ -26,6 +27,8 @@ _START_SECONDS = 60.0
 # A server ends its programs itself. This is for a server that does not, on however slow a machine.
 _SILENT_SECONDS, _SILENT_FACTOR = 600.0, 20.0
 _ATTEMPTS = 2
+_MAX_FAILED_STARTS = 3
+_STOP_SECONDS = 5.0
 
 
 class Sandbox:
@@ -91,7 +94,12 @@ class Sandbox:
             if sandbox.rung != rung.name:
                 sandbox.close()
         _say_once(rung)
-        return opened[-1] if opened and opened[-1].rung == rung.name else cls(rung, workers or cores(), limits)
+        if opened and opened[-1].rung == rung.name:
+            return opened[-1]
+        try:
+            return cls(rung, workers or cores(), limits)
+        except Unavailable as error:
+            raise UserError(f"programs cannot run on this machine, not even without a sandbox: {error}") from error
 
     def __enter__(self) -> Self:
         return self
@@ -150,7 +158,8 @@ class Sandbox:
         finally:
             for server in self._servers:
                 if server.index is not None:  # the caller wants no more: the outcome would reach the next run
-                    server.restart()
+                    with contextlib.suppress(Unavailable):  # the next program finds out
+                        server.restart()
 
     @staticmethod
     def _refused(program: Program) -> Outcome | None:
@@ -180,6 +189,8 @@ def _say_once(rung: Rung) -> None:
 
 def _ready(servers: Sequence[_Server]) -> list[_Server]:
     """The servers that have a reply, or have been silent for too long."""
+    if stopped := [server for server in servers if not server.running]:
+        return stopped
     if not servers:
         return []
     timeout = max(0.0, min(server.silent_until for server in servers) - time.monotonic())
@@ -203,7 +214,7 @@ class _Server:
         self.index: int | None = None
         self.silent_until = 0.0
         self._program: Program | None = None
-        self._attempts = 0
+        self._attempts = self._failed_starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._box: str | None = None
         self._start()
@@ -269,8 +280,9 @@ class _Server:
         allowed = limits.cpu_seconds + limits.idle_seconds
         self.silent_until = time.monotonic() + _SILENT_SECONDS + _SILENT_FACTOR * allowed
         request = dataclasses.asdict(self._program) | {"limits": dataclasses.asdict(limits)}
-        with contextlib.suppress(OSError):  # receive() finds a dead server
-            frames.send(self._requests, request)
+        if self.running:
+            with contextlib.suppress(OSError):  # receive() finds a dead server
+                frames.send(self._requests, request)
 
     def receive(self) -> tuple[int, Outcome | None]:
         """The program's index and its outcome; None if the program is run again."""
@@ -279,7 +291,7 @@ class _Server:
         index, program = self.index, self._program
         outcome: Outcome | None = None
         try:
-            if time.monotonic() <= self.silent_until:
+            if self.running and time.monotonic() <= self.silent_until:
                 outcome = outcome_of(program, frames.receive(self.replies))
         except (OSError, EOFError, ValueError):
             pass
@@ -297,11 +309,27 @@ class _Server:
         self.index = None
         return index, outcome
 
+    @property
+    def running(self) -> bool:
+        """Whether there is a server process; it may have died."""
+        return self._process is not None
+
     def restart(self) -> None:
-        """Ends the server with its program, and starts another."""
+        """Ends the server with its program, and starts another.
+
+        Raises:
+          Unavailable: that fails, or has failed too often.
+        """
         self.index = None
         self.stop()
-        self._start()
+        if self._failed_starts == _MAX_FAILED_STARTS:
+            raise Unavailable("too many attempts failed")
+        try:
+            self._start()
+        except Unavailable:
+            self._failed_starts += 1
+            raise
+        self._failed_starts = 0
 
     def stop(self) -> None:
         """Ends the server and what it runs."""
@@ -318,9 +346,6 @@ class _Server:
         if self._box:
             shutil.rmtree(self._box, ignore_errors=True)
             self._box = None
-
-
-_STOP_SECONDS = 5.0
 
 
 def outcome_of(program: Program, reply: dict[str, Any]) -> Outcome:

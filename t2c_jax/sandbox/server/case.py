@@ -7,6 +7,7 @@ import math
 import os
 import resource
 import stat
+import traceback
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -28,18 +29,18 @@ class Channel:
     """
 
     def __init__(self) -> None:
-        self._number = os.urandom(NONCE_BYTES)
-        self.nonce, number_in = os.pipe()
+        self.nonce, self._number_in = os.pipe()
         self._read, self.done = os.pipe()
         self._failure_read, self.failure = os.pipe()
         for descriptor in (self._read, self._failure_read):
             os.set_blocking(descriptor, False)
-        os.write(number_in, self._number)
-        os.close(number_in)
+        self._number = b""
 
-    def close_programs_ends(self) -> None:
-        """In the server, after the fork."""
-        for descriptor in (self.nonce, self.done, self.failure):
+    def after_fork(self) -> None:
+        """In the server. The number is made now, so that the program's process does not have it in its memory."""
+        self._number = os.urandom(NONCE_BYTES)
+        os.write(self._number_in, self._number)
+        for descriptor in (self.nonce, self._number_in, self.done, self.failure):
             os.close(descriptor)
 
     def read(self) -> tuple[bool, str]:
@@ -74,7 +75,7 @@ def run_program(
         os.setsid()
         for number, descriptor in {0: standard_input(request["stdin"]), **streams}.items():
             os.dup2(descriptor, number)
-        place = Place(isolation.work, isolation.temporary, channel.nonce, channel.done)
+        place = Place(isolation.work, isolation.temporary, channel.nonce, channel.done, os.getpid())
         language = LANGUAGES[request["language"]]
         set_limits(request["limits"], language, isolation, base_bytes)
         os.environ |= {"HOME": place.work, "TMPDIR": place.temporary, "PWD": place.work}
@@ -85,7 +86,13 @@ def run_program(
     except BaseException as error:
         os.write(channel.failure, (str(error) or type(error).__name__).encode()[:_MESSAGE_BYTES])
         os._exit(1)
-    os._exit(language.run(request["source"], place))
+    code = 1
+    try:
+        code = language.run(request["source"], place)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(code)
 
 
 def close_descriptors(kept: Iterable[int]) -> None:

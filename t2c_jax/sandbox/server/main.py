@@ -79,7 +79,11 @@ def _isolation(setup: dict[str, Any]) -> Isolation:
 def _run(request: dict[str, Any], requests: int, isolation: Isolation, base_bytes: int) -> dict[str, Any]:
     limits = request["limits"]
     isolation.begin(limits)
-    case.write_files(request["files"], isolation)
+    try:
+        case.write_files(request["files"], isolation)
+    except (OSError, UnicodeError) as error:
+        isolation.clean()
+        return {"failure": f"its files cannot be written: {error}"}
     channel = case.Channel()
     out, out_in = os.pipe()
     err, err_in = os.pipe()
@@ -89,7 +93,7 @@ def _run(request: dict[str, Any], requests: int, isolation: Isolation, base_byte
         case.run_program(request, {1: out_in, 2: err_in}, channel, isolation, base_bytes)
     os.close(out_in)
     os.close(err_in)
-    channel.close_programs_ends()
+    channel.after_fork()
     seen = watching.watch(child, {1: out, 2: err})
     completed, failure = channel.read()
     reply = {
