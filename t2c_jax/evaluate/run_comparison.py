@@ -74,7 +74,9 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
     Raises:
       UserError: the evaluations are not of the same pairs, or have no metric in common.
     """
-    ids = _shared(evaluations)
+    if len(evaluations) < 2:
+        raise UserError("one run cannot be compared; name two or more, the baseline first")
+    ids = shared_ids(evaluations)
     first = evaluations[0]
     metrics = _metrics(evaluations)
     pairs = [first.pairs[pair_id] for pair_id in ids]
@@ -155,10 +157,12 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
     return RunComparison(result, metrics, pairs, answers, alone)
 
 
-def _shared(evaluations: Sequence[SavedEvaluation]) -> list[str]:
-    """The ids of the pairs that all have, in the first one's order."""
-    if len(evaluations) < 2:
-        raise UserError("one run cannot be compared; name two or more, the baseline first")
+def shared_ids(evaluations: Sequence[SavedEvaluation]) -> list[str]:
+    """The ids of the pairs that all have, in the first one's order.
+
+    Raises:
+      UserError: they are of different splits or corpora.
+    """
     first, *others = evaluations
     for other in others:
         if other.split != first.split:

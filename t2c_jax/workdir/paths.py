@@ -10,6 +10,7 @@ WORKDIR/
   metrics.jsonl tb/      what training logged
   evaluations/NAME/      scores, predictions and a report
   rerank/NAME/           a reranker of one checkpoint and one search, and what it gains
+  reviews/NAME.jsonl     a reviewer's ratings of answers
 """
 
 from __future__ import annotations
