@@ -12,6 +12,7 @@ SUMMARY = "scores of a checkpoint on held-out pairs"
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
     shared.add_answering(parser)
+    shared.add_risk(parser)
     parser.add_argument(
         "--follow", action="store_true", help="score each checkpoint of a run that is training, until it ends"
     )
@@ -27,8 +28,13 @@ def run(options: Namespace) -> int:
 
     how = (SavedRun.of(experiment, workdir), experiment.evaluate, experiment.decode, experiment.mesh)
     if options.follow:
-        print_result(options, follow_run(*how, seed=experiment.seed))
+        print_result(options, follow_run(*how, seed=experiment.seed, risk_accepted=options.risk_accepted))
     else:
-        chosen = {"step": options.step, "others": options.others, "average": options.average}
+        chosen = {
+            "step": options.step,
+            "others": options.others,
+            "average": options.average,
+            "risk_accepted": options.risk_accepted,
+        }
         print_result(options, evaluate_checkpoint(*how, seed=experiment.seed, **chosen))
     return 0

@@ -74,6 +74,18 @@ def add_answering(parser: ArgumentParser) -> None:
     add_sampling(parser)
 
 
+def add_risk(parser: ArgumentParser) -> None:
+    """The flag that accepts the risk of running answers without a sandbox."""
+    from t2c_jax.sandbox.ladder import RISK_FLAG
+
+    parser.add_argument(
+        RISK_FLAG,
+        dest="risk_accepted",
+        action="store_true",
+        help="let metrics that run answers do so without isolation, where this machine offers none",
+    )
+
+
 def add_sampling(parser: ArgumentParser) -> None:
     """``--samples``, ``--temperature`` and ``--stop``."""
     parser.add_argument("--samples", type=int, metavar="N", help="draw N answers to each prompt; with --temperature")

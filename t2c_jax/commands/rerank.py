@@ -11,6 +11,7 @@ SUMMARY = "fits on dev pairs which candidate of a search is the answer, and how 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
     shared.add_answering(parser)
+    shared.add_risk(parser)
 
 
 def run(options: Namespace) -> int:
@@ -29,6 +30,7 @@ def run(options: Namespace) -> int:
         step=options.step,
         others=options.others,
         average=options.average,
+        risk_accepted=options.risk_accepted,
     )
     print_result(options, scores)
     return 0

@@ -22,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
     shared.add_run(parser)
     shared.add_profile(parser)
+    shared.add_risk(parser)
 
 
 def run(options: Namespace) -> int:
@@ -33,7 +34,7 @@ def run(options: Namespace) -> int:
     def all_stages(experiment: Experiment, workdir: Workdir) -> stages.Result:
         from t2c_jax import runtime
 
-        results = stages.run_all(experiment, workdir, profile)
+        results = stages.run_all(experiment, workdir, profile, risk_accepted=options.risk_accepted)
         if "evaluate" in results and runtime.is_primary():
             _show_answers(workdir, results["evaluate"])
             _show_summary(experiment, workdir, results)

@@ -34,6 +34,7 @@ from t2c_jax.config.schema import CorpusConfig as CorpusConfig
 from t2c_jax.config.schema import DataConfig as DataConfig
 from t2c_jax.config.schema import DecodeConfig as DecodeConfig
 from t2c_jax.config.schema import EvaluateConfig as EvaluateConfig
+from t2c_jax.config.schema import ExecutionConfig as ExecutionConfig
 from t2c_jax.config.schema import Experiment as Experiment
 from t2c_jax.config.schema import LoraConfig as LoraConfig
 from t2c_jax.config.schema import MeshConfig as MeshConfig

@@ -16,6 +16,7 @@ from t2c_jax.config.rates import parse_rates
 from t2c_jax.config.registry import grammars, metrics, objectives
 from t2c_jax.errors import UserError, nearest
 
+EXECUTED = ("python", "shell", "sql", "javascript")  # languages whose programs metrics run
 ORIGIN_PARTS = ("shape", "tokenizer", "prefix", "parameters", "tasks")
 
 
@@ -611,6 +612,39 @@ def drawing(settings: Mapping[str, Any], others: Collection[str] = ()) -> dict[s
 
 
 @dataclass(frozen=True)
+class ExecutionConfig(Section):
+    """How metrics that run code run it: pass_at_K and execution_match."""
+
+    cpu_seconds: float = field(
+        2.0, "Minimum limit of the CPU time of an answer's program, in seconds. Waiting does not count.", above=0
+    )
+    cpu_factor: float = field(
+        10.0, "An answer may use this many times the CPU time of the reference, if that is more.", minimum=1
+    )
+    reference_cpu_seconds: float = field(
+        30.0, "Limit of the CPU time of a reference, in seconds. Problems above it are left out.", above=0
+    )
+    memory_mib: int = field(1024, "Limit of the memory of a program, in MiB.", minimum=16)
+    setup: tuple[str, ...] = field(
+        (),
+        "Lines before every program of a language, as LANGUAGE=CODE, such as 'python=from typing import *' for answers"
+        " without their imports.",
+    )
+
+    def setup_of(self, language: str) -> str:
+        """The lines before programs of a language."""
+        return "\n".join(code for name, _, code in (item.partition("=") for item in self.setup) if name == language)
+
+    def check(self, key: str) -> None:
+        """Each item of the setup names one of the languages that are run."""
+        for item in self.setup:
+            language, separator, _ = item.partition("=")
+            if not separator or language not in EXECUTED:
+                known = f"{', '.join(EXECUTED)}{nearest(language, EXECUTED)}"
+                raise UserError(f"{key}.setup: {item!r} must begin with LANGUAGE=, which is one of {known}")
+
+
+@dataclass(frozen=True)
 class EvaluateConfig(Section):
     """Scores on held-out pairs."""
 
@@ -620,6 +654,7 @@ class EvaluateConfig(Section):
     )
     max_examples: int = field(0, "Maximum number of pairs, sampled evenly by id. 0: all.", minimum=0)
     bootstrap_samples: int = field(1000, "Bootstrap resamples for the standard errors.", minimum=1)
+    execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 
     def check(self, key: str) -> None:
         """Metrics are known, each named once."""

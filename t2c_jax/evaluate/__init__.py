@@ -3,6 +3,8 @@
 Importing this package registers the metrics; their modules are imported where a metric is made.
 """
 
+import functools
+
 from t2c_jax.config.registry import lazy, metrics
 
 for _name, _path in {
@@ -25,5 +27,8 @@ for _name, _path in {
     "codebleu_published_weighted": "t2c_jax.evaluate.metrics.codebleu_published:PublishedWeightedPart",
     "codebleu_published_syntax": "t2c_jax.evaluate.metrics.codebleu_published:PublishedSyntaxPart",
     "codebleu_published_dataflow": "t2c_jax.evaluate.metrics.codebleu_published:PublishedDataFlowPart",
+    "execution_match": "t2c_jax.evaluate.metrics.execution_match:ExecutionMatch",
 }.items():
     metrics.register(_name)(lazy(_path))
+for _k in (1, 3, 5, 10, 20, 25, 50, 100):
+    metrics.register(f"pass_at_{_k}")(functools.partial(lazy("t2c_jax.evaluate.metrics.pass_at_k:PassAtK"), _k))

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
 BINS = 10
 
 
-def rightness(metric: Metric, pair: Pair, texts: Sequence[str]) -> np.ndarray:
-    """How right each text alone answers a pair by a metric in percent: 0 to 1."""
-    rows = metric.statistics([pair] * len(texts), [[text] for text in texts])
+def rightness(metric: Metric, pairs: Sequence[Pair], texts: Sequence[str]) -> np.ndarray:
+    """How right each text answers its pair by a metric in percent: 0 to 1."""
+    rows = metric.statistics(pairs, [[text] for text in texts])
     return np.nan_to_num([metric.score(row) for row in rows.tolist()]) / 100
 
 

@@ -18,8 +18,10 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.calibration import calibration, rightness
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.evaluator import evaluate_predictions, select_pairs, write_evaluation
-from t2c_jax.evaluate.metrics.metric import metric_named, metrics_named
+from t2c_jax.evaluate.execution.execution_report import report_execution
+from t2c_jax.evaluate.metrics.metric import checked_metrics, metric_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.evaluate.samples import samples_of
 from t2c_jax.workdir import StageResult, Workdir
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def evaluate_checkpoint(
     step: int | None = None,
     others: Sequence[str] = (),
     average: int = 1,
+    risk_accepted: bool = False,
 ) -> dict[str, Any]:
     """Scores of a checkpoint, the best one by default, beside those of the retrieval baseline.
 
@@ -93,6 +96,7 @@ def evaluate_checkpoint(
       step: the checkpoint.
       others: checkpoints to average predictions with, as in ``load_generator``.
       average: how many checkpoints to average the parameters of, as in ``load_generator``.
+      risk_accepted: whether metrics that run code may run it without isolation, where the machine offers none.
 
     Returns:
       The content of ``scores.json``; on all processes but the first one, nothing.
@@ -101,6 +105,7 @@ def evaluate_checkpoint(
     from t2c_jax.decode.rerank.reranker import load_reranker
 
     workdir, direction = run.workdir, run.data.direction
+    metrics = checked_metrics(config.metrics, config, decode, risk_accepted=risk_accepted)
     members, generator = load_generator(run, decode, mesh, step, others, average)
     step = int(members[0])
     reranker = load_reranker(run, members, generator, decode, mesh, average) if decode.rerank else None
@@ -131,15 +136,25 @@ def evaluate_checkpoint(
             embed = Embedder(member, run.tokenizers, run.data, decode.batch_size, generator.mesh).embed
         candidates, train_pairs = [answer.candidates for answer in answers], prompt_pairs(workdir, "train", direction)
         # On every process, since all of them embed; the first one writes.
-        evaluation = evaluate_predictions(pairs, candidates, train_pairs, config, seed, embed)
+        evaluation = evaluate_predictions(
+            pairs,
+            candidates,
+            train_pairs,
+            config,
+            seed,
+            embed,
+            metrics=metrics,
+            samples=samples_of(answers, decode),
+        )
         for example, answer in zip(evaluation.examples, answers, strict=True):
             example["provenance"] = {name: round(share, 4) for name, share in asdict(answer.provenance).items()}
             example["neighbours"] = [each.id for each in answer.neighbours]
             if answer.confidence is not None:
                 example["confidence"] = round(answer.confidence, 4)
         if reranker is not None:
-            metric = metric_named(reranker.confidence_of).fitted(prompt_pairs(workdir, "train", direction))
-            right = [float(rightness(metric, pair, [each.best])[0]) for pair, each in zip(pairs, answers, strict=True)]
+            metric = metric_named(reranker.confidence_of, config, risk_accepted=risk_accepted)
+            metric = metric.fitted(prompt_pairs(workdir, "train", direction))
+            right = rightness(metric, pairs, [answer.best for answer in answers]).tolist()
             found = calibration([each.confidence or 0.0 for each in answers], right)
             evaluation.scores["confidence"] = {"of": metric.name, **found}
         shares = [asdict(answer.provenance) for answer in answers]
@@ -175,10 +190,12 @@ def evaluate_checkpoint(
     if not runtime.is_primary() or done is None:
         return {}
     scores = json.loads((done.path / "scores.json").read_text("utf-8"))
-    columns, rows = score_table(metrics_named(config.metrics), scores)
+    columns, rows = score_table(metrics, scores)
     console.table(f"Step {step} on {scores['examples']:,} {config.split} pairs", columns, rows)
     console.say(f"scored answers: {which_answer(decode)}")
     console.say(scores["summary"])
+    if "execution" in scores:
+        report_execution(scores["execution"])
     console.say(f"every answer: {done.path / 'report.html'}")
     return scores
 
@@ -201,7 +218,14 @@ def _free_stage(
 
 
 def follow_run(
-    run: SavedRun, config: EvaluateConfig, decode: DecodeConfig, mesh: MeshConfig, *, seed: int, seconds: float = 10.0
+    run: SavedRun,
+    config: EvaluateConfig,
+    decode: DecodeConfig,
+    mesh: MeshConfig,
+    *,
+    seed: int,
+    seconds: float = 10.0,
+    risk_accepted: bool = False,
 ) -> list[dict[str, Any]]:
     """Scores each checkpoint of a run that trains elsewhere, oldest first, until the run has ended.
 
@@ -209,7 +233,7 @@ def follow_run(
 
     Args:
       run: the run that trains.
-      config, decode, mesh, seed: as for ``evaluate_checkpoint``.
+      config, decode, mesh, seed, risk_accepted: as for ``evaluate_checkpoint``.
       seconds: between two looks for a new checkpoint.
     """
     from t2c_jax.checkpoints.checkpoint import Checkpoints
@@ -234,7 +258,9 @@ def follow_run(
         step = runtime.agreed(min(unscored(), default=0))
         if step:
             try:
-                scored[step] = evaluate_checkpoint(run, config, decode, mesh, seed=seed, step=step)
+                scored[step] = evaluate_checkpoint(
+                    run, config, decode, mesh, seed=seed, step=step, risk_accepted=risk_accepted
+                )
             except (UserError, OSError, ValueError):  # whatever reading raises on files that are being deleted
                 if step in unscored():
                     raise

@@ -8,10 +8,11 @@ from typing import Any
 
 from t2c_jax import console
 from t2c_jax.checkpoints.checkpoint import Ranking
-from t2c_jax.config import DataConfig, DecodeConfig, ModelConfig, TrainConfig
+from t2c_jax.config import DataConfig, DecodeConfig, EvaluateConfig, ModelConfig, TrainConfig
 from t2c_jax.evaluate.evaluator import score_answers, select_pairs
 from t2c_jax.evaluate.metrics.metric import metric_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+from t2c_jax.evaluate.samples import sample_count, samples_of
 from t2c_jax.train.hooks import Hook, LoopState, Rank
 from t2c_jax.workdir import Workdir
 
@@ -60,15 +61,25 @@ class DecodedDevPairs(Hook):
 
 
 def decoding_hooks(
-    workdir: Workdir, model: ModelConfig, data: DataConfig, decode_config: DecodeConfig, train: TrainConfig
+    workdir: Workdir,
+    model: ModelConfig,
+    data: DataConfig,
+    decode_config: DecodeConfig,
+    train: TrainConfig,
+    evaluate: EvaluateConfig,
 ) -> list[Hook]:
     """The hook that decodes as config.train says; none if it asks for none, or there are no dev pairs."""
-    decode = dev_decoder(workdir, model, data, decode_config, train)
+    decode = dev_decoder(workdir, model, data, decode_config, train, evaluate)
     return [] if decode is None else [DecodedDevPairs(decode, train.stop_metric, train.eval_every)]
 
 
 def dev_decoder(
-    workdir: Workdir, model: ModelConfig, data: DataConfig, decode_config: DecodeConfig, train: TrainConfig
+    workdir: Workdir,
+    model: ModelConfig,
+    data: DataConfig,
+    decode_config: DecodeConfig,
+    train: TrainConfig,
+    evaluate: EvaluateConfig | None = None,
 ) -> Callable[[Any], Decoded] | None:
     """A function from parameters to decoded dev pairs; None if the config asks for none, or there are no pairs."""
     import jax
@@ -80,7 +91,8 @@ def dev_decoder(
 
     metric = None
     if train.stop_metric != "loss":
-        metric = metric_named(train.stop_metric).fitted(prompt_pairs(workdir, "train", data.direction))
+        train_pairs = prompt_pairs(workdir, "train", data.direction)
+        metric = metric_named(train.stop_metric, evaluate).fitted(train_pairs)
     examples = 0 if metric is None else train.stop_examples
     wanted = max(examples, train.samples)
     selected = select_pairs(prompt_pairs(workdir, "dev", data.direction), wanted) if wanted else []
@@ -88,8 +100,9 @@ def dev_decoder(
         return None
     pairs, shown = (select_pairs(selected, count) if count else [] for count in (examples, train.samples))
     texts = list(dict.fromkeys(pair.text for pair in (*pairs, *shown)))
-    if metric is not None and metric.candidates == 1:
-        decode_config = decode_config.greedy()
+    search = decode_config.greedy() if metric is not None and metric.candidates == 1 else decode_config
+    if metric is not None:
+        metric.check(sample_count(search))
     if data.retrieve.neighbours:  # a missing index or encoder is found before training
         open_neighbours(workdir, Tokenizers.load(workdir.tokenizer, data.direction), data)
     made: list[Any] = []  # one generator for all calls, so that its search is compiled once
@@ -99,13 +112,15 @@ def dev_decoder(
             tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
             member = Member(Definition(model, tokenizers.target.vocab_size), params)
             mesh = jax.tree.leaves(params)[0].sharding.mesh
-            made.append(make_generator([member], tokenizers, data, decode_config, mesh, workdir))
+            made.append(make_generator([member], tokenizers, data, search, mesh, workdir))
         made[0].params = [params]
         answers = dict(zip(texts, made[0].generate(texts), strict=True))
         samples = [{"text": pair.text, "reference": pair.code, "prediction": answers[pair.text].best} for pair in shown]
         if metric is None:
             return Decoded(samples)
-        score = score_answers(metric, pairs, [answers[pair.text].candidates for pair in pairs])
+        own = [answers[pair.text] for pair in pairs]
+        read = samples_of(own, search) if metric.every_sample else [answer.candidates for answer in own]
+        score = score_answers(metric, pairs, read)
         return Decoded(samples, score, metric.lower_is_better, len(pairs))
 
     return decode

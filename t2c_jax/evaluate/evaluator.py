@@ -18,8 +18,9 @@ from t2c_jax.config import EvaluateConfig
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.breakdown import by_kind, by_length
 from t2c_jax.evaluate.comparison import compare, summary
+from t2c_jax.evaluate.execution.execution_report import execution_summary
 from t2c_jax.evaluate.metrics.exact_match import exact_match
-from t2c_jax.evaluate.metrics.metric import Metric, metric_named, metrics_named, statistics_of
+from t2c_jax.evaluate.metrics.metric import Metric, evaluated_by, metric_named, metrics_named, statistics_of
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.languages.parsing import parses
 from t2c_jax.retrieval.neighbours import nearest_pairs
@@ -79,6 +80,9 @@ def evaluate_predictions(
     config: EvaluateConfig,
     seed: int,
     embed: Callable[[Sequence[str]], np.ndarray] | None = None,
+    *,
+    metrics: Sequence[Metric] | None = None,
+    samples: Sequence[Sequence[str]] | None = None,
 ) -> Evaluation:
     """Scores predictions and the retrieval baseline against the pairs' code.
 
@@ -91,10 +95,13 @@ def evaluate_predictions(
       seed: of the bootstrap.
       embed: gives the run's own vectors of texts and code, if it has learnt them. A second baseline,
         ``embedding_retrieval``, then answers with the code nearest to the text, of at most ``EMBEDDED`` training pairs.
+      metrics: those of the config, if they are made already.
+      samples: of each pair, for metrics that read every sample; the predictions by default.
 
     Returns:
       Scores as ``comparison.compare`` gives them, over all pairs and, under ``by_length`` and ``by_kind``, over
-      groups of them; with ``summary`` in words, and under ``references`` the share of references that parse.
+      groups of them; with ``summary`` in words, and under ``references`` the share of references that parse. Where
+      a metric runs the answers, ``execution`` says what came of the problems (``execution_report``).
 
     Raises:
       UserError: there is nothing to score, or nothing to retrieve from.
@@ -110,11 +117,14 @@ def evaluate_predictions(
             "no training pair has a text, so the retrieval baseline has nothing to copy; add sources with texts and run"
             " t2c mine again"
         )
-    metrics = tuple(metric.fitted(train) for metric in metrics_named(config.metrics))
+    metrics = metrics_named(config.metrics, config) if metrics is None else metrics
+    metrics = tuple(metric.fitted(train) for metric in metrics)
+    samples = [ranking[:1] for ranking in candidates] if samples is None else samples
     ranked = max(metric.candidates for metric in metrics)
     retrieved = TfidfIndex(train).nearest([pair.text for pair in pairs], ranked, _code)
     copied = [_codes(neighbours) for neighbours in retrieved]
-    model, baseline = statistics_of(metrics, pairs, candidates), statistics_of(metrics, pairs, copied)
+    model, details = evaluated_by(metrics, pairs, candidates, samples)
+    baseline = statistics_of(metrics, pairs, copied)
 
     def scores_of(rows: np.ndarray) -> dict[str, Any]:
         ours, copying = ({name: columns[rows] for name, columns in side.items()} for side in (model, baseline))
@@ -163,10 +173,13 @@ def evaluate_predictions(
             "retrieved_chrf": copied_chrf[row],
             # So that a later comparison scores what was scored here, without running answers again.
             "statistics": {name: columns[row].tolist() for name, columns in model.items()},
+            **details[row],
         }
         for row, (pair, ours, (near, *_)) in enumerate(zip(pairs, candidates, retrieved, strict=True))
     ]
-    return Evaluation(metrics, scores, examples)
+    if any(metric.runs_code for metric in metrics):
+        scores["execution"] = execution_summary(examples)
+    return Evaluation(tuple(metrics), scores, examples)
 
 
 def _code(pair: Pair) -> str:

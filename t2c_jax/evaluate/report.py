@@ -9,6 +9,7 @@ from typing import Any
 
 from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
 from t2c_jax.evaluate.confidence_figures import confidence_section
+from t2c_jax.evaluate.execution.execution_report import execution_fact, execution_section
 from t2c_jax.evaluate.metrics.metric import Metric
 from t2c_jax.evaluate.page import code_block, document, escape, visible
 
@@ -39,6 +40,7 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         f'<p class="lead">{escape(scores["summary"])}</p>',
         _scores(metrics, scores),
         confidence_section(scores["confidence"]) if "confidence" in scores else "",
+        execution_section(scores["execution"], examples) if "execution" in scores else "",
         _groups("By length", "code tokens", metrics, scores["by_length"], _span),
         _groups("By kind", "kind", metrics, scores["by_kind"], lambda group: group["kind"]),
         "<h2>Examples</h2><nav>",
@@ -136,6 +138,7 @@ def _example(example: Mapping[str, Any]) -> str:
         "exact match" if example["exact"] else f"chrF {example['chrf']:.1f}",
         f"retrieval {example['retrieved_chrf']:.1f}",
         *(["does not parse"] if example["parses"] is False else []),
+        *([execution_fact(example["execution"])] if "execution" in example else []),
         example["kind"],
         f"{source['repository']}/{source['path']}:{source['start_line']}",
     ]
@@ -160,9 +163,10 @@ def _method(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
     )
     # Answers from elsewhere come without the search that found them.
     answers = f"<li>Scored answers: {escape(scores['answers'])}.</li>" if "answers" in scores else ""
+    run = "" if "execution" in scores else "; nothing was run"
     return (
         f'<h2>How it was measured</h2><ul class="faint">{answers}{signatures}'
         f"<li>± is one standard error over {scores['bootstrap_samples']:,} bootstrap resamples of the pairs, seed"
         f" {scores['seed']}; the model and retrieval are resampled together.</li>"
-        f"<li>Parsed by Python {escape(scores['python'])}; nothing was run.</li></ul>"
+        f"<li>Parsed by Python {escape(scores['python'])}{run}.</li></ul>"
     )

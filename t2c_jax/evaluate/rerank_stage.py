@@ -28,7 +28,7 @@ from t2c_jax.evaluate.calibration import calibration, rightness
 from t2c_jax.evaluate.comparison import format_score, paired
 from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.evaluator import select_pairs
-from t2c_jax.evaluate.metrics.metric import Metric, metric_named
+from t2c_jax.evaluate.metrics.metric import Metric, metric_named, statistics_of
 from t2c_jax.evaluate.page import document
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.evaluate.rerank_fit import FOLDS, Judged, best_of_all, cross_validated, fit, folds_of
@@ -53,6 +53,7 @@ def fit_reranker(
     step: int | None = None,
     others: Sequence[str] = (),
     average: int = 1,
+    risk_accepted: bool = False,
 ) -> dict[str, Any]:
     """Fits the reranker of a checkpoint, the best one by default, for one search; keeps it in the workdir.
 
@@ -64,6 +65,7 @@ def fit_reranker(
       mesh: of the devices that answer.
       seed: of the bootstrap.
       step, others, average: the checkpoint, as in ``load_generator``.
+      risk_accepted: as for ``evaluate_checkpoint``.
 
     Returns:
       The content of ``scores.json``; on all processes but the first one, nothing.
@@ -75,7 +77,9 @@ def fit_reranker(
 
     decode.check_candidates("t2c rerank chooses")
     workdir, direction = run.workdir, run.data.direction
-    metric = metric_named(rerank.metric or evaluate.metrics[0]).fitted(prompt_pairs(workdir, "train", direction))
+    metric = metric_named(rerank.metric or evaluate.metrics[0], evaluate, risk_accepted=risk_accepted)
+    metric.check(max(decode.samples, decode.beam_size))
+    metric = metric.fitted(prompt_pairs(workdir, "train", direction))
     pairs = select_pairs(prompt_pairs(workdir, "dev", direction), evaluate.max_examples)
     if not pairs:
         raise UserError(
@@ -107,7 +111,7 @@ def fit_reranker(
         total = sum(len(candidates_of(answer, sampled=decode.temperature > 0)) for answer in answers)
         with console.progress("features", total if reviewer is not None else None, "candidates") as bar:
             sets = features([pair.text for pair in pairs], answers, advance=bar.advance)
-        judged = [_judged(metric, pair, found) for pair, found in zip(pairs, sets, strict=True)]
+        judged = _judged(metric, pairs, sets)
         if max(len(found.texts) for found in sets) == 1:
             raise UserError(
                 "t2c rerank: no prompt has a second candidate that is finished; raise config.decode.max_tokens"
@@ -151,10 +155,14 @@ def fit_reranker(
     return found
 
 
-def _judged(metric: Metric, pair: Pair, found: CandidateSet) -> Judged:
-    count = len(found.texts)
-    rows = metric.statistics([pair] * count, [[text] for text in found.texts])
-    return Judged(found.values_CF, rows, rightness(_confidence_of(metric), pair, found.texts))
+def _judged(metric: Metric, pairs: Sequence[Pair], sets: Sequence[CandidateSet]) -> list[Judged]:
+    """Each candidate alone by the metric; all at once, since a metric may run them."""
+    each = [pair for pair, found in zip(pairs, sets, strict=True) for _ in found.texts]
+    texts = [text for found in sets for text in found.texts]
+    ends = np.cumsum([len(found.texts) for found in sets])[:-1]
+    rows = np.split(metric.statistics(each, [[text] for text in texts]), ends)
+    right = np.split(rightness(_confidence_of(metric), each, texts), ends)
+    return [Judged(found.values_CF, *own) for found, *own in zip(sets, rows, right, strict=True)]
 
 
 def _confidence_of(metric: Metric) -> Metric:
@@ -175,9 +183,8 @@ def _scores(
     """Of each system on all pairs; what is fitted is fitted on the other folds."""
 
     def statistics(orders: Sequence[Sequence[int]]) -> np.ndarray:
-        return metric.statistics(
-            pairs, [[found.texts[place] for place in order] for found, order in zip(sets, orders, strict=True)]
-        )
+        ordered = [[found.texts[place] for place in order] for found, order in zip(sets, orders, strict=True)]
+        return statistics_of([metric], pairs, ordered)[metric.name]
 
     def with_best(place: int, found: CandidateSet) -> list[int]:
         return [place, *(other for other in range(len(found.texts)) if other != place)]

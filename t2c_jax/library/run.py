@@ -191,10 +191,12 @@ class Run:
           UserError: there are no pairs, an unknown metric or setting, or no such checkpoint.
         """
         from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
-        from t2c_jax.evaluate.metrics.metric import metrics_named, statistics_of
+        from t2c_jax.evaluate.metrics.metric import checked_metrics, evaluated_by
         from t2c_jax.evaluate.prompt_pairs import prompt_pairs
+        from t2c_jax.evaluate.samples import samples_of
 
-        chosen = metrics_named(tuple(metrics) or self.config.evaluate.metrics)
+        evaluate, decode = self.config.evaluate, self._decode(settings)
+        chosen = checked_metrics(tuple(metrics) or evaluate.metrics, evaluate, decode)
         language = self.answer_language if language is None else language
         made = [
             pair
@@ -205,10 +207,9 @@ class Run:
         if not made:
             raise UserError("there are no pairs to evaluate on")
         answers = self.generate([pair.text for pair in made], advance=advance, **settings)
-        candidates = [answer.candidates for answer in answers]
         train = prompt_pairs(self.workdir, "train", self.config.data.direction)  # read by metrics that need it
         chosen = tuple(metric.fitted(train) for metric in chosen)
-        found = statistics_of(chosen, made, candidates)
+        found, _ = evaluated_by(chosen, made, [answer.candidates for answer in answers], samples_of(answers, decode))
         return Scores(
             {metric.name: metric.score(found[metric.name].sum(axis=0).tolist()) for metric in chosen},
             answers,

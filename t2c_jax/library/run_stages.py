@@ -104,22 +104,27 @@ def train(
 
     weights_and_biases.check(experiment.train.wandb)
     profiles = [] if profile is None else [Profile(profile, workdir.tensorboard)]
-    decoding = decoding_hooks(workdir, experiment.model, experiment.data, experiment.decode, experiment.train)
+    decoding = decoding_hooks(
+        workdir, experiment.model, experiment.data, experiment.decode, experiment.train, experiment.evaluate
+    )
     return run_loop(experiment, workdir, [*decoding, *profiles, *hooks])
 
 
-def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = None) -> Result:
+def run_all(
+    experiment: Experiment, workdir: Workdir, profile: range | None = None, *, risk_accepted: bool = False
+) -> Result:
     """All stages in order, by name; ``evaluate`` is missing if a signal ended the training. Finished ones are skipped.
 
     Where config.decode.rerank asks for a reranker, it is fitted before the evaluation.
 
     Raises:
-      UserError: a stage is refused; or, before any of them, the run to start from, config.data.retrieve.encoder or a
-        library is missing, or an item of config.optimizer.rates reaches no parameter.
+      UserError: a stage is refused; or, before any of them, the run to start from, config.data.retrieve.encoder, a
+        library or the sandbox of a metric is missing, or an item of config.optimizer.rates reaches no parameter.
     """
     from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.decode.run_encoder import encoder_of
     from t2c_jax.evaluate.checkpoints import evaluate_checkpoint
+    from t2c_jax.evaluate.metrics.metric import checked_metrics
     from t2c_jax.evaluate.rerank_stage import fit_reranker
     from t2c_jax.models.definition import Definition
     from t2c_jax.train.setup import trainable_of
@@ -130,6 +135,8 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
     if not experiment.lora.rank:  # adapters' paths are known where the origin's parameters are
         trainable_of(experiment, Definition(experiment.model, experiment.tokenizer.vocab_size))
     weights_and_biases.check(experiment.train.wandb)
+    scored = (experiment.evaluate, experiment.decode, experiment.mesh)
+    checked_metrics(experiment.evaluate.metrics, *scored[:2], risk_accepted=risk_accepted)
     results: Result = {}
     stages: dict[str, Stage] = {
         "mine": mine,
@@ -141,13 +148,16 @@ def run_all(experiment: Experiment, workdir: Workdir, profile: range | None = No
         console.rule(name)
         results[name] = stage(experiment, workdir)
     if results["train"]["stopped_by"] is None:
-        scored = (experiment.evaluate, experiment.decode, experiment.mesh)
         if experiment.decode.rerank:
             console.rule("rerank")
             run = SavedRun.of(experiment, workdir)
-            results["rerank"] = fit_reranker(run, experiment.rerank, *scored, seed=experiment.seed)
+            results["rerank"] = fit_reranker(
+                run, experiment.rerank, *scored, seed=experiment.seed, risk_accepted=risk_accepted
+            )
         console.rule("evaluate")
-        results["evaluate"] = evaluate_checkpoint(SavedRun.of(experiment, workdir), *scored, seed=experiment.seed)
+        results["evaluate"] = evaluate_checkpoint(
+            SavedRun.of(experiment, workdir), *scored, seed=experiment.seed, risk_accepted=risk_accepted
+        )
     return results
 
 
