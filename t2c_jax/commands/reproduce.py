@@ -131,7 +131,13 @@ def _show(system: Any, data: Any, results: Any, summary: Any) -> None:
 
     low, high = summary.interval
     split = data.split or "test"
-    rows = [(f"reached on {split}, {len(results)} seeds", f"{summary.mean:.1f} ({low:.1f} to {high:.1f})", "")]
+    rows = [
+        (
+            f"reached on {split}, {len(results)} seed{'s' * (len(results) > 1)}",
+            f"{summary.mean:.1f} ({low:.1f} to {high:.1f})",
+            "",
+        )
+    ]
     rows += [(f"{each.system}, {each.source}", f"{each.score:g}", compared(summary, each)) for each in system.published]
     if summary.retrieval is not None:
         rows.append(("nearest training pair copied", f"{summary.retrieval:.1f}", ""))

@@ -7,6 +7,7 @@ score, says that a seed is finished. ``attempts.jsonl`` has the time and memory 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -110,6 +111,7 @@ def run_seed(command: Sequence[str], system: System, workdir: Path, seed: int, k
             console.say(f"seed {seed}: finished before, {stored['score']:.1f}")
             return SeedResult(**stored)
     workdir.mkdir(parents=True, exist_ok=True)
+    _end_killed(workdir)
     began = time.time()
     _note(workdir, {"key": key, "began": began})
     outcome = start([*command, "--workdir", str(workdir), f"--config.seed={seed}"])
@@ -125,7 +127,7 @@ def run_seed(command: Sequence[str], system: System, workdir: Path, seed: int, k
         raise UserError(
             f"seed {seed}: {system.metric} is not among the scores of '{workdir}'; see config.evaluate.metrics"
         )
-    seconds, memory = _cost(workdir, key)
+    attempts = [values for values in _attempts(workdir) if values["key"] == key]
     found = SeedResult(
         seed,
         model["value"],
@@ -134,8 +136,8 @@ def run_seed(command: Sequence[str], system: System, workdir: Path, seed: int, k
         scores["examples"],
         scores["step"],
         results["train"]["parameters"],
-        seconds,
-        memory,
+        sum(values["seconds"] for values in attempts),
+        max(values["memory"] for values in attempts),
     )
     write_json(result, {"key": key, **asdict(found)})
     return found
@@ -167,24 +169,27 @@ sys.exit(console_script())
 
 def _note(workdir: Path, values: dict[str, Any]) -> None:
     with (workdir / _ATTEMPTS).open("a", encoding="utf-8") as file:
-        file.write(json.dumps(values) + "\n")
+        file.write(f"\n{json.dumps(values)}")  # a line that was cut ends here
 
 
-def _cost(workdir: Path, key: str) -> tuple[float, int]:
-    """Seconds of all attempts, and their largest memory. One that was killed lasted until the last log line."""
-    attempts: dict[float, dict[str, Any]] = {}
-    for line in (workdir / _ATTEMPTS).read_text("utf-8").splitlines():
-        values = json.loads(line)
-        if values["key"] == key:
-            attempts[values["began"]] = values
-    logged = workdir / "metrics.jsonl"
-    last = logged.stat().st_mtime if logged.is_file() else 0.0
-    began = [*attempts, math.inf]
-    seconds = [
-        values["seconds"] if "seconds" in values else max(0.0, min(last, following) - start)
-        for (start, values), following in zip(attempts.items(), began[1:], strict=True)
-    ]
-    return sum(seconds), max(values.get("memory", 0) for values in attempts.values())
+def _end_killed(workdir: Path) -> None:
+    """Notes how long attempts lasted that were killed together with this command: until the last change of a file."""
+    last = max((path.stat().st_mtime for path in workdir.rglob("*")), default=0.0)
+    for values in _attempts(workdir):
+        if "seconds" not in values:
+            _note(workdir, {**values, "seconds": max(0.0, last - values["began"]), "memory": 0})
+
+
+def _attempts(workdir: Path) -> list[dict[str, Any]]:
+    """What is known of each attempt: its last line."""
+    path = workdir / _ATTEMPTS
+    lines = path.read_text("utf-8").splitlines() if path.is_file() else []
+    by_start: dict[float, dict[str, Any]] = {}
+    for line in lines:
+        with contextlib.suppress(ValueError):  # cut, where the machine went down
+            values = json.loads(line)
+            by_start[values["began"]] = values
+    return list(by_start.values())
 
 
 @dataclass(frozen=True)

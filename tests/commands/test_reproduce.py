@@ -131,18 +131,21 @@ def test_it_goes_on_where_it_was_stopped(directory, monkeypatch, capsys):
     assert "seed 1 ended with status -9" in capsys.readouterr().err
     workdir = directory / "out" / "jobs" / "seed-1"
     attempts = workdir / "attempts.jsonl"
-    first = json.loads(attempts.read_text().splitlines()[0])
-    killed = {**first, "began": first["began"] - 500}  # no end was noted: it was killed with this process
-    attempts.write_text(json.dumps(killed) + "\n" + attempts.read_text())
-    (workdir / "metrics.jsonl").write_text("")
-    os.utime(workdir / "metrics.jsonl", (killed["began"] + 100, killed["began"] + 100))
+    began = json.loads(attempts.read_text().strip().splitlines()[0])
+    began["began"] -= 500
+    attempts.write_text(json.dumps(began) + "\n" + '{"key')  # and no end: it was killed together with the command
+    (workdir / "checkpoints").mkdir()
+    (workdir / "checkpoints" / "a").write_text("")
+    for path in (attempts, workdir / "checkpoints", workdir / "checkpoints" / "a"):
+        os.utime(path, (began["began"] + 90, began["began"] + 90))
+    os.utime(workdir / "checkpoints" / "a", (began["began"] + 100, began["began"] + 100))
 
     runs = use(monkeypatch, 82.0, 84.0)
     assert reproduce(directory) == 0
     assert [command[-1] for command in runs.commands] == ["--config.seed=1", "--config.seed=2"]
     results = json.loads((directory / "out" / "jobs.json").read_text())["seeds"]
     assert [each["score"] for each in results] == [80.0, 82.0, 84.0]
-    assert results[1]["seconds"] == pytest.approx(100, abs=30)
+    assert results[1]["seconds"] == pytest.approx(100, abs=20)
 
     runs = use(monkeypatch)
     assert reproduce(directory) == 0  # all is finished
