@@ -44,7 +44,7 @@ def enter(visible: Sequence[str]) -> int:
         _wait_for(child)
     kernel.prctl(kernel.PR_SET_PDEATHSIG, signal.SIGKILL)
     kernel.prctl(kernel.PR_SET_DUMPABLE, 0)  # programs of the same user may not look into this process
-    _new_root(visible)
+    _new_root(visible, user)
     return user
 
 
@@ -103,7 +103,7 @@ def _wait_for(child: int) -> None:
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _new_root(visible: Sequence[str]) -> None:
+def _new_root(visible: Sequence[str], user: int) -> None:
     kernel.mount("none", "/", None, kernel.MS_REC | kernel.MS_PRIVATE)
     kernel.mount("tmpfs", "/tmp", "tmpfs", kernel.MS_NOSUID | kernel.MS_NODEV, "mode=755,size=1m")
     os.mkdir("/tmp/old")
@@ -115,7 +115,7 @@ def _new_root(visible: Sequence[str]) -> None:
     for path in visible:
         _show(f"{old}{path}", f"{new}{path}")
     _links(old, new)
-    _accounts(new)
+    _accounts(new, user)
     _devices(old, new)
     os.mkdir(f"{new}/proc")
     kernel.mount("proc", f"{new}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
@@ -147,13 +147,13 @@ def _links(old: str, new: str) -> None:
             os.symlink(os.readlink(f"{old}/{name}"), f"{new}/{name}")
 
 
-def _accounts(new: str) -> None:
+def _accounts(new: str, user: int) -> None:
     """Names for the program's user; the machine's own accounts stay hidden."""
     os.makedirs(f"{new}/etc", exist_ok=True)
     with open(f"{new}/etc/passwd", "w", encoding="utf-8") as file:
-        file.write(f"user:x:{_PROGRAM_USER}:{_PROGRAM_USER}::{BOX}/work:/bin/bash\n")
+        file.write(f"user:x:{user}:{user}::{BOX}/work:/bin/bash\n")
     with open(f"{new}/etc/group", "w", encoding="utf-8") as file:
-        file.write(f"user:x:{_PROGRAM_USER}:\n")
+        file.write(f"user:x:{user}:\n")
 
 
 def _devices(old: str, new: str) -> None:
