@@ -1,9 +1,11 @@
 """The public sets: their formats on samples in the published form, what is refused, and one as a source of a corpus."""
 
+import contextlib
 import gzip
 import hashlib
 import io
 import json
+import sqlite3
 import zipfile
 from pathlib import Path
 
@@ -289,6 +291,30 @@ def test_the_tests_of_a_set_accept_its_code_and_no_other(name, tmp_path):
     passes(row)
     with pytest.raises(AssertionError):
         passes(row | {"code": row["code"].replace("2 *", "3 *").replace(", 1)", ", 2)")})
+
+
+def test_questions_of_spider_can_be_run_where_their_databases_are(tmp_path, monkeypatch):
+    directory = write(tmp_path, SAMPLES["spider"][0])
+    part, opened = found("spider", directory)
+    assert "tests" not in next(part.read(opened, "dev"))
+    path = directory / "database" / "shop" / "shop.sqlite"
+    path.parent.mkdir(parents=True)
+    with contextlib.closing(sqlite3.connect(path)) as database:
+        database.executescript("CREATE TABLE item (id, name); INSERT INTO item VALUES (1, 'caf\u00e9'), (2, 'b');")
+        database.execute("INSERT INTO item VALUES (3, CAST(x'e9' AS TEXT))")  # not UTF-8, as some of the set
+        database.commit()
+    part, opened = found("spider", directory)
+    row = next(part.read(opened, "dev"))
+    with contextlib.closing(sqlite3.connect(":memory:")) as made:
+        made.executescript(row["tests"].setup)
+        assert made.execute(row["code"]).fetchall() == [(3,)]
+    assert "tests" not in next(part.read(opened, "train"))
+    with monkeypatch.context() as patch:
+        patch.setattr("t2c_jax.corpus.sets.published_formats.SCRIPT_CHARS", 10)
+        assert "tests" not in next(part.read(opened, "dev"))
+    path.write_bytes(b"no database" * 100)
+    with pytest.raises(NotAsPublished, match=r"'shop\.sqlite' is damaged"):
+        next(part.read(opened, "dev"))
 
 
 def test_pairs_of_one_question_command_repository_or_database_are_a_group(tmp_path):

@@ -449,10 +449,11 @@ def _spider() -> PublicSet:
         "dev": "sha256:30d64a3fccde493226df79687aed9e4a1c0129525baf44f29c0573d914d758a4",
         "tables": "sha256:61bb20aa401f03164e2d7f3b16509b7b5f79cc9c943ca7bd159046df1159e2ed",
     }
+    homepage = "https://yale-lily.github.io/spider"
     return PublicSet(
         name="spider",
         title="questions about databases and SQL queries; databases of dev are not in train, test is withheld",
-        homepage="https://yale-lily.github.io/spider",
+        homepage=homepage,
         licence="CC-BY-SA-4.0",
         citation="Yu et al. 2018, Spider: A Large-Scale Human-Labeled Dataset for Complex and Cross-Domain Semantic"
         " Parsing and Text-to-SQL Task",
@@ -461,14 +462,17 @@ def _spider() -> PublicSet:
         parts=(
             Part(
                 name="",
-                files=tuple(
-                    _github(
-                        "taoyds/spider",
-                        "b7b5b8c890cd30e35427348bb9eb8c6d1350ca7c",
-                        f"evaluation_examples/examples/{name}.json",
-                        digest,
-                    )
-                    for name, digest in digests.items()
+                files=(
+                    *(
+                        _github(
+                            "taoyds/spider",
+                            "b7b5b8c890cd30e35427348bb9eb8c6d1350ca7c",
+                            f"evaluation_examples/examples/{name}.json",
+                            digest,
+                        )
+                        for name, digest in digests.items()
+                    ),
+                    PublishedFile(homepage, holds=("database/*/*.sqlite",), by_hand=True, optional=True),
                 ),
                 splits={"train": 7000, "dev": 1034},
                 read=formats.spider({"train": "train_spider.json", "dev": "dev.json"}, "tables.json"),

@@ -34,6 +34,7 @@ class PublishedFile:
       path: relative to the top of what is published, as a checkout or an unpacked archive has it.
       holds: of an archive, the paths in it that are read, which may be patterns.
       by_hand: it cannot be downloaded by a program.
+      optional: the set is read without it too; it is never downloaded.
     """
 
     url: str
@@ -41,6 +42,7 @@ class PublishedFile:
     path: str = ""
     holds: tuple[str, ...] = ()
     by_hand: bool = False
+    optional: bool = False
 
     @property
     def name(self) -> str:
@@ -81,6 +83,11 @@ class Files:
         """
         with self._opened(name) as stream:
             return stream.read().decode("utf-8")
+
+    def path(self, name: str) -> Path | None:
+        """Where a file is; None where there is none, or it is in an archive."""
+        path, member = self.places.get(name, (None, ""))
+        return None if member else path
 
     @contextlib.contextmanager
     def _opened(self, name: str) -> Iterator[Any]:
@@ -127,7 +134,7 @@ def find_files(name: str, part: str, published: Sequence[PublishedFile], directo
     for file in published:
         found = _unpacked(file, tops) or _packed(file, _first(file.path or file.name, tops))
         places |= found
-        if not found:
+        if not (found or file.optional):
             missing.append(file)
     if missing:
         names = ", ".join(file.name for file in missing)
@@ -144,6 +151,8 @@ def check_downloads(published: Sequence[PublishedFile], paths: Mapping[str, Path
     """
     places: dict[str, tuple[Path, str]] = {}
     for file in published:
+        if file.optional:
+            continue
         path = paths[file.url]
         if file.digest and file_digest(path, file.digest.partition(":")[0]) != file.digest:
             raise NotAsPublished(f"'{file.url}' has changed: its digest is not {file.digest}")

@@ -5,10 +5,14 @@ Each function returns a reader of a split. What is special of a set is a functio
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import itertools
 import json
 import re
+import sqlite3
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from t2c_jax.corpus.execution_fields import execution_of
@@ -209,7 +213,9 @@ def spider(names: Mapping[str, str], tables: str) -> Reader:
     """Questions about databases.
 
     The text is the question and the schema, as ``question | database | table : column , column | …`` (Shaw et al. 2021,
-    "Compositional Generalization and Natural Language Variation").
+    "Compositional Generalization and Natural Language Variation"). Where the databases are beside the questions, the
+    answers of dev can be run: each pair has the script that makes its database, unless that is longer than
+    ``SCRIPT_CHARS``.
 
     Args:
       names: of a split's file.
@@ -218,12 +224,15 @@ def spider(names: Mapping[str, str], tables: str) -> Reader:
 
     def read(files: Files, split: str) -> Iterator[Row]:
         documents = _parsed(files.read(tables), f"'{tables}'")
+        script_of = functools.cache(lambda database: _script(files.path(f"{database}.sqlite")))
         schemas = {each["db_id"]: _held(_schema, f"'{tables}'")(each) for each in documents}
 
         def row(record: Record) -> Row:
             database = record["db_id"]
             text = f"{record['question'].strip()} | {database} | {schemas[database]}"
-            return {"group": database, "text": text, "code": record["query"].strip()}
+            found = {"group": database, "text": text, "code": record["query"].strip()}
+            script = script_of(database) if split == "dev" else ""
+            return {**found, "tests": Execution(setup=script)} if script else found
 
         yield from json_document(names, row)(files, split)
 
@@ -239,6 +248,28 @@ def _schema(record: Record) -> str:
     return " | ".join(f"{name} : {' , '.join(held)}" for name, held in zip(tables, columns, strict=True))
 
 
+SCRIPT_CHARS = 400_000  # each question of a database repeats the script
+
+
+def _script(path: Path | None) -> str:
+    """The script that makes an SQLite database; empty for none, and for one that is too long."""
+    if path is None:
+        return ""
+    lines: list[str] = []
+    size = 0
+    try:
+        with contextlib.closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)) as database:
+            database.text_factory = lambda text: text.decode("utf-8", "replace")
+            for line in database.iterdump():
+                lines.append(line)
+                size += len(line) + 1
+                if size > SCRIPT_CHARS:
+                    return ""
+    except sqlite3.Error as error:
+        raise NotAsPublished(f"'{path.name}' is damaged: {error}") from None
+    return "\n".join(lines)
+
+
 def _parsed(text: str, place: str) -> Any:
     try:
         return json.loads(text)
@@ -252,6 +283,8 @@ def _held(function: Callable[..., Any], place: str) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         try:
             return function(*arguments)
+        except NotAsPublished:
+            raise
         except KeyError as error:
             raise NotAsPublished(f"{place} has no {error}") from None
         except (AttributeError, TypeError, IndexError, ValueError):

@@ -70,16 +70,13 @@ def prepared_set(dataset: str) -> Any:
 
 
 def _by_hand(part: Part, set_files: str) -> str:
+    """What to do where the files cannot be read."""
+    needed = [file for file in part.files if not file.optional]
+    places = ", ".join(dict.fromkeys(file.url if file.by_hand else file.url.rpartition("/")[0] for file in needed))
     if set_files:
-        return f"the set is published at {_places(part)}"
-    return (
-        f"download {', '.join(dict.fromkeys(file.name for file in part.files))} from {_places(part)} and name their"
-        " directory with --config.corpus.set_files=DIR"
-    )
-
-
-def _places(part: Part) -> str:
-    return ", ".join(dict.fromkeys(file.url if file.by_hand else file.url.rpartition("/")[0] for file in part.files))
+        return f"the set is published at {places}"
+    names = ", ".join(dict.fromkeys(file.name for file in needed))
+    return f"download {names} from {places} and name their directory with --config.corpus.set_files=DIR"
 
 
 def _builder(public: PublicSet, part: Part) -> Any:
@@ -151,10 +148,10 @@ def _example(public: PublicSet, part: Part, row: Row, place: str) -> dict[str, s
 
 
 def _download(part: Part, dl_manager: Any) -> Files:
-    by_hand = [file.name for file in part.files if file.by_hand]
+    by_hand = [file.name for file in part.files if file.by_hand and not file.optional]
     if by_hand:
         raise NotAsPublished(f"{', '.join(by_hand)} cannot be downloaded")
-    urls = {file.url for file in part.files}
+    urls = {file.url for file in part.files if not file.optional}
     try:
         paths = dl_manager.download({url: url for url in sorted(urls)})
     except Exception as error:  # whatever the library for HTTP raises
