@@ -4,9 +4,13 @@ import json
 import sys
 
 import pytest
+from humaneval_problems import PROBLEMS
 from small_run import environment, prepared, processes, trained  # noqa: F401
 
 from t2c_jax import runtime
+from t2c_jax.config import ExecutionConfig
+from t2c_jax.errors import UserError
+from t2c_jax.evaluate.execution.executor import Executor
 
 # The peer's second turn, in t2c's own environment, is taken once; elsewhere the user has that environment already.
 COMMANDS = {
@@ -82,6 +86,30 @@ def test_grammar(repository, tmp_path):
     assert r"1 for \N{NAME}" in done.stderr
     assert "0 of them do not parse" in done.stderr
     assert "second round" in done.stderr
+
+
+def test_mutants(repository, tmp_path):
+    """Of these problems the tests let few mutants pass."""
+    try:
+        Executor(ExecutionConfig()).require()
+    except UserError as reason:
+        pytest.skip(str(reason))
+    path = tmp_path / "problems.jsonl"
+    path.write_text("".join(json.dumps(problem) + "\n" for problem in PROBLEMS))
+    done = run(
+        repository,
+        "mutants.py",
+        f"--problems={path}",
+        f"--survivors={tmp_path / 'survivors.jsonl'}",
+        "--cpu-seconds=0.3",
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["solutions_passed"] == result["problems_with_a_failed_mutant"] == result["problems"] == 3
+    assert result["left_out"] == {}
+    survivors = [json.loads(line) for line in (tmp_path / "survivors.jsonl").read_text().splitlines()]
+    assert len(survivors) == result["mutants"] - result["mutants_failed"] < 0.3 * result["mutants"]
+    assert result["mutants"] > 20
 
 
 def test_answers(repository, trained):  # noqa: F811

@@ -8,12 +8,14 @@ from pathlib import Path
 
 import pytest
 from evaluate_examples import pair
+from humaneval_problems import PROBLEMS
 from small_run import main, trained  # noqa: F401
 
 from t2c_jax.config import EvaluateConfig, ExecutionConfig
 from t2c_jax.corpus.execution_fields import execution_of
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.errors import UserError
+from t2c_jax.evaluate import checkpoints
 from t2c_jax.evaluate.evaluator import evaluate_predictions, write_evaluation
 from t2c_jax.evaluate.execution import executor
 from t2c_jax.evaluate.execution.execution_report import report_execution
@@ -24,49 +26,6 @@ from t2c_jax.languages.execution import Execution
 from t2c_jax.sandbox.ladder import RISK_FLAG
 from t2c_jax.sandbox.outcomes import Outcome
 
-# In the published format of HumanEval.
-PROBLEMS = [
-    {
-        "task_id": "HumanEval/9000",
-        "prompt": (
-            "from typing import List\n\n\ndef running_max(numbers: List[int]) -> List[int]:\n"
-            '    """ From a list of integers, make a list of the maximum so far.\n'
-            '    >>> running_max([1, 3, 2])\n    [1, 3, 3]\n    """\n'
-        ),
-        "entry_point": "running_max",
-        "canonical_solution": (
-            "    result = []\n    for n in numbers:\n"
-            "        result.append(n if not result else max(n, result[-1]))\n    return result\n"
-        ),
-        "test": (
-            "\n\nMETADATA = {\n    'author': 'x',\n    'dataset': 'test'\n}\n\n\ndef check(candidate):\n"
-            "    assert candidate([]) == []\n    assert candidate([-2, -3, 5, 4]) == [-2, -2, 5, 5]\n\n"
-        ),
-    },
-    {
-        "task_id": "HumanEval/9001",
-        "prompt": '\n\ndef vowels(text: str) -> int:\n    """ Count the vowels, also y at the end.\n    """\n',
-        "entry_point": "vowels",
-        "canonical_solution": (
-            '    count = sum(c in "aeiou" for c in text.lower())\n'
-            '    if text and text[-1] in "yY":\n        count += 1\n    return count\n'
-        ),
-        "test": (
-            'def check(candidate):\n    assert candidate("abcdE") == 2, "Test 1"\n'
-            '    assert candidate("keY") == 2\n    assert candidate("") == 0\n'
-        ),
-    },
-    {
-        "task_id": "HumanEval/9002",
-        "prompt": 'import math\n\n\ndef is_square(n: int) -> bool:\n    """ Whether n is a perfect square.\n    """\n',
-        "entry_point": "is_square",
-        "canonical_solution": "    if n < 0:\n        return False\n    return math.isqrt(n) ** 2 == n\n",
-        "test": (
-            "def check(candidate):\n    assert candidate(16) is True\n    assert candidate(15) is False\n"
-            "    assert candidate(-4) is False\n    assert candidate(10**40) is True\n    assert candidate(0)\n"
-        ),
-    },
-]
 # Of each canonical solution: a text in it, and what makes a mutant of it.
 MUTANTS = [
     [("result[-1]", "result[0]"), ("max(", "min("), ("not result", "result"), ("return result", "return numbers")],
@@ -386,3 +345,25 @@ def test_the_command_is_refused_without_a_sandbox(trained, monkeypatch, capsys):
     assert main("evaluate", "--workdir", trained, "--config.evaluate.metrics=pass_at_5", RISK_FLAG) == 2
     assert "pass_at_5 needs 5 samples" in capsys.readouterr().err
     executor.executor_of.cache_clear()
+
+
+def test_a_checkpoint_is_scored_on_all_of_its_samples(trained, monkeypatch, capsys):  # noqa: F811
+    """Two of the pairs have tests; what the model writes after 12 steps passes none."""
+    plain = [pair(f"plain-{n}", f"text {n}", "x = 1") for n in range(2)]
+    monkeypatch.setattr(checkpoints, "prompt_pairs", lambda workdir, split, direction: [*PAIRS[:2], *plain])
+    metrics = "--config.evaluate.metrics=pass_at_1,pass_at_3,execution_match"
+    sampling = ("--samples", "3", "--temperature", "2", "--config.evaluate.execution.cpu_seconds=0.5")
+    assert main("evaluate", "--workdir", trained, metrics, *sampling, "--json") == 0
+    said = capsys.readouterr()
+    scores = json.loads(said.out)
+    assert "ran answers to 2 problems (6 " in said.err
+    summary = scores["execution"]
+    assert (summary["problems"], summary["scored"], sum(summary["answers"].values())) == (2, 2, 6)
+    assert scores["model"]["pass_at_1"]["value"] == scores["model"]["pass_at_3"]["value"] == 0
+    assert scores["model"]["execution_match"]["value"] is None
+    assert scores["retrieval"]["pass_at_3"]["value"] == 100
+    path = trained / "evaluations" / scores["name"] / "predictions.jsonl"
+    lines = [json.loads(line) for line in path.read_text("utf-8").splitlines()]
+    attempts = [sum(each["count"] for each in line["execution"]["attempts"]) for line in lines[:2]]
+    assert attempts == [3, 3]
+    assert not any("execution" in line for line in lines[2:])
