@@ -78,7 +78,6 @@ def run_program(
         place = Place(isolation.work, isolation.temporary, channel.nonce, channel.done, os.getpid())
         language = LANGUAGES[request["language"]]
         set_limits(request["limits"], language, isolation, base_bytes)
-        os.environ |= {"HOME": place.work, "TMPDIR": place.temporary, "PWD": place.work}
         isolation.confine()
         kernel.prctl(kernel.PR_SET_DUMPABLE, 1)  # it has nothing to hide from itself, and may read its own /proc
         close_descriptors((place.nonce, place.done))

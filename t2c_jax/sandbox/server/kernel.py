@@ -26,6 +26,7 @@ _SYS_CAPSET = {"x86_64": 126, "aarch64": 91}
 
 _libc = ctypes.CDLL(None, use_errno=True)
 _libc.syscall.restype = ctypes.c_long
+_libc.prctl.argtypes = [ctypes.c_int, *[ctypes.c_ulong] * 4]
 
 
 def syscall(number: int, *arguments: int | bytes | ctypes.Array[ctypes.c_char] | None) -> int:
@@ -45,12 +46,6 @@ def unshare(flags: int) -> None:
     """Gives this process namespaces of its own (unshare(2))."""
     if _libc.unshare(ctypes.c_int(flags)):
         raise _error("unshare")
-
-
-def setns(descriptor: int, kind: int) -> None:
-    """Joins a namespace (setns(2))."""
-    if _libc.setns(ctypes.c_int(descriptor), ctypes.c_int(kind)):
-        raise _error("setns")
 
 
 def mount(source: str, target: str, kind: str | None = None, flags: int = 0, data: str | None = None) -> None:
@@ -80,7 +75,7 @@ def pivot_root(new: str, old: str) -> None:
 
 def prctl(option: int, value: int, second: int = 0) -> None:
     """Sets a property of this process (prctl(2))."""
-    if _libc.prctl(ctypes.c_int(option), *(ctypes.c_ulong(each) for each in (value, second, 0, 0))):
+    if _libc.prctl(option, value, second, 0, 0):
         raise _error(f"prctl {option}")
 
 

@@ -48,7 +48,8 @@ def main() -> None:
             frames.send(replies, {"error": error.strerror or str(error)})
             return
         os.environ.clear()
-        os.environ.update(setup["environment"])
+        directories = {"HOME": isolation.work, "TMPDIR": isolation.temporary, "PWD": isolation.work}
+        os.environ.update(setup["environment"] | directories)
         for name in _COMMON_MODULES:
             with contextlib.suppress(ImportError):
                 importlib.import_module(name)
