@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -30,6 +31,17 @@ class Limits:
     file_bytes: int = 64 * MIB
     output_bytes: int = MIB
     idle_seconds: float = 10.0
+
+
+def calibrated(limits: Limits, reference: Outcome, factor: float) -> Limits:
+    """Limits by what the reference solution needs on this machine.
+
+    Args:
+      limits: what every program may use at least.
+      reference: what came of the reference, which has passed.
+      factor: how many times the CPU time of the reference a program may use.
+    """
+    return dataclasses.replace(limits, cpu_seconds=max(limits.cpu_seconds, factor * reference.cpu_seconds))
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from t2c_jax.sandbox.outcomes import Limits, Program
+from t2c_jax.sandbox.outcomes import Limits, Program, calibrated
 from t2c_jax.sandbox.pool import Sandbox
 
 
@@ -66,3 +66,12 @@ def test_a_program_reads_its_input_and_returns_its_files(sandbox):
         return_files=True,
     )
     assert found.files == {"a/": "", "a/b.txt": "kept", "link@": "a/b.txt", "new": "typedkept"}
+
+
+def test_limits_follow_the_reference(sandbox):
+    quick = outcome(sandbox, "x = 1")
+    slow = outcome(sandbox, "import time\nwhile time.process_time() < 0.2: pass")
+    least = Limits(cpu_seconds=0.5, memory_bytes=1 << 26)
+    assert calibrated(least, quick, 10.0) == least
+    assert calibrated(least, slow, 10.0).cpu_seconds == 10 * slow.cpu_seconds > 1.9
+    assert calibrated(least, slow, 10.0).memory_bytes == least.memory_bytes

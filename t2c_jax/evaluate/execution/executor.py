@@ -14,7 +14,7 @@ from t2c_jax.evaluate.execution.judgement import Judgement, ProblemOutcome, one_
 from t2c_jax.evaluate.execution.runners import Runner, runner_for
 from t2c_jax.languages.aliases import canonical
 from t2c_jax.sandbox.languages import LANGUAGES
-from t2c_jax.sandbox.outcomes import MIB, Limits, Outcome, Program
+from t2c_jax.sandbox.outcomes import MIB, Limits, Outcome, Program, calibrated
 from t2c_jax.sandbox.pool import Sandbox
 from t2c_jax.workdir import digest
 
@@ -161,8 +161,8 @@ class Executor:
         for problem, outcome in self._outcomes(sandbox, problems, lambda each: each.program(each.reference), advance):
             judgement = problem.judge(outcome)
             if judgement.status == "passed":
-                seconds = max(config.cpu_seconds, config.cpu_factor * outcome.cpu_seconds)
-                problem.limits, problem.expected = Limits(cpu_seconds=seconds, memory_bytes=memory), outcome
+                least = Limits(cpu_seconds=config.cpu_seconds, memory_bytes=memory)
+                problem.limits, problem.expected = calibrated(least, outcome, config.cpu_factor), outcome
                 passed.append(problem)
             elif judgement.status == "timeout":
                 problem.leave_out(HANGS, judgement.message)
