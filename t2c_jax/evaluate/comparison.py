@@ -96,12 +96,34 @@ def paired(
       ``difference_error``, 95 % ``interval`` over the paired resamples, ``p_value`` (``bootstrap_test``) and
       ``verdict``; the baseline's own have no difference.
     """
+    return paired_by([metric], {metric.name: systems}, baseline, samples, seed)[metric.name]
+
+
+def paired_by(
+    metrics: Sequence[Metric],
+    statistics: Mapping[str, Mapping[str, np.ndarray]],
+    baseline: str,
+    samples: int,
+    seed: int,
+) -> dict[str, dict[str, dict[str, Any]]]:
+    """What ``paired`` says by each metric, whose ``statistics`` are by metric and system; resamples are drawn once."""
+    columns = [rows for metric in metrics for rows in statistics[metric.name].values()]
+    edges = np.cumsum([rows.shape[1] for rows in columns])[:-1]
+    resampled = iter(np.split(bootstrap_sums(np.concatenate(columns, axis=1), samples, seed), edges, axis=1))
+    return {
+        metric.name: _against(
+            metric, statistics[metric.name], {name: next(resampled) for name in statistics[metric.name]}, baseline
+        )
+        for metric in metrics
+    }
+
+
+def _against(
+    metric: Metric, systems: Mapping[str, np.ndarray], resampled: Mapping[str, np.ndarray], baseline: str
+) -> dict[str, dict[str, Any]]:
     examples = len(systems[baseline])
-    resampled = np.split(
-        bootstrap_sums(np.concatenate([*systems.values()], axis=1), samples, seed), len(systems), axis=1
-    )
     values = {name: _scores(metric, rows.sum(axis=0, keepdims=True))[0] for name, rows in systems.items()}
-    spreads = {name: _scores(metric, rows) for name, rows in zip(systems, resampled, strict=True)}
+    spreads = {name: _scores(metric, rows) for name, rows in resampled.items()}
     found: dict[str, dict[str, Any]] = {}
     for name in systems:
         spread = spreads[name] - spreads[baseline]

@@ -84,6 +84,7 @@ def code_block(code: str, language: str) -> str:
     )
 
 
+@functools.lru_cache(maxsize=64)  # answers to one prompt are often equal
 def token_spans(code: str, language: str) -> str:
     """How to highlight the code, for a script: ``CLASS:LENGTH`` of each run of characters, lengths in UTF-16 units."""
     spans: list[tuple[str, int]] = []

@@ -12,7 +12,7 @@ import numpy as np
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.breakdown import by_kind, by_language, by_length
-from t2c_jax.evaluate.comparison import Verdict, listed, paired
+from t2c_jax.evaluate.comparison import Verdict, listed, paired_by
 from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
 from t2c_jax.evaluate.saved_evaluation import SavedEvaluation
 from t2c_jax.evaluate.significance import ALPHA, holm, sign_test
@@ -95,11 +95,13 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
     every = np.arange(len(pairs))
 
     def differences(rows: np.ndarray, samples: int) -> dict[str, dict[str, Any]]:
-        """By metric and run, what ``paired`` says, with wins, losses and ties."""
-        found: dict[str, dict[str, Any]] = {}
+        """By metric and run, what ``paired_by`` says, with wins, losses and ties."""
+        chosen = {
+            metric.name: {label: columns[rows] for label, columns in statistics[metric.name].items()}
+            for metric in metrics
+        }
+        found = paired_by(metrics, chosen, first.label, samples, seed)
         for metric in metrics:
-            chosen = {label: columns[rows] for label, columns in statistics[metric.name].items()}
-            found[metric.name] = paired(metric, chosen, first.label, samples, seed)
             for label in labels[1:]:
                 gains = _gains(metric, alone[metric.name], first.label, label)[rows]
                 wins, losses = int((gains > 0).sum()), int((gains < 0).sum())

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
 import numpy as np
@@ -82,16 +82,26 @@ def open_evaluations(names: Sequence[str], split: str | None = None) -> list[Sav
     twice = next((name for name, path in zip(names, paths, strict=True) if paths.count(path) > 1), None)
     if twice is not None:
         raise UserError(f"the evaluation of '{twice}' is named twice; name different ones")
-    labels = _labels(found)
-    return [_read(label, directory, path) for label, (directory, path) in zip(labels, found, strict=True)]
+    labels = _labels([(_name(directory), path) for directory, path in found])
+    return [
+        _read(label, directory if isinstance(directory, Path) else directory.path, path)
+        for label, (directory, path) in zip(labels, found, strict=True)
+    ]
 
 
-def _find(name: str, split: str | None) -> tuple[Path, Path]:
-    """The directory of the run, and that of the evaluation."""
+def _name(directory: Path | Workdir) -> PurePath:
+    """Of a run; the copy of one on an object store lies elsewhere."""
+    if isinstance(directory, Path):
+        return directory.resolve()
+    return directory.path.resolve() if directory.remote is None else PurePath(directory.remote.url)
+
+
+def _find(name: str, split: str | None) -> tuple[Path | Workdir, Path]:
+    """The run, and the directory of the evaluation."""
     run, separator, evaluation = name.rstrip("/").rpartition(f"/{GROUP}/")
     if separator and evaluation and "/" not in evaluation:  # also behind a URL
         workdir = Workdir(run)
-        return workdir.path, _checked(workdir.current(f"{GROUP}/{evaluation}"), name)
+        return workdir, _checked(workdir.current(f"{GROUP}/{evaluation}"), name)
     if (Path(name) / _SCORES).is_file():
         path = Path(name)
         return (path.resolve().parents[1] if path.resolve().parent.name == GROUP else path), path
@@ -103,7 +113,7 @@ def _find(name: str, split: str | None) -> tuple[Path, Path]:
     paths = [workdir.current(stage) for stage in stages]
     fitting = [path for path in paths if split is None or _scores(path)["split"] == split]
     if len(fitting) == 1:
-        return workdir.path, fitting[0]
+        return workdir, fitting[0]
     listed = ", ".join(path.name for path in fitting or paths)
     if not fitting:
         raise UserError(f"'{name}' has no evaluation on {split}; it has {listed}")
@@ -119,9 +129,9 @@ def _checked(path: Path, name: str) -> Path:
     return path
 
 
-def _labels(found: Sequence[tuple[Path, Path]]) -> list[str]:
+def _labels(found: Sequence[tuple[PurePath, Path]]) -> list[str]:
     """The name of the run, with as much of its path and of the evaluation's name as tells it from the others."""
-    runs = [directory.resolve() for directory, _ in found]
+    runs = [run for run, _ in found]
     depth = 1
     while len({run.parts[-depth:] for run in runs}) < len(set(runs)):
         depth += 1

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import fsspec
 import numpy as np
 import pytest
 from evaluate_examples import pair, write_run
@@ -131,6 +132,19 @@ def test_labels_are_as_short_as_they_can_be(runs: list[Path], tmp_path: Path):
     both = [other / "evaluations" / name for name in ("12-test-all-greedy", "12-test-all-beam4")]
     assert labels(*both) == ["greedy", "beam4"]
     assert labels(*both, runs[0]) == ["half:greedy", "half:beam4", "none"]
+
+
+def test_runs_on_an_object_store(runs: list[Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    store = fsspec.filesystem("memory")
+    store.store.clear()
+    monkeypatch.setenv("T2C_CACHE_DIR", str(tmp_path / "cache"))
+    for run in runs[:2]:
+        store.put(f"{run}/", f"/bucket/{run.name}/", recursive=True)
+    names = ["memory://bucket/none", "memory://bucket/half/evaluations/12-test-all-greedy"]
+    result = compare_runs(open_evaluations(names), resamples=100, seed=0).result
+    assert [*result["scores"]] == ["none", "half"]
+    assert result["scores"]["half"]["exact_match"]["value"] == 50
+    store.store.clear()
 
 
 def test_a_workdir_with_several_evaluations(runs: list[Path], tmp_path: Path):
