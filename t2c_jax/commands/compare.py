@@ -86,10 +86,8 @@ def _show(comparison: RunComparison) -> None:
     for run in result["runs"]:
         if run["pairs_left_out"]:
             console.say(f"left out: {run['pairs_left_out']:,} pairs of {run['label']} that another run lacks")
-    if result["metrics_left_out"]:
-        console.say(
-            f"left out: {', '.join(result['metrics_left_out'])}, which not all runs have or which apply to no pair"
-        )
+    for name, reason in result["metrics_left_out"].items():
+        console.say(f"left out: {name}, since {reason}")
 
 
 def _show_groups(comparison: RunComparison, label: str, found: dict[str, Any]) -> None:

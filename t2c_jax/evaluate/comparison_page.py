@@ -57,9 +57,8 @@ def _left_out(result: Mapping[str, Any]) -> str:
     counts = [f"{run['pairs_left_out']:,} of {run['label']}" for run in result["runs"] if run["pairs_left_out"]]
     said = [f"Left out, since another run lacks them: {', '.join(counts)} pairs."] if counts else []
     if result["metrics_left_out"]:
-        said.append(
-            f"Metrics that not all runs have, or that apply to no pair: {', '.join(result['metrics_left_out'])}."
-        )
+        reasons = "; ".join(f"{name}, since {reason}" for name, reason in result["metrics_left_out"].items())
+        said.append(f"Metrics left out: {reasons}.")
     return escape(" ".join(said))
 
 

@@ -159,6 +159,7 @@ def evaluate_predictions(
         [round(chrf.score(row), 2) for row in chrf.statistics(pairs, answers).tolist()]
         for answers in (candidates, copied)
     )
+    kept = {metric.name: model[metric.name] for metric in metrics if metric.part_of not in model}
     examples = [
         {
             **pair.to_dict(),
@@ -172,7 +173,7 @@ def evaluate_predictions(
             "retrieved_similarity": round(near.similarity, 4),
             "retrieved_chrf": copied_chrf[row],
             # So that a later comparison scores what was scored here, without running answers again.
-            "statistics": {name: columns[row].tolist() for name, columns in model.items()},
+            "statistics": {name: columns[row].tolist() for name, columns in kept.items()},
             **details[row],
         }
         for row, (pair, ours, (near, *_)) in enumerate(zip(pairs, candidates, retrieved, strict=True))

@@ -13,7 +13,7 @@ from t2c_jax.corpus.pairs import Pair
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.breakdown import by_kind, by_language, by_length
 from t2c_jax.evaluate.comparison import Verdict, listed, paired_by
-from t2c_jax.evaluate.metrics.metric import Metric, metrics_named
+from t2c_jax.evaluate.metrics.metric import Metric, metric_named
 from t2c_jax.evaluate.saved_evaluation import SavedEvaluation
 from t2c_jax.evaluate.significance import ALPHA, holm, sign_test
 
@@ -65,8 +65,8 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
 
     Returns:
       ``result`` has ``split``, ``pairs``, ``baseline``, ``resamples``, ``seed``; ``runs``, what is known of each, with
-      ``pairs_left_out``; ``metrics``, and ``metrics_left_out`` that not all have or that no pair has; ``scores`` by
-      run and metric; and ``against_baseline``, for each other run ``summary``, ``metrics``, ``by_length``, ``by_kind``
+      ``pairs_left_out``; ``metrics``, and ``metrics_left_out`` with the reason; ``scores`` by run and metric;
+      and ``against_baseline``, for each other run ``summary``, ``metrics``, ``by_length``, ``by_kind``
       and ``by_language``. For each metric these have ``difference`` and its ``standard_error``, ``interval`` (95 %),
       and the ``wins``, ``losses`` and ``ties`` of single examples. For all pairs there is also ``test``, its
       ``p_value``, that ``corrected`` for the number of runs, and ``verdict``.
@@ -78,20 +78,30 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
         raise UserError("one run cannot be compared; name two or more, the baseline first")
     ids = shared_ids(evaluations)
     first = evaluations[0]
-    metrics = _metrics(evaluations)
+    named, left_out = _metrics(evaluations)
     pairs = [first.pairs[pair_id] for pair_id in ids]
     labels = [each.label for each in evaluations]
-    statistics = {metric.name: _statistics(metric, evaluations, ids, pairs) for metric in metrics}
+    statistics = {}
+    for metric in named:
+        if (found := _statistics(metric, evaluations, ids, pairs)) is None:
+            left_out[metric.name] = "the runs were not scored alike"
+        else:
+            statistics[metric.name] = found
     alone = {
         metric.name: {
             label: np.array([metric.score(row) for row in rows.tolist()])
             for label, rows in statistics[metric.name].items()
         }
-        for metric in metrics
+        for metric in named
+        if metric.name in statistics
     }
-    metrics = tuple(metric for metric in metrics if _applies(alone[metric.name]))
+    left_out |= {name: "it applies to no pair" for name, scores in alone.items() if not _applies(scores)}
+    metrics = tuple(metric for metric in named if metric.name not in left_out)
     if not metrics:
-        raise UserError("none of the metrics applies to these pairs; evaluate with others (config.evaluate.metrics)")
+        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise UserError(
+            f"these evaluations have no metric to compare by ({reasons}); set config.evaluate.metrics alike"
+        )
     every = np.arange(len(pairs))
 
     def differences(rows: np.ndarray, samples: int) -> dict[str, dict[str, Any]]:
@@ -142,7 +152,7 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
         "baseline": first.label,
         "runs": [_run(each, len(ids)) for each in evaluations],
         "metrics": [metric.name for metric in metrics],
-        "metrics_left_out": _left_out(evaluations, metrics),
+        "metrics_left_out": left_out,
         "scores": {
             label: {
                 name: {key: by_run[label][key] for key in ("value", "standard_error")}
@@ -151,7 +161,7 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
             for label in labels
         },
         "against_baseline": against,
-        "signatures": {metric.name: metric.signature for metric in metrics},
+        "signatures": {metric.name: _signature(metric, evaluations) for metric in metrics},
         "resamples": resamples,
         "seed": seed,
     }
@@ -194,17 +204,23 @@ def shared_ids(evaluations: Sequence[SavedEvaluation]) -> list[str]:
     return ids
 
 
-def _metrics(evaluations: Sequence[SavedEvaluation]) -> tuple[Metric, ...]:
-    names = [
-        name
-        for name in evaluations[0].scores["signatures"]
-        if all(name in each.scores["signatures"] for each in evaluations)
-    ]
-    if not names:
-        raise UserError(
-            "these evaluations have no metric in common; evaluate all with the same config.evaluate.metrics"
-        )
-    return metrics_named(names)
+def _metrics(evaluations: Sequence[SavedEvaluation]) -> tuple[list[Metric], dict[str, str]]:
+    """The metrics that all have, in the first one's order; and why others are left out."""
+    names = dict.fromkeys(name for each in evaluations for name in each.scores["signatures"])
+    common = [name for name in names if all(name in each.scores["signatures"] for each in evaluations)]
+    return [metric_named(name) for name in common], {
+        name: "not all runs have it" for name in names if name not in common
+    }
+
+
+def _signature(metric: Metric, evaluations: Sequence[SavedEvaluation]) -> str:
+    """How the compared statistics were computed."""
+    return metric.signature if _is_function_of_texts(metric) else evaluations[0].signature(metric)
+
+
+def _is_function_of_texts(metric: Metric) -> bool:
+    """Whether statistics can be computed from pairs and answers alone, without running code or training pairs."""
+    return not metric.runs_code and type(metric).fitted is Metric.fitted
 
 
 def _applies(alone: Mapping[str, np.ndarray]) -> bool:
@@ -212,19 +228,23 @@ def _applies(alone: Mapping[str, np.ndarray]) -> bool:
     return bool(np.all([~np.isnan(scores) for scores in alone.values()], axis=0).any())
 
 
-def _left_out(evaluations: Sequence[SavedEvaluation], metrics: Sequence[Metric]) -> list[str]:
-    named = {name: None for each in evaluations for name in each.scores["signatures"]}
-    return [name for name in named if name not in {metric.name for metric in metrics}]
-
-
 def _statistics(
     metric: Metric, evaluations: Sequence[SavedEvaluation], ids: Sequence[str], pairs: Sequence[Pair]
-) -> dict[str, np.ndarray]:
-    """As they were written; computed again for all runs where one was scored before they were kept."""
-    found = {each.label: each.statistics(metric, ids) for each in evaluations}
-    kept = {label: rows for label, rows in found.items() if rows is not None}
-    if len(kept) == len(found):
-        return kept
+) -> dict[str, np.ndarray] | None:
+    """By run, as they were written; computed anew for all runs where one has none or those of an older definition.
+
+    Returns:
+      None if they would have to be computed anew and cannot be.
+    """
+    signatures = {each.signature(metric) for each in evaluations}
+    from_texts = _is_function_of_texts(metric)
+    if len(signatures) == 1 and (not from_texts or metric.signature in signatures):
+        found = {each.label: each.statistics(metric, ids) for each in evaluations}
+        kept = {label: rows for label, rows in found.items() if rows is not None}
+        if len(kept) == len(found):
+            return kept
+    if not from_texts:
+        return None
     return {each.label: metric.statistics(pairs, [each.candidates[pair_id] for pair_id in ids]) for each in evaluations}
 
 

@@ -32,7 +32,8 @@ class SavedEvaluation:
       scores: the content of ``scores.json``.
       pairs: each pair by its id, in the order of ``predictions.jsonl``.
       candidates: the answers to each pair, best first, by the pair's id.
-      kept: the statistics of each metric by the pair's id, where they were written.
+      kept: the statistics of each metric by the pair's id, where they were written; a part of a metric has those of the
+        whole.
     """
 
     label: str
@@ -56,14 +57,13 @@ class SavedEvaluation:
         """The answer that was scored."""
         return self.candidates[pair_id][0]
 
-    def statistics(self, metric: Metric, ids: Sequence[str]) -> np.ndarray | None:
-        """The metric's statistics ``(examples, columns)`` as they were written; None where they were not.
+    def signature(self, metric: Metric) -> str:
+        """How the metric was computed."""
+        return str(self.scores["signatures"][metric.name])
 
-        Statistics of another definition of the metric, which has another signature, do not count.
-        """
-        if self.scores["signatures"].get(metric.name) != metric.signature:
-            return None
-        rows = [self.kept[pair_id].get(metric.name) for pair_id in ids]
+    def statistics(self, metric: Metric, ids: Sequence[str]) -> np.ndarray | None:
+        """The metric's statistics ``(examples, columns)`` as they were written; None where they were not."""
+        rows = [self.kept[pair_id].get(metric.part_of or metric.name) for pair_id in ids]
         return None if None in rows else np.array(rows, float)
 
 

@@ -105,7 +105,33 @@ def test_pairs_and_metrics_that_one_run_lacks_are_left_out_and_counted(runs: lis
     assert result["pairs"] == 19
     assert [run["pairs_left_out"] for run in result["runs"]] == [5, 0]
     assert result["metrics"] == ["exact_match", "chrf"]
-    assert result["metrics_left_out"] == ["bleu", "parses"]
+    assert result["metrics_left_out"] == dict.fromkeys(("bleu", "parses"), "not all runs have it")
+
+
+def test_a_metric_that_cannot_be_computed_again(tmp_path: Path):
+    """What needs training pairs, or runs answers, is compared as it was written, or not at all."""
+    for name, answers in (("a", WRONG), ("b", CODES)):
+        write_run(tmp_path / name, PAIRS, answers, metrics=("crystal_bleu", "exact_match", "codebleu"))
+    names = [str(tmp_path / name) for name in "ab"]
+
+    def compared() -> dict[str, Any]:
+        return compare_runs(open_evaluations(names), resamples=100, seed=0).result
+
+    result = compared()
+    written = [json.loads((evaluation(tmp_path / name) / "scores.json").read_text()) for name in "ab"]
+    assert "codebleu" in result["metrics"]
+    assert len(result["metrics"]) > 3  # the parts of codebleu
+    for label, scores in zip("ab", written, strict=True):
+        for metric in result["metrics"]:
+            assert result["scores"][label][metric]["value"] == scores["model"][metric]["value"], metric
+    first = json.loads((evaluation(tmp_path / "a") / "predictions.jsonl").read_text("utf-8").splitlines()[0])
+    assert set(first["statistics"]) == {"crystal_bleu", "exact_match", "codebleu"}
+    written[1]["signatures"] |= {"crystal_bleu": "another one", "exact_match": "another one"}
+    (evaluation(tmp_path / "b") / "scores.json").write_text(json.dumps(written[1]))
+    assert compared()["metrics_left_out"] == {"crystal_bleu": "the runs were not scored alike"}
+    assert compared()["scores"] == {
+        label: without(scores, "crystal_bleu") for label, scores in result["scores"].items()
+    }
 
 
 def test_a_lower_score_may_be_better(tmp_path: Path):
@@ -224,11 +250,11 @@ def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path):
     with pytest.raises(UserError, match="'dev' was scored on dev and 'none' on test"):
         compared(runs[0], tmp_path / "dev")
     write_run(tmp_path / "other", PAIRS, CODES, metrics=("python_match",))
-    with pytest.raises(UserError, match="no metric in common"):
+    with pytest.raises(UserError, match=r"no metric to compare these by \(exact_match: not all runs have it; "):
         compared(runs[0], tmp_path / "other")
     for name in ("c", "d"):
         write_run(tmp_path / name, [pair("0", "t", "ls", language="no such")], ["ls"], metrics=("parses",))
-    with pytest.raises(UserError, match="none of the metrics applies"):
+    with pytest.raises(UserError, match=r"no metric to compare these by \(parses: it applies to no pair\)"):
         compared(tmp_path / "c", tmp_path / "d")
 
 
