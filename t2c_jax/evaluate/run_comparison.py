@@ -99,9 +99,7 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
     metrics = tuple(metric for metric in named if metric.name not in left_out)
     if not metrics:
         reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
-        raise UserError(
-            f"these evaluations have no metric to compare by ({reasons}); set config.evaluate.metrics alike"
-        )
+        raise UserError(f"there is no metric to compare these by ({reasons}); set config.evaluate.metrics alike")
     every = np.arange(len(pairs))
 
     def differences(rows: np.ndarray, samples: int) -> dict[str, dict[str, Any]]:
