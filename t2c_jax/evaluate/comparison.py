@@ -50,8 +50,9 @@ def compare(
       seed: of the resamples.
 
     Returns:
-      ``examples``; ``model``, ``retrieval`` and ``difference``, for each metric a ``{"value", "standard_error"}`` in
-      the metric's unit, None where it does not apply or cannot be known; and ``verdict`` by metric.
+      ``examples``; ``model``, ``retrieval`` and ``difference``, for each metric ``value``, ``standard_error`` and the
+      95 % ``interval`` of the resamples, in the metric's unit, None where it does not apply or cannot be known; and
+      ``verdict`` by metric.
     """
     systems = {"model": model, "retrieval": baseline}
     widths = [side[metric.name].shape[1] for side in systems.values() for metric in metrics]
@@ -67,7 +68,11 @@ def compare(
     spreads["difference"] = {name: value - spreads["retrieval"][name] for name, value in spreads["model"].items()}
     scores: dict[str, Any] = {
         system: {
-            name: {"value": _number(value), "standard_error": _standard_error(spreads[system][name], len(statistics))}
+            name: {
+                "value": _number(value),
+                "standard_error": _standard_error(spreads[system][name], len(statistics)),
+                "interval": _interval(spreads[system][name], len(statistics)),
+            }
             for name, value in by_name.items()
         }
         for system, by_name in values.items()
@@ -203,6 +208,14 @@ def format_score(score: Mapping[str, float | None]) -> str:
 
 def _scores(metric: Metric, sums: np.ndarray) -> np.ndarray:
     return np.array([metric.score(row) for row in sums.tolist()])
+
+
+def _interval(spread: np.ndarray, examples: int) -> list[float] | None:
+    """Where 95 % of the resamples are."""
+    known = spread[~np.isnan(spread)]
+    if examples < 2 or len(known) < 2:
+        return None
+    return [round(float(edge), 4) for edge in np.quantile(known, [0.025, 0.975])]
 
 
 def _standard_error(spread: np.ndarray, examples: int) -> float | None:

@@ -40,7 +40,7 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         f'<p class="lead">{escape(scores["summary"])}</p>',
         _scores(metrics, scores),
         confidence_section(scores["confidence"]) if "confidence" in scores else "",
-        execution_section(scores["execution"], examples) if "execution" in scores else "",
+        execution_section(scores["execution"], _intervals(metrics, scores), examples) if "execution" in scores else "",
         _groups("By length", "code tokens", metrics, scores["by_length"], _span),
         _groups("By kind", "kind", metrics, scores["by_kind"], lambda group: group["kind"]),
         "<h2>Examples</h2><nav>",
@@ -53,6 +53,16 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         _method(metrics, scores),
     ]
     return document(title, body)
+
+
+def _intervals(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> list[str]:
+    """The scores that come of running answers, with their intervals."""
+    found = ((metric.title, scores["model"][metric.name]) for metric in metrics if metric.runs_code)
+    return [
+        f"{title} {score['value']:.1f}, 95 % interval {score['interval'][0]:.1f} to {score['interval'][1]:.1f}"
+        for title, score in found
+        if score["interval"]
+    ]
 
 
 def _scores(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:

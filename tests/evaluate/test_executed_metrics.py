@@ -164,6 +164,8 @@ def test_scores_of_several_samples(tmp_path: Path):
     assert scores["model"]["pass_at_3"]["value"] == pytest.approx(100 * (0.75 + 0.75 + 0) / 3, abs=1e-3)
     assert scores["retrieval"]["pass_at_1"]["value"] == scores["retrieval"]["pass_at_3"]["value"] == 100
     assert scores["model"]["pass_at_1"]["standard_error"] > 0
+    low, high = scores["model"]["pass_at_1"]["interval"]
+    assert 0 <= low < scores["model"]["pass_at_1"]["value"] < high <= 25
     assert "isolation: " in scores["signatures"]["pass_at_3"]
     assert (
         scores["execution"]["answers"] == {"passed": 2, "failed": 2, "error": 8} or scores["execution"]["scored"] == 3
@@ -180,6 +182,7 @@ def test_scores_of_several_samples(tmp_path: Path):
     assert json.loads((tmp_path / "predictions.jsonl").read_text("utf-8").splitlines()[0])["execution"] == first
     page = (tmp_path / "report.html").read_text("utf-8")
     assert "1 of 4 passed" in page
+    assert f"pass@1 16.7, 95 % interval {low:.1f} to {high:.1f}" in page
     assert "1 error: ZeroDivisionError: division by zero" in page
     assert "nothing was run" not in page
 

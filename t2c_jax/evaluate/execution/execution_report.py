@@ -58,15 +58,15 @@ def report_execution(summary: Mapping[str, Any]) -> None:
         )
 
 
-def execution_section(summary: Mapping[str, Any], examples: Sequence[Mapping[str, Any]]) -> str:
-    """HTML of the summary, and of each problem's outcome."""
+def execution_section(summary: Mapping[str, Any], scores: Sequence[str], examples: Sequence[Mapping[str, Any]]) -> str:
+    """HTML of the summary, of the scores in words, and of each problem's outcome."""
     rows = [example for example in examples if "execution" in example]
     left_out = [f"{count:,}: {reason}" for reason, count in summary["left_out"].items()]
     if summary["not_run"]:
         left_out.append(f"{summary['not_run']:,}: the sandbox failed ({summary['reason']})")
     more = f" The first {_ROWS:,} are shown." if len(rows) > _ROWS else ""
     return (
-        f"<h2>Problems that were run</h2><p>{escape(_outcomes(summary))}.</p>"
+        f"<h2>Problems that were run</h2><p>{escape('; '.join([_outcomes(summary), *scores]))}.</p>"
         + (
             "<p>Not scored:</p><ul>" + "".join(f"<li>{escape(line)}</li>" for line in left_out) + "</ul>"
             if left_out
