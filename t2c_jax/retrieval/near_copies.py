@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from t2c_jax.retrieval.provenance import lexical_tokens
+from t2c_jax.languages.lexical_tokens import lexical_tokens
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from t2c_jax.languages.lexical_tokens import lexical_tokens
+
 SHORTEST_COPY = 3
 """Tokens of a copied passage at least; shorter ones recur by chance."""
-
-_TOKEN = re.compile(r"\w+|[^\w\s]")
 
 
 @dataclass(frozen=True)
@@ -19,11 +18,6 @@ class Provenance:
     generated: float = 0.0
     prompt: float = 0.0
     neighbours: float = 0.0
-
-
-def lexical_tokens(text: str) -> list[str]:
-    """Words, and every other character that is no space, alone."""
-    return _TOKEN.findall(text)
 
 
 def provenance(answer: str, prompt: str, neighbours: Sequence[str] = ()) -> Provenance:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import re
-
-CODE_TOKEN = re.compile(r"\w+|[^\w\s]")
+from t2c_jax.languages.lexical_tokens import lexical_tokens
 
 
 def code_tokens(code: str) -> list[str]:
@@ -13,4 +11,4 @@ def code_tokens(code: str) -> list[str]:
     Layout is not a token. sacrebleu's own tokenisers are made for prose: its default leaves ``foo(bar)`` whole
     or cuts it by rules for English punctuation, so most code n-grams would never match.
     """
-    return CODE_TOKEN.findall(code)
+    return lexical_tokens(code)
