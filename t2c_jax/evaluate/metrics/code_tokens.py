@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from t2c_jax.languages.lexical_tokens import lexical_tokens
+from t2c_jax.languages.lexical_tokens import LEXICAL_TOKEN, lexical_tokens
+
+CODE_TOKEN = LEXICAL_TOKEN
 
 
 def code_tokens(code: str) -> list[str]:
