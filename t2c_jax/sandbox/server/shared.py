@@ -46,6 +46,7 @@ class SharedNamespaces(Isolation):
         self.box, self._servers = box, servers
         # Root's files belong to another user then, and the kernel limits that user's processes.
         self.user = _NOBODY if outside and os.getuid() == 0 else os.getuid()
+        self._kept_capabilities = kernel.permitted_capabilities() & kernel.CAP_DAC_READ_SEARCH
         self._others, self._counted = 0, -math.inf
         self._rules: landlock.Rules | None = None
         self._filter: Filter | None = None
@@ -86,7 +87,7 @@ class SharedNamespaces(Isolation):
         kept = 0
         if os.getuid() != self.user:
             # Interpreters may be where only root can read. Landlock decides what is read.
-            kept = kernel.permitted_capabilities() & kernel.CAP_DAC_READ_SEARCH if self._rules else 0
+            kept = self._kept_capabilities if self._rules else 0
             kernel.prctl(kernel.PR_SET_KEEPCAPS, 1)
             os.setgroups([])
             os.setresgid(self.user, self.user, self.user)
