@@ -359,7 +359,7 @@ def test_a_checkpoint_is_scored_on_all_of_its_samples(trained, monkeypatch, caps
     assert main("evaluate", "--workdir", trained, metrics, *sampling, "--json") == 0
     said = capsys.readouterr()
     scores = json.loads(said.out)
-    assert "ran answers to 2 problems (6 " in said.err
+    assert "ran 6 answers to 2 problems: " in said.err
     summary = scores["execution"]
     assert (summary["problems"], summary["scored"], sum(summary["answers"].values())) == (2, 2, 6)
     assert scores["model"]["pass_at_1"]["value"] == scores["model"]["pass_at_3"]["value"] == 0

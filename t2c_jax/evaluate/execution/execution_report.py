@@ -48,7 +48,7 @@ def report_execution(summary: Mapping[str, Any]) -> None:
     if not summary["problems"]:
         console.warn("no pair has tests, a database or files to run its answer on; metrics that run code have no score")
         return
-    console.say(f"ran answers to {_outcomes(summary)}")
+    console.say(f"ran {_outcomes(summary)}")
     if summary["left_out"]:
         console.warn(f"{sum(summary['left_out'].values()):,} problems are not scored: {_listed(summary['left_out'])}")
     if summary["not_run"]:
@@ -108,8 +108,9 @@ def _reasons(execution: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _outcomes(summary: Mapping[str, Any]) -> str:
-    found = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in summary["answers"].items())
-    return f"{summary['scored']:,} problems" + (f" ({found})" if found else "")
+    answers = summary["answers"]
+    found = ", ".join(f"{count:,} {status.replace('_', ' ')}" for status, count in answers.items())
+    return f"{sum(answers.values()):,} answers to {summary['scored']:,} problems" + (f": {found}" if found else "")
 
 
 def _listed(counts: Mapping[str, int]) -> str:
