@@ -185,7 +185,17 @@ def test_a_browser_lists_many(comparison: RunComparison, tmp_path: Path, open_pa
     write_comparison(tmp_path / "compare.html", many)
     page = open_page((tmp_path / "compare.html").as_uri())
     assert page.inner_text("#count") == "1,000 of 1,000 pairs"
-    assert page.locator("#list > details").count() == 40
+    rows = page.locator("#list > details")
+    assert rows.count() == 40
+    page.locator("#end").scroll_into_view_if_needed()
+    expect(rows).not_to_have_count(40)
+    page.select_option("#order", "corpus")
+    expect(rows).to_have_count(40)
+    page.set_viewport_size({"width": 1280, "height": 9000})  # taller than a batch
+    expect(rows).not_to_have_count(80)
+    page.set_viewport_size({"width": 1280, "height": 900})
+    page.select_option("#order", "difference")
+    expect(rows).to_have_count(40)
     for _ in range(41):
         page.keyboard.press("j")
     assert page.locator("#list > details").count() >= 80

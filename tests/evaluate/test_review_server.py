@@ -2,6 +2,8 @@
 
 import http.client
 import json
+import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,7 +15,7 @@ from evaluate_examples import pair, write_run
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.review.questions import Mode, questions_of
 from t2c_jax.evaluate.review.ratings import RatingsFile, ratings_path, read_ratings
-from t2c_jax.evaluate.review.review_server import TOKEN_HEADER, ReviewServer
+from t2c_jax.evaluate.review.review_server import TOKEN_HEADER, ReviewServer, stop_signals
 from t2c_jax.evaluate.review.review_session import ReviewSession
 from t2c_jax.evaluate.saved_evaluation import open_evaluations
 
@@ -144,6 +146,16 @@ def test_a_rating_that_cannot_be_written_is_said(server: ReviewServer, tmp_path:
     status, answer, _ = ask(server, "/api/rating", {"id": first(server), "value": "tie"})
     assert status == 507
     assert "the disk is full" in answer["error"]
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_is_kept_until_somebody_waits(number: signal.Signals):
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    with stop_signals() as wait:
+        os.kill(os.getpid(), number)
+        wait()
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before
+    assert signal.set_wakeup_fd(-1) == -1
 
 
 def test_a_port_that_is_taken(server: ReviewServer):
