@@ -115,3 +115,6 @@ def _show_groups(comparison: RunComparison, label: str, found: dict[str, Any]) -
     if rows:
         columns = ("group", "pairs", *(metric.title for metric in metrics))
         console.table(f"{label} minus {comparison.baseline}", columns, rows)
+        if len(comparison.metrics) > _IN_TABLE:
+            others = ", ".join(metric.title for metric in comparison.metrics[_IN_TABLE:])
+            console.say(f"by group on the page and in --json only: {others}")
