@@ -44,7 +44,7 @@ def run(options: Namespace) -> int:
 
     from t2c_jax import console
     from t2c_jax.library import reproduction, reproduction_page
-    from t2c_jax.library.reproduction_data import few_pairs, find_data
+    from t2c_jax.library.reproduction_data import few_pairs, find_data, with_set_opened
     from t2c_jax.version import __version__
     from t2c_jax.workdir import digest
     from t2c_jax.workdir.io import write_bytes, write_json
@@ -52,9 +52,11 @@ def run(options: Namespace) -> int:
     output = Path(options.output)
     directory = output / (f"{system.name}-quick" if options.quick else system.name)
     data = find_data(system, Path(options.data) if options.data else None)
+    accepts_counts = _accepts_counts(options.overrides)
     if options.quick:
-        data = few_pairs(data, directory / "pairs", _accepts_counts(options.overrides))
+        data = few_pairs(data, directory / "pairs", accepts_counts)
     arguments = reproduction.command_of(system, data, Path(options.configs), options.overrides, options.quick)
+    data = with_set_opened(data, accepts_counts)
     config = Path(options.configs) / system.config.partition(":")[0]
     key = digest(__version__, data.key, config, *arguments)
     results = []

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 from collections.abc import Iterator, Sequence
@@ -77,6 +78,20 @@ def _set_data(system: System, name: str, directory: Path | None, key: str = "") 
         overrides.append(f"corpus.set_files={directory.absolute()}")
     split = "test" if "test" in part.splits or any("test_share" in item for item in overrides) else "dev"
     return TrainingData(f"tfds:{name}", tuple(overrides), split, key)
+
+
+def with_set_opened(data: TrainingData, accept_counts: bool) -> TrainingData:
+    """The same with its public set written, if it is one, so that a set that is refused is refused before any seed.
+
+    Raises:
+      UserError: see ``describe_dataset``.
+    """
+    settings = dict(item.split("=", 1) for item in data.overrides)
+    name = settings.get("corpus.sources", "")
+    if not name.startswith("tfds:"):
+        return data
+    found = describe_dataset(name.removeprefix("tfds:"), settings.get("corpus.set_files", ""), accept_counts)
+    return dataclasses.replace(data, key=found.digest)
 
 
 def few_pairs(data: TrainingData, directory: Path, accept_counts: bool = False) -> TrainingData:

@@ -262,6 +262,20 @@ def test_mistakes(arguments, message, tmp_path, monkeypatch, capsys):
     assert len(error.splitlines()) == 1
 
 
+def test_a_set_that_differs_is_refused_before_any_seed(directory, monkeypatch, capsys):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(directory / "tfds"))
+    runs = use(monkeypatch, 80.0)
+    for name in ("train", "test"):
+        (directory / "data" / f"{name}.txt").write_text("all\tjob ( ANS )\n")
+    (directory / "data" / "train.jsonl").unlink()
+    assert reproduce(directory, "--seeds", "0") == 2
+    (error,) = capsys.readouterr().err.splitlines()
+    assert "train has 1 pairs, published 500; test has 1 pairs, published 140" in error
+    assert not runs.commands
+    assert reproduce(directory, "--seeds", "0", "--config.corpus.accept_counts=True") == 0
+    assert {"--config.corpus.sources=tfds:jobs", "--config.evaluate.split=test"} <= {*runs.commands[0]}
+
+
 def test_dev_pairs_alone_are_no_data(tmp_path):
     (tmp_path / "dev.jsonl").write_text("")
     with pytest.raises(UserError, match=r"has dev\.jsonl but no train\.jsonl"):

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import io
 import shutil
-import sys
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -51,17 +51,27 @@ def open_set(dataset: str, set_files: str = "", accept_counts: bool = False) -> 
                 source, part, {name: split.num_examples for name, split in builder.info.splits.items()}, accept_counts
             )
             return builder
-        console.say(f"{source}: writing the {public.title} to {builder.data_dir}")
         if builder.info.splits:
             shutil.rmtree(builder.data_dir)
             builder = _builder(public, part)
             builder.given, builder.accepts_counts = given, accept_counts
-        # TFDS prints on standard output, where only a command's result goes.
-        with quiet_tfds(), contextlib.redirect_stdout(sys.stderr):
+        # TFDS prints on standard output, where only the result of a command goes.
+        with quiet_tfds(), _own_progress(), contextlib.redirect_stdout(io.StringIO()):
             builder.download_and_prepare()
     except NotAsPublished as reason:
         raise UserError(f"{source}: {reason}; {_by_hand(part, set_files)}") from None
     return builder
+
+
+@contextlib.contextmanager
+def _own_progress() -> Iterator[None]:
+    """Without TFDS's progress bars."""
+    _, tfds = import_tensorflow()
+    tfds.disable_progress_bar()
+    try:
+        yield
+    finally:
+        tfds.enable_progress_bar()
 
 
 def prepared_set(dataset: str) -> Any:
@@ -124,11 +134,15 @@ def builder_class(name: str) -> Any:
             counts = {split: sum(1 for _ in part.read(files, split)) for split in part.splits}
             _check_counts(f"source 'tfds:{self.info.full_name}'", part, counts, self.accepts_counts)
             self.info.metadata["files"] = _digests(files)
-            return {split: self._generate_examples(files, split) for split, count in counts.items() if count}
+            console.say(
+                f"tfds:{self.info.full_name}: writing {sum(counts.values()):,} pairs to {self.data_path.parent}"
+            )
+            return {split: self._generate_examples(files, split, count) for split, count in counts.items() if count}
 
-        def _generate_examples(self, files: Files, split: str) -> Iterator[tuple[int, dict[str, str]]]:
-            for number, row in enumerate(self.part.read(files, split)):
-                yield number, _example(public, self.part, row, f"{split}/{number}")
+        def _generate_examples(self, files: Files, split: str, count: int) -> Iterator[tuple[int, dict[str, str]]]:
+            with console.progress(f"write {split}", count, "pairs") as bar:
+                for number, row in enumerate(console.advancing(bar, self.part.read(files, split))):
+                    yield number, _example(public, self.part, row, f"{split}/{number}")
 
     return type(name, (SetBuilder,), {"name": name, "__module__": __name__})
 
@@ -152,6 +166,7 @@ def _download(part: Part, dl_manager: Any) -> Files:
     if by_hand:
         raise NotAsPublished(f"{', '.join(by_hand)} cannot be downloaded")
     urls = {file.url for file in part.files if not file.optional}
+    console.say(f"downloading {len(urls)} files of {', '.join(sorted({url.split('/')[2] for url in urls}))}")
     try:
         paths = dl_manager.download({url: url for url in sorted(urls)})
     except Exception as error:  # whatever the library for HTTP raises
