@@ -137,14 +137,16 @@ def count_examples(directory: Path) -> dict[str, int]:
 
 @contextlib.contextmanager
 def quiet_tfds() -> Iterator[None]:
-    """Hides absl's warnings, in which TFDS reports its steps."""
-    logger = logging.getLogger("absl")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
+    """Hides warnings of absl, in which TFDS reports its steps, and of urllib3, which reports each failed attempt."""
+    loggers = [logging.getLogger(name) for name in ("absl", "urllib3.connectionpool")]
+    levels = [logger.level for logger in loggers]
+    for logger in loggers:
+        logger.setLevel(logging.ERROR)
     try:
         yield
     finally:
-        logger.setLevel(level)
+        for logger, level in zip(loggers, levels, strict=True):
+            logger.setLevel(level)
 
 
 @contextlib.contextmanager
