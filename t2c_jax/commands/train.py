@@ -22,6 +22,7 @@ def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
     shared.add_run(parser)
     shared.add_profile(parser)
+    shared.add_risk(parser)
 
 
 def run(options: Namespace) -> int:
@@ -31,7 +32,7 @@ def run(options: Namespace) -> int:
     profile = shared.profile_of(options)
 
     def stage(experiment: Experiment, workdir: Workdir) -> stages.Result:
-        return asdict(stages.train(experiment, workdir, profile))
+        return asdict(stages.train(experiment, workdir, profile, risk_accepted=options.risk_accepted))
 
     result = shared.run_stage(options, stage, trains=True)
     print_result(options, result)

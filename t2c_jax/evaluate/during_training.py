@@ -67,9 +67,15 @@ def decoding_hooks(
     decode_config: DecodeConfig,
     train: TrainConfig,
     evaluate: EvaluateConfig,
+    *,
+    risk_accepted: bool = False,
 ) -> list[Hook]:
-    """The hook that decodes as config.train says; none if it asks for none, or there are no dev pairs."""
-    decode = dev_decoder(workdir, model, data, decode_config, train, evaluate)
+    """The hook that decodes as config.train says; none if it asks for none, or there are no dev pairs.
+
+    Raises:
+      UserError: config.train.stop_metric cannot be computed here.
+    """
+    decode = dev_decoder(workdir, model, data, decode_config, train, evaluate, risk_accepted=risk_accepted)
     return [] if decode is None else [DecodedDevPairs(decode, train.stop_metric, train.eval_every)]
 
 
@@ -80,6 +86,8 @@ def dev_decoder(
     decode_config: DecodeConfig,
     train: TrainConfig,
     evaluate: EvaluateConfig | None = None,
+    *,
+    risk_accepted: bool = False,
 ) -> Callable[[Any], Decoded] | None:
     """A function from parameters to decoded dev pairs; None if the config asks for none, or there are no pairs."""
     import jax
@@ -92,7 +100,7 @@ def dev_decoder(
     metric = None
     if train.stop_metric != "loss":
         train_pairs = prompt_pairs(workdir, "train", data.direction)
-        metric = metric_named(train.stop_metric, evaluate).fitted(train_pairs)
+        metric = metric_named(train.stop_metric, evaluate, risk_accepted=risk_accepted).fitted(train_pairs)
     examples = 0 if metric is None else train.stop_examples
     wanted = max(examples, train.samples)
     selected = select_pairs(prompt_pairs(workdir, "dev", data.direction), wanted) if wanted else []

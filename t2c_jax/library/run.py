@@ -175,6 +175,7 @@ class Run:
         *,
         metrics: Sequence[str] = (),
         language: str | None = None,
+        risk_accepted: bool = False,
         advance: Advance = _ignored,
         **settings: Any,
     ) -> Scores:
@@ -184,11 +185,13 @@ class Run:
           pairs: (prompt, reference) each, or ``Pair``s.
           metrics: names of metrics; config.evaluate.metrics by default.
           language: of the references that are not in ``Pair``s; the run's ``answer_language`` by default.
+          risk_accepted: let metrics that run the answers do so without isolation, where this machine offers none.
           advance: as for ``generate``.
           **settings: as for ``generate``.
 
         Raises:
-          UserError: there are no pairs, an unknown metric or setting, or no such checkpoint.
+          UserError: there are no pairs, an unknown metric or setting, no such checkpoint, or no sandbox for a metric that
+            runs the answers.
         """
         from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
         from t2c_jax.evaluate.metrics.metric import checked_metrics, evaluated_by
@@ -196,7 +199,7 @@ class Run:
         from t2c_jax.evaluate.samples import samples_of
 
         evaluate, decode = self.config.evaluate, self._decode(settings)
-        chosen = checked_metrics(tuple(metrics) or evaluate.metrics, evaluate, decode)
+        chosen = checked_metrics(tuple(metrics) or evaluate.metrics, evaluate, decode, risk_accepted=risk_accepted)
         language = self.answer_language if language is None else language
         made = [
             pair

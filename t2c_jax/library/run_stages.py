@@ -94,9 +94,17 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
 
 
 def train(
-    experiment: Experiment, workdir: Workdir, profile: range | None = None, hooks: Sequence[Hook] = ()
+    experiment: Experiment,
+    workdir: Workdir,
+    profile: range | None = None,
+    hooks: Sequence[Hook] = (),
+    *,
+    risk_accepted: bool = False,
 ) -> TrainResult:
-    """Tokens to checkpoints, with the given hooks; traces the steps of ``profile`` for TensorBoard's profile page."""
+    """Tokens to checkpoints, with the given hooks; traces the steps of ``profile`` for TensorBoard's profile page.
+
+    ``risk_accepted`` lets a config.train.stop_metric that runs answers do so without isolation.
+    """
     from t2c_jax.evaluate.during_training import decoding_hooks
     from t2c_jax.train.loop import train as run_loop
     from t2c_jax.train.telemetry import weights_and_biases
@@ -105,7 +113,13 @@ def train(
     weights_and_biases.check(experiment.train.wandb)
     profiles = [] if profile is None else [Profile(profile, workdir.tensorboard)]
     decoding = decoding_hooks(
-        workdir, experiment.model, experiment.data, experiment.decode, experiment.train, experiment.evaluate
+        workdir,
+        experiment.model,
+        experiment.data,
+        experiment.decode,
+        experiment.train,
+        experiment.evaluate,
+        risk_accepted=risk_accepted,
     )
     return run_loop(experiment, workdir, [*decoding, *profiles, *hooks])
 
@@ -142,7 +156,9 @@ def run_all(
         "mine": mine,
         "tokenizer": tokenizer,
         "prepare": prepare,
-        "train": lambda experiment, workdir: dataclasses.asdict(train(experiment, workdir, profile)),
+        "train": lambda experiment, workdir: dataclasses.asdict(
+            train(experiment, workdir, profile, risk_accepted=risk_accepted)
+        ),
     }
     for name, stage in stages.items():
         console.rule(name)

@@ -339,7 +339,8 @@ def test_the_command_is_refused_without_a_sandbox(trained, monkeypatch, capsys):
     executor.executor_of.cache_clear()
     monkeypatch.setattr(executor.Sandbox, "open", refuse)
     command = ("evaluate", "--workdir", trained, "--config.evaluate.metrics=pass_at_1")
-    for refused in (command, ("run", *command[1:])):
+    train = ("train", "--workdir", trained, "--config.train.stop_metric=pass_at_1", "--config.train.steps=14")
+    for refused in (command, ("run", *command[1:]), train, ("rerank", *command[1:])):
         assert main(*refused) == 2
         assert "this machine offers no sandbox" in capsys.readouterr().err
     assert not (trained / "evaluations").exists()
