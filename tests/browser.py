@@ -34,8 +34,8 @@ def open_page(browser: Browser) -> Iterator[Pages]:
     problems: list[str] = []
     opened: list[Page] = []
 
-    def opening(url: str, width: int = 1280, scheme: str = "light") -> Page:
-        page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    def opening(url: str, width: int = 1280, scheme: str = "light", height: int = 900) -> Page:
+        page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
         page.set_default_timeout(10_000)
         page.on("pageerror", lambda error: problems.append(str(error)))
         page.on("console", lambda message: problems.append(message.text) if message.type == "error" else None)

@@ -144,7 +144,7 @@ def _against(
             "standard_error": _standard_error(spreads[name], examples),
             "difference": None if is_baseline else difference["value"],
             "difference_error": None if is_baseline else difference["standard_error"],
-            "interval": None if is_baseline else [round(float(edge), 4) for edge in np.quantile(known, [0.025, 0.975])],
+            "interval": None if is_baseline else _interval(spread, examples),
             "p_value": None if is_baseline else bootstrap_test(spread, values[name] - values[baseline], differing),
             "verdict": None if is_baseline else verdict(difference, lower_is_better=metric.lower_is_better),
         }

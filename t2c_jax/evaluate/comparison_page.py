@@ -15,6 +15,7 @@ from t2c_jax.evaluate.run_comparison import RunComparison, show_number, show_p
 from t2c_jax.evaluate.significance import ALPHA
 
 BARS = 21  # of a histogram, an odd number: ties have the one in the middle
+FEWEST = 6  # examples that differ, without which no group is clear: an exact test of fewer is never below ``ALPHA``
 _NICE = (1, 2, 2.5, 5, 10)  # times a power of ten: where an axis may end
 
 
@@ -109,7 +110,7 @@ class _Row:
         self.low, self.high = found["interval"] or (self.value, self.value)
         if not verdict:  # of a group: by its interval
             verdict = "not applicable" if self.value is None else "no clear difference"
-            if self.value is not None and (self.low > 0 or self.high < 0):
+            if found["wins"] + found["losses"] >= FEWEST and (self.low > 0 or self.high < 0):
                 verdict = "better" if (self.value < 0) == lower_is_better else "worse"
         self.verdict = verdict
 
@@ -125,7 +126,7 @@ def _forest(title: str, rows: Sequence[_Row]) -> str:
     end = _axis_end(max(row.reach() for row in rows))
 
     def place(value: float) -> str:
-        return f"{50 + 48 * value / end:.2f}%"
+        return f"{50 + 44 * value / end:.2f}%"
 
     lines = []
     for row in rows:
