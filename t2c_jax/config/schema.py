@@ -653,6 +653,10 @@ class EvaluateConfig(Section):
         ("exact_match", "bleu", "chrf", "parses"), "Metrics by name, in the order of the report."
     )
     max_examples: int = field(0, "Maximum number of pairs, sampled evenly by id. 0: all.", minimum=0)
+    problems: tuple[str, ...] = field(
+        (),
+        "Files of pairs, .jsonl or .jsonl.gz, of benchmarks: the report says how much of their code was trained on.",
+    )
     bootstrap_samples: int = field(1000, "Bootstrap resamples for the standard errors.", minimum=1)
     execution: ExecutionConfig = field(default_factory=ExecutionConfig)
 

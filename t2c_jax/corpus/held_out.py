@@ -34,7 +34,9 @@ class HeldOut:
         Raises:
           UserError: a file is damaged, or has a line without code.
         """
-        return cls((code for file in files for code in read_codes(file)), config.held_out_line_chars)
+        return cls(
+            (code for file in files for code in read_codes(file, "config.corpus.held_out")), config.held_out_line_chars
+        )
 
     def shares_line(self, code: str) -> bool:
         """Whether a line of the code, stripped and of more than ``line_chars`` characters, is held out."""
@@ -50,15 +52,26 @@ def find_held_out(config: CorpusConfig) -> list[PairsFile]:
     Raises:
       UserError: one is missing, cannot be read, or is not a file of pairs.
     """
+    return find_problems(config.held_out, "config.corpus.held_out")
+
+
+def find_problems(names: Iterable[str], key: str) -> list[PairsFile]:
+    """The files of a benchmark, digested.
+
+    Args:
+      names: paths or URLs.
+      key: of the config that names them, for messages.
+
+    Raises:
+      UserError: one is missing, cannot be read, or is not a file of pairs.
+    """
     files = []
-    for name in config.held_out:
+    for name in names:
         if not name.lower().endswith(PAIRS):
-            raise UserError(f"config.corpus.held_out: '{name}' is not a .jsonl or .jsonl.gz file; convert it to one")
+            raise UserError(f"{key}: '{name}' is not a .jsonl or .jsonl.gz file; convert it to one")
         path = local_file(name) if is_remote(name) else Path(name).expanduser()
         try:
             files.append(PairsFile(name, path, digest(path)))
         except OSError as error:
-            raise UserError(
-                f"config.corpus.held_out: '{name}' cannot be read: {error.strerror}; correct the path"
-            ) from None
+            raise UserError(f"{key}: '{name}' cannot be read: {error.strerror}; correct the path") from None
     return files

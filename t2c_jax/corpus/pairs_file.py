@@ -110,8 +110,12 @@ def read_file(
         )
 
 
-def read_codes(file: PairsFile) -> Iterator[str]:
+def read_codes(file: PairsFile, key: str) -> Iterator[str]:
     """The code of each line of a ``.jsonl``, whatever else the line holds or lacks.
+
+    Args:
+      file: what was found.
+      key: of the config that names it, for messages.
 
     Raises:
       UserError: the file is damaged, or a line has no code: what cannot be read cannot be held out.
@@ -123,9 +127,7 @@ def read_codes(file: PairsFile) -> Iterator[str]:
                 if not isinstance(values.get("code"), str):
                     raise Malformed("'code' is not a string" if "code" in values else "no 'code'")
             except Malformed as reason:
-                raise UserError(
-                    f"config.corpus.held_out: {file.name}:{number}: {reason}; correct or delete the line"
-                ) from None
+                raise UserError(f"{key}: {file.name}:{number}: {reason}; correct or delete the line") from None
             yield values["code"]
 
 

@@ -13,6 +13,10 @@ from typing import TYPE_CHECKING, Any
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig
+from t2c_jax.corpus.dataset import read_pairs
+from t2c_jax.corpus.held_out import find_problems
+from t2c_jax.corpus.pairs import Pair
+from t2c_jax.corpus.pairs_file import read_codes
 from t2c_jax.decode.search_names import checkpoint_name, search_name
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.calibration import calibration, rightness
@@ -22,12 +26,13 @@ from t2c_jax.evaluate.execution.execution_report import report_execution
 from t2c_jax.evaluate.metrics.metric import checked_metrics, metric_named
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.evaluate.samples import samples_of
-from t2c_jax.workdir import StageResult, Workdir
+from t2c_jax.workdir import StageResult, Workdir, digest
 
 if TYPE_CHECKING:
     from t2c_jax.checkpoints.saved_run import SavedRun
 
 _GROUP = "evaluations"
+_PROBLEMS = "config.evaluate.problems"
 
 
 def evaluation_name(
@@ -106,6 +111,7 @@ def evaluate_checkpoint(
 
     workdir, direction = run.workdir, run.data.direction
     metrics = checked_metrics(config.metrics, config, decode, risk_accepted=risk_accepted)
+    files = find_problems(config.problems, _PROBLEMS)
     members, generator = load_generator(run, decode, mesh, step, others, average)
     step = int(members[0])
     reranker = load_reranker(run, members, generator, decode, mesh, average) if decode.rerank else None
@@ -113,6 +119,8 @@ def evaluate_checkpoint(
     name = evaluation_name(members, average, config, decode, checksum)
     read = {"evaluate": config, "decode": decode, "data": run.data, "model": run.model}
     inputs = {"corpus": workdir.digest("corpus"), "checkpoint": generator.digest()}
+    if files:
+        inputs["problems"] = digest(*(file.digest for file in files))
     if reranker is not None:
         inputs["reranker"] = checksum
         if config.split == "dev":
@@ -135,6 +143,7 @@ def evaluate_checkpoint(
             member = generator.members[0]
             embed = Embedder(member, run.tokenizers, run.data, decode.batch_size, generator.mesh).embed
         candidates, train_pairs = [answer.candidates for answer in answers], prompt_pairs(workdir, "train", direction)
+        trained_on = read_pairs(workdir, "train")  # with code without a text
         # On every process, since all of them embed; the first one writes.
         evaluation = evaluate_predictions(
             pairs,
@@ -145,6 +154,8 @@ def evaluate_checkpoint(
             embed,
             metrics=metrics,
             samples=samples_of(answers, decode),
+            trained_on=map(Pair.reverse, trained_on) if direction == "code_to_text" else trained_on,
+            problems={file.name: [*read_codes(file, _PROBLEMS)] for file in files},
         )
         for example, answer in zip(evaluation.examples, answers, strict=True):
             example["provenance"] = {name: round(share, 4) for name, share in asdict(answer.provenance).items()}

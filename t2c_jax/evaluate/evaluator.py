@@ -7,7 +7,7 @@ import heapq
 import json
 import math
 import platform
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,9 +19,17 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.breakdown import by_kind, by_length
 from t2c_jax.evaluate.comparison import compare, summary
 from t2c_jax.evaluate.execution.execution_report import execution_summary
+from t2c_jax.evaluate.leakage import leakage
 from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, evaluated_by, metric_named, metrics_named, statistics_of
 from t2c_jax.evaluate.report import write_report
+from t2c_jax.evaluate.training_overlap import (
+    LICENSED_RUN,
+    licences_of,
+    memorised_by_length,
+    summary_of,
+    training_overlap,
+)
 from t2c_jax.languages.parsing import parses
 from t2c_jax.retrieval.neighbours import nearest_pairs
 from t2c_jax.retrieval.term_index import TfidfIndex
@@ -83,6 +91,8 @@ def evaluate_predictions(
     *,
     metrics: Sequence[Metric] | None = None,
     samples: Sequence[Sequence[str]] | None = None,
+    trained_on: Iterable[Pair] | None = None,
+    problems: Mapping[str, Sequence[str]] | None = None,
 ) -> Evaluation:
     """Scores predictions and the retrieval baseline against the pairs' code.
 
@@ -97,11 +107,15 @@ def evaluate_predictions(
         ``embedding_retrieval``, then answers with the code nearest to the text, of at most ``EMBEDDED`` training pairs.
       metrics: those of the config, if they are made already.
       samples: of each pair, for metrics that read every sample; the predictions by default.
+      trained_on: all training pairs, code without a text included; ``train_pairs`` by default.
+      problems: solutions of benchmarks by the names of their files, to be looked for in the training pairs.
 
     Returns:
       Scores as ``comparison.compare`` gives them, over all pairs and, under ``by_length`` and ``by_kind``, over
       groups of them; with ``summary`` in words, and under ``references`` the share of references that parse. Where
-      a metric runs the answers, ``execution`` says what came of the problems (``execution_report``).
+      a metric runs the answers, ``execution`` says what came of the problems (``execution_report``). ``training`` says
+      what answers and references have in common with the training pairs, ``leakage`` what these had of the held-out
+      pairs and of the problems.
 
     Raises:
       UserError: there is nothing to score, or nothing to retrieve from.
@@ -178,6 +192,20 @@ def evaluate_predictions(
         }
         for row, (pair, ours, (near, *_)) in enumerate(zip(pairs, candidates, retrieved, strict=True))
     ]
+    seen = train if trained_on is None else list(trained_on)
+    overlaps = training_overlap([*(ours[0] for ours in candidates), *(pair.code for pair in pairs)], seen)
+    ours, references = overlaps[: len(pairs)], overlaps[len(pairs) :]
+    for example, overlap in zip(examples, ours, strict=True):
+        example["training"] = overlap.to_dict()
+    scores["training"] = {
+        "train_pairs": len(seen),
+        "answers": summary_of(ours),
+        "references": summary_of(references),
+        "by_length": memorised_by_length(ours),
+        "licensed_run": LICENSED_RUN,
+        "licences": licences_of(ours),
+    }
+    scores["leakage"] = leakage(pairs, seen, problems)
     if any(metric.runs_code for metric in metrics):
         scores["execution"] = execution_summary(examples)
     return Evaluation(tuple(metrics), scores, examples)

@@ -12,6 +12,7 @@ from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.execution.execution_report import execution_fact, execution_section
 from t2c_jax.evaluate.metrics.metric import Metric
 from t2c_jax.evaluate.page import code_block, document, escape, visible
+from t2c_jax.evaluate.training_figures import training_fact, training_section
 
 SHOWN = 12
 """Examples shown of each kind: random, best, worst."""
@@ -41,6 +42,7 @@ def render(metrics: Sequence[Metric], scores: Mapping[str, Any], examples: Seque
         _scores(metrics, scores),
         confidence_section(scores["confidence"]) if "confidence" in scores else "",
         execution_section(scores["execution"], _intervals(metrics, scores), examples) if "execution" in scores else "",
+        training_section(scores["training"], scores["leakage"]) if "training" in scores else "",
         _groups("By length", "code tokens", metrics, scores["by_length"], _span),
         _groups("By kind", "kind", metrics, scores["by_kind"], lambda group: group["kind"]),
         "<h2>Examples</h2><nav>",
@@ -149,6 +151,7 @@ def _example(example: Mapping[str, Any]) -> str:
         f"retrieval {example['retrieved_chrf']:.1f}",
         *(["does not parse"] if example["parses"] is False else []),
         *([execution_fact(example["execution"])] if "execution" in example else []),
+        *([training_fact(example["training"])] if example.get("training", {}).get("run_from") else []),
         example["kind"],
         f"{source['repository']}/{source['path']}:{source['start_line']}",
     ]
