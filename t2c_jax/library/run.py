@@ -190,8 +190,8 @@ class Run:
           **settings: as for ``generate``.
 
         Raises:
-          UserError: there are no pairs, an unknown metric or setting, no such checkpoint, or no sandbox for a metric that
-            runs the answers.
+          UserError: there are no pairs, an unknown metric or setting, no such checkpoint, or no sandbox for a metric
+            that runs the answers.
         """
         from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source
         from t2c_jax.evaluate.metrics.metric import checked_metrics, evaluated_by
