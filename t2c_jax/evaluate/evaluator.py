@@ -30,7 +30,9 @@ from t2c_jax.evaluate.training_overlap import (
     summary_of,
     training_overlap,
 )
+from t2c_jax.languages.aliases import canonical
 from t2c_jax.languages.parsing import parses
+from t2c_jax.languages.syntax_trees import grammar_version
 from t2c_jax.retrieval.neighbours import nearest_pairs
 from t2c_jax.retrieval.term_index import TfidfIndex
 from t2c_jax.retrieval.vectors import VectorIndex
@@ -154,6 +156,7 @@ def evaluate_predictions(
         overall["embedding_retrieval"] = {**compared["retrieval"], "train_pairs": len(shown)}
     parsed = [parses(pair.code, pair.language) for pair in pairs]
     reference_parses = [found for found in parsed if found is not None]
+    languages = sorted({canonical(pair.language) for pair in pairs} - {"python"})
     scores = {
         "split": config.split,
         **overall,
@@ -166,6 +169,7 @@ def evaluate_predictions(
         "seed": seed,
         "signatures": {metric.name: metric.signature for metric in metrics},
         "python": platform.python_version(),
+        "grammars": {name: version for name in languages if (version := grammar_version(name))},
     }
     # Examples are ranked by chrF, the finest of the metrics on a single one, whichever metrics are asked for.
     chrf = metric_named("chrf")

@@ -177,9 +177,13 @@ def _method(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
     # Answers from elsewhere come without the search that found them.
     answers = f"<li>Scored answers: {escape(scores['answers'])}.</li>" if "answers" in scores else ""
     run = "" if "execution" in scores else "; nothing was run"
+    grammars = "".join(
+        f", {escape(name)} by tree-sitter's grammar {escape(version)}"
+        for name, version in scores.get("grammars", {}).items()
+    )
     return (
         f'<h2>How it was measured</h2><ul class="faint">{answers}{signatures}'
         f"<li>± is one standard error over {scores['bootstrap_samples']:,} bootstrap resamples of the pairs, seed"
         f" {scores['seed']}; the model and retrieval are resampled together.</li>"
-        f"<li>Parsed by Python {escape(scores['python'])}{run}.</li></ul>"
+        f"<li>Parsed by Python {escape(scores['python'])}{grammars}{run}.</li></ul>"
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import importlib
+import importlib.metadata
 import threading
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ _parsers = _Parsers()
 def has_tree(language: str) -> bool:
     """Whether there is a grammar of the language, by any of its common names."""
     return canonical(language) in tree_grammars
+
+
+def grammar_version(language: str) -> str:
+    """The version of the installed grammar of a language, by any of its common names; empty without a grammar."""
+    if not has_tree(language):
+        return ""
+    return importlib.metadata.version(tree_grammars.get(canonical(language), "language").module.replace("_", "-"))
 
 
 def syntax_tree(code: str, language: str) -> Tree | None:

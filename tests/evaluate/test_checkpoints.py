@@ -9,6 +9,7 @@ import pytest
 from small_run import main, trained  # noqa: F401
 
 from t2c_jax.config import DecodeConfig, EvaluateConfig
+from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.decode.search_names import search_name
 from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, which_answer
 from t2c_jax.evaluate.prompt_pairs import example_prompt, shell_word
@@ -110,11 +111,15 @@ def test_an_evaluation_says_which_answer_is_scored(decode, words):
 def test_of_several_samples_the_best_one_is_scored(trained, capsys):  # noqa: F811
     """Scores, predictions and the report are of the answers that ``t2c generate`` prints first."""
     drawing = ["--samples", "3", "--temperature", "0.9"]
-    assert main("evaluate", "--workdir", trained, "--config.evaluate.max_examples=5", "--json", *drawing) == 0
+    benchmark = trained / "bench.jsonl"
+    benchmark.write_text(json.dumps({"code": next(read_pairs(Workdir(trained), "train")).code}) + "\n")
+    settings = ["--config.evaluate.max_examples=5", f"--config.evaluate.problems={benchmark}"]
+    assert main("evaluate", "--workdir", trained, "--json", *settings, *drawing) == 0
     scores = json.loads(capsys.readouterr().out)
     assert scores["name"] == "12-test-5-samples3-temperature0.9-penalty1-tokens16"
     assert scores["answers"] == which_answer(DecodeConfig(beam_size=1, samples=3, temperature=0.9))
     directory = trained / "evaluations" / scores["name"]
+    assert scores["leakage"]["problems"][str(benchmark)]["near_duplicates"] == 1
     assert f"Scored answers: {scores['answers']}." in (directory / "report.html").read_text()
     lines = [json.loads(line) for line in (directory / "predictions.jsonl").read_text().splitlines()]
     assert len(lines) == 5

@@ -1,3 +1,4 @@
+import html
 import itertools
 import json
 import re
@@ -128,6 +129,10 @@ def test_report_of_another_language(tmp_path: Path):
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "not applicable" in text
     assert json.loads((tmp_path / "scores.json").read_text())["references"]["parses"] is None
+    train = [pair("a", "list files", "ls", language="bash")]
+    write_evaluation(tmp_path, evaluate_predictions(train, [["ls"]], train, EvaluateConfig(), seed=0))
+    assert "shell by tree-sitter's grammar 0." in html.unescape((tmp_path / "report.html").read_text("utf-8"))
+    assert json.loads((tmp_path / "scores.json").read_text())["references"]["parses"] == 100
 
 
 def test_select_pairs_is_even_nested_and_ordered():
