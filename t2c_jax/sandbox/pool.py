@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
+import itertools
 import os
 import select
 import shutil
@@ -28,6 +30,9 @@ _START_SECONDS = 60.0
 # A server ends its programs itself. This is for a server that does not, on however slow a machine.
 _SILENT_SECONDS, _SILENT_FACTOR = 600.0, 20.0
 _ATTEMPTS = 2
+_QUEUED = 2
+_CHARACTERS_AHEAD = 8000  # a pipe holds 65,536 bytes
+_REQUEST = ("language", "source", "stdin", "files", "return_files")
 _MAX_FAILED_STARTS = 3
 _STOP_SECONDS = 5.0
 _SHARED_MEMORY = "/dev/shm"
@@ -135,8 +140,9 @@ class Sandbox:
         emitted = 0
         try:
             while True:
-                for server in self._servers:
-                    while server.index is None and len(waiting) < _AHEAD * len(self._servers):
+                # First one program for each server, then another that waits until the first has ended.
+                for depth, server in itertools.product(range(1, _QUEUED + 1), self._servers):
+                    while server.queued < depth and len(waiting) < _AHEAD * len(self._servers):
                         numbered = next(queue, None)
                         if numbered is None:
                             break
@@ -145,11 +151,10 @@ class Sandbox:
                             waiting[numbered[0]] = refused
                         else:
                             server.send(*numbered)
-                busy = [server for server in self._servers if server.index is not None]
+                busy = [server for server in self._servers if server.queued]
                 for server in _ready(busy):
-                    index, outcome = server.receive()
-                    if outcome is not None:
-                        waiting[index] = outcome
+                    if (answer := server.receive()) is not None:
+                        waiting[answer[0]] = answer[1]
                 while emitted in waiting:
                     outcome = waiting.pop(emitted)
                     self.not_run += outcome.status == "not_run"
@@ -159,9 +164,8 @@ class Sandbox:
                     return
         finally:
             for server in self._servers:
-                if server.index is not None:  # the caller wants no more: the outcome would reach the next run
-                    with contextlib.suppress(Unavailable):  # the next program finds out
-                        server.restart()
+                if server.queued:  # the caller wants no more: the outcomes would reach the next run
+                    server.forget()
 
     @staticmethod
     def _refused(program: Program) -> Outcome | None:
@@ -218,15 +222,30 @@ def _in_memory(size: int) -> str | None:
     return _SHARED_MEMORY if fits and os.access(_SHARED_MEMORY, os.W_OK) else None
 
 
+@dataclasses.dataclass
+class _Queued:
+    """A program that a server was given."""
+
+    index: int
+    program: Program
+    attempts: int = 0
+    sent: bool = False
+
+    @property
+    def fits_in_pipe(self) -> bool:
+        """Whether it can be written while the server does not read. A character may take six bytes."""
+        texts = (self.program.source, self.program.stdin, *self.program.files, *self.program.files.values())
+        return sum(map(len, texts)) < _CHARACTERS_AHEAD
+
+
 class _Server:
-    """A server process and the program that it runs."""
+    """A server process and its programs: the first of them runs."""
 
     def __init__(self, rung: Rung, limits: Limits, servers: int) -> None:
         self._rung, self._limits, self._count = rung, limits, servers
-        self.index: int | None = None
+        self._queue: collections.deque[_Queued] = collections.deque()
         self.silent_until = 0.0
-        self._program: Program | None = None
-        self._attempts = self._failed_starts = 0
+        self._failed_starts = 0
         self._process: subprocess.Popen[bytes] | None = None
         self._box: str | None = None
         self._start()
@@ -281,60 +300,87 @@ class _Server:
                 self.stop()
                 raise
 
+    @property
+    def queued(self) -> int:
+        """How many programs it has."""
+        return len(self._queue)
+
     def send(self, index: int, program: Program) -> None:
         """Gives the server a program."""
-        self.index, self._program, self._attempts = index, program, 0
-        self._send()
+        self._queue.append(_Queued(index, program))
+        self._send_queued()
 
-    def _send(self) -> None:
-        assert self._program
-        self._attempts += 1
-        limits = self._program.limits or self._limits
-        allowed = limits.cpu_seconds + limits.idle_seconds
-        self.silent_until = time.monotonic() + _SILENT_SECONDS + _SILENT_FACTOR * allowed
-        request = dataclasses.asdict(self._program) | {"limits": dataclasses.asdict(limits)}
+    def _send_queued(self) -> None:
+        """Writes the first program, which the server reads at once, and others if nobody has to wait for it.
+
+        Otherwise this process could wait for the server to read, and the server for this process.
+        """
+        for position, queued in enumerate(self._queue):
+            if not queued.sent and (position == 0 or queued.fits_in_pipe):
+                queued.sent = True
+                self._send(queued)
+                if position == 0:
+                    self._expect()
+
+    def _send(self, queued: _Queued) -> None:
+        limits = queued.program.limits or self._limits
+        request = {field: getattr(queued.program, field) for field in _REQUEST} | {"limits": vars(limits)}
         if self.running:
             with contextlib.suppress(OSError):  # receive() finds a dead server
                 frames.send(self._requests, request)
 
-    def receive(self) -> tuple[int, Outcome | None]:
-        """The program's index and its outcome; None if the program is run again."""
-        assert self.index is not None
-        assert self._program
-        index, program = self.index, self._program
+    def _expect(self) -> None:
+        """Sets the time for the reply to the first program."""
+        limits = self._queue[0].program.limits or self._limits
+        allowed = limits.cpu_seconds + limits.idle_seconds
+        self.silent_until = time.monotonic() + _SILENT_SECONDS + _SILENT_FACTOR * allowed
+
+    def receive(self) -> tuple[int, Outcome] | None:
+        """The index and outcome of the first program; None if it runs again."""
+        first = self._queue[0]
+        first.attempts += 1
         outcome: Outcome | None = None
         try:
             if self.running and time.monotonic() <= self.silent_until:
-                outcome = outcome_of(program, frames.receive(self.replies))
+                outcome = outcome_of(first.program, frames.receive(self.replies))
         except (OSError, EOFError, ValueError):
             pass
         if outcome is None or outcome.status == "not_run":
             try:
-                self.restart()
+                self._restart()
             except Unavailable as error:
                 outcome = _not_run(f"the sandbox disappeared and does not start again: {error}")
             else:
-                if self._attempts < _ATTEMPTS:
-                    self.index = index
-                    self._send()
-                    return index, None
+                if first.attempts < _ATTEMPTS:
+                    self._send_queued()
+                    return None
                 outcome = outcome or _not_run("the sandbox disappeared while the program ran, twice")
-        self.index = None
-        return index, outcome
+        self._queue.popleft()
+        self._send_queued()
+        if self._queue:
+            self._expect()
+        return first.index, outcome
+
+    def forget(self) -> None:
+        """Ends all of its programs without an outcome."""
+        self._queue.clear()
+        with contextlib.suppress(Unavailable):  # the next program finds out
+            self._restart()
 
     @property
     def running(self) -> bool:
         """Whether there is a server process; it may have died."""
         return self._process is not None
 
-    def restart(self) -> None:
-        """Ends the server with its program, and starts another.
+    def _restart(self) -> None:
+        """Ends the server with its programs, and starts another.
 
         Raises:
           Unavailable: that fails, or has failed too often.
         """
-        self.index = None
         self.stop()
+        for queued in self._queue:
+            queued.sent = False
         if self._failed_starts == _MAX_FAILED_STARTS:
             raise Unavailable("too many attempts failed")
         try:

@@ -75,3 +75,10 @@ def test_limits_follow_the_reference(sandbox):
     assert calibrated(least, quick, 10.0) == least
     assert calibrated(least, slow, 10.0).cpu_seconds == 10 * slow.cpu_seconds > 1.9
     assert calibrated(least, slow, 10.0).memory_bytes == least.memory_bytes
+
+
+def test_large_programs_and_outputs_do_not_wait_for_each_other(sandbox):
+    """Pipes hold 64 KiB: a server that writes and a parent that writes must not block each other."""
+    source = f"data = {'x' * 300_000!r}\nprint(data)"
+    outcomes = list(sandbox.run([Program("python", source)] * 8))
+    assert [len(each.stdout) for each in outcomes] == [300_001] * 8

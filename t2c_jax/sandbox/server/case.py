@@ -103,6 +103,17 @@ def close_descriptors(kept: Iterable[int]) -> None:
     os.closerange(start, _HIGHEST_DESCRIPTOR)
 
 
+def set_common_limits() -> None:
+    """In the server: limits that are the same for all programs. A process without privileges cannot raise them."""
+    for kind, value in (
+        (resource.RLIMIT_NOFILE, _OPEN_FILES),
+        (resource.RLIMIT_CORE, 0),
+        (resource.RLIMIT_MEMLOCK, 0),
+        (resource.RLIMIT_MSGQUEUE, 0),
+    ):
+        resource.setrlimit(kind, (value, value))
+
+
 def set_limits(limits: Mapping[str, Any], language: Language, isolation: Isolation, base_bytes: int) -> None:
     """Sets what the kernel enforces for each process. The supervisor watches what they use together."""
     seconds = math.ceil(limits["cpu_seconds"]) + 1
@@ -111,10 +122,6 @@ def set_limits(limits: Mapping[str, Any], language: Language, isolation: Isolati
         resource.RLIMIT_DATA: limits["memory_bytes"] + base_bytes,
         resource.RLIMIT_FSIZE: limits["file_bytes"],
         resource.RLIMIT_NPROC: isolation.process_limit(limits["processes"]),
-        resource.RLIMIT_NOFILE: _OPEN_FILES,
-        resource.RLIMIT_CORE: 0,
-        resource.RLIMIT_MEMLOCK: 0,
-        resource.RLIMIT_MSGQUEUE: 0,
     }
     if not language.reserves_address_space:
         values[resource.RLIMIT_AS] = limits["memory_bytes"] + base_bytes

@@ -58,6 +58,7 @@ def main() -> None:
             file.write("1000")  # if the machine runs out of memory, programs end before anything else
         with open("/proc/self/statm", encoding="utf-8") as file:
             base_bytes = int(file.read().split()[0]) * resource.getpagesize()
+        case.set_common_limits()
         gc.collect()
         gc.freeze()  # a collection in a child would copy all pages
         frames.send(replies, {"ready": True})
