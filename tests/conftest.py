@@ -44,7 +44,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 SLOWEST = (
     *("train/test_processes.py", "interop/test_real_bert.py", "train/test_resume.py", "test_benchmarks.py"),
     *("train/test_elastic.py", "train/test_adapter_runs.py", "test_library.py", "workdir/test_remote.py"),
-    *("test_pretraining.py", "interop/test_export.py", "checkpoints/test_start.py"),
+    *("test_pretraining.py", "interop/test_export.py", "checkpoints/test_start.py", "sandbox/test_attacks.py"),
 )
 LARGE_WORKER_BYTES = 3 << 30
 
