@@ -118,9 +118,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--problems", type=Path, required=True, help="a file in HumanEval's format")
     parser.add_argument("--survivors", type=Path, help="a file to write the mutants that pass to")
+    least = ExecutionConfig().cpu_seconds
+    parser.add_argument("--cpu-seconds", type=float, default=least, help="that a program may use at least")
     options = parser.parse_args()
     problems = read_problems(options.problems)
-    executor, start = Executor(ExecutionConfig()), time.monotonic()
+    executor, start = Executor(ExecutionConfig(cpu_seconds=options.cpu_seconds)), time.monotonic()
     answers = [[pair.code, *dict.fromkeys(code for _, code in changed)] for pair, changed in problems]
     outcomes = executor.run([pair for pair, _ in problems], answers)
     seconds = time.monotonic() - start

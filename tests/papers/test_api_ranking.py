@@ -57,7 +57,7 @@ def test_less_of_a_rank_is_better():
         for ranked in ([WANTED], ["len", "open", WANTED])
     )
     scores = compare(METRICS, *sides, samples=20, seed=0)
-    assert scores["difference"]["frank"] == {"value": -2.0, "standard_error": 0.0}
+    assert scores["difference"]["frank"] == {"value": -2.0, "standard_error": 0.0, "interval": [-2.0, -2.0]}
     assert set(scores["verdict"].values()) == {"better"}
     assert "on the precision of calls, relevancy and FRank, and loses" in summary(METRICS, scores["verdict"])
     columns, rows = score_table(METRICS, scores)

@@ -154,7 +154,7 @@ def sections(workdir):
 def test_a_checkpoint_that_is_deleted_before_it_is_scored_is_skipped(trained, capsys, monkeypatch):  # noqa: F811
     evaluated = []
 
-    def evaluate(*sections, seed, step):
+    def evaluate(*sections, seed, step, **_):
         evaluated.append(step)
         if step == 9:
             (trained / "checkpoints" / "9").rename(trained / "deleted")
@@ -168,7 +168,7 @@ def test_a_checkpoint_that_is_deleted_before_it_is_scored_is_skipped(trained, ca
 
 
 def test_a_checkpoint_that_cannot_be_read_stops_the_follower(trained, monkeypatch):  # noqa: F811
-    def evaluate(*sections, seed, step):
+    def evaluate(*sections, seed, step, **_):
         raise UserError("damaged")
 
     monkeypatch.setattr(evaluations, "evaluate_checkpoint", evaluate)
