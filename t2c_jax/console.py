@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import TypeVar
@@ -38,6 +39,16 @@ def mute() -> None:
 def say(message: str) -> None:
     """Prints one line."""
     console.print(message, markup=False, soft_wrap=True)
+
+
+def say_in_handler(message: str) -> None:
+    """Prints one line from a signal handler.
+
+    It may have interrupted another print, and a buffered file refuses a second one within it.
+    """
+    if not console.quiet:
+        line = f"\n{message}\n" if console.is_terminal else f"{message}\n"  # a terminal's line may hold a progress bar
+        os.write(console.file.fileno(), line.encode("utf-8", "replace"))
 
 
 def warn(message: str) -> None:

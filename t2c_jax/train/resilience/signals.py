@@ -58,7 +58,7 @@ class StopRequest:
             raise KeyboardInterrupt
         if self.requested is None:
             name = signal.Signals(number).name
-            console.say(f"{name}: saving a checkpoint after this step, then exiting; Ctrl-C exits at once")
+            console.say_in_handler(f"{name}: saving a checkpoint after this step, then exiting; Ctrl-C exits at once")
         self.requested = number
 
 
