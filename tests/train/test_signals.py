@@ -3,6 +3,7 @@
 import io
 import os
 import signal
+import sys
 
 from t2c_jax import console
 from t2c_jax.train.resilience.signals import StopRequest
@@ -32,7 +33,7 @@ class Interrupted(io.StringIO):
 def test_a_signal_within_a_print_is_noted_and_said(monkeypatch):
     read, written = os.pipe()
     stream = Interrupted(written)
-    monkeypatch.setattr(console.console, "file", stream)
+    monkeypatch.setattr(sys, "stderr", stream)
     with StopRequest() as request:
         console.say("train: 3/12")
     os.close(written)
