@@ -101,13 +101,16 @@ def command(rung: Rung, limits: Limits) -> list[str]:
         raise Unavailable("no bwrap on PATH")
     # As process 1 of its namespace, the server ends everything in it when it ends.
     options = ["--unshare-all", "--unshare-user", "--as-pid-1", "--new-session", "--cap-drop", "ALL"]
-    for path in visible_paths():
+    visible = visible_paths()
+    for path in visible:
         options += ["--ro-bind", path, path]
     for name in SYSTEM_DIRECTORIES:
         if os.path.islink(f"/{name}"):
             options += ["--symlink", os.readlink(f"/{name}"), f"/{name}"]
     options += ["--proc", "/proc", "--dev", "/dev", "--size", str(limits.file_bytes), "--tmpfs", BOX]
-    options += ["--symlink", f"{BOX}/tmp", "/tmp", "--remount-ro", "/"]
+    if not any(path.startswith("/tmp/") for path in visible):  # TMPDIR names the program's own in any case
+        options += ["--symlink", f"{BOX}/tmp", "/tmp"]
+    options += ["--remount-ro", "/"]
     return [program, *options, "--", *boot.command()]
 
 

@@ -1,7 +1,12 @@
 """The outcomes of programs, in the strongest sandbox of the machine."""
 
+import os
+import tempfile
+
 import pytest
 
+from t2c_jax.errors import UserError
+from t2c_jax.sandbox import ladder
 from t2c_jax.sandbox.outcomes import Limits, Program, calibrated
 from t2c_jax.sandbox.pool import Sandbox
 
@@ -82,3 +87,21 @@ def test_large_programs_and_outputs_do_not_wait_for_each_other(sandbox):
     source = f"data = {'x' * 300_000!r}\nprint(data)"
     outcomes = list(sandbox.run([Program("python", source)] * 8))
     assert [len(each.stdout) for each in outcomes] == [300_001] * 8
+
+
+@pytest.mark.parametrize("rung", [ladder.NAMESPACES, ladder.BUBBLEWRAP], ids=lambda rung: rung.name)
+def test_a_package_may_lie_below_the_directory_of_temporary_files(rung, monkeypatch):
+    """A clone in /tmp gets the same isolation: the package is read there, and TMPDIR is the program's own."""
+    try:
+        Sandbox.open(workers=1, rungs=[rung]).close()
+    except UserError as reason:
+        pytest.skip(str(reason))
+    with tempfile.TemporaryDirectory(dir="/tmp") as shown:
+        os.chmod(shown, 0o755)  # programs have a user of their own
+        paths = [*ladder.visible_paths(), shown]
+        monkeypatch.setattr(ladder, "visible_paths", lambda: paths)
+        with Sandbox.open(workers=1, rungs=[rung]) as sandbox:
+            source = f"import os, tempfile; print(os.listdir({shown!r})); tempfile.TemporaryFile().write(b'x')"
+            found = outcome(sandbox, source)
+            assert (found.status, found.stdout) == ("passed", "[]\n"), found
+            assert outcome(sandbox, f"open({shown + '/new'!r}, 'w')").status == "failed"

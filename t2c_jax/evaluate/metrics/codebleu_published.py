@@ -135,17 +135,19 @@ def _without_comments(code: str, language: str) -> str:
 
 
 def _without_docstrings(code: str) -> str:
-    pieces, row, column, before = list[str](), -1, 0, tokenize.INDENT
+    """A string counts as a docstring where it begins a statement, and at the left margin."""
+    removed, before = [], tokenize.INDENT
     for token in tokenize.generate_tokens(io.StringIO(code).readline):
-        if token.start[0] > row:
-            column = 0
-        pieces.append(" " * (token.start[1] - column))
-        is_statement = before in (tokenize.INDENT, tokenize.NEWLINE) or not token.start[1]
-        if token.type != tokenize.COMMENT and not (token.type == tokenize.STRING and is_statement):
-            pieces.append(token.string)
+        is_docstring = token.type == tokenize.STRING and (
+            before in (tokenize.INDENT, tokenize.NEWLINE) or not token.start[1]
+        )
+        if is_docstring or token.type == tokenize.COMMENT:
+            removed.append((token.start, token.end))
         before = token.type
-        row, column = token.end
-    return "".join(pieces)
+    lines = io.StringIO(code).readlines()
+    for (first, column), (last, end) in reversed(removed):
+        lines[first - 1 : last] = [lines[first - 1][:column] + lines[last - 1][end:]]
+    return "".join(lines)
 
 
 class PublishedNgramPart(CodeBleuPart):

@@ -120,7 +120,8 @@ def _new_root(visible: Sequence[str], user: int) -> None:
     os.mkdir(f"{new}/proc")
     kernel.mount("proc", f"{new}/proc", "proc", kernel.MS_NOSUID | kernel.MS_NODEV | kernel.MS_NOEXEC)
     os.mkdir(f"{new}{BOX}")
-    os.symlink(f"{BOX}/tmp", f"{new}/tmp")
+    if not os.path.exists(f"{new}/tmp"):  # an interpreter or a package may lie below it; TMPDIR names the program's own
+        os.symlink(f"{BOX}/tmp", f"{new}/tmp")
     os.mkdir(f"{new}/inner")
     kernel.pivot_root(new, f"{new}/inner")
     os.chdir("/")
