@@ -127,7 +127,7 @@ def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:
         return data
     extractor = extractor_for(path, config.extractors)
     assert extractor is not None  # or the file would not be listed
-    return extractor.extract(data, config)
+    return extractor.extract(data, path, config)
 
 
 def _bytes_of(path: str, limit: int) -> bytes | Failure:

@@ -55,8 +55,14 @@ class Extractor(Protocol):
     suffixes: tuple[str, ...]
     version: str
 
-    def extract(self, data: bytes, config: CorpusConfig) -> Extraction:
-        """The pairs of a file's bytes; it raises nothing, whatever they are."""
+    def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
+        """The pairs of a file's bytes; it raises nothing, whatever they are.
+
+        Args:
+          data: the whole file.
+          path: relative to the root of its source, with forward slashes. Its name may select a dialect.
+          config: which pairs, and in which form.
+        """
         ...
 
 

@@ -12,7 +12,7 @@ class MarkdownExtractor:
     suffixes: tuple[str, ...] = (".md", ".markdown")
     version = "2"
 
-    def extract(self, data: bytes, config: CorpusConfig) -> Extraction:
+    def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``markdown.extractor``."""
         from t2c_jax.languages.markdown.extractor import extract_markdown
 

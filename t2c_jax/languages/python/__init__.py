@@ -17,7 +17,7 @@ class PythonExtractor:
     # Which files parse, and to what, is the running Python's grammar.
     version = f"2, grammar of {'.'.join(platform.python_version_tuple()[:2])}"
 
-    def extract(self, data: bytes, config: CorpusConfig) -> Extraction:
+    def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``python.extractor``."""
         from t2c_jax.languages.python.extractor import extract_python
 
