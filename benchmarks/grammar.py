@@ -34,9 +34,9 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import CorpusConfig, TokenizerConfig
-from t2c_jax.corpus.clean import broken_limit
 from t2c_jax.corpus.mine import SourceReport, mine_tree
 from t2c_jax.corpus.pairs_file import read_file
+from t2c_jax.corpus.rules.limits import broken_limit
 from t2c_jax.corpus.sources import FileTree, PairsFile, resolve
 from t2c_jax.decode.grammar.engine import Engine
 from t2c_jax.decode.grammar.grammar_sources import source_of

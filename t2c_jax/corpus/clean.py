@@ -31,6 +31,7 @@ from t2c_jax.corpus import splits
 from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut
 from t2c_jax.corpus.mine import Candidate
 from t2c_jax.corpus.pairs import SPLITS, Pair
+from t2c_jax.corpus.rules import PairRules
 from t2c_jax.corpus.tally import Tally
 
 _UNNAMED = _REPEAT = -1
@@ -41,28 +42,6 @@ _REPEATS = {
     _REPEAT_ACROSS: "duplicate of a pair in another split",
     _HELD_OUT_CODE: "code alone that is the code of a pair in dev or test",
 }
-
-
-def broken_limit(pair: Pair, config: CorpusConfig) -> str:
-    """The first of the config's limits that the pair breaks; empty if it keeps them all.
-
-    Code alone has no text to measure, and may be of any length: pre-training cuts it into windows.
-    """
-    code_only = bool(config.code_only) and not pair.has_text
-    text, code = len(pair.text.strip()), len(pair.code.strip())
-    for size, low, high, what in (
-        (text, config.min_text_chars, config.max_text_chars, "text"),
-        (code, config.min_code_chars, config.max_code_chars, "code"),
-    ):
-        if size < low and not (code_only and what == "text"):
-            return f"{what} shorter than min_{what}_chars"
-        if size > high and not code_only:
-            return f"{what} longer than max_{what}_chars"
-    if max(map(len, pair.code.splitlines()), default=0) > config.max_line_chars:
-        return "line longer than max_line_chars"
-    if sum(map(str.isalnum, pair.code)) < config.min_alphanumeric_share * sum(not c.isspace() for c in pair.code):
-        return "below min_alphanumeric_share"
-    return ""
 
 
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -146,16 +125,17 @@ def clean(
       held_out: lines that no candidate may hold.
     """
     drops, survey = Tally(), _Survey()
+    rules = {mined: PairRules(config, mined) for mined in (True, False)}
     with scratch.open("wb") as file:
         for candidate in candidates:
-            rule = broken_limit(candidate.pair, config)
-            if not rule and held_out is not None and held_out.shares_line(candidate.pair.code):
-                rule = SHARES_LINE
-            if rule:
-                drops.add(rule, str(candidate.pair.source))
+            kept = rules[not candidate.group](candidate.pair)
+            if not isinstance(kept, str) and held_out is not None and held_out.shares_line(kept.code):
+                kept = SHARES_LINE
+            if isinstance(kept, str):
+                drops.add(kept, str(candidate.pair.source))
             else:
-                survey.add(candidate)
-                pickle.dump(candidate.pair, file, protocol=5)
+                survey.add(kept, candidate.group)
+                pickle.dump(kept, file, protocol=5)
     groups = survey.groups_of(config)
     assigned = survey.splits(config, groups)
     if config.deduplicate:
@@ -177,11 +157,10 @@ class _Survey:
         self.has_text = array("b")
         self.paths: dict[tuple[str, str], list[int]] = {}  # of mined pairs: how many without a text, and with one
 
-    def add(self, candidate: Candidate) -> None:
-        pair = candidate.pair
+    def add(self, pair: Pair, group: str) -> None:
         self.named.append(SPLITS.index(pair.split) if pair.split else _UNNAMED)
-        if candidate.group:
-            self.groups.append(splits.hash64(f"group {candidate.group}"))
+        if group:
+            self.groups.append(splits.hash64(f"group {group}"))
         else:
             key = (pair.source.repository, pair.source.path)
             self.paths.setdefault(key, [0, 0])[pair.has_text] += 1

@@ -12,6 +12,7 @@ from typing import Any
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs import Pair, Source, origin_id
+from t2c_jax.corpus.rules import FileRules
 from t2c_jax.corpus.sources import FileTree
 from t2c_jax.corpus.tally import Tally, readable
 from t2c_jax.languages.extractor import Extraction, extractor_for
@@ -125,6 +126,8 @@ def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:
         return Failure(f"unreadable file ({errno.errorcode.get(error.errno or 0, 'unknown')})")
     if isinstance(data, Failure):
         return data
+    if reason := FileRules(config)(path, data):
+        return Failure(reason)
     extractor = extractor_for(path, config.extractors)
     assert extractor is not None  # or the file would not be listed
     return extractor.extract(data, path, config)

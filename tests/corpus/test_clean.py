@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus.clean import broken_limit, clean
+from t2c_jax.corpus.clean import clean
 from t2c_jax.corpus.mine import Candidate
 from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.corpus.rules.limits import broken_limit
 from t2c_jax.corpus.splits import DEV, TEST, TRAIN, assign, hash64, mined_groups
 
 OPEN = CorpusConfig(min_text_chars=0, min_code_chars=0, min_alphanumeric_share=0.0)

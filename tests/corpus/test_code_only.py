@@ -9,9 +9,9 @@ from t2c_jax import config as configs
 from t2c_jax.config import CorpusConfig, DataConfig, Experiment, TokenizerConfig, TrainConfig
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
-from t2c_jax.corpus.clean import broken_limit
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.corpus.rules.limits import broken_limit
 from t2c_jax.data.prepare import build_tokens
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.errors import UserError
