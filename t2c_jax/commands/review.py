@@ -59,7 +59,7 @@ def _serve(options: Namespace) -> int:
     directory = evaluations[0].directory
     path = ratings_path(directory, reviewer)
     questions = questions_of(evaluations, mode, options.pairs, options.seed)
-    with Workdir(directory).locked(f"reviews.{reviewer}"):
+    with Workdir(directory).locked(f"reviews.{reviewer}", "or choose another --reviewer"):
         session = ReviewSession(questions, reviewer, options.seed, RatingsFile(path))
         server = ReviewServer(session, options.port)
         # From here on a stop at any time is a clean one.

@@ -179,6 +179,8 @@ def evaluate_checkpoint(
             "truncated_prompts": sum(answer.prompt_truncated for answer in answers),
             "provenance": mean,
         }
+        if not_run := evaluation.scores.get("execution", {}).get("not_run", 0):
+            counts["not_run"] = not_run
         evaluation.scores.update(
             counts,
             size=config.max_examples or "all",
@@ -197,6 +199,8 @@ def evaluate_checkpoint(
                 stage, done = _free_stage(workdir, name, read, inputs)  # once more, since others may have written
                 if stage != f"{_GROUP}/{name}":
                     console.warn(f"'{_GROUP}/{name}' has scores of another config, corpus or checkpoint; see '{stage}'")
+                if not_run:  # an input that no later evaluation has, so that this one does not count as finished
+                    inputs |= {"not_run": str(not_run)}
                 done = done or workdir.stage(stage, read, inputs, build)
     if not runtime.is_primary() or done is None:
         return {}
@@ -217,13 +221,13 @@ def _free_stage(
     """The stage of this evaluation, and its result if it is finished.
 
     Where the name belongs to other scores, such as those of other metrics or a checkpoint trained anew, a number is
-    added to it: nothing is replaced.
+    added to it. Only scores without the problems that the sandbox failed to run are replaced.
     """
     taken = {*workdir.finished_under(_GROUP)}
     for number in itertools.count(1):
         stage = f"{_GROUP}/{name}" if number == 1 else f"{_GROUP}/{name}.{number}"
         done = workdir.finished(stage, config, inputs)
-        if done is not None or stage not in taken:
+        if done is not None or stage not in taken or workdir.manifest(stage)["counts"].get("not_run"):
             return stage, done
     raise AssertionError
 

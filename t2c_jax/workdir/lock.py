@@ -33,8 +33,10 @@ class Lock:
       name: what the messages call the locked directory.
     """
 
-    def __init__(self, path: Path, name: str, remote: Remote | None = None) -> None:
-        self.path, self.name, self._remote = path, name, remote
+    def __init__(
+        self, path: Path, name: str, remote: Remote | None = None, remedy: str = "stop it, or choose another --workdir"
+    ) -> None:
+        self.path, self.name, self._remote, self._remedy = path, name, remote, remedy
         self.holder = ""  # this process's entry in the file; empty while it does not hold the lock
 
     @contextlib.contextmanager
@@ -59,7 +61,7 @@ class Lock:
                     file.seek(0)
                     raise UserError(
                         f"workdir '{self.name}' is in use by another run ({_described(file.read())}); wait for it,"
-                        " stop it, or choose another --workdir"
+                        f" {self._remedy}"
                     ) from None
                 else:
                     raise

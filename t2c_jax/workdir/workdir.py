@@ -25,9 +25,11 @@ class Workdir(Stages):
         self._pushed: Future[None] | None = None
 
     @contextlib.contextmanager
-    def locked(self, part: str = "") -> Iterator[None]:
+    def locked(self, part: str = "", remedy: str = "or stop it") -> Iterator[None]:
         """Holds the workdir for this process, or only a part, ``evaluations`` or ``rerank``, which may be written
         during training.
+
+        ``remedy`` says what else to do than to wait, where another process holds the part.
 
         A network file system may not share locks between hosts, and an object store has none: there the run that comes
         last takes the workdir over, and ``check_held`` tells the other one.
@@ -36,7 +38,7 @@ class Workdir(Stages):
           UserError: another run holds it, or the directory cannot be written.
         """
         if part:
-            with Lock(self.path / f".lock.{part}", f"{self.name.rstrip('/')}/{part}").held():
+            with Lock(self.path / f".lock.{part}", f"{self.name.rstrip('/')}/{part}", remedy=remedy).held():
                 self._delete_partial(f"{part}/.*.partial")
                 yield
             return

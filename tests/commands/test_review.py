@@ -127,4 +127,6 @@ def test_one_process_a_reviewer(runs: list[str], capsys: pytest.CaptureFixture[s
 
     with Workdir("base").locked("reviews.ada"):
         assert main("review", *runs, "--reviewer=ada") == 2
-    assert "'base/reviews.ada' is in use by another run" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "'base/reviews.ada' is in use by another run" in said
+    assert said.rstrip().endswith("wait for it, or choose another --reviewer")

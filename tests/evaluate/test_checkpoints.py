@@ -11,9 +11,12 @@ from small_run import main, trained  # noqa: F401
 from t2c_jax.config import DecodeConfig, EvaluateConfig
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.decode.search_names import search_name
+from t2c_jax.evaluate import checkpoints
 from t2c_jax.evaluate.checkpoints import evaluation_name, evaluations_of, which_answer
 from t2c_jax.evaluate.prompt_pairs import example_prompt, shell_word
 from t2c_jax.workdir import Workdir
+
+NOTHING_RUN = {"problems": 3, "scored": 0, "left_out": {}, "reason": "the server is gone", "answers": {}}
 
 
 @pytest.mark.parametrize(
@@ -168,6 +171,31 @@ def test_nothing_is_replaced(trained, capsys):  # noqa: F811
     assert sorted(found["name"] for found in listed) == sorted([*names, other["name"]])
     assert listed[-1]["split"] == "dev"
     assert evaluations_of(Workdir(trained), 9) == evaluations_of(Workdir(trained), 12, average=2) == []
+
+
+def test_scores_without_all_problems_are_replaced(trained, capsys, monkeypatch):  # noqa: F811
+    """Where the sandbox failed, the same command evaluates again, once."""
+    score, answers = checkpoints.evaluate_predictions, []
+
+    def evaluated(failed):
+        def predictions(*arguments, **options):
+            answers.append(failed)
+            found = score(*arguments, **options)
+            found.scores["execution"] = {**NOTHING_RUN, "not_run": failed}
+            return found
+
+        monkeypatch.setattr(checkpoints, "evaluate_predictions", predictions)
+        options = ("--config.evaluate.max_examples=3", "--config.evaluate.metrics=chrf")
+        assert main("evaluate", "--workdir", trained, "--step", "12", "--json", *options) == 0
+        return json.loads(capsys.readouterr().out)
+
+    capsys.readouterr()
+    first, second, third = evaluated(2), evaluated(0), evaluated(1)
+    assert answers == [2, 0]
+    assert first["name"] == second["name"] == "12-test-3-beam2-penalty1-tokens16"
+    assert first["not_run"] == first["execution"]["not_run"] == 2
+    assert "not_run" not in second
+    assert third == second
 
 
 def test_a_prompt_to_try_is_one_of_the_dev_pairs(trained):  # noqa: F811

@@ -135,6 +135,9 @@ def test_crystal_bleu_leaves_out_what_training_code_shares():
     # Of another language nothing is known to be shared.
     (other,) = metric.statistics([pair("x", "t", "self.a", language="java")], [["self.a"]]).tolist()
     assert other[2:6] == [3, 2, 1, 0]
+    # Scores with other n-grams left out are other scores.
+    again, fewer = (metric_named("crystal_bleu").fitted(pairs).signature for pairs in (train, train[:100]))
+    assert again == metric.signature != fewer
 
 
 def test_crystal_bleu_without_training_pairs_says_what_it_needs():

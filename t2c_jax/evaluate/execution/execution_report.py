@@ -53,8 +53,8 @@ def report_execution(summary: Mapping[str, Any]) -> None:
         console.warn(f"{sum(summary['left_out'].values()):,} problems are not scored: {_listed(summary['left_out'])}")
     if summary["not_run"]:
         console.warn(
-            f"{summary['not_run']:,} problems are not scored, since the sandbox failed: {summary['reason']}; delete"
-            " this evaluation and run it again"
+            f"{summary['not_run']:,} problems are not scored, since the sandbox failed: {summary['reason']};"
+            " the same command evaluates again"
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -48,6 +49,8 @@ class CrystalBleu(Metric):
     def __init__(self, shared: Mapping[str, frozenset[Ngram]] | None = None) -> None:
         """``shared``: by language, the n-grams to leave out; None before ``fitted``."""
         self._shared = shared
+        if shared is not None:
+            self.signature = f"{CrystalBleu.signature}; these are {_digest(shared)}"
 
     def fitted(self, train: Iterable[Pair]) -> CrystalBleu:
         """The metric that leaves out what these pairs' code shares."""
@@ -93,3 +96,9 @@ def _most_frequent(counts: Counter[Ngram]) -> frozenset[Ngram]:
     size = min(SHARED, len(counts) // RARER)
     ranked = sorted(counts.items(), key=lambda item: (-item[1], item[0]))
     return frozenset(ngram for ngram, _ in itertools.islice(ranked, size))
+
+
+def _digest(shared: Mapping[str, frozenset[Ngram]]) -> str:
+    """8 hexadecimal digits that tell sets of n-grams apart."""
+    listed = repr([(language, sorted(shared[language])) for language in sorted(shared)])
+    return hashlib.sha256(listed.encode("utf-8", "backslashreplace")).hexdigest()[:8]
