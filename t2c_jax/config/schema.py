@@ -72,7 +72,7 @@ class CorpusConfig(Section):
         False, "Accept a public set whose numbers of pairs differ from the published ones, with a warning."
     )
     extractors: tuple[str, ...] = field(
-        ("python", "markdown"), "Formats of files to mine; a file that none of them reads is ignored."
+        ("python", "markdown", "notebook"), "Formats of files to mine; a file that none of them reads is ignored."
     )
     text: str = field(
         "signature+docstring",
@@ -96,10 +96,15 @@ class CorpusConfig(Section):
         before=False,
     )
     sessions: Literal["skip", "commands"] = field(
-        "skip", "Interactive sessions in Markdown: skip them, or keep the commands without prompts and output."
+        "skip", "Interactive sessions in documents: skip them, or keep the commands without prompts and output."
+    )
+    magics: Literal["skip", "remove"] = field(
+        "skip",
+        "Code of notebooks with IPython's commands (%magic, !shell, name?): skip it, or remove these lines. A cell in"
+        " another language, such as %%bash, has that language then.",
     )
     kinds: tuple[str, ...] = field(
-        ("function", "method", "class", "markdown"),
+        ("function", "method", "class", "markdown", "notebook"),
         "Which kinds of pairs to keep from mined sources. check: a statement that raises an error, by its message.",
     )
     code_only: tuple[str, ...] = field(

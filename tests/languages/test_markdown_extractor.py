@@ -107,7 +107,35 @@ def test_bad_bytes_are_counted(data, reason):
 
 def test_line_ends_and_byte_order_mark():
     found = extract("\ufeff# T\r\n\r\nDo:\r\n\r\n```c\r\nint a;\r\nint b;\r\n```\r\n".encode())
-    assert [(pair.text, pair.code) for pair in found.extracts] == [("T\nDo:", "int a;\nint b;")]
+    assert [(pair.text, pair.code) for pair in found.extracts] == [("T\nDo:", "int a;\r\nint b;")]
+
+
+def test_line_ends_of_code_in_a_directive_are_those_of_its_lines():
+    cell = "```{code-cell} python\n:tags: [a]\n\nx = 1\r\ny = 2\nz = 3\r\n```\n"
+    page = f"---\na: 1\n---\n````{{note}}\n:class: x\n\nDo:\n\n{cell}````\n"
+    found = extract(page)
+    assert [(pair.text, pair.code) for pair in found.extracts] == [("Do:", "x = 1\r\ny = 2\nz = 3")]
+    assert page.split("\n")[found.extracts[0].start_line - 1] == "```{code-cell} python"
+
+
+MAGICS = {
+    "line magics": ("%matplotlib inline\n\nx = f(1)\n!ls\nx.run?\ny = x % 2", ("python", "x = f(1)\ny = x % 2")),
+    "a timed cell": ("%%timeit -n 10\nx = f(1)", ("python", "x = f(1)")),
+    "a cell of Bash": ("%%bash\nls -l\n!x", ("shell", "ls -l\n!x")),
+    "a script": ("%%script ruby --x\nputs 1", ("ruby", "puts 1")),
+    "a cell of no code": ("%%html\n<b>", None),
+    "magics alone": ("%time\n!ls", None),
+    "a cell magic within": ("x = 1\n%%time\ny", None),
+}
+
+
+@pytest.mark.parametrize("name", MAGICS)
+def test_magics_are_removed_where_the_config_asks(name):
+    cell, wanted = MAGICS[name]
+    page = f"Do it.\n\n```python\n{cell}\n```\n"
+    assert summary(page) == ([], ["notebook magics"])
+    found = [(language, code) for language, _, code in summary(page, magics="remove")[0]]
+    assert found == ([wanted] if wanted else [])
 
 
 def test_deep_nesting_is_survived():

@@ -7,10 +7,10 @@ from t2c_jax.languages.extractor import Extraction, extractors
 
 
 class MarkdownExtractor:
-    """Fenced code blocks of ``.md`` and ``.markdown`` files."""
+    """Fenced code blocks of Markdown, MDX, Quarto and R Markdown files."""
 
-    suffixes: tuple[str, ...] = (".md", ".markdown")
-    version = "2"
+    suffixes: tuple[str, ...] = (".md", ".markdown", ".mdx", ".qmd", ".rmd")
+    version = "3"
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``markdown.extractor``."""

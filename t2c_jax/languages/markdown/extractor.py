@@ -3,15 +3,15 @@
 ``text`` is the nearest heading above the block and, on the next line, the last paragraph before it, both as plain
 text (links by their words, code spans in backticks). The paragraph must come right before the block, or before the
 container that the block is in: a heading, a table, HTML or another block between them ends its reach. Tabs of one set
-share the paragraph before the first. ``code`` is the fence's content; CommonMark itself takes off the fence's
-indentation and list or quote markers, and reads every line end as a line feed.
+share the paragraph before the first. ``code`` is the fence's content, byte for byte; CommonMark itself takes off the
+fence's indentation and list or quote markers.
 
 Front matter, lines of templates (Hugo, Liquid, MDX), markers of containers and directives that hold no code are no
 prose. What directives such as ``{note}`` hold is read as Markdown.
 
 Skipped and counted: blocks without a language, those of a language that is none (output, plain text), blocks that no
 paragraph introduces, unclosed blocks, cells with notebook magics, directives without code, fences that CommonMark does
-not see (in indented or HTML blocks), and interactive sessions, unless config.corpus.sessions keeps their commands.
+not see (in indented or HTML blocks), and what ``document_code`` says.
 """
 
 from __future__ import annotations
@@ -21,37 +21,14 @@ import re
 from markdown_it.token import Token
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.document_code import DocumentText, makes_pairs, read_code
 from t2c_jax.languages.extractor import Extract, Extraction
-from t2c_jax.languages.forms import code_form, text_form
+from t2c_jax.languages.forms import NoPair
 from t2c_jax.languages.markdown.code_blocks import COLON_CONTAINER, INDENTED_CONTAINER, parse, split_front_matter
 from t2c_jax.languages.markdown.info import Info, read_info, without_options
 from t2c_jax.languages.markdown.prose import is_markup, words_of
-from t2c_jax.languages.sessions import SESSION_LANGUAGES, commands
 
-_NO_CODE = frozenset(
-    [
-        "ansi",
-        "ascii",
-        "diff",
-        "latex",
-        "log",
-        "math",
-        "mermaid",
-        "nohighlight",
-        "none",
-        "out",
-        "output",
-        "plain",
-        "plaintext",
-        "pytb",
-        "raw",
-        "tex",
-        "text",
-        "traceback",
-        "txt",
-        *SESSION_LANGUAGES,
-    ]
-)
+KIND = "markdown"
 _ENDS_PROSE = frozenset(
     [
         "hr",
@@ -63,36 +40,46 @@ _ENDS_PROSE = frozenset(
     ]
 )
 _TAB = "==="
-_MAGIC = re.compile(r"[ \t]*(?:%%?[A-Za-z]|![^=\s]|\?{1,2}[A-Za-z])|[ \t]*[\w.]+\?{1,2}$", re.MULTILINE)
 _DEPTH = 20  # of directives in directives
 
 
 def extract_markdown(data: bytes, config: CorpusConfig) -> Extraction:
     """The introduced code blocks of a Markdown file; see the module's docstring."""
     found = Extraction()
-    if "markdown" not in config.kinds or not text_form(config).documented or code_form(config) is not None:
+    if KIND not in config.kinds or not makes_pairs(config):
         return found
     try:
-        source = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        found.skipped.append(("undecodable", 0))
+        document = DocumentText(data)
+    except NoPair as reason:
+        found.skipped.append((str(reason), 0))
         return found
-    if "\0" in source:
-        found.skipped.append(("null bytes", 0))
-        return found
-    source = source.replace("\r\n", "\n").replace("\r", "\n")
-    page, lines_before, kernel = split_front_matter(source)
-    reader = _Reader(config, kernel, found)
+    page, lines_before, kernel = split_front_matter(document.text)
+    reader = MarkdownReader(config, kernel, found, document)
     reader.read(page, lines_before)
     return found
 
 
-class _Reader:
-    """Reads a page's blocks in order, with the heading and the prose that are in reach."""
+class MarkdownReader:
+    """Reads blocks in order, with the heading and the prose that are in reach.
 
-    def __init__(self, config: CorpusConfig, kernel: str, found: Extraction) -> None:
-        self._config, self._kernel, self._found = config, kernel, found
-        self._heading = self._prose = ""
+    Attributes:
+      heading: the last one that was read; empty before the first.
+      prose: the paragraph in reach of a block that would come next; empty if there is none.
+    """
+
+    def __init__(
+        self, config: CorpusConfig, kernel: str, found: Extraction, document: DocumentText | None = None
+    ) -> None:
+        """Starts without a heading.
+
+        Args:
+          config: for what a block's code is.
+          kernel: the Jupyter kernel or the language of cells; empty if there is none.
+          found: gets the pairs and what is skipped.
+          document: whose lines are read; line ends of code are those that it has.
+        """
+        self._config, self._kernel, self._found, self._document = config, kernel, found, document
+        self.heading = self.prose = ""
         self._depth = 0
 
     def read(self, source: str, lines_before: int) -> None:
@@ -106,33 +93,33 @@ class _Reader:
                 self._inline(token, tokens[position - 1].type)
             elif token.type == "fence":
                 self._fence(token, lines_before)
-                self._prose = ""
+                self.prose = ""
             elif token.type == f"{INDENTED_CONTAINER}_open":
-                self._prose = self._prose or (tab if token.markup == _TAB else "")
-                before_containers.append(self._prose)
+                self.prose = self.prose or (tab if token.markup == _TAB else "")
+                before_containers.append(self.prose)
             elif token.type == f"{INDENTED_CONTAINER}_close":
-                self._prose = ""
+                self.prose = ""
                 before = before_containers.pop()
                 before_tab = before if token.markup == _TAB else ""
             elif token.type in ("code_block", "html_block"):
                 self._opaque(token, lines_before)
             elif token.type in _ENDS_PROSE:
-                self._prose = ""
+                self.prose = ""
 
     def _inline(self, token: Token, opener: str) -> None:
         words = words_of(token)
         if opener == "heading_open":
-            self._heading, self._prose = words, ""
+            self.heading, self.prose = words, ""
         elif opener != "paragraph_open":
-            self._prose = ""
+            self.prose = ""
         elif words:  # a line of markup alone leaves the prose above in reach
-            self._prose = words
+            self.prose = words
 
     def _opaque(self, token: Token, lines_before: int) -> None:
         """A block whose content CommonMark does not read."""
         if token.type == "html_block" and is_markup(token.content):
             return
-        self._prose = ""
+        self.prose = ""
         assert token.map is not None
         for number, line in enumerate(token.content.split("\n")):
             fence = _FENCE.match(line)
@@ -155,37 +142,26 @@ class _Reader:
         before = len(self._found.extracts) + len(self._found.skipped)
         if self._depth < _DEPTH:
             self._depth += 1
-            heading = self._heading
+            heading = self.heading
             self.read(without_options(content) if content else "", start + _option_lines(content))
-            self._heading = heading
+            self.heading = heading
             self._depth -= 1
         if before == len(self._found.extracts) + len(self._found.skipped):
             self._found.skipped.append(("directive without code", start))
 
-    def _code(self, info: Info, code: str, start: int, end: int) -> None:
-        language = info.language
-        if info.has_options:
-            code = without_options(code)
-        if self._config.sessions == "commands":
-            language = SESSION_LANGUAGES.get(language, language)
-        session = commands(code, language) if language else None
-        reason = ""
-        if not language:
-            reason = "code block without a language"
-        elif language in _NO_CODE:
-            reason = "code block that is no code"
-        elif session is not None and not (self._config.sessions == "commands" and session):
-            reason = "interactive session"
-        elif language == "python" and _MAGIC.search(session or code):
-            reason = "notebook magics"
-        elif not self._prose:
-            reason = "code block without introducing prose"
-        if reason:
-            self._found.skipped.append((reason, start))
+    def _code(self, info: Info, content: str, start: int, end: int) -> None:
+        shown = without_options(content) if info.has_options else content
+        try:
+            code, language = read_code(shown, info.language, self._config)
+            if not self.prose:
+                raise NoPair("code block without introducing prose")
+        except NoPair as reason:
+            self._found.skipped.append((str(reason), start))
             return
-        text = "\n".join(part for part in (self._heading, self._prose) if part)
-        code = code if session is None else session
-        self._found.extracts.append(Extract(text, code, language, "markdown", start, end))
+        if code == shown and self._document is not None:
+            code = self._document.as_written(code, start + 1 + content.count("\n") - shown.count("\n"))
+        text = "\n".join(part for part in (self.heading, self.prose) if part)
+        self._found.extracts.append(Extract(text, code, language, KIND, start, end))
 
 
 _FENCE = re.compile(r"[ \t]*(?P<fence>`{3,}|~{3,})(?P<info>.*)")

@@ -61,13 +61,13 @@ def read_info(info: str, kernel: str) -> Info:
     if name in _CODE_DIRECTIVES:
         word = _WORD.match(rest)
         language = word.group() if word else _CODE_DIRECTIVES[name] or (kernel if name == _CELL else "")
-        return Info(canonical(_of_kernel(language)), has_options=True)
+        return Info(canonical(language_of_kernel(language)), has_options=True)
     if find_lexer(name) is not None:
         return Info(canonical(name), has_options=True)
     return Info("", directive=name)
 
 
-def _of_kernel(name: str) -> str:
+def language_of_kernel(name: str) -> str:
     """The language of a Jupyter kernel: ``ir`` is R, ``julia-1.9`` Julia, ``python3`` Python."""
     return "r" if name.lower() == "ir" else re.sub(r"-\d[\d.]*$", "", name)
 

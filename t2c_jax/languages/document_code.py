@@ -1,0 +1,153 @@
+"""What documents of every format share: their text, and which of their blocks are code.
+
+A block is no code if its language is none (output, plain text). Interactive sessions are skipped, or cut to their
+commands, by config.corpus.sessions. Cells with the commands of a notebook (``%magic``, ``!shell``, ``help?``) are
+skipped, or lose these lines, by config.corpus.magics.
+"""
+
+from __future__ import annotations
+
+import re
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.forms import NoPair, code_form, text_form
+from t2c_jax.languages.sessions import SESSION_LANGUAGES, commands
+
+_NO_CODE = frozenset(
+    [
+        "ansi",
+        "ascii",
+        "diff",
+        "latex",
+        "log",
+        "math",
+        "mermaid",
+        "nohighlight",
+        "none",
+        "out",
+        "output",
+        "plain",
+        "plaintext",
+        "pytb",
+        "raw",
+        "tex",
+        "text",
+        "traceback",
+        "txt",
+        *SESSION_LANGUAGES,
+    ]
+)
+_MAGIC = re.compile(r"[ \t]*(?:%%?[A-Za-z]|![^=\s]|\?{1,2}[A-Za-z])|[ \t]*[\w.]+\?{1,2}$", re.MULTILINE)
+_CELL_MAGIC = re.compile(r"\s*%%(\w+)[ \t]*(.*)")
+_HAS_CELL_MAGIC = re.compile(r"[ \t]*%%[A-Za-z]", re.MULTILINE)
+_TIMERS = frozenset(["capture", "prun", "time", "timeit"])  # the rest of the cell is code as it was
+_CELL_LANGUAGES = {
+    "R": "r",
+    "bash": "shell",
+    "bigquery": "sql",
+    "cython": "cython",
+    "javascript": "javascript",
+    "js": "javascript",
+    "julia": "julia",
+    "perl": "perl",
+    "python": "python",
+    "python3": "python",
+    "ruby": "ruby",
+    "sh": "shell",
+    "sql": "sql",
+}
+_LINE_END = re.compile(r"\r\n|\r|\n")
+
+
+def makes_pairs(config: CorpusConfig) -> bool:
+    """Whether blocks make pairs: not where the text needs no documentation, or the code is another form of a source."""
+    return text_form(config).documented and code_form(config) is None
+
+
+class DocumentText:
+    """The text of a file.
+
+    Attributes:
+      text: with line feeds alone, without a byte order mark.
+    """
+
+    def __init__(self, data: bytes) -> None:
+        """Decodes the file.
+
+        Raises:
+          NoPair: it is not UTF-8, or has null bytes.
+        """
+        try:
+            source = data.decode("utf-8-sig")
+        except UnicodeDecodeError:
+            raise NoPair("undecodable") from None
+        if "\0" in source:
+            raise NoPair("null bytes")
+        self.text = source
+        self._ends: list[str] | None = None
+        if "\r" in source:
+            self._ends = _LINE_END.findall(source)
+            self.text = _LINE_END.sub("\n", source)
+
+    def as_written(self, code: str, line: int) -> str:
+        """The code with the line ends that the file has.
+
+        Args:
+          code: lines that follow each other in the file.
+          line: the number of the first of them.
+        """
+        if self._ends is None:
+            return code
+        first, *others = code.split("\n")
+        ends = self._ends[line - 1 :]
+        return first + "".join(end + other for end, other in zip(ends, others, strict=False))
+
+
+def read_code(code: str, language: str, config: CorpusConfig) -> tuple[str, str]:
+    """The code of a block and its language.
+
+    Args:
+      code: as the document shows it, with line feeds alone.
+      language: as ``aliases.canonical`` names it; empty where the document does not say.
+      config: for ``sessions`` and ``magics``.
+
+    Raises:
+      NoPair: the block is no code, or the config skips it.
+    """
+    keeps_commands = config.sessions == "commands"
+    if keeps_commands:
+        language = SESSION_LANGUAGES.get(language, language)
+    if not language:
+        raise NoPair("code block without a language")
+    if language in _NO_CODE:
+        raise NoPair("code block that is no code")
+    session = commands(code, language)
+    if session is not None:
+        if not (keeps_commands and session):
+            raise NoPair("interactive session")
+        code = session
+    if language == "python" and _MAGIC.search(code):
+        if config.magics == "skip":
+            raise NoPair("notebook magics")
+        return _without_magics(code)
+    return code, language
+
+
+def _without_magics(code: str) -> tuple[str, str]:
+    language = "python"
+    if found := _CELL_MAGIC.match(code):
+        name, argument = found[1], found[2].split()
+        if name == "script" and argument:
+            name = argument[0]
+        if name not in _TIMERS:
+            if name not in _CELL_LANGUAGES:
+                raise NoPair("notebook magics")
+            language = _CELL_LANGUAGES[name]
+        code = code[found.end() :].lstrip("\n")
+    if language == "python":
+        if _HAS_CELL_MAGIC.search(code):
+            raise NoPair("notebook magics")
+        code = "\n".join(line for line in code.split("\n") if not _MAGIC.match(line)).strip("\n")
+    if not code.strip():
+        raise NoPair("notebook magics")
+    return code, language
