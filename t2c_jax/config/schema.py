@@ -76,8 +76,9 @@ class CorpusConfig(Section):
     )
     text: str = field(
         "signature+docstring",
-        "The text of a mined pair: summary (the docstring's first paragraph) or docstring (all of it), either after "
-        "'signature+'; or name, the definition's name in sub-tokens, documented or not.",
+        "The text of a mined pair: summary (the first paragraph of its documentation), description (all prose without"
+        " parameters and other sections) or docstring (all of it), each also after 'signature+'; or name, the"
+        " definition's name in sub-tokens, documented or not.",
     )
     code: str = field(
         "source",

@@ -7,14 +7,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.config.registry import Registry
+from t2c_jax.languages.doc_comments import DocPart
 
 
 class NoPair(Exception):
     """Why a definition makes no pair; the reason is counted in the card."""
+
+
+class Described(Protocol):
+    """A definition of any language, as a form of text sees it."""
+
+    @property
+    def name(self) -> str:
+        """Its own name."""
+        ...
+
+    def signature(self) -> str:
+        """Its header without the body; raises ``NoPair`` where it has none."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -22,13 +36,15 @@ class TextForm:
     """How the text of a definition is made.
 
     Attributes:
-      write: of the definition (for Python its ``ast`` node) and its cleaned docstring, the text; raises ``NoPair``.
-      documented: the text needs documentation. If not, ``write`` gets an empty docstring where there is none, and
+      write: of the definition and that part of its documentation, the text; raises ``NoPair``.
+      part: of the documentation.
+      documented: the text needs documentation. If not, ``write`` gets an empty text where there is none, and
         formats without definitions, such as Markdown, make no pairs.
       hides_name: the code must not hold the definition's own name.
     """
 
-    write: Callable[[Any, str], str]
+    write: Callable[[Described, str], str]
+    part: DocPart = "docstring"
     documented: bool = True
     hides_name: bool = False
 

@@ -254,6 +254,7 @@ TEXT_FORMS = {
     "signature+docstring": "async def f(a, /, b: int=2, *c, d=(1, 2), **e) -> 'int'\nAdds.\n\nArgs:\n"
     "  a: one.\n\n>>> f(1)\n2",
     "signature+summary": "async def f(a, /, b: int=2, *c, d=(1, 2), **e) -> 'int'\nAdds.",
+    "description": "Adds.",
 }
 
 

@@ -7,7 +7,6 @@ import platform
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.extractor import Extraction, extractors
 from t2c_jax.languages.python import codes as codes  # registers forms of code
-from t2c_jax.languages.python import texts as texts  # registers the text forms
 
 
 class PythonExtractor:

@@ -7,11 +7,11 @@ dedented with the rest only if that leaves every value as it was. A pair whose c
 definition without its docstring is skipped and counted. With another config.corpus.code, its ``forms.CodeForm`` makes
 the code.
 
-``text`` follows config.corpus.text, see ``languages.forms``. ``docstring`` is all of ``inspect.cleandoc``: parameter
-sections and doctests belong to what the author says the code does. ``summary`` is its first paragraph. With a
-signature, the first line is the definition's header on one line, without decorators, as ``ast.unparse`` spells
-defaults, without the colon: ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``; the prose follows
-on the next line.
+``text`` follows config.corpus.text, see ``languages.texts``. ``docstring`` is all of ``inspect.cleandoc``: parameter
+sections and doctests belong to what the author says the code does. ``summary`` is its first paragraph, ``description``
+all of it without sections (``python.docstrings``). With a signature, the first line is the definition's header on one
+line (``python.header``): ``def name(x: int = 0) -> str``, ``async def …``, ``class Name(Base)``; the prose follows on
+the next line.
 
 Where the text form hides the name, the code has ``_`` wherever the definition names itself (``definitions.Mentions``).
 
@@ -32,7 +32,6 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
-import inspect
 import io
 import re
 import token
@@ -46,7 +45,9 @@ from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
 from t2c_jax.languages.python import checks
 from t2c_jax.languages.python.definitions import Definition, Mentions
+from t2c_jax.languages.python.docstrings import docstring_part
 from t2c_jax.languages.python.doctests import ModuleDoctests
+from t2c_jax.languages.python.header import PythonHeader
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
@@ -106,7 +107,7 @@ def _add_definitions(found: Extraction, tree: ast.Module, lines: list[bytes], co
         with _counted(found, line):
             if not config.stubs and _is_stub(node):
                 raise NoPair("stub")
-            text = _text(node, docstring, text_form) if has_text else ""
+            text = _text(node, docstring_part(docstring or "", text_form.part), text_form) if has_text else ""
             if read_code is not None:
                 code, end_line = read_code(node), node.end_lineno or line
             else:
@@ -176,11 +177,10 @@ def _docstring(node: Definition) -> str | None:
     return None
 
 
-def _text(node: Definition, docstring: str | None, form: TextForm) -> str:
-    prose = inspect.cleandoc(docstring or "").strip()
+def _text(node: Definition, prose: str, form: TextForm) -> str:
     if form.documented and not prose:
         raise NoPair("empty docstring")
-    text = form.write(node, prose)
+    text = form.write(PythonHeader(node), prose)
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:

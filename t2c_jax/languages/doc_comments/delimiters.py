@@ -1,0 +1,65 @@
+"""Comments without their delimiters: ``/** … */``, ``///``, ``//!``, ``//``, ``#``, ``--``, ``=begin … =end``."""
+
+from __future__ import annotations
+
+import re
+import textwrap
+from collections.abc import Iterator
+
+_LINE = re.compile(r"(?://[/!]*<?|#+[:!]?|--+\|?) ?")
+_STAR = re.compile(r"[ \t]*\*+(?!/)[ \t]?")
+_OPENING = re.compile(r"/\*[*!]*<?")
+
+
+def comment_lines(raw: str) -> list[str]:
+    """The lines of one or several comments, with their indentation relative to each other.
+
+    Args:
+      raw: comments as the file has them, one below the other, with any space before them and any line ends.
+    """
+    lines: list[str] = []
+    for is_block, found in _comments(raw.replace("\r\n", "\n").replace("\r", "\n").expandtabs(4).split("\n")):
+        lines.extend(_block(found) if is_block else _dedent(found))
+    return lines
+
+
+def _comments(lines: list[str]) -> Iterator[tuple[bool, list[str]]]:
+    """Runs of lines: whether they are one block comment, and what is in it."""
+    run: list[str] = []
+    i = 0
+    while i < len(lines):
+        line = lines[i].lstrip()
+        closing = "*/" if line.startswith("/*") else "=end" if line.startswith("=begin") else ""
+        if not closing:
+            run.append(_LINE.sub("", line, count=1))
+            i += 1
+            continue
+        if run:
+            yield False, run
+            run = []
+        opening = _OPENING.match(line)
+        block = [line[opening.end() :] if opening else ""]
+        if opening and line.startswith("/**/"):
+            block = ["*/"]
+        while closing not in block[-1] and i + 1 < len(lines):
+            i += 1
+            block.append(lines[i])
+        block[-1], _, rest = block[-1].partition(closing)
+        block[-1] = block[-1].rstrip("*")
+        yield True, block
+        lines[i] = rest if closing == "*/" else ""
+        i += not lines[i].strip()
+    if run:
+        yield False, run
+
+
+def _block(lines: list[str]) -> list[str]:
+    first, rest = lines[0].strip(), lines[1:]
+    filled = [line for line in rest if line.strip()]
+    if filled and 2 * sum(bool(_STAR.match(line)) for line in filled) > len(filled):
+        rest = ["" if not line.strip(" \t*") else _STAR.sub("", line, count=1) for line in rest]
+    return [first, *_dedent(rest)]
+
+
+def _dedent(lines: list[str]) -> list[str]:
+    return textwrap.dedent("\n".join(line.rstrip() for line in lines)).split("\n")

@@ -1,0 +1,90 @@
+"""What a doc comment says, without the markup of its language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+DocPart = Literal["summary", "description", "docstring"]
+"""How much of a doc comment is used: its first paragraph, its prose, or the prose with all sections."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doc:
+    """A doc comment as prose. Inline code is in backticks, blocks of code are indented by four spaces.
+
+    Attributes:
+      summary: the first paragraph, or what the style marks as the summary.
+      description: all prose, which begins with the summary. If the comment only says what is returned, that.
+      parameters: texts by name, in the order of the comment.
+      returns: what is returned.
+      raises: texts by the name of the error; the name is empty where the style has none.
+      deprecated: why, or "yes"; empty if it is not.
+      examples: blocks of code that the style marks as examples.
+    """
+
+    summary: str = ""
+    description: str = ""
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    returns: str = ""
+    raises: Mapping[str, str] = field(default_factory=dict)
+    deprecated: str = ""
+    examples: tuple[str, ...] = ()
+
+    @property
+    def docstring(self) -> str:
+        """The prose, then every section in one layout, whatever the style. Empty where nothing is said."""
+        if not self.description:
+            return ""
+        parts = [self.description]
+        sections = [_named("Parameters", self.parameters)]
+        if self.returns:
+            sections.append(f"Returns: {_hanging(self.returns)}")
+        if "" in self.raises:
+            sections.append(f"Raises: {_hanging(self.raises[''])}")
+        sections.append(_named("Raises", {name: text for name, text in self.raises.items() if name}))
+        if self.deprecated:
+            sections.append(f"Deprecated: {_hanging(self.deprecated)}")
+        parts.append("\n".join(filter(None, sections)))
+        parts.extend(f"Example:\n{indented(example)}" for example in self.examples)
+        return "\n\n".join(filter(None, parts))
+
+    def part(self, part: DocPart) -> str:
+        """As much of the comment as ``part`` says."""
+        return str(getattr(self, part))
+
+
+def make_doc(
+    description: str,
+    parameters: Mapping[str, str] | None = None,
+    returns: str = "",
+    raises: Mapping[str, str] | None = None,
+    deprecated: str = "",
+    examples: tuple[str, ...] = (),
+) -> Doc:
+    """A doc whose summary is the first paragraph of its description, or says what is returned."""
+    if not description and returns:
+        description = returns if returns.lower().startswith("return") else f"Returns {returns}"
+    return Doc(first_paragraph(description), description, parameters or {}, returns, raises or {}, deprecated, examples)
+
+
+def first_paragraph(prose: str) -> str:
+    """The lines up to the first blank one."""
+    return prose.partition("\n\n")[0]
+
+
+def indented(code: str) -> str:
+    """Code as a block within prose."""
+    return "\n".join(f"    {line}" if line.strip() else "" for line in code.split("\n"))
+
+
+def _named(title: str, texts: Mapping[str, str]) -> str:
+    if not texts:
+        return ""
+    return "\n".join([f"{title}:", *(f"  {name}: {_hanging(text)}".rstrip() for name, text in texts.items())])
+
+
+def _hanging(text: str) -> str:
+    """A text behind its name: one line for each of its own, without paragraphs."""
+    return " ".join(text.split())
