@@ -53,7 +53,11 @@ class Extractor(Protocol):
     """
 
     suffixes: tuple[str, ...]
-    version: str
+
+    @property
+    def version(self) -> str:
+        """Part of the corpus stage's key."""
+        ...
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """The pairs of a file's bytes; it raises nothing, whatever they are.

@@ -18,7 +18,7 @@ from t2c_jax.config.registry import Registry
 from t2c_jax.languages.aliases import canonical
 
 if TYPE_CHECKING:
-    from tree_sitter import Language, Node, Parser, Tree
+    from tree_sitter import Language, Node, Parser, Query, Tree
 
 
 @dataclass(frozen=True)
@@ -108,6 +108,13 @@ def parse(source: bytes, module: str, entry: str) -> Tree:
 
         made[module, entry] = Parser(_language(module, entry))
     return made[module, entry].parse(source)
+
+
+def compile_query(query: str, module: str, entry: str) -> Query:
+    """A query for trees of one grammar: an entry of a module, as in ``TreeGrammar``."""
+    from tree_sitter import Query
+
+    return Query(_language(module, entry), query)
 
 
 def encoded(code: str) -> bytes:

@@ -1,0 +1,329 @@
+"""Functions, methods and types as pairs, from source files of the languages that tree-sitter reads.
+
+What is particular to a language is in its table (``language_table``); this is the same for all. A file is parsed once,
+and one query finds its definitions and comments.
+
+``code`` is the definition from its first attribute or wrapper (``export``, ``template``) to its end, without its
+documentation comments and its own indentation. Otherwise it is byte for byte as in the file. Lines within literals of
+several lines keep their indentation, since it is part of their value.
+
+``text`` follows config.corpus.text, see ``languages.texts``: the documentation comment without its markup
+(``doc_comments``), with or without the header on one line, without attributes.
+
+A definition in a file with syntax errors is a pair if its own tree has none. Otherwise it is counted, as are stubs
+(without a body, with an empty one, or one that only raises that it is not implemented), unless config.corpus.stubs
+keeps them.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages import forms
+from t2c_jax.languages.definitions.attached_comments import Comments, Item
+from t2c_jax.languages.definitions.language_table import LanguageTable
+from t2c_jax.languages.doc_comments import Doc, clean_doc
+from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
+from t2c_jax.languages.forms import NoPair
+from t2c_jax.languages.python.definitions import PLACEHOLDER
+from t2c_jax.languages.syntax_trees import compile_query, nodes, parse
+
+if TYPE_CHECKING:
+    from tree_sitter import Node, Query
+
+_SPACE = b" \t\r\n\f\v"
+_INDENT = re.compile(rb"[ \t\f\v]*")
+_BODY_BEGINS = re.compile(r"\s*(?:=>|[{=:;])\s*\Z")
+_AFTER_BRACKET = re.compile(r"([(\[<])\s*\n\s*")
+_BEFORE_BRACKET = re.compile(r",?\s*\n\s*([)\]>])")
+_Edit = tuple[int, int, bytes]  # replaces the bytes between two positions
+_KINDS = {"function": 1, "method": 1, "class": 1, "scope": 1, "wrapper": 0}  # wrappers come first where spans are equal
+
+
+@dataclass(slots=True)
+class _Open:
+    """A node around the one that is read."""
+
+    end: int
+    capture: str
+    node: Node
+    scope: str  # the capture of the nearest definition or scope, itself included
+
+
+@dataclass(slots=True)
+class _Definition:
+    """A candidate.
+
+    Attributes:
+      node: its own.
+      whole: with the wrappers around it.
+      kind: of the pair.
+    """
+
+    node: Node
+    whole: Node
+    kind: str
+
+
+def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable) -> Extraction:
+    """What a file yields; see the module's docstring."""
+    found = Extraction()
+    text_form = forms.text_form(config)
+    if forms.code_form(config) is not None:  # another form is of one language
+        return found
+    data = data.removeprefix(b"\xef\xbb\xbf")
+    try:
+        source = data.decode("utf-8")
+    except UnicodeDecodeError:
+        found.skipped.append(("undecodable", 0))
+        return found
+    if "\0" in source:
+        found.skipped.append(("null bytes", 0))
+        return found
+    if MODULE_KIND in config.code_only:
+        lines = data.count(b"\n") + (not data.endswith(b"\n"))
+        found.extracts.append(Extract("", source, table.language, MODULE_KIND, 1, max(lines, 1)))
+    file = _File(data, table)
+    for definition in file.definitions():
+        attached = file.comments.attached_to(definition.whole.start_byte)
+        header = _TreeHeader(file, definition)
+        docs = [*attached.docs, *file.docs_inside(definition)]
+        has_text = bool(docs) or not text_form.documented
+        if definition.kind not in (config.kinds if has_text else config.code_only):
+            continue
+        start = attached.start
+        line = data.count(b"\n", 0, start) + 1
+        try:
+            file.check(definition, start, config.stubs)
+            prose = file.doc(docs, attached.plain).part(text_form.part)
+            if text_form.documented and docs and not prose:
+                raise NoPair("empty documentation")
+            text = text_form.write(header, prose) if has_text else ""
+            code, end = file.code(definition, start, docs, text_form.hides_name)
+        except NoPair as reason:
+            found.skipped.append((str(reason), line))
+            continue
+        end_line = line + data.count(b"\n", start, end)
+        found.extracts.append(Extract(text, code, table.language, definition.kind, line, end_line))
+    return found
+
+
+class _File:
+    """A parsed file."""
+
+    def __init__(self, data: bytes, table: LanguageTable) -> None:
+        self.data, self.table = data, table
+        self.tree = parse(data, *table.grammar)  # nodes live as long as it does
+        items: list[Item] = []
+        self._spans: list[tuple[int, int, int, str, Node]] = []
+        for capture, node in _matches(_query(table), self.tree.root_node):
+            if capture in _KINDS:
+                self._spans.append((node.start_byte, -node.end_byte, _KINDS[capture], capture, node))
+            else:
+                start, end = node.start_byte, node.end_byte
+                while end > start and data[end - 1] in b"\r\n":
+                    end -= 1
+                items.append(Item(start, end, capture == "comment"))
+        self._spans.sort(key=lambda span: span[:3])
+        self.comments = Comments(data, items, table.comments, False)
+
+    def definitions(self) -> Iterator[_Definition]:
+        """Every definition with its wrappers and its kind, outer before inner."""
+        around: list[_Open] = []
+        for start, end, _, capture, node in self._spans:
+            while around and around[-1].end <= start:
+                around.pop()
+            scope = around[-1].scope if around else ""
+            if capture in ("wrapper", "scope"):
+                around.append(_Open(-end, capture, node, scope if capture == "wrapper" else capture))
+                continue
+            whole = node
+            for outer in reversed(around):
+                if outer.capture != "wrapper" or not self.table.wraps(outer.node, whole):
+                    break
+                whole = outer.node
+            kind = "method" if capture == "function" and scope in ("class", "scope") else capture
+            around.append(_Open(-end, capture, node, capture))
+            yield _Definition(node, whole, kind)
+
+    def check(self, definition: _Definition, start: int, stubs: bool) -> None:
+        """Raises ``NoPair`` for what a parser or a person did not finish, or a tool wrote."""
+        if definition.whole.has_error:
+            raise NoPair(f"syntax error in a definition ({self.table.language})")
+        generated = self.table.generated
+        if generated is not None and any(
+            generated.match(self.data, item.start, item.end)
+            for item in self.comments.between(start, self._header_end(definition))
+            if not item.is_comment
+        ):
+            raise NoPair("generated code")
+        if not stubs and self._is_stub(definition.node):
+            raise NoPair("stub")
+
+    def docs_inside(self, definition: _Definition) -> list[Item]:
+        """Documentation comments between an annotation and the name, and at the start of the body."""
+        docs: list[Item] = []
+        if definition.whole.start_byte < (end := self._header_end(definition)):
+            docs = self.comments.within(definition.whole.start_byte, end)
+        if self.table.comments.inner is not None and (body := self.table.body_of(definition.node)) is not None:
+            docs += self.comments.inner(body.start_byte)
+        return docs
+
+    def doc(self, docs: list[Item], plain: bool) -> Doc:
+        """What documentation comments say."""
+        rules = self.table.comments
+        raw = b"\n".join(self.data[item.start : item.end] for item in docs)
+        return clean_doc(raw.decode("utf-8"), rules.plain_style if plain else rules.style)
+
+    def code(self, definition: _Definition, start: int, docs: list[Item], hides_name: bool) -> tuple[str, int]:
+        """The code from ``start`` without ``docs``, and the position behind it."""
+        data, whole = self.data, definition.whole
+        end = whole.end_byte
+        while data[end - 1] in _SPACE:  # preprocessor nodes hold their line end
+            end -= 1
+        if self.table.terminator:
+            rest = data[end : end + 100].lstrip(b" \t")
+            if rest.startswith(self.table.terminator):
+                end = data.index(self.table.terminator, end) + len(self.table.terminator)
+        edits = [(*self._line_of(item), b"") for item in docs if item.start >= start]
+        if hides_name:
+            edits += self._names(definition)
+        line_start = data.rfind(b"\n", 0, start) + 1
+        indent = _INDENT.match(data, line_start)
+        assert indent is not None
+        edits += self._dedents(definition, start, end, indent[0])
+        parts: list[bytes] = []
+        position = start
+        for first, last, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):  # a removed line needs no dedent
+            if first >= position:
+                parts += [data[position:first], new]
+                position = last
+        parts.append(data[position:end])
+        return b"".join(parts).decode("utf-8"), end
+
+    def signature(self, definition: _Definition) -> str:
+        """The header on one line, without attributes and comments."""
+        start = position = definition.whole.start_byte
+        body = self.table.body_of(definition.node)
+        end = definition.whole.end_byte if body is None else body.start_byte
+        parts = []
+        for item in sorted(self.comments.between(start, end)):
+            if item.start >= position:
+                parts.append(self.data[position : item.start])
+                position = item.end
+        parts.append(self.data[position:end])
+        text = _BODY_BEGINS.sub("", b" ".join(parts).decode("utf-8").strip())
+        return " ".join(_BEFORE_BRACKET.sub(r"\1", _AFTER_BRACKET.sub(r"\1", text)).split())
+
+    def name(self, definition: _Definition) -> str:
+        """The definition's name; empty where it has none."""
+        node = self.table.name_of(definition.node)
+        return "" if node is None else self.data[node.start_byte : node.end_byte].decode("utf-8")
+
+    def _header_end(self, definition: _Definition) -> int:
+        name = self.table.name_of(definition.node)
+        return definition.whole.start_byte if name is None else name.start_byte
+
+    def _is_stub(self, node: Node) -> bool:
+        body = self.table.body_of(node)
+        if body is None:
+            return True
+        if not self.data.startswith(b"{", body.start_byte) or body.named_child_count > 50:
+            return False
+        statements = [child for child in body.named_children if not child.is_extra]
+        if len(statements) > 1:
+            return False
+        unimplemented = self.table.unimplemented
+        return not statements or (
+            unimplemented is not None
+            and unimplemented.fullmatch(self.data, statements[0].start_byte, statements[0].end_byte) is not None
+        )
+
+    def _line_of(self, item: Item) -> tuple[int, int]:
+        """The lines of a comment that has them to itself, else the comment and the space behind it."""
+        line = self.data.rfind(b"\n", 0, item.start) + 1
+        after = self.data.find(b"\n", item.end)
+        after = len(self.data) if after < 0 else after + 1
+        if not self.data[line : item.start].strip(_SPACE) and not self.data[item.end : after].strip(_SPACE):
+            return line, after
+        end = item.end
+        while end < len(self.data) and self.data[end] in b" \t":
+            end += 1
+        return item.start, end
+
+    def _dedents(self, definition: _Definition, start: int, end: int, indent: bytes) -> Iterator[_Edit]:
+        if not indent:
+            return
+        literals = self._literals(definition.whole, start, end)
+        position = self.data.find(b"\n", start, end) + 1
+        while position:
+            blank = _INDENT.match(self.data, position)
+            assert blank is not None
+            if any(first < position < last for first, last in literals):
+                pass
+            elif self.data.startswith(indent, position):
+                yield position, position + len(indent), b""
+            elif self.data[blank.end() : blank.end() + 1] in (b"\n", b"\r"):
+                yield position, blank.end(), b""
+            position = self.data.find(b"\n", position, end) + 1
+
+    def _literals(self, node: Node, start: int, end: int) -> list[tuple[int, int]]:
+        table = self.table
+        if table.string_start is None or not table.string_start.search(self.data, start, end):
+            return []
+        found = [(found.start_byte, found.end_byte) for _, found in _matches(_strings(table), node)]
+        return [span for span in found if self.data.find(b"\n", *span) >= 0]
+
+    def _names(self, definition: _Definition) -> list[_Edit]:
+        name = self.table.name_of(definition.node)
+        if name is None:
+            raise NoPair("definition without a name")
+        hidden = self.data[name.start_byte : name.end_byte]
+        return [
+            (node.start_byte, node.end_byte, PLACEHOLDER.encode())
+            for node in nodes(definition.whole)
+            if node.end_byte - node.start_byte == len(hidden)
+            and not node.child_count
+            and node.is_named
+            and self.data.startswith(hidden, node.start_byte)
+        ]
+
+
+class _TreeHeader:
+    """A definition as ``forms.Described``."""
+
+    def __init__(self, file: _File, definition: _Definition) -> None:
+        self._file, self._definition = file, definition
+
+    @property
+    def name(self) -> str:
+        """The definition's name."""
+        return self._file.name(self._definition)
+
+    def signature(self) -> str:
+        """The header on one line, without attributes."""
+        return self._file.signature(self._definition)
+
+
+def _matches(query: Query, node: Node) -> Iterator[tuple[str, Node]]:
+    """What a query captures, with the names of the captures. ``captures()`` would be in no order."""
+    from tree_sitter import QueryCursor
+
+    for _, captures in QueryCursor(query).matches(node):
+        name, found = captures.popitem()
+        yield name, found[0]
+
+
+@functools.cache
+def _query(table: LanguageTable) -> Query:
+    return compile_query(table.query, *table.grammar)
+
+
+@functools.cache
+def _strings(table: LanguageTable) -> Query:
+    return compile_query(table.strings, *table.grammar)
