@@ -72,7 +72,8 @@ class CorpusConfig(Section):
         False, "Accept a public set whose numbers of pairs differ from the published ones, with a warning."
     )
     extractors: tuple[str, ...] = field(
-        ("python", "markdown", "notebook"), "Formats of files to mine; a file that none of them reads is ignored."
+        ("python", "markdown", "notebook", "restructuredtext"),
+        "Formats of files to mine; a file that none of them reads is ignored.",
     )
     text: str = field(
         "signature+docstring",
@@ -105,7 +106,7 @@ class CorpusConfig(Section):
         " another language, such as %%bash, has that language then.",
     )
     kinds: tuple[str, ...] = field(
-        ("function", "method", "class", "markdown", "notebook"),
+        ("function", "method", "class", "markdown", "notebook", "restructuredtext"),
         "Which kinds of pairs to keep from mined sources. check: a statement that raises an error, by its message.",
     )
     code_only: tuple[str, ...] = field(

@@ -12,7 +12,15 @@ from t2c_jax.languages.extractor import MODULE_KIND
 from t2c_jax.workdir import digest
 
 SPLITS = ("train", "dev", "test")
-MINED_KINDS = ("function", "method", "class", "markdown", "notebook", "check")  # what config.corpus.kinds chooses from
+MINED_KINDS = (
+    "function",
+    "method",
+    "class",
+    "markdown",
+    "notebook",
+    "restructuredtext",
+    "check",
+)  # what config.corpus.kinds chooses from
 CODE_ONLY_KINDS = ("function", "method", "class", MODULE_KIND)  # what config.corpus.code_only chooses from
 FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings along
 

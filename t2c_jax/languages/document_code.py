@@ -7,10 +7,14 @@ skipped, or lose these lines, by config.corpus.magics.
 
 from __future__ import annotations
 
+import ast
 import re
+import warnings
+from collections.abc import Iterable
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.forms import NoPair, code_form, text_form
+from t2c_jax.languages.parsing import parses
 from t2c_jax.languages.sessions import SESSION_LANGUAGES, commands
 
 _NO_CODE = frozenset(
@@ -37,7 +41,7 @@ _NO_CODE = frozenset(
         *SESSION_LANGUAGES,
     ]
 )
-_MAGIC = re.compile(r"[ \t]*(?:%%?[A-Za-z]|![^=\s]|\?{1,2}[A-Za-z])|[ \t]*[\w.]+\?{1,2}$", re.MULTILINE)
+_MAGIC = re.compile(r"^[ \t]*(?:(?:%%?[A-Za-z]|![^=\s]|\?{1,2}[A-Za-z])|[\w.]+\?{1,2}$)", re.MULTILINE)
 _CELL_MAGIC = re.compile(r"\s*%%(\w+)[ \t]*(.*)")
 _HAS_CELL_MAGIC = re.compile(r"[ \t]*%%[A-Za-z]", re.MULTILINE)
 _TIMERS = frozenset(["capture", "prun", "time", "timeit"])  # the rest of the cell is code as it was
@@ -126,7 +130,7 @@ def read_code(code: str, language: str, config: CorpusConfig) -> tuple[str, str]
         if not (keeps_commands and session):
             raise NoPair("interactive session")
         code = session
-    if language == "python" and _MAGIC.search(code):
+    if language == "python" and _MAGIC.search(code) and not parses(code, language):
         if config.magics == "skip":
             raise NoPair("notebook magics")
         return _without_magics(code)
@@ -151,3 +155,37 @@ def _without_magics(code: str) -> tuple[str, str]:
     if not code.strip():
         raise NoPair("notebook magics")
     return code, language
+
+
+_PYTHON_PROMPT = re.compile(r"^>>>(?: |$)", re.MULTILINE)
+_SHELL_PROMPT = re.compile(r"^\$ \S", re.MULTILINE)
+_STATEMENTS = (
+    *(ast.AnnAssign, ast.Assign, ast.AsyncFunctionDef, ast.AugAssign, ast.Call, ast.ClassDef, ast.For, ast.FunctionDef),
+    *(ast.If, ast.Import, ast.ImportFrom, ast.Raise, ast.Return, ast.With),
+)
+
+
+def guess_language(code: str) -> str:
+    """The language of code that names none: by its prompt, or Python if it parses to more than names and numbers."""
+    if _PYTHON_PROMPT.search(code):
+        return "python"
+    if _SHELL_PROMPT.search(code):
+        return "shell"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        try:
+            body = ast.parse(code).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return ""
+    said = (node.value if isinstance(node, ast.Expr) else node for node in body)
+    return "python" if any(isinstance(node, _STATEMENTS) for node in said) else ""
+
+
+def common_indentation(lines: Iterable[str]) -> str:
+    """The spaces and tabs that all lines begin with that are not blank."""
+    indents = [line[: len(line) - len(line.lstrip(" \t"))] for line in lines if line.strip()]
+    if not indents:
+        return ""
+    first, last = min(indents), max(indents)
+    same = (place for place, (one, other) in enumerate(zip(first, last, strict=False)) if one != other)
+    return first[: next(same, len(first))]

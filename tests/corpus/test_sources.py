@@ -28,7 +28,7 @@ def checkout(tmp_path):
     (root / "pkg").mkdir(parents=True)
     (root / "pkg" / "a.py").write_text("x = 1\n")
     (root / "README.md").write_text("# T\n")
-    (root / "notes.rst").write_text("T\n")
+    (root / "notes.txt").write_text("T\n")
     (root / ".gitignore").write_text("built.py\n")
     git(root, "init")
     git(root, "add", ".")
