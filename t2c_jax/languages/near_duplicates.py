@@ -1,15 +1,19 @@
-"""Texts that share most of their tokens, by MinHash with banding (Broder 1997).
+"""Texts that share most of their tokens: a set-similarity join by prefixes (Bayardo et al. 2007, Xiao et al. 2008).
 
 A text is the set of its shingles, n-grams of tokens. Two texts are near-duplicates if the Jaccard similarity of their
-sets reaches a threshold. MinHash proposes pairs, and only those whose true similarity reaches the threshold are found.
-It misses fewer than ``MISSED`` of the pairs at the threshold, and of more similar ones still fewer.
+sets reaches a threshold. Nothing is missed, whatever the length of the texts, and nothing else is found:
 
-Time and memory grow with the number of shingles and of near-duplicates. What is kept of a text is its sorted shingles
-and a signature of ``PERMUTATIONS`` numbers.
+- In an order of all shingles, rare ones first, two near-duplicates share one of the first ``n - t n + 1`` shingles of
+  each one's ``n``, where t is the threshold. Only sets that do are compared. (MinHash with banding compares about as
+  many pairs, misses some, most of all of short texts, and evaluates a hundred hash functions for each shingle.)
+- Most of them are excluded by their sizes, and by a bitmap of each set: of sets that differ by k shingles, at most k
+  bits differ.
+- The similarity of the others is computed.
 """
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -21,19 +25,25 @@ from t2c_jax.languages.hashed_tokens import HashedTexts, Ngrams, TokenHasher
 SHINGLE = 3
 """Tokens of a shingle: texts with the same words in another order are not duplicates."""
 
-PERMUTATIONS = 128
-MISSED = 0.01
-_BLOCK = 1 << 11  # shingles that are hashed at a time, so that their hashes stay in a processor's cache
+_READ = 1 << 21  # shingles that are read at a time
 _PROPOSED = 1 << 20  # shingles of proposed pairs that are compared at a time
+_MOST_COUNTER_BITS = 24
+_COUNT_BITS, _PLACE_BITS = 18, 28  # of a number that sorts shingles by set, count and place
+_BITMAP_WORDS = 4
+_PAIR_BITS = 12
+_PAIR_MASK = (1 << _PAIR_BITS) - 1
+_MIXER = np.uint64(0xBF58476D1CE4E5B9)
+_ROUNDING = 1e-9  # of a threshold times a size
 
 Rows = NDArray[np.int64]
+Hashes = NDArray[np.uint64]
 
 
 class TokenSets(NamedTuple):
     """Sets of shingles.
 
     Attributes:
-      values: the sets' sorted hashes, end to end.
+      values: the sets' sorted hashes, end to end; they may be mapped from a file.
       ends: where each set ends.
     """
 
@@ -85,121 +95,206 @@ class Duplicates(NamedTuple):
 class NearDuplicates:
     """An index of sets, asked for their near-duplicates."""
 
-    def __init__(self, sets: TokenSets, threshold: float, seed: int = 0) -> None:
-        """Signs the sets.
+    def __init__(self, sets: TokenSets, threshold: float) -> None:
+        """Counts the shingles.
 
         Args:
           sets: of the index. Empty sets are duplicates of nothing.
           threshold: Jaccard similarity from which on two sets are near-duplicates, above 0.
-          seed: of the permutations.
         """
         if not 0 < threshold <= 1:
             raise ValueError(f"the threshold is {threshold}; choose one above 0, at most 1")
         self._sets, self._threshold = sets, threshold
-        self.band_rows = rows_of_a_band(threshold)
-        random = np.random.default_rng(seed)
-        self._factors, self._offsets = (
-            random.integers(0, 2**64, PERMUTATIONS, np.uint64, endpoint=False) | np.uint64(1) for _ in range(2)
-        )
-        self._bands = self._banded(sets)
-        self._filled = np.flatnonzero(sets.sizes > 0)
-
-    def within(self) -> Duplicates:
-        """Near-duplicates in the index: each pair once, ``rows`` < ``others``."""
-        proposed = (
-            (rows[rows < others], others[rows < others]) for rows, others in self._proposals(self._bands, self._filled)
-        )
-        return self._verified(self._sets, proposed)
+        self._counts = _Counts(sets.values)
+        self._bitmaps = _bitmaps(sets)
 
     def of(self, queries: TokenSets) -> Duplicates:
         """Near-duplicates of other sets: ``rows`` are queries, ``others`` are of the index."""
-        filled = np.flatnonzero(queries.sizes > 0)
-        return self._verified(queries, self._proposals(self._banded(queries), filled))
-
-    def _banded(self, sets: TokenSets) -> NDArray[np.uint64]:
-        """One number for each band of each set, (bands, sets); sets with an equal one are proposed."""
-        signatures = np.zeros((len(sets.ends), PERMUTATIONS), np.uint64)
-        filled = np.flatnonzero(sets.sizes > 0)
-        starts = (sets.ends - sets.sizes)[filled]
-        first = 0
-        with np.errstate(over="ignore"):
-            while first < len(filled):  # whole sets, of about _BLOCK shingles
-                last = max(first + 1, int(np.searchsorted(starts, starts[first] + _BLOCK)))
-                begin, end = int(starts[first]), int(sets.ends[filled[last - 1]])
-                mixed = sets.values[begin:end, None] * self._factors
-                mixed += self._offsets
-                signatures[filled[first:last]] = np.minimum.reduceat(mixed, starts[first:last] - begin, axis=0)
-                first = last
-            bands = PERMUTATIONS // self.band_rows
-            used = signatures[:, : bands * self.band_rows].reshape(len(signatures), bands, self.band_rows)
-            weights = np.arange(self.band_rows, dtype=np.uint64) * np.uint64(2) + np.uint64(0x9E3779B97F4A7C15)
-            return (used * weights).sum(axis=2, dtype=np.uint64).T
-
-    def _proposals(self, bands: NDArray[np.uint64], filled: Rows) -> Iterator[tuple[Rows, Rows]]:
-        """Pairs of queries and sets of the index that agree in a band, some at a time; pairs may come several times."""
-        if not len(self._filled) or not len(filled):
-            return
-        for ours, theirs in zip(bands, self._bands, strict=True):
-            order = self._filled[np.argsort(theirs[self._filled], kind="stable")]
-            keys = theirs[order]
-            low, high = (np.searchsorted(keys, ours[filled], side) for side in ("left", "right"))
-            counts = high - low
-            first = 0
-            totals = np.cumsum(counts)
-            while first < len(filled):
-                before = totals[first - 1] if first else 0
-                last = max(first + 1, int(np.searchsorted(totals, before + _PROPOSED)))
-                chosen = counts[first:last]
-                rows = np.repeat(filled[first:last], chosen)
-                within = np.arange(chosen.sum()) - np.repeat(np.cumsum(chosen) - chosen, chosen)
-                yield rows, order[np.repeat(low[first:last], chosen) + within]
-                first = last
-
-    def _verified(self, queries: TokenSets, proposed: Iterator[tuple[Rows, Rows]]) -> Duplicates:
-        """The proposed pairs whose similarity reaches the threshold."""
-        size = max(1, len(self._sets.ends))
-        seen, found = np.zeros(0, np.int64), [np.zeros((0, 3))]
-        for rows, others in proposed:
-            # Sizes alone bound the similarity of two sets.
-            ours, theirs = queries.sizes[rows], self._sets.sizes[others]
-            alike = np.minimum(ours, theirs) >= self._threshold * np.maximum(ours, theirs)
-            keys = np.unique(rows[alike] * size + others[alike])
-            keys = keys[~np.isin(keys, seen)]
-            seen = np.concatenate([seen, keys])
-            rows, others = keys // size, keys % size
-            for part in _parts(queries.sizes[rows] + self._sets.sizes[others], _PROPOSED):
-                similarities = jaccard(queries, rows[part], self._sets, others[part])
-                reached = similarities >= self._threshold
-                found.append(np.stack([rows[part][reached], others[part][reached], similarities[reached]], 1))
-        table = np.concatenate(found)
-        table = table[np.lexsort((table[:, 1], table[:, 0]))]
+        bitmaps = _bitmaps(queries)
+        keys, owners = self._prefixes(self._sets, least=1)
+        order = np.argsort(keys, kind="stable")
+        keys, owners = keys[order], owners[order]
+        wanted, rows = self._prefixes(queries, least=1)
+        low, high = (np.searchsorted(keys, wanted, side) for side in ("left", "right"))
+        found = [np.zeros((0, 3))]
+        for part in _parts(high - low, _PROPOSED):
+            counts = (high - low)[part]
+            within = np.arange(counts.sum()) - np.repeat(np.cumsum(counts) - counts, counts)
+            others = owners[np.repeat(low[part], counts) + within]
+            found.append(self._verified(queries, bitmaps, np.repeat(rows[part], counts), others))
+        table = np.unique(np.concatenate(found), axis=0)
         return Duplicates(table[:, 0].astype(np.int64), table[:, 1].astype(np.int64), table[:, 2])
 
+    def leaders(self, ranks: Rows, always_kept: NDArray[np.bool_] | None = None) -> Rows:
+        """Keeps sets of which no two are near-duplicates, and finds for each other set a kept one that it duplicates.
 
-def rows_of_a_band(threshold: float) -> int:
-    """The most rows with which a pair at the threshold is missed with a probability of at most ``MISSED``."""
-    fitting = [rows for rows in range(1, PERMUTATIONS + 1) if (1 - threshold**rows) ** (PERMUTATIONS // rows) <= MISSED]
-    return max(fitting, default=1)
+        In the order of the ranks, a set is kept unless it is a near-duplicate of a kept one. So the result depends on
+        the ranks, not on the order of the sets, and chains of ever less similar sets are not merged.
+
+        Args:
+          ranks: of the sets, no two equal; the best copy has the lowest.
+          always_kept: sets that are kept even if they are near-duplicates of each other.
+
+        Returns:
+          for each set a kept set that it is a near-duplicate of; itself if it is kept.
+        """
+        by_rank = np.argsort(ranks)
+        places = np.empty_like(by_rank)
+        places[by_rank] = np.arange(len(by_rank))
+        immune = np.zeros(len(ranks), bool) if always_kept is None else always_kept[by_rank]
+        leaders = np.arange(len(ranks))  # all by their places in the order of ranks
+        keys, owners = self._prefixes(self._sets, least=2)
+        members = places[owners]
+        order = np.lexsort((members, keys))
+        keys, members = keys[order], members[order]
+        while len(keys):
+            # A set that is the best of each of its groups is kept. Its duplicates are in these groups.
+            is_first = np.ones(len(keys), bool)
+            is_first[1:] = keys[1:] != keys[:-1]
+            best = members[is_first][np.cumsum(is_first) - 1]
+            decided = np.ones(len(ranks), bool)
+            decided[members[~is_first]] = False
+            proposed = decided[best] & ~is_first & ~immune[members]
+            rows, others = by_rank[members[proposed]], by_rank[best[proposed]]
+            found = self._verified(self._sets, self._bitmaps, rows, others)
+            duplicates, originals = (places[column.astype(np.int64)] for column in found.T[:2])
+            leaders[duplicates] = len(ranks)
+            np.minimum.at(leaders, duplicates, originals)
+            decided[duplicates] = True
+            keys, members = _groups_of_several(keys[~decided[members]], members[~decided[members]])
+        result = np.empty_like(leaders)
+        result[by_rank] = by_rank[leaders]
+        return result
+
+    def _prefixes(self, sets: TokenSets, least: int) -> tuple[Hashes, Rows]:
+        """The first shingles of each set in the order of all shingles, and the sets that they belong to.
+
+        Those that occur less than ``least`` times in the index are left out.
+        """
+        keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        for first, last in _blocks(sets):
+            sizes = sets.sizes[first:last]
+            begin = int(sets.ends[first] - sizes[0])
+            values = np.asarray(sets.values[begin : int(sets.ends[last - 1])])
+            owner = np.repeat(np.arange(last - first), sizes)
+            counts = self._counts.of(values)
+            # One number sorts by owner, by count and by value, since the values of a set are sorted.
+            packed = np.arange(len(values), dtype=np.uint64)
+            packed |= owner.astype(np.uint64) << np.uint64(_PLACE_BITS + _COUNT_BITS)
+            packed |= counts << np.uint64(_PLACE_BITS)
+            packed.sort()
+            order = (packed & np.uint64(2**_PLACE_BITS - 1)).astype(np.int64)
+            within = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
+            lengths = sizes - np.ceil(self._threshold * sizes - _ROUNDING).astype(np.int64) + 1
+            chosen = (within < np.repeat(lengths, sizes)) & (counts[order] >= least)
+            keys.append(values[order[chosen]])
+            owners.append(owner[chosen] + first)
+        _release(sets.values)
+        return np.concatenate(keys), np.concatenate(owners)
+
+    def _verified(self, queries: TokenSets, bitmaps: Hashes, rows: Rows, others: Rows) -> NDArray[np.float64]:
+        """The proposed pairs whose similarity reaches the threshold, and their similarities: (pairs, 3)."""
+        size, threshold = max(1, len(self._sets.ends)), self._threshold
+        ours, theirs = queries.sizes[rows], self._sets.sizes[others]
+        alike = np.minimum(ours, theirs) >= threshold * np.maximum(ours, theirs) - _ROUNDING
+        pairs = np.unique(rows[alike] * size + others[alike])
+        rows, others = pairs // size, pairs % size
+        differing = np.bitwise_count(bitmaps[rows] ^ self._bitmaps[others]).sum(axis=1)
+        sizes = queries.sizes[rows] + self._sets.sizes[others]
+        possible = differing <= (1 - threshold) / (1 + threshold) * sizes + _ROUNDING
+        rows, others = rows[possible], others[possible]
+        similarities = jaccard(queries, rows, self._sets, others)
+        reached = similarities >= threshold
+        _release(queries.values)
+        _release(self._sets.values)
+        return np.stack([rows[reached], others[reached], similarities[reached]], 1)
+
+
+class _Counts:
+    """How often each shingle occurs, or somewhat more: a table of limited size, since an order need not be exact."""
+
+    def __init__(self, values: Hashes) -> None:
+        bits = min(max(10, (2 * len(values)).bit_length()), _MOST_COUNTER_BITS)
+        self._shift = np.uint64(64 - bits)
+        self._table = np.zeros(1 << bits, np.uint32)
+        for begin in range(0, len(values), _READ):
+            np.add.at(self._table, self._places(values[begin : begin + _READ]), np.uint32(1))
+        _release(values)
+
+    def of(self, values: Hashes) -> Hashes:
+        """The count of each value, at most what ``_COUNT_BITS`` can hold."""
+        return np.minimum(self._table[self._places(values)], 2**_COUNT_BITS - 1).astype(np.uint64)
+
+    def _places(self, values: Hashes) -> Rows:
+        return ((values * _MIXER) >> self._shift).astype(np.int64)
+
+
+def _bitmaps(sets: TokenSets) -> Hashes:
+    """A bitmap of each set, (sets, words): each of its shingles inverts one bit."""
+    found = np.zeros((len(sets.ends), _BITMAP_WORDS), np.uint64)
+    for first, last in _blocks(sets):
+        filled = first + np.flatnonzero(sets.sizes[first:last])
+        starts = sets.ends[filled] - sets.sizes[filled]
+        if not len(filled):
+            continue
+        values = sets.values[int(starts[0]) : int(sets.ends[last - 1])] * _MIXER
+        bits = np.uint64(1) << (values & np.uint64(63))
+        words = (values >> np.uint64(6)) % np.uint64(_BITMAP_WORDS)
+        for word in range(_BITMAP_WORDS):
+            found[filled, word] = np.bitwise_xor.reduceat(np.where(words == word, bits, 0), starts - starts[0])
+    _release(sets.values)
+    return found
+
+
+def _groups_of_several(keys: Hashes, members: Rows) -> tuple[Hashes, Rows]:
+    """Without those whose key is no other's; the keys are sorted."""
+    same = keys[1:] == keys[:-1]
+    several = np.zeros(len(keys), bool)
+    several[1:] |= same
+    several[:-1] |= same
+    return keys[several], members[several]
+
+
+def _blocks(sets: TokenSets) -> Iterator[tuple[int, int]]:
+    """Consecutive sets, from the first to before the last, of about ``_READ`` shingles."""
+    return ((part.start, part.stop) for whole in _parts(sets.sizes, _READ) for part in _cut(whole))
+
+
+def _cut(part: slice) -> Iterator[slice]:
+    most = 1 << (64 - _PLACE_BITS - _COUNT_BITS)
+    for begin in range(part.start, part.stop, most):
+        yield slice(begin, min(begin + most, part.stop))
+
+
+def _release(values: Hashes) -> None:
+    """Gives the memory of a mapped file back; it is read again when it is needed."""
+    mapped = getattr(values, "_mmap", None)
+    if mapped is not None:
+        mapped.madvise(mmap.MADV_DONTNEED)
 
 
 def jaccard(sets: TokenSets, rows: Rows, others: TokenSets, other_rows: Rows) -> NDArray[np.float64]:
     """The Jaccard similarity of each pair of non-empty sets."""
-    ours, owners = _members(sets, rows)
-    theirs, their_owners = _members(others, other_rows)
-    values, pairs = np.concatenate([ours, theirs]), np.concatenate([owners, their_owners])
-    order = np.lexsort((values, pairs))
-    values, pairs = values[order], pairs[order]
-    twice = (values[1:] == values[:-1]) & (pairs[1:] == pairs[:-1])
-    both = np.bincount(pairs[1:][twice], minlength=len(rows))
-    return both / (sets.sizes[rows] + others.sizes[other_rows] - both)
+    sizes = sets.sizes[rows] + others.sizes[other_rows]
+    both = np.zeros(len(rows), np.int64)
+    for whole in _parts(sizes, _PROPOSED):
+        for begin in range(whole.start, whole.stop, 1 << _PAIR_BITS):
+            part = slice(begin, min(begin + (1 << _PAIR_BITS), whole.stop))
+            # A number holds the upper 52 bits of a hash, and its pair: it sorts ten times faster than two keys.
+            members = np.concatenate([_members(sets, rows[part]), _members(others, other_rows[part])])
+            members.sort()
+            twice = members[1:][members[1:] == members[:-1]]
+            found = np.bincount((twice & np.uint64(_PAIR_MASK)).astype(np.int64), minlength=part.stop - part.start)
+            both[part] = found
+    return both / (sizes - both)
 
 
-def _members(sets: TokenSets, rows: Rows) -> tuple[NDArray[np.uint64], Rows]:
-    """The shingles of some sets end to end, and the position in ``rows`` of the set of each."""
+def _members(sets: TokenSets, rows: Rows) -> Hashes:
+    """The shingles of some sets end to end, each with the position of its set in ``rows`` in the lower bits."""
     sizes = sets.sizes[rows]
-    owners = np.repeat(np.arange(len(rows)), sizes)
+    owners = np.repeat(np.arange(len(rows), dtype=np.uint64), sizes)
     within = np.arange(len(owners)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-    return sets.values[np.repeat(sets.ends[rows] - sizes, sizes) + within], owners
+    return (sets.values[np.repeat(sets.ends[rows] - sizes, sizes) + within] & ~np.uint64(_PAIR_MASK)) | owners
 
 
 def _parts(sizes: Rows, most: int) -> Iterator[slice]:

@@ -7,14 +7,7 @@ import pytest
 
 from t2c_jax.languages.hashed_tokens import Ngrams, TokenHasher, contains
 from t2c_jax.languages.lexical_tokens import lexical_tokens
-from t2c_jax.languages.near_duplicates import (
-    MISSED,
-    PERMUTATIONS,
-    NearDuplicates,
-    TokenSets,
-    jaccard,
-    rows_of_a_band,
-)
+from t2c_jax.languages.near_duplicates import Duplicates, NearDuplicates, TokenSets, jaccard
 
 
 def sets_of(texts: list[str], shingle: int = 3) -> list[set[tuple[str, ...]]]:
@@ -70,23 +63,77 @@ def test_contains():
     assert contains(np.zeros(0, np.uint64), np.array([1], np.uint64)).tolist() == [0]
 
 
-@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 1.0])
-def test_what_is_found_is_true_and_little_is_missed(threshold: float):
-    texts = corpus()
+def true_duplicates(texts: list[str], threshold: float) -> dict[tuple[int, int], float]:
+    """By brute force, each pair once."""
     plain = sets_of(texts)
-    true = {
+    found = {
         (row, other): similarity(plain[row], plain[other])
         for row, other in itertools.combinations(range(len(texts)), 2)
-        if similarity(plain[row], plain[other]) >= threshold
     }
-    found = NearDuplicates(TokenSets.of(texts, TokenHasher()), threshold).within()
-    pairs = list(zip(found.rows.tolist(), found.others.tolist(), strict=True))
-    assert pairs == sorted(set(pairs))
-    assert {pair: pytest.approx(true[pair]) for pair in pairs} == dict(
-        zip(pairs, found.similarities.tolist(), strict=True)
+    return {pair: value for pair, value in found.items() if value >= threshold}
+
+
+def pairs_of(found: Duplicates) -> list[tuple[int, int]]:
+    return list(zip(found.rows.tolist(), found.others.tolist(), strict=True))
+
+
+@pytest.mark.parametrize("threshold", [0.3, 0.5, 0.8, 1.0])
+def test_all_near_duplicates_are_found_and_nothing_else(threshold: float):
+    texts = corpus()
+    true = true_duplicates(texts, threshold)
+    sets = TokenSets.of(texts, TokenHasher())
+    found = NearDuplicates(sets, threshold).of(sets)
+    assert pairs_of(found) == sorted(
+        {*true, *((other, row) for row, other in true), *((row, row) for row in np.flatnonzero(sets.sizes))}
     )
+    for row, other, value in zip(*found, strict=True):
+        assert value == (1 if row == other else true[min(row, other), max(row, other)])
     assert len(true) > 40
-    assert len(pairs) >= (1 - MISSED) * len(true)
+
+
+@pytest.mark.parametrize("threshold", [0.5, 0.8])
+def test_kept_sets_are_no_near_duplicates_and_the_others_duplicate_them(threshold: float):
+    texts = corpus()
+    true = true_duplicates(texts, threshold)
+    near = {pair for row, other in true for pair in ((row, other), (other, row))}
+    index = NearDuplicates(TokenSets.of(texts, TokenHasher()), threshold)
+    ranks = np.random.default_rng(1).permutation(len(texts))
+    leaders = index.leaders(ranks).tolist()
+    expected: list[int] = []  # in the order of ranks, one after the other
+    for row in np.argsort(ranks).tolist():
+        if not any((row, kept) in near for kept in expected):
+            expected.append(row)
+    assert sorted(row for row, leader in enumerate(leaders) if row == leader) == sorted(expected)
+    for row, leader in enumerate(leaders):
+        assert row == leader or ((row, leader) in near and ranks[leader] < ranks[row])
+
+
+def test_kept_sets_do_not_depend_on_the_order_of_texts():
+    texts = [text for text in dict.fromkeys(corpus()) if text]
+    kept = []
+    for order in (np.arange(len(texts)), np.random.default_rng(2).permutation(len(texts))):
+        chosen = [texts[place] for place in order]
+        ranks = np.argsort(np.argsort(chosen))
+        leaders = NearDuplicates(TokenSets.of(chosen, TokenHasher()), 0.5).leaders(ranks)
+        kept.append({chosen[row] for row in np.flatnonzero(leaders == np.arange(len(leaders)))})
+    assert kept[0] == kept[1]
+    assert len(kept[0]) < len(texts)
+
+
+def test_sets_that_are_always_kept_drop_others():
+    sets = TokenSets.of(["a b c d e f g"] * 4, TokenHasher())
+    immune = np.array([False, True, False, True])
+    leaders = NearDuplicates(sets, 0.8).leaders(np.array([2, 0, 3, 1]), immune)
+    assert leaders.tolist() == [1, 1, 1, 3]
+
+
+def test_sets_on_disk(tmp_path):
+    texts = corpus()
+    sets = TokenSets.of(texts, TokenHasher())
+    sets.values.tofile(tmp_path / "values")
+    mapped = TokenSets(np.memmap(tmp_path / "values", np.uint64, "r"), sets.ends)
+    for ours, theirs in zip(NearDuplicates(mapped, 0.5).of(mapped), NearDuplicates(sets, 0.5).of(sets), strict=True):
+        assert ours.tolist() == theirs.tolist()
 
 
 def test_queries_find_the_sets_of_the_index():
@@ -96,26 +143,27 @@ def test_queries_find_the_sets_of_the_index():
     assert {*zip(found.rows.tolist(), found.others.tolist(), strict=True)} >= {(1, 2), (1, 4), (2, 40)}
     assert {*found.rows.tolist()} == {1, 2}
     empty = NearDuplicates(TokenSets.of([], hasher), 0.8)
-    assert len(empty.within().rows) == len(empty.of(TokenSets.of(texts, hasher)).rows) == 0
+    assert len(empty.of(TokenSets.of(texts, hasher)).rows) == len(empty.leaders(np.zeros(0, np.int64))) == 0
 
 
-def test_layout_and_order_of_texts_change_nothing():
+def test_layout_changes_nothing():
     texts = corpus()
-    other = [text.replace(" ", "\n  ") for text in texts[::-1]]
-    ours, theirs = (NearDuplicates(TokenSets.of(each, TokenHasher()), 0.8).within() for each in (texts, other))
-    last = len(texts) - 1
-    turned = {
-        (last - other, last - row) for row, other in zip(theirs.rows.tolist(), theirs.others.tolist(), strict=True)
-    }
-    assert {*zip(ours.rows.tolist(), ours.others.tolist(), strict=True)} == turned
+    ours, theirs = (
+        TokenSets.of(each, TokenHasher()) for each in (texts, [text.replace(" ", "\n  ") for text in texts])
+    )
+    assert ours.values.tolist() == theirs.values.tolist()
 
 
-def test_many_equal_texts_are_found_in_parts(monkeypatch: pytest.MonkeyPatch):
-    monkeypatch.setattr("t2c_jax.languages.near_duplicates._PROPOSED", 50)
-    monkeypatch.setattr("t2c_jax.languages.near_duplicates._BLOCK", 7)
-    found = NearDuplicates(TokenSets.of(["a b c d e f"] * 30, TokenHasher()), 0.9).within()
-    assert len(found.rows) == 30 * 29 / 2
-    assert (found.similarities == 1).all()
+def test_work_in_parts_gives_the_same(monkeypatch: pytest.MonkeyPatch):
+    sets = TokenSets.of(corpus(), TokenHasher())
+    ranks = np.arange(len(sets.ends))[::-1]
+    index = NearDuplicates(sets, 0.5)
+    expected = index.of(sets), index.leaders(ranks).tolist()
+    for name, value in (("_PROPOSED", 50), ("_READ", 7), ("_PAIR_BITS", 2), ("_PAIR_MASK", 3), ("_PLACE_BITS", 44)):
+        monkeypatch.setattr(f"t2c_jax.languages.near_duplicates.{name}", value)
+    index = NearDuplicates(sets, 0.5)
+    assert pairs_of(index.of(sets)) == pairs_of(expected[0])
+    assert index.leaders(ranks).tolist() == expected[1]
 
 
 def test_shingles():
@@ -125,10 +173,6 @@ def test_shingles():
         assert jaccard(sets, np.array([0]), sets, np.array([1])).tolist() == [expected]
 
 
-def test_a_band_has_the_most_rows_that_miss_little():
-    for threshold in (0.5, 0.8, 0.9):
-        rows = rows_of_a_band(threshold)
-        missed = [(1 - threshold**each) ** (PERMUTATIONS // each) for each in (rows, rows + 1)]
-        assert missed[0] <= MISSED < missed[1]
+def test_a_threshold_is_above_zero():
     with pytest.raises(ValueError, match="above 0"):
         NearDuplicates(TokenSets.of([], TokenHasher()), 0)
