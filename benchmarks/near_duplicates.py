@@ -43,7 +43,9 @@ def main() -> None:
     parser.add_argument("--brute", type=int, default=5_000, help="functions that brute force compares")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--without-datasketch", action="store_true")
-    parser.add_argument("roots", nargs="*", type=Path, help="directories with Python files, instead of the default ones")
+    parser.add_argument(
+        "roots", nargs="*", type=Path, help="directories with Python files, instead of the default ones"
+    )
     options = parser.parse_args()
     paths = sysconfig.get_paths()
     texts = functions(options.roots or [Path(paths["stdlib"]), Path(paths["purelib"])], options.functions)
