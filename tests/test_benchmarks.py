@@ -88,6 +88,21 @@ def test_grammar(repository, tmp_path):
     assert "second round" in done.stderr
 
 
+def test_near_duplicates(repository, tmp_path):
+    """It finds all pairs that brute force finds."""
+    pytest.importorskip("datasketch")  # of the extra "bench"
+    names = ("alpha", "beta", "gamma", "delta", "epsilon")
+    body = "".join(f"    x{number} = {number}\n" for number in range(30))
+    (tmp_path / "a.py").write_text("".join(f"def {name}():\n{body}\n" for name in names))
+    done = run(repository, "near_duplicates.py", "--rounds=1", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    everything = result["recall"][-1]
+    assert (result["functions"], everything["pairs"], everything["t2c_jax, all pairs"]) == (5, 10, 1)
+    assert everything["t2c_jax, all pairs: below the threshold"] == 0
+    assert {*result["times_as_fast"]} == {*result["seconds"]}
+
+
 def test_mutants(repository, tmp_path):
     """Of these problems the tests let few mutants pass."""
     try:
