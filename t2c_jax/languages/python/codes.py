@@ -18,7 +18,8 @@ def _reader(tree: ast.Module) -> Writer:
 
 
 def _unparsed(node: ast.stmt) -> str:
-    from t2c_jax.languages.python.extractor import is_code_of, without_docstring
+    from t2c_jax.languages.python.extractor import without_docstring
+    from t2c_jax.languages.python.source_lines import is_code_of
 
     if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
         node = without_docstring(node)

@@ -34,7 +34,6 @@ import contextlib
 import copy
 import io
 import re
-import token
 import tokenize
 import warnings
 from collections.abc import Iterator
@@ -48,14 +47,12 @@ from t2c_jax.languages.python.definitions import Definition, Mentions
 from t2c_jax.languages.python.docstrings import docstring_part
 from t2c_jax.languages.python.doctests import ModuleDoctests
 from t2c_jax.languages.python.header import PythonHeader
+from t2c_jax.languages.python.source_lines import BLANK, dedented
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
 _LINE = re.compile(rb"[^\r\n]*(?:\r\n|\r|\n)|[^\r\n]+\Z")
 _LINE_END = re.compile(rb"(?:\r\n|\r|\n)\Z")
 _AFTER_DOCSTRING = re.compile(rb"[ \t\f]*;?[ \t\f]*")
-_BLANK = b" \t\f"
-_STRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_START") if hasattr(token, name)}
-_STRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
 
 
 def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
@@ -222,7 +219,7 @@ def _code(node: Definition, lines: list[bytes], start: int, hides_name: bool, is
         raise NoPair("nothing but a docstring")
     end = node.end_lineno or start
     first = lines[start - 1]
-    margin = first[: len(first) - len(first.lstrip(_BLANK))]
+    margin = first[: len(first) - len(first.lstrip(BLANK))]
     indent = margin.rpartition(b"\f")[2]  # a form feed sets the column back to 0
     end = _with_trailing_comments(lines, end, indent)
     block = lines[start - 1 : end]
@@ -239,7 +236,7 @@ def _code(node: Definition, lines: list[bytes], start: int, hides_name: bool, is
     block[0] = block[0][len(margin) - len(indent) :]
     block[-1] = _LINE_END.sub(b"", block[-1])
     with mentions.renamed() if mentions is not None else contextlib.nullcontext():
-        code = _dedented(block, indent, without_docstring(node))
+        code = dedented(block, indent, without_docstring(node))
     return code, end
 
 
@@ -247,27 +244,14 @@ def _check_code(node: ast.If | ast.Assert, lines: list[bytes]) -> str:
     """The statement's own lines. Raises ``NoPair`` if it does not stand alone on them."""
     assert node.end_lineno is not None
     first = lines[node.lineno - 1]
-    margin = first[: len(first) - len(first.lstrip(_BLANK))]
+    margin = first[: len(first) - len(first.lstrip(BLANK))]
     if len(margin) != node.col_offset or not first.startswith((b"if", b"assert"), node.col_offset):
         raise NoPair("check that is part of another statement")
     block = lines[node.lineno - 1 : node.end_lineno]
     indent = margin.rpartition(b"\f")[2]
     block[0] = block[0][len(margin) - len(indent) :]
     block[-1] = _LINE_END.sub(b"", block[-1])
-    return _dedented(block, indent, node)
-
-
-def _dedented(block: list[bytes], indent: bytes, statement: ast.stmt) -> str:
-    """The lines without the indentation. Raises ``NoPair`` if they are not the statement."""
-    code = b"".join(_dedent(line, indent) for line in block).decode("utf-8")
-    if not is_code_of(code, statement):
-        if not indent:
-            raise NoPair("not reproducible")
-        inside = _lines_inside_strings(block)
-        code = b"".join(line if i in inside else _dedent(line, indent) for i, line in enumerate(block)).decode("utf-8")
-        if not is_code_of(code, statement):
-            raise NoPair("not reproducible")
-    return code
+    return dedented(block, indent, node)
 
 
 def _with_trailing_comments(lines: list[bytes], end: int, indent: bytes) -> int:
@@ -290,16 +274,8 @@ def _without_docstring(block: list[bytes], docstring: ast.stmt, start: int) -> l
     top, bottom = docstring.lineno - start, docstring.end_lineno - start
     before = block[top][: docstring.col_offset]  # ast counts columns in UTF-8 bytes
     after = _AFTER_DOCSTRING.sub(b"", block[bottom][docstring.end_col_offset :], count=1)
-    whole_lines = not before.strip(_BLANK) and not after.strip(_BLANK + b"\r\n")
+    whole_lines = not before.strip(BLANK) and not after.strip(BLANK + b"\r\n")
     return block[:top] + ([] if whole_lines else [before + after]) + block[bottom + 1 :]
-
-
-def _dedent(line: bytes, indent: bytes) -> bytes:
-    if line.startswith(indent):
-        return line[len(indent) :]
-    if not line.strip():
-        return line.lstrip(_BLANK)
-    return line  # a comment or a continuation to the left of the definition
 
 
 def without_docstring(node: Definition) -> Definition:
@@ -309,50 +285,3 @@ def without_docstring(node: Definition) -> Definition:
     bare = copy.copy(node)
     bare.body = node.body[1:]
     return bare
-
-
-def is_code_of(code: str, statement: ast.stmt) -> bool:
-    """Whether the code parses to the statement, and to nothing else."""
-    try:
-        body = ast.parse(code).body
-    except (SyntaxError, ValueError, MemoryError):
-        return False
-    return len(body) == 1 and _same_tree(body[0], statement)
-
-
-def _same_tree(left: object, right: object) -> bool:
-    """Equality of what ``ast.dump`` shows, without building the texts and without recursion."""
-    stack = [(left, right)]
-    while stack:
-        a, b = stack.pop()
-        if type(a) is not type(b):
-            return False
-        if isinstance(a, ast.AST):
-            stack.extend((getattr(a, name, None), getattr(b, name, None)) for name in a._fields)
-        elif isinstance(a, list):
-            assert isinstance(b, list)
-            if len(a) != len(b):
-                return False
-            stack.extend(zip(a, b, strict=True))
-        elif a != b:
-            return False
-    return True
-
-
-def _lines_inside_strings(block: list[bytes]) -> set[int]:
-    """Which lines of the block begin inside a string."""
-    inside: set[int] = set()
-    starts: list[int] = []
-    texts = iter([line.decode("utf-8") for line in block])
-    try:
-        for item in tokenize.generate_tokens(lambda: next(texts, "")):
-            first, last = item.start[0], item.end[0]
-            if item.type in _STRING_STARTS:
-                starts.append(first)
-            elif item.type in _STRING_ENDS:
-                inside.update(range(starts.pop(), last))
-            elif item.type == token.STRING:
-                inside.update(range(first, last))
-    except (tokenize.TokenError, SyntaxError):
-        raise NoPair("not reproducible") from None
-    return inside
