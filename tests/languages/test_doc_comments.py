@@ -121,6 +121,590 @@ def test_plain(raw: str, prose: str):
     assert clean_doc(raw, "plain").description == prose
 
 
+def clean(text: str) -> str:
+    return textwrap.dedent(text).strip("\n")
+
+
+CASES = [
+    (
+        "jsdoc",
+        clean(
+            """
+            /**
+             * Adds **two** numbers, see {@link Foo|the foo} and [the bar]{@link Bar}; uses `a_b_c` and snake_case_name.
+             *
+             * @param {Object<string, {a: number}>} opts - the options
+             * @param {string} [opts.name='[x]'] The name.
+             *   On two lines.
+             * @param {number=} b the second
+             * @returns {Promise<number>} the sum
+             * @throws {TypeError} if not
+             * @example <caption>Usage</caption>
+             * add({ a: 1 })
+             *   .then(x)
+             * @private
+             */
+            """
+        ),
+        clean(
+            """
+            Adds two numbers, see the foo and the bar; uses `a_b_c` and snake_case_name.
+
+            Parameters:
+              opts: the options
+              opts.name: The name. On two lines.
+              b: the second
+            Returns: the sum
+            Raises:
+              TypeError: if not
+
+            Example:
+                add({ a: 1 })
+                  .then(x)
+            """
+        ),
+    ),
+    (
+        "jsdoc",
+        clean(
+            """
+            /**
+             * @description
+             * Adds.
+             * @type {X}
+             */
+            """
+        ),
+        "Adds.",
+    ),
+    (
+        "phpdoc",
+        clean(
+            """
+            /**
+             * Gets the {@see Foo} of the array.
+             *
+             * It's <b>nice</b>.
+             *
+             * @param array<int, string>|null $items The items
+             * @param  string  ...$rest
+             * @param $x the x
+             * @return array{a: int, b: string} the result
+             * @throws \\InvalidArgumentException When it fails
+             *
+             * @ORM\\Column(type="string")
+             */
+            """
+        ),
+        clean(
+            """
+            Gets the `Foo` of the array.
+
+            It's nice.
+
+            Parameters:
+              items: The items
+              rest:
+              x: the x
+            Returns: the result
+            Raises:
+              InvalidArgumentException: When it fails
+            """
+        ),
+    ),
+    (
+        "phpdoc",
+        "/** {@inheritdoc} */",
+        "",
+    ),
+    (
+        "kdoc",
+        clean(
+            """
+            /**
+             * Adds [a] and the [second][b] to [Foo.bar].
+             *
+             * ```
+             * @param inside
+             * ```
+             * @param a the first
+             * @param[b] the second
+             * @property c cc
+             * @return the sum
+             * @throws IllegalStateException if
+             * @sample foo.bar
+             */
+            """
+        ),
+        clean(
+            """
+            Adds `a` and the second to `Foo.bar`.
+
+                @param inside
+
+            Parameters:
+              a: the first
+              b: the second
+              c: cc
+            Returns: the sum
+            Raises:
+              IllegalStateException: if
+            """
+        ),
+    ),
+    (
+        "doxygen",
+        clean(
+            """
+            /**
+             * @brief Adds two @c numbers, see \\ref foo "the foo".
+             *
+             * More text with \\p x and @a y.
+             * \\code{.cpp}
+             * int x = add(1, 2);
+             * \\endcode
+             * @param[in,out] a the first
+             * @param b,c the others
+             *
+             * After a blank line.
+             * @note Be careful.
+             * @return the sum
+             * @retval 0 success
+             * @throws std::runtime_error if
+             * @see foo
+             */
+            """
+        ),
+        clean(
+            """
+            Adds two `numbers`, see the foo.
+
+            More text with `x` and `y`.
+
+                int x = add(1, 2);
+
+            After a blank line.
+
+            Note: Be careful.
+
+            Parameters:
+              a: the first
+              b,c: the others
+            Returns: the sum 0 success
+            Raises:
+              std::runtime_error: if
+            """
+        ),
+    ),
+    (
+        "doxygen",
+        clean(
+            """
+            /// \\brief Adds.
+            /// \\tparam T type
+            /// \\return sum
+            """
+        ),
+        clean(
+            """
+            Adds.
+
+            Parameters:
+              T: type
+            Returns: sum
+            """
+        ),
+    ),
+    (
+        "doxygen",
+        clean(
+            """
+            /**
+             * kmalloc_x() - allocate memory
+             * @size: how many bytes
+             * @flags: the type
+             *   of memory
+             *
+             * The text.
+             *
+             * Return: pointer or NULL
+             */
+            """
+        ),
+        clean(
+            """
+            allocate memory
+
+            The text.
+
+            Parameters:
+              size: how many bytes
+              flags: the type of memory
+            Returns: pointer or NULL
+            """
+        ),
+    ),
+    (
+        "godoc",
+        clean(
+            """
+            // Foo returns the [Bar] of x, see [the docs].
+            // It has two lines:
+            //
+            //\tx := Foo(1)
+            //\ty := 2
+            //
+            // # Heading
+            //
+            //   - one
+            //   - two
+            //
+            // [the docs]: http://x.y
+            //
+            // Deprecated: use Baz.
+            //go:noinline
+            //nolint:foo
+            """
+        ),
+        clean(
+            """
+            Foo returns the `Bar` of x, see the docs.
+            It has two lines:
+
+                x := Foo(1)
+                y := 2
+
+            Heading
+
+            - one
+            - two
+
+            Deprecated: use Baz.
+            """
+        ),
+    ),
+    (
+        "rustdoc",
+        clean(
+            """
+            /// Returns the [`Foo`] of [bar](Self::bar), see [Baz].
+            ///
+            /// # Examples
+            ///
+            /// ```
+            /// # use foo::Bar;
+            /// let x = foo();
+            /// ```
+            ///
+            /// # Errors
+            ///
+            /// Fails if *not*.
+            ///
+            /// # Panics
+            ///
+            /// Panics if x.
+            ///
+            /// # Safety
+            ///
+            /// Be safe.
+            ///
+            /// [Baz]: crate::Baz
+
+            """
+        ),
+        clean(
+            """
+            Returns the `Foo` of bar, see `Baz`.
+
+            Safety
+
+            Be safe.
+
+            Raises: Fails if not.
+            Raises:
+              panic: Panics if x.
+
+            Example:
+                let x = foo();
+            """
+        ),
+    ),
+    (
+        "rustdoc",
+        clean(
+            """
+            #[doc = " Adds\\n two."]
+            #[doc = " three"]
+            """
+        ),
+        clean(
+            """
+            Adds
+            two.
+            three
+            """
+        ),
+    ),
+    (
+        "xmldoc",
+        clean(
+            """
+            /// <summary>
+            /// Adds <paramref name="a"/> to <see cref="List{T}.Add(T)"/> &amp; <c>b</c>; <see langword="null"/>.
+            /// </summary>
+            /// <remarks>
+            /// <para>One.</para>
+            /// <para>Two.</para>
+            /// <list type="bullet"><item><description>x</description></item>
+            /// <item><term>t</term><description>y</description></item></list>
+            /// </remarks>
+            /// <param name="a">the <see href="http://x">first</see></param>
+            /// <returns>the sum</returns>
+            /// <exception cref="T:System.ArgumentNullException">if null</exception>
+            /// <example><code>
+            /// int x = Add(1 &lt; 2);
+            ///   y();
+            /// </code></example>
+            """
+        ),
+        clean(
+            """
+            Adds `a` to `Add(T)` & `b`; `null`.
+
+            One.
+
+            Two.
+
+            - x
+            - t: y
+
+            Parameters:
+              a: the first
+            Returns: the sum
+            Raises:
+              ArgumentNullException: if null
+
+            Example:
+                int x = Add(1 < 2);
+                  y();
+            """
+        ),
+    ),
+    (
+        "xmldoc",
+        '/// <inheritdoc cref="Foo"/>',
+        "",
+    ),
+    (
+        "xmldoc",
+        "// just a comment",
+        "just a comment",
+    ),
+    (
+        "rdoc",
+        clean(
+            """
+            # Adds +a+ to <tt>b</tt>, *bold* and _em_; see {the docs}[http://x.y].
+            #
+            #   add(1, 2)
+            #
+            # * one
+            # * two
+            #
+            # @param a [Integer] the first
+            # @param [String, nil] b the second
+            #   on two lines
+            # @option opts [Boolean] :x (nil) foo
+            # @return [Integer] the sum
+            # @raise [ArgumentError] if
+            # @example Usage
+            #   add(1)
+            #     .foo
+            # @api private
+            """
+        ),
+        clean(
+            """
+            Adds `a` to `b`, bold and em; see the docs.
+
+                add(1, 2)
+
+            - one
+            - two
+
+            Parameters:
+              a: the first
+              b: the second on two lines
+              opts.x: foo
+            Returns: the sum
+            Raises:
+              ArgumentError: if
+
+            Example:
+                add(1)
+                  .foo
+            """
+        ),
+    ),
+    (
+        "rdoc",
+        clean(
+            """
+            # :call-seq:
+            #   add(a) -> b
+            #
+            # Adds.
+            #--
+            # hidden
+            #++
+            # Shown. :nodoc:
+            """
+        ),
+        clean(
+            """
+            Adds.
+            Shown. :nodoc:
+            """
+        ),
+    ),
+    (
+        "rdoc",
+        clean(
+            """
+            # Public: Adds.
+            #
+            # a - The first.
+            #
+            # Returns the sum.
+            # frozen_string_literal: true
+            """
+        ),
+        clean(
+            """
+            Adds.
+
+            Returns the sum.
+
+            Parameters:
+              a: The first.
+            """
+        ),
+    ),
+    (
+        "swift",
+        clean(
+            """
+            /// Adds ``Foo/bar`` and **two**.
+            ///
+            /// - Parameters:
+            ///   - a: The first
+            ///     on two lines.
+            ///   - b: The second.
+            /// - Returns: The sum.
+            /// - Throws: An error.
+            /// - Note: Careful.
+            ///
+            /// More text.
+            """
+        ),
+        clean(
+            """
+            Adds `Foo/bar` and two.
+
+            Note: Careful.
+
+            More text.
+
+            Parameters:
+              a: The first on two lines.
+              b: The second.
+            Returns: The sum.
+            Raises: An error.
+            """
+        ),
+    ),
+    (
+        "swift",
+        clean(
+            """
+            /// Adds.
+            /// - Parameter x: the x
+            /// - Parameter y: the y
+            """
+        ),
+        clean(
+            """
+            Adds.
+
+            Parameters:
+              x: the x
+              y: the y
+            """
+        ),
+    ),
+    (
+        "shell",
+        clean(
+            """
+            #######################################
+            # Cleanup files from the backup directory.
+            # Globals:
+            #   BACKUP_DIR
+            # Arguments:
+            #   $1 - the file
+            #   None
+            # Returns:
+            #   0 if ok.
+            #######################################
+            """
+        ),
+        clean(
+            """
+            Cleanup files from the backup directory.
+
+            Parameters:
+              $1: the file
+            Returns: 0 if ok.
+            """
+        ),
+    ),
+    (
+        "shell",
+        clean(
+            """
+            # @description Says hi.
+            # @arg $1 string the name
+            # @exitcode 0 ok
+            # @stdout the greeting
+            # @example
+            #   hi you
+            """
+        ),
+        clean(
+            """
+            Says hi.
+
+            Parameters:
+              $1: the name
+            Returns: 0 ok the greeting
+
+            Example:
+                hi you
+            """
+        ),
+    ),
+]
+
+
+@pytest.mark.parametrize(("style", "raw", "docstring"), CASES)
+def test_styles(style: str, raw: str, docstring: str):
+    assert clean_doc(raw, style).docstring == docstring
+
+
+def test_every_style_is_tested():
+    assert {style for style, _, _ in CASES} | {"javadoc", "plain"} == set(STYLES)
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
     "raw",

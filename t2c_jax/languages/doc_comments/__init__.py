@@ -6,12 +6,31 @@ from collections.abc import Callable
 
 from t2c_jax.languages.doc_comments.doc import Doc as Doc
 from t2c_jax.languages.doc_comments.doc import DocPart as DocPart
+from t2c_jax.languages.doc_comments.doxygen import clean_doxygen
+from t2c_jax.languages.doc_comments.godoc import clean_godoc
 from t2c_jax.languages.doc_comments.javadoc import clean_javadoc
-from t2c_jax.languages.doc_comments.plain import clean_plain
+from t2c_jax.languages.doc_comments.jsdoc import clean_jsdoc
+from t2c_jax.languages.doc_comments.kdoc import clean_kdoc
+from t2c_jax.languages.doc_comments.phpdoc import clean_phpdoc
+from t2c_jax.languages.doc_comments.plain import clean_plain, clean_shell
+from t2c_jax.languages.doc_comments.rdoc import clean_rdoc
+from t2c_jax.languages.doc_comments.rustdoc import clean_rustdoc
+from t2c_jax.languages.doc_comments.swift_markup import clean_swift_markup
+from t2c_jax.languages.doc_comments.xmldoc import clean_xmldoc
 
 STYLES: dict[str, Callable[[str], Doc]] = {
+    "doxygen": clean_doxygen,
+    "godoc": clean_godoc,
     "javadoc": clean_javadoc,
+    "jsdoc": clean_jsdoc,
+    "kdoc": clean_kdoc,
+    "phpdoc": clean_phpdoc,
     "plain": clean_plain,
+    "rdoc": clean_rdoc,
+    "rustdoc": clean_rustdoc,
+    "shell": clean_shell,
+    "swift": clean_swift_markup,
+    "xmldoc": clean_xmldoc,
 }
 """By style: what reads a comment with its delimiters."""
 
@@ -23,4 +42,6 @@ def clean_doc(raw: str, style: str) -> Doc:
       raw: the comment, or a run of comments one below the other, with their delimiters.
       style: one of ``STYLES``.
     """
+    if "\ue000" in raw or "\ue001" in raw:  # characters of no language, which are placeholders here
+        raw = raw.replace("\ue000", "").replace("\ue001", "")
     return STYLES[style](raw)

@@ -3,15 +3,27 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import NamedTuple
+
+from t2c_jax.languages.doc_comments.doc import Doc, make_doc
 
 _FENCE = re.compile(r"[ \t]*(```|~~~)")
 _PRE = re.compile(r"<(/?)pre\b", re.IGNORECASE)
+_WORD = re.compile(r"\s*(\S+)\s*")
+_DASH = re.compile(r"\s*(?:[-:\u2013\u2014]+(?:\s+|\Z))?")
 
 
 class Tag(NamedTuple):
     """A section: the tag's name, and the text behind it. The prose before all tags has no name."""
+
+    name: str
+    text: str
+
+
+class Named(NamedTuple):
+    """What a section is about, and what it says of it."""
 
     name: str
     text: str
@@ -26,7 +38,7 @@ def split_tags(lines: Sequence[str], tag: re.Pattern[str]) -> list[Tag]:
 
     Lines within braces, ``<pre>`` and fenced code begin no section.
     """
-    found = [("", [])]  # type: list[tuple[str, list[str]]]
+    found: list[tuple[str, list[str]]] = [("", [])]
     for line, is_inside in _with_state(lines):
         match = None if is_inside else tag.match(line)
         if match:
@@ -53,7 +65,82 @@ def _with_state(lines: Sequence[str]) -> Iterator[tuple[str, bool]]:
             braces = max(0, braces + line.count("{", start) - line.count("}", start))
 
 
-def name_and_text(text: str) -> tuple[str, str]:
-    """The first word, and the rest without a dash before it."""
-    name, _, rest = text.strip().partition(" ") if " " in text.strip().split("\n")[0] else text.strip().partition("\n")
-    return name, re.sub(r"\A\s*(?:[-:\u2013\u2014]+\s+)?", "", rest)
+def first_word(text: str) -> Named:
+    """The first word as the name; the text without a dash before it."""
+    word = _WORD.match(text)
+    return Named(word[1], without_dash(text[word.end() :])) if word else Named("", "")
+
+
+def without_dash(text: str) -> str:
+    """The text without space and a dash or colon before it."""
+    match = _DASH.match(text)
+    return text[match.end() :] if match else text
+
+
+@dataclass(frozen=True)
+class TagStyle:
+    """What the tags of a style mean. Tags that it does not name are dropped.
+
+    Attributes:
+      prose: a text without markup.
+      parameters: tags of parameters.
+      returns: tags of what is returned.
+      raises: tags of errors.
+      examples: tags of code.
+      description: tags of prose that continues the description.
+      summary: tags of prose that is the summary.
+      parameter: name and text of such a section.
+      returned: the text of such a section without its type.
+      raised: name and text of such a section.
+      notes: tags of prose that is a paragraph of its own, by the words before it.
+    """
+
+    prose: Callable[[str], str]
+    parameters: frozenset[str] = frozenset({"param"})
+    returns: frozenset[str] = frozenset({"return", "returns"})
+    raises: frozenset[str] = frozenset({"throws", "exception"})
+    examples: frozenset[str] = frozenset({"example"})
+    description: frozenset[str] = frozenset()
+    summary: frozenset[str] = frozenset()
+    parameter: Callable[[str], Named] = first_word
+    returned: Callable[[str], str] = str
+    raised: Callable[[str], Named] = first_word
+    example: Callable[[str], str] = str
+
+    def read(self, sections: Sequence[Tag]) -> Doc:
+        """The doc of a comment's sections."""
+        main, summary = [self.prose(sections[0].text)], ""
+        parameters: dict[str, str] = {}
+        raises: dict[str, str] = {}
+        returns: list[str] = []
+        examples: list[str] = []
+        deprecated = ""
+        for tag, text in sections[1:]:
+            if tag in self.parameters:
+                name, text = self.parameter(text)
+                if name:
+                    parameters[name] = self.prose(text)
+            elif tag in self.returns:
+                returns.append(self.prose(self.returned(text)))
+            elif tag in self.raises:
+                name, text = self.raised(text)
+                text = self.prose(text)
+                raises[name] = f"{raises[name]}\n{text}" if raises.get(name) else text
+            elif tag in self.description:
+                main.append(self.prose(text))
+            elif tag in self.summary and not summary:
+                first, _, rest = self.prose(text).partition("\n\n")
+                summary = first
+                main.append(rest)
+            elif tag in self.examples:
+                examples.append(self.example(text))
+            elif tag == "deprecated":
+                deprecated = self.prose(text) or "yes"
+        return make_doc(
+            "\n\n".join(filter(None, [summary, *main])),
+            parameters,
+            "\n".join(filter(None, returns)),
+            raises,
+            deprecated,
+            tuple(filter(None, examples)),
+        )

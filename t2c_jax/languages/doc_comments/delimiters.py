@@ -9,6 +9,20 @@ from collections.abc import Iterator
 _LINE = re.compile(r"(?://[/!]*<?|#+[:!]?|--+\|?) ?")
 _STAR = re.compile(r"[ \t]*\*+(?!/)[ \t]?")
 _OPENING = re.compile(r"/\*[*!]*<?")
+# Lines for a tool, which say nothing of the code.
+_DIRECTIVE = re.compile(
+    r"""^[ \t]*(?:/\*+|//[/!]?|\#|--|\*)[ \t]*(?:
+      (?:eslint|tslint|jshint|jscs|stylelint|biome|oxlint|prettier|istanbul|c8|v8|jest|flow)
+      [- ](?:disable|enable|ignore|env|next|environment)
+    | @(?:ts-|flow\b|noflow\b|jsx|format\b|codeCoverage|phpstan-ignore|psalm-suppress|noinspection)
+    | (?:NOLINT|clang-format|cppcheck-suppress|IWYU|LCOV_EXCL|GCOV_EXCL|coverity)
+    | (?:CHECKSTYLE|NOPMD|NOSONAR|noinspection|spotless:|language=|region\b|endregion\b|\#(?:end)?region)
+    | (?:rubocop|shellcheck|swiftlint|swiftformat|phpcs|phpstan|ktlint|detekt|pylint|reek|sqlfluff|noqa)(?:[:\s]|$)
+    | (?:frozen_string_literal|typed|encoding|coding|warn_indent|warn_past_scope|shareable_constant_value):
+    | -\*-.*-\*- | vim?:\s | MARK:
+    )""",
+    re.VERBOSE | re.MULTILINE,
+)
 
 
 def comment_lines(raw: str) -> list[str]:
@@ -18,7 +32,9 @@ def comment_lines(raw: str) -> list[str]:
       raw: comments as the file has them, one below the other, with any space before them and any line ends.
     """
     lines: list[str] = []
-    for is_block, found in _comments(raw.replace("\r\n", "\n").replace("\r", "\n").expandtabs(4).split("\n")):
+    if _DIRECTIVE.search(raw):
+        raw = "\n".join(line for line in raw.split("\n") if not _DIRECTIVE.search(line))
+    for is_block, found in _comments(raw.replace("\r\n", "\n").replace("\r", "\n").split("\n")):
         lines.extend(_block(found) if is_block else _dedent(found))
     return lines
 
@@ -62,4 +78,4 @@ def _block(lines: list[str]) -> list[str]:
 
 
 def _dedent(lines: list[str]) -> list[str]:
-    return textwrap.dedent("\n".join(line.rstrip() for line in lines)).split("\n")
+    return textwrap.dedent("\n".join(line.rstrip().expandtabs(4) for line in lines)).split("\n")

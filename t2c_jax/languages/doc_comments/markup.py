@@ -95,11 +95,6 @@ def tidy(text: str) -> str:
     return _BLANK_LINES.sub("\n\n", lines).strip("\n")
 
 
-def safe(text: str) -> str:
-    """The text without characters that are placeholders here; they are of no language."""
-    return text.replace("\ue000", "").replace("\ue001", "") if "\ue000" in text or "\ue001" in text else text
-
-
 def without_html(text: str, kept: Protected) -> str:
     """HTML as lines of words; placeholders are not yet replaced."""
     if "<" in text:
@@ -120,13 +115,21 @@ def html_prose(text: str, kept: Protected) -> str:
     return tidy(kept.restore(tidy(text)))
 
 
-def markdown_prose(text: str, kept: Protected) -> str:
-    """The words of Markdown, with HTML in it. Lists keep their dashes and their indentation."""
+def markdown_prose(text: str, kept: Protected, reference: re.Pattern[str] | None = None) -> str:
+    """The words of Markdown, with HTML in it. Lists keep their dashes and their indentation.
+
+    Args:
+      text: as the author wrote it.
+      kept: holds what is kept of it already.
+      reference: matches a name of code in brackets, without a link; its first group is the name.
+    """
     text = _FENCE.sub(lambda match: kept.block(match[3]), text)
     text = _INDENTED.sub(lambda match: kept.block(match[1]), text)
     text = _DEFINITION.sub("", text) if "]:" in text else text
     if "`" in text or "[" in text or "\\" in text or "<" in text:
         text = _MARKDOWN.sub(lambda match: _inline(match, kept), text)
+    if reference is not None and "[" in text:
+        text = reference.sub(lambda match: kept.code(match[1]), text)
     text = without_html(text, kept)
     text = _RULE.sub("", text)
     if "#" in text:
@@ -139,6 +142,21 @@ def markdown_prose(text: str, kept: Protected) -> str:
     if ">" in text:
         text = _QUOTE.sub("", text)
     return tidy(kept.restore(tidy(text)))
+
+
+def without_fence(text: str) -> str:
+    """Code without the fence around it, where that is all of the text."""
+    match = _FENCE.match(text.strip())
+    inside = match[3] if match and match.end() == len(text.strip()) else text.strip("\n")
+    lines = inside.rstrip().split("\n")
+    margin = min((len(line) - len(line.lstrip()) for line in lines if line.strip()), default=0)
+    return "\n".join(line[margin:].rstrip() for line in lines)
+
+
+def fenced_code(text: str) -> tuple[str, ...]:
+    """The blocks of fenced code in Markdown; all of it where there is none."""
+    blocks = [match[3] for match in _FENCE.finditer(text)]
+    return tuple(filter(None, map(without_fence, blocks or [text])))
 
 
 def _inline(match: re.Match[str], kept: Protected) -> str:
