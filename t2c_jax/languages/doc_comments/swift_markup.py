@@ -11,8 +11,10 @@ from t2c_jax.languages.doc_comments.markup import Protected, markdown_prose
 
 _FIELD = re.compile(r"^([ \t]*)[-*+][ \t]+(Parameters?|Returns?|Throws)\b([ \t]+[^\s:]+)?[ \t]*:[ \t]*", re.IGNORECASE)
 _ITEM = re.compile(r"^([ \t]*)[-*+][ \t]+`?([\w.]+)`?[ \t]*:[ \t]*")
-_KEPT = ("note", "important", "warning", "tip", "attention", "remark", "remarks", "precondition", "postcondition")
-_KEPT += ("complexity", "invariant", "requires", "experiment")
+_KEPT = (
+    *("note", "important", "warning", "tip", "attention", "remark", "remarks", "precondition", "postcondition"),
+    *("complexity", "invariant", "requires", "experiment"),
+)
 _DROPPED = ("seealso", "see also", "since", "version", "author", "authors", "date", "copyright", "bug", "todo", "tag")
 _CALLOUT = re.compile(rf"^[ \t]*[-*+][ \t]+({'|'.join(_KEPT + _DROPPED)})[ \t]*:[ \t]*", re.IGNORECASE)
 _FENCE = re.compile(r"[ \t]*(?:```|~~~)")
