@@ -15,16 +15,17 @@ from t2c_jax.languages.syntax_trees import grammar_version
 class DefinitionsExtractor:
     """Documented definitions of one language; see ``definitions.tree_extractor``."""
 
-    def __init__(self, language: str, suffixes: tuple[str, ...], revision: int = 1) -> None:
+    def __init__(self, language: str, module: str, suffixes: tuple[str, ...], revision: int = 1) -> None:
         """Makes the extractor of a language.
 
         Args:
-          language: as in ``aliases``; its module here has ``table_of(data, path)``.
+          language: as in ``aliases``.
+          module: the one here with ``table_of(data, path)``.
           suffixes: of the file names that it reads.
           revision: counts the changes of what files yield.
         """
         self.suffixes = suffixes
-        self._language, self._revision = language, revision
+        self._language, self._module, self._revision = language, module, revision
 
     @property
     def version(self) -> str:
@@ -35,11 +36,17 @@ class DefinitionsExtractor:
         """See ``definitions.tree_extractor``."""
         from t2c_jax.languages.definitions.tree_extractor import extract_definitions
 
-        module = importlib.import_module(f"t2c_jax.languages.definitions.{self._language}")
+        module = importlib.import_module(f"t2c_jax.languages.definitions.{self._module}")
         return extract_definitions(data, config, module.table_of(data, path))
 
 
-for _language, _suffixes in {
-    "java": (".java",),
-}.items():
-    extractors.register(_language)(DefinitionsExtractor(_language, _suffixes))
+for _language, _module, *_suffixes in (
+    ("c", "cpp", ".c", ".h"),
+    ("cpp", "cpp", ".cc", ".cpp", ".cxx", ".c++", ".hh", ".hpp", ".hxx", ".h++", ".ipp", ".tpp", ".inl", ".h"),
+    ("go", "go", ".go"),
+    ("java", "java", ".java"),
+    ("javascript", "javascript", ".js", ".jsx", ".mjs", ".cjs"),
+    ("rust", "rust", ".rs"),
+    ("typescript", "typescript", ".ts", ".tsx", ".mts", ".cts"),
+):
+    extractors.register(_language)(DefinitionsExtractor(_language, _module, tuple(_suffixes)))

@@ -7,9 +7,10 @@ with nothing but space, other comments and attributes between.
 
 from __future__ import annotations
 
+import itertools
 import re
 from bisect import bisect_right
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -50,6 +51,7 @@ class Comments:
         self._items = sorted(items, key=lambda item: item.end)
         self._ends = [item.end for item in self._items]
         self._plain = plain or rules.plain
+        self._docs: dict[int, bool] = {}
 
     def attached_to(self, start: int) -> Attached:
         """What belongs to the definition that begins at ``start``."""
@@ -70,7 +72,7 @@ class Comments:
                 continue
             if self._follows_code(item, gap):
                 break
-            if _BLANK_LINE.search(gap) and not self.is_doc(item):
+            if self._plain and _BLANK_LINE.search(gap) and not self.is_doc(item):
                 break
             comments.append(item)
             position = item.start
@@ -103,12 +105,23 @@ class Comments:
             position = item.end
         return found
 
+    def documented(self) -> Iterator[int]:
+        """Where something begins that a documentation comment is right above of."""
+        for item, following in itertools.pairwise([*self._items, None]):
+            assert item is not None
+            if item.is_comment and self.is_doc(item):
+                position = item.end
+                while self._data[position : position + 1].isspace():
+                    position += 1
+                if position < len(self._data) and (following is None or following.start != position):
+                    yield position
+
     def is_doc(self, item: Item) -> bool:
         """Whether a comment is documentation by its first characters."""
-        rules = self._rules
-        if not rules.doc.match(self._data, item.start, item.end):
-            return False
-        return rules.not_doc is None or not rules.not_doc.match(self._data, item.start, item.end)
+        if item.start not in self._docs:
+            matches = self._rules.doc.match(self._data, item.start, item.end) is not None
+            self._docs[item.start] = matches and not self._is_not_doc(item)
+        return self._docs[item.start]
 
     def _follows_code(self, item: Item, gap: bytes) -> bool:
         """Whether the comment belongs to code before it on its line. On the definition's own line it does not."""

@@ -38,11 +38,12 @@ if TYPE_CHECKING:
 
 _SPACE = b" \t\r\n\f\v"
 _INDENT = re.compile(rb"[ \t\f\v]*")
-_BODY_BEGINS = re.compile(r"\s*(?:=>|[{=:;])\s*\Z")
+_BODY_BEGINS = re.compile(r"\s*(?:=>|[{=:;,])\s*\Z")
 _AFTER_BRACKET = re.compile(r"([(\[<])\s*\n\s*")
 _BEFORE_BRACKET = re.compile(r",?\s*\n\s*([)\]>])")
 _Edit = tuple[int, int, bytes]  # replaces the bytes between two positions
-_KINDS = {"function": 1, "method": 1, "class": 1, "scope": 1, "wrapper": 0}  # wrappers come first where spans are equal
+# Of equal spans wrappers come first, and a method before the function that it is as well.
+_KINDS = {"wrapper": 0, "method": 1, "function": 2, "class": 2, "scope": 2}
 
 
 @dataclass(slots=True)
@@ -89,27 +90,30 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
         found.extracts.append(Extract("", source, table.language, MODULE_KIND, 1, max(lines, 1)))
     file = _File(data, table)
+    line, counted = 1, 0  # the line of a position
     for definition in file.definitions():
         attached = file.comments.attached_to(definition.whole.start_byte)
-        header = _TreeHeader(file, definition)
         docs = [*attached.docs, *file.docs_inside(definition)]
         has_text = bool(docs) or not text_form.documented
         if definition.kind not in (config.kinds if has_text else config.code_only):
             continue
         start = attached.start
-        line = data.count(b"\n", 0, start) + 1
+        line += data.count(b"\n", counted, start) - data.count(b"\n", start, counted)
+        counted = start
         try:
             file.check(definition, start, config.stubs)
             prose = file.doc(docs, attached.plain).part(text_form.part)
             if text_form.documented and docs and not prose:
                 raise NoPair("empty documentation")
-            text = text_form.write(header, prose) if has_text else ""
+            text = text_form.write(_TreeHeader(file, definition), prose) if has_text else ""
             code, end = file.code(definition, start, docs, text_form.hides_name)
         except NoPair as reason:
             found.skipped.append((str(reason), line))
             continue
         end_line = line + data.count(b"\n", start, end)
         found.extracts.append(Extract(text, code, table.language, definition.kind, line, end_line))
+    for line in file.lines_of_lost():
+        found.skipped.append((file.broken, line))
     return found
 
 
@@ -118,6 +122,7 @@ class _File:
 
     def __init__(self, data: bytes, table: LanguageTable) -> None:
         self.data, self.table = data, table
+        self.broken = f"syntax error in a definition ({table.language})"
         self.tree = parse(data, *table.grammar)  # nodes live as long as it does
         items: list[Item] = []
         self._spans: list[tuple[int, int, int, str, Node]] = []
@@ -138,6 +143,8 @@ class _File:
         for start, end, _, capture, node in self._spans:
             while around and around[-1].end <= start:
                 around.pop()
+            if around and around[-1].node == node:  # two patterns match it
+                continue
             scope = around[-1].scope if around else ""
             if capture in ("wrapper", "scope"):
                 around.append(_Open(-end, capture, node, scope if capture == "wrapper" else capture))
@@ -153,8 +160,8 @@ class _File:
 
     def check(self, definition: _Definition, start: int, stubs: bool) -> None:
         """Raises ``NoPair`` for what a parser or a person did not finish, or a tool wrote."""
-        if definition.whole.has_error:
-            raise NoPair(f"syntax error in a definition ({self.table.language})")
+        if definition.node.has_error:
+            raise NoPair(self.broken)
         generated = self.table.generated
         if generated is not None and any(
             generated.match(self.data, item.start, item.end)
@@ -164,6 +171,21 @@ class _File:
             raise NoPair("generated code")
         if not stubs and self._is_stub(definition.node):
             raise NoPair("stub")
+
+    def lines_of_lost(self) -> Iterator[int]:
+        """Lines of what is documented, but so broken that the tree has no definition there."""
+        if not self.tree.root_node.has_error:
+            return
+        known = {definition.whole.start_byte for definition in self.definitions()}
+        for position in self.comments.documented():
+            if position not in known and self._is_broken(position):
+                yield self.data.count(b"\n", 0, position) + 1
+
+    def _is_broken(self, position: int) -> bool:
+        node = self.tree.root_node.descendant_for_byte_range(position, position + 1)
+        while node is not None and node.start_byte == position and not node.has_error:
+            node = node.parent
+        return node is not None and node.start_byte == position and node.parent is not None
 
     def docs_inside(self, definition: _Definition) -> list[Item]:
         """Documentation comments between an annotation and the name, and at the start of the body."""
@@ -196,7 +218,7 @@ class _File:
         line_start = data.rfind(b"\n", 0, start) + 1
         indent = _INDENT.match(data, line_start)
         assert indent is not None
-        edits += self._dedents(definition, start, end, indent[0])
+        edits += self._dedents(start, end, indent[0])
         parts: list[bytes] = []
         position = start
         for first, last, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):  # a removed line needs no dedent
@@ -217,23 +239,28 @@ class _File:
                 parts.append(self.data[position : item.start])
                 position = item.end
         parts.append(self.data[position:end])
+        if body is not None and definition.whole.type in self.table.wrapped:  # a typedef's name
+            parts.append(self.data[body.end_byte : definition.whole.end_byte])
         text = _BODY_BEGINS.sub("", b" ".join(parts).decode("utf-8").strip())
         return " ".join(_BEFORE_BRACKET.sub(r"\1", _AFTER_BRACKET.sub(r"\1", text)).split())
 
     def name(self, definition: _Definition) -> str:
         """The definition's name; empty where it has none."""
-        node = self.table.name_of(definition.node)
+        node = self._name(definition)
         return "" if node is None else self.data[node.start_byte : node.end_byte].decode("utf-8")
 
+    def _name(self, definition: _Definition) -> Node | None:
+        return self.table.name_of(definition.node) or self.table.name_of(definition.whole)
+
     def _header_end(self, definition: _Definition) -> int:
-        name = self.table.name_of(definition.node)
+        name = self._name(definition)
         return definition.whole.start_byte if name is None else name.start_byte
 
     def _is_stub(self, node: Node) -> bool:
         body = self.table.body_of(node)
         if body is None:
             return True
-        if not self.data.startswith(b"{", body.start_byte) or body.named_child_count > 50:
+        if not body.is_named or not self.data.startswith(b"{", body.start_byte) or body.named_child_count > 50:
             return False
         statements = [child for child in body.named_children if not child.is_extra]
         if len(statements) > 1:
@@ -256,10 +283,10 @@ class _File:
             end += 1
         return item.start, end
 
-    def _dedents(self, definition: _Definition, start: int, end: int, indent: bytes) -> Iterator[_Edit]:
+    def _dedents(self, start: int, end: int, indent: bytes) -> Iterator[_Edit]:
         if not indent:
             return
-        literals = self._literals(definition.whole, start, end)
+        literals = self._literals(start, end)
         position = self.data.find(b"\n", start, end) + 1
         while position:
             blank = _INDENT.match(self.data, position)
@@ -272,15 +299,16 @@ class _File:
                 yield position, blank.end(), b""
             position = self.data.find(b"\n", position, end) + 1
 
-    def _literals(self, node: Node, start: int, end: int) -> list[tuple[int, int]]:
+    def _literals(self, start: int, end: int) -> list[tuple[int, int]]:
         table = self.table
         if table.string_start is None or not table.string_start.search(self.data, start, end):
             return []
-        found = [(found.start_byte, found.end_byte) for _, found in _matches(_strings(table), node)]
-        return [span for span in found if self.data.find(b"\n", *span) >= 0]
+        found = _matches(_strings(table), self.tree.root_node, start, end)
+        spans = [(node.start_byte, node.end_byte) for _, node in found]
+        return [span for span in spans if self.data.find(b"\n", *span) >= 0]
 
     def _names(self, definition: _Definition) -> list[_Edit]:
-        name = self.table.name_of(definition.node)
+        name = self._name(definition)
         if name is None:
             raise NoPair("definition without a name")
         hidden = self.data[name.start_byte : name.end_byte]
@@ -310,11 +338,14 @@ class _TreeHeader:
         return self._file.signature(self._definition)
 
 
-def _matches(query: Query, node: Node) -> Iterator[tuple[str, Node]]:
+def _matches(query: Query, node: Node, start: int = 0, end: int | None = None) -> Iterator[tuple[str, Node]]:
     """What a query captures, with the names of the captures. ``captures()`` would be in no order."""
     from tree_sitter import QueryCursor
 
-    for _, captures in QueryCursor(query).matches(node):
+    cursor = QueryCursor(query)
+    if end is not None:
+        cursor.set_byte_range(start, end)
+    for _, captures in cursor.matches(node):
         name, found = captures.popitem()
         yield name, found[0]
 

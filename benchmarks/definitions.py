@@ -1,0 +1,203 @@
+"""Definitions of languages that tree-sitter reads: how many documented ones become pairs, and how fast.
+
+The judge is a second method: it walks the whole tree and reads the lines above each function as text. A documented
+function whose own tree has no error has to be a pair. Speed is compared with a walk that only collects names.
+
+  python benchmarks/definitions.py java:/path/to/gson go:/path/to/cobra …
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from tree_sitter import Node
+from tree_sitter import Tree as SyntaxTree
+
+import t2c_jax  # noqa: F401  (it registers all parts)
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.extractor import Extraction, extractors
+from t2c_jax.languages.syntax_trees import parse, tree_grammars
+
+# Types of the functions of a language, where their documentation begins and what may be between.
+FUNCTIONS = {
+    "c": ("function_definition",),
+    "cpp": ("function_definition",),
+    "go": ("function_declaration", "method_declaration"),
+    "java": ("method_declaration", "constructor_declaration", "compact_constructor_declaration"),
+    "javascript": ("function_declaration", "generator_function_declaration", "method_definition"),
+    "rust": ("function_item", "function_signature_item"),
+    "typescript": ("function_declaration", "generator_function_declaration", "method_definition"),
+}
+DOC_BLOCK = re.compile(rb"/\*\*(?![*/])")
+ANY_BLOCK = re.compile(rb"/\*(?!\*?/)(?!\*?<)")
+DOC = {  # beginnings of block comments and of lines
+    "c": (ANY_BLOCK, re.compile(rb"//(?![/!]?<)")),
+    "cpp": (ANY_BLOCK, re.compile(rb"//(?![/!]?<)")),
+    "go": (ANY_BLOCK, re.compile(rb"//(?!go:|nolint|line |export )")),
+    "java": (DOC_BLOCK, re.compile(rb"///(?!/)")),
+    "javascript": (DOC_BLOCK, re.compile(rb"(?!)")),
+    "rust": (DOC_BLOCK, re.compile(rb"///(?!/)")),
+    "typescript": (DOC_BLOCK, re.compile(rb"(?!)")),
+}
+BETWEEN = re.compile(rb"#!?\[.*\]|@[\w.]+(?:\(.*\))?|template\s*<.*>|(?:export|default|static|inline|extern)[\w\s*]*")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("projects", nargs="+", metavar="LANGUAGE:DIR")
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--missing", type=int, default=0, help="show so many functions that are no pair")
+    arguments = parser.parse_args()
+    columns = ("project", "files", "MB", "documented", "pairs", "share", "with errors", "MB/s", "bare walk", "ratio")
+    print(" | ".join(columns))
+    for project in arguments.projects:
+        language, _, root = project.partition(":")
+        row = measure(language, Path(root), arguments.rounds, arguments.missing)
+        print(" | ".join([f"{Path(root).name} ({language})", *row]), flush=True)
+
+
+def measure(language: str, root: Path, rounds: int, missing: int) -> list[str]:
+    extractor = extractors.get(language, "language")
+    config = CorpusConfig(text="docstring", stubs=True)
+    paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in extractor.suffixes and path.is_file()]
+    files = {str(path.relative_to(root)): path.read_bytes() for path in paths if path.stat().st_size <= 1_000_000}
+    documented = found = broken = 0
+    for path, data in files.items():
+        extraction = extractor.extract(data, path, config)
+        language_here = next((pair.language for pair in extraction.extracts), language)
+        whole, errors = judged(data, language_here, path)
+        lines = lines_of(extraction)
+        documented += len(whole)
+        broken += errors
+        found += len(whole & lines)
+        for line in sorted(whole - lines)[: max(missing, 0)]:
+            missing -= 1
+            print(f"  {path}:{line}", file=sys.stderr)
+    size = sum(map(len, files.values())) / 1e6
+    ours = size / fastest(lambda: [extractor.extract(data, path, config) for path, data in files.items()], rounds)
+    bare = size / fastest(lambda: [names(data, language, path) for path, data in files.items()], rounds)
+    share = f"{found / documented:.2%}" if documented else "-"
+    counts = (str(len(files)), f"{size:.2f}", str(documented), str(found), share, str(broken))
+    return [*counts, f"{ours:.2f}", f"{bare:.2f}", f"{ours / bare:.2f}"]
+
+
+def lines_of(found: Extraction) -> set[int]:
+    """All lines of the pairs' headers, since a judge's function may begin behind its attributes."""
+    lines = {line for pair in found.extracts for line in range(pair.start_line, pair.start_line + header(pair.code))}
+    return lines | {line for reason, line in found.skipped if reason == "empty documentation"}
+
+
+def header(code: str) -> int:
+    """How many lines may be a definition's attributes and modifiers."""
+    count = 1
+    for line in code.split("\n"):
+        if not BETWEEN.fullmatch(line.strip().encode()) and not line.strip().startswith(("//", "/*", "*")):
+            break
+        count += 1
+    return count
+
+
+def judged(data: bytes, language: str, path: str) -> tuple[set[int], int]:
+    """Lines of the documented functions without an error, and the number of those with one."""
+    tree = tree_of(data, language, path)
+    lines = data.split(b"\n")
+    whole: set[int] = set()
+    errors = 0
+    for node in walk(tree):
+        if node.type not in FUNCTIONS[language] or (language in ("c", "cpp") and not declares_function(node)):
+            continue
+        row = node.start_point.row
+        if lines[row][: node.start_point.column].strip() and not BETWEEN.fullmatch(lines[row].strip()):
+            continue
+        if is_documented(lines, row, tree, language):
+            if node.has_error:
+                errors += 1
+            else:
+                whole.add(row + 1)
+    return whole, errors
+
+
+def is_documented(lines: list[bytes], row: int, tree: SyntaxTree, language: str) -> bool:
+    """Whether a documentation comment ends on a line above, with nothing but attributes of one line between."""
+    block, line_comment = DOC[language]
+    above = row - 1
+    while above >= 0:
+        line = lines[above].strip()
+        if not BETWEEN.fullmatch(line):
+            break
+        above -= 1
+    if above < 0:
+        return False
+    line = lines[above].strip()
+    if line_comment.match(line):
+        return True
+    if not line.endswith(b"*/"):
+        return False
+    start = sum(map(len, lines[:above])) + above + lines[above].rindex(b"*/")
+    node = tree.root_node.descendant_for_byte_range(start, start + 1)
+    while node is not None and "comment" not in node.type:
+        node = node.parent
+    if node is None:
+        return False
+    while node.parent is not None and "comment" in node.parent.type:
+        node = node.parent
+    text = b"\n".join(lines)[node.start_byte : node.end_byte]
+    alone = not lines[node.start_point.row][: node.start_point.column].strip()
+    return alone and block.match(text) is not None
+
+
+def declares_function(node: Node) -> bool:
+    declarator = node.child_by_field_name("declarator")
+    while declarator is not None and declarator.type != "function_declarator":
+        inner = declarator.child_by_field_name("declarator")
+        declarator = inner or next((child for child in declarator.named_children if "declarator" in child.type), None)
+    return declarator is not None
+
+
+def tree_of(data: bytes, language: str, path: str) -> SyntaxTree:
+    grammar = tree_grammars.get(language, "language")
+    entry = "language_tsx" if path.endswith(".tsx") else grammar.entries[0]
+    return parse(data, grammar.module, entry)
+
+
+def walk(tree: SyntaxTree) -> Iterator[Node]:
+    cursor = tree.walk()
+    while True:
+        node = cursor.node
+        assert node is not None
+        yield node
+        if cursor.goto_first_child():
+            continue
+        while not cursor.goto_next_sibling():
+            if not cursor.goto_parent():
+                return
+
+
+def names(data: bytes, language: str, path: str) -> list[bytes]:
+    """The names of a file's functions, and nothing else."""
+    found = []
+    for node in walk(tree_of(data, language, path)):
+        if node.type in FUNCTIONS[language]:
+            name = node.child_by_field_name("name" if language not in ("c", "cpp") else "declarator")
+            if name is not None:
+                found.append(data[name.start_byte : name.end_byte])
+    return found
+
+
+def fastest(run: Callable[[], object], rounds: int) -> float:
+    """Seconds of the fastest round."""
+    times = []
+    for _ in range(rounds):
+        start = time.process_time()
+        run()
+        times.append(time.process_time() - start)
+    return min(times)
+
+
+if __name__ == "__main__":
+    main()

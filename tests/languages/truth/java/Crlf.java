@@ -1,0 +1,12 @@
+/** Windows
+ * line ends. */
+class Crlf {
+    /** A method.
+     *
+     * @return one
+     */
+    @Override
+    int one() {
+        return 1;
+    }
+}

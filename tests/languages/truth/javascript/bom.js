@@ -1,0 +1,4 @@
+﻿/** With a byte order mark. */
+function bom() {
+	return "ä";
+}

@@ -1,0 +1,2 @@
+/** A default arrow. */
+export default (a, b) => a + b;
