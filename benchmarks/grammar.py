@@ -34,9 +34,12 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import CorpusConfig, TokenizerConfig
-from t2c_jax.corpus.mine import SourceReport, mine_tree
+from t2c_jax.corpus.mine import mine_files
 from t2c_jax.corpus.pairs_file import read_file
+from t2c_jax.corpus.parts import tree_parts
 from t2c_jax.corpus.rules.limits import broken_limit
+from t2c_jax.corpus.shards import ShardSummary
+from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, resolve
 from t2c_jax.decode.grammar.engine import Engine
 from t2c_jax.decode.grammar.grammar_sources import source_of
@@ -121,13 +124,13 @@ def texts_of(source: str, language: Language) -> Iterator[str]:
     resolved = resolve(source, config, Path("/nonexistent"))
     report, seen = SourceReport(source), set()
     if isinstance(resolved, FileTree):
-        candidates = mine_tree(resolved, config, report, lambda: None)
+        pairs = (pair for part in tree_parts(resolved) for pair in mine_files(part, config, ShardSummary()))
     elif isinstance(resolved, PairsFile):
         candidates = read_file(resolved, config, report, io.StringIO(), lambda: None)
+        pairs = (candidate.pair for candidate in candidates)
     else:
         raise UserError(f"source '{source}' is neither a directory nor a file of pairs")
-    for candidate in candidates:
-        pair = candidate.pair
+    for pair in pairs:
         mined = isinstance(resolved, FileTree)
         if pair.code in seen or (mined and (pair.language != language.of or broken_limit(pair, config))):
             continue

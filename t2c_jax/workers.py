@@ -1,7 +1,8 @@
 """A parallel map for inputs that may crash a process or make it hang.
 
 ``concurrent.futures`` breaks the whole pool when one worker dies, and cannot stop one that hangs. Here a worker gets
-one item at a time. If it dies, the parent knows the item, reports it as a ``Failure`` and starts another worker.
+one item at a time. If it dies, the parent knows the item, reports it as a ``Failure`` and starts another worker. An
+item of many parts calls ``begin`` before each of them: the time limit then is a part's, and the ``Failure`` names it.
 
 Workers are new interpreters. They are not forked, because the parent may run threads of TensorFlow or JAX. They are not
 spawned by ``multiprocessing`` either, which imports the parent's ``__main__`` in each of them: that fails for a
@@ -11,12 +12,13 @@ notebook, for a script from standard input, and for a script without a guard.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import os
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection, Pipe, wait
 from typing import Generic, TypeVar
@@ -38,11 +40,19 @@ class Failure:
       reason: for messages.
       died: whether its worker died.
       timed_out: whether that was because of the time limit.
+      part: the part of the item that the worker was at, as ``begin`` got it; None if it began none.
     """
 
     reason: str
     died: bool = False
     timed_out: bool = False
+    part: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    part: int
+    after_another: bool = False  # of the same item, which is done
 
 
 def cores() -> int:
@@ -52,14 +62,14 @@ def cores() -> int:
 
 def isolated_map(
     function: Callable[[Item], Result], items: Iterable[Item], workers: int, seconds: float
-) -> Iterator[Result | Failure]:
+) -> Generator[Result | Failure]:
     """Applies ``function`` in worker processes and yields the results in the order of the items.
 
     Args:
       function: importable by name; what it raises becomes a ``Failure`` too.
-      items: read as they are needed.
-      workers: processes.
-      seconds: time limit of an item; its worker is then killed, and the item becomes a ``Failure``.
+      items: read as they are needed; asked again when all work is done, so items may be added on the way.
+      workers: processes, at most; one starts when an item finds none idle.
+      seconds: time limit of an item, or of each part; its worker is then killed, and the item becomes a ``Failure``.
 
     Raises:
       UserError: many workers in a row died.
@@ -69,21 +79,29 @@ def isolated_map(
     waiting: dict[int, Result | Failure] = {}
     emitted = deaths = 0
     try:
-        pool.extend(_Worker(function, seconds) for _ in range(workers))
         while True:
-            for worker in pool:
-                if worker.index is None and len(waiting) < _AHEAD * workers:
-                    numbered = next(queue, None)
-                    if numbered is not None:
-                        worker.send(*numbered)
             busy = [worker for worker in pool if worker.index is not None]
+            idle = [worker for worker in pool if worker.index is None]
+            while len(busy) < workers and len(waiting) < _AHEAD * workers:
+                numbered = next(queue, None)
+                if numbered is None:
+                    break
+                if not idle:
+                    idle.append(_Worker(function, seconds))
+                    pool.append(idle[0])
+                busy.append(idle.pop())
+                busy[-1].send(*numbered)
             if not busy:
                 return
             ready = wait([worker.connection for worker in busy])
             for worker in busy:
                 if worker.connection not in ready:
                     continue
-                index, result = worker.receive()
+                received = worker.receive()
+                if isinstance(received, _Begun):
+                    deaths = 0 if received.after_another else deaths
+                    continue
+                index, result = received
                 waiting[index] = result
                 crashed = isinstance(result, Failure) and result.died and not result.timed_out
                 deaths = deaths + 1 if crashed else 0
@@ -106,6 +124,7 @@ class _Worker(Generic[Item, Result]):
     def __init__(self, function: Callable[[Item], Result], seconds: float) -> None:
         self._function, self._seconds = function, seconds
         self.index: int | None = None
+        self._part: int | None = None
         self._start()
 
     def _start(self) -> None:
@@ -118,21 +137,25 @@ class _Worker(Generic[Item, Result]):
             self.connection.send((self._function, self._seconds))
 
     def send(self, index: int, item: Item) -> None:
-        self.index = index
+        self.index, self._part = index, None
         with contextlib.suppress(OSError):  # a dead worker is found by receive()
             self.connection.send(item)
 
-    def receive(self) -> tuple[int, Result | Failure]:
-        """The item's index and its result. A worker that has died is replaced."""
+    def receive(self) -> tuple[int, Result | Failure] | _Begun:
+        """The item's index and its result, or the part that it began. A worker that has died is replaced."""
         assert self.index is not None
-        index, self.index = self.index, None
         try:
-            return index, self.connection.recv()
+            result = self.connection.recv()
         except (EOFError, OSError):
-            failure = self._cause_of_death()
-        self.stop()
-        self._start()
-        return index, failure
+            result = dataclasses.replace(self._cause_of_death(), part=self._part)
+            self.stop()
+            self._start()
+        if isinstance(result, _Begun):
+            begun = _Begun(result.part, after_another=self._part is not None)
+            self._part = result.part
+            return begun
+        index, self.index = self.index, None
+        return index, result
 
     def _cause_of_death(self) -> Failure:
         try:
@@ -159,6 +182,15 @@ serve(int(sys.argv[2]))
 """
 
 
+_begin: Callable[[int], None] | None = None  # in a worker
+
+
+def begin(part: int) -> None:
+    """Says that the item's next part is worked on from now: its time starts, and a ``Failure`` will name it."""
+    if _begin is not None:
+        _begin(part)
+
+
 def serve(descriptor: int) -> None:
     """Worker main loop: receives the function, then items, until the parent closes the pipe.
 
@@ -166,6 +198,13 @@ def serve(descriptor: int) -> None:
     """
     with contextlib.suppress(EOFError, OSError), Connection(descriptor) as connection:
         function, seconds = connection.recv()
+
+        def begin_part(part: int) -> None:
+            signal.setitimer(signal.ITIMER_REAL, seconds)
+            connection.send(_Begun(part))
+
+        global _begin
+        _begin = begin_part
         while True:
             item = connection.recv()
             signal.setitimer(signal.ITIMER_REAL, seconds)

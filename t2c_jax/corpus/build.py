@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterator, Mapping
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.console import progress, say, warn
 from t2c_jax.corpus import dataset
 from t2c_jax.corpus.card import Census, write_card
 from t2c_jax.corpus.clean import Cleaned, clean
-from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut, find_held_out
-from t2c_jax.corpus.mine import Candidate, SourceReport, mine_tree
+from t2c_jax.corpus.held_out import SHARES_LINE, find_held_out
+from t2c_jax.corpus.mine import ShardMaker
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
-from t2c_jax.corpus.pairs_file import read_dataset, read_file, splits_of_files
+from t2c_jax.corpus.pairs_file import splits_of_files
+from t2c_jax.corpus.parts import SHARDS, finished_files, make_shards, plans
+from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve_all
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
@@ -29,6 +32,8 @@ MALFORMED = "malformed.jsonl"
 
 def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = None) -> StageResult:
     """Mines, cleans and writes ``WORKDIR/corpus``, unless it is up to date with the config and the sources.
+
+    An interrupted build leaves its finished shards in ``WORKDIR/.corpus.shards``, and the next one uses them.
 
     Args:
       config: sources, limits, shares.
@@ -51,14 +56,14 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     versions = {name: extractors.get(name, "config.corpus.extractors").version for name in sorted(config.extractors)}
     sources = resolve_all(config, skip=workdir.path)
     held_out = find_held_out(config)
-    inputs = {source.name: source.digest for source in sources}
-    inputs |= {f"held out: {file.name}": file.digest for file in held_out}
+    rules = {f"held out: {file.name}": file.digest for file in held_out}
     if any(isinstance(source, FileTree) for source in sources):
-        inputs |= {f"extractor {name}": version for name, version in versions.items()}
+        rules |= {f"extractor {name}": version for name, version in versions.items()}
+    inputs = {source.name: source.digest for source in sources} | rules
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:
-            return _build(config, sources, held_out, directory, workers)
+            return _build(config, sources, held_out, rules, directory, workdir.path / SHARDS, workers)
         except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
             if not (malformed.is_file() and malformed.stat().st_size):
@@ -69,22 +74,38 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
 
     result = workdir.stage("corpus", config, inputs, build)
     if result.ran:
+        shutil.rmtree(workdir.path / SHARDS, ignore_errors=True)
         (workdir.path / MALFORMED).unlink(missing_ok=True)  # of an attempt that failed
         _report_result(result)
     return result
 
 
 def _build(
-    config: CorpusConfig, sources: list[Resolved], held_out: list[PairsFile], directory: Path, workers: int | None
+    config: CorpusConfig,
+    sources: list[Resolved],
+    held_out: list[PairsFile],
+    inputs: Mapping[str, str],
+    directory: Path,
+    shards_directory: Path,
+    workers: int | None,
 ) -> Mapping[str, Any]:
     splits = splits_of_files(source for source in sources if isinstance(source, PairsFile))
     reports = [_report(source, splits) for source in sources]
     if recognised := ", ".join(f"{name} is {split}" for name, split in splits.items() if split):
         say(f"corpus: splits by file name: {recognised} (a line's own split goes first)")
-    scratch, malformed = directory / ".candidates", directory / MALFORMED
-    with malformed.open("w", encoding="utf-8") as quarantine:
-        candidates = _candidates(config, sources, reports, quarantine, workers)
-        cleaned = clean(candidates, config, scratch, HeldOut.read(held_out, config) if held_out else None)
+    plan = plans(shards_directory, config, sources, reports, json.dumps(inputs, sort_keys=True))
+    files = sum(len(source.files) if isinstance(source, FileTree) else 1 for source in sources)
+    malformed = directory / MALFORMED
+    done = finished_files(plan)
+    if done:
+        say(f"corpus: {done:,} files were mined by a run that did not finish; the others follow")
+    with (
+        malformed.open("w", encoding="utf-8") as quarantine,
+        progress("mine", files, "files", done) as bar,
+    ):
+        maker = ShardMaker(config, tuple(held_out))
+        shards = make_shards(plan, maker, quarantine, bar.advance, workers)
+    cleaned = clean(shards, config)
     if not malformed.stat().st_size:
         malformed.unlink()
     if "train" not in cleaned.counts:
@@ -92,7 +113,6 @@ def _build(
     census = Census()
     with progress("write the corpus", sum(cleaned.counts.values()), "pairs") as bar:
         dataset.write_dataset(directory, census.watch(cleaned.pairs(), bar.advance), list(cleaned.counts))
-    scratch.unlink()
     write_card(directory, reports, cleaned.drops, len(cleaned.repeated_ids), census)
     skipped = sum(report.skipped.total() for report in reports)
     return {
@@ -114,20 +134,6 @@ def _report(source: Resolved, splits: Mapping[str, str]) -> SourceReport:
     if isinstance(source, FileTree):
         return SourceReport(source.name, "", source.repository, source.commit, source.licence)
     return SourceReport(source.name, splits.get(source.name, ""))
-
-
-def _candidates(
-    config: CorpusConfig, sources: list[Resolved], reports: list[SourceReport], quarantine: IO[str], workers: int | None
-) -> Iterator[Candidate]:
-    total = sum(len(source.files) if isinstance(source, FileTree) else 1 for source in sources)
-    with progress("mine", total, "files") as bar:
-        for source, report in zip(sources, reports, strict=True):
-            if isinstance(source, FileTree):
-                yield from mine_tree(source, config, report, bar.advance, workers)
-            elif isinstance(source, PairsFile):
-                yield from read_file(source, config, report, quarantine, bar.advance)
-            else:
-                yield from read_dataset(source, report, bar.advance)
 
 
 def _nothing_to_train_on(config: CorpusConfig, reports: list[SourceReport], cleaned: Cleaned) -> str:

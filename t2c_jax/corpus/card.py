@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.corpus.dataset import NAME
-from t2c_jax.corpus.mine import SourceReport
 from t2c_jax.corpus.pairs import SPLITS, Pair
+from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.workdir import write_json
 

@@ -8,18 +8,17 @@ directory may be moved. A split without pairs does not exist there: TFDS fails t
 from __future__ import annotations
 
 import contextlib
-import errno
-import itertools
 import json
 import logging
-import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
+
+import numpy as np
 
 from t2c_jax import runtime
 from t2c_jax.corpus.pairs import SPLITS, Pair, Source
-from t2c_jax.corpus.tfrecord import read_examples
+from t2c_jax.corpus.tfrecord import read_examples, write_record
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.languages.execution import Execution
 from t2c_jax.workdir import Workdir
@@ -31,7 +30,6 @@ _LATER = ("group", "tests")  # corpora that were written before these were kept 
 _SOURCE_TEXTS = ("repository", "commit", "path", "licence")
 _SOURCE_NUMBERS = ("start_line", "end_line")
 _SHARD_PAIRS = 65_536  # some 100 MB, as TFDS advises
-_BATCH = 1024
 _DESCRIPTION = "Pairs of text and the code that answers it, mined and cleaned by t2c_jax; card.md beside it says how."
 
 
@@ -57,7 +55,7 @@ def count_pairs(workdir: Workdir, split: str) -> int:
 
 
 def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str]) -> None:
-    """Writes the corpus in the order of ``pairs``, holding a batch of them at a time.
+    """Writes the corpus in the order of ``pairs``, holding one of them at a time.
 
     Args:
       directory: the dataset goes to ``t2c_pairs/1.0.0`` under it.
@@ -67,13 +65,68 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
     Raises:
       OSError: the disk is full (ENOSPC) or may not be written (EACCES).
     """
-    tf, tfds = import_tensorflow()
     target = directory / NAME / VERSION
     target.mkdir(parents=True)
+    with contextlib.ExitStack() as opened:
+        writers = {split: opened.enter_context(_SplitWriter(target, split)) for split in splits}
+        for pair in pairs:
+            writers[pair.split].write(_example(pair))
+    _write_description(target, list(writers.values()))
+
+
+class _SplitWriter(contextlib.AbstractContextManager["_SplitWriter"]):
+    """Writes the examples of a split, in shards."""
+
+    def __init__(self, directory: Path, split: str) -> None:
+        self.split = split
+        self.bytes = 0
+        self.shard_lengths: list[int] = []
+        self._directory = directory
+        self._file: BinaryIO | None = None
+
+    def write(self, example: bytes) -> None:
+        if self._file is None or self.shard_lengths[-1] == _SHARD_PAIRS:
+            self._close()
+            path = self._directory / f"{NAME}-{self.split}.tfrecord-{len(self.shard_lengths):05d}"
+            self._file = path.open("wb", buffering=1 << 20)
+            self.shard_lengths.append(0)
+        write_record(self._file, example)
+        self.shard_lengths[-1] += 1
+        self.bytes += len(example)
+
+    def __exit__(self, *_: object) -> None:
+        self._close()
+
+    def _close(self) -> None:
+        if self._file is not None:
+            self._file.close()
+            self._file = None
+
+
+def _example(pair: Pair) -> bytes:
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    values: dict[str, str | int] = {name: getattr(pair, name) for name in _TEXTS}
+    values |= {"group": pair.group, "tests": "" if pair.tests is None else pair.tests.to_json()}
+    values |= {f"source/{name}": getattr(pair.source, name) for name in (*_SOURCE_TEXTS, *_SOURCE_NUMBERS)}
+    example = tf_example_pb2.Example()
+    for name, value in values.items():
+        feature = example.features.feature[name]
+        if isinstance(value, int):
+            feature.int64_list.value.append(value)
+        else:
+            feature.bytes_list.value.append(value.encode("utf-8"))
+    return example.SerializeToString(deterministic=True)
+
+
+def _write_description(target: Path, writers: Sequence[_SplitWriter]) -> None:
+    """Writes what TFDS needs to open the dataset, without TensorFlow."""
+    import tensorflow_datasets as tfds
+
     text = tfds.features.Text
     features = {name: text() for name in (*_TEXTS, *_LATER)}
     source = {name: text() for name in _SOURCE_TEXTS}
-    source |= {name: tfds.features.Scalar(tf.int32) for name in _SOURCE_NUMBERS}
+    source |= {name: tfds.features.Scalar(np.int32) for name in _SOURCE_NUMBERS}
     identity = tfds.core.DatasetIdentity(
         name=NAME, version=tfds.core.Version(VERSION), data_dir=str(target), module_name=NAME
     )
@@ -82,17 +135,26 @@ def write_dataset(directory: Path, pairs: Iterable[Pair], splits: Sequence[str])
         description=_DESCRIPTION,
         features=tfds.features.FeaturesDict({**features, "source": source}),
     )
-    with quiet_tfds(), _as_os_errors(tf, target):
-        writer = tfds.core.SequentialWriter(info, max_examples_per_shard=_SHARD_PAIRS)
-        writer.initialize_splits(list(splits))
-        stream = iter(pairs)
-        while batch := list(itertools.islice(stream, _BATCH)):  # the writer rewrites its metadata at every call
-            examples: dict[str, list[dict[str, Any]]] = {}
-            for pair in batch:
-                values = pair.to_dict() | {"tests": "" if pair.tests is None else pair.tests.to_json()}
-                examples.setdefault(values.pop("split"), []).append(values)
-            writer.add_examples(examples)
-        writer.close_all()
+    template = tfds.core.ShardedFileTemplate(
+        data_dir=target,
+        template="{DATASET}-{SPLIT}.{FILEFORMAT}-{SHARD_INDEX}",
+        dataset_name=NAME,
+        filetype_suffix="tfrecord",
+    )
+    with quiet_tfds():
+        info.set_file_format(tfds.core.FileFormat.TFRECORD)
+        info.set_splits(
+            tfds.core.splits.SplitDict(
+                tfds.core.SplitInfo(
+                    name=writer.split,
+                    shard_lengths=writer.shard_lengths,
+                    num_bytes=writer.bytes,
+                    filename_template=template.replace(split=writer.split),
+                )
+                for writer in writers
+            )
+        )
+        info.write_to_directory(target)
 
 
 def read_dataset(directory: Path, split: str) -> Iterator[Pair]:
@@ -147,17 +209,6 @@ def quiet_tfds() -> Iterator[None]:
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
-
-
-@contextlib.contextmanager
-def _as_os_errors(tf: Any, path: Path) -> Iterator[None]:
-    """Raises errors of TensorFlow's file system as ``OSError``."""
-    try:
-        yield
-    except tf.errors.ResourceExhaustedError as error:
-        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path)) from error
-    except tf.errors.PermissionDeniedError as error:
-        raise OSError(errno.EACCES, os.strerror(errno.EACCES), str(path)) from error
 
 
 def import_tensorflow() -> tuple[Any, Any]:

@@ -1,143 +1,222 @@
-"""Mines files on all cores: a stream of pairs in the order of the paths, whatever the files hold."""
+"""Mines a part of the sources into a shard: a pure function of the files and the config, for worker processes."""
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import functools
 import os
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus.pairs import Pair, Source, origin_id
-from t2c_jax.corpus.rules import FileRules
-from t2c_jax.corpus.sources import FileTree
-from t2c_jax.corpus.tally import Tally, readable
-from t2c_jax.languages.extractor import Extraction, extractor_for
-from t2c_jax.workers import Failure, cores, isolated_map
-
-SECONDS_PER_FILE = 60.0  # the slowest file of the standard library takes under one
+from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut
+from t2c_jax.corpus.pairs import Candidate, Pair, Source, origin_id
+from t2c_jax.corpus.rules import FileRules, PairRules
+from t2c_jax.corpus.shards import ShardPairs, ShardSummary
+from t2c_jax.corpus.sources import PairsFile
+from t2c_jax.corpus.tally import readable
+from t2c_jax.errors import UserError
+from t2c_jax.languages.extractor import extractor_for
+from t2c_jax.workers import begin
 
 
 @dataclass(frozen=True, slots=True)
-class Candidate:
-    """A pair on its way into the corpus.
+class TreeOrigin:
+    """What the pairs of a source have in common; see ``sources.FileTree``."""
+
+    repository: str
+    commit: str
+    licence: str
+    prefix: str
+
+
+@dataclass(frozen=True, slots=True)
+class FilesOnDisk:
+    """Files under a directory, which a worker opens itself."""
+
+    origin: TreeOrigin
+    root: str
+    paths: tuple[str, ...]
+
+    def read(self, index: int, limit: int) -> bytes:
+        """See ``Files``."""
+        return read_below(self.root, self.paths[index], limit)
+
+
+@dataclass(frozen=True, slots=True)
+class FilesInMemory:
+    """Files of an archive, which the parent has read."""
+
+    origin: TreeOrigin
+    paths: tuple[str, ...]
+    contents: tuple[bytes, ...]
+
+    def read(self, index: int, limit: int) -> bytes:
+        """See ``Files``."""
+        if len(self.contents[index]) > limit:
+            raise UnreadableFile("larger than max_file_bytes")
+        return self.contents[index]
+
+
+Files = FilesOnDisk | FilesInMemory
+"""A part of a source: ``read(index, limit)`` gives the bytes of ``paths[index]`` or raises ``UnreadableFile``."""
+
+
+@dataclass(frozen=True, slots=True)
+class ShardPart:
+    """What becomes one shard.
 
     Attributes:
-      pair: as read; ``split`` only where its file names one.
-      group: pairs of one group are in one split; empty for mined pairs, which ``splits`` groups by module.
+      shard: the path of the shard.
+      content: files to mine, or pairs that a file of pairs or a dataset holds.
+      failures: files that are not read again, by their index, with the reason.
     """
 
-    pair: Pair
-    group: str = ""
+    shard: str
+    content: Files | tuple[Candidate, ...]
+    failures: Mapping[int, str] = field(default_factory=dict)
 
 
-@dataclass
-class SourceReport:
-    """What was read of one source.
+class UnreadableFile(Exception):
+    """Why a file cannot be read."""
+
+
+@dataclass(frozen=True)
+class ShardMaker:
+    """Makes shards of parts; picklable, for worker processes.
 
     Attributes:
-      name: as the config names it.
-      split: of a file of pairs: that of lines that name none, by the file's name; empty if their splits are random.
-      repository: see ``pairs.Source``; empty for files of pairs, as are the next two.
-      commit: see ``pairs.Source``.
-      licence: see ``pairs.Source``.
-      files: files that an extractor read to their end.
-      lines: of a file of pairs; examples of a dataset.
-      malformed: lines among them that are not a pair.
-      pairs: found, before cleaning.
-      skipped: files and candidates that make no pair, by reason.
+      config: what to extract, and the rules.
+      held_out: files of pairs whose lines no pair may share.
     """
 
-    name: str
-    split: str = ""
-    repository: str = ""
-    commit: str = ""
-    licence: str = ""
-    files: int = 0
-    lines: int = 0
-    malformed: int = 0
-    pairs: int = 0
-    skipped: Tally = field(default_factory=Tally)
+    config: CorpusConfig
+    held_out: tuple[PairsFile, ...] = ()
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values for the card."""
-        return {**vars(self), "skipped": self.skipped.to_dict()}
+    def __call__(self, part: ShardPart) -> OSError | UserError | None:
+        """Writes the shard of a part; returns what the user can mend, such as a full disk."""
+        try:
+            self.collect(part).write(Path(part.shard))
+        except (OSError, UserError) as error:
+            return error
+        return None
+
+    def collect(self, part: ShardPart) -> ShardPairs:
+        """The pairs of a part that keep the rules."""
+        shard = ShardPairs()
+        if isinstance(part.content, tuple):
+            candidates: Iterable[Candidate] = part.content
+        else:
+            candidates = map(Candidate, mine_files(part.content, self.config, shard.summary, part.failures))
+        for candidate in candidates:
+            kept = self._judged(candidate)
+            if isinstance(kept, str):
+                shard.summary.dropped.add(kept, str(candidate.pair.source))
+            else:
+                shard.add(kept, candidate.group)
+        return shard
+
+    def _judged(self, candidate: Candidate) -> Pair | str:
+        mined = not candidate.group
+        kept = self._rules[mined](candidate.pair)
+        if not isinstance(kept, str) and self._lines is not None and self._lines.shares_line(kept.code):
+            return SHARES_LINE
+        return kept
+
+    @functools.cached_property
+    def _rules(self) -> dict[bool, PairRules]:
+        return {mined: PairRules(self.config, mined) for mined in (True, False)}
+
+    @functools.cached_property
+    def _lines(self) -> HeldOut | None:
+        return HeldOut.read(self.held_out, self.config) if self.held_out else None
 
 
-def mine_tree(
-    tree: FileTree,
-    config: CorpusConfig,
-    report: SourceReport,
-    advance: Callable[[], object],
-    workers: int | None = None,
-) -> Iterator[Candidate]:
-    """Every pair of a tree's files, the same whatever the number of workers.
+def mine_files(
+    files: Files, config: CorpusConfig, summary: ShardSummary, failures: Mapping[int, str] | None = None
+) -> Iterator[Pair]:
+    """Every pair of some files, before the rules for pairs.
 
     Args:
-      tree: what ``sources.resolve`` found.
+      files: what to read.
       config: what to extract.
-      report: filled on the way.
-      advance: called after each file.
-      workers: processes; all cores by default, and never more than there are files.
+      summary: filled on the way.
+      failures: see ``ShardPart``.
     """
-    report.skipped.update(tree.skipped)
-    read = functools.partial(_read, str(tree.root), config)
-    count = max(1, min(workers or cores(), len(tree.files)))
-    results = isolated_map(read, tree.files, count, SECONDS_PER_FILE)
-    for path, result in zip(tree.files, results, strict=True):
-        advance()
-        if isinstance(result, Failure):
-            report.skipped.add(result.reason, path)
+    file_rules, origin = FileRules(config), files.origin
+    for index, path in enumerate(files.paths):
+        if failures and index in failures:
+            summary.skipped.add(failures[index], path)
             continue
-        report.files += 1
-        for reason, line in result.skipped:
-            report.skipped.add(reason, f"{path}:{line}" if line else path)
-        for extract in result.extracts:
+        begin(index)
+        try:
+            data = files.read(index, config.max_file_bytes)
+        except UnreadableFile as error:
+            summary.skipped.add(str(error), path)
+            continue
+        if rule := file_rules(path, data):
+            summary.skipped.add(rule, path)
+            continue
+        extractor = extractor_for(path, config.extractors)
+        assert extractor is not None  # or the file would not be listed
+        try:
+            found = extractor.extract(data, path, config)
+        except Exception as error:  # an extractor that another package brings may raise anything
+            summary.skipped.add(f"{type(error).__name__} in the extractor", path)
+            continue
+        summary.files += 1
+        for reason, line in found.skipped:
+            summary.skipped.add(reason, f"{path}:{line}" if line else path)
+        for extract in found.extracts:
             source = Source(
-                repository=tree.repository,
-                commit=tree.commit,
-                path=readable(tree.prefix + path),
+                repository=origin.repository,
+                commit=origin.commit,
+                path=readable(origin.prefix + path),
                 start_line=extract.start_line,
                 end_line=extract.end_line,
-                licence=tree.licence,
+                licence=origin.licence,
             )
-            report.pairs += 1
+            summary.pairs += 1
             pair_id = origin_id(source, extract.kind)
-            yield Candidate(
-                Pair(
-                    pair_id,
-                    extract.text,
-                    extract.code,
-                    extract.language,
-                    extract.kind,
-                    source,
-                    tests=extract.tests,
-                )
-            )
+            yield Pair(pair_id, extract.text, extract.code, extract.language, extract.kind, source, tests=extract.tests)
 
 
-def _read(root: str, config: CorpusConfig, path: str) -> Extraction | Failure:
-    try:
-        data = _bytes_of(os.path.join(root, path), config.max_file_bytes)
-    except OSError as error:
-        return Failure(f"unreadable file ({errno.errorcode.get(error.errno or 0, 'unknown')})")
-    if isinstance(data, Failure):
-        return data
-    if reason := FileRules(config)(path, data):
-        return Failure(reason)
-    extractor = extractor_for(path, config.extractors)
-    assert extractor is not None  # or the file would not be listed
-    return extractor.extract(data, path, config)
+_DIRECTORY = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+_FILE = os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC
 
 
-def _bytes_of(path: str, limit: int) -> bytes | Failure:
-    """The file's bytes. It is checked again, since after listing it may have become a pipe, or grown."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_NOFOLLOW | os.O_CLOEXEC)
-    with open(descriptor, "rb") as file:
-        if not stat.S_ISREG(os.fstat(descriptor).st_mode):
-            return Failure("not a regular file")
-        data = file.read(limit + 1)
-    return Failure("larger than max_file_bytes") if len(data) > limit else data
+def read_below(root: str, path: str, limit: int) -> bytes:
+    """The bytes of a file under ``root``.
+
+    The file is checked again, since after listing it may have become a pipe, or grown. No symbolic link below the root
+    is followed, not even one that has replaced a directory: it may lead out of the root.
+
+    Args:
+      root: a directory.
+      path: relative to it, with forward slashes.
+      limit: bytes; a longer file is not read.
+
+    Raises:
+      UnreadableFile: with the reason.
+    """
+    *directories, name = path.split("/")
+    with contextlib.ExitStack() as opened:
+        try:
+            place = os.open(root, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+            opened.callback(os.close, place)
+            for directory in directories:
+                place = os.open(directory, _DIRECTORY, dir_fd=place)
+                opened.callback(os.close, place)
+            file = opened.enter_context(open(os.open(name, _FILE, dir_fd=place), "rb"))
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise UnreadableFile("not a regular file")
+            data = file.read(limit + 1)
+        except OSError as error:
+            code = errno.errorcode.get(error.errno or 0, "unknown")
+            raise UnreadableFile(f"unreadable file ({code})") from None
+    if len(data) > limit:
+        raise UnreadableFile("larger than max_file_bytes")
+    return data

@@ -106,6 +106,19 @@ class Pair:
         )
 
 
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A pair on its way into the corpus.
+
+    Attributes:
+      pair: as read; ``split`` only where its file names one.
+      group: pairs of one group are in one split; empty for mined pairs, which ``splits`` groups by module.
+    """
+
+    pair: Pair
+    group: str = ""
+
+
 def origin_id(source: Source, kind: str) -> str:
     """The id of a pair: 16 hexadecimal digits over its repository, commit, path, lines and kind."""
     return digest(source.repository, source.commit, source.path, f"{source.start_line}-{source.end_line}", kind)

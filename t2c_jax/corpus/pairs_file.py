@@ -22,9 +22,9 @@ from typing import IO, Any, cast
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.execution_fields import execution_of
-from t2c_jax.corpus.mine import Candidate, SourceReport
-from t2c_jax.corpus.pairs import FILE_KIND, Pair, Source, origin_id
+from t2c_jax.corpus.pairs import FILE_KIND, Candidate, Pair, Source, origin_id
 from t2c_jax.corpus.sets.catalog import is_public_set
+from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import PairsDataset, PairsFile
 from t2c_jax.corpus.tfds_source import read_examples
 from t2c_jax.errors import UserError, nearest

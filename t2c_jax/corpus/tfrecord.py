@@ -1,4 +1,4 @@
-"""Reads TFRecord files of ``tf.train.Example`` without TensorFlow, whose import takes seconds.
+"""Reads and writes TFRecord files of ``tf.train.Example`` without TensorFlow, whose import takes seconds.
 
 A record is its length (8 bytes, little-endian), the masked CRC-32C of the length (4 bytes), the data, and the masked
 CRC-32C of the data (https://www.tensorflow.org/tutorials/load_data/tfrecord). TFDS has the message's definition.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import google_crc32c
 
@@ -32,6 +32,12 @@ def read_records(path: Path) -> Iterator[bytes]:
             if len(data) != length or _masked_crc(data) != checksum:
                 raise ValueError(f"{path.name}: the checksum of a record differs")
             yield data
+
+
+def write_record(file: BinaryIO, data: bytes) -> None:
+    """Appends a record to a file."""
+    length = len(data).to_bytes(8, "little")
+    file.write(b"".join((length, _FOOTER.pack(_masked_crc(length)), data, _FOOTER.pack(_masked_crc(data)))))
 
 
 def read_examples(path: Path) -> Iterator[dict[str, bytes | int]]:

@@ -28,7 +28,7 @@ import numpy as np
 
 from t2c_jax import console
 from t2c_jax.config import DataConfig, RetrieveConfig
-from t2c_jax.corpus.clean import normalised
+from t2c_jax.corpus.normal_form import normalised
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.data.ragged import RaggedArray, RaggedWriter
 from t2c_jax.data.tokens import check_files, write_stamps

@@ -7,9 +7,10 @@ import pytest
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.clean import clean
-from t2c_jax.corpus.mine import Candidate
-from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.corpus.mine import ShardMaker, ShardPart
+from t2c_jax.corpus.pairs import Candidate, Pair, Source
 from t2c_jax.corpus.rules.limits import broken_limit
+from t2c_jax.corpus.shards import Shard
 from t2c_jax.corpus.splits import DEV, TEST, TRAIN, assign, hash64, mined_groups
 
 OPEN = CorpusConfig(min_text_chars=0, min_code_chars=0, min_alphanumeric_share=0.0)
@@ -22,7 +23,12 @@ def candidate(text, code, path="a.py", split="", group="", repository="r", pair_
 
 
 def cleaned(candidates, config, tmp_path):
-    result = clean(candidates, config, tmp_path / "scratch")
+    shards, half = [], (len(candidates) + 1) // 2
+    for number, content in enumerate((candidates[:half], candidates[half:])):
+        path = tmp_path / f"{number}.npz"
+        ShardMaker(config)(ShardPart(str(path), tuple(content)))
+        shards.append(Shard.open(path))
+    result = clean(shards, config)
     pairs = list(result.pairs())
     assert Counter(pair.split for pair in pairs) == result.counts
     return pairs, result

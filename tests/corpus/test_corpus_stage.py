@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import shutil
+import signal
 import subprocess
 import sys
 
@@ -11,8 +12,10 @@ import pytest
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import build, dataset
 from t2c_jax.corpus.build import build_corpus
+from t2c_jax.corpus.clean import clean
 from t2c_jax.corpus.dataset import count_pairs, read_pairs
 from t2c_jax.corpus.pairs import Pair, Source
+from t2c_jax.corpus.parts import SHARDS
 from t2c_jax.errors import UserError
 from t2c_jax.languages.extractor import extractors
 from t2c_jax.workdir import Workdir
@@ -178,24 +181,19 @@ def test_a_finished_stage_is_skipped_until_something_changes(tmp_path, capsys):
     assert build_corpus(dataclasses.replace(config, max_text_chars=1999), workdir).ran
 
 
-def test_a_full_disk_is_one_line_and_leaves_nothing(tmp_path, monkeypatch):
-    tf, tfds = dataset.import_tensorflow()
+def test_a_full_disk_is_one_line_and_leaves_only_shards(tmp_path, monkeypatch):
     root = project(tmp_path / "project")
     config, workdir = CorpusConfig(sources=(str(root),)), Workdir(tmp_path / "run")
 
     def full(*_):
-        raise tf.errors.ResourceExhaustedError(None, None, "No space left on device")
+        raise OSError(errno.ENOSPC, "full")
 
-    with monkeypatch.context() as patch:
-        patch.setattr(tfds.core.SequentialWriter, "add_examples", full)
-        with pytest.raises(UserError, match="the disk is full; free some space"):
-            build_corpus(config, workdir)
-    assert names(workdir.path) == []
-    with monkeypatch.context() as patch:
-        patch.setattr(build, "write_card", lambda *_: (_ for _ in ()).throw(OSError(errno.ENOSPC, "full")))
-        with pytest.raises(UserError, match="the disk is full; free some space"):
-            build_corpus(config, workdir)
-    assert names(workdir.path) == []
+    for module, name in ((build, "make_shards"), (dataset, "write_record"), (build, "write_card")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, full)
+            with pytest.raises(UserError, match="the disk is full; free some space"):
+                build_corpus(config, workdir)
+        assert [path.name for path in workdir.path.iterdir()] == [SHARDS]
     with pytest.raises(UserError, match="holds no finished corpus"):
         read_pairs(workdir, "train")
     assert build_corpus(config, workdir).ran
@@ -210,11 +208,94 @@ def test_an_interrupted_rebuild_keeps_the_old_corpus(tmp_path, monkeypatch):
     def interrupt(*_):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(dataset, "write_dataset", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        build_corpus(dataclasses.replace(config, text="summary"), workdir)
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset, "write_dataset", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            build_corpus(dataclasses.replace(config, text="summary"), workdir)
     assert everything(workdir) == before
-    assert not [name for name in os.listdir(workdir.path) if name.startswith(".")]
+    assert [name for name in os.listdir(workdir.path) if name.startswith(".")] == [SHARDS]
+    build_corpus(dataclasses.replace(config, text="summary"), workdir)
+    assert os.listdir(workdir.path) == ["corpus"]
+
+
+KILL_AFTER = """
+import os, signal, sys
+from pathlib import Path
+from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import dataset, parts
+from t2c_jax.corpus.build import build_corpus
+from t2c_jax.corpus.clean import clean
+from t2c_jax.workdir import Workdir
+
+def killing(original):
+    calls = 0
+    def function(*arguments):
+        nonlocal calls
+        calls += 1
+        if calls > {after}:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return original(*arguments)
+    return function
+
+if "{place}" == "writing":
+    dataset.write_record = killing(dataset.write_record)
+else:
+    parts._Queue.__next__ = killing(parts._Queue.__next__)
+build_corpus(CorpusConfig(sources=(sys.argv[1],)), Workdir(Path(sys.argv[2])), workers=1)
+"""
+
+
+def shard_times(workdir):
+    return {path.name: path.stat().st_mtime_ns for path in (workdir.path / SHARDS).rglob("*.npz")}
+
+
+@pytest.mark.parametrize("place", ["mining", "writing"])
+def test_a_killed_build_goes_on_without_its_finished_shards(place, tmp_path, monkeypatch, capsys):
+    root = project(tmp_path / "project", modules=100)
+    config, killed, whole = CorpusConfig(sources=(str(root),)), Workdir(tmp_path / "killed"), Workdir(tmp_path / "run")
+    script = KILL_AFTER.format(after={"mining": 3, "writing": 10}[place], place=place)
+    done = subprocess.run([sys.executable, "-c", script, str(root), str(killed.path)], check=False)
+    assert done.returncode == -signal.SIGKILL
+    before = shard_times(killed)
+    assert len(before) == {"mining": 3, "writing": 13}[place]
+    remade = []
+    monkeypatch.setattr(build, "clean", lambda *given: remade.append(shard_times(killed)) or clean(*given))
+    build_corpus(config, killed)
+    assert {name: remade[0][name] for name in before} == before
+    assert len(remade[0]) == 13
+    assert "files were mined by a run that did not finish" in capsys.readouterr().err
+    build_corpus(config, whole)
+    for name in names(whole.corpus):
+        if name != "manifest.json":
+            assert (killed.corpus / name).read_bytes() == (whole.corpus / name).read_bytes(), name
+    assert not (killed.path / SHARDS).exists()
+
+
+def test_shards_of_another_config_or_source_are_not_used(tmp_path):
+    root = project(tmp_path / "project", modules=3)
+    workdir, config = Workdir(tmp_path / "run"), CorpusConfig(sources=(str(root),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        for text in ("docstring", "summary"):
+            with pytest.raises(KeyboardInterrupt):
+                build_corpus(dataclasses.replace(config, text=text), workdir)
+        (root / "package_0" / "code.py").write_text('def other():\n    """Another function."""\n    return 12345\n')
+    build_corpus(config, workdir)
+    texts = [pair.text for pair in everything(workdir)]
+    assert "def other()\nAnother function." in texts
+    assert len(texts) == 2 * 3 + 1 + 1
+
+
+def test_a_damaged_shard_is_made_again(tmp_path):
+    root = project(tmp_path / "project", modules=3)
+    workdir, config = Workdir(tmp_path / "run"), CorpusConfig(sources=(str(root),))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "clean", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            build_corpus(config, workdir)
+    (shard,) = (workdir.path / SHARDS).rglob("*.npz")
+    shard.write_bytes(shard.read_bytes()[:-100])
+    assert build_corpus(config, workdir).manifest["counts"]["pairs"] == 3 * 3 + 1
 
 
 def test_an_empty_corpus_is_refused_with_the_reason(tmp_path):

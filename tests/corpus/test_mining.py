@@ -1,7 +1,10 @@
+import errno
+import io
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -9,20 +12,34 @@ import pytest
 
 from t2c_jax import workers
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus import mine
-from t2c_jax.corpus.mine import SourceReport, mine_tree
-from t2c_jax.corpus.sources import resolve
+from t2c_jax.corpus import parts
+from t2c_jax.corpus.mine import ShardMaker
+from t2c_jax.corpus.parts import make_shards, plans
+from t2c_jax.corpus.source_report import SourceReport
+from t2c_jax.corpus.sources import FileTree, resolve
+from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError
+from t2c_jax.languages.extractor import Extract, Extraction, extractors
 from t2c_jax.workers import Failure, isolated_map
 
 GOOD = 'def f(x):\n    """Adds one to it."""\n    return x + 1\n'
 
 
-def mined(root, workers=1, **config):
-    config = CorpusConfig(text="docstring", **config)
-    tree = resolve(str(root), config, Path("nowhere"))
+OPEN = {"min_text_chars": 0, "min_code_chars": 0, "text": "docstring"}
+
+
+def mine_tree(tree, config, directory, workers=1):
     report = SourceReport(tree.name)
-    return list(mine_tree(tree, config, report, lambda: None, workers)), report
+    plan = plans(directory, config, [tree], [report], "")
+    shards = make_shards(plan, ShardMaker(config), io.StringIO(), lambda count: None, workers)
+    return [pair for shard in shards for pair in shard.pairs()], report
+
+
+def mined(root, workers=1, **config):
+    config = CorpusConfig(**OPEN, **config)
+    tree = resolve(str(root), config, Path("nowhere"))
+    with tempfile.TemporaryDirectory() as directory:
+        return mine_tree(tree, config, Path(directory), workers)
 
 
 # name: (bytes, pairs, reasons)
@@ -48,7 +65,7 @@ def test_bad_files_are_counted_and_survived(tmp_path):
         (tmp_path / name).write_bytes(data)
     (tmp_path / os.fsdecode(b"na\xffme.py")).write_bytes(GOOD.encode())
     (tmp_path / "loop").symlink_to(tmp_path)
-    candidates, report = mined(tmp_path, max_file_bytes=200_000)
+    pairs, report = mined(tmp_path, max_file_bytes=200_000)
     expected = {}
     for name, (_, _, reasons) in BAD_FILES.items():
         for reason in reasons:
@@ -57,15 +74,17 @@ def test_bad_files_are_counted_and_survived(tmp_path):
     for reason, names in expected.items():
         told = [example.partition(":")[0] for example in report.skipped.examples[reason]]
         assert told == sorted(names)[:3]
-    paths = [candidate.pair.source.path for candidate in candidates]
+    paths = [pair.source.path for pair in pairs]
     assert paths == sorted([name for name, (_, pairs, _) in BAD_FILES.items() if pairs] + ["na?me.py"])
     assert report.pairs == len(paths)
 
 
-def test_files_that_change_between_listing_and_reading(tmp_path):
+def test_files_that_change_between_listing_and_reading(tmp_path, tmp_path_factory):
     for name in ("gone.py", "grown.py", "pipe.py", "link.py", "good.py"):
         (tmp_path / name).write_text(GOOD)
-    config = CorpusConfig(max_file_bytes=1000)
+    (tmp_path / "moved").mkdir()
+    (tmp_path / "moved" / "a.py").write_text(GOOD)
+    config = CorpusConfig(**OPEN, max_file_bytes=1000)
     tree = resolve(str(tmp_path), config, Path("nowhere"))
     (tmp_path / "gone.py").unlink()
     (tmp_path / "grown.py").write_text("#" * 1001)
@@ -73,11 +92,15 @@ def test_files_that_change_between_listing_and_reading(tmp_path):
     os.mkfifo(tmp_path / "pipe.py")
     (tmp_path / "link.py").unlink()
     (tmp_path / "link.py").symlink_to("/dev/zero")
-    report = SourceReport(tree.name)
-    assert len(list(mine_tree(tree, config, report, lambda: None, 2))) == 1
+    outside = tmp_path_factory.mktemp("outside")
+    (tmp_path / "moved").rename(outside / "moved")
+    (tmp_path / "moved").symlink_to(outside / "moved")
+    pairs, report = mine_tree(tree, config, outside / "shards", 2)
+    assert len(pairs) == 1
     assert report.skipped.counts == {
         "unreadable file (ENOENT)": 1,
         "unreadable file (ELOOP)": 1,
+        "unreadable file (ENOTDIR)": 1,
         "larger than max_file_bytes": 1,
         "not a regular file": 1,
     }
@@ -92,7 +115,7 @@ def test_the_same_pairs_whatever_the_number_of_workers(tmp_path):
     three, report_of_three = mined(tmp_path, workers=3)
     assert one == three
     assert report_of_one == report_of_three
-    assert len({candidate.pair.id for candidate in one}) == len(one) > 40
+    assert len({pair.id for pair in one}) == len(one) > 40
 
 
 def test_ids_do_not_depend_on_where_the_source_lies(tmp_path):
@@ -158,19 +181,94 @@ def test_time_outs_do_not_count_as_deaths(monkeypatch):
     assert found == [*[Failure("took longer than 0.5 s", died=True, timed_out=True)] * 3, "A"]
 
 
-def test_a_worker_that_dies_is_counted_by_file(tmp_path, monkeypatch):
+def part_by_part(item):
+    for part, command in enumerate(item):
+        workers.begin(part)
+        misbehave(command)
+    return len(item)
+
+
+def test_a_failure_names_the_part_of_the_item(monkeypatch):
+    monkeypatch.setattr(workers, "_MAX_DEATHS_IN_A_ROW", 3)
+    items = ["aaa", ["a", "a", "die"], ["a", "hang"], ["a", "a", "raise"], *[["a", "die"]] * 4, ["die"], "aa"]
+    found = list(isolated_map(part_by_part, items, 1, seconds=1))
+    assert found == [
+        3,
+        Failure("worker died (SIGKILL)", died=True, part=2),
+        Failure("took longer than 1 s", died=True, timed_out=True, part=1),
+        Failure("ValueError in a worker"),
+        *[Failure("worker died (SIGKILL)", died=True, part=1)] * 4,
+        Failure("worker died (SIGKILL)", died=True, part=0),
+        2,
+    ]
+
+
+def test_each_part_has_the_whole_time_limit():
+    assert list(isolated_map(sleep_in_parts, [6], 1, seconds=1)) == [6]
+
+
+def sleep_in_parts(count):
+    for part in range(count):
+        workers.begin(part)
+        time.sleep(0.3)
+    return count
+
+
+class Crashing:
+    """An extractor that ends its process at some files."""
+
+    suffixes = (".crash",)
+    version = "1"
+
+    def extract(self, data, path, config):
+        misbehave(data.decode())
+        return Extraction([Extract("a text long enough", f"some code of {path}", "", "function", 1, 1)])
+
+
+class CrashingMaker(ShardMaker):
+    def __call__(self, part):
+        extractors._entries["crashing"] = Crashing()  # in the worker
+        return super().__call__(part)
+
+
+def test_a_file_that_ends_its_worker_is_counted_and_the_others_are_mined(tmp_path, monkeypatch):
+    commands = {"a": "ok", "b": "die", "c": "ok", "d": "raise", "e": "hang", "f": "die", "g": "ok"}
+    for name, command in commands.items():
+        (tmp_path / f"{name}.crash").write_text(command)
+    files = tuple(f"{name}.crash" for name in commands)
+    tree = FileTree("name", tmp_path, "name", "", "", "", files, Tally(), "digest")
+    config, report = CorpusConfig(extractors=("crashing",), min_code_chars=0), SourceReport(tree.name)
+    monkeypatch.setattr(parts, "SECONDS_PER_FILE", 2)
+    plan = plans(tmp_path / "shards", config, [tree], [report], "")
+    advanced = []
+    shards = make_shards(plan, CrashingMaker(config), io.StringIO(), advanced.append, 2)
+    assert [pair.source.path for shard in shards for pair in shard.pairs()] == ["a.crash", "c.crash", "g.crash"]
+    assert {reason: report.skipped.examples[reason] for reason in report.skipped.counts} == {
+        "worker died (SIGKILL)": ["b.crash", "f.crash"],
+        "ValueError in the extractor": ["d.crash"],
+        "took longer than 2 s": ["e.crash"],
+    }
+    assert (report.files, report.pairs, advanced) == (3, 3, [7])
+
+
+class NoDisk(ShardMaker):
+    def __call__(self, part):
+        return OSError(errno.ENOSPC, "full")
+
+
+class NoMemory(ShardMaker):
+    def __call__(self, part):
+        raise MemoryError
+
+
+def test_a_shard_that_cannot_be_made_ends_the_stage(tmp_path):
     (tmp_path / "a.py").write_text(GOOD)
-    (tmp_path / "b.py").write_text(GOOD)
-    death = Failure("worker died (SIGSEGV)", died=True)
-
-    def one_dies(function, items, workers, seconds):
-        yield death
-        yield from map(function, items[1:])
-
-    monkeypatch.setattr(mine, "isolated_map", one_dies)
-    candidates, report = mined(tmp_path)
-    assert [candidate.pair.source.path for candidate in candidates] == ["b.py"]
-    assert report.skipped.to_dict() == {"worker died (SIGSEGV)": {"count": 1, "examples": ["a.py"]}}
+    config = CorpusConfig()
+    tree = resolve(str(tmp_path), config, Path("nowhere"))
+    for maker, error, message in ((NoDisk, OSError, "full"), (NoMemory, UserError, "MemoryError in a worker, 3 times")):
+        plan = plans(tmp_path / "shards", config, [tree], [SourceReport(tree.name)], "")
+        with pytest.raises(error, match=message):
+            make_shards(plan, maker(config), io.StringIO(), lambda count: None, 1)
 
 
 UNGUARDED = """

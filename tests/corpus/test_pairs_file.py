@@ -7,9 +7,9 @@ import pytest
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import pairs_file
-from t2c_jax.corpus.mine import SourceReport
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.corpus.pairs_file import read_file, splits_of_files
+from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import PairsFile, resolve
 from t2c_jax.errors import UserError
 
