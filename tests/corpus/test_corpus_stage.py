@@ -224,7 +224,6 @@ from pathlib import Path
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import dataset, parts
 from t2c_jax.corpus.build import build_corpus
-from t2c_jax.corpus.clean import clean
 from t2c_jax.workdir import Workdir
 
 def killing(original):
