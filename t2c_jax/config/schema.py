@@ -107,7 +107,8 @@ class CorpusConfig(Section):
     )
     kinds: tuple[str, ...] = field(
         ("function", "method", "class", "markdown", "notebook", "restructuredtext"),
-        "Which kinds of pairs to keep from mined sources. check: a statement that raises an error, by its message.",
+        "Which kinds of pairs to keep from mined sources. check: a statement that raises an error, by its message;"
+        " comment: statements under a comment; example: an example in a docstring.",
     )
     code_only: tuple[str, ...] = field(
         (),

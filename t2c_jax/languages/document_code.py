@@ -161,7 +161,7 @@ _PYTHON_PROMPT = re.compile(r"^>>>(?: |$)", re.MULTILINE)
 _SHELL_PROMPT = re.compile(r"^\$ \S", re.MULTILINE)
 _STATEMENTS = (
     *(ast.AnnAssign, ast.Assign, ast.AsyncFunctionDef, ast.AugAssign, ast.Call, ast.ClassDef, ast.For, ast.FunctionDef),
-    *(ast.If, ast.Import, ast.ImportFrom, ast.Raise, ast.Return, ast.With),
+    *(ast.Assert, ast.If, ast.Import, ast.ImportFrom, ast.Raise, ast.Return, ast.While, ast.With),
 )
 
 

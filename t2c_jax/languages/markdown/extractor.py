@@ -68,7 +68,12 @@ class MarkdownReader:
     """
 
     def __init__(
-        self, config: CorpusConfig, kernel: str, found: Extraction, document: DocumentText | None = None
+        self,
+        config: CorpusConfig,
+        kernel: str,
+        found: Extraction,
+        document: DocumentText | None = None,
+        has_headings: bool = True,
     ) -> None:
         """Starts without a heading.
 
@@ -77,7 +82,9 @@ class MarkdownReader:
           kernel: the Jupyter kernel or the language of cells; empty if there is none.
           found: gets the pairs and what is skipped.
           document: whose lines are read; line ends of code are those that it has.
+          has_headings: whether texts begin with the heading above.
         """
+        self._has_headings = has_headings
         self._config, self._kernel, self._found, self._document = config, kernel, found, document
         self.heading = self.prose = ""
         self._depth = 0
@@ -160,7 +167,7 @@ class MarkdownReader:
             return
         if code == shown and self._document is not None:
             code = self._document.as_written(code, start + 1 + content.count("\n") - shown.count("\n"))
-        text = "\n".join(part for part in (self.heading, self.prose) if part)
+        text = "\n".join(filter(None, (self.heading if self._has_headings else "", self.prose)))
         self._found.extracts.append(Extract(text, code, language, KIND, start, end))
 
 

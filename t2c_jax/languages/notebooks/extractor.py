@@ -119,7 +119,7 @@ class _Reader:
         if not self._markdown.prose:
             self._found.skipped.append(("code cell without introducing prose", kept[0].first_line))
             return
-        text = "\n".join(part for part in (self._markdown.heading, self._markdown.prose) if part)
+        text = "\n".join(filter(None, (self._markdown.heading, self._markdown.prose)))
         self._found.extracts.append(
             Extract(text, "\n\n".join(codes), common, KIND, kept[0].first_line, kept[-1].lines[-1])
         )

@@ -21,6 +21,9 @@ Stubs are skipped and counted unless config.corpus.stubs keeps them: definitions
 A ``check`` is a statement of a function that raises an error with a message (``python.checks``). Its text is the
 function's signature, where the form of text has one, and below it the error as a traceback shows it.
 
+A ``comment`` is statements under a comment (``python.line_comments``), an ``example`` the code of an example in a
+docstring (``python.examples``). Their texts have the same signature above them.
+
 With config.corpus.doctests, a definition keeps its doctests as tests (``python.doctests``). The text is the same.
 
 Kinds in config.corpus.code_only come without a text: definitions that have no docstring, and ``module``, the whole file
@@ -32,6 +35,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import copy
+import dataclasses
 import io
 import re
 import tokenize
@@ -39,14 +43,16 @@ import warnings
 from collections.abc import Iterator
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages import forms
+from t2c_jax.languages import comment_prose, forms
+from t2c_jax.languages.document_code import makes_pairs
 from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
-from t2c_jax.languages.python import checks
+from t2c_jax.languages.python import checks, examples
 from t2c_jax.languages.python.definitions import Definition, Mentions
 from t2c_jax.languages.python.docstrings import docstring_part
 from t2c_jax.languages.python.doctests import ModuleDoctests
 from t2c_jax.languages.python.header import PythonHeader
+from t2c_jax.languages.python.line_comments import find_commented, statements_code
 from t2c_jax.languages.python.source_lines import BLANK, dedented
 
 # As Python's tokenizer splits: form feeds and Unicode's line separators end no line.
@@ -83,7 +89,12 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
         _add_definitions(found, tree, lines, config)
         if checks.KIND in config.kinds:
             _add_checks(found, tree, lines, config)
-            found.extracts.sort(key=lambda extract: extract.start_line)
+        if makes_pairs(config):
+            if comment_prose.KIND in config.kinds:
+                _add_comments(found, tree, lines, config)
+            if examples.KIND in config.kinds:
+                _add_examples(found, tree, lines, config)
+        found.extracts.sort(key=lambda extract: extract.start_line)
     return found
 
 
@@ -127,6 +138,30 @@ def _add_checks(found: Extraction, tree: ast.Module, lines: list[bytes], config:
             found.extracts.append(
                 Extract(_text(function, error, text_form), code, language, checks.KIND, line, end_line)
             )
+
+
+def _add_comments(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig) -> None:
+    text_form = forms.text_form(config)
+    for commented in find_commented(tree, lines):
+        line, end_line = commented.first_line, commented.statements[-1].end_lineno or commented.first_line
+        with _counted(found, line):
+            code = statements_code(commented, lines)
+            text = _text(commented.function, commented.text, text_form)
+            found.extracts.append(Extract(text, code, "python", comment_prose.KIND, line, end_line))
+
+
+def _add_examples(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig) -> None:
+    text_form = forms.text_form(config)
+    for node, _, _ in _definitions(tree):
+        value = node.body[0]
+        docstring = _docstring(node)
+        if docstring is None:
+            continue
+        read = examples.read_examples(docstring, value.lineno, lines, config)
+        found.skipped += read.skipped
+        for example in read.extracts:
+            with _counted(found, example.start_line):
+                found.extracts.append(dataclasses.replace(example, text=_text(node, example.text, text_form)))
 
 
 @contextlib.contextmanager

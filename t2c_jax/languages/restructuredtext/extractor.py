@@ -45,13 +45,25 @@ def extract_restructuredtext(data: bytes, config: CorpusConfig) -> Extraction:
         return found
     try:
         document = DocumentText(data)
-        _Reader(config, document, found).read(_parsed(document.text))
     except NoPair as reason:
         found.skipped.append((str(reason), 0))
-    except RecursionError:
-        found.skipped.append(("nested too deeply", 0))
+        return found
+    reader = _Reader(config, found, document.text, document)
+    reader.read_all()
     found.extracts.sort(key=lambda extract: extract.start_line)
     return found
+
+
+def read_restructuredtext(text: str, config: CorpusConfig, found: Extraction, has_headings: bool) -> None:
+    """Adds the blocks of a text that is part of another file.
+
+    Args:
+      text: with line feeds alone.
+      config: for what a block's code is.
+      found: gets the pairs, with the lines of the text, and what is skipped.
+      has_headings: whether texts begin with the heading above.
+    """
+    _Reader(config, found, text, None, has_headings).read_all()
 
 
 def _parsed(text: str) -> nodes.document:
@@ -68,12 +80,29 @@ def _parsed(text: str) -> nodes.document:
 class _Reader:
     """Reads nodes in order, with the heading and the prose that are in reach."""
 
-    def __init__(self, config: CorpusConfig, document: DocumentText, found: Extraction) -> None:
+    def __init__(
+        self,
+        config: CorpusConfig,
+        found: Extraction,
+        text: str,
+        document: DocumentText | None,
+        has_headings: bool = True,
+    ) -> None:
         self._config, self._document, self._found = config, document, found
-        self._lines = document.text.split("\n")
+        self._text, self._has_headings = text, has_headings
+        self._lines = text.split("\n")
         self._heading = self._prose = self._language = ""
 
-    def read(self, parent: nodes.Element) -> None:
+    def read_all(self) -> None:
+        """Adds the pairs of the text; what cannot be read is counted."""
+        try:
+            self._read(_parsed(self._text))
+        except NoPair as reason:
+            self._found.skipped.append((str(reason), 0))
+        except RecursionError:
+            self._found.skipped.append(("nested too deeply", 0))
+
+    def _read(self, parent: nodes.Element) -> None:
         """Adds the pairs of what the node holds."""
         before_tab = ""  # the prose in reach where the tab that has just ended began
         for node in parent.children:
@@ -96,7 +125,7 @@ class _Reader:
                 if is_tab:
                     self._prose = ""
             elif isinstance(node, nodes.Element):
-                self.read(node)
+                self._read(node)
                 if isinstance(node, _ENDS_PROSE):
                     self._prose = ""
 
@@ -113,7 +142,7 @@ class _Reader:
             elif node.name == "rubric":
                 self._prose = ""
             heading = self._heading
-            self.read(node)
+            self._read(node)
             self._heading = heading
             if node.children:
                 self._prose = ""
@@ -130,9 +159,9 @@ class _Reader:
         except NoPair as reason:
             self._found.skipped.append((str(reason), max(start, 0)))
             return
-        if code == written:
+        if code == written and self._document is not None:
             code = self._document.as_written(code, code_line)
-        text = "\n".join(part for part in (self._heading, prose) if part)
+        text = "\n".join(filter(None, (self._heading if self._has_headings else "", prose)))
         self._found.extracts.append(Extract(text, code, language, KIND, start, code_line + len(lines) - 1))
 
     def _source_lines(self, shown: str, line: int) -> list[str]:

@@ -1,0 +1,135 @@
+"""The examples in a docstring: doctests, fenced blocks of Markdown, code blocks of reStructuredText.
+
+``text`` is the docstring's summary and, on the next line, the paragraph right before the example, if there is another.
+``code`` of a doctest is its commands without prompts and outputs; doctests with nothing but space between them are one
+example. Blocks of documents are read as in their files (``markdown``, ``restructuredtext``).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import doctest
+import re
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
+
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.extractor import Extract, Extraction
+from t2c_jax.languages.python.docstrings import docstring_part
+
+KIND = "example"
+_BLANK_LINES = re.compile(r"\n[ \t]*\n")
+_DIRECTIVE = re.compile(r"[ \t]*#[ \t]*doctest:.*")
+_MARKUP = re.compile(r"^[ \t]*(?:`{3,}|~{3,}|\.\. [\w-]+::).*$", re.MULTILINE)
+_UNDERLINED = re.compile(r"^[^\n]*\n[ \t]*([-=~^*])\1{2,}[ \t]*(?:\n|\Z)", re.MULTILINE)
+# A paragraph that says nothing of the example: "Examples:", "For example::", or a parameter, "size (`int`):".
+_NO_PROSE = re.compile(r"(?:\W*\w+){0,2}\W*\Z|\w+[ ]?\(.*\):(?:\n|\Z)|[:@]\w+.*:")
+
+
+class _Example(NamedTuple):
+    prose: str
+    code: str
+    language: str
+    first: int  # its lines, from 0
+    last: int
+    shown: Sequence[tuple[int, str]]  # lines of code, and what they hold
+
+
+def read_examples(docstring: str, first_line: int, lines: Sequence[bytes], config: CorpusConfig) -> Extraction:
+    """The examples of a docstring; their texts are without a signature.
+
+    Args:
+      docstring: the string's value.
+      first_line: of the string in its file.
+      lines: of the file.
+      config: for what the code of a block is.
+    """
+    found = Extraction()
+    if ">>>" not in docstring and "```" not in docstring and "::" not in docstring:
+        return found
+    text = _dedented(docstring)
+    summary = docstring_part(docstring, "summary")
+    if summary.startswith((">>>", "```", "..")) or _NO_PROSE.match(summary):
+        summary = ""
+    for example in [*_doctests(text), *_blocks(text, config, first_line, found)]:
+        line = first_line + example.first
+        said = "" if not example.prose or summary.endswith(example.prose) else example.prose
+        description = "\n".join(filter(None, (summary, said)))
+        if not description:
+            found.skipped.append(("example without a description", line))
+        elif not all(_is_at(shown, lines, first_line + row) for row, shown in example.shown):
+            found.skipped.append(("example whose lines are not in the file as they are", line))
+        else:
+            last = first_line + example.last
+            found.extracts.append(Extract(description, example.code, example.language, KIND, line, last))
+    return found
+
+
+def _is_at(shown: str, lines: Sequence[bytes], number: int) -> bool:
+    return number <= len(lines) and shown.strip().encode("utf-8", "surrogatepass") in lines[number - 1].expandtabs()
+
+
+def _dedented(docstring: str) -> str:
+    """The text as ``inspect.cleandoc`` has it, with the blank lines before it, so that lines keep their numbers."""
+    first, *others = docstring.expandtabs().split("\n")
+    margin = min((len(line) - len(line.lstrip(" ")) for line in others if line.strip()), default=0)
+    return "\n".join([first.lstrip(), *(line[margin:] for line in others)])
+
+
+def _doctests(text: str) -> Iterator[_Example]:
+    try:
+        parts = doctest.DocTestParser().parse(text)
+    except ValueError:  # the lines of an example are not aligned
+        return
+    group: list[doctest.Example] = []
+    prose = ""
+    for part in [*parts, "."]:
+        if isinstance(part, doctest.Example):
+            group.append(part)
+        elif part.strip():
+            if group:
+                yield _joined(group, prose)
+                group = []
+            prose = _last_paragraph(part)
+
+
+def _joined(group: list[doctest.Example], prose: str) -> _Example:
+    sources = [_DIRECTIVE.sub("", example.source) for example in group]
+    shown = [
+        (example.lineno + row, line)
+        for example, source in zip(group, sources, strict=True)
+        for row, line in enumerate(source.splitlines())
+    ]
+    last = group[-1].lineno + group[-1].source.count("\n") + group[-1].want.count("\n") - 1
+    return _Example(prose, "".join(sources).strip("\n"), "python", group[0].lineno, last, shown)
+
+
+def _last_paragraph(text: str) -> str:
+    paragraph = _BLANK_LINES.split(_UNDERLINED.sub("", _MARKUP.sub("", text)).strip("\n"))[-1]
+    paragraph = "\n".join(line.strip() for line in paragraph.strip().split("\n"))
+    return "" if _NO_PROSE.match(paragraph) else paragraph
+
+
+def _blocks(text: str, config: CorpusConfig, first_line: int, found: Extraction) -> Iterator[_Example]:
+    """The blocks of documents; doctests among them are left to ``_doctests``."""
+    inner = Extraction()
+    config = dataclasses.replace(config, sessions="skip")
+    if "```" in text:
+        from t2c_jax.languages.markdown.extractor import MarkdownReader
+
+        MarkdownReader(config, "", inner, has_headings=False).read(text, 0)
+    elif "::" in text:
+        from t2c_jax.languages.restructuredtext.extractor import read_restructuredtext
+
+        read_restructuredtext(text, config, inner, has_headings=False)
+    found.skipped += [(reason, first_line + line - 1) for reason, line in inner.skipped if reason not in _ELSEWHERE]
+    for block in inner.extracts:
+        code = block.code.split("\n")
+        last = block.end_line - 1
+        first = last - len(code) + 1 - text.split("\n")[last].lstrip().startswith(("```", "~~~"))
+        shown = list(enumerate(code, start=first))
+        prose = "" if _NO_PROSE.match(block.text) else block.text
+        yield _Example(prose, block.code, block.language, block.start_line - 1, last, shown)
+
+
+_ELSEWHERE = ("interactive session", "code block without a language", "code block without introducing prose")
