@@ -696,13 +696,114 @@ CASES = [
 ]
 
 
+GOOGLE = """
+    Adds two numbers.
+
+    :class:`Foo` at the start of a line.
+
+    Args:
+      a (int): the first
+        number.
+      *rest: more.
+
+    Returns:
+      int: the sum.
+
+    Raises:
+      TypeError: if not.
+
+    Example:
+      >>> add(1, 2)
+      3
+    """
+NUMPY = """
+    Adds two numbers.
+
+    :class:`Foo` at the start of a line.
+
+    Parameters
+    ----------
+    a : int
+        the first
+        number.
+    *rest
+        more.
+
+    Returns
+    -------
+    int
+        the sum.
+
+    Raises
+    ------
+    TypeError
+        if not.
+
+    Examples
+    --------
+    >>> add(1, 2)
+    3
+    """
+REST = """
+    Adds two numbers.
+
+    :class:`Foo` at the start of a line.
+
+    :param int a: the first
+      number.
+    :param *rest: more.
+    :returns: the sum.
+    :raises TypeError: if not.
+    """
+EPYDOC = """
+    Adds two numbers.
+
+    :class:`Foo` at the start of a line.
+
+    @param a: the first
+      number.
+    @type a: int
+    @param rest: more.
+    @return: the sum.
+    @raise TypeError: if not.
+    """
+
+
+@pytest.mark.parametrize("docstring", [GOOGLE, NUMPY, REST, EPYDOC])
+def test_docstrings_of_python(docstring: str):
+    found = clean_doc(docstring, "python")
+    assert found.description == "Adds two numbers.\n\n:class:`Foo` at the start of a line."
+    assert {name.lstrip("*"): " ".join(text.split()) for name, text in found.parameters.items()} == {
+        "a": "the first number.",
+        "rest": "more.",
+    }
+    assert found.returns == "the sum."
+    assert found.raises == {"TypeError": "if not."}
+    assert [example.split("\n")[0] for example in found.examples] == [">>> add(1, 2)"] * len(found.examples)
+
+
+@pytest.mark.parametrize(
+    ("docstring", "description"),
+    [
+        ("One.\n\n    Two: three.\n\n    >>> f()\n    1", "One.\n\nTwo: three.\n\n>>> f()\n1"),
+        ("One.\n\nArgs:\n  a\n b\nmore", "One."),  # sections that break their own rules
+        ("One.\n\nNote:\n  Two.", "One.\n\nNote:\n  Two."),
+        ("One.\n\nArgs:", "One.\n\nArgs:"),
+        ("\n  Returns:\n    the sum", "Returns the sum"),
+        ("One.\n\n    Examples\n    ========\n\n    >>> f()\n    1", "One."),
+    ],
+)
+def test_descriptions_of_python(docstring: str, description: str):
+    assert clean_doc(docstring, "python").description == description
+
+
 @pytest.mark.parametrize(("style", "raw", "docstring"), CASES)
 def test_styles(style: str, raw: str, docstring: str):
     assert clean_doc(raw, style).docstring == docstring
 
 
 def test_every_style_is_tested():
-    assert {style for style, _, _ in CASES} | {"javadoc", "plain"} == set(STYLES)
+    assert {style for style, _, _ in CASES} | {"javadoc", "plain", "python"} == set(STYLES)
 
 
 @pytest.mark.parametrize("style", STYLES)

@@ -13,6 +13,7 @@ from t2c_jax.languages.doc_comments.jsdoc import clean_jsdoc
 from t2c_jax.languages.doc_comments.kdoc import clean_kdoc
 from t2c_jax.languages.doc_comments.phpdoc import clean_phpdoc
 from t2c_jax.languages.doc_comments.plain import clean_plain, clean_shell
+from t2c_jax.languages.doc_comments.python_docstring import clean_docstring
 from t2c_jax.languages.doc_comments.rdoc import clean_rdoc
 from t2c_jax.languages.doc_comments.rustdoc import clean_rustdoc
 from t2c_jax.languages.doc_comments.swift_markup import clean_swift_markup
@@ -26,6 +27,7 @@ STYLES: dict[str, Callable[[str], Doc]] = {
     "kdoc": clean_kdoc,
     "phpdoc": clean_phpdoc,
     "plain": clean_plain,
+    "python": clean_docstring,
     "rdoc": clean_rdoc,
     "rustdoc": clean_rustdoc,
     "shell": clean_shell,
@@ -39,7 +41,8 @@ def clean_doc(raw: str, style: str) -> Doc:
     """What a doc comment says. It raises nothing, whatever the comment holds.
 
     Args:
-      raw: the comment, or a run of comments one below the other, with their delimiters.
+      raw: the comment, or a run of comments one below the other, with their delimiters; of Python, the docstring's
+        value.
       style: one of ``STYLES``.
     """
     if "\ue000" in raw or "\ue001" in raw:  # characters of no language, which are placeholders here

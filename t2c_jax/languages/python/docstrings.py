@@ -1,30 +1,18 @@
-"""The parts of a Python docstring: reST, Google, NumPy and Epydoc styles, by docstring-parser."""
+"""The parts of a Python docstring that are the text of a pair."""
 
 from __future__ import annotations
 
 import inspect
 import re
 
-from t2c_jax.languages.doc_comments import DocPart
-from t2c_jax.languages.doc_comments.markup import tidy
+from t2c_jax.languages.doc_comments import DocPart, clean_doc
 
 _PARAGRAPH_END = re.compile(r"\n[ \t]*\n")
 
 
 def docstring_part(docstring: str, part: DocPart) -> str:
-    """As much of a docstring as ``part`` says; only the sections of ``description`` are cut out of it."""
+    """As much of a docstring as ``part`` says, as its author wrote it; sections are cut out of ``description``."""
+    if part == "description":
+        return clean_doc(docstring, "python").description
     text = inspect.cleandoc(docstring).strip()
-    if part == "docstring":
-        return text
-    if part == "summary":
-        return _PARAGRAPH_END.split(text, maxsplit=1)[0].rstrip()
-    return _description(text)
-
-
-def _description(text: str) -> str:
-    from docstring_parser import parse
-
-    try:
-        return tidy(parse(text).description or "")
-    except Exception:  # a docstring that its own rules refuse is prose
-        return text
+    return text if part == "docstring" else _PARAGRAPH_END.split(text, maxsplit=1)[0].rstrip()
