@@ -4,6 +4,7 @@ On a machine with a GPU ``T2C_TEST_PLATFORM=cuda,cpu`` puts the tests that it is
 tests/train/test_gpu.py and tests/models/test_every_pairing.py.
 """
 
+import faulthandler
 import gc
 import os
 from importlib.metadata import version
@@ -31,6 +32,7 @@ import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import jax
 import program_cache
@@ -58,12 +60,29 @@ program_cache.cheaper()
 shared_programs.install()
 
 
+@pytest.hookimpl(trylast=True)  # after pytest's own fault handler, whose output capturing may hide
 def pytest_configure(config: pytest.Config) -> None:
-    """A place for the server that forks processes, for all of pytest's workers."""
-    if not hasattr(config, "workerinput"):
+    """A place for the server that forks processes, for all of pytest's workers, and for what they leave if they die."""
+    if hasattr(config, "workerinput"):
+        trace = _trace_of(config.workerinput["workerid"]).open("w")
+        config.add_cleanup(trace.close)
+        faulthandler.enable(trace)
+    else:
         directory = tempfile.mkdtemp(prefix="t2c-")
         os.environ["T2C_TEST_FORK_SERVER"] = directory
         config.add_cleanup(lambda: shutil.rmtree(directory, ignore_errors=True))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_handlecrashitem(report: Any) -> None:
+    """Shows where a worker was when it died. One that was killed, as for memory, leaves nothing."""
+    worker = report.node.gateway.id
+    trace = _trace_of(worker).read_text() or f"{worker} left no trace: it was killed"
+    report.longrepr = f"{report.longrepr}\n{trace}"
+
+
+def _trace_of(worker: str) -> Path:
+    return Path(os.environ["T2C_TEST_FORK_SERVER"]) / f"{worker}.trace"
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
