@@ -125,11 +125,15 @@ class Comments:
 
     def _follows_code(self, item: Item, gap: bytes) -> bool:
         """Whether the comment belongs to code before it on its line. On the definition's own line it does not."""
-        line = self._data.rfind(b"\n", 0, item.start) + 1
-        if b"\n" not in gap or not self._data[line : item.start].strip(_SPACE):
+        if b"\n" not in gap:
             return False
-        before = bisect_right(self._ends, item.start) - 1
-        return before < 0 or self._ends[before] <= line or not self._items[before].is_comment
+        line, position = self._data.rfind(b"\n", 0, item.start) + 1, item.start
+        while self._data[line:position].strip(_SPACE):
+            before = bisect_right(self._ends, position) - 1
+            if before < 0 or self._data[self._ends[before] : position].strip(_SPACE):
+                return True
+            position = self._items[before].start
+        return False
 
     def _last_run(self, docs: list[Item]) -> list[Item]:
         """The last documentation comment with the lines above that continue it. ``docs`` has the last one first."""
@@ -150,7 +154,7 @@ class Comments:
             follows = item
             if directive is not None and directive.match(self._data, item.start, item.end):
                 continue
-            if run and (self._is_block(item) or self._is_block(run[-1])):
+            if run and not self._rules.joins and (self._is_block(item) or self._is_block(run[-1])):
                 break
             run.append(item)
         if any(self._is_not_doc(item) for item in run):

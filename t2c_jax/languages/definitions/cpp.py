@@ -20,6 +20,7 @@ CPP = LanguageTable(
       (function_definition declarator: (function_declarator declarator: (qualified_identifier))) @method
       (function_definition declarator: (_ (function_declarator declarator: (qualified_identifier)))) @method
       (function_definition declarator: (operator_cast)) @method
+      (function_definition declarator: (qualified_identifier name: (operator_cast))) @method
       [(class_specifier body: (_)) (alias_declaration) (concept_definition)] @class
       [(template_declaration) (friend_declaration)] @wrapper
       (linkage_specification body: [(function_definition) (declaration)]) @wrapper

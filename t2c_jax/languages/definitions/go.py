@@ -28,15 +28,18 @@ GO = LanguageTable(
       (function_declaration) @function
       (method_declaration) @method
       [(type_spec) (type_alias)] @class
-      (type_declaration "type" . [(type_spec) (type_alias)]) @wrapper
+      ((type_declaration) @wrapper (#not-match? @wrapper "^type *[(]"))
       (comment) @comment
     """,
     comments=CommentRules(
         style="godoc",
         doc=re.compile(rb"(?!)"),
         plain=True,
+        joins=True,
         plain_style="godoc",
-        directive=re.compile(rb"//(?:go:|line |export |extern |nolint|lint:|[a-z]+:[a-z])|//\s*\+build\b|//nolint"),
+        directive=re.compile(
+            rb"//(?:go:|line |export |extern |nolint|lint:|[a-z]+:[a-z])|//\s*\+build\b|//\s*#nosec\b"
+        ),
     ),
     bodies={"type_spec": _type_body, "type_alias": "type"},
     strings="(raw_string_literal) @string",

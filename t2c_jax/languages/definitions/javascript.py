@@ -48,7 +48,8 @@ BODIES = {
     "variable_declarator": "value.body",
 }
 UNIMPLEMENTED = re.compile(
-    rb"throw\s+(?:new\s+)?\w*Error\s*\([^)]*(?:not |un|non)-?implemented.*", re.DOTALL | re.IGNORECASE
+    rb"throw\s+(?:new\s+)?\w*(?:NotImplemented|Error\s*\([^)]*(?:not |un|non-?)implemented).*",
+    re.DOTALL | re.IGNORECASE,
 )
 
 JAVASCRIPT = LanguageTable(

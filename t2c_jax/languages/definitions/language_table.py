@@ -38,8 +38,8 @@ class CommentRules:
       plain_style: of the markup of ordinary comments.
       directive: matches the beginning of a comment that is an instruction to a tool. It documents nothing.
       not_doc: a documentation comment that matches it documents something else: the file, or what is before it.
-      joins: whether all documentation comments above a definition count, or the last one alone. Comments of one line
-        count together either way.
+      joins: whether all comments right above a definition count, or the last block alone. Comments of one line count
+        together either way.
       inner: matches the beginning of a documentation comment at the start of a body (Rust's ``//!``).
     """
 

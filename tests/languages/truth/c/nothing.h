@@ -1,0 +1,4 @@
+/* Only macros and comments. */
+#define A 1
+/** A variable. */
+extern int a;

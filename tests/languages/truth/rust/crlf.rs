@@ -1,0 +1,6 @@
+/// Windows
+/// line ends.
+#[test]
+fn crlf() -> u8 {
+    1
+}
