@@ -5,10 +5,12 @@ counted candidate, as ``report`` writes them.
 """
 
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.pairs import MINED_KINDS
 from t2c_jax.languages.extractor import extractor_for, extractors
 
 TRUTH = Path(__file__).parent / "truth"
@@ -39,3 +41,114 @@ def test_truth(path):
     source = (TRUTH / path).with_suffix("")
     expected = [line for line in (TRUTH / path).read_text("utf-8").splitlines() if line]
     assert report(extract(source.read_bytes(), source.name)) == expected
+
+
+# path: (source, code of the only pair)
+CODE = {
+    "dedented.java": (
+        "class A {\n    /** Doc. */\n    int f() {\n\n        return 1;\n      // far left\n  }\n}\n",
+        "int f() {\n\n    return 1;\n  // far left\n  }",
+    ),
+    "tabs.java": ("class A {\n\t/** Doc. */\n\tint f() {\n\t\treturn 1;\n\t}\n}\n", "int f() {\n\treturn 1;\n}"),
+    "crlf.java": (
+        "class A {\r\n  /** Doc. */\r\n  int f() {\r\n    return 1;\r\n  }\r\n}\r\n",
+        "int f() {\r\n  return 1;\r\n}",
+    ),
+    "text_block.java": (
+        'class A {\n  /** Doc. */\n  String f() {\n    return """\n      a\n    b""";\n  }\n}\n',
+        'String f() {\n  return """\n      a\n    b""";\n}',
+    ),
+    "annotation.java": (
+        "class A {\n  @A(1)\n  /** Doc.\n   */\n  @B int f() { return 1; }\n}\n",
+        "@A(1)\n@B int f() { return 1; }",
+    ),
+    "within_line.java": (
+        "class A {\n  @A /** Doc. */ public /* kept */ int f() { return 1; }\n}\n",
+        "@A public /* kept */ int f() { return 1; }",
+    ),
+    "template.js": (
+        "x = {\n  /** Doc. */\n  f() {\n    return `\n    ${`\n  a`}`;\n  },\n};\n",
+        "f() {\n  return `\n    ${`\n  a`}`;\n}",
+    ),
+    "semicolon.js": ("/** Doc. */\nexports.f = function () { return 1; };\n", "exports.f = function () { return 1; };"),
+    "decorator.ts": (
+        "class A {\n  @B({ c: `\n  d` })\n  /** Doc. */\n  f() { return 1; }\n}\n",
+        "@B({ c: `\n  d` })\nf() { return 1; }",
+    ),
+    "attribute.rs": (
+        "mod m {\n    /// Doc.\n    #[a]\n    /// More.\n    #[b]\n    fn f() { g() }\n}\n",
+        "#[a]\n#[b]\nfn f() { g() }",
+    ),
+    "inner.rs": ("fn f() -> u8 {\n    //! Doc.\n    // kept\n    1\n}\n", "fn f() -> u8 {\n    // kept\n    1\n}"),
+    "raw.go": ("// Doc.\nfunc f() string { return `\na` }\n", "func f() string { return `\na` }"),
+    "typedef.c": ("/** Doc. */\ntypedef struct { int a; } t ;\n", "typedef struct { int a; } t ;"),
+    "template.cpp": (
+        "namespace a {\n  /// Doc.\n  template <class T>\n  int f(T t) { return 1; }\n}\n",
+        "template <class T>\nint f(T t) { return 1; }",
+    ),
+}
+
+
+@pytest.mark.parametrize("path", CODE)
+def test_code(path):
+    source, code = CODE[path]
+    (pair,) = extract(source, path).extracts
+    assert pair.code == code
+
+
+def sources():
+    return [source for path in FILES if (source := (TRUTH / path).with_suffix("")).stat().st_size]
+
+
+def assert_is_of(pair, data):
+    """The code's lines are lines of the pair's span, in their order."""
+    lines = iter(data.decode("utf-8-sig").split("\n")[pair.start_line - 1 : pair.end_line])
+    for line in pair.code.rstrip("\n").split("\n"):  # that of a module ends with a line end
+        assert any(line.strip() in other for other in lines), (line, pair)
+
+
+def test_spans_are_where_the_code_is():
+    for source in sources():
+        data = source.read_bytes()
+        for pair in extract(data, source.name, stubs=True, text="summary").extracts:
+            assert_is_of(pair, data)
+
+
+def test_any_bytes():
+    """Cut, repeated and random bytes raise nothing, and spans stay within the file."""
+    random = Random(0)
+    config = {"stubs": True, "code_only": ("function", "method", "class", "module"), "kinds": MINED_KINDS}
+    for source in sources():
+        data = source.read_bytes()
+        for _ in range(4):
+            first, last = sorted(random.choices(range(len(data)), k=2))
+            middle = random.choice([b"", data[first:last] * 2, random.randbytes(9), b"{(<", b"*/", b"/**", b'"', b"`"])
+            broken = data[:first] + middle + data[last:]
+            found = extract(broken, source.name, **config)
+            count = len(broken.split(b"\n"))
+            for pair in found.extracts:
+                assert 1 <= pair.start_line <= pair.end_line <= count
+                assert_is_of(pair, broken)
+            assert all(0 <= line <= count for _, line in found.skipped)
+
+
+HOSTILE = {
+    "deep brackets": b"(" * 20_000,
+    "deep braces": b"{" * 20_000,
+    "deep blocks": b"{" * 20_000 + b"}" * 20_000,
+    "unclosed comment": b"/** " + b"a " * 20_000,
+    "many comments": b"/// a\n" * 20_000 + b"fn f() { g() }",
+    "one line": b"/** a */ f(); " * 5_000,
+    "null bytes": b"/** a */ int f(\0) { return 1; }",
+    "undecodable": b"/** \xff */ int f() { return 1; }",
+    "surrogates": b"/** \xed\xa0\x80 */ int f() { return 1; }",
+    "nothing": b"",
+    "spaces": b" \n" * 20_000,
+}
+
+
+@pytest.mark.parametrize("case", HOSTILE)
+@pytest.mark.parametrize("suffix", [".c", ".cpp", ".go", ".java", ".js", ".rs", ".ts", ".tsx"])
+def test_hostile_files(case, suffix):
+    found = extract(HOSTILE[case], f"a{suffix}")
+    assert len(found.extracts) <= 5_000
