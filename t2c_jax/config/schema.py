@@ -106,9 +106,9 @@ class CorpusConfig(Section):
         " another language, such as %%bash, has that language then.",
     )
     kinds: tuple[str, ...] = field(
-        ("function", "method", "class", "markdown", "notebook", "restructuredtext"),
-        "Which kinds of pairs to keep from mined sources. check: a statement that raises an error, by its message;"
-        " comment: statements under a comment; example: an example in a docstring.",
+        ("function", "method", "class", "statement", "markdown", "notebook", "restructuredtext"),
+        "Which kinds of pairs to keep from mined sources. statement: of SQL; check: a statement that raises an error,"
+        " by its message; comment: statements under a comment; example: an example in a docstring.",
     )
     code_only: tuple[str, ...] = field(
         (),

@@ -16,6 +16,7 @@ MINED_KINDS = (
     "function",
     "method",
     "class",
+    "statement",
     "markdown",
     "notebook",
     "restructuredtext",

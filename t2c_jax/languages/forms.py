@@ -27,7 +27,7 @@ class Described(Protocol):
         ...
 
     def signature(self) -> str:
-        """Its header without the body; raises ``NoPair`` where it has none."""
+        """Its header without the body; empty where it has none. Raises ``NoPair`` if it cannot be written."""
         ...
 
 

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from t2c_jax.languages.aliases import canonical
 from t2c_jax.languages.syntax_trees import has_tree, syntax_tree
 
-_NO_STATEMENTS = {"comment", "line_comment", "block_comment", "php_tag"}  # named nodes that state nothing
+# Named nodes that state nothing. SQL's grammar calls block comments marginalia.
+_NO_STATEMENTS = {"comment", "line_comment", "block_comment", "multiline_comment", "marginalia", "php_tag"}
 
 
 def _python(code: str) -> bool:

@@ -45,12 +45,14 @@ for _name, _grammar in {
     "go": TreeGrammar("tree_sitter_go"),
     "java": TreeGrammar("tree_sitter_java"),
     "javascript": TreeGrammar("tree_sitter_javascript"),
+    "kotlin": TreeGrammar("tree_sitter_kotlin"),
     "php": TreeGrammar("tree_sitter_php", ("language_php_only",)),  # the opening tag may be missing
     "python": TreeGrammar("tree_sitter_python"),
     "ruby": TreeGrammar("tree_sitter_ruby"),
     "rust": TreeGrammar("tree_sitter_rust"),
     "shell": TreeGrammar("tree_sitter_bash"),
     "sql": TreeGrammar("tree_sitter_sql"),
+    "swift": TreeGrammar("tree_sitter_swift"),
     # "<T>x" is a cast in one dialect and an element in the other.
     "typescript": TreeGrammar("tree_sitter_typescript", ("language_typescript", "language_tsx")),
 }.items():

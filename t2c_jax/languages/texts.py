@@ -11,7 +11,8 @@ def _prose(definition: Described, prose: str) -> str:
 
 
 def _with_signature(definition: Described, prose: str) -> str:
-    return f"{definition.signature()}\n{prose}"
+    signature = definition.signature()
+    return f"{signature}\n{prose}" if signature else prose
 
 
 _PARTS: tuple[DocPart, ...] = ("summary", "description", "docstring")

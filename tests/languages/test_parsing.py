@@ -49,12 +49,14 @@ GOOD = {
     "java": "public int f(int x) { return x; }",
     "javascript": "const f = async (x) => <a>{await x}</a>;",
     "json": '{"a": [1, null]}',
+    "kotlin": "fun f(x: Int) = x",
     "php": "function f($x) { return $x; }",
     "python": "def f(x): return x",
     "ruby": "def f(x) = x",
     "rust": "fn f(x: i32) -> i32 { x }",
     "shell": "find . -name '*.py' | xargs wc -l",
     "sql": "SELECT a, COUNT(*) FROM t WHERE b = 'x' GROUP BY a",
+    "swift": "func f(_ x: Int) -> Int { return x }",
     "typescript": "function f(x: number): string { return <string>x }",
 }
 COMMENTS = {"python": "# a", "ruby": "# a", "shell": "# a", "sql": "-- a", "json": ""}
@@ -69,6 +71,11 @@ def test_languages(language: str):
     assert parses(COMMENTS.get(language, "// a"), language) is False
     assert parses("(" * 10_000, language) is False
     assert parses("\ud800\x00", language) in (True, False)
+
+
+@pytest.mark.parametrize("language", sorted(GOOD.keys() - COMMENTS.keys() | {"sql"}))
+def test_block_comments_state_nothing(language: str):
+    assert parses("/* a */", language) is False
 
 
 def test_every_grammar_has_an_example():

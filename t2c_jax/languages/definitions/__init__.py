@@ -43,10 +43,17 @@ class DefinitionsExtractor:
 for _language, _module, *_suffixes in (
     ("c", "cpp", ".c", ".h"),
     ("cpp", "cpp", ".cc", ".cpp", ".cxx", ".c++", ".hh", ".hpp", ".hxx", ".h++", ".ipp", ".tpp", ".inl", ".h"),
+    ("csharp", "csharp", ".cs", ".csx"),
     ("go", "go", ".go"),
     ("java", "java", ".java"),
     ("javascript", "javascript", ".js", ".jsx", ".mjs", ".cjs"),
+    ("kotlin", "kotlin", ".kt", ".kts"),
+    ("php", "php", ".php"),
+    ("ruby", "ruby", ".rb"),
     ("rust", "rust", ".rs"),
+    ("shell", "shell", ".sh", ".bash"),
+    ("sql", "sql", ".sql"),
+    ("swift", "swift", ".swift"),
     ("typescript", "typescript", ".ts", ".tsx", ".mts", ".cts"),
 ):
     extractors.register(_language)(DefinitionsExtractor(_language, _module, tuple(_suffixes)))

@@ -80,7 +80,7 @@ class Comments:
         if docs:
             found.docs = docs[::-1] if self._rules.joins else self._last_run(docs)
         elif self._plain:
-            found.docs, found.plain = self._plain_run(comments, start), True
+            found.docs, found.plain = self._plain_run(comments, found.start), True
         return found
 
     def within(self, start: int, end: int) -> list[Item]:

@@ -41,9 +41,10 @@ _INDENT = re.compile(rb"[ \t\f\v]*")
 _BODY_BEGINS = re.compile(r"\s*(?:=>|[{=:;,])\s*\Z")
 _AFTER_BRACKET = re.compile(r"([(\[<])\s*\n\s*")
 _BEFORE_BRACKET = re.compile(r",?\s*\n\s*([)\]>])")
+_BEFORE_VALUE = re.compile(rb"\A=>?\s*")  # of a body that is a value
 _Edit = tuple[int, int, bytes]  # replaces the bytes between two positions
 # Of equal spans wrappers come first, and a method before the function that it is as well.
-_KINDS = {"wrapper": 0, "method": 1, "function": 2, "class": 2, "scope": 2}
+_KINDS = {"wrapper": 0, "method": 1, "function": 2, "class": 2, "scope": 2, "statement": 3}
 
 
 @dataclass(slots=True)
@@ -260,12 +261,17 @@ class _File:
         body = self.table.body_of(node)
         if body is None:
             return True
-        if not body.is_named or not self.data.startswith(b"{", body.start_byte) or body.named_child_count > 50:
+        if not body.is_named or body.named_child_count > 50:
             return False
+        unimplemented = self.table.unimplemented
+        if not self.data.startswith(b"{", body.start_byte):
+            if unimplemented is None or body.end_byte - body.start_byte > 200:
+                return False
+            text = _BEFORE_VALUE.sub(b"", self.data[body.start_byte : body.end_byte])
+            return unimplemented.fullmatch(text.rstrip()) is not None
         statements = [child for child in body.named_children if not child.is_extra]
         if len(statements) > 1:
             return False
-        unimplemented = self.table.unimplemented
         return not statements or (
             unimplemented is not None
             and unimplemented.fullmatch(self.data, statements[0].start_byte, statements[0].end_byte) is not None
@@ -347,6 +353,8 @@ def _matches(query: Query, node: Node, start: int = 0, end: int | None = None) -
         cursor.set_byte_range(start, end)
     for _, captures in cursor.matches(node):
         name, found = captures.popitem()
+        if name[0] == "_":  # what a predicate compares
+            name, found = captures.popitem()
         yield name, found[0]
 
 

@@ -1,0 +1,39 @@
+"""Ruby: methods, classes and modules."""
+
+from __future__ import annotations
+
+import re
+
+from t2c_jax.languages.definitions.language_table import CommentRules, LanguageTable
+
+_DEFINED = "[(method) (singleton_method)]"
+
+RUBY = LanguageTable(
+    language="ruby",
+    grammar=("tree_sitter_ruby", "language"),
+    query=f"""
+      [(class) (module)] @class
+      (method) @function
+      (singleton_method) @method
+      (singleton_class) @scope
+      (call !receiver method: (identifier) arguments: (argument_list . {_DEFINED} .)) @wrapper
+      (argument_list . {_DEFINED} .) @wrapper
+      ((call !receiver method: (identifier) @_name block: (_)) @attribute (#eq? @_name "sig"))
+      (comment) @comment
+    """,
+    comments=CommentRules(
+        style="rdoc",
+        doc=re.compile(rb"(?!)"),  # comments have one form
+        plain=True,
+        plain_style="rdoc",
+        directive=re.compile(rb"#!|#\s*(?:rubocop|frozen_string_literal|typed|encoding|coding|warn_indent)\b"),
+    ),
+    strings="[(heredoc_body) (string) (string_array) (symbol_array) (subshell)] @string",
+    string_start=re.compile(rb"<<[~-]?['\"`A-Z_a-z]|'[^'\n]*\n|\"[^\"\n]*\n|%[qQwWiIx]?[(\[{|<!]"),
+    unimplemented=re.compile(rb"(?:raise|fail)\s*\(?\s*(?:::)?NotImplementedError\b[^\n]*"),
+)
+
+
+def table_of(data: bytes, path: str) -> LanguageTable:
+    """One table for all files."""
+    return RUBY

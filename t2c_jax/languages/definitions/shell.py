@@ -1,0 +1,31 @@
+"""Shell: functions of Bash scripts."""
+
+from __future__ import annotations
+
+import re
+
+from t2c_jax.languages.definitions.language_table import CommentRules, LanguageTable
+
+SHELL = LanguageTable(
+    language="shell",
+    grammar=("tree_sitter_bash", "language"),
+    query="""
+      (function_definition) @function
+      (comment) @comment
+    """,
+    comments=CommentRules(
+        style="shell",
+        doc=re.compile(rb"(?!)"),  # comments have one form
+        plain=True,
+        plain_style="shell",
+        directive=re.compile(rb"#!|#\s*shellcheck\b"),
+    ),
+    strings="[(heredoc_body) (string) (raw_string) (ansi_c_string)] @string",
+    string_start=re.compile(rb"<<|'[^'\n]*\n|\"[^\"\n]*\n"),
+    unimplemented=re.compile(rb":|true"),
+)
+
+
+def table_of(data: bytes, path: str) -> LanguageTable:
+    """One table for all files."""
+    return SHELL
