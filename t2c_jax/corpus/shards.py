@@ -14,7 +14,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-import os
 import pickle
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -119,8 +118,6 @@ class ShardPairs:
         partial = path.with_name(f".{path.name}.partial")
         with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
-            file.flush()
-            os.fsync(file.fileno())
         partial.replace(path)
 
 

@@ -23,6 +23,16 @@ def broken_limit(pair: Pair, config: CorpusConfig) -> str:
             return f"{what} longer than max_{what}_chars"
     if max(map(len, pair.code.splitlines()), default=0) > config.max_line_chars:
         return "line longer than max_line_chars"
-    if sum(map(str.isalnum, pair.code)) < config.min_alphanumeric_share * sum(not c.isspace() for c in pair.code):
+    if _alphanumeric(pair.code) < config.min_alphanumeric_share * len("".join(pair.code.split())):
         return "below min_alphanumeric_share"
     return ""
+
+
+_OTHERS = bytes(byte for byte in range(128) if not chr(byte).isalnum())
+
+
+def _alphanumeric(code: str) -> int:
+    """Its letters and digits."""
+    if code.isascii():  # ten times as fast
+        return len(code.encode("ascii").translate(None, _OTHERS))
+    return sum(map(str.isalnum, code))

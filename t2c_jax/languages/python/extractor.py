@@ -186,9 +186,16 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str, bool]]:
         elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
             yield node, "method" if in_class else "function", in_class
             in_class = False
-        blocks = (ast.stmt, ast.excepthandler, ast.match_case)  # definitions are in no expression
-        children = [(child, in_class) for child in ast.iter_child_nodes(node) if isinstance(child, blocks)]
-        stack.extend(reversed(children))
+        children = [child for name in _BLOCKS[type(node)] for child in getattr(node, name)]
+        stack.extend((child, in_class) for child in reversed(children) if type(child) in _BLOCKS)
+
+
+# The fields of each node that hold statements, in order. Definitions are in no expression.
+_BLOCKS: dict[type[ast.AST], list[str]] = {
+    kind: names
+    for kind in (ast.Module, ast.match_case, *ast.stmt.__subclasses__(), *ast.excepthandler.__subclasses__())
+    if (names := [name for name in kind._fields if name in ("body", "handlers", "orelse", "finalbody", "cases")])
+}
 
 
 def _first_line(node: Definition, lines: list[bytes]) -> int:
@@ -264,15 +271,24 @@ def _code(node: Definition, lines: list[bytes], start: int, hides_name: bool, is
         if blanked is None:
             raise NoPair("names itself in a way that cannot be hidden")
         block = blanked
+    # A backslash before the first line, or before the docstring, joins it to a line that is not cut out with it.
+    whole = mentions is None and not _continues(lines, start - 1)
     if documented:
-        block = _without_docstring(block, node.body[0], start)
+        docstring = node.body[0]
+        whole = whole and _has_own_lines(docstring, lines) and not _continues(lines, docstring.lineno - 1)
+        block = _without_docstring(block, docstring, start)
     if mentions is not None:
         block = [line.replace(b"\0", b"") for line in block]
     block[0] = block[0][len(margin) - len(indent) :]
     block[-1] = _LINE_END.sub(b"", block[-1])
     with mentions.renamed() if mentions is not None else contextlib.nullcontext():
-        code = dedented(block, indent, without_docstring(node))
+        code = dedented(block, indent, without_docstring(node), whole=whole)
     return code, end
+
+
+def _continues(lines: list[bytes], number: int) -> bool:
+    """Whether a line ends in a backslash; line 0 does not."""
+    return number > 0 and _LINE_END.sub(b"", lines[number - 1]).endswith(b"\\")
 
 
 def _check_code(node: ast.If | ast.Assert, lines: list[bytes]) -> str:
@@ -304,13 +320,19 @@ def _with_trailing_comments(lines: list[bytes], end: int, indent: bytes) -> int:
 
 
 def _without_docstring(block: list[bytes], docstring: ast.stmt, start: int) -> list[bytes]:
-    assert docstring.end_lineno is not None
-    assert docstring.end_col_offset is not None
-    top, bottom = docstring.lineno - start, docstring.end_lineno - start
-    before = block[top][: docstring.col_offset]  # ast counts columns in UTF-8 bytes
-    after = _AFTER_DOCSTRING.sub(b"", block[bottom][docstring.end_col_offset :], count=1)
-    whole_lines = not before.strip(BLANK) and not after.strip(BLANK + b"\r\n")
-    return block[:top] + ([] if whole_lines else [before + after]) + block[bottom + 1 :]
+    top, bottom = docstring.lineno - start, (docstring.end_lineno or start) - start
+    before, after = _around(docstring, block[top], block[bottom])
+    return block[:top] + ([before + after] if before.strip(BLANK) or after.strip() else []) + block[bottom + 1 :]
+
+
+def _has_own_lines(docstring: ast.stmt, lines: list[bytes]) -> bool:
+    before, after = _around(docstring, lines[docstring.lineno - 1], lines[(docstring.end_lineno or 0) - 1])
+    return not before.strip(BLANK) and not after.strip()
+
+
+def _around(docstring: ast.stmt, first: bytes, last: bytes) -> tuple[bytes, bytes]:
+    """What is before and behind a docstring on its lines, without a semicolon; ast counts columns in UTF-8 bytes."""
+    return first[: docstring.col_offset], _AFTER_DOCSTRING.sub(b"", last[docstring.end_col_offset :], count=1)
 
 
 def without_docstring(node: Definition) -> Definition:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import re
+import sys
 import token
 import tokenize
 
@@ -13,9 +15,18 @@ _STRING_STARTS = {getattr(token, name) for name in ("FSTRING_START", "TSTRING_ST
 _STRING_ENDS = {getattr(token, name) for name in ("FSTRING_END", "TSTRING_END") if hasattr(token, name)}
 
 
-def dedented(block: list[bytes], indent: bytes, *statements: ast.stmt) -> str:
-    """The lines without the indentation. Raises ``NoPair`` if they are not the statements."""
+def dedented(block: list[bytes], indent: bytes, *statements: ast.stmt, whole: bool = False) -> str:
+    """The lines without the indentation. Raises ``NoPair`` if they are not the statements.
+
+    Args:
+      block: the lines of the statements.
+      indent: of the first of them.
+      statements: what the code must parse to.
+      whole: whether the block is known to be the whole logical lines of the statements.
+    """
     code = b"".join(_dedent(line, indent) for line in block).decode("utf-8")
+    if whole and dedents_safely(block, indent):
+        return code
     if not is_code_of(code, *statements):
         if not indent:
             raise NoPair("not reproducible")
@@ -32,6 +43,33 @@ def _dedent(line: bytes, indent: bytes) -> bytes:
     if not line.strip():
         return line.lstrip(BLANK)
     return line  # a comment or a continuation to the left of the definition
+
+
+def dedents_safely(block: list[bytes], indent: bytes) -> bool:
+    """Whether the lines are the same tokens without the indentation, so that they need not be parsed to know it.
+
+    A uniform indentation takes part in no token: Python compares the indentation of lines, and ignores it in brackets
+    and in blank lines. It does take part in a token that begins on one line and ends on another: a string, or an
+    f-string from Python 3.12 on. A tab stands for another number of columns behind fewer spaces. Where any of these may
+    be, the answer is False.
+
+    Args:
+      block: whole logical lines of a file that parses, the first of them indented as ``indent``.
+      indent: of the first line, behind its last form feed.
+    """
+    code = b"".join(block)
+    if b"\f" in code or code.endswith(b"\\"):
+        return False
+    if not indent:
+        return True
+    if _MAY_SPAN_LINES.search(code) or (b" " in indent and b"\t" in code):
+        return False
+    return all(line.startswith(indent) or not line.strip() for line in block)
+
+
+_MAY_SPAN_LINES = re.compile(
+    rb"\\[\r\n]|\"\"\"|'''" + (rb"|[fFtT][rR]?[\"']|[rR][fFtT][\"']" if sys.version_info >= (3, 12) else b"")
+)
 
 
 def is_code_of(code: str, *statements: ast.stmt) -> bool:
