@@ -191,10 +191,15 @@ def _definitions(tree: ast.Module) -> Iterator[tuple[Definition, str, bool]]:
 
 
 # The fields of each node that hold statements, in order. Definitions are in no expression.
-_BLOCKS: dict[type[ast.AST], list[str]] = {
-    kind: names
-    for kind in (ast.Module, ast.match_case, *ast.stmt.__subclasses__(), *ast.excepthandler.__subclasses__())
-    if (names := [name for name in kind._fields if name in ("body", "handlers", "orelse", "finalbody", "cases")])
+_WITH_BLOCKS: list[type[ast.AST]] = [
+    ast.Module,
+    ast.match_case,
+    *ast.stmt.__subclasses__(),
+    *ast.excepthandler.__subclasses__(),
+]
+_BLOCKS = {
+    kind: [name for name in kind._fields if name in ("body", "handlers", "orelse", "finalbody", "cases")]
+    for kind in _WITH_BLOCKS
 }
 
 
