@@ -1,15 +1,19 @@
 """Definitions of languages that tree-sitter reads: how many documented ones become pairs, and how fast.
 
 The judge is a second method: it walks the whole tree and reads the lines above each function as text. A documented
-function whose own tree has no error has to be a pair. Speed is compared with a walk that only collects names.
+function whose own tree has no error has to be a pair. Speed, in processor time of one process, is compared with a walk
+that only collects names, and with codetext (The Vault's parser), which needs an environment of its own:
 
-  python benchmarks/definitions.py java:/path/to/gson go:/path/to/cobra …
+  pip install codetext==0.0.9 tree-sitter==0.21.3 tree-sitter-languages==1.10.2
+  python benchmarks/definitions.py java:/path/to/gson go:/path/to/cobra … --codetext /path/to/its/python
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import re
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -52,12 +56,15 @@ def main() -> None:
     parser.add_argument("projects", nargs="+", metavar="LANGUAGE:DIR")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--missing", type=int, default=0, help="show so many functions that are no pair")
+    parser.add_argument("--codetext", default="", metavar="PYTHON", help="an interpreter that has codetext")
     arguments = parser.parse_args()
     columns = ("project", "files", "MB", "documented", "pairs", "share", "with errors", "MB/s", "bare walk", "ratio")
-    print(" | ".join(columns))
+    print(" | ".join([*columns, *(("codetext", "ratio", "MiB", "its MiB") if arguments.codetext else ())]))
     for project in arguments.projects:
         language, _, root = project.partition(":")
         row = measure(language, Path(root), arguments.rounds, arguments.missing)
+        if arguments.codetext:
+            row += against_codetext(language, Path(root), arguments.rounds, arguments.codetext)
         print(" | ".join([f"{Path(root).name} ({language})", *row]), flush=True)
 
 
@@ -84,6 +91,73 @@ def measure(language: str, root: Path, rounds: int, missing: int) -> list[str]:
     share = f"{found / documented:.2%}" if documented else "-"
     counts = (str(len(files)), f"{size:.2f}", str(documented), str(found), share, str(broken))
     return [*counts, f"{ours:.2f}", f"{bare:.2f}", f"{ours / bare:.2f}"]
+
+
+# Each is run in a process of its own, with the language, the number of rounds and the paths of files in standard input.
+OURS = """
+import t2c_jax
+from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.extractor import extractors
+config, extractor = CorpusConfig(text="docstring"), extractors.get(language, "language")
+def read(path, data):
+    extractor.extract(data, path, config)
+"""
+CODETEXT = """
+import logging
+logging.disable(logging.CRITICAL)
+from codetext import parser as parsers
+from codetext.utils import parse_code
+names = {"cpp": "Cpp", "c": "Cpp", "go": "Go", "java": "Java", "javascript": "Javascript", "rust": "Rust"}
+parser = getattr(parsers, names[language] + "Parser")
+def read(path, data):
+    root = parse_code(data, language).root_node
+    for found, describe in (
+        (parser.get_function_list(root), parser.get_function_metadata),
+        (parser.get_class_list(root), parser.get_class_metadata),
+    ):
+        for node in found:
+            parser.get_docstring(node), node.text, describe(node)
+"""
+TIMED = """
+import json, resource, sys, time
+language, rounds, paths = json.load(sys.stdin)
+{program}
+def run():
+    for path, data in files:
+        try:
+            read(path, data)
+        except Exception:
+            global failed
+            failed += 1
+times, failed = [], 0
+files = [(path, open(path, "rb").read()) for path in paths]
+for _ in range(rounds):
+    start = time.process_time()
+    run()
+    times.append(time.process_time() - start)
+print(json.dumps([min(times), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, failed // rounds]))
+"""
+
+
+def against_codetext(language: str, root: Path, rounds: int, python: str) -> list[str]:
+    """Its speed, how much faster we are, and peak memory of both."""
+    if language == "typescript":  # it has no parser for it
+        return ["-"] * 4
+    extractor = extractors.get(language, "language")
+    paths = [str(path) for path in sorted(root.rglob("*")) if path.suffix.lower() in extractor.suffixes]
+    paths = [path for path in paths if Path(path).is_file() and Path(path).stat().st_size <= 1_000_000]
+    size = sum(Path(path).stat().st_size for path in paths) / 1e6
+    request = json.dumps([language, rounds, paths])
+    results = []
+    for interpreter, program in ((sys.executable, OURS), (python, CODETEXT)):
+        command = [interpreter, "-c", TIMED.format(program=program)]
+        results.append(
+            json.loads(subprocess.run(command, input=request, capture_output=True, text=True, check=True).stdout)
+        )
+    (ours, memory, _), (theirs, their_memory, failed) = results
+    if failed:
+        print(f"  codetext raised in {failed} files of {root.name}", file=sys.stderr)
+    return [f"{size / theirs:.2f}", f"{theirs / ours:.1f}", f"{memory:.0f}", f"{their_memory:.0f}"]
 
 
 def lines_of(found: Extraction) -> set[int]:
