@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import itertools
 import re
+import sys
 from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -46,11 +47,10 @@ class Attached:
 class Comments:
     """The comments and attributes of a file, in the order of their ends."""
 
-    def __init__(self, data: bytes, items: Sequence[Item], rules: CommentRules, plain: bool) -> None:
+    def __init__(self, data: bytes, items: Sequence[Item], rules: CommentRules) -> None:
         self._data, self._rules = data, rules
         self._items = sorted(items, key=lambda item: item.end)
         self._ends = [item.end for item in self._items]
-        self._plain = plain or rules.plain
         self._docs: dict[int, bool] = {}
 
     def attached_to(self, start: int) -> Attached:
@@ -72,16 +72,21 @@ class Comments:
                 continue
             if self._follows_code(item, gap):
                 break
-            if self._plain and _BLANK_LINE.search(gap) and not self.is_doc(item):
+            if self._rules.plain and _BLANK_LINE.search(gap) and not self.is_doc(item):
                 break
             comments.append(item)
             position = item.start
         docs = [item for item in comments if self.is_doc(item)]
         if docs:
             found.docs = docs[::-1] if self._rules.joins else self._last_run(docs)
-        elif self._plain:
+        elif self._rules.plain:
             found.docs, found.plain = self._plain_run(comments, found.start), True
         return found
+
+    def next_start(self, position: int) -> int:
+        """Where the next comment or attribute behind a position begins; far away if there is none."""
+        index = bisect_right(self._ends, position)
+        return self._items[index].start if index < len(self._items) else sys.maxsize
 
     def within(self, start: int, end: int) -> list[Item]:
         """The documentation comments between two positions, as between an annotation and the name."""

@@ -79,13 +79,15 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
     if forms.code_form(config) is not None:  # another form is of one language
         return found
     data = data.removeprefix(b"\xef\xbb\xbf")
+    if b"\0" in data:
+        found.skipped.append(("null bytes", 0))
+        return found
     try:
         source = data.decode("utf-8")
     except UnicodeDecodeError:
         found.skipped.append(("undecodable", 0))
         return found
-    if "\0" in source:
-        found.skipped.append(("null bytes", 0))
+    if text_form.documented and not config.code_only and not table.comments.may_document(data):
         return found
     if MODULE_KIND in config.code_only:
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
@@ -136,7 +138,7 @@ class _File:
                     end -= 1
                 items.append(Item(start, end, capture == "comment"))
         self._spans.sort(key=lambda span: span[:3])
-        self.comments = Comments(data, items, table.comments, False)
+        self.comments = Comments(data, items, table.comments)
 
     def definitions(self) -> Iterator[_Definition]:
         """Every definition with its wrappers and its kind, outer before inner."""
@@ -191,8 +193,9 @@ class _File:
     def docs_inside(self, definition: _Definition) -> list[Item]:
         """Documentation comments between an annotation and the name, and at the start of the body."""
         docs: list[Item] = []
-        if definition.whole.start_byte < (end := self._header_end(definition)):
-            docs = self.comments.within(definition.whole.start_byte, end)
+        start = definition.whole.start_byte
+        if self.comments.next_start(start) < definition.node.end_byte:
+            docs = self.comments.within(start, self._header_end(definition))
         if self.table.comments.inner is not None and (body := self.table.body_of(definition.node)) is not None:
             docs += self.comments.inner(body.start_byte)
         return docs
