@@ -72,7 +72,11 @@ class CorpusConfig(Section):
         False, "Accept a public set whose numbers of pairs differ from the published ones, with a warning."
     )
     extractors: tuple[str, ...] = field(
-        ("python", "markdown", "notebook", "restructuredtext"),
+        (
+            *("python", "markdown", "notebook", "restructuredtext"),
+            *("c", "cpp", "csharp", "go", "java", "javascript", "kotlin", "php", "ruby", "rust", "shell", "sql"),
+            *("swift", "typescript"),
+        ),
         "Formats of files to mine; a file that none of them reads is ignored.",
     )
     text: str = field(

@@ -190,7 +190,9 @@ def _stdlib(name: str, reading: _Reading) -> FileTree:
     root = Path(sysconfig.get_path("stdlib"))
     skipped = Tally()
     version = platform.python_version()
-    found = [item for item in _walk(root, reading, skipped) if not _INSTALLED.search(f"/{item[0]}")]
+    # Its few files in other languages are of its tests and of the build.
+    files = (item for item in _walk(root, reading, skipped) if item[0].endswith(".py"))
+    found = [item for item in files if not _INSTALLED.search(f"/{item[0]}")]
     if not found:
         raise UserError(f"source '{name}': '{root}' holds no .py files; this Python comes without its library's source")
     # The library's files keep their bytes as long as they keep their size and time.
