@@ -31,10 +31,17 @@ from t2c_jax.languages.syntax_trees import parse, tree_grammars
 FUNCTIONS = {
     "c": ("function_definition",),
     "cpp": ("function_definition",),
+    "csharp": ("method_declaration", "constructor_declaration", "local_function_statement", "operator_declaration"),
     "go": ("function_declaration", "method_declaration"),
     "java": ("method_declaration", "constructor_declaration", "compact_constructor_declaration"),
     "javascript": ("function_declaration", "generator_function_declaration", "method_definition"),
+    "kotlin": ("function_declaration", "secondary_constructor"),
+    "php": ("function_definition", "method_declaration"),
+    "ruby": ("method", "singleton_method"),
     "rust": ("function_item", "function_signature_item"),
+    "shell": ("function_definition",),
+    "sql": ("statement",),
+    "swift": ("function_declaration", "init_declaration", "protocol_function_declaration"),
     "typescript": ("function_declaration", "generator_function_declaration", "method_definition"),
 }
 DOC_BLOCK = re.compile(rb"/\*\*(?![*/])")
@@ -42,13 +49,22 @@ ANY_BLOCK = re.compile(rb"/\*(?!\*?/)(?!\*?<)")
 DOC = {  # beginnings of block comments and of lines
     "c": (ANY_BLOCK, re.compile(rb"//(?![/!]?<)")),
     "cpp": (ANY_BLOCK, re.compile(rb"//(?![/!]?<)")),
+    "csharp": (DOC_BLOCK, re.compile(rb"///(?!/)")),
     "go": (ANY_BLOCK, re.compile(rb"//(?!go:|nolint|line |export )")),
     "java": (DOC_BLOCK, re.compile(rb"///(?!/)")),
     "javascript": (DOC_BLOCK, re.compile(rb"(?!)")),
+    "kotlin": (DOC_BLOCK, re.compile(rb"(?!)")),
+    "php": (DOC_BLOCK, re.compile(rb"(?!)")),
+    "ruby": (re.compile(rb"(?!)"), re.compile(rb"#(?!!|\s*(?:rubocop|frozen_string_literal|typed|encoding|coding)\b)")),
     "rust": (DOC_BLOCK, re.compile(rb"///(?!/)")),
+    "shell": (re.compile(rb"(?!)"), re.compile(rb"#(?!!|\s*shellcheck\b)")),
+    "sql": (ANY_BLOCK, re.compile(rb"--(?!\s*(?:sqlfluff|name)\b)")),
+    "swift": (DOC_BLOCK, re.compile(rb"///(?!/)")),
     "typescript": (DOC_BLOCK, re.compile(rb"(?!)")),
 }
-BETWEEN = re.compile(rb"#!?\[.*\]|@[\w.]+(?:\(.*\))?|template\s*<.*>|(?:export|default|static|inline|extern)[\w\s*]*")
+BETWEEN = re.compile(
+    rb"#?!?\[.*\]|sig\s*\{.*\}|@[\w.]+(?:\(.*\))?|template\s*<.*>|(?:export|default|static|inline|extern)[\w\s*]*"
+)
 
 
 def main() -> None:
@@ -184,6 +200,8 @@ def judged(data: bytes, language: str, path: str) -> tuple[set[int], int]:
     whole: set[int] = set()
     errors = 0
     for node in walk(tree):
+        if language == "sql" and node.parent is not None and node.parent.type != "program":
+            continue
         if node.type not in FUNCTIONS[language] or (language in ("c", "cpp") and not declares_function(node)):
             continue
         row = node.start_point.row

@@ -806,6 +806,20 @@ def test_every_style_is_tested():
     assert {style for style, _, _ in CASES} | {"javadoc", "plain", "python"} == set(STYLES)
 
 
+@pytest.mark.parametrize(
+    ("style", "raw", "docstring"),
+    [
+        ("phpdoc", '/** Escapes trailing "\\" in `a\\*b` and a\\*b. */', 'Escapes trailing "\\" in `a\\*b` and a*b.'),
+        ("xmldoc", "/// <summary>One. <remarks>Two.</remarks></summary>", "One.\n\nTwo."),
+        ("shell", "# $1 - the file\n# $@ - more\n# Runs it.", "Runs it.\n\nParameters:\n  $1: the file\n  $@: more"),
+        ("rdoc", "# One.\n#\n# ==== Parameters\n# a<String>:: the first\n# b:: more.\n#\n# Two.",
+         "One.\n\nTwo.\n\nParameters:\n  a: the first\n  b: more."),
+    ],
+)  # fmt: skip
+def test_what_real_comments_have(style: str, raw: str, docstring: str):
+    assert clean_doc(raw, style).docstring == docstring
+
+
 @pytest.mark.parametrize("style", STYLES)
 @pytest.mark.parametrize(
     "raw",

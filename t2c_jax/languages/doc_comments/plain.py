@@ -13,6 +13,7 @@ _ORNAMENT = re.compile(r"^[ \t]*([-=*_~#/+.])\1{2,}[ \t]*|[ \t]*([-=*_~#/+])\2{2
 _SHEBANG = re.compile(r"\A[ \t]*#!.*\n?")
 _SECTION = re.compile(r"(Arguments|Args|Parameters|Globals|Outputs|Output|Returns|Return):[ \t]*(.*)\Z", re.IGNORECASE)
 _ITEM = re.compile(r"[ \t]+(\$?[\w@*-]+)[ \t]*(?:[-:,=][ \t]+|$)(.*)")
+_POSITIONAL = re.compile(r"[ \t]*(\$(?:\d+|[@*]))[ \t]*[-:=][ \t]+")
 _ARGUMENT = re.compile(
     r"\s*(\$\S+|-\S+(?:[ \t]+\|[ \t]+-\S+)*|<\w+>|\.\.\.)[ \t]*"
     r"(?:(?:string|int|integer|number|bool|boolean|array|path|any)\b[ \t]*)?"
@@ -34,6 +35,9 @@ def clean_shell(raw: str) -> Doc:
     returns: list[str] = []
     section = ""
     for line in lines:
+        if positional := _POSITIONAL.match(line):
+            parameters[positional[1]] = line[positional.end() :].strip()
+            continue
         match = _SECTION.match(line)
         if match:
             section = match[1].lower().rstrip("s")

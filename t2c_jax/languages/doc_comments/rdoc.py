@@ -35,6 +35,12 @@ _LINK = re.compile(r"\{([^{}\n]+)\}\[[^\[\]\n]+\]|(?<![\w:])(\w+)\[(?:https?:|rd
 _YARD_LINK = re.compile(r"(?<!#)\{((?:[A-Z]\w*|\.|#|::)[\w:#.?!=()]*|https?://[^\s{}]+)(?:[ \t\n]+([^{}]+))?\}")
 _MARKDOWN_LINK = re.compile(r"(?<!!)\[([^\[\]\n]+)\]\((?:https?:|rdoc-|/|#|\.)[^()\s]*\)")
 _TOMDOC_ITEM = re.compile(r"^(:?[a-z_]\w*)[ \t]+- +", re.MULTILINE)
+_LISTED = re.compile(
+    r"^(?:=+|#+)[ \t]*(?:Parameters|Arguments|Attributes|Options)[ \t]*\n(?:[ \t]*\n)?"
+    r"((?:\w+(?:<[^<>\n]*>)?::.*\n?(?:[ \t]+\S.*\n?)*)+)",
+    re.MULTILINE | re.IGNORECASE,
+)
+_LABEL = re.compile(r"^(\w+)(?:<[^<>\n]*>)?::", re.MULTILINE)
 _VISIBILITY = re.compile(r"\A(?:Public|Internal|Private|Deprecated): ")
 
 
@@ -46,6 +52,8 @@ def clean_rdoc(raw: str) -> Doc:
     text = _CALL_SEQUENCE.sub("\n", text) if "call-seq" in text else text
     text = _VISIBILITY.sub("", text.strip("\n"))
     text = _OPTION.sub(r"@param \1.\2", text) if "@option" in text else text
+    if "::" in text:
+        text = _LISTED.sub(lambda match: _LABEL.sub(r"@param \1", match[1]) + "\n@note\n", text)
     if " - " in text:
         text = "\n\n".join(_with_tags(paragraph) for paragraph in text.split("\n\n"))
     return _STYLE.read(split_tags(text.split("\n"), _TAG))
