@@ -35,7 +35,7 @@ import numpy as np
 from t2c_jax import console
 from t2c_jax.config import CorpusConfig, TokenizerConfig
 from t2c_jax.corpus.mine import mine_files
-from t2c_jax.corpus.pairs_file import read_file
+from t2c_jax.corpus.pairs_file.pair_reader import read_file
 from t2c_jax.corpus.parts import tree_parts
 from t2c_jax.corpus.rules.limits import broken_limit
 from t2c_jax.corpus.shards import ShardSummary

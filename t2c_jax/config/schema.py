@@ -12,6 +12,7 @@ from typing import Any, Literal
 
 from t2c_jax.config.architectures import ModelConfig
 from t2c_jax.config.fields import Section, field
+from t2c_jax.config.pair_columns import parse_columns
 from t2c_jax.config.rates import parse_rates
 from t2c_jax.config.registry import grammars, metrics, objectives
 from t2c_jax.errors import UserError, nearest
@@ -58,15 +59,20 @@ class CorpusConfig(Section):
 
     sources: tuple[str, ...] = field(
         ("python:stdlib",),
-        "What to mine: directories, git checkouts, .jsonl(.gz) files of {text, code}, tfds:NAME,"
-        " a public set or a prepared TFDS dataset, python:stdlib,"
-        " package:NAME of an installed package.",
+        "What to mine: directories, git checkouts, files of pairs (.jsonl, .csv, .parquet …) and folders of them,"
+        " tfds:NAME, a public set or a prepared TFDS dataset, python:stdlib, package:NAME of an installed package.",
     )
     set_files: str = field(
         "",
         "Directory with the published files of the public sets among the sources (tfds:humaneval …), as they are or in"
         " a directory of the set's name. Empty: they are downloaded.",
         execution=True,
+    )
+    columns: tuple[str, ...] = field(
+        (),
+        "Names of columns in files of pairs, PART=COLUMN, such as text=docstring; parts are text, code, id, split,"
+        " language, group and tests. A dot reads a nested column. Of several columns of a part, the first that a row"
+        " has counts; a part without any has its own name.",
     )
     accept_counts: bool = field(
         False, "Accept a public set whose numbers of pairs differ from the published ones, with a warning."
@@ -121,7 +127,7 @@ class CorpusConfig(Section):
     )
     held_out: tuple[str, ...] = field(
         (),
-        "Files of pairs, .jsonl or .jsonl.gz, of a benchmark: a pair whose code shares a line with them is dropped.",
+        "Files of pairs of a benchmark: a pair whose code shares a line with them is dropped.",
     )
     held_out_line_chars: int = field(
         30, "Shared lines of at most this many characters, without space around them, do not count.", minimum=0
@@ -158,6 +164,7 @@ class CorpusConfig(Section):
 
     def check(self, key: str) -> None:
         """Sources there are, and some of them is left to train on."""
+        parse_columns(self.columns)
         for what in ("text", "code"):
             least, most = getattr(self, f"min_{what}_chars"), getattr(self, f"max_{what}_chars")
             if least > most:

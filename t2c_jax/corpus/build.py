@@ -17,7 +17,7 @@ from t2c_jax.corpus.clean import Cleaned, clean
 from t2c_jax.corpus.held_out import SHARES_LINE, find_held_out
 from t2c_jax.corpus.mine import ShardMaker
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
-from t2c_jax.corpus.pairs_file import splits_of_files
+from t2c_jax.corpus.pairs_file.split_names import splits_of_files
 from t2c_jax.corpus.parts import SHARDS, finished_files, make_shards, plans
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve_all

@@ -24,6 +24,11 @@ from typing import Any
 
 from t2c_jax.languages.execution import Execution
 
+KEYS = (
+    *("entry_point", "prompt", "setup", "suffix", "test", "test_imports", "test_list", "test_setup_code", "test_start"),
+    "tests",
+)
+"""What of a line says how its answer is run."""
 _CHECK = re.compile(r"^def check\(", re.MULTILINE)
 _TEXTS = [spec.name for spec in dataclasses.fields(Execution) if spec.name != "files"]
 

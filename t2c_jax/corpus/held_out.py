@@ -11,10 +11,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus.pairs_file import read_codes
-from t2c_jax.corpus.sources import PAIRS, PairsFile
+from t2c_jax.corpus.pairs_file.file_formats import SUFFIXES, is_pairs_file
+from t2c_jax.corpus.pairs_file.pair_reader import read_codes
+from t2c_jax.corpus.sources import PairsFile
 from t2c_jax.errors import UserError
-from t2c_jax.workdir import digest
 from t2c_jax.workdir.remote import is_remote, local_file
 
 SHARES_LINE = "shares a line with config.corpus.held_out"
@@ -35,7 +35,8 @@ class HeldOut:
           UserError: a file is damaged, or has a line without code.
         """
         return cls(
-            (code for file in files for code in read_codes(file, "config.corpus.held_out")), config.held_out_line_chars
+            (code for file in files for code in read_codes(file, "config.corpus.held_out", config.columns)),
+            config.held_out_line_chars,
         )
 
     def shares_line(self, code: str) -> bool:
@@ -67,11 +68,11 @@ def find_problems(names: Iterable[str], key: str) -> list[PairsFile]:
     """
     files = []
     for name in names:
-        if not name.lower().endswith(PAIRS):
-            raise UserError(f"{key}: '{name}' is not a .jsonl or .jsonl.gz file; convert it to one")
+        if not is_pairs_file(name):
+            raise UserError(f"{key}: '{name}' is no file of pairs; convert it to one of {', '.join(SUFFIXES)}")
         path = local_file(name) if is_remote(name) else Path(name).expanduser()
         try:
-            files.append(PairsFile(name, path, digest(path)))
+            files.append(PairsFile.of(name, path))
         except OSError as error:
             raise UserError(f"{key}: '{name}' cannot be read: {error.strerror}; correct the path") from None
     return files

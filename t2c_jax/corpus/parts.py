@@ -22,7 +22,7 @@ from t2c_jax import version
 from t2c_jax.config import CorpusConfig, to_dict
 from t2c_jax.corpus.mine import FilesOnDisk, ShardMaker, ShardPart, TreeOrigin
 from t2c_jax.corpus.pairs import Candidate
-from t2c_jax.corpus.pairs_file import read_dataset, read_file
+from t2c_jax.corpus.pairs_file.pair_reader import read_dataset, read_file
 from t2c_jax.corpus.shards import Shard
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved

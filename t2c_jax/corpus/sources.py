@@ -2,7 +2,8 @@
 
 - a directory, or a git checkout: of a checkout the tracked files, so that nothing built or ignored is read, and each
   initialised submodule as a source of its own;
-- a ``.jsonl`` or ``.ndjson`` of pairs, perhaps with ``.gz``, or a URL of one that fsspec reads (``gs://`` …);
+- a file of pairs in a format of ``pairs_file.file_formats``, or a URL of one that fsspec reads (``gs://`` …);
+- a dataset folder of Hugging Face, or another folder of files of pairs alone: each file is a source;
 - ``tfds:NAME``, a public set of ``sets.catalog``, or a prepared TFDS dataset by its name or its directory, which may
   be a URL too;
 - ``python:stdlib``, the standard library of the running Python;
@@ -28,13 +29,13 @@ from t2c_jax.console import warn
 from t2c_jax.corpus.checkout import Checkout
 from t2c_jax.corpus.exclusion import Exclusion
 from t2c_jax.corpus.licences import guess_licence
+from t2c_jax.corpus.pairs_file.file_formats import SUFFIXES, is_pairs_file
+from t2c_jax.corpus.pairs_file.pairs_folder import files_of_pairs
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.languages.extractor import extractor_for
 from t2c_jax.workdir import digest
 from t2c_jax.workdir.remote import is_remote, local_file
-
-PAIRS = (".jsonl", ".jsonl.gz", ".ndjson", ".ndjson.gz")  # in any case
 
 
 @dataclass(frozen=True)
@@ -68,11 +69,46 @@ class FileTree:
 
 @dataclass(frozen=True)
 class PairsFile:
-    """A ``.jsonl`` or ``.jsonl.gz`` of pairs; ``digest`` is over its bytes."""
+    """A file of pairs.
+
+    Attributes:
+      name: as the config names it; of a file in a folder of pairs with its place.
+      path: of the file.
+      digest: over its bytes.
+      folder: the name of the folder of pairs that it is in, else of its directory.
+      place: its path relative to that folder, with forward slashes.
+    """
 
     name: str
     path: Path
     digest: str
+    folder: str
+    place: str
+
+    @classmethod
+    def of(cls, name: str, path: Path, folder: Path | None = None) -> PairsFile:
+        """Digests a file.
+
+        Args:
+          name: as the config names it.
+          path: of the file.
+          folder: the folder of pairs that it is in, if it is in one.
+
+        Raises:
+          OSError: it cannot be read.
+        """
+        if folder is None:
+            return cls(name, path, digest(path), path.absolute().parent.name, path.name)
+        place = path.relative_to(folder).as_posix()
+        return cls(f"{name.rstrip('/')}/{place}", path, digest(path), folder.resolve().name, place)
+
+
+@dataclass(frozen=True)
+class PairsFolder:
+    """A dataset folder of Hugging Face, or another folder that holds files of pairs alone."""
+
+    name: str
+    files: tuple[PairsFile, ...]
 
 
 @dataclass(frozen=True)
@@ -117,7 +153,11 @@ def resolve_all(config: CorpusConfig, skip: Path) -> list[Resolved]:
     places = {Path(name).expanduser().resolve() for name in config.sources}
     found: list[Resolved] = []
     for name in config.sources:
-        source, *submodules = _with_submodules(resolve(name, config, skip, exclusion))
+        resolved = resolve(name, config, skip, exclusion)
+        if isinstance(resolved, PairsFolder):
+            found += resolved.files
+            continue
+        source, *submodules = _with_submodules(resolved)
         # A submodule that is a source itself is mined under its own name only.
         found += [source, *(tree for tree in submodules if tree.root.resolve() not in places)]
     if any(isinstance(source, FileTree) for source in found):
@@ -133,7 +173,7 @@ def _with_submodules(source: Resolved) -> Iterator[Any]:
             yield from _with_submodules(submodule)
 
 
-def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | None = None) -> Resolved:
+def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | None = None) -> Resolved | PairsFolder:
     """Finds one of config.corpus.sources.
 
     Args:
@@ -158,16 +198,20 @@ def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | 
         dataset = name.removeprefix("tfds:")
         found = describe_dataset(dataset, config.set_files, config.accept_counts)
         return PairsDataset(name, dataset, found.full_name, found.splits, found.digest, found.licence)
-    path = local_file(name) if is_remote(name) and name.lower().endswith(PAIRS) else Path(name).expanduser()
-    if path.is_dir():
-        return _directory(name, path, _Reading(config, skip, exclusion))
-    if path.name.lower().endswith(PAIRS) and path.is_file():
-        try:
-            return PairsFile(name, path, digest(path))
-        except OSError as error:
-            raise UserError(f"source '{name}' cannot be read: {error.strerror}") from None
+    path = local_file(name) if is_remote(name) and is_pairs_file(name) else Path(name).expanduser()
+    try:
+        if path.is_dir():
+            if files := files_of_pairs(path):
+                return PairsFolder(name, tuple(PairsFile.of(name, file, path) for file in files))
+            return _directory(name, path, _Reading(config, skip, exclusion))
+        if is_pairs_file(path.name) and path.is_file():
+            return PairsFile.of(name, path)
+    except OSError as error:
+        raise UserError(f"source '{name}' cannot be read: {error.strerror}") from None
     if path.exists():
-        raise UserError(f"source '{name}' is neither a directory nor a .jsonl or .jsonl.gz file; convert it to .jsonl")
+        raise UserError(
+            f"source '{name}' is neither a directory nor a file of pairs; convert it to one of {', '.join(SUFFIXES)}"
+        )
     if is_remote(name) or name.startswith("git@"):
         raise UserError(f"source '{name}' is an address; clone or download it first and name the directory or file")
     raise UserError(f"source '{name}' does not exist; check config.corpus.sources")

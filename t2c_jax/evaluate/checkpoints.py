@@ -16,7 +16,7 @@ from t2c_jax.config import DecodeConfig, EvaluateConfig, MeshConfig
 from t2c_jax.corpus.dataset import read_pairs
 from t2c_jax.corpus.held_out import find_problems
 from t2c_jax.corpus.pairs import Pair
-from t2c_jax.corpus.pairs_file import read_codes
+from t2c_jax.corpus.pairs_file.pair_reader import read_codes
 from t2c_jax.decode.search_names import checkpoint_name, search_name
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.calibration import calibration, rightness

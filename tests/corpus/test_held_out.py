@@ -121,7 +121,7 @@ def test_mistakes(project, tmp_path):
 
     with pytest.raises(UserError, match=r"held_out: '.*none\.jsonl' cannot be read: No such file"):
         build(tmp_path / "none.jsonl")
-    with pytest.raises(UserError, match=r"held_out: '.*project' is not a \.jsonl or \.jsonl\.gz file"):
+    with pytest.raises(UserError, match=r"held_out: '.*project' is no file of pairs; convert it to one of \.jsonl"):
         build(project)
     (tmp_path / "bad.jsonl.gz").write_bytes(b"no gzip")
     with pytest.raises(UserError, match="is damaged after line 0"):

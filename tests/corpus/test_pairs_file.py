@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus import pairs_file
 from t2c_jax.corpus.pairs import Pair, Source
-from t2c_jax.corpus.pairs_file import read_file, splits_of_files
+from t2c_jax.corpus.pairs_file import file_formats
+from t2c_jax.corpus.pairs_file.pair_reader import read_file
+from t2c_jax.corpus.pairs_file.split_names import splits_of_files
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import PairsFile, resolve
 from t2c_jax.errors import UserError
@@ -57,8 +58,8 @@ MALFORMED = {
     b'{"text": "a", "code": "b", "group": 1.5}': "'group' is neither a string nor an integer",
     b'{"text": "a", "code": "b", "split": "tset"}': "unknown split",
     b'{"text": "a", "code": "b", "split": []}': "'split' is not a string",
-    b'{"text": "\\ud800", "code": "b"}': "a lone surrogate",
-    b'{"text": "a", "code": "b", "tests": {"stdin": "\\ud800"}}': "a lone surrogate",
+    b'{"text": "\\ud800", "code": "b"}': "a lone surrogate, or bytes that are not UTF-8",
+    b'{"text": "a", "code": "b", "tests": {"stdin": "\\ud800"}}': "a lone surrogate, or bytes that are not UTF-8",
     b'{"text": "a", "code": "b", "tests": {"test": 1}}': "'test' is neither a string nor a list of strings",
     b'{"text": "\xff", "code": "b"}': "not UTF-8",
     b"[" * 100_000: "not JSON (RecursionError)",
@@ -112,12 +113,12 @@ def test_a_files_split_is_that_of_lines_that_name_none(tmp_path):
     ],
 )
 def test_a_word_of_the_files_name_is_its_split(name, split):
-    assert splits_of_files([PairsFile(name, Path("test") / name, "")]) == {name: split}
+    assert splits_of_files([PairsFile(name, Path("test") / name, "", "test", name)]) == {name: split}
 
 
 def test_a_training_file_stays_in_training_if_dev_and_test_files_exist():
     def splits(*names):
-        return splits_of_files(PairsFile(name, Path(name), "") for name in names)
+        return splits_of_files(PairsFile(name, Path(name), "", "", name) for name in names)
 
     assert splits("train.jsonl", "test.jsonl") == {"train.jsonl": "", "test.jsonl": "test"}
     assert splits("a_Train.jsonl", "test.jsonl", "valid.jsonl")["a_Train.jsonl"] == "train"
@@ -167,7 +168,7 @@ def test_gzip(tmp_path):
 
 
 def test_a_line_too_long_for_memory_is_malformed(tmp_path, monkeypatch):
-    monkeypatch.setattr(pairs_file, "_LINE_BYTES", 100)
+    monkeypatch.setattr(file_formats, "_LINE_BYTES", 100)
     path = tmp_path / "pairs.jsonl"
     path.write_bytes(b'{"text": "' + b"a" * 1000 + b'", "code": "b"}\n{"text": "a", "code": "b"}\n')
     candidates, report, aside = read(path)

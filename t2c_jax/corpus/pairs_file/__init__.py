@@ -1,0 +1,1 @@
+"""Files of pairs: their formats, the names of their columns, and their splits."""
