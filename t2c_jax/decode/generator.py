@@ -169,10 +169,10 @@ class Generator:
         read = self.prompts.encode(sources, special_pieces=settings.special_pieces)
         found: list[dict[int, list[Hypothesis]]] = [{} for _ in sources]
         for row, sample, hypotheses in self._answers(sources, read, settings):
-            found[row][sample] = self._hypotheses(settings, hypotheses)
+            found[row][sample] = self.hypotheses(settings, hypotheses)
             if len(found[row]) == settings.samples:
                 advance(1)
-        return [self._answer(*each) for each in zip(sources, found, read, strict=True)]
+        return [self.answer(*each) for each in zip(sources, found, read, strict=True)]
 
     def digest(self) -> str:
         """Of the parameters: a digest of each array's sum, by which two checkpoints differ.
@@ -188,7 +188,7 @@ class Generator:
         sums = jax.device_get(jax.jit(lambda params: jax.tree.map(bits, params))(self.params))
         return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(sums)))
 
-    def _hypotheses(self, settings: DecodeConfig, found: Hypotheses) -> list[Hypothesis]:
+    def hypotheses(self, settings: DecodeConfig, found: Hypotheses) -> list[Hypothesis]:
         """Those of a row, as arrays of the host; the first one, and all others that are there."""
         hypotheses = []
         for beam, tokens in enumerate(found.tokens):
@@ -203,7 +203,14 @@ class Generator:
             hypotheses.append(Hypothesis(text, score, log_p, finished, length))
         return hypotheses
 
-    def _answer(self, source: str, samples: Mapping[int, Sequence[Hypothesis]], read: EncodedPrompt) -> Answer:
+    def answer(self, source: str, samples: Mapping[int, Sequence[Hypothesis]], read: EncodedPrompt) -> Answer:
+        """What the hypotheses of a prompt's samples come to.
+
+        Args:
+          source: the prompt.
+          samples: ``hypotheses`` of each sample, by its number.
+          read: the prompt, encoded.
+        """
         hypotheses = [each for sample in sorted(samples) for each in samples[sample]]
         ranked = sorted(hypotheses, key=lambda each: (-each.finished, -each.score))
         finished = [each.text for each in ranked if each.finished]
@@ -229,12 +236,7 @@ class Generator:
         rows = 1 if entries == 1 else settings.batch_size
         engines = self._engines(rows)
         rows = -(-rows // (engines * self._unit)) * self._unit
-        # The batch has its size in its shape; most tokenizers have no special piece to write.
-        special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
-        drafts = settings.prompt_lookup if self._looks_up(settings) else 0
-        programs = self._search(
-            compiled_settings(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts))
-        )
+        programs = self.programs(settings)
         order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
         # Where there are fewer prompts than engines, they share the samples.
         shares = min(settings.samples, max(1, engines // len(order)))
@@ -244,12 +246,27 @@ class Generator:
         longest = self.prompts.batch([read[row] for row in order[:rows]], rows)
         with jax.set_mesh(self.mesh):
             source = programs.source_length(self.params, longest)
-            plan = SearchPlan(programs, self._laid_out(programs), engines, rows, source)
+            plan = SearchPlan(programs, self.laid_out(programs), engines, rows, source)
         engine = functools.partial(self._engine, sources, read, settings, plan, batches)
         for ticket, found in together([engine] * engines):
             yield *divmod(ticket, settings.samples), found
 
-    def _laid_out(self, programs: Programs) -> Sequence[Steps]:
+    def compiled_settings(self, settings: DecodeConfig) -> DecodeConfig:
+        """The settings that programs are kept by: searches of equal ones run the same programs."""
+        # The batch has its size in its shape; most tokenizers have no special piece to write.
+        special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
+        drafts = settings.prompt_lookup if self._looks_up(settings) else 0
+        return compiled_settings(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts))
+
+    def programs(self, settings: DecodeConfig) -> Programs:
+        """The programs of a search.
+
+        Raises:
+          UserError: the settings need what the run does not have.
+        """
+        return self._search(self.compiled_settings(settings))
+
+    def laid_out(self, programs: Programs) -> Sequence[Steps]:
         """The models for steps. On a CPU they are kept for the next call: a short answer takes little longer."""
         if self.mesh.devices.flat[0].platform != "cpu":
             return programs.call(programs.steps, self.params)
@@ -314,10 +331,18 @@ class Generator:
         if programs.grammar is None:
             yield None
             return
-        compiled = programs.call(self._grammars, settings.grammar, settings.max_tokens, settings.special_pieces)
+        compiled = programs.call(self.grammar, settings)
         beside = cores() > plan.engines
         with programs.grammar.session(compiled, plan.rows, settings.beam_size, beside=beside) as session:
             yield session
+
+    def grammar(self, settings: DecodeConfig) -> Grammar:
+        """The grammar of the settings, compiled for the tokenizer.
+
+        Raises:
+          UserError: as ``Grammar.compile``.
+        """
+        return self._grammars(settings.grammar, settings.max_tokens, settings.special_pieces)
 
     def _compiled_grammar(self, spec: str, max_tokens: int, special_pieces: bool) -> Grammar:
         return Grammar.compile(spec, self.tokenizer, max_tokens, special_pieces=special_pieces)
@@ -327,7 +352,7 @@ class Generator:
     ) -> Requests:
         """What each entry asks for; a ticket below 0 is none."""
         samples = settings.samples
-        keys = [_key(settings.seed, sources[ticket // samples], ticket % samples) for ticket in tickets]
+        keys = [sample_key(settings.seed, sources[ticket // samples], ticket % samples) for ticket in tickets]
         number = 0 if grammar is None else grammar.number
         return requests_of(settings, np.array(keys, np.uint32).reshape(-1, 2), number)
 
@@ -352,7 +377,7 @@ class Generator:
         return Programs(self._definitions, shape, processors, settings.stop, grammar, self.mesh, memory, table)
 
 
-def _key(seed: int, source: str, sample: int) -> np.ndarray:
+def sample_key(seed: int, source: str, sample: int) -> np.ndarray:
     """The random key of a sample: what is drawn depends on nothing else but the step."""
     words = hashlib.sha256(f"{seed} {sample} {source}".encode()).digest()[:8]
     return np.frombuffer(words, np.uint32)

@@ -16,11 +16,13 @@ from jax.sharding import Mesh, NamedSharding
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
+from t2c_jax.decode import live_rows
 from t2c_jax.decode import slots as continuous
 from t2c_jax.decode.drafts import NgramTable
 from t2c_jax.decode.grammar_filter import GrammarFilter
+from t2c_jax.decode.live_rows import Advanced
 from t2c_jax.decode.logits_processors import LogitsProcessor
-from t2c_jax.decode.search import Hypotheses, Search, Shape, ensemble, requests, search
+from t2c_jax.decode.search import Hypotheses, Requests, Search, SearchState, Shape, ensemble, requests, search
 from t2c_jax.decode.settings import requests_of, shape_of
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
 from t2c_jax.models.definition import Definition
@@ -65,6 +67,9 @@ class Programs:
         self.read = jax.jit(self._read, static_argnames="length")
         self.blank = jax.jit(self._blank, static_argnames="rows")
         self.run = jax.jit(self._run, donate_argnames="slots")
+        self.admit = jax.jit(self._admit, donate_argnames="rows")
+        self.advance = jax.jit(self._advance, donate_argnames="rows")
+        self.resize = jax.jit(self._resize)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
         """One of the functions below, of one thread after the other: so each is compiled once. It may run on."""
@@ -99,10 +104,10 @@ class Programs:
         return Search(ensemble([model.step for model in models]), self.shape, self._processors, self.grammar, table)
 
     def _blank(self, models: Sequence[Steps], pool: Pool, rows: int) -> Slots:
-        """Rows that are all free; memory and carry have the shapes of the pool's."""
+        """Rows that are all free; each row's memory and carry have the shapes of the pool's."""
         slots = self.shape.slots
         cache = [model.cache(rows, slots) for model in models]
-        memory, carry, source = jax.tree.map(jnp.zeros_like, pool)
+        memory, carry, source = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype), pool)
         made = self._searching(models).rows(
             memory, carry, requests(rows, self.shape.steps, stop=self._stop), cache, slots, source=source, active=False
         )
@@ -121,6 +126,29 @@ class Programs:
         # Every process gets all answers.
         results = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), results)
         return self._placed(slots), results
+
+    def _admit(
+        self,
+        models: Sequence[Steps],
+        rows: SearchState,
+        pool: Pool,
+        source: jax.Array,
+        requests: Requests,
+        row: jax.Array,
+    ) -> SearchState:
+        placed: SearchState = self._placed(live_rows.admit(self._searching(models), rows, pool, source, requests, row))
+        return placed
+
+    def _advance(
+        self, models: Sequence[Steps], rows: SearchState, kept: jax.Array, limit: jax.Array, table: NgramTable | None
+    ) -> tuple[SearchState, Advanced]:
+        rows, advanced = live_rows.advance(self._searching(models, table), rows, kept, limit)
+        advanced = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), advanced)
+        return self._placed(rows), advanced
+
+    def _resize(self, rows: SearchState, row: jax.Array) -> SearchState:
+        placed: SearchState = self._placed(live_rows.resized(rows, row))
+        return placed
 
     def _placed(self, tree: Any) -> Any:
         """Rows over ``data`` and ``fsdp``; of keys and values, the arrays of four axes, heads over ``tensor``."""

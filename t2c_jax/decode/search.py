@@ -28,7 +28,7 @@ from t2c_jax.decode.drafts import Drafts, NgramTable, Usefulness
 from t2c_jax.decode.grammar_filter import Following, GrammarFilter, masked
 from t2c_jax.decode.logits_processors import FORBIDDEN, Context, LogitsProcessor
 from t2c_jax.decode.sampling import draw
-from t2c_jax.decode.stop_strings import automaton, states_of
+from t2c_jax.decode.stop_strings import automaton
 from t2c_jax.mesh import row_shards
 from t2c_jax.models.interface import RECENT, At
 
@@ -93,10 +93,15 @@ def requests(
     repetition_penalty: float = 1.0,
     no_repeat_ngram_size: int = 0,
     stop: Sequence[str] = (),
+    stop_states: int | None = None,
     keys: np.ndarray | None = None,
     grammar: int = 0,
 ) -> Requests:
-    """The same request for each of some rows, with ``keys`` (rows, 2) of their own; NumPy arrays."""
+    """The same request for each of some rows, with ``keys`` (rows, 2) of their own; NumPy arrays.
+
+    ``stop_states`` is the size of the automaton that the program is compiled for, where it is not that of ``stop``.
+    """
+    stop_S256 = automaton(tuple(stop), stop_states)
 
     def filled(value: float, kind: Any = np.float32) -> Any:
         return np.full(rows, value, kind)
@@ -112,7 +117,7 @@ def requests(
         min_p=filled(min_p),
         repetition_penalty=filled(repetition_penalty),
         no_repeat_ngram_size=filled(no_repeat_ngram_size, np.int32),
-        stop=np.broadcast_to(automaton(tuple(stop)), (rows, states_of(stop), 256)),  # type: ignore[arg-type]
+        stop=np.broadcast_to(stop_S256, (rows, *stop_S256.shape)),  # type: ignore[arg-type]
         key=np.zeros((rows, 2), np.uint32) if keys is None else keys,  # type: ignore[arg-type]
         grammar=filled(grammar, np.int32),
     )

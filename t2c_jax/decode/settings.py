@@ -100,13 +100,14 @@ def compiled_settings(settings: DecodeConfig) -> DecodeConfig:
     )
 
 
-def requests_of(settings: DecodeConfig, keys: np.ndarray, grammar: int) -> Requests:
+def requests_of(settings: DecodeConfig, keys: np.ndarray, grammar: int, stop_states: int | None = None) -> Requests:
     """What each row asks for.
 
     Args:
       settings: of all rows.
       keys: (rows, 2) uint32, the random key of each.
       grammar: the number of the grammar's session; 0 without one.
+      stop_states: as of ``requests``.
     """
     return requests(
         len(keys),
@@ -121,6 +122,7 @@ def requests_of(settings: DecodeConfig, keys: np.ndarray, grammar: int) -> Reque
         repetition_penalty=settings.repetition_penalty,
         no_repeat_ngram_size=settings.no_repeat_ngram_size,
         stop=settings.stop,
+        stop_states=stop_states,
         keys=keys,
         grammar=grammar,
     )

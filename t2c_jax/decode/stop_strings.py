@@ -39,12 +39,16 @@ def stop_of(states: int) -> tuple[str, ...]:
 
 
 @functools.lru_cache
-def automaton(strings: tuple[str, ...]) -> np.ndarray:
+def automaton(strings: tuple[str, ...], states: int | None = None) -> np.ndarray:
     """The state behind each state and byte, int16 (S, 256), not to be changed.
 
     State 0 is the start. The last state is behind the first string that was found, and is never left.
+
+    Args:
+      strings: that end an answer.
+      states: S, at least ``states_of(strings)``, which it is by default. With room to spare one program serves all.
     """
-    last = states_of(strings) - 1
+    last = (states_of(strings) if states is None else states) - 1
     if last < 0:
         return np.zeros((0, 256), np.int16)
     children: list[dict[int, int]] = [{}]

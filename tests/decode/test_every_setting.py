@@ -17,7 +17,7 @@ from tiny import mixture
 from tiny_generators import KINDS, PROMPTS
 
 from t2c_jax.config import DecodeConfig
-from t2c_jax.decode.generator import _key
+from t2c_jax.decode.generator import sample_key
 from t2c_jax.decode.grammar.beams import Beams
 from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.logits_processors import FORBIDDEN, unwritable
@@ -197,7 +197,7 @@ def test_cached_steps_are_the_full_forward_and_a_batch_is_its_prompts_alone(tabl
         if not finished and not settings.grammar and settings.beam_size == 1:
             assert len(tokens) == settings.max_tokens
         chosen += [(logits_V, token) for logits_V, token in zip(processed_TV, tokens, strict=True)]
-        keys += [_key(settings.seed, PROMPTS[row], sample)] * len(tokens)
+        keys += [sample_key(settings.seed, PROMPTS[row], sample)] * len(tokens)
         steps += range(len(tokens))
     if settings.beam_size == 1:
         best_N = np.argmax([logits_V for logits_V, _ in chosen], axis=-1)
