@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from t2c_jax import console, runtime
 
@@ -51,6 +51,14 @@ def peers(name: str, worker: str, task: str = "step") -> list[Side]:
     """A peer as it comes and, where that is another thing, in the environment that ``t2c`` gives itself."""
     same = tuple(runtime.environment().items())
     return [Side(name, worker, task)] + ([Side(f"{name}, same allocator", worker, task, same)] if same else [])
+
+
+class Named(Protocol):
+    """A side of a table."""
+
+    @property
+    def name(self) -> str:
+        """As the table shows it."""
 
 
 @dataclass(frozen=True)
@@ -112,14 +120,14 @@ def serve(
         task = tasks[line.strip()]
         if not long:
             task()  # not timed: it faults in what the system took back while the other sides worked
-        all_started, cpu_started, started = _busy_seconds(), time.process_time(), time.perf_counter()
+        all_started, cpu_started, started = busy_seconds(), time.process_time(), time.perf_counter()
         work = sum(task() for _ in range(options.steps))
         seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
-        others = max(0.0, _busy_seconds() - all_started - cpu_seconds)
+        others = max(0.0, busy_seconds() - all_started - cpu_seconds)
         print(json.dumps([seconds, cpu_seconds, others, work]), file=answers)
 
 
-def _busy_seconds() -> float:
+def busy_seconds() -> float:
     """CPU time of all processes since boot, and what a hypervisor took; 0 where the system does not say."""
     try:
         user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
@@ -192,7 +200,7 @@ def ratio(ours: Sequence[Turn], peer: Sequence[Turn]) -> float:
 
 
 def compare(
-    title: str, unit: str, turns: Mapping[str, Sequence[Turn]], steps: int, against: Sequence[Side], own: Side
+    title: str, unit: str, turns: Mapping[str, Sequence[Turn]], steps: int, against: Sequence[Named], own: Named
 ) -> dict[str, Any]:
     """Prints a table of our side and its peers; returns it as plain values.
 

@@ -69,6 +69,16 @@ def test_benchmark(command, repository):
         assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
 
 
+def test_mine(repository):
+    options = ("--rounds=1", "--json", "--grow", "60")
+    done = run(repository, "mine.py", *options)
+    assert done.returncode == 0, done.stderr
+    (row,) = json.loads(done.stdout)["grown"].values()
+    assert (row["found"], row["kept"]) == (60, 60)
+    assert row["seconds"] > 0
+    assert row["peak_bytes"] > 10_000_000
+
+
 def test_grammar(repository, tmp_path):
     """It reads pairs, counts what the grammar rejects, by cause, and what it accepts wrongly."""
     names = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
