@@ -88,6 +88,22 @@ class Comments:
         index = bisect_right(self._ends, position)
         return self._items[index].start if index < len(self._items) else sys.maxsize
 
+    def all(self) -> Iterator[Item]:
+        """Every comment."""
+        return (item for item in self._items if item.is_comment)
+
+    def end_of_line_comment(self, position: int) -> int:
+        """The end of the comment that follows on the line of a position; the position itself if there is none."""
+        start = self.next_start(position)
+        if start < len(self._data) and not self._data[position:start].strip(b" \t"):
+            return self._items[bisect_right(self._ends, position)].end
+        return position
+
+    def is_directive(self, item: Item) -> bool:
+        """Whether a comment is an instruction to a tool."""
+        directive = self._rules.directive
+        return directive is not None and directive.match(self._data, item.start, item.end) is not None
+
     def within(self, start: int, end: int) -> list[Item]:
         """The documentation comments between two positions, as between an annotation and the name."""
         return [item for item in self.between(start, end) if item.is_comment and self.is_doc(item)]
@@ -150,14 +166,13 @@ class Comments:
         return run[::-1]
 
     def _plain_run(self, comments: list[Item], start: int) -> list[Item]:
-        directive = self._rules.directive
         run: list[Item] = []
         follows = Item(start, start, False)
         for item in comments:
             if not self._touch(item, follows):
                 break
             follows = item
-            if directive is not None and directive.match(self._data, item.start, item.end):
+            if self.is_directive(item):
                 continue
             if run and not self._rules.joins and (self._is_block(item) or self._is_block(run[-1])):
                 break

@@ -19,17 +19,18 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages import forms
+from t2c_jax.languages import comment_prose, forms
 from t2c_jax.languages.definitions.attached_comments import Comments, Item
+from t2c_jax.languages.definitions.commented_statements import find_commented_statements
 from t2c_jax.languages.definitions.language_table import LanguageTable
 from t2c_jax.languages.doc_comments import Doc, clean_doc
 from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
-from t2c_jax.languages.forms import NoPair
+from t2c_jax.languages.forms import NoPair, TextForm
 from t2c_jax.languages.python.definitions import PLACEHOLDER
 from t2c_jax.languages.syntax_trees import compile_query, nodes, parse
 
@@ -87,7 +88,8 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
     except UnicodeDecodeError:
         found.skipped.append(("undecodable", 0))
         return found
-    if text_form.documented and not config.code_only and not table.comments.may_document(data):
+    wants_all = config.code_only or comment_prose.KIND in config.kinds or not text_form.documented
+    if not wants_all and not table.comments.may_document(data):
         return found
     if MODULE_KIND in config.code_only:
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
@@ -115,9 +117,38 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
             continue
         end_line = line + data.count(b"\n", start, end)
         found.extracts.append(Extract(text, code, table.language, definition.kind, line, end_line))
+    if comment_prose.KIND in config.kinds and text_form.documented:
+        _add_comments(found, file, text_form)
     for line in file.lines_of_lost():
         found.skipped.append((file.broken, line))
     return found
+
+
+def _add_comments(found: Extraction, file: _File, text_form: TextForm) -> None:
+    """Statements under a comment, with the signature of the function that they are in."""
+    functions = [found for found in file.definitions() if found.kind in ("function", "method")]
+    around: list[_Definition] = []
+    for commented in find_commented_statements(file.data, file.tree.root_node, file.comments):
+        while functions and functions[0].node.start_byte < commented.start:
+            around.append(functions.pop(0))
+        while around and around[-1].node.end_byte < commented.end:
+            around.pop()
+        if not around:
+            continue
+        line = file.data.count(b"\n", 0, commented.comment_start) + 1
+        try:
+            if commented.has_error:
+                raise NoPair(file.broken)
+            if not commented.text:
+                raise NoPair("comment that is no prose")
+            text = text_form.write(_TreeHeader(file, around[-1]), commented.text)
+        except NoPair as reason:
+            found.skipped.append((str(reason), line))
+            continue
+        code = file.cut(commented.start, commented.end)
+        end_line = line + file.data.count(b"\n", commented.comment_start, commented.end)
+        found.extracts.append(Extract(text, code, file.table.language, comment_prose.KIND, line, end_line))
+    found.extracts.sort(key=lambda extract: extract.start_line)
 
 
 class _File:
@@ -219,10 +250,15 @@ class _File:
         edits = [(*self._line_of(item), b"") for item in docs if item.start >= start]
         if hides_name:
             edits += self._names(definition)
+        return self.cut(start, end, edits), end
+
+    def cut(self, start: int, end: int, edits: Iterable[_Edit] = ()) -> str:
+        """What is between two positions, edited and without the indentation of its first line."""
+        data = self.data
         line_start = data.rfind(b"\n", 0, start) + 1
         indent = _INDENT.match(data, line_start)
         assert indent is not None
-        edits += self._dedents(start, end, indent[0])
+        edits = [*edits, *self._dedents(start, end, indent[0])]
         parts: list[bytes] = []
         position = start
         for first, last, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):  # a removed line needs no dedent
@@ -230,7 +266,7 @@ class _File:
                 parts += [data[position:first], new]
                 position = last
         parts.append(data[position:end])
-        return b"".join(parts).decode("utf-8"), end
+        return b"".join(parts).decode("utf-8")
 
     def signature(self, definition: _Definition) -> str:
         """The header on one line, without attributes and comments."""
