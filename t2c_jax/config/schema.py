@@ -78,12 +78,9 @@ class CorpusConfig(Section):
         False, "Accept a public set whose numbers of pairs differ from the published ones, with a warning."
     )
     extractors: tuple[str, ...] = field(
-        (
-            *("python", "markdown", "notebook", "restructuredtext"),
-            *("c", "cpp", "csharp", "go", "java", "javascript", "kotlin", "php", "ruby", "rust", "shell", "sql"),
-            *("swift", "typescript"),
-        ),
-        "Formats of files to mine; a file that none of them reads is ignored.",
+        (),
+        "Formats of files to mine, such as python, java or markdown; a file that none of them reads is ignored. Empty:"
+        " all of them.",
     )
     text: str = field(
         "signature+docstring",

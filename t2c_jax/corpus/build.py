@@ -23,7 +23,7 @@ from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve_all
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError, nearest
-from t2c_jax.languages.extractor import extractors
+from t2c_jax.languages.extractor import chosen_extractors
 from t2c_jax.languages.forms import code_form, text_form
 from t2c_jax.workdir import StageResult, Workdir
 
@@ -53,7 +53,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
                 hint = nearest(name, known)
                 raise UserError(f"config.corpus.{key}: '{name}' is unknown{hint}; known are {', '.join(known)}")
     text_form(config), code_form(config)
-    versions = {name: extractors.get(name, "config.corpus.extractors").version for name in sorted(config.extractors)}
+    versions = {name: extractor.version for name, extractor in sorted(chosen_extractors(config.extractors).items())}
     sources = resolve_all(config, skip=workdir.path)
     held_out = find_held_out(config)
     rules = {f"held out: {file.name}": file.digest for file in held_out}

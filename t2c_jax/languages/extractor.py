@@ -74,8 +74,17 @@ extractors: Registry[Extractor] = Registry("extractor")
 """By the names that config.corpus.extractors uses."""
 
 
+def chosen_extractors(names: Collection[str]) -> dict[str, Extractor]:
+    """The extractors of these names; without names, all of them.
+
+    Raises:
+      UserError: there is no extractor of a name.
+    """
+    return {name: extractors.get(name, "config.corpus.extractors") for name in names or extractors}
+
+
 def extractor_for(path: str, names: Collection[str]) -> Extractor | None:
-    """The extractor among ``names`` that reads files of this name, if there is one."""
+    """The first of ``chosen_extractors`` that reads files of this name, if there is one."""
     suffix = PurePosixPath(path).suffix.lower()
-    found = (extractors.get(name, "config.corpus.extractors") for name in names)
+    found = chosen_extractors(names).values()
     return next((extractor for extractor in found if suffix in extractor.suffixes), None)

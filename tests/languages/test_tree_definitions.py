@@ -152,3 +152,68 @@ HOSTILE = {
 def test_hostile_files(case, suffix):
     found = extract(HOSTILE[case], f"a{suffix}")
     assert len(found.extracts) <= 5_000
+
+
+# path: (source, (first line, last line, text, code) of each pair)
+COMMENTS = {
+    "a.java": (
+        "class A {\n  int f() {\n    // Count it twice here.\n    n++; // once\n    n++; // again\n\n    n++;\n  }\n"
+        "  // Not within a function.\n  int n;\n}\n",
+        [(3, 5, "Count it twice here.", "n++; // once\nn++; // again")],
+    ),
+    "nested.js": (
+        "f = () => {\n  // Two lines\n  // of a comment.\n  if (a) {\n    /* Call it right now. */\n    b();\n  }\n"
+        "  c(\n    // An argument is none.\n    1,\n  );\n};\n",
+        [(2, 11, "Two lines\nof a comment.", None), (5, 6, "Call it right now.", "b();")],
+    ),
+    "switch.c": (
+        "int f(int a) {\n  switch (a) {\n  case 1:\n    // Handle the first case.\n    b();\n    break;\n  }\n}\n",
+        [(4, 6, "Handle the first case.", "b();\nbreak;")],
+    ),
+    "a.go": (
+        "func f() {\n\t// Open the file now.\n\tx := g()\n\t// TODO do it better\n\ty()\n}\n",
+        [(2, 3, None, "x := g()")],
+    ),
+    "a.rs": ("fn f() {\n    // Return what was found.\n    x.y()\n}\n", [(2, 3, None, "x.y()")]),
+    "a.ts": ("// At the top level there.\nf();\nfunction g() {\n  // @ts-ignore because of that\n  h();\n}\n", []),
+    "a.cpp": (
+        "void f() {\n  // Windows line ends here.\r\n  a();\r\n  // Broken statement is below.\n  b(;\n}\n",
+        [(2, 3, None, "a();")],
+    ),
+}
+
+
+@pytest.mark.parametrize("path", COMMENTS)
+def test_comments_within_functions(path):
+    source, expected = COMMENTS[path]
+    found = extract(source, path, kinds=("comment",), text="summary")
+    assert len(found.extracts) == len(expected)
+    for pair, (start, end, text, code) in zip(found.extracts, expected, strict=True):
+        assert (pair.kind, pair.start_line, pair.end_line) == ("comment", start, end)
+        assert text in (None, pair.text)
+        assert code in (None, pair.code)
+
+
+def test_the_name_is_hidden_wherever_it_is():
+    source = (
+        "class A {\n  int total(int n) {\n    // total\n    return n > 0 ? this.total(n - 1) + totals : 0;\n  }\n}\n"
+    )
+    (pair,) = extract(source, "A.java", text="name", kinds=("method",)).extracts
+    assert pair.text == "total"
+    assert pair.code == "int _(int n) {\n  // total\n  return n > 0 ? this._(n - 1) + totals : 0;\n}"
+
+
+def test_code_alone():
+    source = "/** Doc. */\nclass A {\n  int f() { return 1; }\n  /** Doc. */\n  int g() { return 1; }\n}\n"
+    found = extract(source, "A.java", code_only=("method", "module"), kinds=()).extracts
+    assert [(pair.kind, pair.text, pair.code) for pair in found] == [
+        ("module", "", source),
+        ("method", "", "int f() { return 1; }"),
+    ]
+
+
+def test_kinds_and_stubs_are_chosen():
+    source = "/** Doc. */\ninterface A {\n  /** Doc. */\n  int f();\n}\n"
+    assert [pair.kind for pair in extract(source, "A.java", kinds=("class",)).extracts] == ["class"]
+    assert [pair.kind for pair in extract(source, "A.java", kinds=("method",), stubs=True).extracts] == ["method"]
+    assert extract(source, "A.java", code="unparsed").extracts == []  # a form of Python

@@ -1,6 +1,6 @@
 """Comments within functions, and the statements that they are about.
 
-As in Python (``python.line_comments``): one or more line comments, or one block comment, alone on their lines right above
+As in Python (``python.line_comments``): line comments, or one block comment, alone on their lines right above
 a statement. The comment is about that statement and those that follow it, up to the next blank line or comment.
 """
 
