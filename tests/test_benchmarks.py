@@ -113,6 +113,18 @@ def test_near_duplicates(repository, tmp_path):
     assert {*result["times_as_fast"]} == {*result["seconds"]}
 
 
+def test_planted_secrets(repository, tmp_path):
+    """Nearly all that is planted is found, and nothing in plain functions."""
+    (tmp_path / "a.py").write_text("def f(x):\n    return x + 1\n")
+    done = run(repository, "planted_secrets.py", "--planted=40", str(tmp_path))
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert result["kinds"] >= 25
+    assert result["recall"] >= 0.98, result["missed"]
+    assert min(result["recall_by_kind"].values()) >= 0.8, result["missed"]
+    assert (result["functions"], result["secrets"]["found"], result["personal_data"]["found"]) == (1, [], [])
+
+
 def test_mutants(repository, tmp_path):
     """Of these problems the tests let few mutants pass."""
     try:

@@ -152,8 +152,29 @@ class CorpusConfig(Section):
     test_share: float = field(
         0.05, "Share of the groups in the test split, for pairs without a given split.", minimum=0, below=1
     )
+    rules_for: Literal["mined", "all"] = field(
+        "mined",
+        "Whose secrets, personal data and near-duplicates are replaced or dropped: those of mined pairs, or of all,"
+        " pairs of files and datasets included.",
+    )
+    secrets: Literal["replace", "drop", "keep"] = field(
+        "replace", "Passwords, keys and tokens in pairs: replace them, drop the pairs, or keep both.", before="keep"
+    )
+    personal_data: Literal["replace", "drop", "keep"] = field(
+        "replace",
+        "E-mail addresses and public IP addresses: replace them by reserved ones, drop the pairs, or keep both.",
+        before="keep",
+    )
     deduplicate: bool = field(
         True, "Keep one of several equal pairs. Turn it off to keep the splits of a published set unchanged."
+    )
+    near_duplicates: float = field(
+        0.8,
+        "Of pairs whose codes have this Jaccard similarity or more, by shingles of 3 tokens, the best copy is kept. 0,"
+        " or without deduplicate: all are kept.",
+        minimum=0,
+        maximum=1,
+        before=0.0,
     )
     max_malformed_share: float = field(
         0.01, "Maximum share of malformed lines in a source. Above it the stage fails.", minimum=0, below=1

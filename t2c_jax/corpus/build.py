@@ -113,7 +113,7 @@ def _build(
     census = Census()
     with progress("write the corpus", sum(cleaned.counts.values()), "pairs") as bar:
         dataset.write_dataset(directory, census.watch(cleaned.pairs(), bar.advance), list(cleaned.counts))
-    write_card(directory, reports, cleaned.drops, len(cleaned.repeated_ids), census)
+    write_card(directory, reports, cleaned.drops, cleaned.replaced, len(cleaned.repeated_ids), census)
     skipped = sum(report.skipped.total() for report in reports)
     return {
         "pairs": sum(census.splits.values()),

@@ -52,13 +52,16 @@ class Census:
             yield pair
 
 
-def write_card(directory: Path, reports: Sequence[SourceReport], drops: Tally, renamed: int, census: Census) -> None:
+def write_card(
+    directory: Path, reports: Sequence[SourceReport], drops: Tally, replaced: Tally, renamed: int, census: Census
+) -> None:
     """Writes ``card.json``, and the same for people as ``card.md``.
 
     Args:
       directory: the corpus.
       reports: one for each source.
       drops: by cleaning.
+      replaced: pairs with replaced parts, by what was replaced.
       renamed: pairs whose id was another's before.
       census: of the kept pairs.
     """
@@ -72,6 +75,7 @@ def write_card(directory: Path, reports: Sequence[SourceReport], drops: Tally, r
         "characters": {"text": _percentiles(census.text_chars), "code": _percentiles(census.code_chars)},
         "sources": [report.to_dict() for report in reports],
         "dropped": drops.to_dict(),
+        "replaced": replaced.to_dict(),
         "renamed_ids": renamed,
     }
     write_json(directory / "card.json", card)
@@ -119,6 +123,7 @@ def _markdown(card: dict[str, Any]) -> str:
     for source in card["sources"]:
         lines += _reasons(f"Skipped in {source['name']}", source["skipped"])
     lines += _reasons("Dropped in cleaning", card["dropped"])
+    lines += _reasons("Replaced in pairs", card["replaced"])
     if card["renamed_ids"]:
         lines += [f"{card['renamed_ids']:,} pairs had the id of another pair and got a number behind it.", ""]
     return "\n".join(lines)

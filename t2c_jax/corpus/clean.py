@@ -8,6 +8,8 @@ A pair is a duplicate if its text and code are another's after ``normalised``. O
 has it: that of test before dev before train, so that nothing held out is trained on and no named split loses to a
 random one below it, and within a split the first. Code alone repeats no text, but it may be the answer of a pair in dev
 or test: then it is dropped too.
+
+Then near-duplicates are dropped, by their code; see ``corpus.duplicates``.
 """
 
 from __future__ import annotations
@@ -22,17 +24,22 @@ from numpy.typing import NDArray
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import splits
+from t2c_jax.corpus.duplicates import near_originals
 from t2c_jax.corpus.pairs import SPLITS, Pair
-from t2c_jax.corpus.shards import UNNAMED, Rows, Shard, joined_paths, joined_rows, path_hash
-from t2c_jax.corpus.tally import Tally
+from t2c_jax.corpus.shards import UNNAMED, Rows, Shard, finds_near_duplicates, joined_paths, joined_rows, path_hash
+from t2c_jax.corpus.tally import EXAMPLES, Tally
 
 _REPEAT = -1
 _REPEAT_ACROSS = -2
 _HELD_OUT_CODE = -3
+_NEAR = -4
+_NEAR_ACROSS = -5
 _REPEATS = {
     _REPEAT: "duplicate",
     _REPEAT_ACROSS: "duplicate of a pair in another split",
     _HELD_OUT_CODE: "code alone that is the code of a pair in dev or test",
+    _NEAR: "near-duplicate",
+    _NEAR_ACROSS: "near-duplicate of a pair in another split",
 }
 
 
@@ -46,7 +53,9 @@ class Cleaned:
       groups: for each of them the hash of its group.
       repeated_ids: the positions of kept pairs with the id of one before them.
       id_hashes: of all of them, sorted.
+      originals: for some near-duplicates the place of the pair that each repeats.
       drops: pairs dropped, by rule; duplicates are added by ``pairs``.
+      replaced: pairs in which something was replaced, by what it was.
       counts: pairs in each split that has any.
     """
 
@@ -55,7 +64,9 @@ class Cleaned:
     groups: NDArray[np.uint64]
     repeated_ids: frozenset[int]
     id_hashes: NDArray[np.uint64]
+    originals: Mapping[int, str]
     drops: Tally
+    replaced: Tally
     counts: dict[str, int]
 
     def pairs(self) -> Iterator[Pair]:
@@ -66,7 +77,8 @@ class Cleaned:
             for pair in shard.pairs():
                 split = int(self.splits[position])
                 if split < 0:
-                    self.drops.add(_REPEATS[split], str(pair.source))
+                    original = self.originals.get(position)
+                    self.drops.add(_REPEATS[split], f"{pair.source} as {original}" if original else str(pair.source))
                 else:
                     pair_id = pair.id
                     if position in self.repeated_ids:
@@ -93,16 +105,23 @@ def clean(shards: Sequence[Shard], config: CorpusConfig) -> Cleaned:
       shards: the pairs that kept the rules, in the order of the sources.
       config: the shares of the splits, and whether duplicates are dropped.
     """
-    drops = Tally()
+    drops, replaced = Tally(), Tally()
     for shard in shards:
         drops.update(shard.summary.dropped)
+        replaced.update(shard.summary.replaced)
     rows = joined_rows(shards)
     groups = _groups(rows, joined_paths(shards), config)
     assigned = _splits(rows, groups, config)
     if config.deduplicate:
         assigned = _without_held_out_code(rows, _without_repeats(rows, assigned))
+    originals: dict[int, str] = {}
+    if finds_near_duplicates(config):
+        leaders = near_originals(shards, rows, assigned, config)
+        assigned, originals = _without_near_duplicates(shards, assigned, leaders)
     counts = {name: int((assigned == index).sum()) for index, name in enumerate(SPLITS) if (assigned == index).any()}
-    return Cleaned(shards, assigned, groups, _repeated_ids(rows, assigned), np.sort(rows["id"]), drops, counts)
+    return Cleaned(
+        shards, assigned, groups, _repeated_ids(rows, assigned), np.sort(rows["id"]), originals, drops, replaced, counts
+    )
 
 
 def _groups(rows: Rows, paths: Mapping[tuple[str, str], Sequence[int]], config: CorpusConfig) -> NDArray[np.uint64]:
@@ -144,6 +163,28 @@ def _without_held_out_code(rows: Rows, assigned: NDArray[np.int8]) -> NDArray[np
     codes, has_text = rows["code"], rows["has_text"]
     answers = np.isin(codes, codes[(assigned >= splits.DEV) & has_text])
     return np.where((assigned >= 0) & ~has_text & answers, np.int8(_HELD_OUT_CODE), assigned)
+
+
+def _without_near_duplicates(
+    shards: Sequence[Shard], assigned: NDArray[np.int8], leaders: NDArray[np.int64]
+) -> tuple[NDArray[np.int8], dict[int, str]]:
+    """The splits, with ``_NEAR`` or ``_NEAR_ACROSS``; and the places of what the first ones of each repeat."""
+    result, originals = assigned.copy(), {}
+    positions = np.flatnonzero(leaders != np.arange(len(leaders)))
+    same = assigned[positions] == assigned[leaders[positions]]
+    for chosen, key in ((positions[same], _NEAR), (positions[~same], _NEAR_ACROSS)):
+        result[chosen] = key
+        for position in chosen[:EXAMPLES].tolist():
+            originals[position] = str(_pair_at(shards, int(leaders[position])).source)
+    return result, originals
+
+
+def _pair_at(shards: Sequence[Shard], position: int) -> Pair:
+    for shard in shards:
+        if position < len(shard.rows):
+            return shard.pairs()[position]
+        position -= len(shard.rows)
+    raise IndexError(position)
 
 
 def _repeated_ids(rows: Rows, assigned: NDArray[np.int8]) -> frozenset[int]:

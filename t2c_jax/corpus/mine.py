@@ -17,7 +17,7 @@ from t2c_jax.corpus.pairs import Candidate, Pair, Source, origin_id
 from t2c_jax.corpus.rules import FileRules, PairRules
 from t2c_jax.corpus.shards import ShardPairs, ShardSummary
 from t2c_jax.corpus.sources import PairsFile
-from t2c_jax.corpus.tally import readable
+from t2c_jax.corpus.tally import Tally, readable
 from t2c_jax.errors import UserError
 from t2c_jax.languages.extractor import extractor_for
 from t2c_jax.workers import begin
@@ -106,22 +106,22 @@ class ShardMaker:
 
     def collect(self, part: ShardPart) -> ShardPairs:
         """The pairs of a part that keep the rules."""
-        shard = ShardPairs()
+        shard = ShardPairs(self.config)
         if isinstance(part.content, tuple):
             candidates: Iterable[Candidate] = part.content
         else:
             candidates = map(Candidate, mine_files(part.content, self.config, shard.summary, part.failures))
         for candidate in candidates:
-            kept = self._judged(candidate)
+            kept = self._judged(candidate, shard.summary.replaced)
             if isinstance(kept, str):
                 shard.summary.dropped.add(kept, str(candidate.pair.source))
             else:
                 shard.add(kept, candidate.group)
         return shard
 
-    def _judged(self, candidate: Candidate) -> Pair | str:
+    def _judged(self, candidate: Candidate, replaced: Tally) -> Pair | str:
         mined = not candidate.group
-        kept = self._rules[mined](candidate.pair)
+        kept = self._rules[mined](candidate.pair, replaced)
         if not isinstance(kept, str) and self._lines is not None and self._lines.shares_line(kept.code):
             return SHARES_LINE
         return kept

@@ -2,7 +2,9 @@
 
 A shard is one ``.npz`` file with these arrays:
 
-- ``rows``: one row of ``ROW`` for each pair: a few hashes, from which splits are assigned and duplicates found;
+- ``rows``: one row of ``ROW`` for each pair: a few numbers, from which splits are assigned and duplicates found;
+- ``shingles``: the sets of the codes' shingles, end to end, from which near-duplicates are found; empty where these are
+  kept;
 - ``summary``: JSON of the counts, for the card;
 - ``pairs``: the pickled pairs.
 
@@ -24,11 +26,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.normal_form import normalised
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.corpus.splits import hash64
 from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError
+from t2c_jax.languages.hashed_tokens import TokenHasher
+from t2c_jax.languages.near_duplicates import TokenSets
 
 UNNAMED = -1  # the split of a pair whose source names none
 
@@ -36,6 +41,9 @@ ROW = np.dtype(
     [
         ("named", np.int8),  # the index in SPLITS of the split that the source names, or UNNAMED
         ("has_text", np.bool_),
+        ("mined", np.bool_),  # from a file of code or documents, not from a file of pairs or a dataset
+        ("text_chars", np.uint32),
+        ("shingles", np.uint32),  # how many of the shard's ``shingles`` are this pair's
         ("group", np.uint64),  # hash of the group that a file of pairs names, or of a mined file's path
         ("content", np.uint64, 2),  # hash of the normalised text and code
         ("code", np.uint64),  # hash of the normalised code
@@ -54,6 +62,7 @@ class ShardSummary:
       pairs: found, before the rules.
       skipped: files and candidates that make no pair, by reason.
       dropped: pairs that break a rule, by rule.
+      replaced: pairs in which something was replaced, by what it was.
       paths: of mined pairs that kept the rules, for each (repository, path): how many without a text, and with one.
     """
 
@@ -61,6 +70,7 @@ class ShardSummary:
     pairs: int = 0
     skipped: Tally = field(default_factory=Tally)
     dropped: Tally = field(default_factory=Tally)
+    replaced: Tally = field(default_factory=Tally)
     paths: dict[tuple[str, str], list[int]] = field(default_factory=dict)
 
     def to_json(self) -> str:
@@ -73,16 +83,17 @@ class ShardSummary:
         """The inverse of ``to_json``."""
         values = json.loads(text)
         paths = {(repository, path): [alone, texts] for repository, path, alone, texts in values.pop("paths")}
-        skipped, dropped = (Tally(**values.pop(name)) for name in ("skipped", "dropped"))
-        return cls(**values, skipped=skipped, dropped=dropped, paths=paths)
+        skipped, dropped, replaced = (Tally(**values.pop(name)) for name in ("skipped", "dropped", "replaced"))
+        return cls(**values, skipped=skipped, dropped=dropped, replaced=replaced, paths=paths)
 
 
 class ShardPairs:
     """Collects the pairs of one shard, and their rows."""
 
-    def __init__(self) -> None:
+    def __init__(self, config: CorpusConfig) -> None:
         """Starts empty."""
         self.summary = ShardSummary()
+        self._has_shingles = finds_near_duplicates(config)
         self._pairs: list[Pair] = []
         self._rows: list[tuple[Any, ...]] = []
 
@@ -100,6 +111,9 @@ class ShardPairs:
             (
                 SPLITS.index(pair.split) if pair.split else UNNAMED,
                 pair.has_text,
+                not group,
+                len(pair.text),
+                0,
                 group_hash,
                 np.frombuffer(content, np.uint64),
                 hash64(code),
@@ -110,8 +124,13 @@ class ShardPairs:
 
     def write(self, path: Path) -> None:
         """Writes the shard to ``path``, whole or not at all."""
+        rows, shingles = np.array(self._rows, ROW), np.zeros(0, np.uint64)
+        if self._has_shingles:
+            sets = TokenSets.of((pair.code for pair in self._pairs), TokenHasher())
+            rows["shingles"], shingles = sets.sizes, sets.values
         arrays = {
-            "rows": np.array(self._rows, ROW),
+            "rows": rows,
+            "shingles": shingles,
             "summary": np.frombuffer(self.summary.to_json().encode("utf-8"), np.uint8),
             "pairs": np.frombuffer(pickle.dumps(self._pairs, protocol=5), np.uint8),
         }
@@ -144,14 +163,37 @@ class Shard:
         Raises:
           UserError: the file is damaged.
         """
+        data = self._array("pairs").tobytes()
+        try:
+            pairs: list[Pair] = pickle.loads(data)
+        except (ValueError, EOFError, pickle.UnpicklingError) as error:
+            raise self._damaged(error) from None
+        return pairs
+
+    def shingles(self) -> NDArray[np.uint64]:
+        """The shingles of all codes, in the order of ``rows``.
+
+        Raises:
+          UserError: the file is damaged.
+        """
+        return self._array("shingles")
+
+    def _array(self, name: str) -> NDArray[Any]:
         try:
             with self.path.open("rb") as file, np.load(file, allow_pickle=False) as arrays:
-                pairs: list[Pair] = pickle.loads(arrays["pairs"].tobytes())
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, pickle.UnpicklingError) as error:
-            raise UserError(
-                f"'{self.path}' is damaged ({type(error).__name__}); delete that file and run the same command again"
-            ) from None
-        return pairs
+                return arrays[name]
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise self._damaged(error) from None
+
+    def _damaged(self, error: Exception) -> UserError:
+        return UserError(
+            f"'{self.path}' is damaged ({type(error).__name__}); delete that file and run the same command again"
+        )
+
+
+def finds_near_duplicates(config: CorpusConfig) -> bool:
+    """Whether the config asks for it."""
+    return config.deduplicate and config.near_duplicates > 0
 
 
 def joined_rows(shards: Sequence[Shard]) -> Rows:

@@ -144,7 +144,8 @@ class NearDuplicates:
         immune = np.zeros(len(ranks), bool) if always_kept is None else always_kept[by_rank]
         leaders = np.arange(len(ranks))  # all by their places in the order of ranks
         keys, owners = self._prefixes(self._sets, least=2)
-        members = places[owners]
+        several = _Counts(keys).of(keys) >= 2
+        keys, members = keys[several], places[owners[several]]
         order = np.lexsort((members, keys))
         keys, members = keys[order], members[order]
         while len(keys):
@@ -166,12 +167,12 @@ class NearDuplicates:
         result[by_rank] = by_rank[leaders]
         return result
 
-    def _prefixes(self, sets: TokenSets, least: int) -> tuple[Hashes, Rows]:
+    def _prefixes(self, sets: TokenSets, least: int) -> tuple[Hashes, NDArray[np.int32]]:
         """The first shingles of each set in the order of all shingles, and the sets that they belong to.
 
         Those that occur less than ``least`` times in the index are left out.
         """
-        keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int64)]
+        keys, owners = [np.zeros(0, np.uint64)], [np.zeros(0, np.int32)]
         for first, last in _blocks(sets):
             sizes = sets.sizes[first:last]
             begin = int(sets.ends[first] - sizes[0])
@@ -188,7 +189,7 @@ class NearDuplicates:
             lengths = sizes - np.ceil(self._threshold * sizes - _ROUNDING).astype(np.int64) + 1
             chosen = (within < np.repeat(lengths, sizes)) & (counts[order] >= least)
             keys.append(values[order[chosen]])
-            owners.append(owner[chosen] + first)
+            owners.append((owner[chosen] + first).astype(np.int32))
         _release(sets.values)
         return np.concatenate(keys), np.concatenate(owners)
 
@@ -197,7 +198,7 @@ class NearDuplicates:
         size, threshold = max(1, len(self._sets.ends)), self._threshold
         ours, theirs = queries.sizes[rows], self._sets.sizes[others]
         alike = np.minimum(ours, theirs) >= threshold * np.maximum(ours, theirs) - _ROUNDING
-        pairs = np.unique(rows[alike] * size + others[alike])
+        pairs = np.unique(rows[alike].astype(np.int64) * size + others[alike])
         rows, others = pairs // size, pairs % size
         differing = np.bitwise_count(bitmaps[rows] ^ self._bitmaps[others]).sum(axis=1)
         sizes = queries.sizes[rows] + self._sets.sizes[others]

@@ -1,4 +1,5 @@
 import dataclasses
+import itertools
 import random
 from collections import Counter, defaultdict
 
@@ -8,12 +9,12 @@ import pytest
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.clean import clean
 from t2c_jax.corpus.mine import ShardMaker, ShardPart
-from t2c_jax.corpus.pairs import Candidate, Pair, Source
+from t2c_jax.corpus.pairs import SPLITS, Candidate, Pair, Source
 from t2c_jax.corpus.rules.limits import broken_limit
 from t2c_jax.corpus.shards import Shard
 from t2c_jax.corpus.splits import DEV, TEST, TRAIN, assign, hash64, mined_groups
 
-OPEN = CorpusConfig(min_text_chars=0, min_code_chars=0, min_alphanumeric_share=0.0)
+OPEN = CorpusConfig(min_text_chars=0, min_code_chars=0, min_alphanumeric_share=0.0, near_duplicates=0.0)
 
 
 def candidate(text, code, path="a.py", split="", group="", repository="r", pair_id=None, line=1):
@@ -126,7 +127,7 @@ def test_duplicates_differ_in_line_ends_indentation_or_trailing_space(name, tmp_
         candidate("Adds one to all. \r\n", SAME[name], split="test"),
         candidate("Other words for it.", SAME[name], split="test"),
     ]
-    pairs, result = cleaned(pairs, CorpusConfig(), tmp_path)
+    pairs, result = cleaned(pairs, CorpusConfig(near_duplicates=0.0), tmp_path)
     assert [(pair.text, pair.code) for pair in pairs] == [
         ("Adds one to all. \r\n", SAME[name]),
         ("Other words for it.", SAME[name]),
@@ -137,7 +138,7 @@ def test_duplicates_differ_in_line_ends_indentation_or_trailing_space(name, tmp_
 def test_other_nesting_is_no_duplicate(tmp_path):
     other = CODE.replace("    return", "        return")
     both = [candidate("Adds one to all.", code) for code in (CODE, other)]
-    pairs, _ = cleaned(both, CorpusConfig(), tmp_path)
+    pairs, _ = cleaned(both, CorpusConfig(near_duplicates=0.0), tmp_path)
     assert [pair.code for pair in pairs] == [CODE, other]
 
 
@@ -163,6 +164,7 @@ def test_invariants_over_random_corpora(seed, tmp_path):
         min_code_chars=1,
         dev_share=draw.choice([0, 0.05, 0.3]),
         test_share=draw.choice([0, 0.05, 0.3]),
+        near_duplicates=0.0,
     )
     candidates = []
     for line in range(draw.choice([0, 1, 3, 30, 300])):
@@ -200,6 +202,88 @@ def test_invariants_over_random_corpora(seed, tmp_path):
 
     again, _ = cleaned(candidates, config, tmp_path)
     assert again == pairs
+
+
+NEAR = dataclasses.replace(OPEN, near_duplicates=0.7)
+
+
+def variations(seed):
+    """Mined pairs in families of near-duplicates, with splits, and a few pairs of files among them."""
+    draw = random.Random(seed)
+    found = []
+    for family in range(12):
+        words = [f"w{draw.randrange(300)}" for _ in range(draw.choice([6, 20, 60]))]
+        for copy in range(draw.randrange(1, 6)):
+            changed = list(words)
+            for _ in range(draw.randrange(4)):
+                changed[draw.randrange(len(words))] = f"w{draw.randrange(300)}"
+            found.append(
+                candidate(
+                    text=draw.choice(["", "a text", "a longer text"]),
+                    code=" ".join(changed),
+                    path=f"{family}.py",
+                    split=draw.choice(["train", "train", "dev", "test"]),
+                    group=draw.choice(["", "", "", "given"]),
+                    line=copy,
+                )
+            )
+    return found
+
+
+def similarity(one, other):
+    ours, theirs = (
+        {*zip(*(tokens[start:] for start in range(3)), strict=False)} for tokens in (one.split(), other.split())
+    )
+    return len(ours & theirs) / len(ours | theirs)
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_no_two_mined_pairs_are_near_duplicates(seed, tmp_path):
+    candidates = variations(seed)
+    given = {one.pair.id for one in candidates if one.group}
+    pairs, result = cleaned(candidates, NEAR, tmp_path)
+    exact, _ = cleaned(candidates, OPEN, tmp_path)
+    assert sum(count for rule, count in result.drops.counts.items() if "near" in rule) == len(exact) - len(pairs) > 0
+    kept = {pair.id for pair in pairs}
+    for one, other in itertools.combinations(pairs, 2):
+        assert similarity(one.code, other.code) < 0.7 or {one.id, other.id} <= given
+    for pair in exact:
+        if pair.id not in kept:
+            assert pair.id not in given
+            better = [one for one in pairs if one.id in given or SPLITS.index(one.split) >= SPLITS.index(pair.split)]
+            assert any(similarity(pair.code, other.code) >= 0.7 for other in better)
+    again, _ = cleaned(candidates[::-1], NEAR, tmp_path)  # the order of the sources makes no difference
+    assert {(pair.text, pair.code) for pair in again} == {(pair.text, pair.code) for pair in pairs}
+
+
+def test_the_best_copy_is_kept_and_named(tmp_path):
+    code = " ".join(f"w{number}" for number in range(30))
+    candidates = [
+        candidate("", code, split="train", line=1),
+        candidate("a text", code + " x", split="train", line=2),
+        candidate("a longer text", code + " y", split="train", line=3),
+    ]
+    pairs, result = cleaned(candidates, NEAR, tmp_path)
+    assert [pair.source.start_line for pair in pairs] == [3]
+    assert result.drops.to_dict() == {
+        "near-duplicate": {"count": 2, "examples": ["r/a.py:1 as r/a.py:3", "r/a.py:2 as r/a.py:3"]}
+    }
+    candidates.append(candidate("", code + " z", split="test", line=4))
+    pairs, result = cleaned(candidates, NEAR, tmp_path)
+    assert [pair.source.start_line for pair in pairs] == [4]
+    assert result.drops.counts == {"near-duplicate of a pair in another split": 3}
+
+
+def test_pairs_of_files_are_dropped_as_near_duplicates_on_request_only(tmp_path):
+    code = " ".join(f"w{number}" for number in range(30))
+    candidates = [candidate("a", f"{code} {end}", split="train", group=end, line=line) for line, end in enumerate("xy")]
+    candidates.append(candidate("a longer text", code, split="test", line=3))
+    pairs, _ = cleaned(candidates, NEAR, tmp_path)
+    assert [pair.source.start_line for pair in pairs] == [0, 1]
+    pairs, _ = cleaned(candidates, dataclasses.replace(NEAR, rules_for="all"), tmp_path)
+    assert [pair.source.start_line for pair in pairs] == [3]
+    pairs, _ = cleaned(candidates, dataclasses.replace(NEAR, deduplicate=False), tmp_path)
+    assert len(pairs) == 3
 
 
 def hashes(names):

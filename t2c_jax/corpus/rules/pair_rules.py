@@ -5,6 +5,8 @@ from __future__ import annotations
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs import Pair
 from t2c_jax.corpus.rules.limits import broken_limit
+from t2c_jax.corpus.rules.redaction import Redaction
+from t2c_jax.corpus.tally import Tally
 
 
 class PairRules:
@@ -15,10 +17,25 @@ class PairRules:
 
         Args:
           config: the limits and what to clean.
-          mined: False for pairs of files and datasets, which are checked for limits only.
+          mined: False for pairs of files and datasets; most rules spare them unless config.corpus.rules_for is "all".
         """
         self._config = config
+        self._redaction = Redaction(config) if mined or config.rules_for == "all" else None
 
-    def __call__(self, pair: Pair) -> Pair | str:
-        """The pair, perhaps with parts replaced; or the rule that drops it."""
-        return broken_limit(pair, self._config) or pair
+    def __call__(self, pair: Pair, replaced: Tally | None = None) -> Pair | str:
+        """The pair, perhaps with parts replaced; or the rule that drops it.
+
+        Args:
+          pair: as it was extracted.
+          replaced: counts what was replaced, by kind.
+        """
+        if rule := broken_limit(pair, self._config):
+            return rule
+        if self._redaction is not None:
+            pair, kinds, rule = self._redaction(pair)
+            if rule:
+                return rule
+            if replaced is not None:
+                for kind in kinds:
+                    replaced.add(kind, str(pair.source))
+        return pair

@@ -17,7 +17,7 @@ EMAIL, IPV4, IPV6 = "e-mail address", "public IPv4 address", "public IPv6 addres
 
 # Behind a word that is called or indexed there is no address: a@b.to(c) multiplies matrices.
 _EMAIL = re.compile(
-    r"(?<![\w.%+/:@$-])(?P<user>[A-Za-z0-9][A-Za-z0-9._%+-]{0,63})@"
+    r"(?<![\w.%+/@$-])(?P<user>[A-Za-z0-9][A-Za-z0-9._%+-]{0,63})@"
     r"(?P<host>(?:[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?\.){1,4}[A-Za-z]{2,18})(?![\w@(\[{]|[.-]\w|:\w)"
 )
 _RESERVED_HOST = re.compile(
@@ -70,6 +70,9 @@ def substitute(kind: str, address: str) -> str:
 
 def _is_personal(match: re.Match[str]) -> bool:
     host = match["host"].lower()
+    before = match.string[max(0, match.start() - 80) : match.start()]
+    if before.endswith(":") and "//" in before.rsplit(None, 1)[-1]:  # a user and a password in a URL
+        return False
     return (
         host.rpartition(".")[2] in _TOP_LEVEL
         and not _RESERVED_HOST.search(host)

@@ -36,9 +36,9 @@ class Redaction:
             found = {text: findings for text in texts if (findings := find(text))}
             if not found:
                 continue
-            first = next(iter(found.values()))[0].kind
+            rule = f"{next(iter(found.values()))[0].kind} in the pair"
             if drops:
-                return pair, kinds, first
+                return pair, kinds, rule
             kinds += dict.fromkeys(finding.kind for findings in found.values() for finding in findings)
             pair = _with_texts(pair, {text: replaced(text, each, replacement) for text, each in found.items()})
         return pair, kinds, ""

@@ -1,6 +1,6 @@
 """Secrets: recall on planted ones of each kind, false alarms on real functions, and microseconds a function.
 
-    python benchmarks/secrets.py --planted 200 --functions 100000
+    python benchmarks/planted_secrets.py --planted 200 --functions 100000
 
 Planted secrets are random values in the form that each service gives its keys; they are made here, so that no file
 holds any. Each is put into an assignment, a call, a line of a shell or of JSON. Real functions are those of the
