@@ -57,7 +57,7 @@ class CommentRules:
     def may_document(self, data: bytes) -> bool:
         """Whether a file has anything that may be documentation. If not, it need not be parsed."""
         if self.plain:
-            return any(mark in data for mark in (b"//", b"/*", b"#", b"--"))
+            return any(mark in data for mark in (b"//", b"/*", b"#", b"--", b"=begin"))
         return any(start is not None and start.search(data) for start in (self.doc, self.inner))
 
 

@@ -14,7 +14,7 @@ PHP = LanguageTable(
       (function_definition) @function
       (method_declaration) @method
       (attribute_list) @attribute
-      (comment) @comment
+      [(comment) (php_tag)] @comment
     """,
     comments=CommentRules(style="phpdoc", doc=re.compile(rb"/\*\*(?![*/])")),
     strings="[(heredoc) (nowdoc) (string) (encapsed_string)] @string",

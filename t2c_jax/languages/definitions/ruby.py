@@ -7,6 +7,9 @@ import re
 from t2c_jax.languages.definitions.language_table import CommentRules, LanguageTable
 
 _DEFINED = "[(method) (singleton_method)]"
+_ARGUMENT = f"(argument_list . {_DEFINED} .)"
+_CALL = "(call !receiver method: (identifier) arguments: {})"
+_NESTED = f"(argument_list . {_CALL.format(_ARGUMENT)} .)"
 
 RUBY = LanguageTable(
     language="ruby",
@@ -16,8 +19,7 @@ RUBY = LanguageTable(
       (method) @function
       (singleton_method) @method
       (singleton_class) @scope
-      (call !receiver method: (identifier) arguments: (argument_list . {_DEFINED} .)) @wrapper
-      (argument_list . {_DEFINED} .) @wrapper
+      [{_CALL.format(_ARGUMENT)} {_ARGUMENT} {_CALL.format(_NESTED)} {_NESTED}] @wrapper
       ((call !receiver method: (identifier) @_name block: (_)) @attribute (#eq? @_name "sig"))
       (comment) @comment
     """,

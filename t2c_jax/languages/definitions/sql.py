@@ -34,6 +34,7 @@ SQL = LanguageTable(
     query="""
       (program (statement . [(create_function) (create_procedure)]) @function)
       (program (statement) @statement)
+      (transaction (statement) @statement)
       [(comment) (marginalia)] @comment
     """,
     comments=CommentRules(

@@ -41,6 +41,7 @@ _SPACE = b" \t\r\n\f\v"
 _INDENT = re.compile(rb"[ \t\f\v]*")
 _BODY_BEGINS = re.compile(r"\s*(?:=>|[{=:;,])\s*\Z")
 _AFTER_BRACKET = re.compile(r"([(\[<])\s*\n\s*")
+_CUT_IN_BRACKET = re.compile(r"([(\[<])\s*\0\s*")  # where an attribute or a comment was first within brackets
 _BEFORE_BRACKET = re.compile(r",?\s*\n\s*([)\]>])")
 _BEFORE_VALUE = re.compile(rb"\A=>?\s*")  # of a body that is a value
 _Edit = tuple[int, int, bytes]  # replaces the bytes between two positions
@@ -219,7 +220,11 @@ class _File:
         node = self.tree.root_node.descendant_for_byte_range(position, position + 1)
         while node is not None and node.start_byte == position and not node.has_error:
             node = node.parent
-        return node is not None and node.start_byte == position and node.parent is not None
+        if node is None:
+            return False
+        # An ordinary comment may be of any statement.
+        is_lost = node.is_error and not self.table.comments.plain
+        return is_lost or (node.start_byte == position and node.parent is not None)
 
     def docs_inside(self, definition: _Definition) -> list[Item]:
         """Documentation comments between an annotation and the name, and at the start of the body."""
@@ -281,7 +286,8 @@ class _File:
         parts.append(self.data[position:end])
         if body is not None and definition.whole.type in self.table.wrapped:  # a typedef's name
             parts.append(self.data[body.end_byte : definition.whole.end_byte])
-        text = _BODY_BEGINS.sub("", b" ".join(parts).decode("utf-8").strip())
+        text = _CUT_IN_BRACKET.sub(r"\1", b"\0".join(parts).decode("utf-8")).replace("\0", " ")
+        text = _BODY_BEGINS.sub("", text.strip())
         return " ".join(_BEFORE_BRACKET.sub(r"\1", _AFTER_BRACKET.sub(r"\1", text)).split())
 
     def name(self, definition: _Definition) -> str:

@@ -1,0 +1,11 @@
+﻿/// <summary>Windows.</summary>
+class Crlf
+{
+    /// <summary>One.
+    /// Two.</summary>
+    [Fact]
+    int M()
+    {
+        return 1;
+    }
+}

@@ -1,0 +1,12 @@
+/**
+ * Windows.
+ */
+class Crlf {
+    /**
+     * One.
+     * Two.
+     */
+    fun m(): Int {
+        return 1
+    }
+}

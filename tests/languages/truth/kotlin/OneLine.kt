@@ -1,0 +1,5 @@
+/** On one line. */
+interface One { fun one() }
+
+/** After it. */
+fun after() = 1

@@ -1,0 +1,6 @@
+/** Configures. */
+fun Project.configure(name: String) {
+    println(name)
+}
+
+configure("x")

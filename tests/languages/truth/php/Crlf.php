@@ -1,0 +1,15 @@
+<?php
+/**
+ * Windows.
+ */
+class Crlf
+{
+    /**
+     * One.
+     * Two.
+     */
+    public function m()
+    {
+        return 1;
+    }
+}

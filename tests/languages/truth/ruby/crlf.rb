@@ -1,0 +1,8 @@
+# Windows.
+class Crlf
+  # One.
+  # Two.
+  def m
+    1
+  end
+end

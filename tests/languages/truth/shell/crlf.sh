@@ -1,0 +1,5 @@
+# Windows.
+# Two.
+crlf() {
+  echo 1
+}

@@ -1,0 +1,10 @@
+# Does nothing.
+nothing() { :; }
+
+# Is true.
+yes() {
+  true
+}
+
+# Does something.
+something() { false; }

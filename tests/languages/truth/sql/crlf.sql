@@ -1,0 +1,4 @@
+-- Windows.
+-- Two.
+SELECT 1
+FROM t;

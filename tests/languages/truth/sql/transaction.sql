@@ -1,0 +1,9 @@
+BEGIN;
+
+-- Within a transaction.
+INSERT INTO t VALUES (1);
+
+COMMIT;
+
+-- After it.
+SELECT 1;

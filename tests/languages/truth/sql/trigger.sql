@@ -1,0 +1,3 @@
+-- Keeps the time.
+CREATE TRIGGER touch BEFORE UPDATE ON users
+FOR EACH ROW EXECUTE FUNCTION touch();

@@ -1,0 +1,5 @@
+/// Consuming.
+consuming func take(x: Int) { print(x) }
+
+/// After it.
+func after() { print(1) }

@@ -1,0 +1,8 @@
+/// Windows.
+struct Crlf {
+    /// One.
+    /// Two.
+    func m() -> Int {
+        return 1
+    }
+}
