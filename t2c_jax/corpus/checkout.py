@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
 from t2c_jax.console import warn
+from t2c_jax.corpus.git_commands import read_git
 
 _SUBMODULE = "160000"  # the mode of a commit in git's index
 
@@ -67,13 +67,5 @@ def repository_name(address: str) -> str:
 
 
 def _git(root: Path, *arguments: str) -> str | None:
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
-    # A repository's own config must not make git run programs.
-    command = ["git", "-c", "core.fsmonitor=false", "-c", "core.hooksPath=/dev/null", "-C", str(root), *arguments]
-    try:
-        done = subprocess.run(command, capture_output=True, env=environment, timeout=300, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    if done.returncode:
-        return None
-    return os.fsdecode(done.stdout).rstrip("\n")
+    printed = read_git(root, *arguments)
+    return None if printed is None else os.fsdecode(printed).rstrip("\n")

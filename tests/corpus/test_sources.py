@@ -69,9 +69,19 @@ def test_directory_inside_a_checkout_that_does_not_track_it(checkout, tmp_path):
 
 def test_git_configuration_of_a_checkout_runs_nothing(checkout, tmp_path):
     ran = tmp_path / "ran"
+    program = f"touch {ran}; cat"
     git(checkout, "config", "core.fsmonitor", f"touch {ran}; true")
-    resolve(str(checkout), CONFIG, tmp_path / "workdir")
+    git(checkout, "config", "gpg.program", program)
+    git(checkout, "config", "log.showSignature", "true")
+    for key in ("clean", "smudge", "process"):
+        git(checkout, "config", f"filter.a.b.{key}", program)
+    git(checkout, "config", "filter.a.b.required", "true")
+    (checkout / ".git" / "info" / "attributes").write_text("* filter=a.b\n")
+    (checkout / "README.md").touch()  # so that git compares the file with its object
+    os.utime(checkout / "README.md", (1, 1))
+    tree = resolve(str(checkout), CONFIG, tmp_path / "workdir")
     assert not ran.exists()
+    assert len(tree.commit) == 40
 
 
 def test_broken_checkout_is_mined_as_a_directory(tmp_path, capsys):
