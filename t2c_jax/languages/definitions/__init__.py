@@ -52,7 +52,6 @@ for _language, _module, *_suffixes in (
     ("ruby", "ruby", ".rb"),
     ("rust", "rust", ".rs"),
     ("shell", "shell", ".sh", ".bash"),
-    ("sql", "sql", ".sql"),
     ("swift", "swift", ".swift"),
     ("typescript", "typescript", ".ts", ".tsx", ".mts", ".cts"),
 ):

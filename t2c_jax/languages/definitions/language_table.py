@@ -6,7 +6,6 @@ begins with ``_`` for a predicate:
 - ``@function``: a function; a method where a class or a ``@scope`` is the nearest one around it.
 - ``@method``: a method wherever it is.
 - ``@class``: a type definition: class, interface, enum, struct, trait, alias.
-- ``@statement``: a statement of SQL, which has no signature of its own.
 - ``@scope``: makes methods of the functions within, as a class does, but is no pair itself (Rust's ``impl``).
 - ``@wrapper``: belongs to the definition that is its last child (or ``wrapped`` child): ``export``, ``template``.
 - ``@attribute``: an annotation, attribute or decorator, within a definition or before it. It belongs to the code, but

@@ -20,7 +20,7 @@ SHELL = LanguageTable(
         plain_style="shell",
         directive=re.compile(rb"#!|#\s*shellcheck\b"),
     ),
-    strings="[(heredoc_body) (string) (raw_string) (ansi_c_string)] @string",
+    strings="[(heredoc_redirect) (string) (raw_string) (ansi_c_string)] @string",
     string_start=re.compile(rb"<<|'[^'\n]*\n|\"[^\"\n]*\n"),
     unimplemented=re.compile(rb":|true"),
 )

@@ -46,7 +46,7 @@ _BEFORE_BRACKET = re.compile(r",?\s*\n\s*([)\]>])")
 _BEFORE_VALUE = re.compile(rb"\A=>?\s*")  # of a body that is a value
 _Edit = tuple[int, int, bytes]  # replaces the bytes between two positions
 # Of equal spans wrappers come first, and a method before the function that it is as well.
-_KINDS = {"wrapper": 0, "method": 1, "function": 2, "class": 2, "scope": 2, "statement": 3}
+_KINDS = {"wrapper": 0, "method": 1, "function": 2, "class": 2, "scope": 2}
 
 
 @dataclass(slots=True)
