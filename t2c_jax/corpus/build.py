@@ -12,6 +12,7 @@ from typing import Any
 from t2c_jax.config import CorpusConfig
 from t2c_jax.console import progress, say, warn
 from t2c_jax.corpus import dataset
+from t2c_jax.corpus.archives import ArchiveTree
 from t2c_jax.corpus.card import Census, write_card
 from t2c_jax.corpus.clean import Cleaned, clean
 from t2c_jax.corpus.held_out import SHARES_LINE, find_held_out
@@ -57,7 +58,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     sources = resolve_all(config, skip=workdir.path)
     held_out = find_held_out(config)
     rules = {f"held out: {file.name}": file.digest for file in held_out}
-    if any(isinstance(source, FileTree) for source in sources):
+    if any(isinstance(source, FileTree | ArchiveTree) for source in sources):
         rules |= {f"extractor {name}": version for name, version in versions.items()}
     inputs = {source.name: source.digest for source in sources} | rules
 
@@ -94,7 +95,7 @@ def _build(
     if recognised := ", ".join(f"{name} is {split}" for name, split in splits.items() if split):
         say(f"corpus: splits by file name: {recognised} (a line's own split goes first)")
     plan = plans(shards_directory, config, sources, reports, json.dumps(inputs, sort_keys=True))
-    files = sum(len(source.files) if isinstance(source, FileTree) else 1 for source in sources)
+    files = sum(len(source.files) if isinstance(source, FileTree | ArchiveTree) else 1 for source in sources)
     malformed = directory / MALFORMED
     done = finished_files(plan)
     if done:
@@ -131,7 +132,7 @@ def _build(
 
 
 def _report(source: Resolved, splits: Mapping[str, str]) -> SourceReport:
-    if isinstance(source, FileTree):
+    if isinstance(source, FileTree | ArchiveTree):
         return SourceReport(source.name, "", source.repository, source.commit, source.licence)
     return SourceReport(source.name, splits.get(source.name, ""))
 

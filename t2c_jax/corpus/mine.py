@@ -7,7 +7,7 @@ import errno
 import functools
 import os
 import stat
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -48,17 +48,25 @@ class FilesOnDisk:
 
 @dataclass(frozen=True, slots=True)
 class FilesInMemory:
-    """Files of an archive, which the parent has read."""
+    """Files of an archive, which the parent has read; instead of their bytes, why they could not be read."""
 
     origin: TreeOrigin
     paths: tuple[str, ...]
-    contents: tuple[bytes, ...]
+    contents: tuple[bytes | str, ...]
+
+    @classmethod
+    def of(cls, origin: TreeOrigin, files: Sequence[tuple[str, bytes | str]]) -> FilesInMemory:
+        """The files, given as paths and contents."""
+        return cls(origin, tuple(path for path, _ in files), tuple(content for _, content in files))
 
     def read(self, index: int, limit: int) -> bytes:
         """See ``Files``."""
-        if len(self.contents[index]) > limit:
+        content = self.contents[index]
+        if isinstance(content, str):
+            raise UnreadableFile(content)
+        if len(content) > limit:
             raise UnreadableFile("larger than max_file_bytes")
-        return self.contents[index]
+        return content
 
 
 Files = FilesOnDisk | FilesInMemory

@@ -20,7 +20,8 @@ from typing import IO
 
 from t2c_jax import version
 from t2c_jax.config import CorpusConfig, to_dict
-from t2c_jax.corpus.mine import FilesOnDisk, ShardMaker, ShardPart, TreeOrigin
+from t2c_jax.corpus.archives import ArchiveTree, read_archive
+from t2c_jax.corpus.mine import Files, FilesInMemory, FilesOnDisk, ShardMaker, ShardPart, TreeOrigin
 from t2c_jax.corpus.pairs import Candidate
 from t2c_jax.corpus.pairs_file.pair_reader import read_dataset, read_file
 from t2c_jax.corpus.shards import Shard
@@ -35,6 +36,7 @@ SECONDS_PER_FILE = 60.0  # the slowest file of the standard library takes under 
 _PARTS = 100  # of a tree, so that all workers end at about the same time and little is lost when they are killed
 _FEWEST_FILES, _MOST_FILES = 8, 256  # of a part
 _PAIRS = 2_000  # of a part of a file of pairs
+_BYTES = 4_000_000  # of a part of an archive
 _ATTEMPTS = 3  # at a part whose worker dies in no file
 
 
@@ -136,11 +138,14 @@ def _missing(
 
 def _contents(
     plan: SourcePlan, config: CorpusConfig, quarantine: IO[str], advance: Callable[[int], object]
-) -> Iterator[FilesOnDisk | tuple[Candidate, ...]]:
+) -> Iterator[Files | tuple[Candidate, ...]]:
     source = plan.source
     if isinstance(source, FileTree):
         plan.report.skipped.update(source.skipped)
         yield from tree_parts(source)
+    elif isinstance(source, ArchiveTree):
+        plan.report.skipped.update(source.skipped)
+        yield from _archive_parts(source, config.max_file_bytes)
     elif isinstance(source, PairsFile):
         read = read_file(source, config, plan.report, quarantine, lambda: advance(1))
         yield from _batched(read)
@@ -165,6 +170,20 @@ def tree_parts(tree: FileTree) -> Iterator[FilesOnDisk]:
     size = max(_FEWEST_FILES, min(_MOST_FILES, len(tree.files) // _PARTS))
     for first in range(0, len(tree.files), size):
         yield FilesOnDisk(origin, str(tree.root), tree.files[first : first + size])
+
+
+def _archive_parts(archive: ArchiveTree, max_file_bytes: int) -> Iterator[FilesInMemory]:
+    origin = TreeOrigin(archive.repository, archive.commit, archive.licence, "")
+    files: list[tuple[str, bytes | str]] = []
+    size = 0
+    for file in read_archive(archive, max_file_bytes):
+        files.append(file)
+        size += len(file[1])
+        if len(files) == _MOST_FILES or size > _BYTES:
+            yield FilesInMemory.of(origin, files)
+            files, size = [], 0
+    if files:
+        yield FilesInMemory.of(origin, files)
 
 
 def _batched(candidates: Iterable[Candidate]) -> Iterator[tuple[Candidate, ...]]:

@@ -4,6 +4,7 @@
   initialised submodule as a source of its own;
 - a file of pairs in a format of ``pairs_file.file_formats``, or a URL of one that fsspec reads (``gs://`` …);
 - a dataset folder of Hugging Face, or another folder of files of pairs alone: each file is a source;
+- an archive of a repository, ``.zip`` or ``.tar`` with any of ``archives.SUFFIXES``, which is not unpacked;
 - ``tfds:NAME``, a public set of ``sets.catalog``, or a prepared TFDS dataset by its name or its directory, which may
   be a URL too;
 - ``python:stdlib``, the standard library of the running Python;
@@ -26,6 +27,8 @@ from typing import Any
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.console import warn
+from t2c_jax.corpus import archives
+from t2c_jax.corpus.archives import ArchiveTree, is_archive
 from t2c_jax.corpus.checkout import Checkout
 from t2c_jax.corpus.exclusion import Exclusion
 from t2c_jax.corpus.licences import guess_licence
@@ -132,7 +135,7 @@ class PairsDataset:
     licence: str = ""
 
 
-Resolved = FileTree | PairsFile | PairsDataset
+Resolved = FileTree | ArchiveTree | PairsFile | PairsDataset
 
 
 def resolve_all(config: CorpusConfig, skip: Path) -> list[Resolved]:
@@ -160,7 +163,7 @@ def resolve_all(config: CorpusConfig, skip: Path) -> list[Resolved]:
         source, *submodules = _with_submodules(resolved)
         # A submodule that is a source itself is mined under its own name only.
         found += [source, *(tree for tree in submodules if tree.root.resolve() not in places)]
-    if any(isinstance(source, FileTree) for source in found):
+    if any(isinstance(source, FileTree | ArchiveTree) for source in found):
         for pattern in set(exclusion.unmatched()).difference(CorpusConfig().exclude):
             warn(f"config.corpus.exclude: '{pattern}' matches nothing in the sources; patterns are those of .gitignore")
     return found
@@ -206,11 +209,14 @@ def resolve(name: str, config: CorpusConfig, skip: Path, exclusion: Exclusion | 
             return _directory(name, path, _Reading(config, skip, exclusion))
         if is_pairs_file(path.name) and path.is_file():
             return PairsFile.of(name, path)
+        if is_archive(path.name) and path.is_file():
+            return _archive(name, path, _Reading(config, skip, exclusion))
     except OSError as error:
         raise UserError(f"source '{name}' cannot be read: {error.strerror}") from None
     if path.exists():
         raise UserError(
-            f"source '{name}' is neither a directory nor a file of pairs; convert it to one of {', '.join(SUFFIXES)}"
+            f"source '{name}' is no directory, no file of pairs ({', '.join(SUFFIXES)}) and no archive"
+            f" ({', '.join(archives.SUFFIXES)}); convert it to one of them"
         )
     if is_remote(name) or name.startswith("git@"):
         raise UserError(f"source '{name}' is an address; clone or download it first and name the directory or file")
@@ -337,6 +343,13 @@ def _directory(name: str, root: Path, reading: _Reading) -> FileTree:
         digest=_tree_digest(found, repository, commit, licence, prefix),
         submodules=tuple(submodules),
     )
+
+
+def _archive(name: str, path: Path, reading: _Reading) -> ArchiveTree:
+    def wanted(file: str) -> bool:
+        return not reading.excludes(file) and extractor_for(file, reading.config.extractors) is not None
+
+    return archives.open_archive(name, path, wanted, reading.config.max_file_bytes)
 
 
 def _tree_digest(found: Iterable[tuple[str, os.stat_result]], *origin: str) -> str:

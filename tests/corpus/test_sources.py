@@ -220,7 +220,7 @@ def test_licence_of_a_package(field, text, licence, tmp_path, monkeypatch):
         ("https://example.org/owner/name", "clone or download it first"),
         ("git@example.org:owner/name", "clone or download it first"),
         ("python:stdlb", "did you mean 'python:stdlib'?"),
-        ("/dev/null", "neither a directory nor a file of pairs"),
+        ("/dev/null", "is no directory, no file of pairs"),
     ],
 )
 def test_what_is_no_source_is_named(name, says, tmp_path):

@@ -102,12 +102,13 @@ def _rows(path: Path, columns: Collection[str]) -> Iterator[Row]:
         yield from (Row(number, number, b"", values) for number, values in enumerate(rows, start=1))
     else:
         compression = next(end for end in COMPRESSIONS[::-1] if name.endswith(end))
-        with _opened(path, compression) as lines:
+        with open_compressed(path, compression) as lines:
             suffix = Path(name.removesuffix(compression)).suffix
             yield from _table(lines, _TABLES[suffix]) if suffix in _TABLES else _json_lines(lines)
 
 
-def _opened(path: Path, compression: str) -> IO[bytes]:
+def open_compressed(path: Path, compression: str) -> IO[bytes]:
+    """Opens a file that is compressed as its suffix ``compression`` says, one of ``COMPRESSIONS``."""
     if compression == ".zst":
         import pyarrow
 
