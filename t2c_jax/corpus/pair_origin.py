@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus.archives import ArchiveTree, read_archive
 from t2c_jax.corpus.dataset import count_pairs, read_pairs
 from t2c_jax.corpus.git_commands import read_git
 from t2c_jax.corpus.mine import FilesInMemory, TreeOrigin, UnreadableFile, mine_files, read_below
@@ -79,6 +80,9 @@ def find_origin(pair: Pair, config: CorpusConfig, skip: Path) -> PairOrigin:
         if isinstance(found, FileTree):
             if found.repository == source.repository and source.path.startswith(found.prefix):
                 return _in_tree(pair, config, found)
+        elif isinstance(found, ArchiveTree):
+            if found.repository == source.repository:
+                return _in_archive(pair, config, found)
         elif isinstance(found, PairsFile):
             if pair.kind == FILE_KIND and (found.folder, found.place) == (source.repository, source.path):
                 return _in_file(pair, config, found)
@@ -103,6 +107,21 @@ def _in_tree(pair: Pair, config: CorpusConfig, tree: FileTree) -> PairOrigin:
             data = read_below(str(tree.root), path, config.max_file_bytes)
         except UnreadableFile as error:
             return PairOrigin(pair, note=f"'{file}': {error}")
+    return _in_data(pair, config, file, path, data, note)
+
+
+def _in_archive(pair: Pair, config: CorpusConfig, archive: ArchiveTree) -> PairOrigin:
+    file = f"{archive.path}:{archive.top}{pair.source.path}"
+    for path, data in read_archive(archive, config.max_file_bytes):
+        if path == pair.source.path:
+            if isinstance(data, str):
+                return PairOrigin(pair, note=f"'{file}': {data}")
+            return _in_data(pair, config, file, path, data)
+    return PairOrigin(pair, note=f"'{archive.path}' has no file '{pair.source.path}' any more")
+
+
+def _in_data(pair: Pair, config: CorpusConfig, file: str, path: str, data: bytes, note: str = "") -> PairOrigin:
+    source = pair.source
     lines = data.decode("utf-8", "replace").split("\n")[source.start_line - 1 : source.end_line]
     again = _mined_again(pair, config, path, data)
     origin = PairOrigin(pair, file, tuple(line.removesuffix("\r") for line in lines), None, note)

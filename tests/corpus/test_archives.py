@@ -18,6 +18,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import archives
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.dataset import read_pairs
+from t2c_jax.corpus.pair_origin import find_origin
 from t2c_jax.corpus.sources import resolve
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
@@ -39,7 +40,7 @@ def project(root, files=30):
 
 def pairs_of(source, run):
     workdir = Workdir(run)
-    build_corpus(CorpusConfig(sources=(str(source),)), workdir, workers=2)
+    build_corpus(CorpusConfig(sources=(str(source),), near_duplicates=0.0), workdir, workers=2)
     return {pair.id: pair for split in ("train", "dev", "test") for pair in read_pairs(workdir, split)}
 
 
@@ -70,6 +71,16 @@ def test_an_archive_gives_what_its_directory_gives(name, tmp_path):
     assert found == expected
     assert len(found) == 31
     assert {pair.source.licence for pair in found.values()} == {"MIT"}
+
+
+def test_a_pair_is_found_in_its_archive(tmp_path):
+    path = packed(project(tmp_path / "project"), tmp_path / "a.tgz")
+    config = CorpusConfig(sources=(str(path),))
+    for pair in list(pairs_of(path, tmp_path / "run").values())[::10]:
+        origin = find_origin(pair, config, Path("nowhere"))
+        assert origin.file == f"{path}:project/{pair.source.path}"
+        assert origin.equal
+        assert pair.code.splitlines()[-1] in origin.lines
 
 
 def test_the_commit_of_git_archive_is_kept(tmp_path):
