@@ -170,8 +170,8 @@ class CorpusConfig(Section):
     )
     near_duplicates: float = field(
         0.8,
-        "Of pairs whose codes have this Jaccard similarity or more, by shingles of 3 tokens, the best copy is kept. 0,"
-        " or without deduplicate: all are kept.",
+        "Of pairs whose codes have this Jaccard similarity or more, by shingles of 3 tokens, the best copy is kept; of"
+        " short codes, if their texts are equal. 0, or without deduplicate: all are kept.",
         minimum=0,
         maximum=1,
         before=0.0,

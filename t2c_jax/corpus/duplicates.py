@@ -1,11 +1,14 @@
 """Near-duplicates over the whole corpus: of pairs with nearly the same code the best copy is kept.
 
+Code of less than ``SHORT_CODE`` characters recurs under other texts, such as a check of the same argument. Then the
+texts have to be equal.
+
 The best copy is, in this order: one of a file of pairs, which is kept whatever it repeats unless
 config.corpus.rules_for is "all"; of test before dev before train, so that no near-duplicate of what is held out is
 trained on; with a text; with the longest text. The order of the sources makes no difference.
 
-The shingles of all codes are in one file, 8 bytes each. In memory are some 100 bytes for each pair, and the shingles
-that several codes may share.
+All shingles are in one file, 8 bytes each. In memory are some 100 bytes for each pair, and the shingles
+that several pairs may share.
 """
 
 from __future__ import annotations

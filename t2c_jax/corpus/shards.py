@@ -3,8 +3,8 @@
 A shard is one ``.npz`` file with these arrays:
 
 - ``rows``: one row of ``ROW`` for each pair: a few numbers, from which splits are assigned and duplicates found;
-- ``shingles``: the sets of the codes' shingles, end to end, from which near-duplicates are found; empty where these are
-  kept;
+- ``shingles``: the sets of shingles of all pairs, end to end, from which near-duplicates are found; empty where these
+  are kept;
 - ``summary``: JSON of the counts, for the card;
 - ``pairs``: the pickled pairs.
 
@@ -34,6 +34,9 @@ from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError
 from t2c_jax.languages.hashed_tokens import TokenHasher
 from t2c_jax.languages.near_duplicates import TokenSets
+
+SHORT_CODE = 120
+"""Characters. Shorter codes are near-duplicates only under equal texts."""
 
 UNNAMED = -1  # the split of a pair whose source names none
 
@@ -126,7 +129,7 @@ class ShardPairs:
         """Writes the shard to ``path``, whole or not at all."""
         rows, shingles = np.array(self._rows, ROW), np.zeros(0, np.uint64)
         if self._has_shingles:
-            sets = TokenSets.of((pair.code for pair in self._pairs), TokenHasher())
+            sets = _shingles(self._pairs)
             rows["shingles"], shingles = sets.sizes, sets.values
         arrays = {
             "rows": rows,
@@ -189,6 +192,17 @@ class Shard:
         return UserError(
             f"'{self.path}' is damaged ({type(error).__name__}); delete that file and run the same command again"
         )
+
+
+def _shingles(pairs: Sequence[Pair]) -> TokenSets:
+    """The shingles of the codes; those of short code are others under another text."""
+    sets = TokenSets.of((pair.code for pair in pairs), TokenHasher())
+    values, begin = sets.values.copy(), 0
+    for pair, end in zip(pairs, sets.ends.tolist(), strict=True):
+        if len(pair.code) < SHORT_CODE:
+            values[begin:end] = np.sort(values[begin:end] ^ np.uint64(hash64(normalised(pair.text))))
+        begin = end
+    return TokenSets(values, sets.ends)
 
 
 def finds_near_duplicates(config: CorpusConfig) -> bool:

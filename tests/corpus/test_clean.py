@@ -212,11 +212,11 @@ def variations(seed):
     draw = random.Random(seed)
     found = []
     for family in range(12):
-        words = [f"w{draw.randrange(300)}" for _ in range(draw.choice([6, 20, 60]))]
+        words = [f"word{draw.randrange(300)}" for _ in range(draw.choice([25, 30, 60]))]
         for copy in range(draw.randrange(1, 6)):
             changed = list(words)
             for _ in range(draw.randrange(4)):
-                changed[draw.randrange(len(words))] = f"w{draw.randrange(300)}"
+                changed[draw.randrange(len(words))] = f"word{draw.randrange(300)}"
             found.append(
                 candidate(
                     text=draw.choice(["", "a text", "a longer text"]),
@@ -257,7 +257,7 @@ def test_no_two_mined_pairs_are_near_duplicates(seed, tmp_path):
 
 
 def test_the_best_copy_is_kept_and_named(tmp_path):
-    code = " ".join(f"w{number}" for number in range(30))
+    code = " ".join(f"word{number}" for number in range(30))
     candidates = [
         candidate("", code, split="train", line=1),
         candidate("a text", code + " x", split="train", line=2),
@@ -274,8 +274,16 @@ def test_the_best_copy_is_kept_and_named(tmp_path):
     assert result.drops.counts == {"near-duplicate of a pair in another split": 3}
 
 
+def test_short_codes_are_near_duplicates_under_equal_texts_only(tmp_path):
+    code = "if x is None:\n    raise ValueError('x is None')"
+    texts = ["def first(x):", "def second(x, y):", "def first(x):"]
+    candidates = [candidate(text, f"{code}{'#' * line}", split="train", line=line) for line, text in enumerate(texts)]
+    pairs, _ = cleaned(candidates, NEAR, tmp_path)
+    assert [pair.source.start_line for pair in pairs] in ([0, 1], [1, 2])
+
+
 def test_pairs_of_files_are_dropped_as_near_duplicates_on_request_only(tmp_path):
-    code = " ".join(f"w{number}" for number in range(30))
+    code = " ".join(f"word{number}" for number in range(30))
     candidates = [candidate("a", f"{code} {end}", split="train", group=end, line=line) for line, end in enumerate("xy")]
     candidates.append(candidate("a longer text", code, split="test", line=3))
     pairs, _ = cleaned(candidates, NEAR, tmp_path)
