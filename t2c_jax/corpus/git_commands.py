@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import os
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 _SECONDS = 300
+_CHUNK = 1 << 16
 _SETTINGS = (
     "core.fsmonitor=false",
     "core.hooksPath=/dev/null",
@@ -40,13 +41,56 @@ def read_git(root: Path, *arguments: str, data: bytes = b"") -> bytes | None:
     return _run(root, [*_filters_off(root), *arguments], data)
 
 
-def _run(root: Path, arguments: Sequence[str], data: bytes = b"") -> bytes | None:
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+def stream_git(root: Path, *arguments: str, separator: bytes, limit: int) -> Iterator[bytes]:
+    """What a git command prints, a record at a time; it ends early where git does.
+
+    Args:
+      root: a directory in the repository.
+      arguments: of git, the command first; it must only read.
+      separator: one byte, which begins each record.
+      limit: bytes of a record; the rest of a longer one is left out.
+    """
+    try:
+        process = subprocess.Popen(
+            _command(root, [*_filters_off(root), *arguments]),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.DEVNULL,
+            env=_environment(),
+        )
+    except OSError:
+        return
+    with process:
+        try:
+            assert process.stdout is not None
+            record = b""
+            while chunk := process.stdout.read(_CHUNK):
+                first, *others = chunk.split(separator)
+                record = (record + first)[:limit]
+                for other in others:
+                    if record:
+                        yield record
+                    record = other[:limit]
+            if record:
+                yield record
+        finally:
+            process.kill()
+
+
+def _command(root: Path, arguments: Sequence[str]) -> list[str]:
     settings = [part for setting in _SETTINGS for part in ("-c", setting)]
-    command = ["git", *settings, "-C", str(root), *arguments]
+    return ["git", *settings, "-C", str(root), *arguments]
+
+
+def _environment() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith("GIT_")} | _ENVIRONMENT
+
+
+def _run(root: Path, arguments: Sequence[str], data: bytes = b"") -> bytes | None:
+    command = _command(root, arguments)
     try:
         done = subprocess.run(
-            command, input=data, capture_output=True, env=kept | _ENVIRONMENT, timeout=_SECONDS, check=False
+            command, input=data, capture_output=True, env=_environment(), timeout=_SECONDS, check=False
         )
     except (OSError, subprocess.TimeoutExpired):
         return None

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import io
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.corpus import commits, tested_functions
 from t2c_jax.corpus.archives import ArchiveTree, read_archive
 from t2c_jax.corpus.dataset import count_pairs, read_pairs
 from t2c_jax.corpus.git_commands import read_git
@@ -19,6 +21,7 @@ from t2c_jax.corpus.rules import PairRules
 from t2c_jax.corpus.shards import ShardSummary
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsDataset, PairsFile, resolve_all
+from t2c_jax.corpus.tally import Tally
 from t2c_jax.errors import UserError
 from t2c_jax.languages.extractor import extractor_for
 from t2c_jax.workdir import Workdir
@@ -107,7 +110,7 @@ def _in_tree(pair: Pair, config: CorpusConfig, tree: FileTree) -> PairOrigin:
             data = read_below(str(tree.root), path, config.max_file_bytes)
         except UnreadableFile as error:
             return PairOrigin(pair, note=f"'{file}': {error}")
-    return _in_data(pair, config, file, path, data, note)
+    return _in_data(pair, config, tree, file, path, data, note)
 
 
 def _in_archive(pair: Pair, config: CorpusConfig, archive: ArchiveTree) -> PairOrigin:
@@ -116,14 +119,16 @@ def _in_archive(pair: Pair, config: CorpusConfig, archive: ArchiveTree) -> PairO
         if path == pair.source.path:
             if isinstance(data, str):
                 return PairOrigin(pair, note=f"'{file}': {data}")
-            return _in_data(pair, config, file, path, data)
+            return _in_data(pair, config, None, file, path, data)
     return PairOrigin(pair, note=f"'{archive.path}' has no file '{pair.source.path}' any more")
 
 
-def _in_data(pair: Pair, config: CorpusConfig, file: str, path: str, data: bytes, note: str = "") -> PairOrigin:
+def _in_data(
+    pair: Pair, config: CorpusConfig, tree: FileTree | None, file: str, path: str, data: bytes, note: str = ""
+) -> PairOrigin:
     source = pair.source
     lines = data.decode("utf-8", "replace").split("\n")[source.start_line - 1 : source.end_line]
-    again = _mined_again(pair, config, path, data)
+    again = _mined_again(pair, config, tree, path, data)
     origin = PairOrigin(pair, file, tuple(line.removesuffix("\r") for line in lines), None, note)
     if again is None:
         return dataclasses.replace(origin, equal=False, note=note or "the file gives no pair of these lines any more")
@@ -131,17 +136,22 @@ def _in_data(pair: Pair, config: CorpusConfig, file: str, path: str, data: bytes
     return dataclasses.replace(origin, equal=equal, note=note or ("" if equal else "the file gives another pair now"))
 
 
-def _mined_again(pair: Pair, config: CorpusConfig, path: str, data: bytes) -> Pair | None:
-    if extractor_for(path, config.extractors) is None:
-        return None
+def _mined_again(pair: Pair, config: CorpusConfig, tree: FileTree | None, path: str, data: bytes) -> Pair | None:
     source = pair.source
-    prefix = source.path.removesuffix(path)
-    files = FilesInMemory(TreeOrigin(source.repository, source.commit, source.licence, prefix), (path,), (data,))
+    found: Iterable[Pair] = ()
+    if pair.kind == commits.KIND and tree is not None:
+        found = commits.mine_commits(tree, config, Tally(), source.commit, most=1)
+    elif pair.kind == tested_functions.KIND and tree is not None:
+        found = tested_functions.mine_tests(tree, config, Tally())
+    elif extractor_for(path, config.extractors) is not None:
+        prefix = source.path.removesuffix(path)
+        files = FilesInMemory(TreeOrigin(source.repository, source.commit, source.licence, prefix), (path,), (data,))
+        found = mine_files(files, config, ShardSummary())
     rules = PairRules(config)
-    for mined in mine_files(files, config, ShardSummary()):
+    for mined in found:
         if mined.source == source and mined.kind == pair.kind:
             kept = rules(mined)
-            if isinstance(kept, Pair) and (kept.code == pair.code or mined.id == pair.id):
+            if isinstance(kept, Pair) and ((kept.text, kept.code) == (pair.text, pair.code) or mined.id == pair.id):
                 return kept
     return None
 

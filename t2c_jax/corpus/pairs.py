@@ -23,6 +23,8 @@ MINED_KINDS = (
     "check",
     "comment",
     "example",
+    "commit",
+    "test",
 )  # what config.corpus.kinds chooses from
 CODE_ONLY_KINDS = ("function", "method", "class", MODULE_KIND)  # what config.corpus.code_only chooses from
 FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings along

@@ -20,14 +20,16 @@ from typing import IO
 
 from t2c_jax import version
 from t2c_jax.config import CorpusConfig, to_dict
+from t2c_jax.corpus import commits, tested_functions
 from t2c_jax.corpus.archives import ArchiveTree, read_archive
 from t2c_jax.corpus.mine import Files, FilesInMemory, FilesOnDisk, ShardMaker, ShardPart, TreeOrigin
-from t2c_jax.corpus.pairs import Candidate
+from t2c_jax.corpus.pairs import Candidate, Pair
 from t2c_jax.corpus.pairs_file.pair_reader import read_dataset, read_file
 from t2c_jax.corpus.shards import Shard
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved
 from t2c_jax.errors import UserError
+from t2c_jax.languages.document_code import makes_pairs
 from t2c_jax.workdir import digest
 from t2c_jax.workers import Failure, cores, isolated_map
 
@@ -143,6 +145,9 @@ def _contents(
     if isinstance(source, FileTree):
         plan.report.skipped.update(source.skipped)
         yield from tree_parts(source)
+        for kind, mine in _ACROSS_FILES.items():
+            if kind in config.kinds and makes_pairs(config):
+                yield from _batched(_counted(mine(source, config, plan.report.skipped), plan.report))
     elif isinstance(source, ArchiveTree):
         plan.report.skipped.update(source.skipped)
         yield from _archive_parts(source, config.max_file_bytes)
@@ -151,6 +156,16 @@ def _contents(
         yield from _batched(read)
     else:
         yield from _batched(read_dataset(source, plan.report, lambda: advance(1)))
+
+
+_ACROSS_FILES = {commits.KIND: commits.mine_commits, tested_functions.KIND: tested_functions.mine_tests}
+"""Kinds of pairs that no file yields on its own."""
+
+
+def _counted(pairs: Iterable[Pair], report: SourceReport) -> Iterator[Candidate]:
+    for pair in pairs:
+        report.pairs += 1
+        yield Candidate(pair)
 
 
 def finished_files(plan: Sequence[SourcePlan]) -> int:
