@@ -17,6 +17,7 @@ keeps them.
 
 from __future__ import annotations
 
+import collections
 import functools
 import re
 from collections.abc import Iterable, Iterator
@@ -96,7 +97,6 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
         lines = data.count(b"\n") + (not data.endswith(b"\n"))
         found.extracts.append(Extract("", source, table.language, MODULE_KIND, 1, max(lines, 1)))
     file = _File(data, table)
-    line, counted = 1, 0  # the line of a position
     for definition in file.definitions():
         attached = file.comments.attached_to(definition.whole.start_byte)
         docs = [*attached.docs, *file.docs_inside(definition)]
@@ -104,8 +104,7 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
         if definition.kind not in (config.kinds if has_text else config.code_only):
             continue
         start = attached.start
-        line += data.count(b"\n", counted, start) - data.count(b"\n", start, counted)
-        counted = start
+        line = file.line_of(start)
         try:
             file.check(definition, start, config.stubs)
             prose = file.doc(docs, attached.plain).part(text_form.part)
@@ -116,8 +115,7 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
         except NoPair as reason:
             found.skipped.append((str(reason), line))
             continue
-        end_line = line + data.count(b"\n", start, end)
-        found.extracts.append(Extract(text, code, table.language, definition.kind, line, end_line))
+        found.extracts.append(Extract(text, code, table.language, definition.kind, line, file.line_of(end)))
     if comment_prose.KIND in config.kinds and text_form.documented:
         _add_comments(found, file, text_form)
     for line in file.lines_of_lost():
@@ -127,16 +125,16 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
 
 def _add_comments(found: Extraction, file: _File, text_form: TextForm) -> None:
     """Statements under a comment, with the signature of the function that they are in."""
-    functions = [found for found in file.definitions() if found.kind in ("function", "method")]
+    functions = collections.deque(found for found in file.definitions() if found.kind in ("function", "method"))
     around: list[_Definition] = []
     for commented in find_commented_statements(file.data, file.tree.root_node, file.comments):
         while functions and functions[0].node.start_byte < commented.start:
-            around.append(functions.pop(0))
+            around.append(functions.popleft())
         while around and around[-1].node.end_byte < commented.end:
             around.pop()
         if not around:
             continue
-        line = file.data.count(b"\n", 0, commented.comment_start) + 1
+        line = file.line_of(commented.comment_start)
         try:
             if commented.has_error:
                 raise NoPair(file.broken)
@@ -147,7 +145,7 @@ def _add_comments(found: Extraction, file: _File, text_form: TextForm) -> None:
             found.skipped.append((str(reason), line))
             continue
         code = file.cut(commented.start, commented.end)
-        end_line = line + file.data.count(b"\n", commented.comment_start, commented.end)
+        end_line = file.line_of(commented.end)
         found.extracts.append(Extract(text, code, file.table.language, comment_prose.KIND, line, end_line))
     found.extracts.sort(key=lambda extract: extract.start_line)
 
@@ -159,6 +157,7 @@ class _File:
         self.data, self.table = data, table
         self.broken = f"syntax error in a definition ({table.language})"
         self.tree = parse(data, *table.grammar)  # nodes live as long as it does
+        self._line, self._counted = 1, 0  # the line of a position, from which others are counted
         items: list[Item] = []
         self._spans: list[tuple[int, int, int, str, Node]] = []
         for capture, node in _matches(_query(table), self.tree.root_node):
@@ -193,6 +192,13 @@ class _File:
             around.append(_Open(-end, capture, node, capture))
             yield _Definition(node, whole, kind)
 
+    def line_of(self, position: int) -> int:
+        """The line of a position, counted from 1. Positions in the order of the file are fast."""
+        count, counted = self.data.count, self._counted
+        self._line += count(b"\n", counted, position) - count(b"\n", position, counted)
+        self._counted = position
+        return self._line
+
     def check(self, definition: _Definition, start: int, stubs: bool) -> None:
         """Raises ``NoPair`` for what a parser or a person did not finish, or a tool wrote."""
         if definition.node.has_error:
@@ -214,7 +220,7 @@ class _File:
         known = {definition.whole.start_byte for definition in self.definitions()}
         for position in self.comments.documented():
             if position not in known and self._is_broken(position):
-                yield self.data.count(b"\n", 0, position) + 1
+                yield self.line_of(position)
 
     def _is_broken(self, position: int) -> bool:
         node = self.tree.root_node.descendant_for_byte_range(position, position + 1)
@@ -335,20 +341,15 @@ class _File:
         return item.start, end
 
     def _dedents(self, start: int, end: int, indent: bytes) -> Iterator[_Edit]:
+        """Removes the indentation of the lines after the first, and what is on lines of nothing but space."""
         if not indent:
             return
         literals = self._literals(start, end)
-        position = self.data.find(b"\n", start, end) + 1
-        while position:
-            blank = _INDENT.match(self.data, position)
-            assert blank is not None
-            if any(first < position < last for first, last in literals):
-                pass
-            elif self.data.startswith(indent, position):
-                yield position, position + len(indent), b""
-            elif self.data[blank.end() : blank.end() + 1] in (b"\n", b"\r"):
-                yield position, blank.end(), b""
-            position = self.data.find(b"\n", position, end) + 1
+        indentation = re.compile(rb"\n(?:%s|[ \t\f\v]+(?=\r?\n))" % re.escape(indent))
+        for match in indentation.finditer(self.data, start, end):
+            line = match.start() + 1
+            if not any(first < line < last for first, last in literals):
+                yield line, match.end(), b""
 
     def _literals(self, start: int, end: int) -> list[tuple[int, int]]:
         table = self.table
