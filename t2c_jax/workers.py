@@ -16,6 +16,7 @@ import dataclasses
 import gc
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -63,7 +64,7 @@ def cores() -> int:
 
 
 def isolated_map(
-    function: Callable[[Item], Result], items: Iterable[Item], workers: int, seconds: float
+    function: Callable[[Item], Result], items: Iterable[Item], workers: int, seconds: float, memory_bytes: int = -1
 ) -> Generator[Result | Failure]:
     """Applies ``function`` in worker processes and yields the results in the order of the items.
 
@@ -72,6 +73,7 @@ def isolated_map(
       items: read as they are needed; asked again when all work is done, so items may be added on the way.
       workers: processes, at most; one starts when an item finds none idle.
       seconds: time limit of an item, or of each part; its worker is then killed, and the item becomes a ``Failure``.
+      memory_bytes: that a worker may allocate (on Linux); beyond it, allocation fails. No limit by default.
 
     Raises:
       UserError: many workers in a row died.
@@ -89,7 +91,7 @@ def isolated_map(
                 if numbered is None:
                     break
                 if not idle:
-                    idle.append(_Worker(function, seconds))
+                    idle.append(_Worker(function, seconds, memory_bytes))
                     pool.append(idle[0])
                 busy.append(idle.pop())
                 busy[-1].send(*numbered)
@@ -123,8 +125,8 @@ def isolated_map(
 class _Worker(Generic[Item, Result]):
     """A process, and the index of the item that it works on."""
 
-    def __init__(self, function: Callable[[Item], Result], seconds: float) -> None:
-        self._function, self._seconds = function, seconds
+    def __init__(self, function: Callable[[Item], Result], seconds: float, memory_bytes: int) -> None:
+        self._function, self._seconds, self._memory_bytes = function, seconds, memory_bytes
         self.index: int | None = None
         self._part: int | None = None
         self._start()
@@ -136,7 +138,7 @@ class _Worker(Generic[Item, Result]):
         self._process = subprocess.Popen(command, pass_fds=[theirs.fileno()], stdin=subprocess.DEVNULL, process_group=0)
         theirs.close()  # the connection then ends when the worker dies
         with contextlib.suppress(OSError):
-            self.connection.send((self._function, self._seconds))
+            self.connection.send((self._function, self._seconds, self._memory_bytes))
 
     def send(self, index: int, item: Item) -> None:
         self.index, self._part = index, None
@@ -199,7 +201,9 @@ def serve(descriptor: int) -> None:
     The time limit is an alarm of the kernel, which ends the process in any code, even if the parent is dead.
     """
     with contextlib.suppress(EOFError, OSError), Connection(descriptor) as connection:
-        function, seconds = connection.recv()
+        function, seconds, memory_bytes = connection.recv()
+        if memory_bytes >= 0:
+            resource.setrlimit(resource.RLIMIT_DATA, (memory_bytes, resource.getrlimit(resource.RLIMIT_DATA)[1]))
 
         def begin_part(part: int) -> None:
             signal.setitimer(signal.ITIMER_REAL, seconds)

@@ -35,6 +35,7 @@ from t2c_jax.workers import Failure, cores, isolated_map
 
 SHARDS = ".corpus.shards"
 SECONDS_PER_FILE = 60.0  # the slowest file of the standard library takes under one
+MEMORY_PER_WORKER = 2 << 30  # a grammar of tree-sitter may take gigabytes for a few kilobytes of nonsense
 _PARTS = 100  # of a tree, so that all workers end at about the same time and little is lost when they are killed
 _FEWEST_FILES, _MOST_FILES = 8, 256  # of a part
 _PAIRS = 2_000  # of a part of a file of pairs
@@ -103,7 +104,8 @@ def make_shards(
     """
     paths: list[tuple[SourcePlan, Path]] = []
     queue = _Queue(_missing(plan, maker.config, quarantine, paths, advance))
-    with contextlib.closing(isolated_map(maker, queue, workers or cores(), SECONDS_PER_FILE)) as results:
+    made = (maker, queue, workers or cores())
+    with contextlib.closing(isolated_map(*made, SECONDS_PER_FILE, MEMORY_PER_WORKER)) as results:
         for result in results:
             part, attempts = queue.sent.popleft()
             if isinstance(result, Failure):

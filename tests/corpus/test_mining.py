@@ -153,6 +153,15 @@ def test_a_dead_worker_loses_only_its_item():
     ]
 
 
+def allocate(size):
+    return len(bytearray(size))
+
+
+def test_memory_of_a_worker_is_limited():
+    found = list(isolated_map(allocate, [10, 1 << 30, 20], 1, 60.0, memory_bytes=1 << 29))
+    assert found == [10, Failure("MemoryError in a worker"), 20]
+
+
 def test_items_are_read_when_they_are_needed(monkeypatch):
     monkeypatch.setattr(workers, "_AHEAD", 2)
     given = 0
