@@ -49,6 +49,7 @@ def _checks(config: ConfigDict) -> None:
     config.corpus.kinds = ("check",)
     config.corpus.exclude = (*config.corpus.exclude, *TESTS)
     config.corpus.text = "signature+summary"
+    config.corpus.near_duplicates = 0.0  # nearly the same check of another function is another example
     config.corpus.code = "unparsed"  # comments and layout are nothing that an error says
     config.corpus.test_share = 0.08  # some 600 pairs
     config.corpus.max_text_chars = 600

@@ -156,10 +156,30 @@ class CorpusConfig(Section):
     test_share: float = field(
         0.05, "Share of the groups in the test split, for pairs without a given split.", minimum=0, below=1
     )
+    skip_files: tuple[str, ...] = field(
+        ("generated", "vendored", "minified", "test-data"),
+        "Files that are not mined: generated, by what tools write at their top or call them; vendored, by their"
+        " directories; minified; test-data.",
+        before=(),
+    )
     rules_for: Literal["mined", "all"] = field(
         "mined",
-        "Whose secrets, personal data and near-duplicates are replaced or dropped: those of mined pairs, or of all,"
-        " pairs of files and datasets included.",
+        "Which pairs the rules on licences, prose, secrets, personal data and near-duplicates are for: mined ones, or"
+        " all, those of files and datasets included.",
+    )
+    licences: tuple[str, ...] = field(
+        (),
+        "SPDX identifiers of licences to keep; of alternatives one has to be listed. Pairs whose licence is unknown or"
+        " not listed are dropped. Empty: all are kept.",
+    )
+    prose: tuple[str, ...] = field(
+        ("unfinished", "boilerplate", "restated"),
+        "Texts to drop: unfinished (TODO, placeholders), boilerplate (phrases of tools and habits, licence headers),"
+        " restated (nothing but the definition's name).",
+        before=(),
+    )
+    text_language: str = field(
+        "", "Language of the texts to keep, such as en, by script and frequent words. Empty: all are kept."
     )
     secrets: Literal["replace", "drop", "keep"] = field(
         "replace", "Passwords, keys and tokens in pairs: replace them, drop the pairs, or keep both.", before="keep"

@@ -20,6 +20,9 @@ from t2c_jax.corpus.mine import ShardMaker
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
 from t2c_jax.corpus.pairs_file.split_names import splits_of_files
 from t2c_jax.corpus.parts import SHARDS, finished_files, make_shards, plans
+from t2c_jax.corpus.rules.file_rules import FILE_RULES
+from t2c_jax.corpus.rules.licence_rule import LicenceRule
+from t2c_jax.corpus.rules.prose_rules import PROSE_RULES, TEXT_LANGUAGES
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, PairsFile, Resolved, resolve_all
 from t2c_jax.corpus.tally import Tally
@@ -48,12 +51,16 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
     for key, names, known in (
         ("kinds", config.kinds, MINED_KINDS),
         ("code_only", config.code_only, CODE_ONLY_KINDS),
+        ("skip_files", config.skip_files, FILE_RULES),
+        ("prose", config.prose, PROSE_RULES),
+        ("text_language", tuple(filter(None, [config.text_language])), TEXT_LANGUAGES),
     ):
         for name in names:
             if name not in known:
                 hint = nearest(name, known)
                 raise UserError(f"config.corpus.{key}: '{name}' is unknown{hint}; known are {', '.join(known)}")
     text_form(config), code_form(config)
+    LicenceRule(config.licences)
     versions = {name: extractor.version for name, extractor in sorted(chosen_extractors(config.extractors).items())}
     sources = resolve_all(config, skip=workdir.path)
     held_out = find_held_out(config)

@@ -93,6 +93,16 @@ _OTHER_TITLE = re.compile(r"\blicen[cs]e(?: agreement)?(?: (?:v|version)? ?[\d.]
 _SENTENCE = re.compile(r"\b(?:is|are|was|under|see|this|applies)\b")
 
 
+_FILE_IDENTIFIER = re.compile(rb"SPDX-License-Identifier:[ \t]*([A-Za-z0-9][\w.+ ()-]*[\w+)])")
+_FILE_HEAD_BYTES = 3_000
+
+
+def file_licence(data: bytes) -> str:
+    """The SPDX expression that a file states near its top; empty if it states none."""
+    found = _FILE_IDENTIFIER.search(data, 0, _FILE_HEAD_BYTES)
+    return found[1].decode("ascii").replace(" and ", " AND ").replace(" or ", " OR ") if found else ""
+
+
 def guess_licence(root: Path) -> str:
     """An SPDX expression from the licence files or pyproject.toml in ``root``; empty if the licence is unknown.
 

@@ -13,6 +13,7 @@ from pathlib import Path
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut
+from t2c_jax.corpus.licences import file_licence
 from t2c_jax.corpus.pairs import Candidate, Pair, Source, origin_id
 from t2c_jax.corpus.rules import FileRules, PairRules
 from t2c_jax.corpus.shards import ShardPairs, ShardSummary
@@ -176,6 +177,7 @@ def mine_files(
             summary.skipped.add(f"{type(error).__name__} in the extractor", path)
             continue
         summary.files += 1
+        licence = file_licence(data) or origin.licence
         for reason, line in found.skipped:
             summary.skipped.add(reason, f"{path}:{line}" if line else path)
         for extract in found.extracts:
@@ -185,7 +187,7 @@ def mine_files(
                 path=readable(origin.prefix + path),
                 start_line=extract.start_line,
                 end_line=extract.end_line,
-                licence=origin.licence,
+                licence=licence,
             )
             summary.pairs += 1
             pair_id = origin_id(source, extract.kind)

@@ -65,7 +65,7 @@ def test_bad_files_are_counted_and_survived(tmp_path):
         (tmp_path / name).write_bytes(data)
     (tmp_path / os.fsdecode(b"na\xffme.py")).write_bytes(GOOD.encode())
     (tmp_path / "loop").symlink_to(tmp_path)
-    pairs, report = mined(tmp_path, max_file_bytes=200_000)
+    pairs, report = mined(tmp_path, max_file_bytes=200_000, skip_files=())  # what extractors say of them
     expected = {}
     for name, (_, _, reasons) in BAD_FILES.items():
         for reason in reasons:
@@ -116,6 +116,26 @@ def test_the_same_pairs_whatever_the_number_of_workers(tmp_path):
     assert one == three
     assert report_of_one == report_of_three
     assert len({pair.id for pair in one}) == len(one) > 40
+
+
+def test_a_file_may_state_a_licence_of_its_own_and_rules_skip_others(tmp_path):
+    (tmp_path / "LICENSE").write_text("MIT License\n")
+    tag = "SPDX-License-" + "Identifier"
+    (tmp_path / "a.py").write_text(GOOD)
+    (tmp_path / "b.py").write_text(f"# {tag}: Apache-2.0 OR BSD-3-Clause\n{GOOD}")
+    (tmp_path / "c.py").write_text(f"{GOOD}\n" + "#\n" * 2000 + f"# {tag}: BSD-3-Clause\n")  # not at its top
+    (tmp_path / "vendor").mkdir()
+    (tmp_path / "vendor" / "d.py").write_text(GOOD)
+    pairs, report = mined(tmp_path)
+    licence = pairs[0].source.licence
+    assert [(pair.source.path, pair.source.licence) for pair in pairs] == [
+        ("a.py", licence),
+        ("b.py", "Apache-2.0 OR BSD-3-Clause"),
+        ("c.py", licence),
+    ]
+    assert report.skipped.to_dict() == {"vendored file": {"count": 1, "examples": ["vendor/d.py"]}}
+    allowed, _ = mined(tmp_path, licences=("BSD-3-Clause",))
+    assert [pair.source.path for pair in allowed] == ["b.py"]
 
 
 def test_ids_do_not_depend_on_where_the_source_lies(tmp_path):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs import Pair
+from t2c_jax.corpus.rules.licence_rule import LicenceRule
 from t2c_jax.corpus.rules.limits import broken_limit
+from t2c_jax.corpus.rules.prose_rules import ProseRules
 from t2c_jax.corpus.rules.redaction import Redaction
 from t2c_jax.corpus.tally import Tally
 
@@ -20,7 +22,10 @@ class PairRules:
           mined: False for pairs of files and datasets; most rules spare them unless config.corpus.rules_for is "all".
         """
         self._config = config
-        self._redaction = Redaction(config) if mined or config.rules_for == "all" else None
+        applies = mined or config.rules_for == "all"
+        self._licences = LicenceRule(config.licences) if applies and config.licences else None
+        self._prose = ProseRules(config) if applies else None
+        self._redaction = Redaction(config) if applies else None
 
     def __call__(self, pair: Pair, replaced: Tally | None = None) -> Pair | str:
         """The pair, perhaps with parts replaced; or the rule that drops it.
@@ -30,6 +35,10 @@ class PairRules:
           replaced: counts what was replaced, by kind.
         """
         if rule := broken_limit(pair, self._config):
+            return rule
+        if self._licences is not None and not self._licences.allows(pair.source.licence):
+            return f"licence {pair.source.licence or 'unknown'} is not in config.corpus.licences"
+        if self._prose is not None and (rule := self._prose(pair)):
             return rule
         if self._redaction is not None:
             pair, kinds, rule = self._redaction(pair)
