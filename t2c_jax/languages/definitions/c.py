@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from t2c_jax.languages.definitions import macros
 from t2c_jax.languages.definitions.language_table import CommentRules, LanguageTable
 
 if TYPE_CHECKING:
@@ -61,4 +62,5 @@ C = LanguageTable(
     names={"function_definition": declared_name, "declaration": declared_name, "type_definition": "declarator"},
     wrapped={"type_definition": "type"},
     terminator=b";",
+    blanked_on_errors=macros.ANYWHERE,
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from pathlib import PurePosixPath
 
-from t2c_jax.languages.definitions import c
+from t2c_jax.languages.definitions import c, macros
 from t2c_jax.languages.definitions.language_table import LanguageTable
 
 _DECLARED = "(function_declarator declarator: [(field_identifier) (destructor_name) (operator_name)])"
@@ -33,6 +33,8 @@ CPP = LanguageTable(
     strings="(raw_string_literal) @string",
     string_start=re.compile(rb'R"'),
     terminator=b";",
+    blanked=macros.BEFORE_CLASS_NAME,
+    blanked_on_errors=macros.ANYWHERE,
 )
 
 

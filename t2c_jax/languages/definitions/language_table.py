@@ -77,6 +77,8 @@ class LanguageTable:
       unimplemented: matches the only statement of a body that implements nothing.
       generated: matches an attribute of definitions that a tool wrote.
       terminator: what ends a definition outside of its node, such as C's semicolon after a struct.
+      blanked: macros that the parser does not see.
+      blanked_on_errors: macros that it does not see in files with errors, if more definitions are whole without them.
     """
 
     language: str
@@ -91,6 +93,8 @@ class LanguageTable:
     unimplemented: re.Pattern[bytes] | None = None
     generated: re.Pattern[bytes] | None = None
     terminator: bytes = b""
+    blanked: re.Pattern[bytes] | None = None
+    blanked_on_errors: re.Pattern[bytes] | None = None
 
     def name_of(self, node: Node) -> Node | None:
         """The node of a definition's name, or None where it has none."""

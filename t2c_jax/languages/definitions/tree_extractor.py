@@ -29,6 +29,7 @@ from t2c_jax.languages import comment_prose, forms
 from t2c_jax.languages.definitions.attached_comments import Comments, Item
 from t2c_jax.languages.definitions.commented_statements import find_commented_statements
 from t2c_jax.languages.definitions.language_table import LanguageTable
+from t2c_jax.languages.definitions.macros import without_macros
 from t2c_jax.languages.doc_comments import Doc, clean_doc
 from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
@@ -36,7 +37,7 @@ from t2c_jax.languages.python.definitions import PLACEHOLDER
 from t2c_jax.languages.syntax_trees import compile_query, nodes, parse
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Query
+    from tree_sitter import Node, Query, Tree
 
 _SPACE = b" \t\r\n\f\v"
 _INDENT = re.compile(rb"[ \t\f\v]*")
@@ -156,9 +157,8 @@ class _File:
     def __init__(self, data: bytes, table: LanguageTable) -> None:
         self.data, self.table = data, table
         self.broken = f"syntax error in a definition ({table.language})"
-        self.tree = parse(data, *table.grammar)  # nodes live as long as it does
+        self.tree, items = _parsed(data, table)  # nodes live as long as the tree does
         self._line, self._counted = 1, 0  # the line of a position, from which others are counted
-        items: list[Item] = []
         self._spans: list[tuple[int, int, int, str, Node]] = []
         for capture, node in _matches(_query(table), self.tree.root_node):
             if capture in _KINDS:
@@ -388,6 +388,31 @@ class _TreeHeader:
     def signature(self) -> str:
         """The header on one line, without attributes."""
         return self._file.signature(self._definition)
+
+
+def _parsed(data: bytes, table: LanguageTable) -> tuple[Tree, list[Item]]:
+    """The tree, and the macros that were blanked for it."""
+    macros: list[Item] = []
+    if table.blanked is not None:
+        data, macros = without_macros(data, table.blanked)
+    tree = parse(data, *table.grammar)
+    if table.blanked_on_errors is not None and tree.root_node.has_error:
+        blanked, more = without_macros(data, table.blanked_on_errors)
+        if blanked != data:
+            other = parse(blanked, *table.grammar)
+            if _soundness(other, table) > _soundness(tree, table):
+                return other, [*macros, *more]
+    return tree, macros
+
+
+def _soundness(tree: Tree, table: LanguageTable) -> tuple[int, int]:
+    """The number of whole definitions; less by those with an error."""
+    errors = [
+        node.has_error
+        for capture, node in _matches(_query(table), tree.root_node)
+        if capture in ("function", "method", "class")
+    ]
+    return errors.count(False), -errors.count(True)
 
 
 def _matches(query: Query, node: Node, start: int = 0, end: int | None = None) -> Iterator[tuple[str, Node]]:
