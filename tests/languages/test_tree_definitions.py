@@ -82,6 +82,10 @@ CODE = {
     "inner.rs": ("fn f() -> u8 {\n    //! Doc.\n    // kept\n    1\n}\n", "fn f() -> u8 {\n    // kept\n    1\n}"),
     "raw.go": ("// Doc.\nfunc f() string { return `\na` }\n", "func f() string { return `\na` }"),
     "typedef.c": ("/** Doc. */\ntypedef struct { int a; } t ;\n", "typedef struct { int a; } t ;"),
+    "macro.c": (
+        "/** Doc. */\nAPI_EXPORT int f(int a) { return a; }\nint g(int a) MACRO { return a; }\n",
+        "API_EXPORT int f(int a) { return a; }",
+    ),
     "template.cpp": (
         "namespace a {\n  /// Doc.\n  template <class T>\n  int f(T t) { return 1; }\n}\n",
         "template <class T>\nint f(T t) { return 1; }",
