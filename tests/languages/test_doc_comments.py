@@ -824,7 +824,9 @@ def test_what_real_comments_have(style: str, raw: str, docstring: str):
 @pytest.mark.parametrize(
     "raw",
     ["", "\0", "/*", "/**", "*/", "{@", "/** {@code {{ */", "/** <pre> */", "///", "\ue0009\ue001", "/** @param */",
-     "/// ```\n/// x", "/** [a](b */", "/** `a */", "/** " + "[" * 2000 + " */", "/** " + "*a" * 2000 + " */"],
+     "/// ```\n/// x", "/** [a](b */", "/** `a */", "/** " + "[" * 2000 + " */", "/** " + "*a" * 2000 + " */",
+     "/** " + "{@link a " * 2000 + "}" * 2000, "/// " + "``" * 4000, "/// " + "__Parameters" * 2000,
+     "/// <code>\n" * 2000, "/// ~~~\n" * 2000, "/// " + "<!-- <c> \\f$ ` " * 2000, "/** " + "a " * 50_000],
 )  # fmt: skip
 def test_nothing_raises(style: str, raw: str):
     assert isinstance(clean_doc(raw, style), Doc)

@@ -35,6 +35,7 @@ STYLES: dict[str, Callable[[str], Doc]] = {
     "xmldoc": clean_xmldoc,
 }
 """By style: what reads a comment with its delimiters."""
+_LONGEST = 50_000  # characters; no such comment is the text of a pair
 
 
 def clean_doc(raw: str, style: str) -> Doc:
@@ -47,4 +48,9 @@ def clean_doc(raw: str, style: str) -> Doc:
     """
     if "\ue000" in raw or "\ue001" in raw:  # characters of no language, which are placeholders here
         raw = raw.replace("\ue000", "").replace("\ue001", "")
-    return STYLES[style](raw)
+    if len(raw) > _LONGEST:
+        return clean_plain(raw)
+    try:
+        return STYLES[style](raw)
+    except RecursionError:  # thousands of tags within each other
+        return clean_plain(raw)

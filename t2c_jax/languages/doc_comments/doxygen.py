@@ -35,7 +35,7 @@ _NAMED_PARAMETER = re.compile(r"\s*([\w.*&:~]+(?:\s*,\s*[\w.*&]+)*|\.\.\.)[ \t]*
 _CODE = re.compile(
     r"[@\\](code|verbatim|dot|msc|startuml)\b(?:\{[^{}]*\})?(.*?)(?:[@\\](?:end\1|enduml)\b|\Z)", re.DOTALL
 )
-_FORMULA = re.compile(r"[@\\]f\$(.*?)[@\\]f\$|[@\\]f\[(.*?)[@\\]f\]", re.DOTALL)
+_FORMULA = re.compile(r"[@\\]f\$(.{0,1000}?)[@\\]f\$|[@\\]f\[(.{0,2000}?)[@\\]f\]", re.DOTALL)
 _WORD = re.compile(
     r"(?<![\w@\\])[@\\](c|p|a|e|em|b|ref|link|subpage)[ \t]+((?:[\w:~.<>*&#]|\([^()\s]*\)|->)+)"
     r"(?:[ \t]+\"([^\"\n]*)\")?"

@@ -8,6 +8,7 @@ from t2c_jax.languages.doc_comments.markup import Protected
 
 _INLINE = re.compile(r"(?:\[(?P<label>[^\[\]\n]*)\])?\{@(?P<tag>\w+)")
 _REFERENCE = re.compile(r"(\S*?\([^()]*\)|[^\s|]+)\s*\|?\s*", re.DOTALL)
+_FARTHEST = 5_000  # characters
 _LINKS = ("link", "linkplain", "linkcode", "see", "value", "tutorial")
 
 
@@ -29,9 +30,9 @@ def without_inline_tags(text: str, kept: Protected) -> str:
 
 
 def closing_brace(text: str, start: int) -> int:
-    """Where the brace at ``start`` is closed; -1 if it is not."""
+    """Where the brace at ``start`` is closed; -1 if it is not, or far away."""
     depth = 0
-    for i in range(start, len(text)):
+    for i in range(start, min(len(text), start + _FARTHEST)):
         depth += (text[i] == "{") - (text[i] == "}")
         if not depth:
             return i

@@ -20,9 +20,10 @@ _BLOCKS = (
     "|h[1-6]|head|header|hr|html|li|link|main|meta|nav|ol|p|section|summary|table|tbody|td|tfoot|th|thead|tr|ul"
 )
 _ATTRIBUTES = r"(?:\s+[^<>]*)?/?>"
-_COMMENT = re.compile(r"<!--.*?-->", re.DOTALL)
+# What is looked for is bounded, since a comment may open thousands that nothing closes.
+_COMMENT = re.compile(r"<!--.{0,2000}?-->", re.DOTALL)
 _PRE = re.compile(rf"<pre{_ATTRIBUTES}(.*?)(?:</pre\s*>|\Z)", re.DOTALL | re.IGNORECASE)
-_CODE = re.compile(rf"<(code|tt){_ATTRIBUTES}(.*?)</\1\s*>", re.DOTALL | re.IGNORECASE)
+_CODE = re.compile(rf"<(code|tt){_ATTRIBUTES}(.{{0,2000}}?)</\1\s*>", re.DOTALL | re.IGNORECASE)
 _BREAK = re.compile(rf"<br{_ATTRIBUTES}", re.IGNORECASE)
 _ITEM = re.compile(rf"\s*<(?:li|dt){_ATTRIBUTES}\s*", re.IGNORECASE)
 _BLOCK_TAG = re.compile(rf"</?(?:{_BLOCKS}){_ATTRIBUTES}", re.IGNORECASE)
@@ -36,7 +37,8 @@ _INDENTED = re.compile(r"(?:(?<=\n\n)|\A)((?: {4}[^\n]*\n?|[ \t]*\n)*(?: {4}[^\n
 _LINK = r"\[(?P<label>(?:[^\[\]]|\[[^\[\]]*\])*)\]"
 _MARKDOWN = re.compile(
     rf"""
-      (?P<ticks>`+)(?P<code>.+?)(?<!`)(?P=ticks)(?!`)      # inline code
+      (?<!`)`(?P<code>[^`]{{1,1000}})`(?!`)
+    | (?<!`)``(?P<ticked_code>(?:[^`]|`(?!`)){{1,1000}})``(?!`)
     | \\(?P<escaped>[*_`\[\]<>\#{{}}()+!|~-])
     | !\[[^\[\]]*\](?:\([^()\s]*(?:\([^()]*\)[^()\s]*)*(?:\s+["'][^\n]*?["'])?\)|\[[^\[\]]*\])   # an image
     | {_LINK}(?P<target>\((?:[^()\s]|\([^()]*\))*(?:\s+["'(][^\n]*?["')])?\)|\[[^\[\]\n]*\])
@@ -44,8 +46,8 @@ _MARKDOWN = re.compile(
     """,
     re.VERBOSE | re.DOTALL,
 )
-_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]*(?:\n[^*\n]+)*?[^\s*])\1(?![\w*])")
-_UNDERSCORES = re.compile(r"(?<![\w_])(_{1,3})(?=[^\s_])((?:[^_\n]|\w_\w|\n(?!\n))*?[^\s_])\1(?![\w_])")
+_EMPHASIS = re.compile(r"(?<![\w*])(\*{1,3})(?=[^\s*])([^*\n]++(?:\n[^*\n]++){0,3}+)(?<!\s)\1(?![\w*])")
+_UNDERSCORES = re.compile(r"(?<![\w_])(_{1,3})(?=[^\s_])([^_\n]++(?:\n[^_\n]++){0,3}+)(?<!\s)\1(?![\w_])")
 _HEADING = re.compile(r"^ {0,3}#{1,6}[ \t]+(.*?)[ \t]*#*[ \t]*$", re.MULTILINE)
 _BULLET = re.compile(r"^([ \t]*)[*+][ \t]+", re.MULTILINE)
 _DEFINITION = re.compile(r"^ {0,3}\[[^\[\]\n]+\]:[ \t]*\S+(?:[ \t]+[\"'(][^\n]*)?[ \t]*$", re.MULTILINE)
@@ -124,6 +126,7 @@ def markdown_prose(text: str, kept: Protected, reference: re.Pattern[str] | None
       reference: matches a name of code in brackets, without a link; its first group is the name.
     """
     text = _FENCE.sub(lambda match: kept.block(match[3]), text)
+    text = _BLANK_LINES.sub("\n\n", text)
     text = _INDENTED.sub(lambda match: kept.block(match[1]), text)
     text = _DEFINITION.sub("", text) if "]:" in text else text
     if "`" in text or "[" in text or "\\" in text or "<" in text:
@@ -160,8 +163,8 @@ def fenced_code(text: str) -> tuple[str, ...]:
 
 
 def _inline(match: re.Match[str], kept: Protected) -> str:
-    if match["code"] is not None:
-        return kept.code(match["code"])
+    if code := match["code"] or match["ticked_code"]:
+        return kept.code(code)
     if match["escaped"] is not None:
         return kept.keep(match["escaped"])
     if match["url"] is not None:

@@ -14,11 +14,11 @@ _SECTION = re.compile(
     re.DOTALL,
 )
 _ATTRIBUTE = re.compile(r"(\w+)\s*=\s*(?:\"([^\"]*)\"|'([^']*)')")
-_CDATA = re.compile(r"<!\[CDATA\[(.*?)\]\]>", re.DOTALL)
+_CDATA = re.compile(r"<!\[CDATA\[(.{0,5000}?)\]\]>", re.DOTALL)
 _CODE = re.compile(r"<code(?:\s[^<>]*)?(?:/>|>(.*?)(?:</code\s*>|\Z))", re.DOTALL)
-_INLINE_CODE = re.compile(r"<c(?:\s[^<>]*)?>(.*?)</c\s*>", re.DOTALL)
+_INLINE_CODE = re.compile(r"<c(?:\s[^<>]*)?>(.{0,2000}?)</c\s*>", re.DOTALL)
 _REFERENCE = re.compile(
-    r"<(see|seealso|paramref|typeparamref|inheritdoc|include|a)((?:\s[^<>]*)?)(?:/>|>(.*?)</\1\s*>)", re.DOTALL
+    r"<(see|seealso|paramref|typeparamref|inheritdoc|include|a)((?:\s[^<>]*)?)(?:/>|>(.{0,2000}?)</\1\s*>)", re.DOTALL
 )
 _ITEM = re.compile(r"\s*<item>\s*")
 _TERM_END = re.compile(r"\s*</term\s*>\s*(?=<description>)")
