@@ -810,6 +810,7 @@ def test_every_style_is_tested():
     ("style", "raw", "docstring"),
     [
         ("phpdoc", '/** Escapes trailing "\\" in `a\\*b` and a\\*b. */', 'Escapes trailing "\\" in `a\\*b` and a*b.'),
+        ("doxygen", "/// See [open](\n///   https://a.b) and [c].", "See open and [c]."),
         ("xmldoc", "/// <summary>One. <remarks>Two.</remarks></summary>", "One.\n\nTwo."),
         ("shell", "# $1 - the file\n# $@ - more\n# Runs it.", "Runs it.\n\nParameters:\n  $1: the file\n  $@: more"),
         ("rdoc", "# One.\n#\n# ==== Parameters\n# a<String>:: the first\n# b:: more.\n#\n# Two.",
