@@ -149,16 +149,22 @@ def test_nothing_of_the_repository_is_run_or_fetched(project, tmp_path):
     commit("Return one instead of nothing", a=FIRST.replace("return 0", "return 1"))
     ran = tmp_path / "ran"
     program = tmp_path / "program"
-    program.write_text(f"#!/bin/sh\ntouch {ran}\ncat\n")
+    program.write_text(f"#!/bin/sh\ntouch {ran}\nexit 1\n")
     program.chmod(0o755)
     for key in ("diff.a.textconv", "diff.a.command", "diff.external", "gpg.program", "core.pager", "core.fsmonitor"):
         git(root, "config", key, str(program))
     git(root, "config", "log.showSignature", "true")
+    signed = git(root, "cat-file", "commit", "HEAD").replace(
+        "\n\n", "\ngpgsig -----BEGIN PGP SIGNATURE-----\n \n x\n\n", 1
+    )
+    name = git(root, "hash-object", "-t", "commit", "-w", "--stdin", data=f"{signed}\n".encode())
+    git(root, "update-ref", "HEAD", name)
     git(root, "config", "core.hooksPath", str(tmp_path))
     (root / ".gitattributes").write_text("* diff=a\n")
     (root / ".git" / "info" / "attributes").write_text("* diff=a filter=a\n")
     assert len(mined(root)[0]) == 1
     # A partial clone: the content before the change is to be fetched when it is read.
+    git(root, "config", "core.repositoryFormatVersion", "1")
     git(root, "config", "extensions.partialClone", "origin")
     git(root, "config", "remote.origin.url", f"ext::{program}")
     git(root, "config", "remote.origin.promisor", "true")
