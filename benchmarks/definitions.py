@@ -94,7 +94,7 @@ def measure(language: str, root: Path, rounds: int, missing: int) -> list[str]:
         extraction = extractor.extract(data, path, config)
         language_here = next((pair.language for pair in extraction.extracts), language)
         whole, errors = judged(data, language_here, path)
-        lines = lines_of(extraction)
+        lines = lines_of(extraction, data)
         documented += len(whole)
         broken += errors
         found += len(whole & lines)
@@ -177,10 +177,14 @@ def against_codetext(language: str, root: Path, rounds: int, python: str) -> lis
     return [f"{size / theirs:.2f}", f"{theirs / ours:.1f}", f"{memory:.0f}", f"{their_memory:.0f}"]
 
 
-def lines_of(found: Extraction) -> set[int]:
+def lines_of(found: Extraction, data: bytes) -> set[int]:
     """All lines of the pairs' headers, since a judge's function may begin behind its attributes."""
-    lines = {line for pair in found.extracts for line in range(pair.start_line, pair.start_line + header(pair.code))}
-    return lines | {line for reason, line in found.skipped if reason == "empty documentation"}
+    starts = [(pair.start_line, pair.code) for pair in found.extracts]
+    source = data.decode("utf-8-sig", "replace").split("\n")
+    for reason, line in found.skipped:
+        if reason == "empty documentation":
+            starts.append((line, "\n".join(source[line - 1 : line + 20])))
+    return {line for start, code in starts for line in range(start, start + header(code))}
 
 
 def header(code: str) -> int:

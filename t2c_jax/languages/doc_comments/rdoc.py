@@ -9,7 +9,8 @@ from t2c_jax.languages.doc_comments.delimiters import comment_lines
 from t2c_jax.languages.doc_comments.doc import Doc
 from t2c_jax.languages.doc_comments.markup import Protected, html_prose, tidy
 
-_TAG = re.compile(r"@!?([a-z]\w*)(?![\w(.@-])")  # unlike those of Javadoc, not indented
+_YARD_DIRECTIVE = re.compile(r"^@!\w+.*\n?(?:[ \t]+\S.*(?:\n|\Z))*", re.MULTILINE)
+_TAG = re.compile(r"@([a-z]\w*)(?![\w(.@-])")  # unlike those of Javadoc, not indented
 _TYPES = re.compile(r"\s*\[([^\[\]]*(?:\[[^\[\]]*\][^\[\]]*)*)\][ \t]*")
 _NAME = re.compile(r"\s*([*&:]{0,2}[\w.]+[?!]?:?)[ \t]*")
 _OPTION = re.compile(
@@ -33,7 +34,8 @@ _TICKS = re.compile(r"`([^`\n]+)`")
 _EMPHASIS = re.compile(r"(?<![\w*_/])([*_])(\w[\w?!.-]*)\1(?![\w*_])")
 _LINK = re.compile(r"\{([^{}\n]+)\}\[[^\[\]\n]+\]|(?<![\w:])(\w+)\[(?:https?:|rdoc-\w+:|mailto:|link:)[^\[\]\s]+\]")
 _YARD_LINK = re.compile(r"(?<!#)\{((?:[A-Z]\w*|\.|#|::)[\w:#.?!=()]*|https?://[^\s{}]+)(?:[ \t\n]+([^{}]+))?\}")
-_MARKDOWN_LINK = re.compile(r"(?<!!)\[([^\[\]\n]+)\]\((?:https?:|rdoc-|/|#|\.)[^()\s]*\)")
+_MARKDOWN_LINK = re.compile(r"(?<![!\w])\[([^\[\]\n]+)\]\([^()\s]+\)")
+_BOLD = re.compile(r"(?<![\w*])\*\*(?=\S)([^*\n]+)(?<!\s)\*\*(?![\w*])")
 _TOMDOC_ITEM = re.compile(r"^(:?[a-z_]\w*)[ \t]+- +", re.MULTILINE)
 _LISTED = re.compile(
     r"^(?:=+|#+)[ \t]*(?:Parameters|Arguments|Attributes|Options)[ \t]*\n(?:[ \t]*\n)?"
@@ -51,6 +53,7 @@ def clean_rdoc(raw: str) -> Doc:
     text = _DIRECTIVE.sub("", text) if ":" in text else text
     text = _CALL_SEQUENCE.sub("\n", text) if "call-seq" in text else text
     text = _VISIBILITY.sub("", text.strip("\n"))
+    text = _YARD_DIRECTIVE.sub("", text) if "@!" in text else text
     text = _OPTION.sub(r"@param \1.\2", text) if "@option" in text else text
     if "::" in text:
         text = _LISTED.sub(lambda match: _LABEL.sub(r"@param \1", match[1]) + "\n@note\n", text)
@@ -84,6 +87,8 @@ def _prose(text: str) -> str:
         text = _YARD_LINK.sub(lambda match: match[2] or kept.code(match[1]), text)
     text = _HEADING.sub("", text)
     text = _BULLET.sub(r"\1- ", text)
+    if "**" in text:
+        text = _BOLD.sub(r"\1", text)
     return html_prose(_EMPHASIS.sub(r"\2", text), kept)
 
 

@@ -23,7 +23,7 @@ _REFERENCE = re.compile(
 _ITEM = re.compile(r"\s*<item>\s*")
 _TERM_END = re.compile(r"\s*</term\s*>\s*(?=<description>)")
 _PARAGRAPH = re.compile(r"</?(?:para|list|listheader|note|summary|remarks|value|example|br)(?:\s[^<>]*)?/?>")
-_TAG = re.compile(r"</?(?:term|description|item|em|b|i|u|strong|langword|[a-z]+ref)(?:\s[^<>]*)?/?>")
+_TAG = re.compile(r"</?(?:term|description|item|em|b|i|u|strong|langword|see|seealso|[a-z]+ref)(?:\s[^<>]*)?/?>")
 _LEAF = re.compile(r"(?:[A-Z]:)?(?:.*[.+])?([^.()]+(?:\(.*\))?)\Z", re.DOTALL)
 
 
