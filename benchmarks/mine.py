@@ -5,9 +5,10 @@
 
 Every run is a process of its own that builds a corpus in an empty directory, as ``t2c mine`` does: start, imports,
 listing, mining, cleaning and writing. In each round every side runs once, on the same cores. ``--other`` is the clone
-of a commit with its environment in ``.venv``. ``ours`` and ``other`` read the same formats, with the same limits and no
-other rules; ``ours, defaults`` is this checkout's default config. ``ast alone`` parses the Python files on one core and
-looks at every node: no work on Python can take less.
+of a commit with its environment in ``.venv``. ``ours`` and ``other`` read Python and Markdown, with the same limits and
+no other rules; the next side has this checkout's rules on files, texts, secrets and personal data, and ``ours,
+defaults`` its default config, with near-duplicates and all formats. ``ast alone`` parses the Python files on one core
+and looks at every node.
 
 Memory is the largest sum of the resident memory of a side's processes, read every 0.1 s; shared pages count in each of
 them.
@@ -39,11 +40,16 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.sources import FileTree, resolve_all
 
 REPOSITORY = Path(__file__).resolve().parents[1]
-SAME_RULES = {
-    "extractors": ["python", "markdown"],
-    "kinds": ["function", "method", "class", "markdown"],
-    "stubs": True,  # which older commits always keep
+FORMATS = {"extractors": ["python", "markdown"], "kinds": ["function", "method", "class", "markdown"]}
+SAME_RULES = FORMATS | {
+    "stubs": True,
+    "skip_files": [],
+    "prose": [],
+    "secrets": "keep",
+    "personal_data": "keep",
+    "near_duplicates": 0.0,
 }
+ALL_BUT_NEAR_DUPLICATES = FORMATS | {"near_duplicates": 0.0}
 _STAGE = """
 import dataclasses, json, sys
 from pathlib import Path
@@ -144,12 +150,15 @@ def compared(options: argparse.Namespace) -> dict[str, Any]:
     trees = [tree for tree in resolve_all(config, Path("/nonexistent")) if isinstance(tree, FileTree)]
     paths = [tree.root / path for tree in trees for path in tree.files if path.endswith((".py", ".md", ".markdown"))]
     megabytes = sum(path.stat().st_size for path in paths) / 1e6
-    same = json.dumps({"sources": options.sources, **SAME_RULES})
+    same, rules, defaults = (
+        json.dumps({"sources": options.sources, **values}) for values in (SAME_RULES, ALL_BUT_NEAR_DUPLICATES, {})
+    )
     sides = [Program("ours", _STAGE, (same,))]
     if options.other:
         python = str(options.other / ".venv" / "bin" / "python")
         sides.append(Program("other", _STAGE, (same,), python, options.other.resolve()))
-    sides.append(Program("ours, defaults", _STAGE, (json.dumps({"sources": options.sources}),)))
+    sides.append(Program("ours, all rules but near-duplicates", _STAGE, (rules,)))
+    sides.append(Program("ours, defaults", _STAGE, (defaults,)))
     turns: dict[str, list[Turn]] = {side.name: [] for side in (*sides, AST)}
     peaks, found = dict.fromkeys(turns, 0), dict.fromkeys(turns, 0)
     with tempfile.TemporaryDirectory() as scratch:

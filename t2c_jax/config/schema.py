@@ -59,8 +59,9 @@ class CorpusConfig(Section):
 
     sources: tuple[str, ...] = field(
         ("python:stdlib",),
-        "What to mine: directories, git checkouts, files of pairs (.jsonl, .csv, .parquet …) and folders of them,"
-        " tfds:NAME, a public set or a prepared TFDS dataset, python:stdlib, package:NAME of an installed package.",
+        "What to mine: directories, git checkouts, archives of them (.zip, .tar.gz …), files of pairs (.jsonl, .csv,"
+        " .parquet …) and folders of them, tfds:NAME, a public set or a prepared TFDS dataset, python:stdlib,"
+        " package:NAME of an installed package.",
     )
     set_files: str = field(
         "",

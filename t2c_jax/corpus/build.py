@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import shutil
@@ -13,13 +14,15 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.console import progress, say, warn
 from t2c_jax.corpus import dataset
 from t2c_jax.corpus.archives import ArchiveTree
+from t2c_jax.corpus.beam_runner import BeamRunner
 from t2c_jax.corpus.card import Census, write_card
 from t2c_jax.corpus.clean import Cleaned, clean
+from t2c_jax.corpus.duplicates import leaders_here
 from t2c_jax.corpus.held_out import SHARES_LINE, find_held_out
 from t2c_jax.corpus.mine import ShardMaker
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
 from t2c_jax.corpus.pairs_file.split_names import splits_of_files
-from t2c_jax.corpus.parts import SHARDS, finished_files, make_shards, plans
+from t2c_jax.corpus.parts import SHARDS, finished_files, make_shards, plans, run_here
 from t2c_jax.corpus.rules.file_rules import FILE_RULES
 from t2c_jax.corpus.rules.licence_rule import LicenceRule
 from t2c_jax.corpus.rules.prose_rules import PROSE_RULES, TEXT_LANGUAGES
@@ -34,7 +37,9 @@ from t2c_jax.workdir import StageResult, Workdir
 MALFORMED = "malformed.jsonl"
 
 
-def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = None) -> StageResult:
+def build_corpus(
+    config: CorpusConfig, workdir: Workdir, workers: int | None = None, runner: BeamRunner | None = None
+) -> StageResult:
     """Mines, cleans and writes ``WORKDIR/corpus``, unless it is up to date with the config and the sources.
 
     An interrupted build leaves its finished shards in ``WORKDIR/.corpus.shards``, and the next one uses them.
@@ -43,6 +48,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
       config: sources, limits, shares.
       workdir: the directory of the run.
       workers: processes that read files; all cores by default. The corpus does not depend on it.
+      runner: mines and finds near-duplicates in Apache Beam instead. The corpus does not depend on it either.
 
     Raises:
       UserError: a source is missing, damaged or has too many malformed lines; no pair is left to train on; the disk is
@@ -71,7 +77,7 @@ def build_corpus(config: CorpusConfig, workdir: Workdir, workers: int | None = N
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:
-            return _build(config, sources, held_out, rules, directory, workdir.path / SHARDS, workers)
+            return _build(config, sources, held_out, rules, directory, workdir.path / SHARDS, workers, runner)
         except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
             if not (malformed.is_file() and malformed.stat().st_size):
@@ -96,6 +102,7 @@ def _build(
     directory: Path,
     shards_directory: Path,
     workers: int | None,
+    runner: BeamRunner | None,
 ) -> Mapping[str, Any]:
     splits = splits_of_files(source for source in sources if isinstance(source, PairsFile))
     reports = [_report(source, splits) for source in sources]
@@ -112,8 +119,9 @@ def _build(
         progress("mine", files, "files", done) as bar,
     ):
         maker = ShardMaker(config, tuple(held_out))
-        shards = make_shards(plan, maker, quarantine, bar.advance, workers)
-    cleaned = clean(shards, config)
+        run = runner.run_parts if runner else functools.partial(run_here, workers=workers)
+        shards = make_shards(plan, maker, quarantine, bar.advance, run)
+    cleaned = clean(shards, config, runner.leaders if runner else leaders_here)
     if not malformed.stat().st_size:
         malformed.unlink()
     if "train" not in cleaned.counts:

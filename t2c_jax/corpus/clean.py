@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import splits
-from t2c_jax.corpus.duplicates import near_originals
+from t2c_jax.corpus.duplicates import LeadersOf, leaders_here, near_originals
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.corpus.shards import UNNAMED, Rows, Shard, finds_near_duplicates, joined_paths, joined_rows, path_hash
 from t2c_jax.corpus.tally import EXAMPLES, Tally
@@ -98,12 +98,13 @@ def _numbered(pair_id: str) -> Iterator[str]:
     return (f"{pair_id}#{number}" for number in itertools.count(2))
 
 
-def clean(shards: Sequence[Shard], config: CorpusConfig) -> Cleaned:
+def clean(shards: Sequence[Shard], config: CorpusConfig, leaders_of: LeadersOf = leaders_here) -> Cleaned:
     """Assigns splits and finds duplicates.
 
     Args:
       shards: the pairs that kept the rules, in the order of the sources.
       config: the shares of the splits, and whether duplicates are dropped.
+      leaders_of: finds near-duplicates.
     """
     drops, replaced = Tally(), Tally()
     for shard in shards:
@@ -116,7 +117,7 @@ def clean(shards: Sequence[Shard], config: CorpusConfig) -> Cleaned:
         assigned = _without_held_out_code(rows, _without_repeats(rows, assigned))
     originals: dict[int, str] = {}
     if finds_near_duplicates(config):
-        leaders = near_originals(shards, rows, assigned, config)
+        leaders = near_originals(shards, rows, assigned, config, leaders_of)
         assigned, originals = _without_near_duplicates(shards, assigned, leaders)
     counts = {name: int((assigned == index).sum()) for index, name in enumerate(SPLITS) if (assigned == index).any()}
     return Cleaned(

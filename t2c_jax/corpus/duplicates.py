@@ -15,6 +15,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,49 @@ from t2c_jax.corpus.shards import Rows, Shard
 from t2c_jax.languages.near_duplicates import NearDuplicates, TokenSets
 
 
+class LeadersOf(Protocol):
+    """Finds near-duplicates among the kept pairs of shards."""
+
+    def __call__(
+        self,
+        shards: Sequence[Shard],
+        kept: NDArray[np.bool_],
+        ranks: NDArray[np.int64],
+        spared: NDArray[np.bool_],
+        threshold: float,
+    ) -> NDArray[np.int64]:
+        """For each kept pair, by its place among them, the pair that it repeats; see ``NearDuplicates.leaders``.
+
+        Args:
+          shards: of all pairs, with shingles.
+          kept: for all pairs, whether they are kept so far.
+          ranks: of the kept ones; the best copy has the lowest.
+          spared: of the kept ones, whether they are kept whatever they repeat.
+          threshold: Jaccard similarity.
+        """
+
+
+def leaders_here(
+    shards: Sequence[Shard],
+    kept: NDArray[np.bool_],
+    ranks: NDArray[np.int64],
+    spared: NDArray[np.bool_],
+    threshold: float,
+) -> NDArray[np.int64]:
+    """``LeadersOf`` in this process."""
+    scratch = shards[0].path.with_name(".shingles")
+    try:
+        return NearDuplicates(_kept_sets(shards, kept, scratch), threshold).leaders(ranks, spared)
+    finally:
+        scratch.unlink(missing_ok=True)
+
+
 def near_originals(
-    shards: Sequence[Shard], rows: Rows, splits: NDArray[np.int8], config: CorpusConfig
+    shards: Sequence[Shard],
+    rows: Rows,
+    splits: NDArray[np.int8],
+    config: CorpusConfig,
+    leaders_of: LeadersOf = leaders_here,
 ) -> NDArray[np.int64]:
     """For each pair the position of the pair that it nearly repeats; its own if it is kept, or was dropped before.
 
@@ -34,6 +76,7 @@ def near_originals(
       rows: of all pairs.
       splits: of all pairs; negative where a pair was dropped.
       config: the threshold, and which pairs may be dropped.
+      leaders_of: finds near-duplicates.
     """
     leaders = np.arange(len(rows))
     kept = np.flatnonzero(splits >= 0)
@@ -45,12 +88,7 @@ def near_originals(
     )
     ranks = np.empty(len(rows), np.int64)
     ranks[order] = np.arange(len(rows))
-    scratch = shards[0].path.with_name(".shingles")
-    try:
-        sets = _kept_sets(shards, splits >= 0, scratch)
-        found = NearDuplicates(sets, config.near_duplicates).leaders(ranks[kept], spared[kept])
-    finally:
-        scratch.unlink(missing_ok=True)
+    found = leaders_of(shards, splits >= 0, ranks[kept], spared[kept], config.near_duplicates)
     leaders[kept] = kept[found]
     return leaders
 

@@ -16,7 +16,7 @@ from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import IO
+from typing import IO, Protocol
 
 from t2c_jax import version
 from t2c_jax.config import CorpusConfig, to_dict
@@ -88,7 +88,7 @@ def make_shards(
     maker: ShardMaker,
     quarantine: IO[str],
     advance: Callable[[int], object],
-    workers: int | None = None,
+    run: RunParts,
 ) -> list[Shard]:
     """Makes the shards that are not there yet, and returns all of them in the order of the sources.
 
@@ -97,13 +97,35 @@ def make_shards(
       maker: makes a shard.
       quarantine: see ``pairs_file.read_file``.
       advance: called with the number of files that are done.
-      workers: processes; all cores by default.
+      run: makes the shards of parts.
 
     Raises:
       UserError: a source of pairs is damaged, or workers die whatever they read.
     """
     paths: list[tuple[SourcePlan, Path]] = []
-    queue = _Queue(_missing(plan, maker.config, quarantine, paths, advance))
+    run(maker, _missing(plan, maker.config, quarantine, paths, advance), advance)
+    shards = []
+    for owner, path in paths:
+        shard = Shard.open(path)
+        if shard is None:
+            raise UserError(f"'{path}' was written but cannot be read; run the same command again")
+        owner.report.add(shard.summary)
+        shards.append(shard)
+    return shards
+
+
+class RunParts(Protocol):
+    """Makes the shards of parts."""
+
+    def __call__(self, maker: ShardMaker, parts: Iterator[ShardPart], advance: Callable[[int], object]) -> None:
+        """Calls ``maker`` with every part, and ``advance`` with the number of files that are done."""
+
+
+def run_here(
+    maker: ShardMaker, parts: Iterator[ShardPart], advance: Callable[[int], object], workers: int | None = None
+) -> None:
+    """``RunParts`` in worker processes of this machine; all cores by default."""
+    queue = _Queue(parts)
     made = (maker, queue, workers or cores())
     with contextlib.closing(isolated_map(*made, SECONDS_PER_FILE, MEMORY_PER_WORKER)) as results:
         for result in results:
@@ -114,14 +136,6 @@ def make_shards(
                 raise result
             elif not isinstance(part.content, tuple):
                 advance(len(part.content.paths))
-    shards = []
-    for owner, path in paths:
-        shard = Shard.open(path)
-        if shard is None:
-            raise UserError(f"'{path}' was written but cannot be read; run the same command again")
-        owner.report.add(shard.summary)
-        shards.append(shard)
-    return shards
 
 
 def _missing(

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import mmap
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ class NearDuplicates:
         if not 0 < threshold <= 1:
             raise ValueError(f"the threshold is {threshold}; choose one above 0, at most 1")
         self._sets, self._threshold = sets, threshold
-        self._counts = _Counts(sets.values)
+        self._counts = ShingleCounts.of_values(sets.values)
         self._bitmaps = _bitmaps(sets)
 
     def of(self, queries: TokenSets) -> Duplicates:
@@ -144,7 +145,7 @@ class NearDuplicates:
         immune = np.zeros(len(ranks), bool) if always_kept is None else always_kept[by_rank]
         leaders = np.arange(len(ranks))  # all by their places in the order of ranks
         keys, owners = self._prefixes(self._sets, least=2)
-        several = _Counts(keys).of(keys) >= 2
+        several = ShingleCounts.of_values(keys).of(keys) >= 2
         keys, members = keys[several], places[owners[several]]
         order = np.lexsort((members, keys))
         keys, members = keys[order], members[order]
@@ -186,7 +187,7 @@ class NearDuplicates:
             packed.sort()
             order = (packed & np.uint64(2**_PLACE_BITS - 1)).astype(np.int64)
             within = np.arange(len(values)) - np.repeat(np.cumsum(sizes) - sizes, sizes)
-            lengths = sizes - np.ceil(self._threshold * sizes - _ROUNDING).astype(np.int64) + 1
+            lengths = prefix_lengths(sizes, self._threshold)
             chosen = (within < np.repeat(lengths, sizes)) & (counts[order] >= least)
             keys.append(values[order[chosen]])
             owners.append((owner[chosen] + first).astype(np.int32))
@@ -197,7 +198,7 @@ class NearDuplicates:
         """The proposed pairs whose similarity reaches the threshold, and their similarities: (pairs, 3)."""
         size, threshold = max(1, len(self._sets.ends)), self._threshold
         ours, theirs = queries.sizes[rows], self._sets.sizes[others]
-        alike = np.minimum(ours, theirs) >= threshold * np.maximum(ours, theirs) - _ROUNDING
+        alike = sizes_allow(ours, theirs, threshold)
         pairs = np.unique(rows[alike].astype(np.int64) * size + others[alike])
         rows, others = pairs // size, pairs % size
         differing = np.bitwise_count(bitmaps[rows] ^ self._bitmaps[others]).sum(axis=1)
@@ -211,23 +212,61 @@ class NearDuplicates:
         return np.stack([rows[reached], others[reached], similarities[reached]], 1)
 
 
-class _Counts:
+@dataclass(frozen=True)
+class ShingleCounts:
     """How often each shingle occurs, or somewhat more: a table of limited size, since an order need not be exact."""
 
-    def __init__(self, values: Hashes) -> None:
-        bits = min(max(10, (2 * len(values)).bit_length()), _MOST_COUNTER_BITS)
-        self._shift = np.uint64(64 - bits)
-        self._table = np.zeros(1 << bits, np.uint32)
+    table: NDArray[np.uint32]
+
+    @classmethod
+    def of_values(cls, values: Hashes, bits: int = 0) -> ShingleCounts:
+        """Counts shingles in a table of 2 ** ``bits`` counters; by default of a size that suits them."""
+        bits = bits or min(max(10, (2 * len(values)).bit_length()), _MOST_COUNTER_BITS)
+        counts = cls(np.zeros(1 << bits, np.uint32))
         for begin in range(0, len(values), _READ):
-            np.add.at(self._table, self._places(values[begin : begin + _READ]), np.uint32(1))
+            np.add.at(counts.table, counts._places(values[begin : begin + _READ]), np.uint32(1))
         _release(values)
+        return counts
 
     def of(self, values: Hashes) -> Hashes:
         """The count of each value, at most what ``_COUNT_BITS`` can hold."""
-        return np.minimum(self._table[self._places(values)], 2**_COUNT_BITS - 1).astype(np.uint64)
+        return np.minimum(self.table[self._places(values)], 2**_COUNT_BITS - 1).astype(np.uint64)
 
     def _places(self, values: Hashes) -> Rows:
-        return ((values * _MIXER) >> self._shift).astype(np.int64)
+        shift = np.uint64(65 - len(self.table).bit_length())
+        return ((values * _MIXER) >> shift).astype(np.int64)
+
+
+def prefix_lengths(sizes: Rows, threshold: float) -> Rows:
+    """How many of each set's first shingles must be compared, in an order of all shingles."""
+    return sizes - np.ceil(threshold * sizes - _ROUNDING).astype(np.int64) + 1
+
+
+def sizes_allow(sizes: Rows, others: Rows, threshold: float) -> NDArray[np.bool_]:
+    """Whether two sets of these sizes can be near-duplicates."""
+    return np.minimum(sizes, others) >= threshold * np.maximum(sizes, others) - _ROUNDING
+
+
+def leaders_of_pairs(pairs: Rows, ranks: Rows, always_kept: NDArray[np.bool_]) -> Rows:
+    """``NearDuplicates.leaders`` where all pairs of near-duplicates are known; of several leaders it names the best.
+
+    Args:
+      pairs: (pairs, 2).
+      ranks: of the sets, no two equal; the best copy has the lowest.
+      always_kept: sets that are kept even if they are near-duplicates of each other.
+    """
+    by_rank = np.argsort(ranks)
+    places = np.empty_like(by_rank)
+    places[by_rank] = np.arange(len(by_rank))
+    ordered = np.sort(places[pairs], axis=1)
+    ordered = ordered[np.lexsort(ordered.T)]
+    leaders, immune = list(range(len(ranks))), always_kept[by_rank].tolist()
+    for better, worse in ordered.tolist():  # all that decides about the better one comes before
+        if leaders[better] == better and leaders[worse] == worse and not immune[worse]:
+            leaders[worse] = better
+    result = np.empty_like(by_rank)
+    result[by_rank] = by_rank[leaders]
+    return result
 
 
 def _bitmaps(sets: TokenSets) -> Hashes:

@@ -16,6 +16,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 
 if TYPE_CHECKING:
+    from t2c_jax.corpus.beam_runner import BeamRunner
     from t2c_jax.train.hooks import Hook
     from t2c_jax.train.loop import TrainResult
 
@@ -23,12 +24,12 @@ Result = dict[str, Any]
 Stage = Callable[[Experiment, Workdir], Result]
 
 
-def on_primary(stage: Stage) -> Stage:
+def on_primary(stage: Callable[..., Result]) -> Callable[..., Result]:
     """A stage that the first process runs while the others wait; they get an empty result."""
 
     @functools.wraps(stage)
-    def guarded(experiment: Experiment, workdir: Workdir) -> Result:
-        result = stage(experiment, workdir) if runtime.is_primary() else {}
+    def guarded(experiment: Experiment, workdir: Workdir, **options: Any) -> Result:
+        result = stage(experiment, workdir, **options) if runtime.is_primary() else {}
         runtime.barrier(stage.__name__)
         return result
 
@@ -36,11 +37,11 @@ def on_primary(stage: Stage) -> Stage:
 
 
 @on_primary
-def mine(experiment: Experiment, workdir: Workdir) -> Result:
-    """Sources to the corpus of cleaned pairs."""
+def mine(experiment: Experiment, workdir: Workdir, runner: BeamRunner | None = None) -> Result:
+    """Sources to the corpus of cleaned pairs; mined in Apache Beam where a runner is given."""
     from t2c_jax.corpus.build import build_corpus
 
-    return build_corpus(experiment.corpus, workdir).manifest["counts"]
+    return build_corpus(experiment.corpus, workdir, runner=runner).manifest["counts"]
 
 
 @on_primary

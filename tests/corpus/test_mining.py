@@ -1,4 +1,5 @@
 import errno
+import functools
 import io
 import os
 import signal
@@ -14,7 +15,7 @@ from t2c_jax import workers
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import parts
 from t2c_jax.corpus.mine import ShardMaker
-from t2c_jax.corpus.parts import make_shards, plans
+from t2c_jax.corpus.parts import make_shards, plans, run_here
 from t2c_jax.corpus.source_report import SourceReport
 from t2c_jax.corpus.sources import FileTree, resolve
 from t2c_jax.corpus.tally import Tally
@@ -31,7 +32,8 @@ OPEN = {"min_text_chars": 0, "min_code_chars": 0, "text": "docstring"}
 def mine_tree(tree, config, directory, workers=1):
     report = SourceReport(tree.name)
     plan = plans(directory, config, [tree], [report], "")
-    shards = make_shards(plan, ShardMaker(config), io.StringIO(), lambda count: None, workers)
+    run = functools.partial(run_here, workers=workers)
+    shards = make_shards(plan, ShardMaker(config), io.StringIO(), lambda count: None, run)
     return [pair for shard in shards for pair in shard.pairs()], report
 
 
@@ -270,7 +272,8 @@ def test_a_file_that_ends_its_worker_is_counted_and_the_others_are_mined(tmp_pat
     monkeypatch.setattr(parts, "SECONDS_PER_FILE", 2)
     plan = plans(tmp_path / "shards", config, [tree], [report], "")
     advanced = []
-    shards = make_shards(plan, CrashingMaker(config), io.StringIO(), advanced.append, 2)
+    run = functools.partial(run_here, workers=2)
+    shards = make_shards(plan, CrashingMaker(config), io.StringIO(), advanced.append, run)
     assert [pair.source.path for shard in shards for pair in shard.pairs()] == ["a.crash", "c.crash", "g.crash"]
     assert {reason: report.skipped.examples[reason] for reason in report.skipped.counts} == {
         "worker died (SIGKILL)": ["b.crash", "f.crash"],
@@ -297,7 +300,7 @@ def test_a_shard_that_cannot_be_made_ends_the_stage(tmp_path):
     for maker, error, message in ((NoDisk, OSError, "full"), (NoMemory, UserError, "MemoryError in a worker, 3 times")):
         plan = plans(tmp_path / "shards", config, [tree], [SourceReport(tree.name)], "")
         with pytest.raises(error, match=message):
-            make_shards(plan, maker(config), io.StringIO(), lambda count: None, 1)
+            make_shards(plan, maker(config), io.StringIO(), lambda count: None, run_here)
 
 
 UNGUARDED = """

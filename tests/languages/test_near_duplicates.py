@@ -7,7 +7,7 @@ import pytest
 
 from t2c_jax.languages.hashed_tokens import Ngrams, TokenHasher, contains
 from t2c_jax.languages.lexical_tokens import lexical_tokens
-from t2c_jax.languages.near_duplicates import Duplicates, NearDuplicates, TokenSets, jaccard
+from t2c_jax.languages.near_duplicates import Duplicates, NearDuplicates, TokenSets, jaccard, leaders_of_pairs
 
 
 def sets_of(texts: list[str], shingle: int = 3) -> list[set[tuple[str, ...]]]:
@@ -125,6 +125,21 @@ def test_sets_that_are_always_kept_drop_others():
     immune = np.array([False, True, False, True])
     leaders = NearDuplicates(sets, 0.8).leaders(np.array([2, 0, 3, 1]), immune)
     assert leaders.tolist() == [1, 1, 1, 3]
+
+
+def test_leaders_of_known_pairs_are_those_of_the_index():
+    """The same sets are kept; where a set repeats several of them, the best is named."""
+    random = np.random.default_rng(2)
+    sets = TokenSets.of(corpus(), TokenHasher())
+    pairs = np.array(sorted(true_duplicates(corpus(), 0.6)), np.int64)
+    for _ in range(5):
+        ranks, spared = random.permutation(len(sets.ends)), random.random(len(sets.ends)) < 0.1
+        found, known = NearDuplicates(sets, 0.6).leaders(ranks, spared), leaders_of_pairs(pairs, ranks, spared)
+        kept = np.arange(len(ranks)) == known
+        assert np.array_equal(kept, np.arange(len(ranks)) == found)
+        neighbours = {(a, b) for pair in pairs.tolist() for a, b in (pair, pair[::-1])}
+        for each in np.flatnonzero(~kept).tolist():
+            assert known[each] == min((b for a, b in neighbours if a == each and kept[b]), key=ranks.__getitem__)
 
 
 def test_sets_on_disk(tmp_path):
