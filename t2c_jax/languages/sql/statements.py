@@ -7,7 +7,7 @@ one. Where statements end is lexical, so strings, comments, dollar quotes, block
   ``/`` (Oracle), at a command of psql, or with the file.
 - Semicolons within ``BEGIN … END`` of a routine, trigger or anonymous block do not end it. Where a file has lines
   ``GO`` or ``/``, those alone end such statements, since their declarations come before the ``BEGIN``.
-- The data below ``COPY … FROM stdin`` is none.
+- Commands of SQL*Plus and psql, and the data below ``COPY … FROM stdin``, are none.
 """
 
 from __future__ import annotations
@@ -45,6 +45,16 @@ _NO_BLOCK = re.compile(
 )
 _LOOP_ENDS = re.compile(rb"\s+(?:IF|LOOP|WHILE|REPEAT|FOR)\b", re.IGNORECASE)
 _CASE_ENDS = re.compile(rb"\s+CASE\b", re.IGNORECASE)
+_ORACLE = re.compile(
+    rb"^[ \t]*(?:/|@@?[\w./&$-]+|WHENEVER[ \t]+SQLERROR\b.*|PROMPT\b.*)[ \t\r]*$", re.MULTILINE | re.IGNORECASE
+)
+# Commands of SQL*Plus end with their line.
+_SQLPLUS = re.compile(
+    rb"(?:@@?[\w./&]|(?:SET|PROMPT|SPOOL|WHENEVER|DEFINE|UNDEFINE|COLUMN|ACCEPT|EXEC|EXECUTE|SHOW|CONNECT|DISCONNECT|REM"
+    rb"|CLEAR|VARIABLE|PRINT|HOST|EXIT|QUIT|PAUSE|TTITLE|DESC|DESCRIBE|TIMING)\b"
+    rb"(?![ \t]+(?:ROLE|TRANSACTION|CONSTRAINTS?)\b))[^\n]*",
+    re.IGNORECASE,
+)
 _COPY = re.compile(rb"COPY\b.*\bFROM\s+stdin\b", re.DOTALL | re.IGNORECASE)
 _COPY_END = re.compile(rb"^\\\.[ \t\r]*$\n?", re.MULTILINE)
 
@@ -87,6 +97,7 @@ class _Reader:
         self._script = Script()
         self._is_mysql = _MYSQL.search(data) is not None
         self._has_batches = _BATCHES.search(data) is not None
+        self._is_oracle = _ORACLE.search(data) is not None
         self._delimiter = b""
         self._statement = _Statement()
 
@@ -104,6 +115,8 @@ class _Reader:
             elif kind == "comment":
                 if self._statement.start < 0:
                     self._script.comments.append((start, start + len(match[0].rstrip())))
+            elif self._is_oracle and self._statement.start < 0 and (command := _SQLPLUS.match(data, start)):
+                position = command.end()
             elif kind == "delimiter":
                 self._finish(start)
                 self._delimiter = b"" if match["new_delimiter"] == b";" else match["new_delimiter"]
