@@ -222,6 +222,10 @@ def test_info_strings(name):
 def test_cells_have_the_language_of_the_pages_kernel():
     page = "---\nkernelspec:\n  display_name: x\n  language: julia\n---\n\nDo it.\n\n```{code-cell}\nx = 1\n```\n"
     assert summary(page) == ([("julia", "Do it.", "x = 1")], [])
+    jupytext = page.replace("kernelspec:\n  display_name: x\n  language", "jupytext:\n  main_language")
+    assert summary(jupytext)[0] == [("julia", "Do it.", "x = 1")]
+    quarto = page.replace("kernelspec:\n  display_name: x\n  language: julia", "jupyter: python3")
+    assert summary(quarto)[0] == [("python", "Do it.", "x = 1")]
     assert summary(page.replace("language: julia", "name: ir"))[0] == [("r", "Do it.", "x = 1")]
     assert summary(page.replace("language: julia", "name: python3"))[0] == [("python", "Do it.", "x = 1")]
 
@@ -319,6 +323,11 @@ def test_template_markup_is_no_prose(markup):
 def test_template_markup_within_prose_and_headings():
     page = "# Files {#files}\n\nSend {{< icon >}}with {func}`f.send` or {ref}`so <x>`.\n{% tab %}\n\n```py\nx\n```\n"
     assert summary(page)[0] == [("python", "Files\nSend with `f.send` or `so`.", "x")]
+
+
+def test_shortcodes_that_do_not_close_are_prose():
+    page = "Send {{< a " * 3000 + "{{< icon >}} it.\n\n```py\nx\n```\n"
+    assert summary(page)[0][0][1].endswith("Send {{< a Send {{< a  it.")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ _FRONT_MATTER = re.compile(
 )
 _YAML = re.compile(r"(?:[ \t]*(?:#.*)?\n)*(?:[\w\"'.$-][^:\n]*:|- |[{\[]|\Z)")  # no prose between two rules
 _KERNEL = re.compile(r"^[ \t]*(?:language|name):[ \t]*[\"']?([\w+#.-]+)", re.MULTILINE)
+# What jupytext and Quarto write.
+_MAIN_LANGUAGE = re.compile(r"^[ \t]*(?:main_language|jupyter):[ \t]*[\"']?([\w+#.-]+)", re.MULTILINE)
 _COLON_CODE = re.compile(
     r"^([ \t]*)(:{3,})([ \t]*\{(?:code|code-block|code-cell|sourcecode)\}.*\n(?:.*\n)*?)[ \t]*\2[ \t]*$", re.MULTILINE
 )
@@ -41,7 +43,7 @@ def split_front_matter(source: str) -> tuple[str, int, str]:
     if not found or (found["yaml"] is not None and not _YAML.match(found["yaml"])):
         return source, 0, ""
     _, kernelspec, fields = (found["yaml"] or "").partition("kernelspec:")
-    kernel = _KERNEL.search(fields) if kernelspec else None
+    kernel = (_KERNEL.search(fields) if kernelspec else None) or _MAIN_LANGUAGE.search(found["yaml"] or "")
     return source[found.end() :], source.count("\n", 0, found.end()), kernel[1] if kernel else ""
 
 

@@ -32,7 +32,7 @@ _MARKUP_LINE = re.compile(
 _JSX = r"[ \t]*</?(?:[A-Z][\w.]*)?(?:\s(?:[^<>]|=>)*)?/?>[ \t]*"
 _JSX_LINES = re.compile(rf"^(?:{_JSX})+$", re.MULTILINE)
 _EXPORT = re.compile(r"export (?:const|let|default|function|async)\b")
-_SHORTCODE = re.compile(r"\{\{[<%].*?[>%]\}\}")
+_SHORTCODE = re.compile(r"\{\{[<%](?:(?!\{\{).)*?[>%]\}\}")  # up to the next one: many that do not close stay fast
 _ATTRIBUTES = re.compile(r"[ \t]*\{:?[ \t]*[#.][^{}]*\}[ \t]*$")
 _ROLE_TARGET = re.compile(r"\s*<[^<>]*>$")
 
