@@ -84,7 +84,7 @@ def test_a_likelihood_is_the_forward_pass_one(trained):  # noqa: F811
     run = t2c_jax.open_run(trained)
     pairs = [(prompt, "def f(values):\n    return values[0]\n" * count) for count, prompt in enumerate(PROMPTS)]
     found = run.score(pairs)
-    generator = run._loaded[1]
+    generator = run.generator
     tokenizers = Tokenizers.load(Workdir(trained).tokenizer)
     (member,) = generator.members
     for (prompt, answer), likelihood in zip(pairs, found, strict=True):
@@ -109,7 +109,7 @@ def test_a_likelihood_is_the_forward_pass_one(trained):  # noqa: F811
 def test_the_likelihood_of_an_answer_is_its_score(trained):  # noqa: F811
     run = t2c_jax.open_run(trained, overrides=["decode.length_penalty=0.0"])
     answers = run.generate(PROMPTS, max_tokens=48)
-    tokenizer = run._loaded[1].tokenizer
+    tokenizer = run.generator.tokenizer
     ended = [(prompt, answer) for prompt, answer in zip(PROMPTS, answers, strict=True) if answer.finished]
     scores = run.score([(prompt, answer.best) for prompt, answer in ended])
     for (_, answer), likelihood in zip(ended, scores, strict=True):

@@ -18,6 +18,7 @@ from t2c_jax.commands import (
     rerank,
     review,
     run,
+    serve,
     tokenizer,
     train,
 )
@@ -51,6 +52,7 @@ COMMANDS: MappingProxyType[str, Command] = MappingProxyType(
         "review": review,
         "generate": generate,
         "embed": embed,
+        "serve": serve,
         "inspect": inspect,
         "compile": compile_,
         "import": import_model,

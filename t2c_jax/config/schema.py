@@ -633,7 +633,8 @@ class DecodeConfig(Section):
             for name, off in (("top_k", 0), ("top_p", 1), ("min_p", 0)):
                 if getattr(self, name) != off:
                     raise UserError(f"{key}.{name} is of sampling; set {key}.temperature above 0")
-        if self.grammar and not self.grammar.startswith(("regex:", "schema:")) and not self.grammar.endswith(".lark"):
+        holds_it = self.grammar.startswith(("regex:", "schema:", "lark:"))
+        if self.grammar and not holds_it and not self.grammar.endswith(".lark"):
             grammars.get(self.grammar, f"{key}.grammar")
         if self.rerank:
             self.check_candidates(f"{key}.rerank chooses")

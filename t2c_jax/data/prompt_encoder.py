@@ -42,8 +42,11 @@ class PromptEncoder(Protocol):
         """Each prompt as the encoder will read it; ``special_pieces`` as in ``Tokenizer.encode_batch``."""
         ...
 
-    def batch(self, prompts: Sequence[EncodedPrompt], rows: int) -> dict[str, np.ndarray]:
-        """The encoder's part of a batch: a row for each prompt, then empty rows; few different shapes."""
+    def batch(self, prompts: Sequence[EncodedPrompt], rows: int, shortest: int = 0) -> dict[str, np.ndarray]:
+        """The encoder's part of a batch: a row for each prompt, then empty rows; few different shapes.
+
+        Rows have ``shortest`` positions at least, or as many as the longest row may have.
+        """
         ...
 
 
@@ -103,9 +106,9 @@ class TokenPrompts:
         value = self._template(own, behind)
         return EncodedPrompt(value, len(value), len(ids) > self._room, read)
 
-    def batch(self, prompts: Sequence[EncodedPrompt], rows: int) -> dict[str, np.ndarray]:
+    def batch(self, prompts: Sequence[EncodedPrompt], rows: int, shortest: int = 0) -> dict[str, np.ndarray]:
         """Rows as long as the next power of two; empty ones hold a single pad, which is read as a token."""
-        length = min(self._length, row_length(prompts))
+        length = min(self._length, max(shortest, row_length(prompts)))
         sources = [prompt.value for prompt in prompts] + [np.zeros(1, np.int32)] * (rows - len(prompts))
         return self._template.arrays(sources, np.arange(rows + 1), length)
 

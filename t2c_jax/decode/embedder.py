@@ -14,7 +14,7 @@ from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DataConfig, ModelConfig
-from t2c_jax.data.prompt_encoder import TokenPrompts
+from t2c_jax.data.prompt_encoder import EncodedPrompt, TokenPrompts
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.decode.generator import Member
 from t2c_jax.errors import UserError
@@ -59,9 +59,18 @@ class Embedder:
 
         self._embed = jax.jit(embed, out_shardings=meshes.replicated(mesh))
 
+    def read(self, sources: Sequence[str]) -> list[EncodedPrompt]:
+        """The sources, encoded; those longer than config.data.encoder_length are cut at their end."""
+        return self._prompts.encode(sources)
+
     def embed(self, sources: Sequence[str], advance: Callable[[int], object] = lambda _: None) -> np.ndarray:
-        """(N, P) float32 unit vectors; sources longer than config.data.encoder_length are cut at their end."""
-        read = self._prompts.encode(sources)
+        """(N, P) float32 unit vectors of sources."""
+        return self.embed_read(self.read(sources), advance)
+
+    def embed_read(
+        self, read: Sequence[EncodedPrompt], advance: Callable[[int], object] = lambda _: None
+    ) -> np.ndarray:
+        """``embed`` of sources that were encoded."""
         order = sorted(range(len(read)), key=lambda row: -read[row].size)  # of like lengths together: few shapes
         found: list[np.ndarray | None] = [None] * len(read)
         for start in range(0, len(order), self._rows):

@@ -1,12 +1,11 @@
 """A search that prompts join and leave at any time, for a server: the host's side of ``decode.live_rows``.
 
-Letters: B rows, P prompts of a pool.
+Letters: B rows.
 """
 
 from __future__ import annotations
 
 import functools
-import itertools
 from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from contextlib import ExitStack
@@ -22,7 +21,7 @@ from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.decode.grammar_filter import Session
-from t2c_jax.decode.search import Hypotheses, Requests, SearchState
+from t2c_jax.decode.search import Hypotheses, SearchState
 from t2c_jax.decode.settings import requests_of
 from t2c_jax.decode.slots import Pool
 from t2c_jax.errors import UserError
@@ -35,9 +34,9 @@ STOP_BYTES = STOP_STATES - 2
 """Bytes that the stop strings of a prompt have at most, together."""
 _FEW = 4  # rows of the size between one and all
 _SHRINKS_AFTER = 8  # advances in which fewer rows would do
-_READ_TOGETHER = 8  # prompts that the encoder reads at once, where several wait
 _ENCODED = 256  # prompts whose encoder outputs are kept
-_LONG = "word " * 65_536  # longer than any encoder's input: it is cut to the longest one
+_SHORT = 64  # positions of the encoder: prompts are read as one so long, or as one of the longest
+_LONGEST = 1 << 30
 
 
 @dataclass(frozen=True)
@@ -101,14 +100,13 @@ class LiveSearch:
         self._unit = self._mesh.shape["data"] * self._mesh.shape["fsdp"]
         sizes = (most_rows,) if self._follows_grammar else (1, _FEW, most_rows)
         self.sizes = sorted({self._in_units(min(size, most_rows)) for size in sizes})
-        self._pools = sorted({self._in_units(size) for size in (1, min(_READ_TOGETHER, most_rows))})
         prompts = generator.prompts
-        longest = prompts.batch(prompts.encode([_LONG]), self._unit)
+        longest = prompts.batch(prompts.encode([""]), self._unit, _LONGEST)
         with jax.set_mesh(self._mesh):
             self._source = self._programs.source_length(generator.params, longest)
         self._rows: SearchState | None = None
         self._tickets: list[Hashable | None] = []  # of each row
-        self._encoded: OrderedDict[bytes, tuple[Pool, int]] = OrderedDict()
+        self._encoded: OrderedDict[bytes, Pool] = OrderedDict()
         self._sessions: dict[str, tuple[ExitStack, Session]] = {}
         self._grammars: dict[Hashable, str] = {}  # of tickets that follow one
         self._spare = 0  # advances in which fewer rows would have done
@@ -129,7 +127,7 @@ class LiveSearch:
         return len(self._tickets)
 
     def admit(self, entries: Sequence[Entry]) -> None:
-        """Gives rows to entries, ``room`` of them at most.
+        """Gives rows to entries, ``room`` of them at most. Each prompt is read by itself.
 
         Raises:
           UserError: a grammar does not compile.
@@ -138,22 +136,12 @@ class LiveSearch:
             raise ValueError(f"{len(entries)} entries for {self.room} rows")
         numbers = [self._session_of(entry) for entry in entries]
         with jax.set_mesh(self._mesh):
-            places = self._read(entries)
-            self._make_room(self.busy + len(entries), places[0][0])
-            free = [row for row, ticket in enumerate(self._tickets) if ticket is None]
-            by_pool: dict[int, list[int]] = {}
-            for index, (pool, _) in enumerate(places):
-                by_pool.setdefault(id(pool), []).append(index)
-            for indices in by_pool.values():
-                pool = places[indices[0]][0]
-                size = jax.tree.leaves(pool)[0].shape[0]
-                for start in range(0, len(indices), size):
-                    chosen = indices[start : start + size]
-                    rows = [free.pop(0) for _ in chosen]
-                    sources = [places[index][1] for index in chosen]
-                    self._fill(pool, size, [entries[i] for i in chosen], sources, rows, [numbers[i] for i in chosen])
-                    for row, index in zip(rows, chosen, strict=True):
-                        self._tickets[row] = entries[index].ticket
+            for entry, number in zip(entries, numbers, strict=True):
+                pool = self._read(entry.prompt)
+                self._make_room(self.busy + 1, pool)
+                row = self._tickets.index(None)
+                self._fill(pool, entry, number, row)
+                self._tickets[row] = entry.ticket
 
     def release(self, ticket: Hashable) -> None:
         """Frees the row of an entry whose answer nobody waits for."""
@@ -192,24 +180,16 @@ class LiveSearch:
 
     def warm_up(self) -> None:
         """Compiles all programs; no entry has a row."""
-        settings = DecodeConfig(beam_size=self._beams, max_tokens=1)
-        for size in self.sizes:
-            for pool in self._pools:
-                prompts = self._generator.prompts.encode([f"return {number}" for number in range(pool)])
-                entries = [Entry(number, each, settings, np.zeros(2, np.uint32)) for number, each in enumerate(prompts)]
-                self._encoded.clear()
-                with jax.set_mesh(self._mesh):
-                    places = self._read(entries)
-                    self._resize(size, places[0][0])
-                    none = [size] * pool  # rows past the last
-                    self._fill(places[0][0], pool, entries, range(pool), none, [0] * pool)
-            self.advance(1)
-        self._encoded.clear()
+        (prompt,) = self._generator.prompts.encode([""])
+        entry = Entry("", prompt, DecodeConfig(beam_size=self._beams, max_tokens=1), np.zeros(2, np.uint32))
         with jax.set_mesh(self._mesh):
-            for size, other in itertools.permutations(self.sizes, 2):
-                self._resize(size, None)
-                self._resize(other, None)
-            self._resize(self.sizes[0], None)
+            for shortest in (_SHORT, _LONGEST):
+                pool = self._encode(prompt, shortest)
+            for size in self.sizes:
+                self._resize(size, pool)
+                self._fill(pool, entry, 0, size)  # the row past the last is none
+                self.advance(1)
+            self._resize(self.sizes[0], pool)
 
     def close(self) -> None:
         """Ends the threads of grammars."""
@@ -220,45 +200,29 @@ class LiveSearch:
     def _in_units(self, size: int) -> int:
         return -(-size // self._unit) * self._unit
 
-    def _read(self, entries: Sequence[Entry]) -> list[tuple[Pool, int]]:
-        """What the encoder makes of each entry's prompt: a pool and a place in it. Known prompts are not read again."""
-        keys = [_content(entry.prompt) for entry in entries]
-        new = list(dict.fromkeys(key for key in keys if key not in self._encoded))
-        prompts = {key: entry.prompt for key, entry in zip(keys, entries, strict=True)}
-        while new:
-            size = self._pools[-1] if len(new) > self._pools[0] else self._pools[0]
-            chosen, new = new[:size], new[size:]
-            batch = self._generator.prompts.batch([prompts[key] for key in chosen], size)
-            placed = meshes.global_batch(batch, self._mesh)
-            pool = self._programs.call(self._programs.read, self._generator.params, placed, length=self._source)
-            self._encoded.update((key, (pool, place)) for place, key in enumerate(chosen))
-        for key in keys:
-            self._encoded.move_to_end(key)
-        found = [self._encoded[key] for key in keys]
-        while len(self._encoded) > _ENCODED:
+    def _read(self, prompt: EncodedPrompt) -> Pool:
+        """What the encoder makes of a prompt. Known ones are not read again."""
+        key = _content(prompt)
+        if key not in self._encoded:
+            self._encoded[key] = self._encode(prompt, _SHORT if prompt.size <= _SHORT else _LONGEST)
+        self._encoded.move_to_end(key)
+        if len(self._encoded) > _ENCODED:
             self._encoded.popitem(last=False)
-        return found
+        return self._encoded[key]
 
-    def _fill(
-        self,
-        pool: Pool,
-        size: int,
-        entries: Sequence[Entry],
-        sources: Sequence[int],
-        rows: Sequence[int],
-        numbers: Sequence[int],
-    ) -> None:
-        """Puts entries into rows; the program has room for ``size`` of them."""
-        none = size - len(entries)
-        asked = [
-            requests_of(entry.settings, entry.key[None], number, self._stop_states)
-            for entry, number in zip(entries, numbers, strict=False)
-        ]
-        asked += asked[:1] * none
-        requests = Requests(*(np.concatenate(leaves) for leaves in zip(*asked, strict=True)))  # type: ignore[arg-type]
-        source, row = np.array([*sources, *[0] * none], np.int32), np.array([*rows, *[self.rows] * none], np.int32)
+    def _encode(self, prompt: EncodedPrompt, shortest: int) -> Pool:
+        batch = self._generator.prompts.batch([prompt], self._unit, shortest)
+        placed = meshes.global_batch(batch, self._mesh)
+        pool: Pool = self._programs.call(self._programs.read, self._generator.params, placed, length=self._source)
+        return pool
+
+    def _fill(self, pool: Pool, entry: Entry, number: int, row: int) -> None:
+        """Puts an entry into a row; ``number`` is that of its grammar's session."""
+        asked = requests_of(entry.settings, np.repeat(entry.key[None], self._unit, axis=0), number, self._stop_states)
+        rows = np.array([row, *[self.rows] * (self._unit - 1)], np.int32)
+        source = np.zeros(self._unit, np.int32)
         call, programs = self._programs.call, self._programs
-        self._rows = call(programs.admit, self._models, self._rows, pool, source, requests, row)
+        self._rows = call(programs.admit, self._models, self._rows, pool, source, asked, rows)
 
     def _make_room(self, count: int, pool: Pool) -> None:
         size = next(size for size in self.sizes if size >= count)
@@ -273,16 +237,22 @@ class LiveSearch:
                 self._resize(fewer, None)
 
     def _resize(self, size: int, pool: Pool | None) -> None:
-        """Moves the entries to the first of ``size`` rows; without entries the rows are made anew."""
+        """Moves the entries to the first of ``size`` rows; without rows so far they are made, of the smallest size.
+
+        It goes from a size to the next one, so that few programs are needed.
+        """
         self._spare = 0
         call, programs = self._programs.call, self._programs
-        entries = [row for row, ticket in enumerate(self._tickets) if ticket is not None]
         if self._rows is None:
-            self._rows = call(programs.blank, self._models, pool, rows=size).rows
-        else:
-            row = np.array([*entries, *[self.rows] * (size - len(entries))], np.int32)
-            self._rows = call(programs.resize, self._rows, row)
-        self._tickets = [self._tickets[row] for row in entries] + [None] * (size - len(entries))
+            self._rows = call(programs.blank, self._models, pool, rows=self.sizes[0]).rows
+            self._tickets = [None] * self.sizes[0]
+        place, target = self.sizes.index(self.rows), self.sizes.index(size)
+        while place != target:
+            place += 1 if place < target else -1
+            entries = [row for row, ticket in enumerate(self._tickets) if ticket is not None]
+            none = self.sizes[place] - len(entries)
+            self._rows = call(programs.resize, self._rows, np.array([*entries, *[self.rows] * none], np.int32))
+            self._tickets = [*(self._tickets[row] for row in entries), *[None] * none]
 
     def _session_of(self, entry: Entry) -> int:
         """The number of the session of an entry's grammar; 0 where it follows none."""

@@ -84,7 +84,17 @@ class Run:
         config = self.config
         return load_generator(self._saved, config.decode, config.mesh, self._step, self._others, self._average)
 
-    def _reranker(self, decode: DecodeConfig) -> Reranker:
+    @property
+    def generator(self) -> Generator:
+        """What answers."""
+        return self._loaded[1]
+
+    def reranker(self, decode: DecodeConfig) -> Reranker:
+        """The reranker of a search.
+
+        Raises:
+          UserError: none was fitted for it.
+        """
         from t2c_jax.decode.rerank.reranker import load_reranker, reranker_name
 
         members, generator = self._loaded
@@ -96,11 +106,16 @@ class Run:
         return self._rerankers[name]
 
     @functools.cached_property
-    def _embedder(self) -> Embedder:
+    def embedder(self) -> Embedder:
+        """What makes vectors.
+
+        Raises:
+          UserError: the run has no embedding head.
+        """
         from t2c_jax.decode.embedder import Embedder, check_embeds
 
         check_embeds(self.config.model, self.workdir.name)
-        generator, data = self._loaded[1], self.config.data
+        generator, data = self.generator, self.config.data
         return Embedder(
             generator.members[0], self._saved.tokenizers, data, self.config.decode.batch_size, generator.mesh
         )
@@ -110,7 +125,7 @@ class Run:
         from t2c_jax.data.templates import TargetTemplate
         from t2c_jax.decode.scorer import Scorer
 
-        return Scorer(self._loaded[1], TargetTemplate.of(self._saved.tokenizers))
+        return Scorer(self.generator, TargetTemplate.of(self._saved.tokenizers))
 
     @property
     def step(self) -> int:
@@ -143,8 +158,8 @@ class Run:
           UserError: an unknown setting, a wrong value, no such checkpoint, or no reranker for this search.
         """
         decode = self._decode(settings)
-        reranker = self._reranker(decode) if decode.rerank else None
-        answers = self._loaded[1].generate(prompts, decode, advance=advance)
+        reranker = self.reranker(decode) if decode.rerank else None
+        answers = self.generator.generate(prompts, decode, advance=advance)
         return answers if reranker is None else reranker(prompts, answers)
 
     def score(self, pairs: Sequence[tuple[str, str]], *, advance: Advance = _ignored) -> list[Likelihood]:
@@ -167,7 +182,7 @@ class Run:
         """
         if self._others:
             raise UserError("embeddings are of one model; open the run without others")
-        return self._embedder.embed(texts, advance)
+        return self.embedder.embed(texts, advance)
 
     def evaluate(
         self,

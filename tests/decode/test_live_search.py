@@ -99,7 +99,7 @@ def test_nothing_is_compiled_after_the_warm_up(generators, own_programs):
     search = live(generator, generator.decode, most_rows=6)
     search.warm_up()
     programs = generator.programs(live_settings(generator, generator.decode))
-    functions = programs.admit, programs.advance, programs.resize, programs.blank
+    functions = programs.read, programs.admit, programs.advance, programs.resize, programs.blank
     compiled = [function._cache_size() for function in functions]
     asked = [replace(generator.decode, stop=stop, max_tokens=tokens) for stop in ((), ("a", "b")) for tokens in (3, 16)]
     entries = [entry_of(generator, number, PROMPTS[number % 3], asked[number % 4]) for number in range(20)]
@@ -138,9 +138,12 @@ def test_a_prompt_is_read_once(generators, monkeypatch):
     search = live(generator, generator.decode)
     read = []
     batch = generator.prompts.batch
-    monkeypatch.setattr(
-        generator.prompts, "batch", lambda prompts, rows: read.append(len(prompts)) or batch(prompts, rows)
-    )
+
+    def counted(prompts, *shape):
+        read.append(len(prompts))
+        return batch(prompts, *shape)
+
+    monkeypatch.setattr(generator.prompts, "batch", counted)
     for ticket in range(3):
         answered(generator, search, [entry_of(generator, ticket, PROMPTS[0], generator.decode)])
     assert read == [1]

@@ -1,5 +1,7 @@
 """What ``config.decode.grammar`` may be: a named grammar, ``regex:PATTERN``, ``schema:FILE.json`` or ``FILE.lark``.
 
+``schema:{...}`` and ``lark:GRAMMAR`` hold the schema or the grammar itself, as a server gets it with a request.
+
 Each becomes a grammar in llguidance's dialect of Lark
 (https://github.com/guidance-ai/llguidance/blob/main/docs/syntax.md).
 """
@@ -77,8 +79,12 @@ def source_of(spec: str) -> GrammarSource:
     """
     if spec.startswith("regex:"):
         return _regex(spec, spec.removeprefix("regex:"))
-    if spec.startswith("schema:"):
+    if spec.startswith("schema:{"):
         return _schema(spec, spec.removeprefix("schema:"))
+    if spec.startswith("schema:"):
+        return _schema_file(spec, spec.removeprefix("schema:"))
+    if spec.startswith("lark:"):
+        return GrammarSource(spec, spec.removeprefix("lark:") + _OPTIONS)
     if spec.endswith(".lark"):
         return GrammarSource(spec, _text(spec) + _OPTIONS, spec)
     return GrammarSource(spec, grammars.get(spec, KEY)() + _OPTIONS)
@@ -129,17 +135,22 @@ def _within_slashes(pattern: str) -> str:
     return re.sub(r"\\.|/", escaped, pattern, flags=re.DOTALL)
 
 
-def _schema(spec: str, file: str) -> GrammarSource:
+def _schema_file(spec: str, file: str) -> GrammarSource:
+    return _schema(spec, _text(file), file)
+
+
+def _schema(spec: str, text: str, file: str = "") -> GrammarSource:
+    name = file or f"{KEY}={spec!r}"
     try:
-        schema = json.loads(_text(file))
+        schema = json.loads(text)
     except json.JSONDecodeError as error:
-        raise UserError(f"{file}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
+        raise UserError(f"{name}:{error.lineno}:{error.colno}: not JSON: {error.msg}") from None
     except RecursionError:
-        raise UserError(f"{file}: the JSON is nested too deeply") from None
+        raise UserError(f"{name}: the JSON is nested too deeply") from None
     if schema is True:
         schema = {}
     if not isinstance(schema, dict):
-        raise UserError(f"{file}: a JSON schema is an object")
+        raise UserError(f"{name}: a JSON schema is an object")
     return GrammarSource(spec, f"start: %json {json.dumps(schema)}{_OPTIONS}", file, _without_place)
 
 

@@ -155,9 +155,9 @@ class PathPrompts:
         sampled = [one.sample(self._config.sampled, 0) for one in encoded]
         return [EncodedPrompt(one, len(one.ends_P2), truncated=False) for one in sampled]
 
-    def batch(self, prompts: Sequence[EncodedPrompt], rows: int) -> dict[str, np.ndarray]:
+    def batch(self, prompts: Sequence[EncodedPrompt], rows: int, shortest: int = 0) -> dict[str, np.ndarray]:
         """As many paths a row as the next power of two; rows without any hold a single empty path, which is read."""
-        paths = min(self._config.sampled, row_length(prompts))
+        paths = min(self._config.sampled, max(shortest, row_length(prompts)))
         batch = lay_out_paths([prompt.value for prompt in prompts], rows, paths, self._config)
         batch["encoder_segment_ids"][:, 0] = 1
         return batch

@@ -1,0 +1,1 @@
+"""Models behind an HTTP interface that clients of OpenAI's speak: ``t2c serve``."""

@@ -1,0 +1,219 @@
+"""A model that answers requests: its searches, what it offers, and how an answer becomes choices."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from t2c_jax.config import DecodeConfig
+from t2c_jax.data.prompt_encoder import EncodedPrompt
+from t2c_jax.decode.embedder import Embedder
+from t2c_jax.decode.generator import Answer, Generator, Hypothesis, sample_key
+from t2c_jax.decode.live_search import Entry, LiveSearch, live_settings
+from t2c_jax.decode.search import Hypotheses
+from t2c_jax.errors import UserError
+from t2c_jax.models.seq2seq import Steps
+from t2c_jax.retrieval.provenance import provenance
+from t2c_jax.serve.api_errors import ApiError, invalid
+from t2c_jax.serve.api_fields import Asked
+from t2c_jax.serve.scheduler import Job, Observer, Scheduler
+from t2c_jax.serve.text_stream import TextStream
+
+Rerank = Callable[[Sequence[str], Sequence[Answer]], list[Answer]]
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One answer as a response has it.
+
+    Attributes:
+      text: of the answer.
+      finished: whether it ended by itself or before a stop string, and not by the number of tokens.
+      tokens: of it.
+      extra: fields beyond OpenAI's: ``log_probability``, ``provenance``, and where there are any ``confidence`` and
+        ``neighbours``.
+    """
+
+    text: str
+    finished: bool
+    tokens: int
+    extra: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class ServedPrompt:
+    """A prompt of a request, encoded, with what its answers need."""
+
+    source: str
+    read: EncodedPrompt
+    settings: DecodeConfig
+    lane: DecodeConfig
+    choices: int
+
+    @property
+    def jobs(self) -> int:
+        """How many rows answer it: one for each sample, one for a search that keeps several hypotheses."""
+        return self.settings.samples
+
+
+class ServedModel:
+    """A generator behind a scheduler.
+
+    Attributes:
+      name: in requests.
+      created: when it was loaded, in seconds since 1970.
+      settings: of requests that name none.
+      embedder: makes vectors; None where the model has no embedding head.
+      language: of the answers; empty if it is unknown.
+      has_confidence: whether a reranker chooses the answer and says how likely it is right.
+      is_ready: whether no request without a grammar waits for the compiler any more.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        generator: Generator,
+        *,
+        most_waiting: int = 256,
+        embedder: Embedder | None = None,
+        rerank: Rerank | None = None,
+        language: str = "",
+        observer: Observer | None = None,
+    ) -> None:
+        """Starts the scheduler's thread; compiles nothing yet.
+
+        Args:
+          name: in requests.
+          generator: answers; its ``decode`` are the settings of requests that name none.
+          most_waiting: prompts that may wait for a row.
+          embedder: makes vectors.
+          rerank: chooses among the candidates of the default search.
+          language: of the answers.
+          observer: is told of the scheduler's work.
+        """
+        self.name, self.created, self.settings = name, int(time.time()), generator.decode
+        self.embedder, self.language, self.has_confidence = embedder, language, rerank is not None
+        self._generator, self._rerank, self._observer = generator, rerank, observer or Observer()
+        self._models: Sequence[Steps] | None = None
+        self.is_ready = False
+        self._embedding = threading.Lock()
+        self.scheduler = Scheduler(self._live_search, most_waiting, self._observer)
+
+    def warm_up(self) -> None:
+        """Compiles the programs of the default search and of sampling, and returns when both are there.
+
+        Raises:
+          UserError: the settings need what the run does not have.
+        """
+        sampling = replace(self.settings, beam_size=1, beam_groups=1, temperature=1.0, samples=1, rerank=False)
+        lanes = [self._lane(settings) for settings in dict.fromkeys([replace(self.settings, rerank=False), sampling])]
+        for preparing in [self.scheduler.prepare(lane) for lane in lanes]:
+            preparing.result()
+        self.is_ready = True
+
+    def prompts_of(self, asked: Asked) -> list[ServedPrompt]:
+        """The prompts of a request, encoded. It may take a while: retrieval and grammars are in it.
+
+        Raises:
+          ApiError: a prompt is too long, or the grammar or the stop strings are impossible.
+        """
+        settings = asked.settings
+        read = self._generator.prompts.encode(asked.prompts, special_pieces=settings.special_pieces)
+        for number, each in enumerate(read, 1):
+            if each.truncated:
+                which = f" number {number}" if len(read) > 1 else ""
+                raise ApiError(
+                    400,
+                    f"the prompt{which} is longer than this model reads ({each.size} tokens); shorten it",
+                    param="prompt",
+                    code="context_length_exceeded",
+                )
+        try:
+            if settings.grammar:
+                self._generator.grammar(settings)
+        except UserError as error:
+            raise invalid("grammar", f"is refused: {error}") from None
+        try:
+            lane = self._lane(settings)
+        except UserError as error:
+            raise invalid("stop", f"is refused: {error}") from None
+        return [
+            ServedPrompt(source, each, settings, lane, asked.choices)
+            for source, each in zip(asked.prompts, read, strict=True)
+        ]
+
+    def job(
+        self, prompt: ServedPrompt, sample: int, client: str, deadline: float, notify: Any, *, streams: bool
+    ) -> Job:
+        """A row's work for a prompt."""
+        settings = prompt.settings
+        job = Job(prompt.lane, client, deadline, notify, streams=streams and self.streams(prompt))
+        job.entry = Entry(job, prompt.read, settings, sample_key(settings.seed, prompt.source, sample))
+        return job
+
+    def streams(self, prompt: ServedPrompt) -> bool:
+        """Whether answers can be sent as they are found: not where a reranker chooses among them at the end."""
+        return not self._reranks(prompt)
+
+    def stream(self, prompt: ServedPrompt) -> TextStream:
+        """Tokens of an answer to text."""
+        settings, tokenizer = prompt.settings, self._generator.tokenizer
+        return TextStream(
+            lambda tokens: tokenizer.decode(tokens, special_pieces=settings.special_pieces), settings.stop
+        )
+
+    def choices(self, prompt: ServedPrompt, found: Hypotheses) -> list[Choice]:
+        """The choices that a row's hypotheses come to, best first."""
+        settings = prompt.settings
+        hypotheses = self._generator.hypotheses(settings, found)
+        answer = self._generator.answer(prompt.source, {0: hypotheses}, prompt.read)
+        if self._reranks(prompt) and self._rerank is not None:
+            (answer,) = self._rerank([prompt.source], [answer])
+        count = 1 if settings.temperature else prompt.choices
+        return [self._choice(prompt, each, answer) for each in answer.hypotheses[:count]]
+
+    def embeddings(self, texts: Sequence[str]) -> tuple[np.ndarray, int]:
+        """Unit vectors of texts, and how many tokens they have.
+
+        Raises:
+          ApiError: the model has no embedding head, or a text is too long.
+        """
+        if self.embedder is None:
+            raise ApiError(400, f"the model '{self.name}' has no embedding head", param="model")
+        read = self.embedder.read(texts)
+        if any(each.truncated for each in read):
+            raise invalid("input", "holds a text that is longer than this model reads", "context_length_exceeded")
+        with self._embedding:
+            return self.embedder.embed_read(read), sum(each.size for each in read)
+
+    def close(self, *, drain: bool = True) -> None:
+        """Ends the scheduler."""
+        self.scheduler.close(drain=drain)
+
+    def _choice(self, prompt: ServedPrompt, hypothesis: Hypothesis, answer: Answer) -> Choice:
+        neighbours = answer.neighbours
+        copied = provenance(hypothesis.text, prompt.source, [text for each in neighbours for text in each.texts])
+        extra: dict[str, Any] = {"log_probability": hypothesis.log_probability, "provenance": asdict(copied)}
+        if answer.confidence is not None and hypothesis is answer.hypotheses[0]:
+            extra["confidence"] = answer.confidence
+        if neighbours:
+            extra["neighbours"] = [each._asdict() for each in neighbours]
+        return Choice(hypothesis.text, hypothesis.finished, hypothesis.tokens, extra)
+
+    def _reranks(self, prompt: ServedPrompt) -> bool:
+        """A reranker answers for the search that it was fitted on, and for no other."""
+        return self.has_confidence and prompt.settings == replace(self.settings, rerank=False)
+
+    def _lane(self, settings: DecodeConfig) -> DecodeConfig:
+        # With the longest answers of the model, so that shorter ones share the rows.
+        return live_settings(self._generator, replace(settings, max_tokens=self.settings.max_tokens))
+
+    def _live_search(self, lane: DecodeConfig) -> LiveSearch:
+        if self._models is None:  # in the one thread that compiles
+            self._models = self._generator.laid_out(self._generator.programs(lane))
+        return LiveSearch(self._generator, lane, self._models, self.settings.batch_size)

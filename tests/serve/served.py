@@ -1,0 +1,60 @@
+"""A server in this process, over the tiny model that knows ``tiny_generators.PAIRS`` by heart."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import openai
+
+from t2c_jax.serve.http_app import application
+from t2c_jax.serve.http_server import HttpServer, listening, url_of
+from t2c_jax.serve.measures import Measured, Measures
+from t2c_jax.serve.served_model import ServedModel
+from t2c_jax.serve.server_settings import ServerSettings
+
+KEY = "a-key-of-twenty-letters"
+
+
+@dataclass
+class Served:
+    """A server that runs."""
+
+    url: str
+    model: ServedModel
+    measures: Measures
+
+    def client(self, key: str = KEY, **options: Any) -> openai.OpenAI:
+        """OpenAI's own client."""
+        return openai.OpenAI(base_url=f"{self.url}/v1", api_key=key, max_retries=0, timeout=120, **options)
+
+
+@contextlib.contextmanager
+def serving(generator: Any, settings: ServerSettings | None = None, page: str = "", **options: Any) -> Iterator[Served]:
+    """A server over a generator."""
+    measures = Measures()
+    model = ServedModel("tiny", generator, observer=Measured(measures, "tiny"), **options)
+    bound = listening("127.0.0.1", 0)
+    server = HttpServer(application([model], settings or ServerSettings(), measures, page), 5)
+    thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[bound])))
+    thread.start()
+    try:
+        yield Served(url_of(bound), model, measures)
+    finally:
+        server.should_exit = True
+        thread.join()
+        model.close(drain=False)
+        bound.close()
+
+
+def until(holds: Any, seconds: float = 60) -> None:
+    """Waits until something holds."""
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it never held"
+        time.sleep(0.01)

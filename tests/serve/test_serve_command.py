@@ -1,0 +1,72 @@
+"""``t2c serve`` as a process: it gets ready, answers as ``t2c generate`` does, and ends in peace."""
+
+import json
+import urllib.request
+
+import openai
+import pytest
+from served import until
+from small_run import command, environment, main, processes
+from tiny_generators import extract_kept_runs
+
+PROMPT = "Return item 3 of the values."
+
+
+def is_ready(url):
+    try:
+        with urllib.request.urlopen(f"{url}/ready", timeout=5) as answer:
+            return answer.status == 200
+    except OSError:
+        return False
+
+
+@pytest.fixture
+def kept(tmp_path, monkeypatch):
+    extract_kept_runs(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def test_several_runs_are_served_until_sigterm(kept, capsys, request):
+    arguments = ("serve", "--model", "copying=copying", "--model", "adapted=lora", "--port", "0", "--json")
+    process = processes().popen(command(*arguments), env=environment(), cwd=kept)
+    request.addfinalizer(process.kill)
+    url = json.loads(process.stdout.readline())["url"]
+    until(lambda: is_ready(url), 120)
+    with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
+        assert [model.id for model in client.models.list()] == ["copying", "adapted"]
+        for model, name in (("copying", "copying"), ("adapted", "lora")):
+            capsys.readouterr()
+            assert main("generate", "--workdir", name, "--json", PROMPT) == 0
+            (expected,) = json.loads(capsys.readouterr().out)
+            answer = client.completions.create(model=model, prompt=PROMPT)
+            assert answer.choices[0].text == expected["code"]
+            assert answer.choices[0].log_probability == pytest.approx(expected["log_probability"], abs=1e-3)
+    process.terminate()
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == 0, said
+    assert f"at {url}" in said
+    lines = [json.loads(line) for line in said.splitlines() if line.startswith("{")]
+    assert {line["model"] for line in lines if line.get("message") == "ready"} == {"copying", "adapted"}
+    assert PROMPT not in said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ([], "needs --workdir"),
+        (["--workdir", "none"], "holds no run"),
+        (["--model", "none"], "NAME=DIR"),
+        (["--model", "a=copying", "--model", "a=lora"], "two models"),
+        (["--workdir", "copying@99"], "no checkpoint 99"),
+        (["--workdir", "copying", "--port", "70000"], "--port"),
+        (["--workdir", "copying", "--queue", "0"], "--queue"),
+        (["--workdir", "copying", "--api-keys", "none"], "--api-keys"),
+        (["--workdir", "copying", "--config.decode.beem_size=1"], "beam_size"),
+    ],
+)
+def test_mistakes_are_one_line(arguments, message, kept, capsys):
+    assert main("serve", "--port", "0", *arguments) == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.count("\n") == 1
