@@ -265,5 +265,7 @@ def test_mining_loads_neither_jax_nor_tensorflow():
 
 
 def test_answering_loads_no_tensorflow():
-    names = [module.name for module in MODULES if module.room in ("decode", "interop", "checkpoints", "models")]
+    names = [
+        module.name for module in MODULES if module.room in ("decode", "interop", "checkpoints", "models", "serve")
+    ]
     assert not loaded_after(f"import {', '.join(names)}") & {"tensorflow", "tensorflow_datasets"}
