@@ -19,6 +19,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.exclusion import Exclusion
 from t2c_jax.corpus.git_commands import read_git, stream_git
 from t2c_jax.corpus.pairs import Pair, Source, origin_id
+from t2c_jax.corpus.rules import FileRules
 from t2c_jax.corpus.sources import FileTree
 from t2c_jax.corpus.tally import Tally, readable
 from t2c_jax.languages.aliases import canonical
@@ -133,12 +134,16 @@ def _message(raw: str) -> str:
 
 
 def _pairs(tree: FileTree, config: CorpusConfig, skipped: Tally, changes: list[_Change]) -> Iterator[Pair]:
+    file_rules = FileRules(config)
     contents = _contents(tree, {name for change in changes for name in (change.before, change.after)}, config)
     for change in changes:
         before, after = contents.get(change.before), contents.get(change.after)
         place = change.commit[:12]
         if before is None or after is None:
             skipped.add("commit of a file that is missing, too large or no text", place)
+            continue
+        if rule := file_rules(change.path.removeprefix(tree.prefix), after):
+            skipped.add(f"commit of a file: {rule}", place)
             continue
         region = _region(before, after)
         if region is None:
