@@ -1,3 +1,6 @@
+import random
+import re
+
 import pytest
 
 from t2c_jax.config import CorpusConfig
@@ -356,3 +359,41 @@ def test_sessions_are_cut_to_their_commands_where_the_config_asks():
     page = "Add.\n\n```python\n# first\n>>> a = 1\n>>> a\n1\n```\n\nList.\n\n```console\n$ ls -l\ntotal 0\n```\n"
     assert summary(page) == ([], ["interactive session", "code block that is no code"])
     assert summary(page, sessions="commands") == ([("python", "Add.", "a = 1\na"), ("shell", "List.", "ls -l")], [])
+
+
+def test_any_text_is_survived_and_spans_are_where_they_say():
+    """Pieces of pages in random order and under random indentation, with all kinds of line ends."""
+    dice = random.Random(0)
+    pieces = [
+        *README.split("\n"),
+        *["Call it:\n\n```c\nint a;\n  b;\n```\n"] * 5,
+        "````{note}",
+        "````",
+        ":::{code} c",
+        ":::",
+    ]
+    pieces += [
+        '=== "A"',
+        "!!! tip",
+        "```{code-cell} python\n:tags: [a]\n\nx = 1\n```",
+        "---",
+        "+++",
+        "<Tabs>",
+        "{{< a",
+        "\t",
+    ]
+    pairs = 0
+    for _ in range(150):
+        page = "\n".join(" " * dice.choice([0, 0, 0, 3, 4]) + dice.choice(pieces) for _ in range(dice.randrange(60)))
+        page = page.replace("\n", dice.choice(["\n", "\r\n", "\r"]))
+        lines = re.split("\r\n|\r|\n", page)
+        for pair in extract(page).extracts:
+            block = lines[pair.start_line - 1 : pair.end_line]
+            assert all(any(line.strip() in shown for shown in block) for line in re.split("\r\n|\r|\n", pair.code))
+            assert 1 <= pair.start_line <= pair.end_line <= len(lines)
+            pairs += 1
+        data = bytearray(page.encode())
+        for _ in range(3):
+            data[dice.randrange(len(data) + 1) : 0] = dice.randbytes(2)
+        extract(bytes(data))
+    assert pairs > 100

@@ -1,5 +1,6 @@
 import collections
 import difflib
+import random
 import textwrap
 from pathlib import Path
 
@@ -125,3 +126,14 @@ def test_spans_of_real_files_hold_the_comment_and_its_code(module):
         else:
             inside = "\n".join(block)
             assert all(line.strip() in inside for line in pair.code.split("\n"))
+
+
+def test_any_bytes_are_survived():
+    dice = random.Random(0)
+    good = SOURCE.replace("\t", "   ").encode()
+    pairs = 0
+    for _ in range(200):
+        place = dice.randrange(len(good))
+        data = good[:place] + dice.choice([b"", b"#", b"\n", b'"""', b"\\\n", b"\xff", b"\t", b";"]) + good[place:]
+        pairs += len(extract_python(data, CorpusConfig(kinds=("comment", "example"))).extracts)
+    assert pairs > 100
