@@ -74,6 +74,7 @@ def run(options: Namespace) -> int:
         from t2c_jax.serve.http_app import application
         from t2c_jax.serve.http_server import listening, log_to_stderr, serve, url_of
         from t2c_jax.serve.measures import Measures
+        from t2c_jax.serve.serve_page import page
         from t2c_jax.serve.server_settings import ServerSettings
     except ModuleNotFoundError as error:
         raise UserError(f"t2c serve needs {error.name}; pip install 't2c-jax[serve]'") from None
@@ -98,7 +99,7 @@ def run(options: Namespace) -> int:
             console.warn("everybody who reaches this address may ask; --api-keys FILE keeps others out")
         print_result(options, {"url": url_of(bound), "models": list(directories)})
         sys.stdout.flush()  # into a pipe too, whose reader waits for it
-        serve(application(models, settings, measures), bound, models, options.drain)
+        serve(application(models, settings, measures, page()), bound, models, options.drain)
         if any(model.scheduler.is_compiling for model in models):  # which nothing can interrupt
             sys.stdout.flush()
             os._exit(0)

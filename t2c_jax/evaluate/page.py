@@ -34,6 +34,7 @@ def document(
     styles: Sequence[str] = (),
     scripts: Sequence[str] = (),
     may_connect: bool = False,
+    package: str = __package__,
 ) -> str:
     """A whole page of parts that are HTML.
 
@@ -43,12 +44,13 @@ def document(
       styles: style sheets beside the shared one, as file names of this directory.
       scripts: file names of scripts, which run as one after the body is parsed.
       may_connect: whether the script may talk to the server that the page is from.
+      package: whose files ``styles`` and ``scripts`` are where this package has none of the name.
 
     The page's content security policy names its style and script by their digests. So nothing else is applied, run or
     loaded, whatever an answer holds.
     """
-    style = "".join(map(asset, ("page.css", *styles))) + _code_style()
-    code = "".join(map(asset, scripts))
+    style = "".join(asset(name, package) for name in ("page.css", *styles)) + _code_style()
+    code = "".join(asset(name, package) for name in scripts)
     policy = f"default-src 'none'; style-src {_hashed(style)}; base-uri 'none'; form-action 'none'"
     policy += f"; script-src {_hashed(code)}" if code else ""
     policy += "; connect-src 'self'" if may_connect else ""
@@ -62,9 +64,10 @@ def document(
 
 
 @functools.cache
-def asset(name: str) -> str:
-    """The text of a file of this directory."""
-    return importlib.resources.files(__package__).joinpath(name).read_text("utf-8")
+def asset(name: str, package: str = __package__) -> str:
+    """The text of a file of this package, or else of another one."""
+    own = importlib.resources.files(__package__).joinpath(name)
+    return (own if own.is_file() else importlib.resources.files(package).joinpath(name)).read_text("utf-8")
 
 
 def escape(text: str) -> str:

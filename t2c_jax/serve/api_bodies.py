@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from t2c_jax.evaluate.page import token_spans
 from t2c_jax.serve.answering import Piece
 from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.served_model import Choice, ServedModel, ServedPrompt
@@ -32,6 +33,7 @@ class Bodies:
         self._asked, self._prompts = asked, prompts
         self._begun: set[int] = set()
         self._tokens = 0
+        self._language = model.language
         self._head = {"id": identity, "created": created, "model": model.name}
 
     def usage(self) -> dict[str, int]:
@@ -63,7 +65,7 @@ class Bodies:
             found.append(self._event([self._part(piece.index, piece.text)]))
         if piece.choice is not None:
             self._tokens += piece.choice.tokens
-            ending = {**self._part(piece.index, ""), "finish_reason": _reason(piece.choice), **piece.choice.extra}
+            ending = {**self._part(piece.index, ""), **self._ending(piece.choice)}
             found.append(self._event([ending]))
         return found
 
@@ -71,6 +73,11 @@ class Bodies:
         """The usage, where it was asked for, and the end."""
         usage = [event({**self._head, "object": self._part_object, "choices": [], "usage": self.usage()})]
         return [*(usage if self._asked.includes_usage else []), DONE]
+
+    def _ending(self, choice: Choice) -> dict[str, Any]:
+        """What a choice says at its end."""
+        spans = {"spans": token_spans(choice.text, self._language)} if self._asked.highlights else {}
+        return {"finish_reason": "stop" if choice.finished else "length", **choice.extra, **spans}
 
     def _event(self, choices: list[dict[str, Any]]) -> bytes:
         usage = {"usage": None} if self._asked.includes_usage else {}
@@ -80,7 +87,7 @@ class Bodies:
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         text = self._echo(index) + choice.text
-        return {"index": index, "text": text, "logprobs": None, "finish_reason": _reason(choice), **choice.extra}
+        return {"index": index, "text": text, "logprobs": None, **self._ending(choice)}
 
     def _first_events(self, index: int) -> list[bytes]:
         return [self._event([self._part(index, self._echo(index))])] if self._asked.echoes else []
@@ -99,13 +106,7 @@ class ChatBodies(Bodies):
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         message = {"role": "assistant", "content": choice.text, "refusal": None}
-        return {
-            "index": index,
-            "message": message,
-            "logprobs": None,
-            "finish_reason": _reason(choice),
-            **choice.extra,
-        }
+        return {"index": index, "message": message, "logprobs": None, **self._ending(choice)}
 
     def _first_events(self, index: int) -> list[bytes]:
         return [self._event([{**self._part(index, ""), "delta": {"role": "assistant", "content": ""}}])]
@@ -149,7 +150,3 @@ def model_card(model: ServedModel) -> dict[str, Any]:
         "embeds": model.embedder is not None,
         "has_confidence": model.has_confidence,
     }
-
-
-def _reason(choice: Choice) -> str:
-    return "stop" if choice.finished else "length"

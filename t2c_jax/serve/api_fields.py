@@ -35,6 +35,7 @@ class Asked:
       includes_usage: whether a stream ends with the number of tokens.
       echoes: whether each answer begins with its prompt.
       timeout: seconds; None where the request names none.
+      highlights: whether choices say how to highlight them, for the page.
     """
 
     prompts: tuple[str, ...]
@@ -44,6 +45,7 @@ class Asked:
     includes_usage: bool
     echoes: bool
     timeout: float | None
+    highlights: bool = False
 
 
 def parsed(body: bytes) -> dict[str, Any]:
@@ -198,7 +200,8 @@ def _asked(
         raise invalid("stream_options", "must be an object")
     usage = flag(options, "include_usage")
     timeout = number(fields, "timeout", 0.001)
-    return Asked(tuple(prompts), settings, choices, streams, usage, echoes, timeout)
+    highlights = flag(fields, "highlight")
+    return Asked(tuple(prompts), settings, choices, streams, usage, echoes, timeout, highlights)
 
 
 def _settings(fields: Mapping[str, Any], default: DecodeConfig, choices: int, seed: int) -> DecodeConfig:

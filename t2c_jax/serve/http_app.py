@@ -201,7 +201,10 @@ def application(models: Sequence[ServedModel], settings: ServerSettings, measure
         async def shown(request: Request) -> Response:
             return Response(content, media_type="text/html; charset=utf-8")
 
-        routes.append(Route("/", shown))
+        async def no_icon(request: Request) -> Response:
+            return Response(status_code=204)
+
+        routes += [Route("/", shown), Route("/favicon.ico", no_icon)]
     handlers = {HTTPException: _unknown, ApiError: _refused, ClientDisconnect: _gone, Gone: _gone}
     app: ASGIApp = Starlette(routes=routes, exception_handlers=handlers)  # type: ignore[arg-type]
     app = Guard(app, settings, measures, frozenset(route.path for route in routes))

@@ -1,0 +1,55 @@
+"""The page, in a real browser."""
+
+import pytest
+from browser import browser, expect, open_page, width_beyond_window  # noqa: F401
+from served import KEY, serving
+from tiny_generators import PAIRS
+
+from t2c_jax.serve.api_keys import ApiKeys
+from t2c_jax.serve.serve_page import page
+from t2c_jax.serve.server_settings import ServerSettings
+
+FIRST, CODE = next(iter(PAIRS.items()))
+
+
+@pytest.fixture(scope="module")
+def served(generators, browser):  # noqa: F811 - without a browser nothing is compiled
+    with serving(generators("learned", beam_size=2, max_tokens=48), page=page(), language="python") as found:
+        found.model.warm_up()
+        yield found
+
+
+@pytest.mark.parametrize(("width", "scheme"), [(360, "dark"), (1280, "light")])
+def test_asking_by_keyboard(served, open_page, width, scheme):  # noqa: F811
+    shown = open_page(served.url, width, scheme)
+    expect(shown.locator("#model option")).to_have_count(1)
+    shown.keyboard.press("Tab")
+    shown.keyboard.type(FIRST)
+    shown.keyboard.press("Control+Enter")
+    expect(shown.locator("#progress")).to_have_text("1 answer")
+    expect(shown.locator("#answers pre")).to_have_text(CODE, use_inner_text=True)
+    expect(shown.locator("#answers .faint")).to_contain_text("log-probability")
+    assert shown.locator("#answers pre .k").count(), "keywords have a colour"
+    assert width_beyond_window(shown) == 0
+
+
+def test_several_answers_and_what_is_refused(served, open_page):  # noqa: F811
+    shown = open_page(served.url)
+    shown.fill("#prompt", FIRST)
+    shown.fill("#count", "3")
+    shown.fill("#temperature", "1")
+    shown.click("#ask")
+    expect(shown.locator("#answers article")).to_have_count(3)
+    expect(shown.locator("#progress")).to_have_text("3 answers")
+
+
+def test_a_key_is_asked_for(generators, browser, open_page):  # noqa: F811
+    with serving(generators("learned", beam_size=2, max_tokens=48), ServerSettings(ApiKeys([KEY])), page()) as served:
+        shown = browser.new_page()
+        shown.goto(served.url)
+        expect(shown.locator("#problem")).to_contain_text("API key")
+        shown.fill("#key", KEY)
+        shown.locator("#key").blur()
+        expect(shown.locator("#model option")).to_have_count(1)
+        expect(shown.locator("#problem")).to_be_hidden()
+        shown.close()
