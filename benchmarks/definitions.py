@@ -74,7 +74,19 @@ def main() -> None:
     parser.add_argument("--missing", type=int, default=0, help="show so many functions that are no pair")
     parser.add_argument("--codetext", default="", metavar="PYTHON", help="an interpreter that has codetext")
     arguments = parser.parse_args()
-    columns = ("project", "files", "MB", "documented", "pairs", "share", "with errors", "MB/s", "bare walk", "ratio")
+    columns = (
+        "project",
+        "files",
+        "MB",
+        "documented",
+        "pairs",
+        "share",
+        "with errors",
+        "of these pairs",
+        "MB/s",
+        "bare walk",
+        "ratio",
+    )
     print(" | ".join([*columns, *(("codetext", "ratio", "MiB", "its MiB") if arguments.codetext else ())]))
     for project in arguments.projects:
         language, _, root = project.partition(":")
@@ -89,14 +101,15 @@ def measure(language: str, root: Path, rounds: int, missing: int) -> list[str]:
     config = CorpusConfig(text="docstring", stubs=True)
     paths = [path for path in sorted(root.rglob("*")) if path.suffix.lower() in extractor.suffixes and path.is_file()]
     files = {str(path.relative_to(root)): path.read_bytes() for path in paths if path.stat().st_size <= 1_000_000}
-    documented = found = broken = 0
+    documented = found = broken = recovered = 0
     for path, data in files.items():
         extraction = extractor.extract(data, path, config)
         language_here = next((pair.language for pair in extraction.extracts), language)
         whole, errors = judged(data, language_here, path)
         lines = lines_of(extraction, data)
         documented += len(whole)
-        broken += errors
+        broken += len(errors)
+        recovered += len(errors & lines)
         found += len(whole & lines)
         for line in sorted(whole - lines)[: max(missing, 0)]:
             missing -= 1
@@ -105,7 +118,7 @@ def measure(language: str, root: Path, rounds: int, missing: int) -> list[str]:
     ours = size / fastest(lambda: [extractor.extract(data, path, config) for path, data in files.items()], rounds)
     bare = size / fastest(lambda: [names(data, language, path) for path, data in files.items()], rounds)
     share = f"{found / documented:.2%}" if documented else "-"
-    counts = (str(len(files)), f"{size:.2f}", str(documented), str(found), share, str(broken))
+    counts = (str(len(files)), f"{size:.2f}", str(documented), str(found), share, str(broken), str(recovered))
     return [*counts, f"{ours:.2f}", f"{bare:.2f}", f"{ours / bare:.2f}"]
 
 
@@ -197,12 +210,12 @@ def header(code: str) -> int:
     return count
 
 
-def judged(data: bytes, language: str, path: str) -> tuple[set[int], int]:
-    """Lines of the documented functions without an error, and the number of those with one."""
+def judged(data: bytes, language: str, path: str) -> tuple[set[int], set[int]]:
+    """Lines of the documented functions without an error, and of those with one."""
     tree = tree_of(data, language, path)
     lines = data.split(b"\n")
     whole: set[int] = set()
-    errors = 0
+    errors: set[int] = set()
     for node in walk(tree):
         if language == "sql" and node.parent is not None and node.parent.type != "program":
             continue
@@ -212,10 +225,7 @@ def judged(data: bytes, language: str, path: str) -> tuple[set[int], int]:
         if lines[row][: node.start_point.column].strip() and not BETWEEN.fullmatch(lines[row].strip()):
             continue
         if is_documented(lines, row, tree, language):
-            if node.has_error:
-                errors += 1
-            else:
-                whole.add(row + 1)
+            (errors if node.has_error else whole).add(row + 1)
     return whole, errors
 
 
