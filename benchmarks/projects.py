@@ -39,7 +39,7 @@ def row_of(source: str, config: CorpusConfig) -> list[str]:
     skipped = {reason: about["count"] for each in card["sources"] for reason, about in each["skipped"].items()}
     dropped = {reason: about["count"] for reason, about in card["dropped"].items()}
     return [
-        found["repository"].rpartition("/")[2] or Path(source).name,
+        Path(source).name,
         found["commit"][:8],
         f"{sum(each['files'] for each in card['sources']):,}",
         f"{sum(each['pairs'] for each in card['sources']):,}",

@@ -87,8 +87,8 @@ def build_corpus(
             raise UserError(f"{error}; the malformed lines are in '{kept}'") from None
 
     result = workdir.stage("corpus", config, inputs, build)
+    shutil.rmtree(workdir.path / SHARDS, ignore_errors=True)  # even if a run before was killed just before it
     if result.ran:
-        shutil.rmtree(workdir.path / SHARDS, ignore_errors=True)
         (workdir.path / MALFORMED).unlink(missing_ok=True)  # of an attempt that failed
         _report_result(result)
     return result

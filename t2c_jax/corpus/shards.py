@@ -16,6 +16,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import pickle
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -137,7 +138,8 @@ class ShardPairs:
             "summary": np.frombuffer(self.summary.to_json().encode("utf-8"), np.uint8),
             "pairs": np.frombuffer(pickle.dumps(self._pairs, protocol=5), np.uint8),
         }
-        partial = path.with_name(f".{path.name}.partial")
+        # A worker outlives a killed parent by a shard, which the next run may be making too.
+        partial = path.with_name(f".{path.name}.{os.getpid()}.partial")
         with partial.open("wb") as file:
             np.savez(file, allow_pickle=False, **arrays)
         partial.replace(path)
