@@ -129,10 +129,21 @@ class CorpusConfig(Section):
     )
     held_out: tuple[str, ...] = field(
         (),
-        "Files of pairs of a benchmark: a pair whose code shares a line with them is dropped.",
+        "Benchmarks: files of pairs, and public sets such as tfds:humaneval. A pair whose code overlaps with theirs is"
+        " dropped, by the next three fields.",
     )
     held_out_line_chars: int = field(
         30, "Shared lines of at most this many characters, without space around them, do not count.", minimum=0
+    )
+    held_out_ngram: int = field(
+        32, "Tokens in a row that no code may share with held_out. 0: any number.", minimum=0, before=0
+    )
+    held_out_similarity: float = field(
+        0.8,
+        "Jaccard similarity of shingles of 3 tokens that no code may have to one of held_out. 0: any.",
+        minimum=0,
+        maximum=1,
+        before=0.0,
     )
     exclude: tuple[str, ...] = field(
         ("**/.git/**", "**/node_modules/**", "**/__pycache__/**", "**/site-packages/**", "**/.venv/**"),

@@ -18,7 +18,7 @@ from t2c_jax.corpus.beam_runner import BeamRunner
 from t2c_jax.corpus.card import Census, write_card
 from t2c_jax.corpus.clean import Cleaned, clean
 from t2c_jax.corpus.duplicates import leaders_here
-from t2c_jax.corpus.held_out import SHARES_LINE, find_held_out
+from t2c_jax.corpus.held_out import HELD_OUT_RULES, find_held_out, write_sets
 from t2c_jax.corpus.mine import ShardMaker
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
 from t2c_jax.corpus.pairs_file.split_names import splits_of_files
@@ -35,6 +35,7 @@ from t2c_jax.languages.forms import code_form, text_form
 from t2c_jax.workdir import StageResult, Workdir
 
 MALFORMED = "malformed.jsonl"
+HELD_OUT = ".corpus.held_out"
 
 
 def build_corpus(
@@ -69,7 +70,8 @@ def build_corpus(
     LicenceRule(config.licences)
     versions = {name: extractor.version for name, extractor in sorted(chosen_extractors(config.extractors).items())}
     sources = resolve_all(config, skip=workdir.path)
-    held_out = find_held_out(config)
+    held_out_directory = workdir.path / HELD_OUT
+    held_out = find_held_out(config, held_out_directory)
     rules = {f"held out: {file.name}": file.digest for file in held_out}
     if any(isinstance(source, FileTree | ArchiveTree) for source in sources):
         rules |= {f"extractor {name}": version for name, version in versions.items()}
@@ -77,6 +79,7 @@ def build_corpus(
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:
+            write_sets(held_out)
             return _build(config, sources, held_out, rules, directory, workdir.path / SHARDS, workers, runner)
         except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
@@ -85,6 +88,8 @@ def build_corpus(
             malformed.replace(workdir.path / MALFORMED)
             kept = os.path.join(workdir.name, MALFORMED)
             raise UserError(f"{error}; the malformed lines are in '{kept}'") from None
+        finally:
+            shutil.rmtree(held_out_directory, ignore_errors=True)
 
     result = workdir.stage("corpus", config, inputs, build)
     shutil.rmtree(workdir.path / SHARDS, ignore_errors=True)  # even if a run before was killed just before it
@@ -141,7 +146,7 @@ def _build(
         "found": sum(report.pairs for report in reports),
         "skipped": skipped,
         "dropped": cleaned.drops.total(),
-        "held_out": cleaned.drops.counts.get(SHARES_LINE, 0),
+        "held_out": sum(cleaned.drops.counts.get(rule, 0) for rule in HELD_OUT_RULES),
         "malformed": sum(report.malformed for report in reports),
     }
 
@@ -178,7 +183,7 @@ def _report_result(result: StageResult) -> None:
     if counts["with_tests"]:
         parts.append(f"{counts['with_tests']:,} have tests to run an answer on")
     if result.manifest["config"]["held_out"]:
-        parts.append(f"{counts['held_out']:,} that share a line with config.corpus.held_out were dropped")
+        parts.append(f"{counts['held_out']:,} that overlap with config.corpus.held_out were dropped")
     say(f"corpus: {'; '.join(parts)}; {result.path / 'card.md'} lists what was read, skipped and dropped")
     for split in ("dev", "test"):
         if split not in splits:

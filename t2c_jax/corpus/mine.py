@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import functools
+import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -12,13 +13,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.corpus.held_out import SHARES_LINE, HeldOut
+from t2c_jax.corpus.held_out import HeldOut
 from t2c_jax.corpus.licences import file_licence
 from t2c_jax.corpus.pairs import Candidate, Pair, Source, origin_id
 from t2c_jax.corpus.rules import FileRules, PairRules
 from t2c_jax.corpus.shards import ShardPairs, ShardSummary
 from t2c_jax.corpus.sources import PairsFile
-from t2c_jax.corpus.tally import Tally, readable
+from t2c_jax.corpus.tally import readable
 from t2c_jax.errors import UserError
 from t2c_jax.languages.extractor import extractor_for
 from t2c_jax.workers import begin
@@ -99,7 +100,7 @@ class ShardMaker:
 
     Attributes:
       config: what to extract, and the rules.
-      held_out: files of pairs whose lines no pair may share.
+      held_out: files of pairs whose code no pair may repeat.
     """
 
     config: CorpusConfig
@@ -120,27 +121,27 @@ class ShardMaker:
             candidates: Iterable[Candidate] = part.content
         else:
             candidates = map(Candidate, mine_files(part.content, self.config, shard.summary, part.failures))
+        pairs: list[tuple[Pair, str]] = []
         for candidate in candidates:
-            kept = self._judged(candidate, shard.summary.replaced)
+            kept = self._rules[not candidate.group](candidate.pair, shard.summary.replaced)
             if isinstance(kept, str):
                 shard.summary.dropped.add(kept, str(candidate.pair.source))
             else:
-                shard.add(kept, candidate.group)
+                pairs.append((kept, candidate.group))
+        overlaps = self._overlaps.rules([pair.code for pair, _ in pairs]) if self._overlaps else itertools.repeat("")
+        for (pair, group), rule in zip(pairs, overlaps, strict=False):
+            if rule:
+                shard.summary.dropped.add(rule, str(pair.source))
+            else:
+                shard.add(pair, group)
         return shard
-
-    def _judged(self, candidate: Candidate, replaced: Tally) -> Pair | str:
-        mined = not candidate.group
-        kept = self._rules[mined](candidate.pair, replaced)
-        if not isinstance(kept, str) and self._lines is not None and self._lines.shares_line(kept.code):
-            return SHARES_LINE
-        return kept
 
     @functools.cached_property
     def _rules(self) -> dict[bool, PairRules]:
         return {mined: PairRules(self.config, mined) for mined in (True, False)}
 
     @functools.cached_property
-    def _lines(self) -> HeldOut | None:
+    def _overlaps(self) -> HeldOut | None:
         return HeldOut.read(self.held_out, self.config) if self.held_out else None
 
 

@@ -1,4 +1,4 @@
-"""What shares a long line with held-out code is not in the corpus."""
+"""What overlaps with held-out code is not in the corpus."""
 
 import dataclasses
 import gzip
@@ -10,7 +10,7 @@ from t2c_jax.config import CorpusConfig, Experiment
 from t2c_jax.config.check import check
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.dataset import read_pairs
-from t2c_jax.corpus.held_out import HeldOut
+from t2c_jax.corpus.held_out import NEAR_COPY, SAME_CODE, SHARES_NGRAM, HeldOut
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 
@@ -41,6 +41,29 @@ def test_only_lines_above_the_limit_count():
     assert held_out.shares_line("b" * 31)
     assert HeldOut(["ab"], 0).shares_line("\n\n ab")
     assert not HeldOut(["\n \n"], 0).shares_line("\n \n")
+
+
+WORDS = [f"w{number}" for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("code", "rule"),
+    [
+        ("\n".join(WORDS), SAME_CODE),
+        ("\n".join(["x", "y", *WORDS[10:42], "z"]), SHARES_NGRAM),
+        ("\n".join(["x", "y", *WORDS[10:41], "z"]), ""),
+        ("\n".join([*WORDS[:20], "x", *WORDS[21:45], *WORDS[46:]]), NEAR_COPY),
+        ("\n".join([*WORDS[:20], "x", *WORDS[24:40], "y", "z", *WORDS[46:]]), ""),
+        ("short   =\n1", SAME_CODE),
+        ("short = 2", ""),
+        ("", ""),
+    ],
+)
+def test_codes_overlap_by_tokens_in_a_row_or_by_similarity(code, rule):
+    held_out = HeldOut([" ".join(WORDS), "short = 1", ""], 30, ngram=32, similarity=0.8)
+    assert held_out.rules(["nothing of it", code]) == ["", rule]
+    if rule != SAME_CODE:
+        assert HeldOut([" ".join(WORDS)], 30).rules([code]) == [""]
 
 
 def write(path, codes, text="a text that says it"):
@@ -76,14 +99,14 @@ def test_records_that_share_a_line_are_dropped_and_counted(project, tmp_path, ca
     dropped = json.loads((workdir.corpus / "card.json").read_text())["dropped"]
     assert dropped[RULE] == {"count": 2, "examples": ["project/copied.py:1", "project/copied.py:1"]}
     assert RULE in (workdir.corpus / "card.md").read_text()
-    assert "2 that share a line with config.corpus.held_out were dropped" in capsys.readouterr().err
+    assert "2 that overlap with config.corpus.held_out were dropped" in capsys.readouterr().err
 
 
 def test_the_summary_counts_none_too_and_is_silent_without_held_out_files(project, tmp_path, capsys):
     held = write(tmp_path / "other.jsonl", ["nothing(of, which, is, in, the, project)"])
     config = CorpusConfig(sources=(str(project),), held_out=(held,))
     assert build_corpus(config, Workdir(tmp_path / "a"), workers=1).manifest["counts"]["held_out"] == 0
-    assert "0 that share a line with config.corpus.held_out" in capsys.readouterr().err
+    assert "0 that overlap with config.corpus.held_out" in capsys.readouterr().err
     build_corpus(CorpusConfig(sources=(str(project),)), Workdir(tmp_path / "b"), workers=1)
     assert "held_out" not in capsys.readouterr().err
 
