@@ -79,7 +79,7 @@ def build_corpus(
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:
-            write_sets(held_out)
+            write_sets(held_out, config)
             return _build(config, sources, held_out, rules, directory, workdir.path / SHARDS, workers, runner)
         except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
@@ -184,7 +184,7 @@ def _report_result(result: StageResult) -> None:
         parts.append(f"{counts['with_tests']:,} have tests to run an answer on")
     if result.manifest["config"]["held_out"]:
         parts.append(f"{counts['held_out']:,} that overlap with config.corpus.held_out were dropped")
-    say(f"corpus: {'; '.join(parts)}; {result.path / 'card.md'} lists what was read, skipped and dropped")
+    say(f"corpus: {'; '.join(parts)}; {result.path / 'card.html'} lists what was read, skipped and dropped")
     for split in ("dev", "test"):
         if split not in splits:
             warn(f"the corpus has no {split} split: too few groups for config.corpus.{split}_share, or it is 0")

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from t2c_jax.corpus.card_page import card_page
 from t2c_jax.corpus.dataset import NAME
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.corpus.source_report import SourceReport
@@ -55,7 +56,7 @@ class Census:
 def write_card(
     directory: Path, reports: Sequence[SourceReport], drops: Tally, replaced: Tally, renamed: int, census: Census
 ) -> None:
-    """Writes ``card.json``, and the same for people as ``card.md``.
+    """Writes ``card.json``, and the same for people as ``card.md`` and, with plots and examples, ``card.html``.
 
     Args:
       directory: the corpus.
@@ -80,12 +81,18 @@ def write_card(
     }
     write_json(directory / "card.json", card)
     (directory / "card.md").write_text(_markdown(card), "utf-8")
+    lengths = {"texts": _numbers(census.text_chars), "codes": _numbers(census.code_chars)}
+    (directory / "card.html").write_text(card_page(card, lengths, drops), "utf-8")
+
+
+def _numbers(values: array[int]) -> np.ndarray:
+    return np.frombuffer(values, np.dtype(values.typecode)) if values else np.zeros(0)
 
 
 def _percentiles(values: array[int]) -> dict[str, int]:
     if not values:
         return dict.fromkeys((f"p{share}" for share in _PERCENTILES), 0)
-    found = np.percentile(np.frombuffer(values, np.dtype(values.typecode)), _PERCENTILES, method="nearest")
+    found = np.percentile(_numbers(values), _PERCENTILES, method="nearest")
     return {f"p{share}": int(value) for share, value in zip(_PERCENTILES, found, strict=True)}
 
 

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus import splits
 from t2c_jax.corpus.duplicates import LeadersOf, leaders_here, near_originals
+from t2c_jax.corpus.families import fork_families
 from t2c_jax.corpus.pairs import SPLITS, Pair
 from t2c_jax.corpus.shards import UNNAMED, Rows, Shard, finds_near_duplicates, joined_paths, joined_rows, path_hash
 from t2c_jax.corpus.tally import EXAMPLES, Tally
@@ -78,7 +79,9 @@ class Cleaned:
                 split = int(self.splits[position])
                 if split < 0:
                     original = self.originals.get(position)
-                    self.drops.add(_REPEATS[split], f"{pair.source} as {original}" if original else str(pair.source))
+                    self.drops.add(
+                        _REPEATS[split], f"{pair.source} as {original}" if original else str(pair.source), pair.shown
+                    )
                 else:
                     pair_id = pair.id
                     if position in self.repeated_ids:
@@ -130,8 +133,13 @@ def _groups(rows: Rows, paths: Mapping[tuple[str, str], Sequence[int]], config: 
     # Sizes are pairs with a text; of a repository that has none, pairs.
     documented = {repository for (repository, _), (_, texts) in paths.items() if texts}
     sizes = {key: texts if key[0] in documented else alone for key, (alone, texts) in paths.items()}
-    modules = splits.mined_groups(sizes, config.dev_share, config.test_share)
-    of_path = {path_hash(key): splits.hash64(module) for key, module in modules.items()}
+    families = fork_families(rows, paths)
+    in_family: dict[tuple[str, str], int] = {}
+    for (repository, path), size in sizes.items():
+        key = (families[repository], path)
+        in_family[key] = in_family.get(key, 0) + size
+    modules = splits.mined_groups(in_family, config.dev_share, config.test_share)
+    of_path = {path_hash(key): splits.hash64(modules[families[key[0]], key[1]]) for key in sizes}
     found, inverse = np.unique(rows["group"], return_inverse=True)
     return np.array([of_path.get(value, value) for value in found.tolist()], np.uint64)[inverse]
 

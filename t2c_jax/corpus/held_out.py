@@ -129,7 +129,7 @@ def find_held_out(config: CorpusConfig, directory: Path) -> list[PairsFile]:
     return found
 
 
-def write_sets(files: Iterable[PairsFile]) -> None:
+def write_sets(files: Iterable[PairsFile], config: CorpusConfig) -> None:
     """Writes the codes of public sets to the files that ``find_held_out`` named, for mining workers.
 
     Raises:
@@ -140,7 +140,7 @@ def write_sets(files: Iterable[PairsFile]) -> None:
             dataset = file.name.removeprefix(_SET)
             file.path.parent.mkdir(parents=True, exist_ok=True)
             with file.path.open("w", encoding="utf-8") as out:
-                for split in describe_dataset(dataset).splits:
+                for split in describe_dataset(dataset, config.set_files, config.accept_counts).splits:
                     for example in read_examples(dataset, split):
                         out.write(json.dumps({"code": example["code"]}) + "\n")
 

@@ -17,6 +17,7 @@ from t2c_jax.corpus.held_out import HeldOut
 from t2c_jax.corpus.licences import file_licence
 from t2c_jax.corpus.pairs import Candidate, Pair, Source, origin_id
 from t2c_jax.corpus.rules import FileRules, PairRules
+from t2c_jax.corpus.rules.redaction import shown_to_people
 from t2c_jax.corpus.shards import ShardPairs, ShardSummary
 from t2c_jax.corpus.sources import PairsFile
 from t2c_jax.corpus.tally import readable
@@ -125,13 +126,13 @@ class ShardMaker:
         for candidate in candidates:
             kept = self._rules[not candidate.group](candidate.pair, shard.summary.replaced)
             if isinstance(kept, str):
-                shard.summary.dropped.add(kept, str(candidate.pair.source))
+                _drop(shard.summary, candidate.pair, kept)
             else:
                 pairs.append((kept, candidate.group))
         overlaps = self._overlaps.rules([pair.code for pair, _ in pairs]) if self._overlaps else itertools.repeat("")
         for (pair, group), rule in zip(pairs, overlaps, strict=False):
             if rule:
-                shard.summary.dropped.add(rule, str(pair.source))
+                _drop(shard.summary, pair, rule)
             else:
                 shard.add(pair, group)
         return shard
@@ -143,6 +144,10 @@ class ShardMaker:
     @functools.cached_property
     def _overlaps(self) -> HeldOut | None:
         return HeldOut.read(self.held_out, self.config) if self.held_out else None
+
+
+def _drop(summary: ShardSummary, pair: Pair, rule: str) -> None:
+    summary.dropped.add(rule, str(pair.source), lambda: shown_to_people(pair))
 
 
 def mine_files(

@@ -5,6 +5,7 @@ Nearly equal pairs must not be in different splits, so whole groups are assigned
 - Mined pairs are grouped by repository if there are enough repositories for the shares, that is if the smaller share is
   at least one of them. Otherwise they are grouped by module: the first component of the path. While one module holds
   more than half of its repository's pairs, it is split into its parts (``src/`` into ``src/a/``, ``src/b.py`` …).
+- A family of forks counts as one repository; see ``families``.
 - Pairs of files are grouped by the group that their line names, or by their id.
 - Pairs whose line names a split are in that split, whatever their group.
 - Code without a text belongs to the same groups, but groups are made and measured by pairs with a text. So adding code

@@ -294,6 +294,26 @@ def test_pairs_of_files_are_dropped_as_near_duplicates_on_request_only(tmp_path)
     assert len(pairs) == 3
 
 
+def test_forks_are_in_one_split(tmp_path):
+    """Half of the fork is its own; repositories that share a few codes are no family."""
+    draw = random.Random(0)
+    candidates = []
+    for number in range(40):
+        for line in range(12):
+            code = f"shared {line}" if line < 2 else f"own {number} {line}"
+            candidates.append(candidate("a text", code, f"{line}.py", repository=f"r{number:02}", line=line))
+            fork = code if line < 6 else f"changed {number} {line}"
+            candidates.append(candidate("a text", fork, f"{line}.py", repository=f"z{number:02}", line=line))
+    draw.shuffle(candidates)
+    shares = dataclasses.replace(OPEN, dev_share=0.2, test_share=0.2)
+    pairs, _ = cleaned(candidates, shares, tmp_path)
+    splits_of = defaultdict(set)
+    for pair in pairs:
+        splits_of[pair.source.repository[1:]].add(pair.split)
+    assert all(len(found) == 1 for found in splits_of.values())
+    assert {split for found in splits_of.values() for split in found} == {"train", "dev", "test"}
+
+
 def hashes(names):
     return np.array(sorted(hash64(name) for name in names), np.uint64)
 

@@ -418,6 +418,27 @@ def test_a_set_is_a_source(tmp_path, data_dir, capsys):
     assert len(list(read_pairs(workdir, "train"))) == 2
 
 
+def test_a_set_is_held_out_by_its_name(tmp_path, data_dir):
+    directory = write(tmp_path / "files", SAMPLES["mbpp/sanitized"][0])
+    answer = SAMPLES["mbpp/sanitized"][1]["test"][0][1]
+    lines = [{"text": "a text", "code": code} for code in (answer, "another = 1")]
+    (tmp_path / "train.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    held = CorpusConfig(
+        sources=(str(tmp_path / "train.jsonl"),),
+        held_out=("tfds:mbpp/sanitized",),
+        set_files=str(directory),
+        accept_counts=True,
+        min_text_chars=1,
+        min_code_chars=1,
+    )
+    workdir = Workdir(tmp_path / "run")
+    result = build_corpus(held, workdir)
+    assert result.manifest["counts"]["held_out"] == 1
+    assert [pair.code for pair in read_pairs(workdir, "train")] == ["another = 1"]
+    assert not (workdir.path / ".corpus.held_out").exists()
+    assert not build_corpus(held, workdir).ran
+
+
 def test_a_dev_split_is_made_of_training_pairs_where_a_set_has_none(tmp_path, data_dir):
     files = {"train.txt": "".join(f"ask {n}\tjob ( {n} )\n" for n in range(40)), "test.txt": "some\tjob ( ANS )\n"}
     shares = {"dev_share": 0.25, "test_share": 0.0, "accept_counts": True, "min_alphanumeric_share": 0.0}

@@ -12,6 +12,7 @@ from t2c_jax.corpus.rules.finding import Finding, replaced
 from t2c_jax.corpus.rules.personal_data import find_personal_data, substitute
 from t2c_jax.corpus.rules.secrets import find_secrets
 
+_READ_CHARS = 20_000  # of a pair that is shown
 _Finder = Callable[[str], list[Finding]]
 
 
@@ -42,6 +43,14 @@ class Redaction:
             kinds += dict.fromkeys(finding.kind for findings in found.values() for finding in findings)
             pair = _with_texts(pair, {text: replaced(text, each, replacement) for text, each in found.items()})
         return pair, kinds, ""
+
+
+def shown_to_people(pair: Pair) -> str:
+    """Text and code of a pair that was dropped, without secrets and personal data."""
+    shown = f"{pair.text}\n\n{pair.code}"[:_READ_CHARS].strip("\n")
+    for find, replacement in ((find_secrets, _placeholder), (find_personal_data, substitute)):
+        shown = replaced(shown, find(shown), replacement)
+    return shown
 
 
 def _placeholder(kind: str, secret: str) -> str:
