@@ -15,6 +15,7 @@ Then near-duplicates are dropped, by their code; see ``corpus.duplicates``.
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,7 @@ from t2c_jax.corpus import splits
 from t2c_jax.corpus.duplicates import LeadersOf, leaders_here, near_originals
 from t2c_jax.corpus.families import fork_families
 from t2c_jax.corpus.pairs import SPLITS, Pair
+from t2c_jax.corpus.rules.redaction import shown_to_people
 from t2c_jax.corpus.shards import UNNAMED, Rows, Shard, finds_near_duplicates, joined_paths, joined_rows, path_hash
 from t2c_jax.corpus.tally import EXAMPLES, Tally
 
@@ -79,9 +81,8 @@ class Cleaned:
                 split = int(self.splits[position])
                 if split < 0:
                     original = self.originals.get(position)
-                    self.drops.add(
-                        _REPEATS[split], f"{pair.source} as {original}" if original else str(pair.source), pair.shown
-                    )
+                    place = f"{pair.source} as {original}" if original else str(pair.source)
+                    self.drops.add(_REPEATS[split], place, functools.partial(shown_to_people, pair))
                 else:
                     pair_id = pair.id
                     if position in self.repeated_ids:
