@@ -101,7 +101,8 @@ def test_the_files_of_the_corpus(built):
     _, workdir, _ = built
     data = [f"t2c_pairs/1.0.0/{name}" for name in ("dataset_info.json", "features.json")]
     data += [f"t2c_pairs/1.0.0/t2c_pairs-{split}.tfrecord-00000" for split in ("train", "dev", "test")]
-    assert names(workdir.corpus) == sorted([*data, "card.html", "card.json", "card.md", "malformed.jsonl", "manifest.json"])
+    cards = ["card.html", "card.json", "card.md"]
+    assert names(workdir.corpus) == sorted([*data, *cards, "malformed.jsonl", "manifest.json"])
     for name in ("dataset_info.json", "features.json"):
         assert str(workdir.path) not in (workdir.corpus / "t2c_pairs" / "1.0.0" / name).read_text()
     assert names(workdir.path) == [f"corpus/{name}" for name in names(workdir.corpus)]
