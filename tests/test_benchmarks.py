@@ -98,6 +98,18 @@ def test_grammar(repository, tmp_path):
     assert "second round" in done.stderr
 
 
+def test_definitions(repository, tmp_path):
+    """Two documented functions are whole, one is broken."""
+    functions = ("// One is whole.\nfunc One() int { return 1 }", "// Two.\nfunc Two() int { return 1 + }")
+    functions += ("func Bare() int { return 1 }", "/* Three. */\nfunc Three() int { return 3 }")
+    (tmp_path / "a.go").write_text("package a\n\n" + "\n\n".join(functions) + "\n")
+    done = run(repository, "definitions.py", "--rounds=1", f"go:{tmp_path}")
+    assert done.returncode == 0, done.stderr
+    titles, row = (line.split(" | ") for line in done.stdout.splitlines())
+    found = dict(zip(titles, row, strict=True))
+    assert [found[title] for title in ("documented", "pairs", "with errors", "of these pairs")] == ["2", "2", "1", "0"]
+
+
 def test_near_duplicates(repository, tmp_path):
     """It finds all pairs that brute force finds."""
     pytest.importorskip("datasketch")  # of the extra "bench"
