@@ -87,6 +87,7 @@ def test_the_lines_of_a_private_key_are_replaced_and_its_quotes_are_kept():
         'key = "sort_by_created_at_2"',
         'secret_name = "projects/1234/secrets/name/versions/2"',
         'token_type = "urn:ietf:params:oauth:token-type:jwt2"',
+        'publicKeyToken="1fc8b3b9a1e18e3b"',
         "keys = sorted(data, key=lambda item: item.created_at_2024)",
     ],
 )

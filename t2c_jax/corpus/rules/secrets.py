@@ -97,7 +97,8 @@ def _named(
 ) -> _Rule:
     """A value that is known by the name it is assigned to; ``sign`` is the last character between them."""
     pattern = rf"{sign}\s{{0,3}}(?:[bru]{{0,2}}['\"])?(?P<secret>{value})(?![A-Za-z0-9+/=_-])"
-    before = re.compile(rf"(?i:{name})[\w-]{{0,24}}['\"]?\]?\s{{0,3}}[:=|]?\Z")
+    # What is public by its name is no secret, such as the publicKeyToken of an assembly.
+    before = re.compile(rf"(?i:(?<!\w)(?!\w*public)\w*?(?:{name}))[\w-]{{0,24}}['\"]?\]?\s{{0,3}}[:=|]?\Z")
     return _Rule(kind, tuple(anchors.split()), re.compile(pattern), accepts, folds=True, name=before)
 
 
