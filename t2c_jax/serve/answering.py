@@ -88,7 +88,10 @@ class Answering:
             left -= 1
             choices = await asyncio.to_thread(self._model.choices, prompt, event.hypotheses)
             for index, choice in enumerate(choices):
-                rest = streams[number, sample].rest(choice.text) if not index else choice.text
+                try:
+                    rest = streams[number, sample].rest(choice.text) if not index else choice.text
+                except ValueError as error:  # the client has read what is not in the answer
+                    raise ApiError(500, f"the stream went wrong: {error}; ask again without 'stream'") from None
                 yield Piece(first + index, rest, choice)
 
     async def choices(self) -> dict[int, Choice]:
