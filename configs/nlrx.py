@@ -7,8 +7,8 @@ expressions match the same strings as the reference (DFA-Equal); about 62 to 63 
 t2c run --config configs/nlrx.py --workdir runs/nlrx
 
 The sources are data/nlrx_turk/train.jsonl and data/nlrx_turk/dev.jsonl, with one JSON object {"text", "code"} per line.
-For the published files set --config.corpus.sources=tfds:nlrx/turk, or tfds:nlrx/synth for descriptions by a grammar. No
-score of this config has been recorded yet.
+For the published files set --config.corpus.sources=tfds:nlrx/turk, or tfds:nlrx/synth for descriptions by a grammar. On
+dev 63.7 % of the expressions match the same strings (docs/results/reproduced.md).
 """
 
 from ml_collections import ConfigDict
