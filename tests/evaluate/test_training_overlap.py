@@ -163,7 +163,7 @@ def test_the_report_says_where_answers_come_from(tmp_path: Path):
 
 
 def test_problems_are_files_of_pairs():
-    with pytest.raises(UserError, match=r"config.evaluate.problems: 'a.txt' is not a .jsonl"):
+    with pytest.raises(UserError, match=r"config.evaluate.problems: 'a.txt' is no file of pairs"):
         find_problems(["a.txt"], "config.evaluate.problems")
     with pytest.raises(UserError, match=r"config.evaluate.problems: 'none.jsonl' cannot be read"):
         find_problems(["none.jsonl"], "config.evaluate.problems")

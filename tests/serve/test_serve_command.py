@@ -10,6 +10,7 @@ from small_run import command, environment, main, processes
 from tiny_generators import extract_kept_runs
 
 PROMPT = "Return item 3 of the values."
+FEW_PROGRAMS = ("--config.decode.batch_size=1", "--config.decode.beam_size=1")  # each model compiles its own
 
 
 def is_ready(url):
@@ -28,14 +29,15 @@ def kept(tmp_path, monkeypatch):
 
 
 def test_several_runs_are_served_until_sigterm(kept, capsys, request):
-    arguments = ("serve", "--model", "first=copying", "--model", "second=copying@8", "--port", "0", "--json")
+    models = ("--model", "first=copying", "--model", "second=copying@8")
+    arguments = ("serve", *models, "--port", "0", "--json", *FEW_PROGRAMS)
     process = processes().popen(command(*arguments), env=environment(), cwd=kept)
     request.addfinalizer(process.kill)
     url = json.loads(process.stdout.readline())["url"]
-    until(lambda: is_ready(url), 120)
+    until(lambda: is_ready(url), 300)  # without kept programs, beside other tests
     with openai.OpenAI(base_url=f"{url}/v1", api_key="none", max_retries=0) as client:
         assert [model.id for model in client.models.list()] == ["first", "second"]
-        assert main("generate", "--workdir", "copying", "--json", PROMPT) == 0
+        assert main("generate", "--workdir", "copying", "--json", *FEW_PROGRAMS, PROMPT) == 0
         (expected,) = json.loads(capsys.readouterr().out)
         for model in ("first", "second"):
             answer = client.completions.create(model=model, prompt=PROMPT)
