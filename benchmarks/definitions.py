@@ -16,7 +16,7 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 from tree_sitter import Node
@@ -25,7 +25,7 @@ from tree_sitter import Tree as SyntaxTree
 import t2c_jax  # noqa: F401  (it registers all parts)
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.extractor import Extraction, extractors
-from t2c_jax.languages.syntax_trees import parse, tree_grammars
+from t2c_jax.languages.syntax_trees import nodes, parse, tree_grammars
 
 # Types of the functions of a language, where their documentation begins and what may be between.
 FUNCTIONS = {
@@ -216,7 +216,7 @@ def judged(data: bytes, language: str, path: str) -> tuple[set[int], set[int]]:
     lines = data.split(b"\n")
     whole: set[int] = set()
     errors: set[int] = set()
-    for node in walk(tree):
+    for node in nodes(tree.root_node):
         if language == "sql" and node.parent is not None and node.parent.type != "program":
             continue
         if node.type not in FUNCTIONS[language] or (language in ("c", "cpp") and not declares_function(node)):
@@ -272,23 +272,10 @@ def tree_of(data: bytes, language: str, path: str) -> SyntaxTree:
     return parse(data, grammar.module, entry)
 
 
-def walk(tree: SyntaxTree) -> Iterator[Node]:
-    cursor = tree.walk()
-    while True:
-        node = cursor.node
-        assert node is not None
-        yield node
-        if cursor.goto_first_child():
-            continue
-        while not cursor.goto_next_sibling():
-            if not cursor.goto_parent():
-                return
-
-
 def names(data: bytes, language: str, path: str) -> list[bytes]:
     """The names of a file's functions, and nothing else."""
     found = []
-    for node in walk(tree_of(data, language, path)):
+    for node in nodes(tree_of(data, language, path).root_node):
         if node.type in FUNCTIONS[language]:
             name = node.child_by_field_name("name" if language not in ("c", "cpp") else "declarator")
             if name is not None:

@@ -12,22 +12,20 @@ threshold, or by weights of false positives and false negatives; and with 16 ban
 """
 
 import argparse
-import ast
 import functools
 import itertools
 import json
-import random
 import resource
 import statistics
 import sys
 import sysconfig
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from _functions import python_functions
 
 from t2c_jax.languages.hashed_tokens import TokenHasher
 from t2c_jax.languages.lexical_tokens import lexical_tokens
@@ -83,24 +81,13 @@ def main() -> None:
 
 
 def functions(roots: list[Path], most: int) -> list[str]:
-    """Functions of the Python files below some directories, nested ones too, equal ones once."""
-    warnings.simplefilter("ignore")
+    """Functions, nested ones too, equal ones once."""
     found: dict[str, None] = {}
-    paths = sorted({path for root in roots for path in root.rglob("*.py")})
-    random.Random(0).shuffle(paths)
-    for path in paths:
-        try:
-            source = path.read_text("utf-8")
-            tree = ast.parse(source)
-        except (OSError, ValueError, SyntaxError):
-            continue
-        lines = source.splitlines(keepends=True)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-                found["".join(lines[node.lineno - 1 : node.end_lineno])] = None
-        if len(found) >= most:
+    for text in python_functions(roots):
+        found[text] = None
+        if len(found) == most:
             break
-    return list(found)[:most]
+    return list(found)
 
 
 def kept(sets: TokenSets) -> np.ndarray:

@@ -8,18 +8,19 @@ standard library and of site-packages; every finding in them is shown, since nea
 """
 
 import argparse
-import ast
 import base64
+import itertools
 import json
 import random
 import string
 import sys
 import sysconfig
 import time
-import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+
+from _functions import python_functions
 
 from t2c_jax.corpus.rules.personal_data import find_personal_data
 from t2c_jax.corpus.rules.secrets import find_secrets
@@ -178,7 +179,7 @@ def planted(count: int, seed: int) -> tuple[dict[str, float], list[str]]:
 
 def alarms(roots: list[Path], most: int) -> dict[str, Any]:
     """Findings in real functions."""
-    texts = list(functions(roots, most))
+    texts = list(itertools.islice(python_functions(roots, most_columns=4), most))
     result: dict[str, Any] = {"functions": len(texts)}
     for name, find in (("secrets", find_secrets), ("personal_data", find_personal_data)):
         started = time.process_time()
@@ -193,27 +194,6 @@ def alarms(roots: list[Path], most: int) -> dict[str, Any]:
             ],
         }
     return result
-
-
-def functions(roots: list[Path], most: int) -> Iterator[str]:
-    """Functions of the Python files below some directories, outer ones only, files in a random order."""
-    warnings.simplefilter("ignore")
-    paths = sorted({path for root in roots for path in root.rglob("*.py")})
-    random.Random(0).shuffle(paths)
-    count = 0
-    for path in paths:
-        try:
-            source = path.read_text("utf-8")
-            tree = ast.parse(source)
-        except (OSError, ValueError, SyntaxError):
-            continue
-        lines = source.splitlines(keepends=True)
-        for node in ast.walk(tree):
-            if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef) and node.col_offset <= 4:
-                yield "".join(lines[node.lineno - 1 : node.end_lineno])
-                count += 1
-                if count == most:
-                    return
 
 
 if __name__ == "__main__":

@@ -30,8 +30,9 @@ from t2c_jax.languages.definitions.attached_comments import Comments, Item
 from t2c_jax.languages.definitions.commented_statements import find_commented_statements
 from t2c_jax.languages.definitions.language_table import LanguageTable
 from t2c_jax.languages.definitions.macros import without_macros
+from t2c_jax.languages.definitions.source_file import read_source
 from t2c_jax.languages.doc_comments import Doc, clean_doc
-from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
+from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
 from t2c_jax.languages.python.definitions import PLACEHOLDER
 from t2c_jax.languages.syntax_trees import compile_query, nodes, parse
@@ -82,22 +83,13 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
     text_form = forms.text_form(config)
     if forms.code_form(config) is not None:  # another form is of one language
         return found
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in data:
-        found.skipped.append(("null bytes", 0))
-        return found
-    try:
-        source = data.decode("utf-8")
-    except UnicodeDecodeError:
-        found.skipped.append(("undecodable", 0))
+    source = read_source(data, table.language, config, found)
+    if source is None:
         return found
     wants_all = config.code_only or comment_prose.KIND in config.kinds or not text_form.documented
-    if not wants_all and not table.comments.may_document(data):
+    if not wants_all and not table.comments.may_document(source):
         return found
-    if MODULE_KIND in config.code_only:
-        lines = data.count(b"\n") + (not data.endswith(b"\n"))
-        found.extracts.append(Extract("", source, table.language, MODULE_KIND, 1, max(lines, 1)))
-    file = _File(data, table)
+    file = _File(source, table)
     for definition in file.definitions():
         attached = file.comments.attached_to(definition.whole.start_byte)
         docs = [*attached.docs, *file.docs_inside(definition)]

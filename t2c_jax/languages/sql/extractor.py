@@ -17,8 +17,9 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.languages import forms
 from t2c_jax.languages.definitions.attached_comments import Comments, Item
 from t2c_jax.languages.definitions.language_table import CommentRules
+from t2c_jax.languages.definitions.source_file import read_source
 from t2c_jax.languages.doc_comments import clean_doc
-from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
+from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.forms import NoPair
 from t2c_jax.languages.sql.statements import header_words, read_script
 
@@ -106,19 +107,10 @@ def extract_sql(data: bytes, config: CorpusConfig) -> Extraction:
     text_form = forms.text_form(config)
     if forms.code_form(config) is not None or text_form.hides_name:
         return found
-    data = data.removeprefix(b"\xef\xbb\xbf")
-    if b"\0" in data:
-        found.skipped.append(("null bytes", 0))
+    source = read_source(data, "sql", config, found)
+    if source is None:
         return found
-    try:
-        source = data.decode("utf-8")
-    except UnicodeDecodeError:
-        found.skipped.append(("undecodable", 0))
-        return found
-    if MODULE_KIND in config.code_only:
-        lines = data.count(b"\n") + (not data.endswith(b"\n"))
-        found.extracts.append(Extract("", source, "sql", MODULE_KIND, 1, max(lines, 1)))
-    script = read_script(data)
+    data, script = source, read_script(source)
     comments = Comments(data, [Item(start, end, True) for start, end in script.comments], RULES)
     line, counted = 1, 0
     for start, end, is_whole in script.statements:
