@@ -17,7 +17,7 @@ PACKAGE = ROOT / "t2c_jax"
 LAYERS = (
     ("errors", "version", "console", "runtime", "workers", "plugins"),
     ("config", "workdir", "mesh"),
-    ("languages", "corpus", "tokenizers", "retrieval"),
+    ("languages", "pages", "corpus", "tokenizers", "retrieval"),
     ("data",),
     ("kernels", "models"),
     ("checkpoints",),

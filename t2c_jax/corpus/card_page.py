@@ -2,10 +2,6 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
-import html
-import importlib.resources
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
@@ -13,16 +9,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from t2c_jax.corpus.tally import Tally
+from t2c_jax.pages.page import document, escape, visible
 
 _MOST_BARS = 20
 _BINS = 24
 _WIDTH, _HEIGHT, _AXIS = 480, 120, 18  # of a histogram, in its own units
-# Control characters, and marks that reorder what is displayed (Boucher & Anderson 2021), get visible forms.
-_VISIBLE = (
-    {code: chr(0x2400 + code) for code in range(32) if chr(code) not in "\n\t"}
-    | {0x7F: "\u2421"}
-    | {code: f"\u27e8U+{code:04X}\u27e9" for code in (*range(0x202A, 0x202F), *range(0x2066, 0x206A))}
-)
 
 
 def card_page(card: Mapping[str, Any], lengths: Mapping[str, NDArray[Any]], drops: Tally) -> str:
@@ -36,8 +27,6 @@ def card_page(card: Mapping[str, Any], lengths: Mapping[str, NDArray[Any]], drop
     total = sum(card["splits"].values())
     found = sum(source["pairs"] for source in card["sources"])
     dropped = sum(rule["count"] for rule in card["dropped"].values())
-    style = importlib.resources.files(__package__).joinpath("card.css").read_text("utf-8")
-    policy = f"default-src 'none'; style-src 'sha256-{_digest(style)}'; base-uri 'none'; form-action 'none'"
     body = [
         f"<h1>{total:,} pairs of text and code</h1>",
         f"<p>{found:,} pairs were found in {len(card['sources']):,} sources; {dropped:,} of them were dropped.</p>",
@@ -52,12 +41,7 @@ def card_page(card: Mapping[str, Any], lengths: Mapping[str, NDArray[Any]], drop
         *_rules("Replaced", "Pairs in which something was replaced.", card["replaced"], {}),
         *_sources(card["sources"]),
     ]
-    return (
-        '<!DOCTYPE html><html lang="en"><head><meta charset="utf-8">'
-        f'<meta http-equiv="Content-Security-Policy" content="{policy}">'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">'
-        f"<title>Corpus card</title><style>{style}</style></head><body>{''.join(body)}</body></html>\n"
-    )
+    return document("Corpus card", body, styles=["card.css"], package=__package__)
 
 
 def _bars(title: str, counts: Mapping[str, int]) -> str:
@@ -145,8 +129,4 @@ def _number(is_number: bool) -> str:
 
 
 def _text(text: str) -> str:
-    return html.escape(text.translate(_VISIBLE))
-
-
-def _digest(text: str) -> str:
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+    return escape(visible(text))

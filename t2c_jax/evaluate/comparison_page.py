@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.evaluate.metrics.metric import Metric
-from t2c_jax.evaluate.page import data_block, document, escape, token_spans, visible
 from t2c_jax.evaluate.run_comparison import RunComparison, show_number, show_p
 from t2c_jax.evaluate.significance import ALPHA
+from t2c_jax.pages.page import data_block, document, escape, token_spans, visible
 
 BARS = 21  # of a histogram, an odd number: ties have the one in the middle
 FEWEST = 6  # examples that differ, without which no group is clear: an exact test of fewer is never below ``ALPHA``
@@ -51,7 +51,7 @@ def render_comparison(comparison: RunComparison) -> str:
         _method(comparison),
         data_block("data", _data(comparison, runs)),
     ]
-    return document(title, body, styles=["comparison.css"], scripts=["words.js", "comparison.js"])
+    return document(title, body, styles=["comparison.css"], scripts=["words.js", "comparison.js"], package=__package__)
 
 
 def _left_out(result: Mapping[str, Any]) -> str:

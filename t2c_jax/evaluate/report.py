@@ -11,8 +11,8 @@ from t2c_jax.evaluate.comparison import CLEAR, format_score, score_table
 from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.execution.execution_report import execution_fact, execution_section
 from t2c_jax.evaluate.metrics.metric import Metric
-from t2c_jax.evaluate.page import code_block, document, escape, visible
 from t2c_jax.evaluate.training_figures import training_fact, training_section
+from t2c_jax.pages.page import code_block, document, escape, visible
 
 SHOWN = 12
 """Examples shown of each kind: random, best, worst."""

@@ -29,9 +29,9 @@ from t2c_jax.evaluate.comparison import format_score, paired
 from t2c_jax.evaluate.confidence_figures import confidence_section
 from t2c_jax.evaluate.evaluator import select_pairs
 from t2c_jax.evaluate.metrics.metric import Metric, metric_named, statistics_of
-from t2c_jax.evaluate.page import document
 from t2c_jax.evaluate.prompt_pairs import prompt_pairs
 from t2c_jax.evaluate.rerank_fit import FOLDS, Judged, best_of_all, cross_validated, fit, folds_of
+from t2c_jax.pages.page import document
 from t2c_jax.workdir import write_json
 
 if TYPE_CHECKING:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from t2c_jax.evaluate.comparison import format_score
-from t2c_jax.evaluate.page import escape
+from t2c_jax.pages.page import escape
 
 
 def training_section(training: Mapping[str, Any], leakage: Mapping[str, Any]) -> str:

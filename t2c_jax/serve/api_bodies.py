@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from t2c_jax.evaluate.page import token_spans
+from t2c_jax.pages.page import token_spans
 from t2c_jax.serve.answering import Piece
 from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.served_model import Choice, ServedModel, ServedPrompt

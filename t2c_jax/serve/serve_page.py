@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from t2c_jax.evaluate.page import document
+from t2c_jax.pages.page import document
 
 
 def page() -> str:

@@ -2,12 +2,12 @@
 
 import numpy as np
 import pytest
+from browser import Pages, browser, open_page, width_beyond_window  # noqa: F401  (fixtures)
 
 from t2c_jax.corpus.card_page import card_page
 from t2c_jax.corpus.pairs import Pair, Source
 from t2c_jax.corpus.rules.redaction import shown_to_people
 from t2c_jax.corpus.tally import Tally
-from tests.browser import Pages, browser, open_page, width_beyond_window  # noqa: F401  (fixtures)
 
 TOKEN = "ghp" + "_" + "k3Jd8fGh2Lq9Zx7Wc5Vb1Nm4Rt6Yp0AsDfGh"
 

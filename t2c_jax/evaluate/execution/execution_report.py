@@ -8,7 +8,7 @@ from typing import Any
 
 from t2c_jax import console
 from t2c_jax.evaluate.execution.judgement import STATUSES
-from t2c_jax.evaluate.page import escape, visible
+from t2c_jax.pages.page import escape, visible
 
 _ROWS = 1000  # problems in the report's table
 

@@ -20,8 +20,8 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
 from t2c_jax.errors import UserError
-from t2c_jax.evaluate.page import document
 from t2c_jax.evaluate.review.review_session import InvalidRating, ReviewSession
+from t2c_jax.pages.page import document
 
 ADDRESS = "127.0.0.1"
 TOKEN_HEADER = "X-Review-Token"
@@ -48,7 +48,12 @@ class ReviewServer(ThreadingHTTPServer):
         self.session = session
         self.token = secrets.token_urlsafe(24)
         self.page = document(
-            "Review", [_BODY], styles=["review.css"], scripts=["words.js", "review.js"], may_connect=True
+            "Review",
+            [_BODY],
+            styles=["review.css"],
+            scripts=["words.js", "review.js"],
+            may_connect=True,
+            package="t2c_jax.evaluate",
         ).encode()
         try:
             super().__init__((ADDRESS, port), _Handler)

@@ -8,9 +8,9 @@ import threading
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from t2c_jax.evaluate.page import token_spans, visible
 from t2c_jax.evaluate.review.questions import CHOICES, RATINGS, Question
 from t2c_jax.evaluate.review.ratings import RatingsFile
+from t2c_jax.pages.page import token_spans, visible
 
 LONGEST_NOTE = 4000  # characters
 

@@ -41,7 +41,7 @@ def document(
     Args:
       title: plain text.
       body: parts of the body.
-      styles: style sheets beside the shared one, as file names of this directory.
+      styles: file names of style sheets beside the shared one.
       scripts: file names of scripts, which run as one after the body is parsed.
       may_connect: whether the script may talk to the server that the page is from.
       package: whose files ``styles`` and ``scripts`` are where this package has none of the name.

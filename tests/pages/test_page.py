@@ -1,7 +1,7 @@
 import json
 import re
 
-from t2c_jax.evaluate.page import code_block, data_block, document, token_spans, visible
+from t2c_jax.pages.page import code_block, data_block, document, token_spans, visible
 
 
 def test_a_page_names_all_that_it_applies_and_runs():
