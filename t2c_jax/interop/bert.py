@@ -5,7 +5,7 @@ Letters: E encoder's width, F feed-forward, H heads, K head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,11 @@ IGNORED = (
     r"^((bert|roberta)\.)?(pooler\..*|embeddings\.(position_ids|token_type_ids))$"
     r"|^(cls|lm_head|classifier|qa_outputs)\."
 )
+# Of heads that are left out, and of training: a run has its own dropout.
+WITHOUT_EFFECT = (
+    *("pooler_fc_size", "pooler_num_attention_heads", "pooler_num_fc_layers", "pooler_size_per_head", "pooler_type"),
+    *("hidden_dropout_prob", "attention_probs_dropout_prob", "tie_word_embeddings"),
+)
 ACTIVATIONS = {
     "gelu": "gelu",
     "gelu_new": "gelu_tanh",
@@ -30,17 +35,19 @@ ACTIVATIONS = {
 _WORDS = "embeddings.word_embeddings.weight"
 
 
-def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> ModelConfig:
     """The model section with this encoder, from config.json alone; ``names`` of tensors are not needed.
 
     Raises:
       UserError: a value is missing or wrong, or asks for a variant that ``models.pretrained.bert`` is not.
     """
-    fields = Fields(values)
     fields.must_be("position_embedding_type", "absolute")
     fields.must_be("is_decoder", False)
+    fields.must_be("is_encoder_decoder", False)
     fields.must_be("add_cross_attention", False)
-    roberta = values["model_type"] == "roberta"
+    fields.must_be("directionality", "bidi")
+    fields.must_be("pruned_heads", {})
+    roberta = fields.value("model_type") == "roberta"
     sizes = BertConfig(
         vocab_size=fields.integer("vocab_size"),
         width=fields.integer("hidden_size"),

@@ -18,6 +18,7 @@ from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
+from t2c_jax.interop.source_config import model_config
 from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.interop.trained import Trained
 from t2c_jax.workdir import write_json
@@ -126,7 +127,7 @@ def _read_back(model: Trained, directory: Path, expected: Reference) -> dict[str
     values = json.loads((directory / "config.json").read_text("utf-8"))
     with safe_open(directory / WEIGHTS, "numpy") as file:
         names = set(file.keys())
-        config = t5.config_from_huggingface(values, names)
+        config = model_config(t5, values, names)
         params = t5.params_from_huggingface(config, file.get_tensor, names)
     if names:
         raise UserError(f"the written weights hold a tensor that nothing reads: {min(names)}; please report it")

@@ -5,7 +5,7 @@ Letters: E encoder's width, F feed-forward, H heads, K head width.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
 from typing import Any
 
 import numpy as np
@@ -18,19 +18,25 @@ from t2c_jax.models.pretrained.config import GPT2Config
 
 # The output table, most often the embedding again, and the causal mask that older files hold as buffers.
 IGNORED = r"^lm_head\.weight$|^(transformer\.)?h\.\d+\.attn\.(bias|masked_bias)$"
+# Of heads that are left out, of training (a run has its own dropout), of half precision; n_ctx is n_positions again.
+WITHOUT_EFFECT = (
+    *("summary_type", "summary_use_proj", "summary_activation", "summary_proj_to_labels", "summary_first_dropout"),
+    *("resid_pdrop", "embd_pdrop", "attn_pdrop", "reorder_and_upcast_attn", "tie_word_embeddings", "n_ctx"),
+)
 _WORDS = "wte.weight"
 
 
-def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> ModelConfig:
     """The model section with this encoder, from config.json alone; ``names`` of tensors are not needed.
 
     Raises:
       UserError: a value is missing or wrong, or asks for a variant that ``models.pretrained.gpt2`` is not.
     """
-    fields = Fields(values)
     fields.must_be("scale_attn_weights", True)
     fields.must_be("scale_attn_by_inverse_layer_idx", False)
+    fields.must_be("is_encoder_decoder", False)
     fields.must_be("add_cross_attention", False)
+    fields.must_be("pruned_heads", {})
     width = fields.integer("n_embd")
     sizes = GPT2Config(
         vocab_size=fields.integer("vocab_size"),

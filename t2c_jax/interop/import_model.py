@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +25,7 @@ from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.interop.source_config import Family, model_config
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights
 from t2c_jax.models.definition import Definition, count
 from t2c_jax.tokenizers import huggingface_files as tokenizers_in
@@ -32,7 +33,7 @@ from t2c_jax.tokenizers.huggingface_files import read_json
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import Workdir, digest
 
-# config.json's model_type, and the module with config_from_huggingface and params_from_huggingface for it.
+# config.json's model_type, and the module that is its source_config.Family.
 FAMILIES: Mapping[str, str] = {
     "t5": "t2c_jax.interop.t5",
     "mt5": "t2c_jax.interop.t5",
@@ -57,9 +58,9 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
         holds something else.
     """
     values = _config(source)
-    family = importlib.import_module(FAMILIES[values["model_type"]])
+    family: Any = importlib.import_module(FAMILIES[values["model_type"]])
     weights = Weights(source)
-    model: ModelConfig = family.config_from_huggingface(values, weights.files.keys())
+    model = model_config(family, values, weights.files.keys())
     origin = _digest(source, weights)
     if _is_imported(workdir, origin):
         console.say(f"'{workdir.name}' holds this model already")
@@ -68,6 +69,8 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     rows = _rows(params)
     whole = "decoder" in params
     _check_filled(model, rows, params, whole)
+    if values.get("vocab_size", rows) != rows:
+        raise UserError(f"config.json: vocab_size={values['vocab_size']!r}, yet the embedding has {rows} rows")
     config = configs.from_dict({"model": configs.to_dict(model)}, complete=whole)
     summary = {
         "model_type": values["model_type"],
@@ -141,7 +144,7 @@ def _holds_anything(directory: Path) -> bool:
     return directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
 
 
-def _params(family: Any, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+def _params(family: Family, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
     names, latest = set(weights.files), ""
 
     def read(name: str) -> np.ndarray:
@@ -150,16 +153,14 @@ def _params(family: Any, model: ModelConfig, weights: Weights) -> tuple[dict[str
         return weights.read(name)
 
     try:
-        params: dict[str, Any] = family.params_from_huggingface(model, read, names)
+        params = family.params_from_huggingface(model, read, names)
     except (ValueError, IndexError) as error:
         raise UserError(f"tensor '{latest}' does not have the shape that config.json gives it: {error}") from None
     except MemoryError:
         raise UserError("a model as large as config.json says does not fit into memory") from None
-    ignored = getattr(family, "IGNORED", None)
-    left_out = sorted(name for name in names if ignored and re.search(ignored, name))
-    if unexplained := sorted(names.difference(left_out)):
-        more = f" and {len(unexplained) - 1} more" if len(unexplained) > 1 else ""
-        raise UserError(f"tensor '{unexplained[0]}'{more} has no place in a model of this config.json")
+    left_out = sorted(name for name in names if re.search(family.IGNORED, name))
+    if unread := sorted(names.difference(left_out)):
+        raise UserError(f"tensors without a place in a model of this config.json: {_listed(unread)}")
     return params, left_out
 
 
@@ -173,16 +174,20 @@ def _check_filled(model: ModelConfig, rows: int, params: Mapping[str, Any], whol
     expected = Definition(model, rows).abstract_params()
     wanted = flatten(expected if whole else {"encoder": expected["encoder"]})
     found = flatten(params)
-    for path in sorted(wanted.keys() | found.keys()):
-        if path not in found:
-            raise UserError(f"no tensor fills the parameter {path}")
-        if path not in wanted:
-            raise UserError(f"the model of this config.json has no parameter {path}, which the weights would fill")
+    if unfilled := sorted(wanted.keys() - found.keys()):
+        raise UserError(f"parameters that no tensor fills: {_listed(unfilled)}")
+    if without := sorted(found.keys() - wanted.keys()):
+        raise UserError(f"parameters that the weights fill and a model of this config.json lacks: {_listed(without)}")
+    for path in sorted(wanted):
         if found[path].shape != wanted[path].shape:
             raise UserError(
                 f"parameter {path} is {list(found[path].shape)} in the weights, and {list(wanted[path].shape)} by"
                 " config.json"
             )
+
+
+def _listed(names: Sequence[str]) -> str:
+    return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
 def _moved(params: Any) -> Any:

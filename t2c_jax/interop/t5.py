@@ -15,6 +15,7 @@ import numpy as np
 
 from t2c_jax.config import ModelConfig, field_names
 from t2c_jax.errors import UserError
+from t2c_jax.interop.source_config import Fields
 from t2c_jax.models.definition import Definition, Params
 from t2c_jax.models.transformer.config import T5Config, T5DecoderConfig, T5EncoderConfig
 
@@ -35,7 +36,9 @@ _SPELLINGS = {
 _TABLE, _OUTPUT = "shared.weight", "lm_head.weight"
 _TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 # In the first T5's files; neither its authors' code nor transformers ever reads it.
-_UNUSED = "decoder.block.0.layer.1.EncDecAttention.relative_attention_bias.weight"
+IGNORED = r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$"
+# The length of its training texts.
+WITHOUT_EFFECT = ("n_positions",)
 
 
 class Tensor(NamedTuple):
@@ -83,67 +86,54 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
         yield Tensor(_OUTPUT, ("output",))
 
 
-def config_from_huggingface(values: Mapping[str, Any], names: Collection[str] = ()) -> ModelConfig:
+def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> ModelConfig:
     """A ``config.json`` as a ``ModelConfig``.
 
     Args:
-      values: the file's content; what it leaves out has the value that ``transformers`` gives it.
+      fields: the file's content.
       names: the checkpoint's tensors. A config written by ``transformers`` 5 says ``tie_word_embeddings`` of every T5;
         an output table in the file of a model that does not scale its decoder's states is what tells v1.1 then.
 
     Raises:
       UserError: naming the key and the value that is not T5's or not known here.
     """
-
-    def number(key: str, default: float | None, kind: type = int) -> Any:
-        value = values.get(key, default)
-        fits = isinstance(value, (int, kind)) and not isinstance(value, bool)
-        if not fits or value < 0 or (kind is int and value < 1):
-            raise UserError(f"config.json: {key}={value!r} must be a positive number")
-        return kind(value)
-
-    family = values.get("model_type", "t5")
+    family = fields.value("model_type", "t5")
     if family not in ("t5", "mt5"):
         raise UserError(f"config.json: model_type={family!r} is no T5; those of type t5 and mt5 are")
-    if values.get("quantization_config"):
-        raise UserError("config.json: quantization_config is set; import the model in float32 or bfloat16")
-    if not values.get("is_encoder_decoder", True):
-        raise UserError("config.json: is_encoder_decoder=False; a T5 with a decoder is wanted")
-    activation = values.get("feed_forward_proj", "gated-gelu" if family == "mt5" else "relu")
-    if activation not in _SPELLINGS:
-        known = ", ".join(_SPELLINGS)
-        raise UserError(f"config.json: feed_forward_proj={activation!r} is not known; it may be {known}")
-    for key in ("tie_word_embeddings", "scale_decoder_outputs"):
-        if not isinstance(values.get(key, True), bool):
-            raise UserError(f"config.json: {key}={values[key]!r} must be true or false")
-    tied = values.get("tie_word_embeddings", family == "t5")
-    scaled = values.get("scale_decoder_outputs", tied)
+    fields.value("vocab_size")  # compared with the table's rows when the parameters are read
+    fields.must_be("is_encoder_decoder", True)
+    fields.must_be("is_decoder", False)
+    fields.must_be("tie_encoder_decoder", False)
+    spelling = fields.value("feed_forward_proj", "gated-gelu" if family == "mt5" else "relu")
+    activation = fields.choice("feed_forward_proj", spelling, _SPELLINGS)
+    # Newer files say the same twice.
+    fields.must_be("dense_act_fn", "gelu_new" if spelling == "gated-gelu" else spelling.split("-")[-1])
+    fields.must_be("is_gated_act", spelling.startswith("gated"))
+    tied = fields.flag("tie_word_embeddings", family == "t5")
+    scaled = fields.flag("scale_decoder_outputs", tied)
     if tied and not scaled and _OUTPUT in names:
         tied = False
     if scaled and not tied:
         raise UserError(
             "config.json: scale_decoder_outputs=true with tie_word_embeddings=false; T5 scales with tied tables only"
         )
-    layers = number("num_layers", 6)
-    decoder_layers = values.get("num_decoder_layers")
+    layers = fields.integer("num_layers", 6)
     shape: dict[str, Any] = {
-        "num_heads": number("num_heads", 8),
-        "head_width": number("d_kv", 64),
-        "feed_forward": number("d_ff", 2048),
-        "activation": _SPELLINGS[activation],
-        "relative_buckets": number("relative_attention_num_buckets", 32),
-        "relative_max_distance": number("relative_attention_max_distance", 128),
-        "norm_epsilon": number("layer_norm_epsilon", 1e-6, float),
+        "num_heads": fields.integer("num_heads", 8),
+        "head_width": fields.integer("d_kv", 64),
+        "feed_forward": fields.integer("d_ff", 2048),
+        "activation": activation,
+        "relative_buckets": fields.integer("relative_attention_num_buckets", 32),
+        "relative_max_distance": fields.integer("relative_attention_max_distance", 128),
+        "norm_epsilon": fields.positive("layer_norm_epsilon", 1e-6),
     }
     return ModelConfig(
         encoder=T5EncoderConfig(layers=layers, **shape),
-        decoder=T5DecoderConfig(
-            layers=layers if decoder_layers is None else number("num_decoder_layers", None), **shape
-        ),
-        width=number("d_model", 512),
+        decoder=T5DecoderConfig(layers=fields.integer("num_decoder_layers", layers), **shape),
+        width=fields.integer("d_model", 512),
         tied_embeddings=tied,
         scale_tied_output=scaled or not tied,
-        dropout=number("dropout_rate", 0.1, float),
+        dropout=fields.share("dropout_rate", 0.1),
     )
 
 
@@ -181,7 +171,7 @@ def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarra
                 f"config.json: tie_word_embeddings=true, yet '{_OUTPUT}' differs from '{table}'; set it to false"
             )
         names.discard(_OUTPUT)
-    names.difference_update((*_TABLE_COPIES, _UNUSED))
+    names.difference_update(_TABLE_COPIES)
     return params
 
 

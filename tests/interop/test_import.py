@@ -267,7 +267,7 @@ HOSTILE = {
     "more layers": (edited(num_hidden_layers=3), "lack the tensor 'encoder.layer.2.attention.self.query.weight'"),
     "fewer layers": (
         edited(num_hidden_layers=1),
-        "tensor 'encoder.layer.1.attention.output.LayerNorm.bias' and 15 more",
+        "tensors without a place in a model of this config.json: encoder.layer.1.attention.output.LayerNorm.bias, ",
     ),
     "heads that do not divide": (edited(num_attention_heads=5), "does not fit the shape in config.json"),
     "another width": (edited(hidden_size=28), "does not fit the shape in config.json"),
@@ -305,7 +305,7 @@ HOSTILE = {
     ),
     "a tensor too many": (
         tensors(lambda found: {**found, "adapter.weight": np.zeros(3, np.float32)}),
-        "tensor 'adapter.weight' has no place in a model of this config.json",
+        "tensors without a place in a model of this config.json: adapter.weight",
     ),
     "a missing shard": (indexed(a="other.safetensors"), "other.safetensors' does not exist, though the model's index"),
     "a shard elsewhere": (indexed(a="../part.safetensors"), "must map tensors to files beside it"),
@@ -351,6 +351,13 @@ def test_a_name_of_the_hub_is_no_directory(tmp_path):
         UserError, match="'google/flan-t5-small' is no directory; --from wants a model that is downloaded"
     ):
         import_model(Path("google/flan-t5-small"), Workdir(tmp_path / "run"))
+
+
+def test_a_vocabulary_that_is_not_the_tables_is_refused(tmp_path):
+    write("t5", tmp_path / "model")
+    edited(vocab_size=299)(tmp_path / "model")
+    with pytest.raises(UserError, match="vocab_size=299, yet the embedding has 300 rows"):
+        import_model(tmp_path / "model", Workdir(tmp_path / "run"))
 
 
 def test_an_untied_copy_of_a_tied_table_is_no_tied_duplicate(tmp_path):

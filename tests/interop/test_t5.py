@@ -13,6 +13,7 @@ from t2c_jax.decode.logits_processors import NoRepeatNgram
 from t2c_jax.decode.programs import search_function
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5
+from t2c_jax.interop.source_config import model_config
 from t2c_jax.models.definition import Definition
 
 VOCABULARY = 48
@@ -41,7 +42,7 @@ def test_parameters_come_back(config):
 @pytest.mark.parametrize("config", KINDS)
 def test_configs_come_back(config):
     config = replace(reshaped(config, norm_epsilon=1e-5, relative_max_distance=64), dropout=0.25)
-    assert t5.config_from_huggingface(t5.config_to_huggingface(config, VOCABULARY)) == config
+    assert model_config(t5, t5.config_to_huggingface(config, VOCABULARY)) == config
 
 
 SHAPE = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2}
@@ -66,7 +67,7 @@ SHAPE = {"d_model": 8, "d_kv": 4, "d_ff": 16, "num_layers": 2, "num_heads": 2}
     ],
 )
 def test_every_kind_of_t5_is_recognised(values, names, activation, tied, scaled):
-    config = t5.config_from_huggingface({**SHAPE, **values}, names)
+    config = model_config(t5, {**SHAPE, **values}, names)
     assert (config.tied_embeddings, config.scale_tied_output, config.width) == (tied, scaled, 8)
     for side in (config.encoder, config.decoder):
         assert (side.type, side.activation, side.layers) == ("t5", activation, 2)
@@ -77,8 +78,8 @@ def test_every_kind_of_t5_is_recognised(values, names, activation, tied, scaled)
     ("values", "message"),
     [
         ({"model_type": "umt5"}, "model_type='umt5' is no T5"),
-        ({"feed_forward_proj": "gelu_fast"}, "feed_forward_proj='gelu_fast' is not known"),
-        ({"d_model": "512"}, "d_model='512' must be a positive number"),
+        ({"feed_forward_proj": "gelu_fast"}, "feed_forward_proj='gelu_fast' is not supported; relu, gelu"),
+        ({"d_model": "512"}, "d_model='512' must be a whole number"),
         ({"num_layers": 0}, "num_layers=0 must be"),
         ({"tie_word_embeddings": "yes"}, "tie_word_embeddings='yes' must be true or false"),
         ({"is_encoder_decoder": False}, "is_encoder_decoder"),
@@ -88,7 +89,7 @@ def test_every_kind_of_t5_is_recognised(values, names, activation, tied, scaled)
 )
 def test_what_is_not_known_is_refused_by_its_key(values, message):
     with pytest.raises(UserError, match=message):
-        t5.config_from_huggingface({**SHAPE, **values})
+        model_config(t5, {**SHAPE, **values})
 
 
 def test_tensors_that_do_not_fit_are_refused_by_name():

@@ -13,6 +13,7 @@ from tiny import MODEL, assert_close, drawn, on_device, row
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop import bert, gpt2
+from t2c_jax.interop.source_config import model_config as read_config
 from t2c_jax.mesh import partition_spec
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.pretrained.layers import LayerMix
@@ -52,7 +53,7 @@ def theirs(kind, scale=1.0, **values):
 def ours(model, **values) -> tuple[ModelConfig, dict]:
     """Their config and weights as ours."""
     family = gpt2 if model.config.model_type == "gpt2" else bert
-    config = family.config_from_huggingface(model.config.to_dict())
+    config = read_config(family, model.config.to_dict())
     weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
     names = set(weights)
     params = family.params_from_huggingface(config, weights.__getitem__, names)

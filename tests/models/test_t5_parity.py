@@ -11,6 +11,7 @@ from tiny import MODEL, compiled_on, decoder, encoder, make_mesh, on_device, res
 
 from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
 from t2c_jax.interop import t5
+from t2c_jax.interop.source_config import model_config
 from t2c_jax.models.definition import Definition
 from t2c_jax.train.batch_loss import loss_sums
 
@@ -194,7 +195,7 @@ def test_fine_tuning_goes_as_in_transformers():
     """Ten AdamW steps on ten batches, from weights as ``t2c import`` reads them: the loss is theirs at each step."""
     model = theirs(replace(T5, tied_embeddings=True), 1.0)
     weights = {name: weight.detach().numpy().copy() for name, weight in model.state_dict().items()}
-    config = replace(t5.config_from_huggingface(model.config.to_dict(), weights), dropout=0.0)
+    config = replace(model_config(t5, model.config.to_dict(), weights), dropout=0.0)
     unused = set(weights)
     start = t5.params_from_huggingface(config, weights.__getitem__, unused)
     assert not unused

@@ -1,0 +1,89 @@
+"""A config.json is read whole: a key that is not understood stops the import, for every architecture."""
+
+import importlib
+
+import pytest
+
+from t2c_jax.errors import UserError
+from t2c_jax.interop.import_model import FAMILIES
+from t2c_jax.interop.source_config import Fields, model_config
+
+transformers = pytest.importorskip("transformers")
+
+
+def written(kind, **values):
+    """What ``transformers`` writes of a model of its default shape."""
+    return {**transformers.AutoConfig.for_model(kind).to_dict(), **values}
+
+
+def read(kind, values):
+    return model_config(importlib.import_module(FAMILIES[kind]), values)
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_every_key_that_transformers_writes_is_understood(kind):
+    read(kind, written(kind))
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_key_that_is_not_understood_is_named(kind):
+    with pytest.raises(UserError, match=rf"not understood for model_type='{kind}': attention_sinks=4; .* Delete a key"):
+        read(kind, written(kind, attention_sinks=4))
+    read(kind, written(kind, attention_sinks=None))
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_quantized_model_is_refused(kind):
+    with pytest.raises(UserError, match="quantization_config is set; import the model in float32 or bfloat16"):
+        read(kind, written(kind, quantization_config={"bits": 4}))
+
+
+# Keys of the files at the hub that today's classes no longer write.
+PAST = {
+    "t5": {"n_positions": 512, "output_past": True, "task_specific_params": {"summarization": {"num_beams": 4}}},
+    "bert": {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token_transform"},
+    "roberta": {"output_past": True, "gradient_checkpointing": False, "finetuning_task": None, "torchscript": False},
+    "gpt2": {"n_ctx": 1024, "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}},
+}
+
+
+@pytest.mark.parametrize("kind", PAST)
+def test_files_of_the_past_are_read(kind):
+    assert read(kind, written(kind, **PAST[kind])) == read(kind, written(kind))
+
+
+@pytest.mark.parametrize(
+    ("kind", "values"),
+    [
+        ("bert", {"directionality": "unidi"}),
+        ("bert", {"pruned_heads": {"1": [0]}}),
+        ("gpt2", {"pruned_heads": {"1": [0]}}),
+        ("t5", {"dense_act_fn": "silu"}),
+        ("t5", {"is_gated_act": True}),
+        ("t5", {"tie_encoder_decoder": True}),
+        ("t5", {"is_decoder": True}),
+    ],
+)
+def test_what_is_understood_and_not_built_is_refused(kind, values):
+    (name,) = values
+    with pytest.raises(UserError, match=rf"config\.json: {name}=.* is not supported"):
+        read(kind, written(kind, **values))
+
+
+def test_keys_within_sections_are_read_or_named_too():
+    fields = Fields(
+        {"decoder": {"layers": 2, "rope_tetha": 1, "extra": "x" * 90}, "widht": 3, "note": 1, "empty": None}
+    )
+    half = fields.section("decoder")
+    half.integer("layers")
+    half.positive("rope_theta", 10000.0)
+    fields.integer("width", 8)
+    assert fields.unread(["note"]) == [
+        "widht=3 (did you mean 'width'?)",
+        "decoder.rope_tetha=1 (did you mean 'rope_theta'?)",
+        f"decoder.extra='{'x' * 56}...",
+    ]
+    with pytest.raises(UserError, match=r"config\.json: decoder\.layers=2 is not supported; 3 is"):
+        half.must_be("layers", 3)
+    with pytest.raises(UserError, match=r"config\.json: widht=3 must be an object"):
+        fields.section("widht")
