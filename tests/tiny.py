@@ -80,6 +80,52 @@ def reshaped(model: ModelConfig, **fields: Any) -> ModelConfig:
 
 MODEL = ModelConfig(**both(), width=16, dropout=0.0)
 T5 = replace(MODEL, **both("t5"))
+SHARED: dict[str, Any] = {"num_heads": 4, "kv_heads": 2, "head_width": 6, "layers": 3, "sandwich_norms": True}
+# As T5Gemma 2 has them: patterns of a period and a rest, and windows that are narrower than rows.
+MERGED = ModelConfig(
+    encoder=encoder(
+        **SHARED,
+        layer_kinds=("local", "local", "full"),
+        rope_scaling=4.0,
+        local_rope_theta=30.0,
+        query_key_norm=True,
+        window_before=1,
+        window_after=2,
+    ),
+    decoder=decoder(
+        **{**SHARED, "layers": 5},
+        layer_kinds=("local", "full"),
+        local_rope_theta=30.0,
+        query_key_norm=True,
+        window_before=2,
+        merged_attention=True,
+    ),
+    width=16,
+    dropout=0.0,
+    scale_embeddings=True,
+    scale_tied_output=False,
+    unscaled_id=5,
+)
+# As T5Gemma has them: an encoder with a table and a width of its own, and soft-caps that bite.
+CAPPED = ModelConfig(
+    encoder=encoder(
+        **{**SHARED, "kv_heads": 1},
+        layer_kinds=("local", "full"),
+        window_before=2,
+        window_after=2,
+        width=20,
+        attention_scale=0.7,
+        attention_softcap=1.0,
+    ),
+    decoder=decoder(
+        **SHARED, layer_kinds=("local", "full"), window_before=2, attention_scale=0.7, attention_softcap=1.0
+    ),
+    width=16,
+    dropout=0.0,
+    scale_embeddings=True,
+    scale_tied_output=False,
+    logit_softcap=5.0,
+)
 DATA = DataConfig(encoder_length=16, decoder_length=24, batch_size=8, packing_pool=64)
 EXPERIMENT = Experiment(
     data=DATA,

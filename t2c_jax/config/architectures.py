@@ -44,7 +44,7 @@ class Architecture(Variant):
 
 
 class EncoderConfig(Architecture):
-    """Reads the source; ``build(model, rngs=...)`` gives a ``models.interface.Encoder``.
+    """Reads the source; ``build(model, vocab_size, rngs=...)`` gives a ``models.interface.Encoder``.
 
     Attributes:
       own_tokenizer: its tokens are of a tokenizer of its own, which config.origin has, and so are their embeddings.
@@ -101,6 +101,17 @@ class ModelConfig(Section):
     )
     scale_tied_output: bool = field(
         True, "With a tied table, scale decoder states by 1/sqrt(D) before the logits (T5)."
+    )
+    scale_embeddings: bool = field(
+        False, "Multiply token vectors by sqrt(D) where the model reads them (Vaswani et al. 2017, section 3.4)."
+    )
+    unscaled_id: int = field(
+        -1,
+        "Id of a token that is read as a vector of its own, unscaled (T5Gemma 2's end of an image). -1: none.",
+        minimum=-1,
+    )
+    logit_softcap: float = field(
+        0.0, "Bound c of the logits: c tanh(logit / c) (Gemma Team 2024, Gemma 2, section 2). 0: none.", minimum=0
     )
     output_heads: tuple[str, ...] = field(
         (),

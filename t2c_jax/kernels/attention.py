@@ -3,7 +3,7 @@
 Each pads lengths to what its blocks need; a caller may pass any length. The Pallas kernels
 run on each device of the mesh, over its own rows and heads.
 
-Letters: B batch, T queries, S keys, H heads, K head width.
+Letters: B batch, T queries, S keys, H heads of queries, G of keys and values, K head width.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.experimental.pallas.ops.tpu import splash_attention as splash
 from jaxtyping import Array, Float, Int
 
 from t2c_jax.errors import UserError
-from t2c_jax.kernels.attention_mask import AttentionMask, pad_to
+from t2c_jax.kernels.attention_mask import AttentionMask, Band, pad_to
 from t2c_jax.kernels.single_block_attention import LANES, Form, fits, single_block_attention
 from t2c_jax.mesh import RULES, partition_spec
 
@@ -35,14 +36,14 @@ def target_platform() -> str:
 
 
 def choose(
-    asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool
+    asked: str, q_BTHK: Array, k_BSHK: Array, *, biased: bool, softcap: float = 0.0
 ) -> Literal["xla", "cudnn", "single_block", "splash"]:
     """The kernel for these queries and keys: config.model.attention's, or under ``auto`` the target platform's own.
 
-    ``auto`` and ``pallas`` fall back to XLA: on a GPU, for heads that cuDNN does not take; on a TPU, for rows so short
-    that they would be filled up to the lanes and that have small scores, for rows or heads that the mesh does not
-    divide, and for a bias over rows too long for ``single_block_attention``. Splash attention takes no bias; the flash
-    attention that comes with Pallas wants one for each of the batch's rows, and writes the gradient of each.
+    ``auto`` and ``pallas`` fall back to XLA: on a GPU, for heads and soft-caps that cuDNN does not take; on a TPU, for
+    rows so short that they would be filled up to the lanes and that have small scores, for rows or heads that the mesh
+    does not divide, and for a bias over rows too long for ``single_block_attention``. Splash attention takes no bias;
+    the flash attention that comes with Pallas wants one for each of the batch's rows, and writes the gradient of each.
 
     Raises:
       UserError: the kernel that is asked for is not of the target platform.
@@ -52,7 +53,8 @@ def choose(
         raise UserError(f"config.model.attention={asked} does not run on a {platform}; set it to auto")
     batch, queries, heads, head_width = q_BTHK.shape
     keys = k_BSHK.shape[1]
-    if asked == "cudnn" or (asked == "auto" and platform == "gpu" and _cudnn_takes(q_BTHK.dtype, head_width)):
+    on_gpu = asked == "auto" and platform == "gpu" and not softcap
+    if asked == "cudnn" or (on_gpu and _cudnn_takes(q_BTHK.dtype, head_width)):
         return "cudnn"
     if asked != "pallas" and not (asked == "auto" and platform == "tpu" and min(queries, keys) >= LANES):
         return "xla"
@@ -80,22 +82,24 @@ def _on_one_device(batch: int, heads: int) -> int | None:
 
 def padded_single_block_attention(
     q_BTHK: Float[Array, "B T H K"],
-    k_BSHK: Float[Array, "B S H K"],
-    v_BSHK: Float[Array, "B S H K"],
+    k_BSGK: Float[Array, "B S G K"],
+    v_BSGK: Float[Array, "B S G K"],
     mask: AttentionMask,
     bias: Float[Array, "1 H T S"] | None,
     scale: float,
+    softcap: float = 0.0,
 ) -> Float[Array, "B T H K"]:
     """``single_block_attention`` over rows and heads of any number that ``choose`` gives it."""
     seen = mask.padded(LANES)
-    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
+    heads = q_BTHK.shape[2]
+    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, repeated(k_BSGK, heads), repeated(v_BSGK, heads)))
     arrays, names = _arrays(q, k, v, seen)
     if bias is not None:
         arrays.append(pad_to(pad_to(bias[0], LANES, axis=1), LANES, axis=2))
         names.append(("heads", None, None))
 
     def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array, *bias: Array) -> Array:
-        form = Form(q.shape[2], seen.causal, seen.first_query, _interpreted())
+        form = Form(q.shape[2], seen.band, softcap, _interpreted())
         flat = (x.reshape(*x.shape[:2], -1) for x in (q, k, v))
         return single_block_attention(form, *flat, query_segments, key_segments, bias[0] if bias else None).reshape(
             q.shape
@@ -106,21 +110,24 @@ def padded_single_block_attention(
 
 def splash_attention(
     q_BTHK: Float[Array, "B T H K"],
-    k_BSHK: Float[Array, "B S H K"],
-    v_BSHK: Float[Array, "B S H K"],
+    k_BSGK: Float[Array, "B S G K"],
+    v_BSGK: Float[Array, "B S G K"],
     mask: AttentionMask,
     scale: float,
+    softcap: float = 0.0,
 ) -> Float[Array, "B T H K"]:
     """Pallas' attention in blocks with a running softmax (Dao et al. 2022, algorithm 1), for rows of any length.
 
-    Blocks that lie after all their queries are skipped. A query that sees no key averages over all of them, as in the
+    Blocks of which no query sees anything are skipped. A query that sees no key averages over all of them, as in the
     plain formula, but the gradient of that average is wrong here: only padding may see nothing, and no loss reads it.
     """
     seen = mask.padded(LANES)
-    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSHK, v_BSHK))
+    if _on_one_device(q_BTHK.shape[0], k_BSGK.shape[2]) is None:  # fewer heads of keys than the mesh has places for
+        k_BSGK, v_BSGK = (repeated(x, q_BTHK.shape[2]) for x in (k_BSGK, v_BSGK))
+    q, k, v = (pad_to(x, LANES, axis=1) for x in (q_BTHK * scale, k_BSGK, v_BSGK))
 
     def on_one_device(q: Array, k: Array, v: Array, query_segments: Array, key_segments: Array) -> Array:
-        kernel = _splash_kernel((q.shape[1], k.shape[1]), q.shape[2], seen.causal, seen.first_query)
+        kernel = _splash_kernel((q.shape[1], k.shape[1]), q.shape[2], seen.band, softcap)
         o_BHTK = jax.vmap(kernel)(*(jnp.swapaxes(x, 1, 2) for x in (q, k, v)), (query_segments, key_segments))
         return jnp.swapaxes(o_BHTK, 1, 2)
 
@@ -128,7 +135,7 @@ def splash_attention(
     return _on_each_device(on_one_device, names)(*arrays)[:, : q_BTHK.shape[1]]
 
 
-def _splash_kernel(shape: tuple[int, int], heads: int, causal: bool, first_query: int) -> Callable[..., Array]:
+def _splash_kernel(shape: tuple[int, int], heads: int, band: Band, softcap: float) -> Callable[..., Array]:
     block_q, block_kv = (_block(length) for length in shape)
     # With all keys in one block the backward pass gives dq, dk and dv in one kernel; with several it would write as
     # many partial dq, so dq is then a kernel of its own.
@@ -142,15 +149,41 @@ def _splash_kernel(shape: tuple[int, int], heads: int, causal: bool, first_query
         block_kv_dq=None if fused else block_kv,
         use_fused_bwd_kernel=fused,
     )
-    mask = splash.CausalMask(shape, offset=first_query) if causal else splash.FullMask(shape)
     kernel = splash.make_splash_mha(
-        splash.MultiHeadMask([mask] * heads), block_sizes=sizes, head_shards=1, q_seq_shards=1, interpret=_interpreted()
+        splash.MultiHeadMask([_splash_mask(shape, band)] * heads),
+        block_sizes=sizes,
+        head_shards=1,
+        q_seq_shards=1,
+        attn_logits_soft_cap=softcap or None,
+        interpret=_interpreted(),
     )
 
     def call(q_HTK: Array, k_HSK: Array, v_HSK: Array, segments: tuple[Int[Array, " T"], Int[Array, " S"]]) -> Array:
         return kernel(q_HTK, k_HSK, v_HSK, splash.SegmentIds(*segments))
 
     return call
+
+
+def _splash_mask(shape: tuple[int, int], band: Band) -> Any:
+    if band.own_keys is not None and band.limits:
+        queries, keys = (np.arange(length) for length in shape)
+        return splash.NumpyMask(band.sees(queries[:, None], keys[None, :]))
+    if band.before is not None:
+        return splash.LocalMask(shape, window_size=(band.before, band.after), offset=band.first_query)
+    if band.after is not None:
+        return splash.CausalMask(shape, offset=band.first_query + band.after)
+    return splash.FullMask(shape)
+
+
+def repeated(x_BSGK: Float[Array, "B S G K"], heads: int) -> Float[Array, "B S H K"]:
+    """Keys or values of a head for each of the ``heads`` queries' that share it."""
+    times = heads // x_BSGK.shape[2]
+    return x_BSGK if times == 1 else jnp.repeat(x_BSGK, times, axis=2)
+
+
+def soft_cap(x: Float[Array, ...], bound: float) -> Float[Array, ...]:
+    """``bound tanh(x / bound)``; the identity where the bound is 0."""
+    return bound * jnp.tanh(x / bound) if bound else x
 
 
 def _block(length: int) -> int:
@@ -183,8 +216,8 @@ def _on_each_device(kernel: Callable[..., Array], names: list[tuple[str | None, 
 
 def cudnn_attention(
     q_BTHK: Float[Array, "B T H K"],
-    k_BSHK: Float[Array, "B S H K"],
-    v_BSHK: Float[Array, "B S H K"],
+    k_BSGK: Float[Array, "B S G K"],
+    v_BSGK: Float[Array, "B S G K"],
     mask: AttentionMask,
     bias: Float[Array, "1 H T S"] | None,
     scale: float,
@@ -197,11 +230,11 @@ def cudnn_attention(
     queries = q_BTHK.shape[1]
     # Training with a bias needs even lengths, and cuDNN turns the mask into a bias.
     seen = mask.padded(2)
-    q, k, v = (pad_to(x, 2, axis=1) for x in (q_BTHK, k_BSHK, v_BSHK))
+    q, k, v = (pad_to(x, 2, axis=1) for x in (q_BTHK, k_BSGK, v_BSGK))
     if bias is not None:
         bias = pad_to(pad_to(bias.astype(q.dtype), 2, axis=2), 2, axis=3)
     # Causality apart from segments lets the kernel skip keys after its queries.
-    skips = seen.causal and seen.first_query == 0
+    skips = seen.band == Band(after=0)
     dense = AttentionMask(seen.query_segments_BT, seen.key_segments_BS).dense() if skips else seen.dense()
     o_BTHK = jax.nn.dot_product_attention(
         q, k, v, bias=bias, mask=dense, scale=scale, is_causal=skips, implementation="cudnn"

@@ -24,6 +24,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float, Int
 
+from t2c_jax.kernels.attention_mask import Band
+
 LANES = 128  # of a TPU's vector registers
 MASKED = -1e9
 _LONGEST = 1024  # keys; beyond, kernels that skip what a causal row does not see are the better ones
@@ -36,8 +38,8 @@ class Form(NamedTuple):
     """What a kernel is compiled for, in addition to the shapes of its arrays."""
 
     heads: int
-    causal: bool = False
-    first_query: int = 0  # where in the row of keys the queries begin
+    band: Band = Band()
+    softcap: float = 0.0
     interpret: bool = False
 
 
@@ -78,7 +80,7 @@ def single_block_attention(
     key_segments_BS: Int[Array, "B S"],
     bias_HTS: Float[Array, "H T S"] | None,
 ) -> Float[Array, "B T F"]:
-    """softmax(q k' + bias) v of queries that are scaled already, each over the keys of its segment.
+    """softmax(softcap(q k') + bias) v of queries that are scaled already, each over the keys of its segment.
 
     T and S are multiples of ``LANES``, and ``fits`` holds.
     """
@@ -182,10 +184,9 @@ class _Layout:
     def visible(self, query_segments_P1: Array, key_segments_1S: Array, part: Array) -> Bool[Array, "P S"]:
         """Which keys the queries of block ``part`` see."""
         visible_PS = query_segments_P1 == key_segments_1S
-        if self.form.causal:
-            first = self.form.first_query + part * self.block
-            query_PS = first + jax.lax.broadcasted_iota(jnp.int32, visible_PS.shape, 0)
-            visible_PS &= jax.lax.broadcasted_iota(jnp.int32, visible_PS.shape, 1) <= query_PS
+        if self.form.band.limits:
+            query_PS = part * self.block + jax.lax.broadcasted_iota(jnp.int32, visible_PS.shape, 0)
+            visible_PS &= self.form.band.sees(query_PS, jax.lax.broadcasted_iota(jnp.int32, visible_PS.shape, 1))
         return visible_PS
 
     def own(self, head: int, x_LW: Array, other: Array | None = None) -> Array:
@@ -198,14 +199,20 @@ class _Layout:
         return jnp.where(mine_LW, x_LW, jnp.zeros_like(x_LW) if other is None else other)
 
 
-def _exponentials(q_PW: Array, k_SW: Array, visible_PS: Array, bias_PS: Array | None) -> tuple[Array, Array]:
-    """The softmax's numerators and denominator, in float32."""
+def _exponentials(
+    q_PW: Array, k_SW: Array, visible_PS: Array, bias_PS: Array | None, softcap: float
+) -> tuple[Array, Array, Array | float]:
+    """The softmax's numerators and denominator, in float32, and the soft-cap's derivative."""
     scores_PS = _times_transposed(q_PW, k_SW)
+    slope_PS: Array | float = 1.0
+    if softcap:
+        bounded_PS = jnp.tanh(scores_PS / softcap)
+        scores_PS, slope_PS = softcap * bounded_PS, 1 - bounded_PS * bounded_PS
     if bias_PS is not None:
         scores_PS += bias_PS.astype(jnp.float32)
     scores_PS = jnp.where(visible_PS, scores_PS, MASKED)
     numerators_PS = jnp.exp(scores_PS - jnp.max(scores_PS, axis=1, keepdims=True))
-    return numerators_PS, jnp.sum(numerators_PS, axis=1, keepdims=True)
+    return numerators_PS, jnp.sum(numerators_PS, axis=1, keepdims=True), slope_PS
 
 
 def _product(axes: tuple[int, int], x: Array, y: Array) -> Array:
@@ -233,7 +240,9 @@ def _forward_kernel(
     o_PW = jnp.zeros(q_PW.shape, jnp.float32)
     for head in range(layout.group):
         bias_PS = None if bias_ref is None else bias_ref[head]
-        numerators_PS, denominator_P1 = _exponentials(layout.own(head, q_PW), k_SW, visible_PS, bias_PS)
+        numerators_PS, denominator_P1, _ = _exponentials(
+            layout.own(head, q_PW), k_SW, visible_PS, bias_PS, layout.form.softcap
+        )
         o_PW = layout.own(head, _times(numerators_PS.astype(v_SW.dtype), v_SW) / denominator_P1, o_PW)
     o_ref[...] = o_PW.astype(o_ref.dtype)
 
@@ -261,12 +270,14 @@ def _backward_kernel(
     d_k_SW = d_v_SW = jnp.zeros(k_SW.shape, jnp.float32)
     for head in range(layout.group):
         bias_PS = None if bias_ref is None else bias_ref[head]
-        numerators_PS, denominator_P1 = _exponentials(layout.own(head, q_PW), k_SW, visible_PS, bias_PS)
+        numerators_PS, denominator_P1, slope_PS = _exponentials(
+            layout.own(head, q_PW), k_SW, visible_PS, bias_PS, layout.form.softcap
+        )
         weights_PS = numerators_PS / denominator_P1
         d_weights_PS = _times_transposed(layout.own(head, d_PW), v_SW)
         d_scores_PS = weights_PS * (d_weights_PS - jnp.sum(weights_PS * d_weights_PS, axis=1, keepdims=True))
         d_scores_PS = jnp.where(visible_PS, d_scores_PS, 0.0)  # of a query that sees nothing, too
-        narrow_PS = d_scores_PS.astype(q_PW.dtype)
+        narrow_PS = (d_scores_PS * slope_PS).astype(q_PW.dtype)
         d_q_PW = layout.own(head, _times(narrow_PS, k_SW), d_q_PW)
         d_k_SW = layout.own(head, _transposed_times(narrow_PS, q_PW), d_k_SW)
         d_v_SW = layout.own(head, _transposed_times(weights_PS.astype(d_PW.dtype), d_PW), d_v_SW)

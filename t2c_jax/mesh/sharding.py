@@ -22,6 +22,7 @@ RULES: Mapping[str, tuple[str, ...] | None] = {
     "length": ("tensor",),  # of the residual stream; inside attention and feed-forward a row is whole
     "embed": ("fsdp",),
     "heads": ("tensor",),
+    "shared_head": None,  # the only head of keys and values, which all heads of queries share
     "head_width": None,
     "mlp": ("tensor",),
     "vocab": ("tensor",),

@@ -69,7 +69,7 @@ class At(NamedTuple):
 class Embed(Protocol):
     """Tokens to vectors in the compute dtype: (...) to (..., D)."""
 
-    def __call__(self, tokens: Int[Array, ...]) -> Float[Array, ...]:
+    def __call__(self, tokens: Int[Array, ...], /) -> Float[Array, ...]:
         """The vectors."""
         ...
 

@@ -56,31 +56,46 @@ class RMSNorm(nnx.Module):
         self.scale = parameter(rngs, (width,), ("norm",), nnx.initializers.ones, "scale")
         self.epsilon = epsilon
 
-    def __call__(self, x_BLD: Float[Array, "B L D"]) -> Float[Array, "B L D"]:
+    def __call__(self, x_BLD: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
         """Rows of unit mean square, times the learned scale."""
 
         def norm(x_BLD: Array, scale_D: Array) -> Array:
             wide = x_BLD.astype(jnp.float32)
             inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
-            return (wide * inverse * scale_D[None, None]).astype(x_BLD.dtype)
+            return (wide * inverse * jnp.expand_dims(scale_D, range(x_BLD.ndim - 1))).astype(x_BLD.dtype)
 
         return remat(norm)(x_BLD, self.scale[...])
+
+
+def normalised(norm: RMSNorm | None, x: Float[Array, "*B D"]) -> Float[Array, "*B D"]:
+    """``norm(x)``; ``x`` where there is no norm."""
+    return x if norm is None else norm(x)
 
 
 class Embedding(nnx.Module):
     """A table of token vectors; tied, it is the output projection too (Press & Wolf 2017)."""
 
-    def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, config: ModelConfig, vocab_size: int, width: int, *, rngs: nnx.Rngs) -> None:
         # Unit variance into the stack, as in T5; scale_tied_output brings the logits back to unit variance.
-        scale = 1.0 if config.scale_tied_output or not config.tied_embeddings else config.width**-0.5
-        self.embedding = parameter(
-            rngs, (vocab_size, config.width), ("vocab", "embed"), nnx.initializers.normal(scale), "embedding"
-        )
+        unit = config.scale_tied_output or not config.tied_embeddings
+        scale = 1.0 if unit and not config.scale_embeddings else width**-0.5
+        initializer = nnx.initializers.normal(scale)
+        self.embedding = parameter(rngs, (vocab_size, width), ("vocab", "embed"), initializer, "embedding")
+        self.unscaled_id = config.unscaled_id
+        has_own = self.unscaled_id >= 0
+        self.unscaled = parameter(rngs, (width,), ("embed",), initializer, "embedding") if has_own else None
+        self.factor = width**0.5 if config.scale_embeddings else 1.0
         self.dtype = jnp.dtype(config.dtype)
 
     def __call__(self, tokens_BL: Int[Array, "B ..."]) -> Float[Array, "B ... D"]:
         """Token vectors in the compute dtype."""
-        return look_up(self.embedding[...], tokens_BL, self.dtype, axis="vocab")
+        x_BLD = look_up(self.embedding[...], tokens_BL, self.dtype, axis="vocab")
+        if self.factor != 1.0:
+            x_BLD = x_BLD * jnp.asarray(self.factor, self.dtype)
+        if self.unscaled is None:
+            return x_BLD
+        own_D = jnp.expand_dims(self.unscaled[...].astype(self.dtype), range(tokens_BL.ndim))
+        return jnp.where((tokens_BL == self.unscaled_id)[..., None], own_D, x_BLD)
 
 
 def look_up(

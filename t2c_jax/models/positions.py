@@ -8,17 +8,26 @@ from flax import nnx
 from jaxtyping import Array, Float, Int
 
 from t2c_jax.models.parameters import parameter
-from t2c_jax.models.transformer.config import T5Config
+from t2c_jax.models.transformer.config import Sizes, T5Config
 
 Rotation = tuple[Float[Array, "B L 1 K/2"], Float[Array, "B L 1 K/2"]]
 
 
-def rotation(positions_BL: Int[Array, "B L"], head_width: int, theta: float) -> Rotation:
-    """Cosines and sines of RoPE's angles for each position (Su et al. 2021, section 3.2.2)."""
+def rotation(positions_BL: Int[Array, "B L"], head_width: int, theta: float, scaling: float = 1.0) -> Rotation:
+    """Cosines and sines of RoPE's angles for each position (Su et al. 2021, section 3.2.2), divided by ``scaling``."""
     half = head_width // 2
-    frequencies = jnp.asarray(theta ** (-np.arange(half) / half), jnp.float32)
+    frequencies = jnp.asarray(theta ** (-np.arange(half) / half) / scaling, jnp.float32)
     angles_BL1F = positions_BL[:, :, None, None].astype(jnp.float32) * frequencies[None, None, None, :]
     return jnp.cos(angles_BL1F), jnp.sin(angles_BL1F)
+
+
+def rotation_of(sizes: Sizes, kind: str, positions_BL: Int[Array, "B L"]) -> Rotation | None:
+    """The rotation of a kind of layers; None where positions are a bias."""
+    if isinstance(sizes, T5Config):
+        return None
+    if kind == "local":
+        return rotation(positions_BL, sizes.head_width, sizes.local_rope_theta or sizes.rope_theta)
+    return rotation(positions_BL, sizes.head_width, sizes.rope_theta, sizes.rope_scaling)
 
 
 def rotate(x_BLHK: Float[Array, "B L H K"], rotary: Rotation | None) -> Float[Array, "B L H K"]:

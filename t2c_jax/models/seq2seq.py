@@ -15,6 +15,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Int, Key
 
 from t2c_jax.config import ModelConfig
+from t2c_jax.kernels.attention import soft_cap
 from t2c_jax.kernels.few_rows import FewRowsKernel
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
@@ -28,7 +29,7 @@ class Prediction(NamedTuple):
     """What the loss is made of; never all logits.
 
     Attributes:
-      states_BTD: decoder states, whose products with the rows of ``table_VD`` are the logits.
+      states_BTD: decoder states, whose products with the rows of ``table_VD`` are the logits, but for their soft-cap.
       table_VD: the output table.
       copying: the copying head's part of the mixture, where the model has one.
       encoded: what the encoder made of the source, for the heads over it.
@@ -73,7 +74,7 @@ class Steps:
         inputs_BND = self.embedding(tokens_BN)
         states_BND, cache, carry = self.decoder.step(memory.decoder, cache, carry, inputs_BND, at)
         scaled_BND = scaled_output(self.config, states_BND)
-        logits_BNV = self.output(scaled_BND, jnp.float32)
+        logits_BNV = soft_cap(self.output(scaled_BND, jnp.float32), self.config.logit_softcap)
         if self.pointer is not None and memory.pointer is not None:
             source, encoded = memory.pointer
             logits_BNV = self.pointer.step(states_BND, inputs_BND, at.recent_BNR, logits_BNV, encoded, source)
@@ -85,8 +86,8 @@ class Seq2Seq(nnx.Module):
 
     def __init__(self, config: ModelConfig, vocab_size: int, *, rngs: nnx.Rngs) -> None:
         self.config = config
-        self.embedding = Embedding(config, vocab_size, rngs=rngs)
-        self.encoder = config.encoder.build(config, rngs=rngs)
+        self.embedding = Embedding(config, vocab_size, config.width, rngs=rngs)
+        self.encoder = config.encoder.build(config, vocab_size, rngs=rngs)
         widths = self.encoder.width, self.encoder.summary_width
         self.decoder = config.decoder.build(config, *widths, rngs=rngs)
         shape, initializer = (vocab_size, config.width), nnx.initializers.normal(config.width**-0.5)
@@ -154,7 +155,8 @@ class Seq2Seq(nnx.Module):
     def logits(self, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T V"]:
         """Logits of scaled decoder states, in float32."""
         table_VD = self.output_table().astype(x_BTD.dtype)
-        return jnp.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jnp.float32)
+        logits_BTV = jnp.einsum("btd,vd->btv", x_BTD, table_VD, preferred_element_type=jnp.float32)
+        return soft_cap(logits_BTV, self.config.logit_softcap)
 
 
 def scaled_output(config: ModelConfig, x_BTD: Float[Array, "B T D"]) -> Float[Array, "B T D"]:

@@ -1,8 +1,8 @@
 """Stacks of blocks: parameters on a leading layer axis, scanned or unrolled, of one kind of block or of several.
 
-A stack of several kinds repeats a pattern, such as five blocks with local attention and one with global. Each kind's
-blocks are stacked by themselves, as ``kind_0``, ``kind_1`` ..., and a scan's step is one period of the pattern. Layers
-behind the last whole period are unrolled.
+Kinds repeat in a pattern, such as five blocks with local attention and one with full, and a scan's step is one period
+of it. Layers behind the last whole period are unrolled. Blocks whose parameters are alike are one stack, whatever is
+done with them (``run``'s calls); others are stacked by kind, as ``kind_0``, ``kind_1`` ... (``MixedStack``).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from t2c_jax.models.parameters import PARENT, label
 Keys = Key[Array, " n"] | None
 Stream = TypeVar("Stream")
 MakeBlock = Callable[[nnx.Rngs], nnx.Module]
+Call = Callable[[Any, Stream, Key[Array, ""] | None], Stream]
 
 
 class MixedStack(nnx.Module):
@@ -76,7 +77,7 @@ def run(
     keys: Keys,
     layers: int,
     model: ModelConfig,
-    call: Callable[[Any, Stream, Key[Array, ""] | None], Stream],
+    call: Call[Stream] | Sequence[Call[Stream]],
 ) -> Stream:
     """The residual stream, or a tree that holds it, through all blocks: scanned or unrolled, with config.model.remat.
 
@@ -88,29 +89,45 @@ def run(
       keys: one for each layer, or None.
       layers: how many.
       model: scan and remat.
-      call: one block, of whichever kind: ``(block, stream, key) -> stream``.
+      call: one block: ``(block, stream, key) -> stream``. Several take turns from the bottom on, over blocks whose
+        parameters are alike.
     """
+    calls = list(call) if isinstance(call, Sequence) else [call]
     if model.remat != "none":
         policy = jax.checkpoint_policies.save_only_these_names(PROJECTION) if model.remat == "dots" else None
         # A scan's body is its own computation, so common subexpressions cannot undo its rematerialisation.
-        call = jax.checkpoint(call, policy=policy, prevent_cse=not model.scan)
-    if not model.scan:
-        for i, block in enumerate(unstack(blocks, layers)):
-            stream = call(block, stream, None if keys is None else keys[i])
-        return stream
-    kinds = blocks.kinds() if isinstance(blocks, MixedStack) else (blocks,)
-    period = len(kinds)
+        calls = [jax.checkpoint(call, policy=policy, prevent_cse=not model.scan) for call in calls]
+    mixed = isinstance(blocks, MixedStack)
+    period = blocks.period if mixed else len(calls)
+    calls = [calls[i % len(calls)] for i in range(period)]
     periods, rest = divmod(layers, period)
-    scanned = tuple(jax.tree.map(lambda leaf: leaf[:periods], kind) for kind in kinds) if rest else kinds
-    scanned_keys = None if keys is None else keys[: periods * period].reshape(periods, period)
+    if not model.scan or periods < 2 <= period:
+        for i, block in enumerate(unstack(blocks, layers)):
+            stream = calls[i % period](block, stream, None if keys is None else keys[i])
+        return stream
+    whole = periods * period
+    kinds: Any
+    if mixed:
+        kinds = blocks.kinds()
+        scanned = jax.tree.map(lambda leaf: leaf[:periods], kinds) if rest else kinds
+    else:
+        kinds = scanned = blocks
+        if period > 1:
+            scanned = jax.tree.map(lambda leaf: leaf[:whole].reshape(periods, period, *leaf.shape[1:]), blocks)
+    scanned_keys = None if keys is None else keys[:whole].reshape(periods, period)
+
+    def one_of(blocks: Any, i: int) -> Any:
+        if mixed:
+            return blocks[i]
+        return blocks if period == 1 else jax.tree.map(lambda leaf: leaf[i], blocks)
 
     def one_period(stream: Stream, xs: tuple[Any, Any]) -> tuple[Stream, None]:
-        for i, block in enumerate(xs[0]):
-            stream = call(block, stream, None if xs[1] is None else xs[1][i])
+        for i, call in enumerate(calls):
+            stream = call(one_of(xs[0], i), stream, None if xs[1] is None else xs[1][i])
         return stream, None
 
     stream, _ = jax.lax.scan(one_period, stream, (scanned, scanned_keys))
-    for i, kind in enumerate(kinds[:rest]):
-        last = jax.tree.map(lambda leaf: leaf[-1], kind)
-        stream = call(last, stream, None if keys is None else keys[periods * period + i])
+    for i, call in enumerate(calls[:rest]):
+        last = jax.tree.map(lambda leaf: leaf[-1], kinds[i]) if mixed else one_of(blocks, whole + i)
+        stream = call(last, stream, None if keys is None else keys[whole + i])
     return stream

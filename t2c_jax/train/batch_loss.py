@@ -70,6 +70,7 @@ def loss_sums(
         label_smoothing=train.label_smoothing if training else 0.0,
         z_loss=train.z_loss if training else 0.0,
         r_drop=r_drop,
+        logit_softcap=model.config.logit_softcap,
     )
     nll_B, weight_B = sums.pop("nll_B"), sums.pop("weight_B")
     sums["denominator"] = sums["weight"]

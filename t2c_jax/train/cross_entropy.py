@@ -15,6 +15,7 @@ import jax.numpy as jnp
 import optax
 from jaxtyping import Array, Float, Int
 
+from t2c_jax.kernels.attention import soft_cap
 from t2c_jax.mesh import constrain, row_shards, sum_over_rows
 from t2c_jax.models.seq2seq import Prediction
 from t2c_jax.train.r_drop import divergence, pointing_divergence
@@ -47,13 +48,15 @@ def token_sums(
     label_smoothing: float,
     z_loss: float,
     r_drop: float = 0.0,
+    logit_softcap: float = 0.0,
 ) -> tuple[Float[Array, ""], Sums]:
     """Sums over tokens, to be divided by ``weight`` once, after microbatches and hosts.
 
     With ``copied`` the likelihood is the mixture's (See et al. 2017, equation 9); smoothing and z-loss are of the
     vocabulary's part. With ``r_drop``, the alpha of Liang et al. 2021, each row and its copy are neighbours; the loss
     of a target is then half of their equation 4, so that it stays the cost of one target:
-    ``(loss_1 + loss_2) / 2 + alpha / 4 * (KL(p_1 || p_2) + KL(p_2 || p_1))``, here of what is generated.
+    ``(loss_1 + loss_2) / 2 + alpha / 4 * (KL(p_1 || p_2) + KL(p_2 || p_1))``, here of what is generated. The logits are
+    bounded by ``logit_softcap`` first, where there is one.
 
     Returns:
       What is minimised, ``(1 - e) * nll + e * mean_v(-log p_v) + z_loss * log(Z)^2``: label smoothing e as in Szegedy
@@ -63,6 +66,7 @@ def token_sums(
       ``correct``: targets that are the most likely token.
       ``weight``: the tokens' weights; ``weight_B`` and ``nll_B``: those two by row.
     """
+    logits_BTV = soft_cap(logits_BTV, logit_softcap)
     nll_BT = optax.losses.softmax_cross_entropy_with_integer_labels(logits_BTV, targets_BT)
     log_z_BT = jax.nn.logsumexp(logits_BTV, axis=-1)
     if copied is not None:
@@ -121,6 +125,7 @@ def chunked_cross_entropy(
     label_smoothing: float,
     z_loss: float,
     r_drop: float = 0.0,
+    logit_softcap: float = 0.0,
 ) -> Sums:
     """``token_sums`` of a prediction, with the logits of at most ``chunk`` positions of each row at a time.
 
@@ -132,7 +137,10 @@ def chunked_cross_entropy(
 
     With ``r_drop`` the prediction is of a batch whose rows are repeated (``r_drop.predict_twice``).
     """
-    sums = functools.partial(token_sums, label_smoothing=label_smoothing, z_loss=z_loss, r_drop=r_drop)
+
+    sums = functools.partial(
+        token_sums, label_smoothing=label_smoothing, z_loss=z_loss, r_drop=r_drop, logit_softcap=logit_softcap
+    )
     length = targets_BT.shape[1]
     count = -(-length // chunk)
     size = -(-length // count)

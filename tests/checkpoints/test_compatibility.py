@@ -80,7 +80,7 @@ def test_the_order_of_source_tokens_is_compared_for_an_encoder():
     assert differing(MODEL, ("decoder",), data={"reverse_source": True}) == []
 
 
-OTHER = {"activation": "relu", "output_heads": ("tagging",)}
+OTHER = {"activation": "relu", "output_heads": ("tagging",), "unscaled_id": 3}
 OTHER |= {"attention": "additive", "bridge": "copy", "dtype": "bfloat16", "remat": "full"}
 
 

@@ -1,5 +1,6 @@
 """The fused kernels against the plain formula, interpreted on the CPU, and which of them is taken where."""
 
+import functools
 from types import SimpleNamespace
 
 import jax
@@ -32,13 +33,13 @@ def segments(rows, length):
     return jnp.asarray(np.where(np.sort(-ids) == 0, 0, 4 + np.sort(-ids)), jnp.int32)
 
 
-def plain(q, k, v, mask, bias, scale):
-    return attend(q * scale, k, v, mask, bias=bias, kernel="xla", scaled=False)
+def plain(q, k, v, mask, bias, scale, softcap=0.0):
+    return attend(q * scale, k, v, mask, bias=bias, kernel="xla", scale=1.0, softcap=softcap)
 
 
-def splash(q, k, v, mask, bias, scale):
+def splash(q, k, v, mask, bias, scale, softcap=0.0):
     assert bias is None
-    return splash_attention(q, k, v, mask, scale)
+    return splash_attention(q, k, v, mask, scale, softcap)
 
 
 def with_gradients(kernel, arrays, mask, d, *, scale=SCALE):
@@ -139,6 +140,62 @@ def test_padding_that_sees_nothing_harms_nobody(kernel):
     assert_equal(kernel, arrays, AttentionMask(query_segments, key_segments), d)
 
 
+def naive(q, k, v, mask, bias, scale, softcap):
+    """The definition: a mask of places, a head of keys for each of queries, and no blocks."""
+    assert bias is None
+    k, v = (jnp.repeat(x, q.shape[2] // x.shape[2], axis=2) for x in (k, v))
+    scores = jnp.einsum("bthk,bshk->bhts", q * scale, k)
+    scores = softcap * jnp.tanh(scores / softcap) if softcap else scores
+    place = mask.first_query + jnp.arange(q.shape[1])[:, None]
+    key = jnp.arange(k.shape[1])[None, :]
+    before, after = mask.window or (10_000, 10_000)
+    near = (key >= place - before) & (key <= place + (0 if mask.causal else after))
+    if mask.own_keys is not None:
+        near |= key >= mask.own_keys
+    seen = near[None] & (mask.query_segments_BT[:, :, None] == mask.key_segments_BS[:, None])
+    return jnp.einsum("bhts,bshk->bthk", jax.nn.softmax(jnp.where(seen[:, None], scores, -1e9), axis=-1), v)
+
+
+BANDS = {
+    "causal window": {"window": (30, 0), "causal": True},
+    "lopsided window": {"window": (5, 40)},
+    "only itself and behind": {"window": (0, 3)},
+    "merged": {"causal": True, "own_keys": 150},
+    "merged window": {"causal": True, "window": (30, 0), "own_keys": 150},
+    "middle of a row": {"causal": True, "window": (20, 0), "first_query": 37},
+}
+
+
+@pytest.mark.parametrize("softcap", [0.0, 1.5])
+@pytest.mark.parametrize("form", BANDS.values(), ids=BANDS)
+@pytest.mark.parametrize(
+    "kernel", [plain, padded_single_block_attention, splash], ids=["xla", "single_block", "splash"]
+)
+def test_windows_soft_caps_and_shared_heads(kernel, form, softcap, monkeypatch):
+    """Two heads of keys for four of queries, two blocks of queries and of keys, and a soft-cap that bites."""
+    monkeypatch.setattr(attention_kernels, "_LONGEST_BLOCK", 128)
+    queries = 150
+    keys = queries + (70 if "own_keys" in form else 37 if "first_query" in form else 0)
+    q, d = drawn(1, queries, 4, 8), drawn(1, queries, 4, 8, seed=3)
+    k, v = drawn(1, keys, 2, 8, seed=1), drawn(1, keys, 2, 8, seed=2)
+    of_rows = segments(1, keys if "first_query" in form else queries)
+    key_segments = of_rows
+    if "own_keys" in form:
+        key_segments = jnp.concatenate([of_rows, segments(1, 70)], axis=1)
+    query_segments = of_rows[:, form.get("first_query", 0) :]
+    d = d * (query_segments > 0)[:, :, None, None]  # padding that sees nothing: no loss reads it
+    mask = AttentionMask(query_segments, key_segments, **form)
+
+    def capped(of):
+        return functools.partial(of, softcap=softcap)
+
+    one, other = (with_gradients(capped(of), (q, k, v), mask, d) for of in (kernel, naive))
+
+    there = (query_segments > 0)[:, :, None, None]
+    for x, y in zip((one[0] * there, *one[1]), (other[0] * there, *other[1]), strict=True):
+        np.testing.assert_allclose(x, y, rtol=0, atol=TOLERANCE * float(jnp.abs(y).max()))
+
+
 def test_on_a_mesh_each_device_has_its_rows_and_heads():
     arrays = (drawn(4, 8, 4, 8), drawn(4, 12, 4, 8, seed=1), drawn(4, 12, 4, 8, seed=2), drawn(1, 4, 8, 12))
     mask, d = AttentionMask(segments(4, 8), segments(4, 12)), drawn(4, 8, 4, 8, seed=3)
@@ -160,9 +217,9 @@ def on(platform, sizes=(1, 1, 1)):
     )
 
 
-def chosen(asked="auto", *, batch=8, queries=512, keys=512, heads=8, head_width=64, dtype=jnp.bfloat16, biased=False):
+def chosen(asked="auto", *, batch=8, queries=512, keys=512, heads=8, head_width=64, dtype=jnp.bfloat16, **also):
     q = SimpleNamespace(shape=(batch, queries, heads, head_width), dtype=jnp.dtype(dtype))
-    return choose(asked, q, SimpleNamespace(shape=(batch, keys, heads, head_width)), biased=biased)
+    return choose(asked, q, SimpleNamespace(shape=(batch, keys, heads, head_width)), **{"biased": False, **also})
 
 
 @pytest.mark.parametrize(
@@ -177,6 +234,8 @@ def chosen(asked="auto", *, batch=8, queries=512, keys=512, heads=8, head_width=
         ("tpu", {"asked": "pallas", "queries": 127}, "single_block"),
         ("tpu", {"asked": "xla"}, "xla"),
         ("gpu", {"biased": True}, "cudnn"),
+        ("gpu", {"softcap": 50.0}, "xla"),
+        ("gpu", {"head_width": 256}, "xla"),
         ("gpu", {"dtype": jnp.float32}, "xla"),
         ("gpu", {"head_width": 36}, "xla"),
         ("cpu", {}, "xla"),

@@ -9,7 +9,20 @@ import numpy as np
 import pytest
 import tiny
 from stored_paths import stored
-from tiny import DATA, MODEL, VOCABULARY, assert_close, drawn, flat, mixture, on_device, pairs, random_paths
+from tiny import (
+    CAPPED,
+    DATA,
+    MERGED,
+    MODEL,
+    VOCABULARY,
+    assert_close,
+    drawn,
+    flat,
+    mixture,
+    on_device,
+    pairs,
+    random_paths,
+)
 
 from t2c_jax.config import Experiment, TrainConfig, decoders, encoders
 from t2c_jax.data.pipeline import Batches
@@ -77,6 +90,8 @@ MODELS = {
     "gru-gru no attention copy": model("gru", "gru", copy=True, attention="none", input_feeding=False),
 }
 MODELS |= {
+    "transformer-transformer merged": MERGED,
+    "transformer-transformer capped": CAPPED,
     "bert-transformer": model("bert", "transformer"),
     "bert-lstm mixed layers": model("bert", "lstm", mix_layers=True),
     "bert-gru copy": model("bert", "gru", copy=True, input_feeding=False),

@@ -7,7 +7,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from tiny import DATA, MODEL, VOCABULARY, assert_close, batch, both, drawn, on_device, pairs, reshaped
+from tiny import (
+    CAPPED,
+    DATA,
+    MERGED,
+    MODEL,
+    T5,
+    VOCABULARY,
+    assert_close,
+    batch,
+    both,
+    drawn,
+    on_device,
+    pairs,
+    reshaped,
+)
 
 from t2c_jax.config import Experiment, TrainConfig
 from t2c_jax.data.pipeline import Batches
@@ -84,18 +98,21 @@ def test_a_target_position_sees_nothing_after_it():
 
 
 @pytest.mark.parametrize(
-    ("scan", "remat", "architecture"),
+    ("scan", "remat", "model"),
     [
-        (False, "none", "transformer"),
-        (False, "none", "t5"),
-        (True, "full", "transformer"),
-        (False, "full", "t5"),
-        (True, "dots", "t5"),
+        (False, "none", MODEL),
+        (False, "none", T5),
+        (True, "full", MODEL),
+        (False, "full", T5),
+        (True, "dots", T5),
+        (False, "none", MERGED),
+        (True, "full", MERGED),
+        (False, "dots", CAPPED),
     ],
 )
-def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, architecture):
+def test_every_way_to_run_the_blocks_gives_the_same_numbers(scan, remat, model):
     """Losses and gradients, scanned or unrolled, kept or computed again; dropout's draws are the same too."""
-    config = replace(MODEL, **both(architecture), dropout=0.2)
+    config = replace(model, dropout=0.2)
     values, key = batch(), jax.random.key(1)
     _, params = drawn(config)
     expected = loss_and_gradient(config, params, values, key)

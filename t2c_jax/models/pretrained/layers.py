@@ -74,7 +74,7 @@ class BiasedAttention(nnx.Module):
     def __call__(self, x_BSE: Float[Array, "B S E"], mask: AttentionMask) -> Float[Array, "B S E"]:
         """The block's update to the residual stream."""
         q, k, v = (self._project(x_BSE, name) for name in ("query", "key", "value"))
-        o_BSHK = attend(q, k, v, mask, bias=None, kernel=self.kernel)
+        o_BSHK = attend(q, k, v, mask, kernel=self.kernel)
         joined = o_BSHK.shape[2] * o_BSHK.shape[3]
         y_BSE = down_projection(o_BSHK.reshape(*o_BSHK.shape[:2], joined), self.output[...].reshape(-1, joined))
         return y_BSE + self.output_bias[None, None].astype(y_BSE.dtype)
