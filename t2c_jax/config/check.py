@@ -25,6 +25,11 @@ def check(experiment: Experiment) -> None:
     _check_origin(experiment.origin, experiment.lora, data)
     if train.r_drop and not model.dropout:
         raise UserError("config.train.r_drop compares predictions under different dropout: set model.dropout above 0")
+    if experiment.optimizer.name == "schedule_free" and train.ema_decay:
+        raise UserError(
+            f"config.train.ema_decay={train.ema_decay} and config.optimizer.name=schedule_free both average the"
+            " parameters: set config.train.ema_decay=0"
+        )
     _check_encoder(experiment)
     _check_tasks(model, data, train)
     if data.batch_size % train.microbatches:

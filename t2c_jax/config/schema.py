@@ -364,7 +364,12 @@ class DataConfig(Section):
 class OptimizerConfig(Section):
     """optax: update rule, schedule, clipping."""
 
-    name: Literal["adamw", "adafactor", "rmsprop", "sgd"] = field("adamw", "Optimizer.")
+    name: Literal["adamw", "adafactor", "muon", "schedule_free", "rmsprop", "sgd"] = field(
+        "adamw",
+        "Optimizer. muon updates kernels of hidden layers by orthogonalised momentum and the rest by AdamW (Jordan et"
+        " al. 2024; Liu et al. 2025). schedule_free is AdamW with an average of the iterates in the place of a schedule"
+        " (Defazio et al. 2024).",
+    )
     learning_rate: float = field(1e-3, "Peak learning rate.", above=0)
     rates: tuple[str, ...] = field(
         (),
@@ -388,8 +393,20 @@ class OptimizerConfig(Section):
     decay_start: int = field(0, "Step of step_decay's first decay.", minimum=0)
     decay_every: int = field(1000, "Steps between step_decay's decays.", minimum=1)
     decay_factor: float = field(0.5, "Factor of each decay of step_decay.", above=0)
-    beta1: float = field(0.9, "AdamW's first moment decay; Adafactor runs without a first moment.", minimum=0, below=1)
+    beta1: float = field(
+        0.9,
+        "AdamW's first moment decay; schedule_free's share of the average in the parameters at which gradients are"
+        " taken. Adafactor runs without a first moment; Muon's momentum is 0.95.",
+        minimum=0,
+        below=1,
+    )
     beta2: float = field(0.98, "Second moment decay of AdamW and RMSProp.", minimum=0, below=1)
+    adam_share: float = field(
+        1.0,
+        "Muon: learning rate of embeddings, output table, heads, biases and scales, which AdamW updates, as a share of"
+        " learning_rate.",
+        above=0,
+    )
     epsilon: float = field(1e-8, "Added to the denominator in AdamW and RMSProp.", above=0)
     weight_decay: float = field(0.01, "Decoupled weight decay of the parameters that decay_mask selects.", minimum=0)
     decay_mask: str = field(
@@ -406,8 +423,13 @@ class OptimizerConfig(Section):
     clip_norm: float = field(1.0, "Global gradient norm; 0 turns clipping off.", minimum=0)
 
     def check(self, key: str) -> None:
-        """Rates are written as they are parsed."""
+        """Rates are written as they are parsed; an average of the iterates takes the place of a decay."""
         parse_rates(self.rates)
+        if self.name == "schedule_free" and self.schedule != "constant":
+            raise UserError(
+                f"{key}.schedule={self.schedule!r} and {key}.name='schedule_free' exclude each other: set"
+                f" {key}.schedule=constant"
+            )
 
 
 @dataclass(frozen=True)
@@ -447,7 +469,8 @@ class TrainConfig(Section):
     loss_chunk_tokens: int = field(512, "Tokens per device whose logits are in memory at a time.", minimum=1)
     ema_decay: float = field(
         0.0,
-        "Decay of the moving average of the parameters for evaluation; smaller in the first steps. 0: none.",
+        "Decay of the moving average of the parameters for evaluation; smaller in the first steps. 0: none. Not with"
+        " config.optimizer.name=schedule_free, which has an average of its own.",
         minimum=0,
         below=1,
     )

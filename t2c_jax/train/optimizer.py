@@ -15,6 +15,7 @@ from t2c_jax.config import OptimizerConfig, parse_rates
 from t2c_jax.errors import UserError
 from t2c_jax.models.parameters import ParameterInfo
 from t2c_jax.train.adafactor import multiply_by_parameter_scale, scale_by_adafactor
+from t2c_jax.train.muon import is_orthogonalized, orthogonalized_mask, scale_by_muon
 
 
 def learning_rate_schedule(config: OptimizerConfig, steps: int) -> optax.Schedule:
@@ -90,6 +91,10 @@ def learning_rate_multipliers(info: Any, config: OptimizerConfig) -> Any:
         return rate(path, None, 0) * config.layer_decay**below
 
     found = {path: multiplier(".".join(path), one) for path, one in flat.items()}
+    if config.name == "muon" and config.adam_share != 1:
+        for path, one in flat.items():
+            if not is_orthogonalized(path, one):
+                found[path] = found[path] * config.adam_share
     for item, i in zip(config.rates, range(len(rates)), strict=True):
         if i not in reaching:
             known = sorted({".".join(path[:2]) for path in flat})
@@ -198,7 +203,8 @@ class Optimizer:
 
 def update_rule(config: OptimizerConfig, info: Any) -> optax.GradientTransformation:
     """Clipping by global norm, then the update rule: AdamW (Loshchilov & Hutter 2019), Adafactor (Shazeer & Stern
-    2018), RMSProp (Tieleman & Hinton 2012) or plain gradient descent.
+    2018), Muon (Jordan et al. 2024) with AdamW, the base of schedule-free AdamW (Defazio et al. 2024), RMSProp
+    (Tieleman & Hinton 2012) or plain gradient descent.
 
     Its updates are directions: ``scale_updates`` multiplies them by the learning rate, which is a function of the train
     state's step and not of a counter in here, so that a skipped step does not delay the schedule.
@@ -214,6 +220,13 @@ def update_rule(config: OptimizerConfig, info: Any) -> optax.GradientTransformat
         stages.append(("clip", optax.clip_by_global_norm(config.clip_norm)))
     if config.name == "adamw":
         stages.append(("adam", optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)))
+    elif config.name == "schedule_free":  # Adam without a first moment; the iterates are averaged instead
+        rms = optax.scale_by_rms(config.beta2, config.epsilon, eps_in_sqrt=False, bias_correction=True)
+        stages.append(("rms", rms))
+    elif config.name == "muon":
+        adam = optax.scale_by_adam(config.beta1, config.beta2, config.epsilon)
+        stages.append(("muon", scale_by_muon(info)))
+        stages.append(("adam", optax.masked(adam, orthogonalized_mask(info, inverted=True))))
     elif config.name == "rmsprop":
         stages.append(("rmsprop", optax.scale_by_rms(config.beta2, config.epsilon)))
     elif config.name == "adafactor":

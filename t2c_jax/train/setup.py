@@ -17,6 +17,7 @@ from t2c_jax.config import Experiment
 from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.train.averaging import keeps_average
 from t2c_jax.train.batches import Data, open_data
 from t2c_jax.train.held_out_loss import measurable
 from t2c_jax.train.initial import initial_state
@@ -144,7 +145,7 @@ def trainable_of(experiment: Experiment, definition: Definition, modules: Collec
         experiment.optimizer,
         experiment.lora,
         seed=experiment.seed,
-        ema=experiment.train.ema_decay > 0,
+        ema=keeps_average(experiment.train, experiment.optimizer),
         modules_to_save=modules,
     )
 

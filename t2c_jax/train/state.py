@@ -55,7 +55,7 @@ class Trainable:
       optimizer: of the model's parameters; under adapters, of the adapters and of what trains in full beside them.
       lora_config: rank and targets of the adapters; rank 0 for none.
       seed: of the parameters, of the adapters, and of dropout.
-      ema: whether the state keeps a moving average of what is trained.
+      ema: whether the state keeps an average of what is trained (``train.averaging``).
       modules_to_save: dotted paths of the parameters that train in full beside adapters.
     """
 

@@ -20,6 +20,7 @@ from t2c_jax.config import DataConfig, TrainConfig
 from t2c_jax.models import lora
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Seq2Seq
+from t2c_jax.train.averaging import gradient_point, share_of_newest
 from t2c_jax.train.batch_loss import Batch, add_head, contrastive_vectors, loss_sums
 from t2c_jax.train.cross_entropy import Sums
 from t2c_jax.train.encoder_losses import contrastive_sums
@@ -59,6 +60,8 @@ def make_train_step(
     def train_step(state: State, batch: Batch, limit: Array | None = None) -> tuple[State, dict[str, Array]]:
         key = jax.random.fold_in(named_key(trainable.seed, "dropout"), state["step"])
         params = optimizer.trainable(state[trainable_key(state)])
+        if trainable.ema:
+            params = gradient_point(optimizer.config, params, optimizer.trainable(state["ema"]))
 
         def microbatch_model(index: Array | int) -> tuple[Callable[[Any], Seq2Seq], Key[Array, ""]]:
             """``bind`` with the dropout of a microbatch's adapters, and the key of the model's."""
@@ -99,12 +102,12 @@ def make_train_step(
     def update(
         state: State, params: Any, gradients: Any, sums: Sums, limit: Array | None
     ) -> tuple[State, dict[str, Array]]:
-        """The state after a step with these sums over the batch and their gradients, and the step's metrics."""
+        """The state after a step with these sums over the batch and their gradients at ``params``, and its metrics."""
         weight = jnp.maximum(sums["denominator"], 1.0)
         gradients = jax.tree.map(lambda gradient: gradient / weight, gradients)
         rate = jnp.asarray(schedule(state["step"]), jnp.float32)
         updates, opt_state = optimizer.updates(gradients, state["opt_state"], params, rate)
-        updated = optax.apply_updates(params, updates)
+        updated = optax.apply_updates(optimizer.trainable(state[trainable_key(state)]), updates)
         metrics = {
             **sums,
             "gradient_norm": optax.tree.norm(gradients),
@@ -113,10 +116,10 @@ def make_train_step(
         }
         new = {**state, "step": state["step"] + 1, "opt_state": opt_state}
         new[trainable_key(state)] = optimizer.merge_frozen(updated, state[trainable_key(state)])
-        if train.ema_decay:  # frozen parameters are left out: an average of equal numbers is not always that number
-            decay = ema_decay(train.ema_decay, state["step"])
+        if trainable.ema:  # frozen parameters are left out: an average of equal numbers is not always that number
             averages = optimizer.trainable(state["ema"])
-            averages = optax.incremental_update(updated, averages, 1 - decay)
+            share = share_of_newest(train, optimizer.config, state["step"])
+            averages = optax.incremental_update(updated, averages, share)
             new["ema"] = optimizer.merge_frozen(averages, state["ema"])
         if train.on_nonfinite == "skip" or limit is not None:
             loss = sums["loss"] / weight
@@ -137,15 +140,6 @@ def split_rows(batch: Batch, parts: int) -> dict[str, Array]:
         return jnp.swapaxes(x.reshape(x.shape[0] // parts, parts, *x.shape[1:]), 0, 1)
 
     return {name: meshes.constrain(split(x), None, "batch", *(None,) * (x.ndim - 1)) for name, x in batch.items()}
-
-
-def ema_decay(most: float, step: Array) -> Array:
-    """min(most, (1 + t) / (10 + t)) at step t, from 0: the decay of the moving average of the parameters.
-
-    The averaging window grows with the run, as in TensorFlow's ``ExponentialMovingAverage`` with ``num_updates``. With
-    a decay of 0.998 from the start, a third of the average after 550 steps would be the initial parameters.
-    """
-    return jnp.minimum(most, (1.0 + step) / (10.0 + step))
 
 
 class Compiled:
@@ -209,7 +203,7 @@ class Compiled:
             return self._eval(params, batch)
 
     def evaluation_params(self, state: State) -> dict[str, Any]:
-        """The model's parameters to evaluate: the moving average where there is one, with adapters merged in."""
+        """The model's parameters to evaluate: the average where there is one, with adapters merged in."""
         if "adapters" not in state:
             return state["ema"] if "ema" in state else state["params"]
         with jax.set_mesh(self.mesh):
