@@ -9,8 +9,9 @@ import optax
 import pytest
 from tiny import assert_close, assert_same, batch, compiled_on, experiment, flat, on_device, one_device
 
-from t2c_jax.config import OptimizerConfig, check
+from t2c_jax.config import LoraConfig, OptimizerConfig, OriginConfig, check
 from t2c_jax.errors import UserError
+from t2c_jax.models import lora
 from t2c_jax.models.parameters import ParameterInfo
 from t2c_jax.train.averaging import gradient_point, schedule_free_share, share_of_newest
 from t2c_jax.train.optimizer import Optimizer, learning_rate_schedule
@@ -101,6 +102,27 @@ def test_what_is_evaluated_is_the_average():
     mean = jax.tree.map(lambda one, other: (one + other) / 2, first, jax.device_get(state["params"]))
     assert_close(compiled.evaluation_params(state), mean, tolerance=1e-6)
     assert {path.split(".")[1] for path in flat(state["opt_state"])} == {"nu", "count"}
+
+
+def test_adapters_and_layers_that_train_are_averaged_alone():
+    """Adapters of the last layer, in two microbatches; a merged model has the averages of A and of B."""
+    lora_config = LoraConfig(rank=2, alpha=4.0)
+    rates = {"rates": (r"^encoder\.blocks[:-1]=0",)}
+    config = experiment(optimizer={**FREE, **rates}, train={"microbatches": 2})
+    config = replace(config, lora=lora_config, origin=OriginConfig("somewhere"))
+    compiled = compiled_on(one_device(config), config)
+    state, values = compiled.init(), on_device(batch())
+    start = jax.device_get(state)
+    for _ in range(3):
+        state, _ = compiled.train_step(state, values)
+    for key in ("adapters", "ema"):
+        for path, leaf in flat(state[key]["encoder"]).items():
+            before = flat(start[key]["encoder"])[path]
+            np.testing.assert_array_equal(leaf[0], before[0], err_msg=path)
+            assert (leaf[1] != before[1]).any(), path
+    info = compiled.definition.parameter_info()
+    expected = lora.merged(state["params"], state["ema"], info, lora_config)
+    assert_close(compiled.evaluation_params(state), expected, tolerance=1e-6)
 
 
 def test_a_decaying_schedule_and_another_average_are_refused():

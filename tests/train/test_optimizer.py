@@ -146,8 +146,8 @@ def test_clipping_bounds_the_global_norm(clip_norm):
     assert norm == pytest.approx(clip_norm or 7.0 * 17**0.5, rel=1e-5)
 
 
-@pytest.mark.parametrize("name", ["adamw", "adafactor"])
-def test_both_rules_fit_one_batch(name):
+@pytest.mark.parametrize("name", ["adamw", "adafactor", "muon", "schedule_free"])
+def test_every_rule_fits_one_batch(name):
     config = experiment(
         optimizer={"name": name, "learning_rate": 1e-2, "schedule": "constant", "warmup_steps": 5, "weight_decay": 0.0}
     )
