@@ -69,6 +69,17 @@ def test_benchmark(command, repository):
         assert all(side["ratio"] > 0 for side in list(sides.values())[1:])
 
 
+def test_optimizers(repository):
+    """Each run is measured at equal steps and equal time; the first one's time is the measure."""
+    done = run(repository, "optimizers.py", "--tiny", "--rounds=2", "--steps=4", "--json", "--run=sgd", "--run=adamw")
+    assert done.returncode == 0, done.stderr
+    first, second = json.loads(done.stdout)["runs"]
+    assert first["losses"] == first["losses_at_equal_time"]
+    assert [step for step, _, _ in second["curves"][0]] == [2, 4]
+    assert first["loss"] != second["loss"]
+    assert min(first["cpu_seconds_per_step"], second["cpu_seconds_per_step"]) > 0
+
+
 def test_mine(repository):
     options = ("--rounds=1", "--json", "--grow", "60")
     done = run(repository, "mine.py", *options)
