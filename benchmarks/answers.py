@@ -29,14 +29,13 @@ from __future__ import annotations
 import argparse
 import ast
 import json
-import subprocess
-import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import _ctranslate2
 import _rounds
 from _prompts import prompt_options, prompts_of
 
@@ -175,17 +174,10 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
     from ctranslate2 import Translator
 
     from t2c_jax import config as configs
-    from t2c_jax.data.tasks.translation import translation
-    from t2c_jax.tokenizers.loading import Tokenizers
     from t2c_jax.workdir import Workdir
 
-    workdir = Workdir(options.workdir)
-    experiment = configs.load(str(workdir.config))
-    data, decode = experiment.data, experiment.decode
-    tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
-    tokenizer, template = tokenizers.target, translation(tokenizers, data).source
-    names = json.loads((options.exported / "shared_vocabulary.json").read_text("utf-8"))
-    ids = {name: i for i, name in enumerate(names)}
+    decode = configs.load(str(Workdir(options.workdir).config)).decode
+    vocabulary = _ctranslate2.Vocabulary(options.workdir, options.exported)
     cores = options.threads
     batches = {1: decode.batch_size, cores: max(1, decode.batch_size // cores)}  # of each of so many at once
     made = {
@@ -201,25 +193,16 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
 
     def answering(beams: int, patience: int, count: int) -> Callable[[list[str]], Answered]:
         def answer(prompts: list[str]) -> Answered:
-            room = data.encoder_length - template.extra_tokens
-            sources = [template(source[:room]).tolist() for source in tokenizer.encode_batch(prompts)]
+            sources = vocabulary.sources(prompts)
             order = sorted(range(len(sources)), key=lambda row: -len(sources[row]))
             found = made[count].translate_batch(
-                [[names[token] for token in sources[row]] for row in order],
+                [sources[row] for row in order],
                 max_batch_size=batches[count],
-                beam_size=beams,
-                patience=max(1, patience),
-                length_penalty=decode.length_penalty,
-                no_repeat_ngram_size=decode.no_repeat_ngram_size,
-                min_decoding_length=0,  # 1 by default, by which an empty answer is not possible
-                max_decoding_length=decode.max_tokens,
-                max_input_length=0,  # 1,024 by default, at which sources are cut
-                return_end_token=True,
+                **_ctranslate2.search_arguments(decode, beams, patience),
             )
             texts, ended = [""] * len(prompts), [False] * len(prompts)
             for row, result in zip(order, found, strict=True):
-                tokens = [ids[name] for name in result.hypotheses[0]]
-                texts[row], ended[row] = tokenizer.decode(tokens), tokens[-1:] == [tokenizer.eos]
+                texts[row], ended[row] = vocabulary.text(result.hypotheses[0])
             return texts, ended, 0
 
         return answer
@@ -230,13 +213,6 @@ def ctranslate2(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], d
         if cores > 1:
             answer[f"{table.name}: {EACH_CORE}"] = answering(table.beams, table.patience, cores)
     return tasks(options, answer)
-
-
-def export(options: argparse.Namespace, directory: Path) -> None:
-    """The run in CTranslate2's format, float32."""
-    command = [sys.executable, "-c", "import sys; from t2c_jax.cli import main; sys.exit(main())", "export"]
-    arguments = ["--workdir", str(options.workdir), "--to", "ctranslate2", "--output", str(directory)]
-    subprocess.run([*command, *arguments], check=True, stdout=sys.stderr)
 
 
 def has_avx512() -> bool:
@@ -347,7 +323,7 @@ def main() -> None:
         Path(scratch, "prompts.json").write_text(json.dumps(prompts_of(options)), "utf-8")
         if options.exported is None:
             options.exported = Path(scratch) / "exported"
-            export(options, options.exported)
+            _ctranslate2.export(options.workdir, options.exported)
             extra += ["--exported", str(options.exported)]
         sides = {table.name: sides_of(options, table) for table in tables}
         measured = [side for table in sides.values() for side in table]

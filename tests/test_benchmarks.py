@@ -193,6 +193,23 @@ def test_answers(repository, trained):  # noqa: F811
     assert exact["tokens"] == result["beam 2"]["baseline, beam 2"]["tokens"]
 
 
+def test_serve(repository, trained, tmp_path):  # noqa: F811
+    """Both servers answer all requests of all loads."""
+    pytest.importorskip("ctranslate2", reason="ctranslate2 (extra bench) is not installed")
+    (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({"text": f"add {n} to x"}) + "\n" for n in range(4)))
+    shape = ["--clients=2", "--requests=3", "--rounds=1", "--beams=1", "--shares=0.5", "--config.decode.batch_size=1"]
+    done = run(repository, "serve.py", f"--workdir={trained}", f"--pairs={tmp_path / 'pairs.jsonl'}", *shape, "--json")
+    assert done.returncode == 0, done.stderr
+    greedy = json.loads(done.stdout)["greedy"]
+    assert all(share < 1 for share in greedy.pop("overhead")["share"].values())
+    assert len(greedy) == 3
+    for sides in greedy.values():
+        assert len(sides) >= 2
+        assert all(side["answers"] == 3 for side in sides.values())
+        assert all(0 < side["first_p50"] <= side["whole_p99"] for side in sides.values())
+        assert sides["t2c serve"]["ratio"] > 0
+
+
 def test_retrieval(repository, prepared, tmp_path):  # noqa: F811
     """Each number of neighbours is a run of its own, scored beside the first one."""
     config, _ = prepared
