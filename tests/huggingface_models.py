@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +57,76 @@ def sentencepiece_unigram(directory: Path) -> None:
         bos_id=-1,
         minloglevel=2,
     )
+
+
+GEMMA_SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
+GEMMA_ADDED = ["<mask>", "[multimodal]", *(f"<unused{i}>" for i in range(4)), "<table>", "<h1>"]
+
+
+def gemma(directory: Path) -> None:
+    """Gemma 3's ``tokenizer.json`` in the layout in which it is published, scaled down; and ``tokenizer_config.json``.
+
+    BPE with byte fallback over text whose spaces are U+2581; no pre-tokenization to speak of, for the text has no
+    spaces when it comes to that; runs of newlines and of spaces are added pieces that are merged, too; the ids are
+    specials, added pieces, bytes, and then pieces in the order of their merges.
+    """
+    tokenizer = Tokenizer(models.BPE())
+    tokenizer.normalizer = normalizers.Replace(" ", "\u2581")
+    words = [word.replace(" ", "\u2581") for text in TEXTS for word in re.findall(" ?[^ ]+", text)]
+    tokenizer.train_from_iterator(words, trainers.BpeTrainer(vocab_size=200, show_progress=False))
+    trained = json.loads(tokenizer.to_str())["model"]
+    runs = [letter * length for letter in ("\n", "\u2581") for length in range(2, 9)]
+    merges = [[run[:-1], run[-1]] for run in runs] + trained["merges"]
+    added = [*GEMMA_SPECIAL[:4], *GEMMA_ADDED, *GEMMA_SPECIAL[4:], "\n", *runs]
+    pieces = [*added, *(f"<0x{byte:02X}>" for byte in range(256)), *trained["vocab"]]
+    flags = dict.fromkeys(("single_word", "lstrip", "rstrip", "normalized"), False)
+    bos = {"SpecialToken": {"id": "<bos>", "type_id": 0}}
+    first, second = ({"Sequence": {"id": name, "type_id": number}} for number, name in enumerate("AB"))
+    layout = {
+        "version": "1.0",
+        "truncation": None,
+        "padding": None,
+        "added_tokens": [
+            {"id": i, "content": piece, **flags, "special": piece in GEMMA_SPECIAL} for i, piece in enumerate(added)
+        ],
+        "normalizer": {"type": "Replace", "pattern": {"String": " "}, "content": "\u2581"},
+        "pre_tokenizer": {
+            "type": "Split",
+            "pattern": {"String": " "},
+            "behavior": "MergedWithPrevious",
+            "invert": False,
+        },
+        "post_processor": {
+            "type": "TemplateProcessing",
+            "single": [bos, first],
+            "pair": [bos, first, {"SpecialToken": {"id": "<bos>", "type_id": 1}}, second],
+            "special_tokens": {"<bos>": {"id": "<bos>", "ids": [2], "tokens": ["<bos>"]}},
+        },
+        "decoder": {
+            "type": "Sequence",
+            "decoders": [
+                {"type": "Replace", "pattern": {"String": "\u2581"}, "content": " "},
+                {"type": "ByteFallback"},
+                {"type": "Fuse"},
+            ],
+        },
+        "model": {
+            "type": "BPE",
+            "dropout": None,
+            "unk_token": "<unk>",
+            "continuing_subword_prefix": None,
+            "end_of_word_suffix": None,
+            "fuse_unk": True,
+            "byte_fallback": True,
+            "ignore_merges": False,
+            "vocab": {piece: i for i, piece in enumerate(dict.fromkeys(pieces))},
+            "merges": merges,
+        },
+    }
+    settings = {"tokenizer_class": "GemmaTokenizer", "add_bos_token": True, "add_eos_token": False}
+    settings |= {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
+    (directory / "tokenizer.json").write_text(json.dumps(layout, ensure_ascii=False), "utf-8")
+    (directory / "tokenizer_config.json").write_text(json.dumps(settings))
 
 
 ROBERTA = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]

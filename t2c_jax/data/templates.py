@@ -107,7 +107,8 @@ class TargetTemplate:
     def of(cls, tokenizers: Tokenizers) -> TargetTemplate:
         """The template of a run's targets."""
         tokenizer = tokenizers.target
-        return cls(np.array(tokenizer.before, np.int32), np.array(tokenizer.after, np.int32), tokenizer.start)
+        before, after = (np.array(ids, np.int32) for ids in (tokenizer.target_before, tokenizer.target_after))
+        return cls(before, after, tokenizer.start)
 
     @property
     def extra_tokens(self) -> int:

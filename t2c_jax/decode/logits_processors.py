@@ -181,6 +181,6 @@ def unwritable(tokenizer: Tokenizer, *, special_pieces: bool = False) -> list[in
       tokenizer: decodes answers.
       special_pieces: whether decoding writes the tokenizer's special pieces; they are allowed then.
     """
-    kept = {tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after}
+    kept = {tokenizer.eos, tokenizer.unk, *tokenizer.target_before, *tokenizer.target_after}
     kept |= tokenizer.special_ids if special_pieces else frozenset()
     return [i for i, surface in enumerate(tokenizer.surfaces) if not surface and i not in kept]

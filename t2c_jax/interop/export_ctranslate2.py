@@ -244,5 +244,5 @@ def _special_names(model: Trained) -> list[str]:
     """The special pieces that an answer may hold: those around every target, and the unknown piece."""
     tokenizer = model.tokenizer
     names = piece_names(model)
-    kept = (tokenizer.eos, tokenizer.unk, *tokenizer.before, *tokenizer.after)
+    kept = (tokenizer.eos, tokenizer.unk, *tokenizer.target_before, *tokenizer.target_after)
     return [names[i] for i in dict.fromkeys(kept) if i >= 0]

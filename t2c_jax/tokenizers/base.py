@@ -19,7 +19,9 @@ class Tokenizer(Protocol):
       digest: of what defines it.
       eos: the id that ends a target.
       start: the id that a decoder is fed first.
-      before, after: ids around every source and target, eos counted in.
+      before, after: ids around every source, eos counted in.
+      target_before, target_after: ids around every target, eos counted in. Most models have the same around both;
+        Gemma's begin a source with bos and end only targets with eos.
       unk: the id of what it cannot write; negative where it can write all.
       sentinels: ids reserved for span corruption.
       special_pieces: what a text may spell and ``encode_batch`` can read as one special piece, such as ``<nl>``.
@@ -34,6 +36,8 @@ class Tokenizer(Protocol):
     unk: int
     before: tuple[int, ...]
     after: tuple[int, ...]
+    target_before: tuple[int, ...]
+    target_after: tuple[int, ...]
     sentinels: list[int]
     special_pieces: tuple[str, ...]
     special_ids: frozenset[int]

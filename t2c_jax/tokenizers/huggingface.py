@@ -1,8 +1,9 @@
-"""A tokenizer that came with an imported model: WordPiece, byte-level BPE or Unigram, by Hugging Face's ``tokenizers``.
+"""A tokenizer that came with an imported model: WordPiece, BPE or Unigram, by Hugging Face's ``tokenizers``.
 
 Its directory holds two files. ``tokenizer.json`` is the library's own format. ``specials.json`` says what a model's
-files tell in many places: the ids ``eos, start, unk, pad``, the ids ``before`` and ``after`` every text, and
-``vocab_size``, the rows of the model's embedding, of which the last may stand for nothing.
+files tell in many places: the ids ``eos, start, unk, pad``, the ids ``before`` and ``after`` every source,
+``target_before`` and ``target_after`` where those around targets are others, and ``vocab_size``, the rows of the
+model's embedding, of which the last may stand for nothing.
 
 Special pieces are not read out of a text unless the caller asks for it: ``"[SEP]"`` is five characters, and where a
 Unigram model finds a special among its pieces all the same, that is unknown. Those that only structure the input (eos,
@@ -57,7 +58,7 @@ class HuggingFaceTokenizer:
         if isinstance(self._tokenizer.decoder, decoders.WordPiece):
             self._tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUES, cleanup=False)
         self.digest = digest(model, specials)
-        structural = {self.eos, self.start, self.pad, self.unk, *self.before, *self.after}
+        structural = {self.eos, self.start, self.pad, self.unk, *self._around}
         readable = {
             i: added.content
             for i, added in self._tokenizer.get_added_tokens_decoder().items()
@@ -68,7 +69,7 @@ class HuggingFaceTokenizer:
         self._special_reader = Tokenizer.from_str(json.dumps(layout)) if readable else self._tokenizer
         self._special_reader.no_truncation()
         self._special_reader.no_padding()
-        self._silent = {self.eos, self.start, self.pad, *self.before, *self.after}
+        self._silent = {self.eos, self.start, self.pad, *self._around}
         self._silent |= {i for i, added in self._tokenizer.get_added_tokens_decoder().items() if added.special}
         self._forbidden = np.isin(np.arange(self.vocab_size), list(self._silent - {self.unk}))
         self._forbidden_beside_readable = self._forbidden & ~np.isin(np.arange(self.vocab_size), list(readable))
@@ -84,11 +85,18 @@ class HuggingFaceTokenizer:
                 _integer(values[name]) for name in ("vocab_size", "eos", "start", "unk", "pad")
             )
             self.before, self.after = (tuple(map(_integer, values[name])) for name in ("before", "after"))
+            self.target_before, self.target_after = (
+                tuple(map(_integer, values.get(f"target_{name}", values[name]))) for name in ("before", "after")
+            )
         except (ValueError, KeyError, TypeError) as error:
             raise ValueError(f"'{SPECIALS}' is damaged: {error!r}") from None
-        ids = (self.eos, self.start, self.pad, *self.before, *self.after)
+        ids = (self.eos, self.start, self.pad, *self._around)
         if not all(0 <= i < self.vocab_size for i in ids) or self.unk >= self.vocab_size:
             raise ValueError(f"'{SPECIALS}' names ids beyond its vocab_size")
+
+    @property
+    def _around(self) -> tuple[int, ...]:
+        return (*self.before, *self.after, *self.target_before, *self.target_after)
 
     def _fill(self, layout: dict[str, Any], pieces: dict[str, int]) -> None:
         """Sets the text of each id, as bytes."""
@@ -102,7 +110,9 @@ class HuggingFaceTokenizer:
             if falls_back and (byte := _fallback(piece)) is not None:
                 self.surfaces[i], self.is_byte[i] = byte, True
             else:
-                self.surfaces[i] = piece.encode("utf-8") if i in added else surface(piece)
+                # An added piece is written as it is, but for its spaces, which Metaspace and Gemma's decoder make.
+                plain = i in added and surface is not _metaspace
+                self.surfaces[i] = piece.encode("utf-8") if plain else surface(piece)
 
     def encode_batch(self, texts: Sequence[str], *, special_pieces: bool = False) -> list[np.ndarray]:
         """Int32 ids of each text, nothing around them; on all cores.

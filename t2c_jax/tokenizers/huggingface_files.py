@@ -35,6 +35,8 @@ _WORDPIECE |= {"mask_token": "[MASK]"}
 _ROBERTA = {"bos_token": "<s>", "eos_token": "</s>", "unk_token": "<unk>", "sep_token": "</s>", "pad_token": "<pad>"}
 _ROBERTA |= {"cls_token": "<s>", "mask_token": "<mask>"}
 _GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
+_GEMMA = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
+_GEMMA |= {"mask_token": "<mask>"}
 _T5 = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
@@ -70,13 +72,15 @@ class _Source:
             "BertTokenizer": _WORDPIECE,
             "GPT2Tokenizer": _GPT2,
             "T5Tokenizer": _T5,
+            "GemmaTokenizer": _GEMMA,
         }
         by_type = {"bert": _WORDPIECE, "roberta": _ROBERTA, "gpt2": _GPT2, "t5": _T5, "mt5": _T5}
+        by_type |= {"t5gemma": _GEMMA, "t5gemma2": _GEMMA}
         wordpiece = (directory / "vocab.txt").exists()
         merges = values["model_type"] == "t5" and (directory / "merges.txt").exists()  # CodeT5's, which is RoBERTa's
-        guess = _WORDPIECE if wordpiece else _ROBERTA if merges else by_type[values["model_type"]]
+        guess = _WORDPIECE if wordpiece else _ROBERTA if merges else by_type.get(values["model_type"], {})
         self._defaults = by_class.get(name, guess)
-        self.is_roberta = self._defaults is _ROBERTA
+        self.is_roberta, self.is_gemma = self._defaults is _ROBERTA, self._defaults is _GEMMA
 
     def has(self, *names: str) -> bool:
         return all((self.directory / name).exists() for name in names)
@@ -130,7 +134,10 @@ def write_tokenizer(source: Path, values: Mapping[str, Any], rows: int, director
 def _tokenizer(found: _Source) -> Tokenizer:
     directory = found.directory
     if found.has("tokenizer.json"):
-        return Tokenizer.from_file(str(directory / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(directory / "tokenizer.json"))
+        special = {added.content for added in tokenizer.get_added_tokens_decoder().values() if added.special}
+        _make_special(tokenizer, [piece for piece in found.special_pieces() if piece not in special])
+        return tokenizer
     if found.has("vocab.txt"):
         tokenizer = _wordpiece(found)
     elif found.has("vocab.json", "merges.txt"):
@@ -144,9 +151,14 @@ def _tokenizer(found: _Source) -> Tokenizer:
     added = read_json(directory / "added_tokens.json")
     known = tokenizer.get_vocab()
     tokenizer.add_tokens([piece for piece, _ in sorted(added.items(), key=lambda item: item[1]) if piece not in known])
-    wanted = [piece for piece in dict.fromkeys(found.special_pieces()) if piece in tokenizer.get_vocab()]
-    tokenizer.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in wanted])
+    _make_special(tokenizer, found.special_pieces())
     return tokenizer
+
+
+def _make_special(tokenizer: Tokenizer, pieces: list[str]) -> None:
+    """Makes those of the pieces special that the tokenizer has."""
+    wanted = [piece for piece in dict.fromkeys(pieces) if tokenizer.token_to_id(piece) is not None]
+    tokenizer.add_special_tokens([AddedToken(piece, special=True, normalized=False) for piece in wanted])
 
 
 def _wordpiece(found: _Source) -> Tokenizer:
@@ -221,15 +233,31 @@ def _specials(found: _Source, tokenizer: Tokenizer) -> dict[str, Any]:
         return next((candidate for candidate in candidates if candidate is not None), None)
 
     before, after = _around(tokenizer)
+    decoder = values.get("decoder")
+    if isinstance(decoder, Mapping):  # a model of two halves may name its ids in these alone
+        values = {**decoder, **{name: value for name, value in values.items() if value is not None}}
     eos = first(named("eos_token_id"), of("eos_token"), of("sep_token"))
     if eos is None:
         raise UserError(
             f"'{found.directory}' names no end of a text: neither eos_token_id, nor eos_token, nor sep_token"
         )
     pad = first(named("pad_token_id"), of("pad_token"), eos)
-    start = first(named("decoder_start_token_id"), named("bos_token_id"), of("cls_token"), pad)
-    unk = -1 if all(letter in vocab for letter in byte_alphabet()) else first(of("unk_token"), -1)
-    return {"eos": eos, "start": start, "unk": unk, "pad": pad, "before": before, "after": after}
+    bos = of("bos_token") if found.is_gemma else None
+    start = first(named("decoder_start_token_id"), named("bos_token_id"), of("cls_token"), bos, pad)
+    writes_all = all(letter in vocab for letter in byte_alphabet()) or _writes_bytes(tokenizer, vocab)
+    unk = -1 if writes_all else first(of("unk_token"), -1)
+    specials = {"eos": eos, "start": start, "unk": unk, "pad": pad, "before": before, "after": after}
+    if eos not in after:  # its sources have no end; a target has one, and what starts the decoder is not said twice
+        specials["target_before"] = before[1:] if before[:1] == [start] else before
+        specials["target_after"] = [*after, eos]
+    return specials
+
+
+def _writes_bytes(tokenizer: Tokenizer, vocab: Mapping[str, int]) -> bool:
+    """Whether every byte has a piece, which characters without one fall back to."""
+    if not all(f"<0x{byte:02X}>" in vocab for byte in range(256)):
+        return False
+    return bool(json.loads(tokenizer.to_str())["model"].get("byte_fallback"))
 
 
 def _around(tokenizer: Tokenizer) -> tuple[list[int], list[int]]:

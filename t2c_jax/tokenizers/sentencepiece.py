@@ -43,6 +43,7 @@ class SentencePieceTokenizer:
     eos, start, unk = EOS, PAD, UNK
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = (EOS,)
+    target_before, target_after = before, after
     special_pieces: tuple[str, ...] = ()
     special_ids: frozenset[int] = frozenset()
 

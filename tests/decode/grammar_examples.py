@@ -132,8 +132,8 @@ class Pieces:
     """A tokenizer of all bytes and of given pieces: a random walk over it meets every construct."""
 
     eos, start, unk = 0, 0, -1
-    before: tuple[int, ...] = ()
-    after = (0,)
+    target_before: tuple[int, ...] = ()
+    target_after = (0,)
     special_ids: frozenset[int] = frozenset()
 
     def __init__(self, pieces: Iterable[str]) -> None:

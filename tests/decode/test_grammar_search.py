@@ -26,7 +26,7 @@ class Letters:
     """A tokenizer of pad, eos and three letters."""
 
     eos, unk, vocab_size = EOS, -1, 5
-    before, after, special_ids = (), (EOS,), frozenset()
+    target_before, target_after, special_ids = (), (EOS,), frozenset()
     surfaces = (b"", b"", b"a", b"b", b"c")
 
     def decode(self, ids, *, special_pieces=False):

@@ -227,7 +227,7 @@ def test_a_beam_ranks_by_the_bonus_too(alpha, beams):
 class Pieces:
     """Ids: 0 pad, 1 eos, 2 unk, 3 begins every target, 4 and 5 text, 6 a sentinel."""
 
-    eos, unk, start, before, after = 1, 2, 0, (3,), (1,)
+    eos, unk, start, target_before, target_after = 1, 2, 0, (3,), (1,)
     special_ids = frozenset()
     surfaces = (b"", b"", b"", b"", b"a", b"b", b"")
 

@@ -4,19 +4,26 @@ import json
 
 import numpy as np
 import pytest
-from huggingface_models import CODET5, GPT2, ROBERTA, TEXTS, byte_level, sentencepiece_unigram, wordpiece
+from huggingface_models import CODET5, GPT2, ROBERTA, TEXTS, byte_level, gemma, sentencepiece_unigram, wordpiece
 
 from t2c_jax.data.prompt_encoder import TokenPrompts
-from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.data.templates import SourceTemplate, TargetTemplate
+from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.huggingface import HuggingFaceTokenizer, byte_alphabet
 from t2c_jax.tokenizers.huggingface_files import write_tokenizer
-from t2c_jax.tokenizers.loading import load_tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers, load_tokenizer
 
 transformers = pytest.importorskip("transformers")
 
-ROWS = 400
+ROWS = 600
 UNSEEN = ["", " ", "a  b\n\n\tc 🙂 \u2581x", "Ünïcode Σ 中文 [UNK]ish", "x" * 120, "<pad"]
+UNSEEN += [
+    "\n" * 11 + " " * 21 + "x",
+    "\u2581\u2581<table><unused1>\r\n",
+    "<start_of_turn>user\n",
+    "e\u0301\u0000\ufffd",
+]
 KINDS = {
     "wordpiece": (wordpiece, "BertTokenizer", {"model_type": "bert"}),
     "gpt2": (lambda d: byte_level(d, GPT2), "GPT2Tokenizer", {"model_type": "gpt2", "eos_token_id": 0}),
@@ -30,6 +37,11 @@ KINDS = {
         sentencepiece_unigram,
         "T5Tokenizer",
         {"model_type": "t5", "pad_token_id": 0, "eos_token_id": 1, "decoder_start_token_id": 0},
+    ),
+    "gemma": (
+        gemma,
+        "GemmaTokenizer",
+        {"model_type": "t5gemma2", "decoder": {"pad_token_id": 0, "eos_token_id": [1, 13], "bos_token_id": 2}},
     ),
 }
 
@@ -71,13 +83,53 @@ def test_ids_are_those_of_transformers(kind, saved, tmp_path):
         ("roberta", ((0,), (2,), 2, 0, 1, -1)),
         ("codet5", ((1,), (2,), 2, 0, 0, -1)),
         ("t5", ((), (1,), 1, 0, 0, 2)),
+        ("gemma", ((2,), (), 1, 2, 0, -1)),
     ],
 )
 def test_special_ids_come_from_the_models_files(kind, expected, tmp_path):
     _, ours, _ = built(kind, tmp_path)
     assert (ours.before, ours.after, ours.eos, ours.start, ours.pad, ours.unk) == expected
     assert ours.vocab_size == len(ours.surfaces) == len(ours.is_byte) == ROWS
-    assert not ours.is_byte.any()
+    assert ours.is_byte.sum() == (256 if kind == "gemma" else 0)
+
+
+@pytest.mark.parametrize(
+    ("kind", "before", "after"),
+    [("codet5", (1,), (2,)), ("t5", (), (1,)), ("gemma", (), (1,)), ("gpt2", (), (0,))],
+)
+def test_a_target_ends_and_does_not_repeat_what_starts_the_decoder(kind, before, after, tmp_path):
+    _, ours, directory = built(kind, tmp_path)
+    assert (ours.target_before, ours.target_after) == (before, after)
+    assert TargetTemplate.of(Tokenizers(ours, ours, ""))(np.array([9])).tolist() == [*before, 9, *after]
+    assert not {ours.eos, *before} & set(unwritable(ours))
+    specials = json.loads((directory / "specials.json").read_text())
+    del specials["vocab_size"]
+    # Tokenizers of earlier imports say nothing of targets: what is around these is around sources.
+    old = {name: value for name, value in specials.items() if not name.startswith("target")} | {"vocab_size": ROWS}
+    (directory / "specials.json").write_text(json.dumps(old))
+    assert HuggingFaceTokenizer(directory).target_after == ours.after
+
+
+@pytest.mark.parametrize("added", [True, False, None])
+def test_gemmas_bos_is_put_where_tokenizer_json_says_so(added, tmp_path):
+    """The settings say it too, and are not asked: ``transformers`` does not where there is a tokenizer.json."""
+    gemma(tmp_path)
+    path = tmp_path / "tokenizer_config.json"
+    settings = {name: value for name, value in json.loads(path.read_text()).items() if not name.startswith("add_")}
+    path.write_text(json.dumps(settings | ({} if added is None else {"add_bos_token": added})))
+    theirs = transformers.AutoTokenizer.from_pretrained(str(tmp_path))
+    ours = write_tokenizer(tmp_path, KINDS["gemma"][2], ROWS, tmp_path)
+    (ids,) = ours.encode_batch(["x y"])
+    assert [*ours.before, *ids] == theirs("x y")["input_ids"]
+    assert ours.before == (2,)
+
+
+def test_gemma_gives_back_every_text_without_its_mark_of_a_space(tmp_path):
+    theirs, ours, _ = built("gemma", tmp_path)
+    for text in [*TEXTS, *UNSEEN]:
+        (ids,) = ours.encode_batch([text])
+        assert ours.decode(ids) == text.replace("\u2581", " ") == theirs.decode(ids)
+        assert b"".join(ours.surfaces[i] for i in ids).decode() == ours.decode(ids)
 
 
 def test_sentinels_are_found_in_order(tmp_path):
@@ -179,7 +231,7 @@ def test_a_lone_surrogate_is_refused(tmp_path):
         ("specials.json", lambda text: text.replace('"eos"', '"end"'), "'specials.json' is damaged"),
         ("specials.json", lambda text: text.replace('"eos": 3', '"eos": "3"'), "'specials.json' is damaged"),
         ("specials.json", lambda text: text.replace('"eos": 3', '"eos": 4000'), "ids beyond its vocab_size"),
-        ("specials.json", lambda text: text.replace("400", "20"), "exceed the model's 20 embeddings"),
+        ("specials.json", lambda text: text.replace("600", "20"), "exceed the model's 20 embeddings"),
     ],
 )
 def test_damage_is_reported(name, change, message, tmp_path):

@@ -106,8 +106,9 @@ class Spelling:
             text = decode([anchor, i])
             later[i] = _bytes_of(text.removeprefix(prefix), surfaces[i]) if text.startswith(prefix) else None
             later[i] = later[i] or None  # a token without text would let an answer grow without end
-        after = (*tokenizer.after[: tokenizer.after.index(eos)], eos) if eos in tokenizer.after else (eos,)
-        spelling = cls(len(surfaces), tuple(first), tuple(later), tuple(tokenizer.before), after)
+        before, after = tokenizer.target_before, tokenizer.target_after
+        after = (*after[: after.index(eos)], eos) if eos in after else (eos,)
+        spelling = cls(len(surfaces), tuple(first), tuple(later), tuple(before), after)
         _check(spelling, decode, setting)
         return spelling
 
