@@ -26,8 +26,7 @@ class Architecture(Variant):
 
     has_norms: ClassVar[bool] = True
 
-    @property
-    def attention_head_width(self) -> int | None:
+    def attention_head_width(self, model: ModelConfig) -> int | None:
         """Width of its attention heads; None where it has none that a fused kernel would compute."""
         return None
 
@@ -74,6 +73,11 @@ class DecoderConfig(Architecture):
     registry = decoders
     default_type = "transformer"
     verifies_drafts: ClassVar[bool] = False
+
+    @property
+    def max_target_length(self) -> int | None:
+        """Tokens of a target at most; None where nothing limits them."""
+        return None
 
     @property
     def starts_from_states(self) -> bool:
@@ -166,8 +170,8 @@ class ModelConfig(Section):
         if self.dtype != "bfloat16":
             raise UserError(f"{key}.attention=cudnn needs {key}.dtype=bfloat16, not {self.dtype}")
         for side, width in (
-            ("encoder", self.encoder.attention_head_width),
-            ("decoder", self.decoder.attention_head_width),
+            ("encoder", self.encoder.attention_head_width(self)),
+            ("decoder", self.decoder.attention_head_width(self)),
         ):
             if width is not None and (width % 8 or width > 128):
                 raise UserError(

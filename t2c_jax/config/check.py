@@ -30,7 +30,7 @@ def check(experiment: Experiment) -> None:
             f"config.train.ema_decay={train.ema_decay} and config.optimizer.name=schedule_free both average the"
             " parameters: set config.train.ema_decay=0"
         )
-    _check_encoder(experiment)
+    _check_sides(experiment)
     _check_tasks(model, data, train)
     if data.batch_size % train.microbatches:
         raise UserError(
@@ -58,8 +58,8 @@ def _check_origin(origin: OriginConfig, lora: LoraConfig, data: DataConfig) -> N
         )
 
 
-def _check_encoder(experiment: Experiment) -> None:
-    """What the encoder's type asks of the rest of the config."""
+def _check_sides(experiment: Experiment) -> None:
+    """What the types of encoder and decoder ask of the rest of the config."""
     encoder, data = experiment.model.encoder, experiment.data
     for key, required in encoder.required.items():
         if _value(experiment, key) != required:
@@ -79,6 +79,13 @@ def _check_encoder(experiment: Experiment) -> None:
     longest = encoder.max_source_length
     if longest is not None and data.encoder_length > longest:
         raise UserError(f"config.data.encoder_length={data.encoder_length} exceeds the encoder's {longest} positions")
+    longest = experiment.model.decoder.max_target_length
+    for key, length in (
+        ("data.decoder_length", data.decoder_length),
+        ("decode.max_tokens", experiment.decode.max_tokens),
+    ):
+        if longest is not None and length > longest:
+            raise UserError(f"config.{key}={length} exceeds the decoder's {longest} positions")
 
 
 def output_head(objective: str) -> str:

@@ -32,6 +32,7 @@ from t2c_jax.decode.search_engine import SearchEngine, SearchPlan
 from t2c_jax.decode.settings import compiled_settings, processors_of, requests_of, shape_of
 from t2c_jax.decode.stop_strings import before_stop
 from t2c_jax.decode.threads import Shared, together
+from t2c_jax.errors import UserError
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps
 from t2c_jax.retrieval.provenance import Provenance, provenance
@@ -264,6 +265,12 @@ class Generator:
         Raises:
           UserError: the settings need what the run does not have.
         """
+        for definition in self._definitions:
+            longest = definition.config.decoder.max_target_length
+            if longest is not None and settings.max_tokens > longest:
+                raise UserError(
+                    f"config.decode.max_tokens={settings.max_tokens} exceeds the decoder's {longest} positions"
+                )
         return self._search(self.compiled_settings(settings))
 
     def laid_out(self, programs: Programs) -> Sequence[Steps]:

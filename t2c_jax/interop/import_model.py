@@ -40,6 +40,8 @@ FAMILIES: Mapping[str, str] = {
     "bert": "t2c_jax.interop.bert",
     "roberta": "t2c_jax.interop.bert",
     "gpt2": "t2c_jax.interop.gpt2",
+    "bart": "t2c_jax.interop.bart",
+    "plbart": "t2c_jax.interop.bart",
 }
 
 

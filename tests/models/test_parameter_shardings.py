@@ -21,7 +21,8 @@ MESHES = {
     "fsdp=8": {"data": 1, "fsdp": 8, "tensor": 1},
     "data=2 fsdp=2 tensor=2": {"data": 2, "fsdp": 2, "tensor": 2},
 }
-WHOLE = replace(T5, tied_embeddings=False)  # every parameter that a model can have
+WHOLE = replace(T5, tied_embeddings=False)  # every parameter that a Transformer can have
+OTHERS = {"bart": replace(MODEL, **both("bart"))}
 
 
 def specs(definition, mesh):
@@ -65,6 +66,7 @@ def test_golden_shardings(repository, monkeypatch):
     for name, sizes in MESHES.items():
         mesh = make_mesh(experiment(mesh=sizes))
         found[name] = specs(Definition(WHOLE, VOCABULARY), mesh) | residual_streams(mesh, monkeypatch)
+        found |= {f"{other}, {name}": specs(Definition(model, VOCABULARY), mesh) for other, model in OTHERS.items()}
     path = repository / "tests" / "golden" / "shardings.json"
     if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
         path.write_text(json.dumps(found, indent=1) + "\n")

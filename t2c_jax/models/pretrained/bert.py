@@ -17,20 +17,20 @@ from t2c_jax.kernels.attention_mask import AttentionMask
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
-from t2c_jax.models.pretrained.config import BertConfig
+from t2c_jax.models.pretrained.config import BartConfig, BertConfig
 from t2c_jax.models.pretrained.layers import BiasedAttention, BiasedFeedForward, LayerNorm, layer_mix, table, through
 from t2c_jax.models.stack import stack
 
 
 class BertBlock(nnx.Module):
-    """Self-attention and feed-forward, each normalised after its residual connection."""
+    """Self-attention and feed-forward, each normalised after its residual connection; BART's encoder block too."""
 
-    def __init__(self, sizes: BertConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, sizes: BertConfig | BartConfig, width: int, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.rate = model.dropout
-        self.attention = BiasedAttention(sizes, model, rngs=rngs)
-        self.attention_norm = LayerNorm(sizes, rngs=rngs)
-        self.feed_forward = BiasedFeedForward(sizes, rngs=rngs)
-        self.feed_forward_norm = LayerNorm(sizes, rngs=rngs)
+        self.attention = BiasedAttention(width, sizes.num_heads, model.attention, rngs=rngs)
+        self.attention_norm = LayerNorm(width, sizes.norm_epsilon, rngs=rngs)
+        self.feed_forward = BiasedFeedForward(width, sizes.feed_forward, sizes.activation, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(width, sizes.norm_epsilon, rngs=rngs)
 
     def __call__(
         self, x_BSE: Float[Array, "B S E"], mask: AttentionMask, key: Key[Array, ""] | None
@@ -49,11 +49,11 @@ class BertEncoder(nnx.Module):
     def __init__(self, sizes: BertConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.sizes, self.model = sizes, model
         self.width = self.summary_width = sizes.width
-        self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes)
-        self.positions = table(rngs, sizes.positions, "positions", sizes)
-        self.token_types = table(rngs, sizes.token_types, "token_types", sizes) if sizes.token_types else None
-        self.norm = LayerNorm(sizes, rngs=rngs)
-        self.blocks = stack(lambda rngs: BertBlock(sizes, model, rngs=rngs), sizes.layers, rngs)
+        self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes.width)
+        self.positions = table(rngs, sizes.positions, "positions", sizes.width)
+        self.token_types = table(rngs, sizes.token_types, "token_types", sizes.width) if sizes.token_types else None
+        self.norm = LayerNorm(sizes.width, sizes.norm_epsilon, rngs=rngs)
+        self.blocks = stack(lambda rngs: BertBlock(sizes, sizes.width, model, rngs=rngs), sizes.layers, rngs)
         self.mix = layer_mix(sizes, rngs=rngs)
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:

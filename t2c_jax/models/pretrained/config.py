@@ -1,11 +1,11 @@
-"""Config of the pre-trained encoders: ``bert`` (and RoBERTa, CodeBERT) and ``gpt2``."""
+"""Config of published models: the encoders ``bert`` (and RoBERTa, CodeBERT) and ``gpt2``; ``bart`` (and PLBART)."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
-from t2c_jax.config.architectures import EncoderConfig, encoders
+from t2c_jax.config.architectures import Architecture, DecoderConfig, EncoderConfig, decoders, encoders
 from t2c_jax.config.fields import field
 from t2c_jax.config.schema import ModelConfig
 from t2c_jax.errors import UserError
@@ -41,8 +41,7 @@ class PretrainedEncoderConfig(EncoderConfig):
         """Positions that its table has for tokens."""
         return self.positions
 
-    @property
-    def attention_head_width(self) -> int | None:
+    def attention_head_width(self, model: ModelConfig) -> int | None:
         """Width of an attention head."""
         return self.width // self.num_heads
 
@@ -93,3 +92,65 @@ class GPT2Config(PretrainedEncoderConfig):
         from t2c_jax.models.pretrained.gpt2 import GPT2Encoder
 
         return GPT2Encoder(self, model, rngs=rngs)
+
+
+@dataclass(frozen=True)
+class BartConfig(Architecture):
+    """One side of BART (Lewis et al. 2020) or PLBART (Ahmad et al. 2021); its width is config.model.width."""
+
+    layers: int = field(6, "Blocks.", shape=True, minimum=1)
+    num_heads: int = field(12, "H: attention heads; they share config.model.width evenly.", shape=True, minimum=1)
+    feed_forward: int = field(3072, "F: hidden width of the feed-forward.", shape=True, minimum=1)
+    positions: int = field(
+        1024, "Rows of its table of positions; more than config.origin has are initialised.", shape=True, minimum=1
+    )
+    activation: Literal["gelu", "gelu_tanh", "relu"] = field(
+        "gelu", "Feed-forward: the exact GELU, its tanh approximation, or ReLU."
+    )
+
+    norm_epsilon: ClassVar[float] = 1e-5
+
+    def attention_head_width(self, model: ModelConfig) -> int | None:
+        """Width of an attention head."""
+        return model.width // self.num_heads
+
+    def check_in(self, model: ModelConfig, key: str) -> None:
+        """Heads share the width evenly."""
+        if model.width % self.num_heads:
+            raise UserError(f"config.model.width={model.width} is not divisible by {key}.num_heads={self.num_heads}")
+
+
+@encoders.register("bart")
+@dataclass(frozen=True)
+class BartEncoderConfig(BartConfig, EncoderConfig):
+    """BART's encoder."""
+
+    @property
+    def max_source_length(self) -> int | None:
+        """Positions that its table has for tokens."""
+        return self.positions
+
+    def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
+        """The module."""
+        from t2c_jax.models.pretrained.bart import BartEncoder
+
+        return BartEncoder(self, model, rngs=rngs)
+
+
+@decoders.register("bart")
+@dataclass(frozen=True)
+class BartDecoderConfig(BartConfig, DecoderConfig):
+    """BART's decoder."""
+
+    verifies_drafts: ClassVar[bool] = True
+
+    @property
+    def max_target_length(self) -> int | None:
+        """Positions that its table has for tokens."""
+        return self.positions
+
+    def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
+        """The module; ``sizes`` are the widths of the encoder's states and summary."""
+        from t2c_jax.models.pretrained.bart import BartDecoder
+
+        return BartDecoder(self, model, sizes[0], rngs=rngs)

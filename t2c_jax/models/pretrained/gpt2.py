@@ -26,10 +26,11 @@ class GPT2Block(nnx.Module):
 
     def __init__(self, sizes: GPT2Config, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.rate = model.dropout
-        self.attention_norm = LayerNorm(sizes, rngs=rngs)
-        self.attention = BiasedAttention(sizes, model, rngs=rngs)
-        self.feed_forward_norm = LayerNorm(sizes, rngs=rngs)
-        self.feed_forward = BiasedFeedForward(sizes, rngs=rngs)
+        width, epsilon = sizes.width, sizes.norm_epsilon
+        self.attention_norm = LayerNorm(width, epsilon, rngs=rngs)
+        self.attention = BiasedAttention(width, sizes.num_heads, model.attention, rngs=rngs)
+        self.feed_forward_norm = LayerNorm(width, epsilon, rngs=rngs)
+        self.feed_forward = BiasedFeedForward(width, sizes.feed_forward, sizes.activation, rngs=rngs)
 
     def __call__(
         self, x_BSE: Float[Array, "B S E"], mask: AttentionMask, key: Key[Array, ""] | None
@@ -48,10 +49,10 @@ class GPT2Encoder(nnx.Module):
     def __init__(self, sizes: GPT2Config, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
         self.sizes, self.model = sizes, model
         self.width = self.summary_width = sizes.width
-        self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes)
-        self.positions = table(rngs, sizes.positions, "positions", sizes)
+        self.tokens = table(rngs, sizes.vocab_size, "source_vocab", sizes.width)
+        self.positions = table(rngs, sizes.positions, "positions", sizes.width)
         self.blocks = stack(lambda rngs: GPT2Block(sizes, model, rngs=rngs), sizes.layers, rngs)
-        self.norm = LayerNorm(sizes, rngs=rngs)
+        self.norm = LayerNorm(sizes.width, sizes.norm_epsilon, rngs=rngs)
         self.mix = layer_mix(sizes, rngs=rngs)
 
     def __call__(self, batch: Batch, embed: Embed, key: Key[Array, ""] | None = None) -> Encoded:

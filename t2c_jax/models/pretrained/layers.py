@@ -1,8 +1,9 @@
-"""What BERT and GPT-2 are made of: layers with biases, tables of tokens and positions, a learned mix of all layers.
+"""What BERT, GPT-2 and BART are made of: layers with biases, tables of tokens and positions, a mix of all layers.
 
-Sizes are those of ``config.model.encoder``; kernels, dropout, dtype and remat are the model's own, as everywhere.
+Kernels, dropout, dtype and remat are the model's own, as everywhere.
 
-Letters: B batch, S source, E encoder's width, H heads, K head width, F feed-forward, J layers and the embedding.
+Letters: B batch, S source or target, E the stack's width, H heads, K head width, F feed-forward, J layers and the
+embedding.
 """
 
 from __future__ import annotations
@@ -28,9 +29,9 @@ _normal = nnx.initializers.normal(0.02)  # Devlin et al. 2019 and Radford et al.
 _zeros, _ones = nnx.initializers.zeros, nnx.initializers.ones
 
 
-def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedEncoderConfig) -> nnx.Param[Array]:
-    """A table of ``rows`` vectors of width E; ``axis`` is the logical name of its rows."""
-    shape, names = (rows, sizes.width), (axis, "embed")
+def table(rngs: nnx.Rngs, rows: int, axis: str, width: int) -> nnx.Param[Array]:
+    """A table of ``rows`` vectors; ``axis`` is the logical name of its rows."""
+    shape, names = (rows, width), (axis, "embed")
     if axis == "positions":
         return parameter(rngs, shape, names, _normal, "positions", extendable=0)
     return parameter(rngs, shape, names, _normal, "embedding")
@@ -39,10 +40,10 @@ def table(rngs: nnx.Rngs, rows: int, axis: str, sizes: PretrainedEncoderConfig) 
 class LayerNorm(nnx.Module):
     """Layer normalisation (Ba et al. 2016), in float32 whatever the compute dtype."""
 
-    def __init__(self, sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> None:
-        self.scale = parameter(rngs, (sizes.width,), ("norm",), _ones, "scale")
-        self.bias = parameter(rngs, (sizes.width,), ("norm",), _zeros, "bias")
-        self.epsilon = sizes.norm_epsilon
+    def __init__(self, width: int, epsilon: float, *, rngs: nnx.Rngs) -> None:
+        self.scale = parameter(rngs, (width,), ("norm",), _ones, "scale")
+        self.bias = parameter(rngs, (width,), ("norm",), _zeros, "bias")
+        self.epsilon = epsilon
 
     def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
         """Rows of zero mean and unit variance, times the learned scale, plus the learned bias."""
@@ -53,17 +54,20 @@ class LayerNorm(nnx.Module):
 
 
 class BiasedAttention(nnx.Module):
-    """Multi-head self-attention whose four projections have biases (Vaswani et al. 2017, section 3.2.2)."""
+    """Multi-head attention whose four projections have biases (Vaswani et al. 2017, section 3.2.2)."""
 
-    def __init__(self, sizes: PretrainedEncoderConfig, model: ModelConfig, *, rngs: nnx.Rngs) -> None:
-        self.kernel = model.attention
-        head_width = sizes.width // sizes.num_heads
-        shape, names = (sizes.width, sizes.num_heads, head_width), ("embed", "heads", "head_width")
+    def __init__(
+        self, width: int, num_heads: int, kernel: str, source_width: int | None = None, *, rngs: nnx.Rngs
+    ) -> None:
+        """``kernel`` is config.model.attention; keys and values are of states ``source_width`` wide, if not E."""
+        self.kernel = kernel
+        inner, names = (num_heads, width // num_heads), ("embed", "heads", "head_width")
         for name in ("query", "key", "value"):
-            setattr(self, name, parameter(rngs, shape, names, _normal, adapted=True))
-            setattr(self, f"{name}_bias", parameter(rngs, shape[1:], names[1:], _zeros, "bias"))
-        self.output = parameter(rngs, shape, names, _normal, adapted=True, output_first=True)
-        self.output_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros, "bias")
+            read = width if name == "query" or source_width is None else source_width
+            setattr(self, name, parameter(rngs, (read, *inner), names, _normal, adapted=True))
+            setattr(self, f"{name}_bias", parameter(rngs, inner, names[1:], _zeros, "bias"))
+        self.output = parameter(rngs, (width, *inner), names, _normal, adapted=True, output_first=True)
+        self.output_bias = parameter(rngs, (width,), ("norm",), _zeros, "bias")
 
     def _project(self, x_BSE: Float[Array, "B S E"], name: str) -> Float[Array, "B S H K"]:
         kernel_EHK, bias_HK = getattr(self, name)[...], getattr(self, f"{name}_bias")[...]
@@ -71,25 +75,31 @@ class BiasedAttention(nnx.Module):
         h_BSF = up_projection(x_BSE, kernel_EHK.reshape(width, heads * head_width))
         return h_BSF.reshape(*x_BSE.shape[:2], heads, head_width) + bias_HK[None, None].astype(x_BSE.dtype)
 
-    def __call__(self, x_BSE: Float[Array, "B S E"], mask: AttentionMask) -> Float[Array, "B S E"]:
-        """The block's update to the residual stream."""
-        q, k, v = (self._project(x_BSE, name) for name in ("query", "key", "value"))
-        o_BSHK = attend(q, k, v, mask, kernel=self.kernel)
-        joined = o_BSHK.shape[2] * o_BSHK.shape[3]
-        y_BSE = down_projection(o_BSHK.reshape(*o_BSHK.shape[:2], joined), self.output[...].reshape(-1, joined))
-        return y_BSE + self.output_bias[None, None].astype(y_BSE.dtype)
+    def keys_values(self, x_BSE: Float[Array, "B S E"]) -> tuple[Float[Array, "B S H K"], Float[Array, "B S H K"]]:
+        """Keys and values of the states that are attended to."""
+        return self._project(x_BSE, "key"), self._project(x_BSE, "value")
+
+    def __call__(
+        self, x_BTE: Float[Array, "B T E"], mask: AttentionMask, read_BSE: Float[Array, "B S E"] | None = None
+    ) -> Float[Array, "B T E"]:
+        """The block's update to the residual stream; attends to ``read_BSE``, by default to ``x_BTE`` itself."""
+        q, (k, v) = self._project(x_BTE, "query"), self.keys_values(x_BTE if read_BSE is None else read_BSE)
+        o_BTHK = attend(q, k, v, mask, kernel=self.kernel)
+        joined = o_BTHK.shape[2] * o_BTHK.shape[3]
+        y_BTE = down_projection(o_BTHK.reshape(*o_BTHK.shape[:2], joined), self.output[...].reshape(-1, joined))
+        return y_BTE + self.output_bias[None, None].astype(y_BTE.dtype)
 
 
 class BiasedFeedForward(nnx.Module):
     """Two projections with biases (Vaswani et al. 2017, equation 2), with the config's activation between them."""
 
-    def __init__(self, sizes: PretrainedEncoderConfig, *, rngs: nnx.Rngs) -> None:
-        shape, names = (sizes.width, sizes.feed_forward), ("embed", "mlp")
+    def __init__(self, width: int, hidden: int, activation: str, *, rngs: nnx.Rngs) -> None:
+        shape, names = (width, hidden), ("embed", "mlp")
         self.up = parameter(rngs, shape, names, _normal)
         self.up_bias = parameter(rngs, shape[1:], names[1:], _zeros, "bias")
         self.down = parameter(rngs, shape, names, _normal, output_first=True)
-        self.down_bias = parameter(rngs, (sizes.width,), ("norm",), _zeros, "bias")
-        self.activation = sizes.activation
+        self.down_bias = parameter(rngs, (width,), ("norm",), _zeros, "bias")
+        self.activation = activation
 
     def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
         """The block's update to the residual stream."""

@@ -31,8 +31,7 @@ class _Shape(Architecture):
     )
     norm_epsilon: float = field(1e-6, "Added to the mean square in RMSNorm.", above=0)
 
-    @property
-    def attention_head_width(self) -> int | None:
+    def attention_head_width(self, model: ModelConfig) -> int | None:
         """Width of an attention head."""
         return self.head_width
 
