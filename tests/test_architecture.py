@@ -43,7 +43,7 @@ LIBRARIES = {
 # Names of files that say which part of a folder they are, and those of architectures.
 ROLES = {
     *("__init__", "config", "layers", "encoder", "decoder", "extractor", "parsing", "loading", "identifiers"),
-    *("attention", "bert", "gpt2", "t5"),
+    *("attention", "bart", "bert", "gpt2", "modernbert", "t5"),
 }
 # Who may know a whole config, which they divide; all others take the sections or the values that they read.
 WHOLE_CONFIG = (

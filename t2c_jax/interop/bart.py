@@ -31,9 +31,9 @@ _TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 _OUTPUT = "lm_head.weight"
 
 
-def tensors(config: ModelConfig, prefix: str = "model.") -> Iterator[Tensor]:
-    """Every tensor of the model, the embedding's copies aside."""
-    yield Tensor(prefix + _TABLE, ("embedding", "embedding"))
+def tensors(config: ModelConfig, prefix: str = "model.", table: str = "") -> Iterator[Tensor]:
+    """Every tensor of the model, the embedding's copies aside; ``table`` is the one that is read in its place."""
+    yield Tensor(table or prefix + _TABLE, ("embedding", "embedding"))
     for side, sizes in zip(("encoder", "decoder"), sides(config), strict=True):
         yield Tensor(f"{prefix}{side}.embed_positions.weight", (side, "input", "positions"), unread=_UNREAD)
         yield from _norm(f"{prefix}{side}.layernorm_embedding", (side, "input", "norm"))
@@ -75,6 +75,7 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
         fields.must_be(name, wanted)
     for name, wanted in (("static_position_embeddings", False), ("add_bias_logits", False), ("is_decoder", False)):
         fields.must_be(name, wanted)
+    fields.value("vocab_size")  # compared with the table's rows when the parameters are read
     fields.must_be("is_encoder_decoder", True)
     fields.must_be("tie_word_embeddings", True)
     width, layers, heads, hidden = (768, 6, 12, 3072) if is_plbart else (1024, 12, 16, 4096)
@@ -111,13 +112,11 @@ def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarra
     """
     prefix = "model." if any(name.startswith("model.") for name in names) else ""
     spelt = [prefix + _TABLE, *(prefix + name for name in _TABLE_COPIES), _OUTPUT]
-    there = [name for name in spelt if name in names] or spelt[:1]
-
-    def read_one(name: str) -> np.ndarray:
-        return read(there[0] if name == spelt[0] else name)
-
-    vocabulary = read(there[0]).shape[0]
-    params = read_params(tensors(config, prefix), Definition(config, vocabulary).abstract_params(), read_one, names)
+    there = [name for name in spelt if name in names]
+    if not there:
+        raise UserError(f"the checkpoint has no tensor '{spelt[0]}'; is it a BART?")
+    expected = Definition(config, len(read(there[0]))).abstract_params()
+    params = read_params(tensors(config, prefix, there[0]), expected, read, names)
     table_VD = params["embedding"]["embedding"]
     for name in there[1:]:
         if not np.array_equal(np.asarray(read(name), np.float32), table_VD):

@@ -8,14 +8,15 @@ Letters: D model, H heads, K head width, F feed-forward, V vocabulary, R relativ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator, Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Collection, Iterator
+from typing import Any
 
 import numpy as np
 
 from t2c_jax.config import ModelConfig, field_names
 from t2c_jax.errors import UserError
 from t2c_jax.interop.source_config import Fields
+from t2c_jax.interop.tensor_table import Tensor, read_params, write_params
 from t2c_jax.models.definition import Definition, Params
 from t2c_jax.models.transformer.config import T5Config, T5DecoderConfig, T5EncoderConfig
 
@@ -39,22 +40,6 @@ _TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 IGNORED = r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bias\.weight$"
 # The length of its training texts.
 WITHOUT_EFFECT = ("n_positions",)
-
-
-class Tensor(NamedTuple):
-    """One of their tensors.
-
-    Attributes:
-      name: theirs.
-      path: ours.
-      layer: its row of our stack of blocks; None where there is no stack.
-      transposed: theirs is (F, D), ours (D, F) with F perhaps cut into heads.
-    """
-
-    name: str
-    path: tuple[str, ...]
-    layer: int | None = None
-    transposed: bool = False
 
 
 def tensors(config: ModelConfig) -> Iterator[Tensor]:
@@ -151,20 +136,8 @@ def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarra
     table = next((name for name in (_TABLE, *_TABLE_COPIES) if name in names), _TABLE)
     if table not in names:
         raise UserError(f"the checkpoint has no tensor '{_TABLE}'; is it a T5 with a decoder?")
-    vocabulary = read(table).shape[0]
-    params = _empty(Definition(config, vocabulary).abstract_params())
-    for tensor in tensors(config):
-        name = table if tensor.name == _TABLE else tensor.name
-        if name not in names:
-            raise UserError(f"the checkpoint has no tensor '{name}', which its config.json asks for")
-        leaf = _at(params, tensor.path)
-        place = leaf if tensor.layer is None else leaf[tensor.layer]
-        flat, found = place.reshape(place.shape[0], -1) if place.ndim > 1 else place, read(name)
-        wanted = flat.shape[::-1] if tensor.transposed else flat.shape
-        if found.shape != wanted:
-            raise UserError(f"tensor '{name}' is {found.shape}; its config.json makes it {wanted}")
-        flat[...] = found.T if tensor.transposed else found
-        names.discard(name)
+    rows = (tensor._replace(name=table) if tensor.name == _TABLE else tensor for tensor in tensors(config))
+    params = read_params(rows, Definition(config, len(read(table))).abstract_params(), read, names)
     if config.tied_embeddings and _OUTPUT in names:
         if not np.array_equal(np.asarray(read(_OUTPUT), np.float32), params["embedding"]["embedding"]):
             raise UserError(
@@ -186,13 +159,7 @@ def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.n
     """
     if (reason := why_not_t5(config)) is not None:
         raise UserError(reason)
-    found = {}
-    for tensor in tensors(config):
-        leaf = np.asarray(_at(params, tensor.path), np.float32)
-        value = leaf if tensor.layer is None else leaf[tensor.layer]
-        if value.ndim > 1:
-            value = value.reshape(value.shape[0], -1)
-        found[tensor.name] = np.ascontiguousarray(value.T if tensor.transposed else value)
+    found = write_params(tensors(config), params)
     if config.tied_embeddings and not config.scale_tied_output:
         found[_OUTPUT] = found[_TABLE].copy()
     return found
@@ -269,16 +236,3 @@ def sides(config: ModelConfig) -> tuple[T5EncoderConfig, T5DecoderConfig]:
     assert isinstance(encoder, T5EncoderConfig)
     assert isinstance(decoder, T5DecoderConfig)
     return encoder, decoder
-
-
-def _empty(abstract: Any) -> Any:
-    if isinstance(abstract, Mapping):
-        return {name: _empty(value) for name, value in abstract.items()}
-    return np.empty(abstract.shape, np.float32)
-
-
-def _at(params: Params, path: tuple[str, ...]) -> Any:
-    node: Any = params
-    for name in path:
-        node = node[name]
-    return node

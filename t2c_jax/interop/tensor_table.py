@@ -71,6 +71,8 @@ def read_params(
     for tensor in table:
         name, found = last
         if tensor.name != name:
+            if tensor.name not in names:
+                raise UserError(f"the checkpoint has no tensor '{tensor.name}', which its config.json asks for")
             found = read(tensor.name)
             last = tensor.name, found
             names.discard(tensor.name)
@@ -78,7 +80,7 @@ def read_params(
         rows, *others = tensor.shape(leaf.shape)
         wanted = (tensor.parts * rows + tensor.unread, *others)
         if found.shape != wanted:
-            raise UserError(f"tensor '{tensor.name}' is {list(found.shape)}; config.json makes it {list(wanted)}")
+            raise UserError(f"tensor '{tensor.name}' is {found.shape}; its config.json makes it {wanted}")
         first = tensor.unread + tensor.part * rows
         part = found[first : first + rows]
         leaf[...] = (part.T if tensor.transposed else part).reshape(leaf.shape)

@@ -1,7 +1,7 @@
 """BART (Lewis et al. 2020): post-norm blocks with biases, learned positions, a norm over what is embedded.
 
-PLBART (Ahmad et al. 2021) is the same network with config.model.scale_embeddings. Neither stack has a norm at its end: a block's
-last one is it. Published tables of positions start with two rows that nothing reads; here they are left out.
+PLBART (Ahmad et al. 2021) is the same network with config.model.scale_embeddings. Neither stack has a norm at its end:
+a block's last one is it. Published tables of positions start with two rows that nothing reads; here they are left out.
 
 Letters: B batch, S source, T target, L either, D model, E encoder's width.
 """
@@ -21,7 +21,7 @@ from t2c_jax.kernels.cached_attention import KeysValues, split
 from t2c_jax.mesh import constrain
 from t2c_jax.models.interface import Batch, Embed, Encoded, Summary
 from t2c_jax.models.layers import dropout, look_up
-from t2c_jax.models.pretrained.bart_steps import BartSteps, StepBlock
+from t2c_jax.models.pretrained.bart_steps import BartStepBlock, BartSteps
 from t2c_jax.models.pretrained.bert import BertBlock
 from t2c_jax.models.pretrained.config import BartConfig
 from t2c_jax.models.pretrained.layers import BiasedAttention, BiasedFeedForward, LayerNorm, table
@@ -137,7 +137,7 @@ class BartDecoder(nnx.Module):
     def steps(self) -> BartSteps:
         """The decoder one token at a time."""
         dtype = jnp.dtype(self.model.dtype)
-        blocks = [StepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
+        blocks = [BartStepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
         return BartSteps(self.sizes, self.input, blocks)
 
     def read(self, encoded: Encoded, beams: int) -> tuple[DecoderMemory, tuple[()]]:

@@ -22,7 +22,7 @@ from t2c_jax.models.pretrained.layers import LayerNorm
 from t2c_jax.models.transformer.steps import DecoderMemory
 
 
-class Kernels(NamedTuple):
+class BartKernels(NamedTuple):
     """A block's kernels and biases in the compute dtype."""
 
     qkv_D3HK: Float[Array, "D 3 H K"]
@@ -39,19 +39,19 @@ class Kernels(NamedTuple):
     down_bias_D: Float[Array, " D"]
 
 
-class StepBlock(NamedTuple):
+class BartStepBlock(NamedTuple):
     """A block's norms and kernels."""
 
     attention_norm: LayerNorm
     cross_norm: LayerNorm
     feed_forward_norm: LayerNorm
-    kernels: Kernels
+    kernels: BartKernels
 
     @classmethod
-    def of(cls, block: Any, dtype: Any) -> StepBlock:
+    def of(cls, block: Any, dtype: Any) -> BartStepBlock:
         """Of a ``BartDecoderBlock``."""
         own, cross, forward = block.attention, block.cross_attention, block.feed_forward
-        kernels = Kernels(
+        kernels = BartKernels(
             jnp.stack([own.query[...], own.key[...], own.value[...]], axis=1),
             jnp.stack([own.query_bias[...], own.key_bias[...], own.value_bias[...]]),
             jnp.moveaxis(own.output[...], 0, -1),
@@ -77,7 +77,7 @@ class BartSteps:
 
     sizes: BartConfig
     input: Any
-    blocks: list[StepBlock]
+    blocks: list[BartStepBlock]
 
     def cache(self, rows: int, slots: int, dtype: Any) -> list[KeysValues]:
         """Zeros for each block."""
@@ -100,7 +100,7 @@ class BartSteps:
 
     def _block(
         self,
-        block: StepBlock,
+        block: BartStepBlock,
         x_BND: Float[Array, "B N D"],
         at: At,
         cache: KeysValues,
