@@ -2,7 +2,6 @@
 
 import os
 from argparse import ArgumentParser, Namespace
-from pathlib import Path
 
 from t2c_jax.commands import options as shared
 from t2c_jax.commands.output import print_result
@@ -13,7 +12,13 @@ SUMMARY = "a Hugging Face model directory to a workdir, to generate with or to s
 
 def add_arguments(parser: ArgumentParser) -> None:
     """Adds the command's options."""
-    parser.add_argument("--from", dest="source", metavar="DIR", required=True, help="the directory of the model")
+    parser.add_argument(
+        "--from",
+        dest="source",
+        metavar="DIR",
+        required=True,
+        help="the directory of the model, or its name in the local Hugging Face cache",
+    )
     shared.add_workdir(parser)
 
 
@@ -24,11 +29,12 @@ def run(options: Namespace) -> int:
         raise UserError("t2c import takes no --config: the model has its own shape; set it for the run that uses it")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # it computes nothing: accelerators are left to others
     from t2c_jax import runtime
+    from t2c_jax.interop.hub_cache import model_directory
     from t2c_jax.interop.import_model import import_model
 
     runtime.keep_compiled()
     workdir = shared.workdir_of(options)
     with workdir.locked():
-        result = import_model(Path(options.source), workdir)
+        result = import_model(model_directory(options.source), workdir)
     print_result(options, result)
     return 0
