@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -42,14 +43,14 @@ def byte_level(directory: Path, specials: list[str]) -> None:
     tokenizer.model.save(str(directory))
 
 
-def sentencepiece_unigram(directory: Path) -> None:
+def sentencepiece_unigram(directory: Path, pieces: int = 64, texts: Iterable[str] = TEXTS) -> None:
     """T5's ``spiece.model``."""
     import sentencepiece
 
     sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(TEXTS),
+        sentence_iterator=iter(texts),
         model_prefix=str(directory / "spiece"),
-        vocab_size=64,
+        vocab_size=pieces,
         model_type="unigram",
         pad_id=0,
         eos_id=1,
@@ -161,6 +162,8 @@ def tokenizer_files(kind: str, directory: Path) -> None:
         wordpiece(directory)
     elif kind == "t5":
         sentencepiece_unigram(directory)
+    elif kind == "gemma":
+        gemma(directory)
     else:
         byte_level(directory, GPT2 if kind == "gpt2" else ROBERTA)
 

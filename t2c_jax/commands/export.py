@@ -1,5 +1,6 @@
 """``t2c export``."""
 
+import contextlib
 import itertools
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
@@ -18,6 +19,12 @@ def add_arguments(parser: ArgumentParser) -> None:
     shared.add_average(parser)
     parser.add_argument("--to", choices=("huggingface", "ctranslate2"), required=True, help="the format")
     parser.add_argument("--output", metavar="DIR", required=True, help="a directory that is empty or does not exist")
+    parser.add_argument(
+        "--vocabulary",
+        choices=("original", "trimmed"),
+        help="of a model that was trimmed at its import (default: original for huggingface, trimmed for ctranslate2)",
+    )
+    parser.add_argument("--original", metavar="DIR", help="where the imported model is, if it was moved since")
     parser.add_argument("--quantization", choices=("float32", "int8"), default="float32", help="of the weights")
 
 
@@ -28,6 +35,8 @@ def run(options: Namespace) -> int:
     from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.evaluate.prompt_pairs import prompt_pairs
     from t2c_jax.interop.export import check_request, export_model
+    from t2c_jax.interop.hub_cache import model_directory
+    from t2c_jax.interop.original_vocabulary import with_original_vocabulary
     from t2c_jax.interop.trained import load_trained
     from t2c_jax.library.run_stages import check_imported
     from t2c_jax.workdir import MANIFEST
@@ -51,5 +60,11 @@ def run(options: Namespace) -> int:
         text=experiment.corpus.text,
         stop_metric=experiment.train.stop_metric,
     )
-    print_result(options, export_model(trained, options.to, output, options.quantization, pairs))
+    vocabulary = options.vocabulary or ("original" if options.to == "huggingface" else "trimmed")
+    with contextlib.ExitStack() as stack:
+        exported = trained
+        if vocabulary == "original":
+            source = options.original and model_directory(options.original)
+            exported = stack.enter_context(with_original_vocabulary(trained, source))
+        print_result(options, export_model(exported, options.to, output, options.quantization, pairs))
     return 0

@@ -19,6 +19,14 @@ def add_arguments(parser: ArgumentParser) -> None:
         required=True,
         help="the directory of the model, or its name in the local Hugging Face cache",
     )
+    parser.add_argument(
+        "--trim-to",
+        metavar="SOURCE",
+        action="append",
+        default=[],
+        help="keep only the pieces of the vocabulary that this corpus needs: a workdir, or a source as in"
+        " config.corpus.sources; may be given several times",
+    )
     shared.add_workdir(parser)
 
 
@@ -29,12 +37,14 @@ def run(options: Namespace) -> int:
         raise UserError("t2c import takes no --config: the model has its own shape; set it for the run that uses it")
     os.environ.setdefault("JAX_PLATFORMS", "cpu")  # it computes nothing: accelerators are left to others
     from t2c_jax import runtime
+    from t2c_jax.interop.corpus_texts import corpus_texts
     from t2c_jax.interop.hub_cache import model_directory
     from t2c_jax.interop.import_model import import_model
 
     runtime.keep_compiled()
     workdir = shared.workdir_of(options)
     with workdir.locked():
-        result = import_model(model_directory(options.source), workdir)
+        texts = corpus_texts(options.trim_to) if options.trim_to else None
+        result = import_model(model_directory(options.source), workdir, texts)
     print_result(options, result)
     return 0

@@ -10,7 +10,8 @@ from __future__ import annotations
 import contextlib
 import importlib
 import re
-from collections.abc import Mapping, Sequence
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +27,13 @@ from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.interop.source_config import Family, model_config
+from t2c_jax.interop.vocabulary_rows import fewer_rows, vocabulary_axes, with_rows
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights
 from t2c_jax.models.definition import Definition, count
 from t2c_jax.tokenizers import huggingface_files as tokenizers_in
 from t2c_jax.tokenizers.huggingface_files import read_json
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.tokenizers.trimming import Trimming, kept_ids, trim, used_ids, write_trimming
 from t2c_jax.workdir import Workdir, digest
 
 # config.json's model_type, and the module that is its source_config.Family.
@@ -45,12 +48,13 @@ FAMILIES: Mapping[str, str] = {
 }
 
 
-def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
+def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = None) -> dict[str, Any]:
     """Writes ``config.json``, ``tokenizer/`` and ``checkpoints/0`` of a model; does nothing where they exist already.
 
     Args:
       source: a model directory as ``save_pretrained`` writes it, its weights in safetensors.
       workdir: a new directory, or the one of an earlier import of the same model.
+      texts: keep of the vocabulary what these need (``tokenizers.trimming``); None keeps all of it.
 
     Returns:
       The model's type, parameters, tensors left out, tokenizer and whether it can answer on its own.
@@ -59,20 +63,28 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
       UserError: ``source`` is not such a directory, damaged, or of a model that is not built here; or the workdir
         holds something else.
     """
-    values = _config(source)
+    values = config_of_model(source)
     family: Any = importlib.import_module(FAMILIES[values["model_type"]])
     weights = Weights(source)
     model = model_config(family, values, weights.files.keys())
-    origin = _digest(source, weights)
-    if _is_imported(workdir, origin):
-        console.say(f"'{workdir.name}' holds this model already")
-        return dict(workdir.manifest("tokenizer")["counts"])
-    params, left_out = _params(family, model, weights)
+    identity = origin = digest_of_model(source, weights)
+    if texts is None and _is_imported(workdir, origin):
+        return _imported_already(workdir)
+    params, left_out = read_params(family, model, weights)
     rows = _rows(params)
     whole = "decoder" in params
     _check_filled(model, rows, params, whole)
     if values.get("vocab_size", rows) != rows:
         raise UserError(f"config.json: vocab_size={values['vocab_size']!r}, yet the embedding has {rows} rows")
+    trimming = None
+    if texts is not None:
+        kept = _kept(source, values, rows, texts)
+        trimming = Trimming(str(source.resolve()), identity, rows, tuple(kept))
+        origin = digest(origin, *map(str, kept))
+        if _is_imported(workdir, origin):
+            return _imported_already(workdir)
+        params = fewer_rows(params, vocabulary_axes(model, rows), kept)
+        model, rows = with_rows(model, len(kept)), len(kept)
     config = configs.from_dict({"model": configs.to_dict(model)}, complete=whole)
     summary = {
         "model_type": values["model_type"],
@@ -82,10 +94,15 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
         "tensors": len(weights.files),
         "tensors_left_out": left_out,
         "dtypes": sorted({weights.dtypes[name] for name in weights.files}),
+        "original_vocab_size": rows if trimming is None else trimming.rows,
     }
 
     def build(directory: Path) -> dict[str, Any]:
-        tokenizer = tokenizers_in.write_tokenizer(source, values, rows, directory)
+        all_rows = rows if trimming is None else trimming.rows
+        tokenizer = tokenizers_in.write_tokenizer(source, values, all_rows, directory)
+        if trimming is not None:
+            tokenizer = trim(directory, list(trimming.ids))
+            write_trimming(directory, trimming)
         specials = {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")}
         pieces = list(tokenizer.special_pieces)
         return {
@@ -105,7 +122,27 @@ def import_model(source: Path, workdir: Workdir) -> dict[str, Any]:
     return dict(counts)
 
 
-def _config(source: Path) -> dict[str, Any]:
+def _imported_already(workdir: Workdir) -> dict[str, Any]:
+    console.say(f"'{workdir.name}' holds this model already")
+    return dict(workdir.manifest("tokenizer")["counts"])
+
+
+def _kept(source: Path, values: Mapping[str, Any], rows: int, texts: Iterable[str]) -> list[int]:
+    """The ids of the pieces that texts need."""
+    with tempfile.TemporaryDirectory() as name:
+        tokenizer = tokenizers_in.write_tokenizer(source, values, rows, Path(name))
+        used = used_ids(tokenizer, texts)
+        if not used:
+            raise UserError("there is no text to trim the vocabulary to")
+        return kept_ids(Path(name), used)
+
+
+def config_of_model(source: Path) -> dict[str, Any]:
+    """The content of a model directory's config.json.
+
+    Raises:
+      UserError: there is none, or its architecture is not one of ``FAMILIES``.
+    """
     if not source.is_dir():
         raise UserError(
             f"'{source}' is no directory; --from wants a model that is downloaded already, nothing is fetched"
@@ -120,7 +157,8 @@ def _config(source: Path) -> dict[str, Any]:
     return values
 
 
-def _digest(source: Path, weights: Weights) -> str:
+def digest_of_model(source: Path, weights: Weights) -> str:
+    """Over all files of a model directory that an import reads."""
     names = ["config.json", SINGLE, INDEX, *tokenizers_in.FILES]
     paths = {source / name for name in names if (source / name).is_file()} | set(weights.files.values())
     return digest(*(part for path in sorted(paths) for part in (path.name, path)))
@@ -146,7 +184,12 @@ def _holds_anything(directory: Path) -> bool:
     return directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
 
 
-def _params(family: Family, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+def read_params(family: Family, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+    """The parameters as float32, and the names of the tensors that have no place here.
+
+    Raises:
+      UserError: a tensor is missing, has another shape, or is not known.
+    """
     names, latest = set(weights.files), ""
 
     def read(name: str) -> np.ndarray:
@@ -211,7 +254,7 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
         ("parameters", f"{counts['parameters']:,}"),
         ("tensors", f"{counts['tensors']:,} ({', '.join(counts['dtypes'])})"),
         ("left out", ", ".join(left_out) or "-"),
-        ("pieces", f"{counts['vocab_size']:,}"),
+        ("pieces", _pieces(counts)),
         ("special ids", ", ".join(specials)),
     ]
     console.table(f"t2c import: {workdir.name}", ("", "value"), rows)
@@ -228,6 +271,11 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
     else:
         config = Path(f"configs/pretrained_encoder.py:{counts['encoder']}")
     console.say(f"  t2c run --config {config} --config.origin.run={workdir.name} --workdir runs/NEW")
+
+
+def _pieces(counts: Mapping[str, Any]) -> str:
+    kept, all_ = counts["vocab_size"], counts["original_vocab_size"]
+    return f"{kept:,}" if kept == all_ else f"{kept:,} of {all_:,}, which the texts need"
 
 
 def _ids(value: Any) -> str:

@@ -119,7 +119,7 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
     Returns:
       How many texts were compared and how many differ, and the name of each id.
     """
-    tokenizer, source = model.tokenizer, model.run.workdir.tokenizer / spm.MODEL
+    tokenizer, source = model.tokenizer, model.tokenizer_files / spm.MODEL
     layout, names = _layout(model)
     if source.exists():
         shutil.copyfile(source, directory / spm.MODEL)
@@ -143,7 +143,7 @@ def piece_names(model: Trained) -> list[str]:
 
 def _layout(model: Trained) -> tuple[dict[str, Any], list[str]]:
     """The content of ``tokenizer.json``, and the name of each id."""
-    own, tokenizer = model.run.workdir.tokenizer, model.tokenizer
+    own, tokenizer = model.tokenizer_files, model.tokenizer
     before, after = model.objective.source.before.tolist(), model.objective.source.after.tolist()
     if (own / spm.MODEL).exists():
         layout = tokenizer_json((own / spm.MODEL).read_bytes(), before, after)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 
@@ -28,6 +29,8 @@ class Trained:
       average: the number of checkpoints whose mean the parameters are.
       params: float32 arrays on the host.
       objective: what surrounds its sources and targets.
+      tokenizer: the one for both sides; ``why_not`` of the formats refuses models with two.
+      tokenizer_files: its directory.
     """
 
     run: SavedRun
@@ -38,16 +41,13 @@ class Trained:
     average: int
     params: Params
     objective: Translation
+    tokenizer: Tokenizer
+    tokenizer_files: Path
 
     @property
     def config(self) -> ModelConfig:
         """The model's section."""
         return self.run.model
-
-    @property
-    def tokenizer(self) -> Tokenizer:
-        """The one for both sides; ``why_not`` of the formats refuses models with two."""
-        return self.run.tokenizers.target
 
 
 def load_trained(
@@ -67,7 +67,18 @@ def load_trained(
     """
     step, params = run.restore(inference_mesh(run.definition, mesh), step, average)
     objective = translation(run.tokenizers, run.data)
-    return Trained(run, decode, text, stop_metric, step, average, jax.device_get(params), objective)
+    return Trained(
+        run,
+        decode,
+        text,
+        stop_metric,
+        step,
+        average,
+        jax.device_get(params),
+        objective,
+        run.tokenizers.target,
+        run.workdir.tokenizer,
+    )
 
 
 def why_not(model: ModelConfig, data: DataConfig) -> str | None:

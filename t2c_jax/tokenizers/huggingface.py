@@ -101,7 +101,7 @@ class HuggingFaceTokenizer:
     def _fill(self, layout: dict[str, Any], pieces: dict[str, int]) -> None:
         """Sets the text of each id, as bytes."""
         kind = layout["model"].get("type")
-        surface = _bytes_of if _byte_level(layout) else _wordpiece if kind == "WordPiece" else _metaspace
+        surface = _bytes_of if is_byte_level(layout) else _wordpiece if kind == "WordPiece" else _metaspace
         falls_back = bool(layout["model"].get("byte_fallback"))
         added = self._tokenizer.get_added_tokens_decoder()
         for piece, i in pieces.items():
@@ -192,7 +192,7 @@ def _fallback(piece: str) -> bytes | None:
         return None
 
 
-def _byte_level(layout: Any) -> bool:
+def is_byte_level(layout: Any) -> bool:
     """Whether a ByteLevel step is among the pre-tokenizers or decoders."""
     search: list[Any] = [layout.get("pre_tokenizer"), layout.get("decoder")]
     while search:

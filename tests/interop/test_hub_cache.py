@@ -1,4 +1,4 @@
-"""Models of a local Hugging Face cache by name: as ``huggingface_hub`` finds them, and what is said where it does not."""
+"""Models of a local Hugging Face cache by name: as ``huggingface_hub`` finds them, or why there is none."""
 
 import re
 
