@@ -179,9 +179,7 @@ def _merged_on_the_way(model: Mapping[str, Any], ids: Mapping[str, int], pieces:
     for piece in pieces:
         parts = list(piece)
         while len(parts) > 1:
-            rank, place = min(
-                (ranks.get(pair, len(ranks)), i) for i, pair in enumerate(itertools.pairwise(parts))
-            )
+            rank, place = min((ranks.get(pair, len(ranks)), i) for i, pair in enumerate(itertools.pairwise(parts)))
             if rank == len(ranks):
                 break
             parts[place : place + 2] = [parts[place] + parts[place + 1]]
