@@ -19,6 +19,7 @@ from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax import mesh as meshes
 from t2c_jax.checkpoints import partial_restore
+from t2c_jax.checkpoints.bases import Bases
 from t2c_jax.checkpoints.checkpoint import Checkpoints, checkpoint_identity
 from t2c_jax.checkpoints.compatibility import Difference, Settings, check_settings, different_settings
 from t2c_jax.checkpoints.metadata import adapter_metadata
@@ -27,6 +28,7 @@ from t2c_jax.checkpoints.pytrees import abstract_on, flatten, shapes, unflatten
 from t2c_jax.config import DataConfig, LoraConfig, ModelConfig, OriginConfig
 from t2c_jax.errors import UserError
 from t2c_jax.models import lora as adapters_of
+from t2c_jax.models.adapted import Adapted
 from t2c_jax.models.definition import Definition, Params
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.tokenizers.loading import ENCODER, load_tokenizer
@@ -321,16 +323,46 @@ def restore_params(
     """
     if base is None:
         return read(abstract_params)
+    adapters = _adapters(read, abstract_params, definition, lora, base)
+    frozen = base.base_params(_frozen(abstract_params, definition, base), definition, lora)
+    merge = functools.partial(adapters_of.merged, info=definition.parameter_info(), config=lora)
+    out = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
+    with jax.set_mesh(jax.tree.leaves(abstract_params)[0].sharding.mesh):
+        return jax.jit(merge, out_shardings=out, donate_argnums=0)(frozen, adapters)
+
+
+def adapted_params(
+    read: Callable[[Any], Any],
+    abstract_params: Params,
+    definition: Definition,
+    lora: LoraConfig,
+    base: Origin,
+    bases: Bases,
+) -> Adapted:
+    """As ``restore_params``, but not merged: the base's arrays are those of ``bases``."""
+
+    def read_base(wanted: Params) -> Params:
+        return base.base_params(wanted, definition, lora)
+
+    adapters = _adapters(read, abstract_params, definition, lora, base)
+    frozen = bases.params(base.identity, _frozen(abstract_params, definition, base), read_base)
+    return Adapted(frozen, adapters, definition, lora)
+
+
+def _frozen(abstract_params: Params, definition: Definition, base: Origin) -> Params:
+    return adapters_of.divided(abstract_params, base.lacks(definition))[0]
+
+
+def _adapters(
+    read: Callable[[Any], Any], abstract_params: Params, definition: Definition, lora: LoraConfig, base: Origin
+) -> Params:
+    """The adapters of a checkpoint, with the parameters that trained in full."""
     info, full = definition.parameter_info(), base.lacks(definition)
     initial = functools.partial(adapters_of.init, info=info, config=lora, modules_to_save=full)
     mesh = jax.tree.leaves(abstract_params)[0].sharding.mesh
     layout = meshes.shardings(adapters_of.axis_names(info, lora, full), mesh)
-    adapters = read(abstract_on(jax.eval_shape(initial, jax.random.key(0), abstract_params), layout))
-    frozen = base.base_params(adapters_of.divided(abstract_params, full)[0], definition, lora)
-    merge = functools.partial(adapters_of.merged, info=info, config=lora)
-    out = jax.tree.map(lambda leaf: leaf.sharding, abstract_params)
-    with jax.set_mesh(mesh):
-        return jax.jit(merge, out_shardings=out, donate_argnums=0)(frozen, adapters)
+    adapters: Params = read(abstract_on(jax.eval_shape(initial, jax.random.key(0), abstract_params), layout))
+    return adapters
 
 
 def _check_base(transfers: Collection[Transfer], where: str, lora: LoraConfig, *, missing: bool = False) -> None:

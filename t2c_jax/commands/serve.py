@@ -113,19 +113,19 @@ def _models(options: Namespace, directories: dict[str, str], measures: Measures)
 
     from t2c_jax import runtime
     from t2c_jax.library.run import open_run
-    from t2c_jax.library.serving import served_model
+    from t2c_jax.library.serving import served_model, share_bases
     from t2c_jax.serve.measures import Measured
     from t2c_jax.workdir import at_step
 
     runtime.connect()
     if jax.process_count() > 1:
         raise UserError("t2c serve is one process; start it on one machine, and others beside it")
-    found = []
+    runs = {}
     for name, directory in directories.items():
         path, step = at_step(directory)
-        opened = open_run(path, step, overrides=options.overrides)
-        found.append(served_model(name, opened, options.queue, Measured(measures, name)))
-    return found
+        runs[name] = open_run(path, step, overrides=options.overrides)
+    share_bases(list(runs.values()))
+    return [served_model(name, run, options.queue, Measured(measures, name)) for name, run in runs.items()]
 
 
 def _directories(options: Namespace) -> dict[str, str]:

@@ -18,6 +18,7 @@ from t2c_jax.data.prompt_encoder import EncodedPrompt, TokenPrompts
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.decode.generator import Member
 from t2c_jax.errors import UserError
+from t2c_jax.models.adapted import bound
 from t2c_jax.tokenizers.loading import Tokenizers
 
 
@@ -55,7 +56,7 @@ class Embedder:
         self._rows = -(-batch_size // unit) * unit
 
         def embed(params: Any, batch: dict[str, jax.Array]) -> jax.Array:
-            return member.definition.bind(params).embed(batch)[:, 0]
+            return bound(member.definition, params).embed(batch)[:, 0]
 
         self._embed = jax.jit(embed, out_shardings=meshes.replicated(mesh))
 

@@ -33,8 +33,8 @@ from t2c_jax.decode.settings import compiled_settings, processors_of, requests_o
 from t2c_jax.decode.stop_strings import before_stop
 from t2c_jax.decode.threads import Shared, together
 from t2c_jax.errors import UserError
+from t2c_jax.models.adapted import LaidOut, SharedSteps
 from t2c_jax.models.definition import Definition
-from t2c_jax.models.seq2seq import Steps
 from t2c_jax.retrieval.provenance import Provenance, provenance
 from t2c_jax.tokenizers.base import Tokenizer
 from t2c_jax.workdir import digest
@@ -56,6 +56,7 @@ class Hypothesis:
       finished: False where config.decode.max_tokens ran out before the end token.
       tokens: how many there are, the end token included.
       retrieved: True for the target of a neighbour that the search did not find; config.decode.rerank adds them.
+      ids: the tokens; empty where they are not those of a search.
     """
 
     text: str
@@ -64,6 +65,7 @@ class Hypothesis:
     finished: bool
     tokens: int
     retrieved: bool = False
+    ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -96,10 +98,17 @@ class Answer:
 
 @dataclass(frozen=True)
 class Member:
-    """A model with its parameters."""
+    """A model with its parameters.
+
+    Attributes:
+      definition: of the model.
+      params: nested dicts of arrays, or ``Adapted``.
+      shared: the layout for steps, where other models have the same base; None for one of its own.
+    """
 
     definition: Definition
     params: Any
+    shared: SharedSteps | None = None
 
 
 class Generator:
@@ -143,7 +152,7 @@ class Generator:
         self._definitions = [member.definition for member in members]
         self._inverse_frequency = inverse_frequency
         self.steps, self._lock = 0, threading.Lock()
-        self._kept: tuple[list[Any], Sequence[Steps]] | None = None
+        self._kept: tuple[list[Any], Sequence[LaidOut]] | None = None
         self._ngram_table = functools.lru_cache(_COMPILED)(ngram_table)
         self._search = functools.lru_cache(_COMPILED)(self._compiled)
         self._grammars = functools.lru_cache(_COMPILED)(self._compiled_grammar)
@@ -197,11 +206,12 @@ class Generator:
             total = score * max(1, length) ** settings.length_penalty
             if beam and total < FORBIDDEN / 2:  # there were fewer continuations than beams
                 continue
-            text = self.tokenizer.decode(tokens[:length].tolist(), special_pieces=settings.special_pieces)
+            ids = tokens[:length].tolist()
+            text = self.tokenizer.decode(ids, special_pieces=settings.special_pieces)
             if (cut := before_stop(text, settings.stop)) is not None:
                 text, finished = cut, True
             log_p = total if found.log_p is None else float(found.log_p[beam])
-            hypotheses.append(Hypothesis(text, score, log_p, finished, length))
+            hypotheses.append(Hypothesis(text, score, log_p, finished, length, ids=tuple(ids)))
         return hypotheses
 
     def answer(self, source: str, samples: Mapping[int, Sequence[Hypothesis]], read: EncodedPrompt) -> Answer:
@@ -273,14 +283,22 @@ class Generator:
                 )
         return self._search(self.compiled_settings(settings))
 
-    def laid_out(self, programs: Programs) -> Sequence[Steps]:
+    def laid_out(self, programs: Programs) -> Sequence[LaidOut]:
         """The models for steps. On a CPU they are kept for the next call: a short answer takes little longer."""
         if self.mesh.devices.flat[0].platform != "cpu":
-            return programs.call(programs.steps, self.params)
+            return self._lay_out(programs)
         with self._lock:
             if self._kept is None or self._kept[0] is not self.params:
-                self._kept = self.params, programs.call(programs.steps, self.params)
+                self._kept = self.params, self._lay_out(programs)
             return self._kept[1]
+
+    def _lay_out(self, programs: Programs) -> Sequence[LaidOut]:
+        shared = self.members[0].shared
+        if shared is None:
+            found: Sequence[LaidOut] = programs.call(programs.steps, self.params)
+            return found
+        (params,) = self.params  # a model over a shared base is no ensemble
+        return [shared.of(params, lambda one: programs.call(programs.steps, [one])[0])]
 
     def _engines(self, rows: int) -> int:
         """Searches that are run at once, each with a share of the rows.

@@ -25,7 +25,7 @@ from t2c_jax.decode.search import Hypotheses, SearchState
 from t2c_jax.decode.settings import requests_of
 from t2c_jax.decode.slots import Pool
 from t2c_jax.errors import UserError
-from t2c_jax.models.seq2seq import Steps
+from t2c_jax.models.adapted import LaidOut
 from t2c_jax.workers import cores
 
 STOP_STATES = 256
@@ -81,7 +81,7 @@ class LiveSearch:
     them by their numbers.
     """
 
-    def __init__(self, generator: Generator, settings: DecodeConfig, models: Sequence[Steps], most_rows: int) -> None:
+    def __init__(self, generator: Generator, settings: DecodeConfig, models: Sequence[LaidOut], most_rows: int) -> None:
         """Compiles nothing yet.
 
         Args:

@@ -10,6 +10,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
+from t2c_jax.checkpoints.bases import Bases
 from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, RetrieveConfig
 from t2c_jax.data.encoder_features import encoder_features
@@ -33,6 +34,7 @@ def load_generator(
     step: int | None = None,
     others: Sequence[str] = (),
     average: int = 1,
+    bases: Bases | None = None,
 ) -> tuple[list[str], Generator]:
     """A generator over a checkpoint, the best one by default, averaged with others where they are named.
 
@@ -43,6 +45,7 @@ def load_generator(
       step: the checkpoint.
       others: ``DIR``, ``DIR@STEP`` or ``@STEP``: of another run the best or a given checkpoint, or another of this one.
       average: more than 1 for the mean of the parameters of that many checkpoints, the latest up to ``step``.
+      bases: keeps the arrays that several generators read, for one of this run alone and no mean.
 
     Returns:
       The members' names, this run's step first, and the generator.
@@ -51,8 +54,12 @@ def load_generator(
       UserError: no such run or checkpoint, or one over another tokenizer or with another kind of input.
     """
     mesh = inference_mesh(run.definition, mesh_config)
-    chosen, params = run.restore(mesh, step, average)
-    named, members = [str(chosen)], [Member(run.definition, params)]
+    shared = None
+    if bases is None or others or average != 1:
+        chosen, params = run.restore(mesh, step, average)
+    else:
+        chosen, params, shared = run.restore_over(bases, mesh, step)
+    named, members = [str(chosen)], [Member(run.definition, params, shared)]
     for other in others:
         try:
             directory, at = at_step(other)

@@ -5,6 +5,7 @@ Letters: B rows, S source, W beams, T steps, X cache slots.
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -25,6 +26,7 @@ from t2c_jax.decode.logits_processors import LogitsProcessor
 from t2c_jax.decode.search import Hypotheses, Requests, Search, SearchState, Shape, ensemble, requests, search
 from t2c_jax.decode.settings import requests_of, shape_of
 from t2c_jax.decode.slots import Pool, Results, Slots, Waiting
+from t2c_jax.models.adapted import AdaptedSteps, LaidOut, bound, whole
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps, copied_tokens
 
@@ -77,13 +79,13 @@ class Programs:
             return function(*args, **kwargs)
 
     def _steps(self, params: Sequence[Any]) -> list[Steps]:
-        return [
-            definition.bind(_all_gather_params(definition, each, self._share)).steps()
-            for definition, each in zip(self._definitions, params, strict=True)
-        ]
+        return [self._laid_out(definition, each) for definition, each in zip(self._definitions, params, strict=True)]
+
+    def _laid_out(self, definition: Definition, params: Any) -> Steps:
+        return definition.bind(_all_gather_params(definition, whole(params), self._share)).steps()
 
     def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
-        models = [definition.bind(each) for definition, each in zip(self._definitions, params, strict=True)]
+        models = [bound(definition, each) for definition, each in zip(self._definitions, params, strict=True)]
         memory, carry = zip(*(model.read(batch, self.shape.beams, length) for model in models), strict=True)
         source_BS = None
         if self.shape.drafts:
@@ -95,17 +97,24 @@ class Programs:
         """Positions of the encoder's states for a batch."""
         shapes = tuple(sorted((name, values.shape) for name, values in batch.items()))
         if shapes not in self._source_lengths:
-            encode = self._definitions[0].bind
-            segments = jax.eval_shape(lambda p, b: encode(p).encode(b).segments_BS, params[0], batch)
+            first = self._definitions[0]
+            segments = jax.eval_shape(lambda p, b: bound(first, p).encode(b).segments_BS, params[0], batch)
             self._source_lengths[shapes] = int(segments.shape[1])
         return self._source_lengths[shapes]
 
-    def _searching(self, models: Sequence[Steps], table: NgramTable | None = None) -> Search:
-        return Search(ensemble([model.step for model in models]), self.shape, self._processors, self.grammar, table)
+    def _searching(self, models: Sequence[LaidOut], table: NgramTable | None = None) -> Search:
+        steps = [model.step for model in self._traced(models)]
+        return Search(ensemble(steps), self.shape, self._processors, self.grammar, table)
 
-    def _blank(self, models: Sequence[Steps], pool: Pool, rows: int) -> Slots:
+    def _traced(self, models: Sequence[LaidOut]) -> list[Steps]:
+        return [
+            model.steps(functools.partial(self._laid_out, definition)) if isinstance(model, AdaptedSteps) else model
+            for definition, model in zip(self._definitions, models, strict=True)
+        ]
+
+    def _blank(self, models: Sequence[LaidOut], pool: Pool, rows: int) -> Slots:
         """Rows that are all free; each row's memory and carry have the shapes of the pool's."""
-        slots = self.shape.slots
+        slots, models = self.shape.slots, self._traced(models)
         cache = [model.cache(rows, slots) for model in models]
         memory, carry, source = jax.tree.map(lambda leaf: jnp.zeros((rows, *leaf.shape[1:]), leaf.dtype), pool)
         made = self._searching(models).rows(
@@ -115,7 +124,7 @@ class Programs:
 
     def _run(
         self,
-        models: Sequence[Steps],
+        models: Sequence[LaidOut],
         slots: Slots,
         pool: Pool,
         waiting: Waiting,
@@ -129,7 +138,7 @@ class Programs:
 
     def _admit(
         self,
-        models: Sequence[Steps],
+        models: Sequence[LaidOut],
         rows: SearchState,
         pool: Pool,
         source: jax.Array,
@@ -140,7 +149,7 @@ class Programs:
         return placed
 
     def _advance(
-        self, models: Sequence[Steps], rows: SearchState, kept: jax.Array, limit: jax.Array, table: NgramTable | None
+        self, models: Sequence[LaidOut], rows: SearchState, kept: jax.Array, limit: jax.Array, table: NgramTable | None
     ) -> tuple[SearchState, Advanced]:
         rows, advanced = live_rows.advance(self._searching(models, table), rows, kept, limit)
         advanced = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), advanced)

@@ -17,6 +17,7 @@ from jaxtyping import Array, Float, Int
 from t2c_jax import mesh as meshes
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.search import PAD, ensemble
+from t2c_jax.models.adapted import bound
 from t2c_jax.models.interface import RECENT, At
 
 
@@ -84,29 +85,59 @@ class Scorer:
     def _log_probability(self, params: Sequence[Any], batch: Mapping[str, jax.Array]) -> Float[Array, " B"]:
         source = {name: values for name, values in batch.items() if name not in ("targets", "weights")}
         targets_BT, weights_BT = batch["targets"], batch["weights"]
-        rows, steps = targets_BT.shape
-        definitions = [member.definition for member in self._generator.members]
-        models = [definition.bind(each) for definition, each in zip(definitions, params, strict=True)]
-        read = [model.read(source, 1) for model in models]
-        memory, carries = [each for each, _ in read], [each for _, each in read]
-        laid_out = [model.steps() for model in models]
-        step, caches = ensemble([each.step for each in laid_out]), [each.cache(rows, steps) for each in laid_out]
-        all_B = jnp.ones((rows,), bool)
-        slots_T = jnp.arange(steps)
-        slot_steps_BT = jnp.broadcast_to(slots_T, (rows, steps))
+        forced = TeacherForcing(self._generator, params, source, targets_BT)
 
-        def advance(state: tuple[Any, Any, Array], t: Int[Array, ""]) -> tuple[tuple[Any, Any, Array], Array]:
-            caches, carries, recent_BR = state
-            steps_B1 = jnp.full((rows, 1), t)
-            visible_BWX = jnp.broadcast_to(slots_T <= t, (rows, 1, steps))
-            at = At(steps_B1, steps_B1, visible_BWX, slot_steps_BT, recent_BR[:, None], all_B)
-            logits_BWV, caches, carries = step(memory, caches, carries, recent_BR[:, :1], at)
-            target_B1 = targets_BT[:, t, None]
-            log_p_BV = jax.nn.log_softmax(logits_BWV[:, 0], axis=-1)
-            log_p_B = jnp.take_along_axis(log_p_BV, target_B1, axis=-1)[:, 0]
-            recent_BR = jnp.concatenate([target_B1, recent_BR[:, :-1]], axis=1)
-            return (caches, carries, recent_BR), log_p_B * weights_BT[:, t]
+        def advance(state: Any, t: Int[Array, ""]) -> tuple[Any, Array]:
+            state, logits_BV = forced.step(state, t)
+            log_p_BV = jax.nn.log_softmax(logits_BV, axis=-1)
+            log_p_B = jnp.take_along_axis(log_p_BV, targets_BT[:, t, None], axis=-1)[:, 0]
+            return state, log_p_B * weights_BT[:, t]
 
-        first_BR = jnp.zeros((rows, RECENT), jnp.int32).at[:, 0].set(self._generator.tokenizer.start)
-        _, log_p_TB = jax.lax.scan(advance, (caches, carries, first_BR), slots_T)
+        _, log_p_TB = jax.lax.scan(advance, forced.start, jnp.arange(targets_BT.shape[1]))
         return jnp.sum(log_p_TB, axis=0)
+
+
+class TeacherForcing:
+    """The decoder steps of given answers; to be traced.
+
+    Attributes:
+      start: the state before the first step.
+    """
+
+    def __init__(
+        self,
+        generator: Generator,
+        params: Sequence[Any],
+        source: Mapping[str, jax.Array],
+        targets_BT: Int[Array, "B T"],
+    ) -> None:
+        """Reads the sources.
+
+        Args:
+          generator: whose models these are.
+          params: of them.
+          source: the encoder's part of a batch.
+          targets_BT: the answers.
+        """
+        rows, steps = targets_BT.shape
+        definitions = [member.definition for member in generator.members]
+        models = [bound(definition, each) for definition, each in zip(definitions, params, strict=True)]
+        read = [model.read(source, 1) for model in models]
+        laid_out = [model.steps() for model in models]
+        self._memory, self._targets_BT = [each for each, _ in read], targets_BT
+        self._step, caches = ensemble([each.step for each in laid_out]), [each.cache(rows, steps) for each in laid_out]
+        self._all_B, self._slots_T = jnp.ones((rows,), bool), jnp.arange(steps)
+        self._slot_steps_BT = jnp.broadcast_to(self._slots_T, (rows, steps))
+        first_BR = jnp.zeros((rows, RECENT), jnp.int32).at[:, 0].set(generator.tokenizer.start)
+        self.start = caches, [each for _, each in read], first_BR
+
+    def step(self, state: Any, t: Int[Array, ""]) -> tuple[Any, Float[Array, "B V"]]:
+        """The state behind a step, and the logits of its token; the answers' own tokens are fed."""
+        caches, carries, recent_BR = state
+        rows, steps = self._targets_BT.shape
+        steps_B1 = jnp.full((rows, 1), t)
+        visible_BWX = jnp.broadcast_to(self._slots_T <= t, (rows, 1, steps))
+        at = At(steps_B1, steps_B1, visible_BWX, self._slot_steps_BT, recent_BR[:, None], self._all_B)
+        logits_BWV, caches, carries = self._step(self._memory, caches, carries, recent_BR[:, :1], at)
+        recent_BR = jnp.concatenate([self._targets_BT[:, t, None], recent_BR[:, :-1]], axis=1)
+        return (caches, carries, recent_BR), logits_BWV[:, 0]

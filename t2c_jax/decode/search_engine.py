@@ -15,7 +15,7 @@ from t2c_jax.decode.grammar_filter import Session
 from t2c_jax.decode.programs import Programs
 from t2c_jax.decode.search import Hypotheses, Requests
 from t2c_jax.decode.slots import Pool, Slots, Waiting
-from t2c_jax.models.seq2seq import Steps
+from t2c_jax.models.adapted import LaidOut
 
 
 @dataclass(frozen=True)
@@ -31,7 +31,7 @@ class SearchPlan:
     """
 
     programs: Programs
-    models: Sequence[Steps]
+    models: Sequence[LaidOut]
     engines: int
     rows: int
     source: int

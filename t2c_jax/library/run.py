@@ -20,8 +20,10 @@ if TYPE_CHECKING:
     import numpy as np
     from ml_collections import ConfigDict
 
+    from t2c_jax.checkpoints.bases import Bases
     from t2c_jax.checkpoints.saved_run import SavedRun
     from t2c_jax.corpus.pairs import Pair
+    from t2c_jax.data.infilling import InfillPrompts
     from t2c_jax.decode.embedder import Embedder
     from t2c_jax.decode.generator import Answer, Generator
     from t2c_jax.decode.rerank.reranker import Reranker
@@ -55,6 +57,8 @@ class Run:
     Attributes:
       config: of the run.
       workdir: its directory.
+      bases: keeps the arrays that other runs read too; None, the default, for arrays of its own. Set it before
+        anything is read.
     """
 
     def __init__(
@@ -70,6 +74,7 @@ class Run:
         self.config, self.workdir = config, workdir
         self._step, self._others, self._average = step, others, average
         self._rerankers: dict[str, Reranker] = {}
+        self.bases: Bases | None = None
 
     @functools.cached_property
     def _saved(self) -> SavedRun:
@@ -82,7 +87,8 @@ class Run:
         from t2c_jax.decode.loading import load_generator
 
         config = self.config
-        return load_generator(self._saved, config.decode, config.mesh, self._step, self._others, self._average)
+        step, others = self._step, self._others
+        return load_generator(self._saved, config.decode, config.mesh, step, others, self._average, self.bases)
 
     @property
     def generator(self) -> Generator:
@@ -119,6 +125,13 @@ class Run:
         return Embedder(
             generator.members[0], self._saved.tokenizers, data, self.config.decode.batch_size, generator.mesh
         )
+
+    @functools.cached_property
+    def infill_prompts(self) -> InfillPrompts | None:
+        """What reads code with a gap; None for a run that was not trained to fill it."""
+        from t2c_jax.data.infilling import infill_prompts
+
+        return infill_prompts(self._saved.tokenizers, self.config.data, self.config.model)
 
     @functools.cached_property
     def _scorer(self) -> Scorer:

@@ -2,9 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
+from t2c_jax.checkpoints.bases import Bases
 from t2c_jax.library.run import Run
 from t2c_jax.serve.scheduler import Observer
 from t2c_jax.serve.served_model import ServedModel
+from t2c_jax.workdir import Workdir
+
+
+def share_bases(runs: Sequence[Run]) -> None:
+    """Lets runs with adapters over one base read its arrays once, as does the base itself where it is among them.
+
+    A run that shares no base keeps its adapters merged, which is faster. So does one with a reranker, which is fitted
+    to parameters that are merged.
+    """
+    over: dict[str, list[Run]] = {}
+    for run in runs:
+        if not run.config.decode.rerank:
+            base = Workdir(run.config.origin.run) if run.config.lora.rank else run.workdir
+            over.setdefault(str(base.path.resolve()), []).append(run)
+    bases = Bases()
+    for group in over.values():
+        if len(group) > 1 and any(run.config.lora.rank for run in group):
+            for run in group:
+                run.bases = bases
 
 
 def served_model(name: str, run: Run, most_waiting: int, observer: Observer | None = None) -> ServedModel:
@@ -26,6 +48,7 @@ def served_model(name: str, run: Run, most_waiting: int, observer: Observer | No
         run.generator,
         most_waiting=most_waiting,
         embedder=run.embedder if embeds else None,
+        infills=run.infill_prompts,
         rerank=run.reranker(decode) if decode.rerank else None,
         language=run.answer_language,
         observer=observer,

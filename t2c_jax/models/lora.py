@@ -138,6 +138,24 @@ def axis_names(info: Params, config: LoraConfig, modules_to_save: Collection[str
     return jax.tree.map(lambda one: one.axes, parameter_info(info, config, modules_to_save))
 
 
+def without(params: Params, adapters: Params, info: Params, config: LoraConfig) -> Params:
+    """The model's parameters as they would be if the adapters changed nothing: those of ``merged`` but the products.
+
+    Raises:
+      UserError: config.lora.targets finds no matrix.
+    """
+    leaves, halves = flatten_dict(params), flatten_dict(adapters)
+    for path in _kernels_among(leaves, info, config):
+        del halves[(*path, "a")], halves[(*path, "b")]
+    tree: Params = unflatten_dict({**leaves, **halves})
+    return tree
+
+
+def _kernels_among(leaves: Collection[Path], info: Params, config: LoraConfig) -> dict[Path, ParameterInfo]:
+    known = {path: one for path, one in flatten_dict(info).items() if path in leaves}
+    return _kernels(unflatten_dict(known), config)
+
+
 def merged(
     params: Params, adapters: Params, info: Params, config: LoraConfig, key: Key[Array, ""] | None = None
 ) -> Params:
@@ -157,8 +175,7 @@ def merged(
       UserError: config.lora.targets finds no matrix.
     """
     leaves, halves = flatten_dict(params), flatten_dict(adapters)
-    known = {path: one for path, one in flatten_dict(info).items() if path in leaves}
-    kernels = _kernels(unflatten_dict(known), config)
+    kernels = _kernels_among(leaves, info, config)
     keys = [None] * len(kernels) if key is None else jax.random.split(key, len(kernels))
     changed: dict[Path, Array] = {}
     for part, (path, kernel) in zip(keys, kernels.items(), strict=True):

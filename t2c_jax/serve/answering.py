@@ -30,7 +30,11 @@ class Piece:
 
 
 class Answering:
-    """Asks a model's scheduler for the answers of a request."""
+    """Asks a model's scheduler for the answers of a request.
+
+    Attributes:
+      discarded: tokens of samples that are no answers, since others are likelier.
+    """
 
     def __init__(
         self, model: ServedModel, prompts: Sequence[ServedPrompt], client: str, deadline: float, *, streams: bool
@@ -44,6 +48,8 @@ class Answering:
         self._loop = asyncio.get_running_loop()
         self._events: asyncio.Queue[tuple[int, int, Event]] = asyncio.Queue()
         self._jobs: list[Job] = []
+        self._samples: dict[int, list[Choice]] = {}  # of prompts whose answers are the likeliest of them
+        self.discarded = 0
         for number, prompt in enumerate(prompts):
             for sample in range(prompt.jobs):
                 notify = self._notifier(number, sample)
@@ -87,6 +93,10 @@ class Answering:
             assert isinstance(event, Found)
             left -= 1
             choices = await asyncio.to_thread(self._model.choices, prompt, event.hypotheses)
+            if prompt.chooses:
+                for index, choice in enumerate(self._likeliest(number, choices)):
+                    yield Piece(first - sample + index, choice.text, choice)
+                continue
             for index, choice in enumerate(choices):
                 try:
                     rest = streams[number, sample].rest(choice.text) if not index else choice.text
@@ -101,6 +111,16 @@ class Answering:
           ApiError: a prompt gets no answer.
         """
         return {piece.index: piece.choice async for piece in self.pieces() if piece.choice is not None}
+
+    def _likeliest(self, number: int, choices: Sequence[Choice]) -> list[Choice]:
+        """The answers to a prompt once all samples are there, the one with the largest probability a token first."""
+        prompt, samples = self._prompts[number], self._samples.setdefault(number, [])
+        samples += choices
+        if len(samples) < prompt.jobs:
+            return []
+        samples.sort(key=lambda each: -each.extra["log_probability"] / max(1, each.tokens))
+        self.discarded += sum(each.tokens for each in samples[prompt.choices :])
+        return samples[: prompt.choices]
 
     def _notifier(self, number: int, sample: int) -> Callable[[Event], None]:
         def notify(event: Event) -> None:

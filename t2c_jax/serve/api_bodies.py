@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.pages.page import token_spans
+from t2c_jax.serve import api_logprobs
 from t2c_jax.serve.answering import Piece
 from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.served_model import Choice, ServedModel, ServedPrompt
@@ -45,9 +46,13 @@ class Bodies:
             "total_tokens": prompt + self._tokens,
         }
 
+    def discard(self, tokens: int) -> None:
+        """Counts tokens that were found for no choice."""
+        self._tokens += tokens
+
     def whole(self, choices: Mapping[int, Choice]) -> dict[str, Any]:
         """A response that is not streamed."""
-        self._tokens = sum(choice.tokens for choice in choices.values())
+        self._tokens += sum(choice.tokens for choice in choices.values())
         return {
             **self._head,
             "object": self._whole_object,
@@ -62,7 +67,8 @@ class Bodies:
             self._begun.add(piece.index)
             found += self._first_events(piece.index)
         if piece.text:
-            found.append(self._event([self._part(piece.index, piece.text)]))
+            scored = {} if piece.choice is None else self._scored(piece.index, piece.choice)
+            found.append(self._event([{**self._part(piece.index, piece.text), **scored}]))
         if piece.choice is not None:
             self._tokens += piece.choice.tokens
             ending = {**self._part(piece.index, ""), **self._ending(piece.choice)}
@@ -87,7 +93,14 @@ class Bodies:
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         text = self._echo(index) + choice.text
-        return {"index": index, "text": text, "logprobs": None, **self._ending(choice)}
+        return {"index": index, "text": text, "logprobs": None, **self._scored(index, choice), **self._ending(choice)}
+
+    def _scored(self, index: int, choice: Choice) -> dict[str, Any]:
+        """The probabilities of a choice's tokens, where they were asked for."""
+        if choice.scores is None:
+            return {}
+        begin, alternatives = len(self._echo(index)), self._asked.logprobs or 0
+        return {"logprobs": api_logprobs.of_completion(choice.scores, choice.text, begin, alternatives)}
 
     def _first_events(self, index: int) -> list[bytes]:
         return [self._event([self._part(index, self._echo(index))])] if self._asked.echoes else []
@@ -96,7 +109,7 @@ class Bodies:
         return {"index": index, "text": text, "logprobs": None, "finish_reason": None}
 
     def _echo(self, index: int) -> str:
-        return self._prompts[index // self._asked.choices].source if self._asked.echoes else ""
+        return self._asked.prompts[index // self._asked.choices] if self._asked.echoes else ""
 
 
 class ChatBodies(Bodies):
@@ -106,7 +119,16 @@ class ChatBodies(Bodies):
 
     def _whole_choice(self, index: int, choice: Choice) -> dict[str, Any]:
         message = {"role": "assistant", "content": choice.text, "refusal": None}
-        return {"index": index, "message": message, "logprobs": None, **self._ending(choice)}
+        return {
+            "index": index,
+            "message": message,
+            "logprobs": None,
+            **self._scored(index, choice),
+            **self._ending(choice),
+        }
+
+    def _scored(self, index: int, choice: Choice) -> dict[str, Any]:
+        return {} if choice.scores is None else {"logprobs": api_logprobs.of_chat(choice.scores, choice.text)}
 
     def _first_events(self, index: int) -> list[bytes]:
         return [self._event([{**self._part(index, ""), "delta": {"role": "assistant", "content": ""}}])]
@@ -148,5 +170,6 @@ def model_card(model: ServedModel) -> dict[str, Any]:
         "language": model.language,
         "max_tokens": model.settings.max_tokens,
         "embeds": model.embedder is not None,
+        "fills_in_the_middle": model.fills,
         "has_confidence": model.has_confidence,
     }

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,9 +19,12 @@ from t2c_jax.serve.api_errors import ApiError, invalid
 
 MOST_CHOICES = 128
 """Answers to a request at most: prompts times n."""
+MOST_LOGPROBS = 20
+"""Alternatives of a token at most."""
 _MOST_STOPS = 32
 _HUGE = 1e300
 _PARTS = ("text", "input_text")
+_MARKED = re.compile(r"<(\|?)fim_prefix\1>(?P<before>.*)<\1fim_suffix\1>(?P<after>.*)<\1fim_middle\1>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -30,12 +34,15 @@ class Asked:
     Attributes:
       prompts: what the encoder reads.
       settings: of the search; with ``samples`` where tokens are drawn.
-      choices: answers to each prompt.
+      choices: answers to each prompt; with more samples than that, the likeliest of them.
       streams: whether they are sent as they are found.
       includes_usage: whether a stream ends with the number of tokens.
       echoes: whether each answer begins with its prompt.
       timeout: seconds; None where the request names none.
       highlights: whether choices say how to highlight them, for the page.
+      logprobs: how many alternatives each token of an answer comes with; None for no probabilities of tokens.
+      suffix: the code behind the gap that is to be filled; None for an answer to the prompt.
+      cuts: of code around a gap that is too long, read what is nearest.
     """
 
     prompts: tuple[str, ...]
@@ -46,6 +53,9 @@ class Asked:
     echoes: bool
     timeout: float | None
     highlights: bool = False
+    logprobs: int | None = None
+    suffix: str | None = None
+    cuts: bool = False
 
 
 def parsed(body: bytes) -> dict[str, Any]:
@@ -68,13 +78,14 @@ def parsed(body: bytes) -> dict[str, Any]:
     return value
 
 
-def completion(fields: Mapping[str, Any], default: DecodeConfig, seed: int) -> Asked:
+def completion(fields: Mapping[str, Any], default: DecodeConfig, seed: int, *, fills: bool = False) -> Asked:
     """A request to ``/v1/completions``.
 
     Args:
       fields: its body.
       default: the model's own settings.
       seed: of what is drawn, where the request names none.
+      fills: the model fills in the middle. It then reads the prompts of editors that mark a gap as other models do.
 
     Raises:
       ApiError: a field is wrong.
@@ -82,14 +93,12 @@ def completion(fields: Mapping[str, Any], default: DecodeConfig, seed: int) -> A
     prompt = fields.get("prompt")
     if prompt is None:
         raise invalid("prompt", "is missing; it is a text, or a list of texts")
-    if fields.get("suffix"):
-        raise invalid("suffix", "cannot be used: this model was not trained to fill in the middle")
-    if fields.get("logprobs") not in (None, False):
-        raise invalid("logprobs", "is not supported; each choice has its 'log_probability'")
-    if fields.get("best_of") not in (None, fields.get("n"), 1):
-        raise invalid("best_of", "is not supported; ask for 'n' answers, each has its 'log_probability'")
-    prompts = texts("prompt", prompt)
-    return _asked(fields, prompts, default, seed, echoes=flag(fields, "echo"))
+    prompts, suffix = texts("prompt", prompt), text(fields, "suffix") or None
+    if fills and suffix is None and len(prompts) == 1 and (marked := _marked(prompts[0])) is not None:
+        prompts, suffix = [marked[0]], marked[1]
+    found = asked(fields, prompts, default, seed, suffix=suffix)
+    logprobs = None if fields.get("logprobs") is False else number(fields, "logprobs", 0, MOST_LOGPROBS, whole=True)
+    return replace(found, echoes=flag(fields, "echo"), logprobs=logprobs)
 
 
 def chat(fields: Mapping[str, Any], default: DecodeConfig, seed: int, *, ignores_system: bool = False) -> Asked:
@@ -98,8 +107,13 @@ def chat(fields: Mapping[str, Any], default: DecodeConfig, seed: int, *, ignores
     Raises:
       ApiError: a field is wrong.
     """
-    if flag(fields, "logprobs") or fields.get("top_logprobs"):
-        raise invalid("logprobs", "is not supported; each choice has its 'log_probability'")
+    logprobs = number(fields, "top_logprobs", 0, MOST_LOGPROBS, whole=True)
+    if not flag(fields, "logprobs"):
+        if logprobs:
+            raise invalid("top_logprobs", "needs 'logprobs': true")
+        logprobs = None
+    elif logprobs is None:
+        logprobs = 0
     for name in ("tools", "functions"):
         choice = fields.get("tool_choice" if name == "tools" else "function_call")
         if fields.get(name) and choice != "none":
@@ -107,7 +121,8 @@ def chat(fields: Mapping[str, Any], default: DecodeConfig, seed: int, *, ignores
     modalities = fields.get("modalities")
     if fields.get("audio") or (isinstance(modalities, list) and modalities != ["text"]):
         raise invalid("modalities", "must be ['text']: this model writes text alone")
-    return _asked(fields, [_prompt_of(fields.get("messages"), ignores_system)], default, seed)
+    found = asked(fields, [_prompt_of(fields.get("messages"), ignores_system)], default, seed)
+    return replace(found, logprobs=logprobs)
 
 
 def embedding_inputs(fields: Mapping[str, Any]) -> tuple[list[str], bool]:
@@ -147,6 +162,21 @@ def texts(name: str, value: Any) -> list[str]:
     return found
 
 
+def text(fields: Mapping[str, Any], name: str) -> str | None:
+    """A text; None where the field is missing or null.
+
+    Raises:
+      ApiError: it is something else.
+    """
+    value = fields.get(name)
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        raise invalid(name, "must be a text")
+    _check_unicode(name, value)
+    return value
+
+
 def flag(fields: Mapping[str, Any], name: str) -> bool:
     """A field that is true or false.
 
@@ -181,9 +211,26 @@ def number(
     return int(value) if whole else float(value)
 
 
-def _asked(
-    fields: Mapping[str, Any], prompts: Sequence[str], default: DecodeConfig, seed: int, *, echoes: bool = False
+def asked(
+    fields: Mapping[str, Any],
+    prompts: Sequence[str],
+    default: DecodeConfig,
+    seed: int,
+    *,
+    suffix: str | None = None,
 ) -> Asked:
+    """What all requests for answers have in common.
+
+    Args:
+      fields: the body of the request.
+      prompts: its prompts, or the code before a gap.
+      default: the model's own settings.
+      seed: of what is drawn, where the request names none.
+      suffix: the code behind a gap.
+
+    Raises:
+      ApiError: a field is wrong.
+    """
     fixed = {"frequency_penalty": 0.0, "presence_penalty": 0.0, "repetition_penalty": default.repetition_penalty}
     for name, value in fixed.items():
         if number(fields, name, -math.inf) not in (None, value):
@@ -191,20 +238,33 @@ def _asked(
     if fields.get("logit_bias"):
         raise invalid("logit_bias", "is not supported; leave it out")
     choices = number(fields, "n", 1, MOST_CHOICES, whole=True) or 1
-    if choices * len(prompts) > MOST_CHOICES:
-        raise invalid("n", f"asks for {choices * len(prompts)} answers in one request; {MOST_CHOICES} is the most")
-    settings = _settings(fields, default, choices, seed)
+    best_of = number(fields, "best_of", 1, MOST_CHOICES, whole=True) or choices
+    if best_of < choices:
+        raise invalid("best_of", f"must be at least 'n', which is {choices}")
+    for name, count in (("n", choices), ("best_of", best_of)):
+        if count * len(prompts) > MOST_CHOICES:
+            raise invalid(name, f"asks for {count * len(prompts)} answers in one request; {MOST_CHOICES} is the most")
+    if suffix is not None:
+        default = replace(default, grammar="")  # of whole answers, which a part of a file is not
+    settings = _settings(fields, default, choices, best_of, seed)
     streams = flag(fields, "stream")
     options = fields.get("stream_options") or {}
     if not isinstance(options, dict):
         raise invalid("stream_options", "must be an object")
-    usage = flag(options, "include_usage")
-    timeout = number(fields, "timeout", 0.001)
-    highlights = flag(fields, "highlight")
-    return Asked(tuple(prompts), settings, choices, streams, usage, echoes, timeout, highlights)
+    return Asked(
+        prompts=tuple(prompts),
+        settings=settings,
+        choices=choices,
+        streams=streams,
+        includes_usage=flag(options, "include_usage"),
+        echoes=False,
+        timeout=number(fields, "timeout", 0.001),
+        highlights=flag(fields, "highlight"),
+        suffix=suffix,
+    )
 
 
-def _settings(fields: Mapping[str, Any], default: DecodeConfig, choices: int, seed: int) -> DecodeConfig:
+def _settings(fields: Mapping[str, Any], default: DecodeConfig, choices: int, best_of: int, seed: int) -> DecodeConfig:
     temperature = number(fields, "temperature", 0, 100)
     temperature = default.temperature if temperature is None else temperature
     top_p, min_p = number(fields, "top_p", 0, 1), number(fields, "min_p", 0, 1)
@@ -225,7 +285,7 @@ def _settings(fields: Mapping[str, Any], default: DecodeConfig, choices: int, se
             beam_size=1,
             beam_groups=1,
             temperature=temperature,
-            samples=choices,
+            samples=best_of,
             top_k=max(0, default.top_k if top_k is None else top_k),
             top_p=default.top_p if top_p is None else top_p,
             min_p=default.min_p if min_p is None else min_p,
@@ -233,10 +293,11 @@ def _settings(fields: Mapping[str, Any], default: DecodeConfig, choices: int, se
         )
     # What shapes a distribution has nothing to do in a search.
     settings = replace(settings, temperature=0.0, samples=1, top_k=0, top_p=1.0, min_p=0.0)
-    if choices > settings.beam_size:
-        raise invalid(
-            "n", f"asks for {choices} answers of a search that keeps {settings.beam_size}; set 'temperature' above 0"
-        )
+    for name, count in (("n", choices), ("best_of", best_of)):
+        if count > settings.beam_size:
+            raise invalid(
+                name, f"asks for {count} answers of a search that keeps {settings.beam_size}; set 'temperature' above 0"
+            )
     return settings
 
 
@@ -279,6 +340,12 @@ def _grammar(fields: Mapping[str, Any], default: DecodeConfig) -> str:
     if not isinstance(schema, dict):
         raise invalid("response_format", "of the type 'json_schema' needs the object 'json_schema.schema'")
     return f"schema:{json.dumps(schema)}"
+
+
+def _marked(prompt: str) -> tuple[str, str] | None:
+    """The code before and behind the gap of a prompt that marks it as StarCoder's or Qwen2.5-Coder's do."""
+    found = _MARKED.fullmatch(prompt)
+    return None if found is None else (found["before"], found["after"])
 
 
 def _prompt_of(messages: Any, ignores_system: bool) -> str:

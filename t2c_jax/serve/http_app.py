@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import secrets
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
@@ -18,12 +19,13 @@ from starlette.responses import Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from t2c_jax.serve import api_bodies, api_fields
+from t2c_jax.serve import api_bodies, api_fields, infill
 from t2c_jax.serve.answering import Answering
 from t2c_jax.serve.api_bodies import Bodies, ChatBodies, encoded
 from t2c_jax.serve.api_errors import ApiError
 from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.http_guard import Guard, error_response
+from t2c_jax.serve.infill import InfillBodies
 from t2c_jax.serve.measures import CONTENT_TYPE, Measures
 from t2c_jax.serve.served_model import ServedModel
 from t2c_jax.serve.server_settings import ServerSettings
@@ -57,6 +59,8 @@ class Api:
             Route("/v1/models/{name:path}", self.model),
             Route("/v1/completions", self.completions, methods=["POST"]),
             Route("/v1/chat/completions", self.chat, methods=["POST"]),
+            Route("/v1/fim/completions", self.fim, methods=["POST"]),
+            Route("/infill", self.infill, methods=["POST"]),
             Route("/v1/embeddings", self.embeddings, methods=["POST"]),
         ]
 
@@ -87,7 +91,7 @@ class Api:
         """Answers to prompts."""
 
         def parse(fields: Mapping[str, Any], model: ServedModel) -> Asked:
-            return api_fields.completion(fields, model.settings, _seed())
+            return api_fields.completion(fields, model.settings, _seed(), fills=model.fills)
 
         return await self._answered(request, parse, Bodies, "cmpl-")
 
@@ -100,6 +104,28 @@ class Api:
 
         return await self._answered(request, parse, ChatBodies, "chatcmpl-")
 
+    async def fim(self, request: Request) -> Response:
+        """Code for a gap, as Mistral's clients ask for it; answered in the shape of a chat."""
+
+        def parse(fields: Mapping[str, Any], model: ServedModel) -> Asked:
+            return infill.fim(fields, model.settings, _seed())
+
+        return await self._answered(request, parse, ChatBodies, "fim-")
+
+    async def infill(self, request: Request) -> Response:
+        """Code for a gap, as llama.cpp's clients ask for it."""
+
+        def parse(fields: Mapping[str, Any], model: ServedModel) -> Asked:
+            return infill.llama_infill(fields, model.settings, _seed())
+
+        fields = await _fields(request)
+        if infill.is_warm_up(fields):
+            model = self._model(fields.get("model"))
+            model.check_fills()
+            return _json(infill.nothing(model.name))
+        bodies = functools.partial(InfillBodies, response_fields=infill.response_fields(fields))
+        return await self._answered(request, parse, bodies, "infill-", fields)
+
     async def embeddings(self, request: Request) -> Response:
         """Vectors of texts."""
         fields = await _fields(request)
@@ -109,8 +135,15 @@ class Api:
         request.state.notes.update(model=model.name, client=request.state.client, prompt_tokens=tokens)
         return _json(api_bodies.embeddings(model, vectors, tokens, as_base64=as_base64))
 
-    async def _answered(self, request: Request, parse: _Parse, bodies: type[Bodies], prefix: str) -> Response:
-        fields = await _fields(request)
+    async def _answered(
+        self,
+        request: Request,
+        parse: _Parse,
+        bodies: Callable[..., Bodies],
+        prefix: str,
+        fields: dict[str, Any] | None = None,
+    ) -> Response:
+        fields = await _fields(request) if fields is None else fields
         model = self._model(fields.get("model"))
         asked = parse(fields, model)
         prompts = await asyncio.to_thread(model.prompts_of, asked)
@@ -121,9 +154,11 @@ class Api:
         if asked.streams:
             return _EventStream(self._events(request, model, answering, made), answering)
         try:
-            body = made.whole(await _until_gone(request, answering.choices()))
+            choices = await _until_gone(request, answering.choices())
         finally:
             answering.cancel()
+        made.discard(answering.discarded)
+        body = made.whole(choices)
         self._count(request, model, made)
         return _json(body)
 
@@ -134,6 +169,7 @@ class Api:
             async for piece in answering.pieces():
                 for event in made.events(piece):
                     yield event
+            made.discard(answering.discarded)
             for event in made.last_events():
                 yield event
         except ApiError as error:  # the status is sent already

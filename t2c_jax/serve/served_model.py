@@ -11,13 +11,15 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.config import DecodeConfig
+from t2c_jax.data.infilling import InfillPrompts
 from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.embedder import Embedder
 from t2c_jax.decode.generator import Answer, Generator, Hypothesis, sample_key
 from t2c_jax.decode.live_search import Entry, LiveSearch, live_settings
 from t2c_jax.decode.search import Hypotheses
+from t2c_jax.decode.token_scores import TokenScore, TokenScorer
 from t2c_jax.errors import UserError
-from t2c_jax.models.seq2seq import Steps
+from t2c_jax.models.adapted import LaidOut
 from t2c_jax.retrieval.provenance import provenance
 from t2c_jax.serve.api_errors import ApiError, invalid
 from t2c_jax.serve.api_fields import Asked
@@ -37,28 +39,47 @@ class Choice:
       tokens: of it.
       extra: fields beyond OpenAI's: ``log_probability``, ``provenance``, and where there are any ``confidence`` and
         ``neighbours``.
+      scores: of its tokens; None where nobody asked.
     """
 
     text: str
     finished: bool
     tokens: int
     extra: dict[str, Any]
+    scores: Sequence[TokenScore] | None = None
 
 
 @dataclass(frozen=True)
 class ServedPrompt:
-    """A prompt of a request, encoded, with what its answers need."""
+    """A prompt of a request, encoded, with what its answers need.
+
+    Attributes:
+      source: the text; with a gap, the code on both of its sides.
+      read: encoded.
+      settings: of its search.
+      lane: the settings that its programs are compiled for.
+      choices: answers that are wanted.
+      logprobs: alternatives of each token; None for no probabilities of tokens.
+      fills: the answer fills a gap.
+    """
 
     source: str
     read: EncodedPrompt
     settings: DecodeConfig
     lane: DecodeConfig
     choices: int
+    logprobs: int | None = None
+    fills: bool = False
 
     @property
     def jobs(self) -> int:
         """How many rows answer it: one for each sample, one for a search that keeps several hypotheses."""
         return self.settings.samples
+
+    @property
+    def chooses(self) -> bool:
+        """Whether the answers are the likeliest of more samples."""
+        return self.jobs > 1 and self.jobs > self.choices
 
 
 class ServedModel:
@@ -69,6 +90,7 @@ class ServedModel:
       created: when it was loaded, in seconds since 1970.
       settings: of requests that name none.
       embedder: makes vectors; None where the model has no embedding head.
+      fills: whether it fills in the middle.
       language: of the answers; empty if it is unknown.
       has_confidence: whether a reranker chooses the answer and says how likely it is right.
       is_ready: whether no request without a grammar waits for the compiler any more.
@@ -81,6 +103,7 @@ class ServedModel:
         *,
         most_waiting: int = 256,
         embedder: Embedder | None = None,
+        infills: InfillPrompts | None = None,
         rerank: Rerank | None = None,
         language: str = "",
         observer: Observer | None = None,
@@ -92,16 +115,19 @@ class ServedModel:
           generator: answers; its ``decode`` are the settings of requests that name none.
           most_waiting: prompts that may wait for a row.
           embedder: makes vectors.
+          infills: reads code with a gap; None for a model that was not trained to fill it.
           rerank: chooses among the candidates of the default search.
           language: of the answers.
           observer: is told of the scheduler's work.
         """
         self.name, self.created, self.settings = name, int(time.time()), generator.decode
         self.embedder, self.language, self.has_confidence = embedder, language, rerank is not None
+        self._infills, self.fills = infills, infills is not None
         self._generator, self._rerank, self._observer = generator, rerank, observer or Observer()
-        self._models: Sequence[Steps] | None = None
+        self._models: Sequence[LaidOut] | None = None
         self.is_ready = False
-        self._embedding = threading.Lock()
+        self._embedding, self._scoring = threading.Lock(), threading.Lock()
+        self._token_scorer: TokenScorer | None = None
         self.scheduler = Scheduler(self._live_search, most_waiting, self._observer)
 
     def warm_up(self) -> None:
@@ -123,9 +149,9 @@ class ServedModel:
           ApiError: a prompt is too long, or the grammar or the stop strings are impossible.
         """
         settings = asked.settings
-        read = self._generator.prompts.encode(asked.prompts, special_pieces=settings.special_pieces)
+        read = self._read(asked)
         for number, each in enumerate(read, 1):
-            if each.truncated:
+            if each.truncated and not asked.cuts:
                 which = f" number {number}" if len(read) > 1 else ""
                 raise ApiError(
                     400,
@@ -142,10 +168,21 @@ class ServedModel:
             lane = self._lane(settings)
         except UserError as error:
             raise invalid("stop", f"is refused: {error}") from None
+        fills, behind = asked.suffix is not None, asked.suffix or ""
         return [
-            ServedPrompt(source, each, settings, lane, asked.choices)
+            ServedPrompt(source + behind, each, settings, lane, asked.choices, asked.logprobs, fills)
             for source, each in zip(asked.prompts, read, strict=True)
         ]
+
+    def check_fills(self) -> InfillPrompts:
+        """What reads code with a gap.
+
+        Raises:
+          ApiError: the model was not trained to fill it.
+        """
+        if self._infills is None:
+            raise invalid("suffix", f"cannot be used: the model '{self.name}' was not trained to fill in the middle")
+        return self._infills
 
     def job(
         self, prompt: ServedPrompt, sample: int, client: str, deadline: float, notify: Any, *, streams: bool
@@ -157,8 +194,8 @@ class ServedModel:
         return job
 
     def streams(self, prompt: ServedPrompt) -> bool:
-        """Whether answers can be sent as they are found: not where a reranker chooses among them at the end."""
-        return not self._reranks(prompt)
+        """Whether answers can be sent as they are found: not where they are chosen, or scored, at the end."""
+        return not self._reranks(prompt) and not prompt.chooses and prompt.logprobs is None
 
     def stream(self, prompt: ServedPrompt) -> TextStream:
         """Tokens of an answer to text."""
@@ -197,17 +234,32 @@ class ServedModel:
 
     def _choice(self, prompt: ServedPrompt, hypothesis: Hypothesis, answer: Answer) -> Choice:
         neighbours = answer.neighbours
+        scores = self._token_scores(prompt, hypothesis)
         copied = provenance(hypothesis.text, prompt.source, [text for each in neighbours for text in each.texts])
         extra: dict[str, Any] = {"log_probability": hypothesis.log_probability, "provenance": asdict(copied)}
         if answer.confidence is not None and hypothesis is answer.hypotheses[0]:
             extra["confidence"] = answer.confidence
         if neighbours:
             extra["neighbours"] = [each._asdict() for each in neighbours]
-        return Choice(hypothesis.text, hypothesis.finished, hypothesis.tokens, extra)
+        return Choice(hypothesis.text, hypothesis.finished, hypothesis.tokens, extra, scores)
+
+    def _read(self, asked: Asked) -> list[EncodedPrompt]:
+        if asked.suffix is None:
+            return self._generator.prompts.encode(asked.prompts, special_pieces=asked.settings.special_pieces)
+        return [self.check_fills().encode(before, asked.suffix, cut=asked.cuts) for before in asked.prompts]
+
+    def _token_scores(self, prompt: ServedPrompt, hypothesis: Hypothesis) -> list[TokenScore] | None:
+        if prompt.logprobs is None or not hypothesis.ids:
+            return None
+        with self._scoring:
+            if self._token_scorer is None:
+                self._token_scorer = TokenScorer(self._generator, self._lane(self.settings).max_tokens)
+            return self._token_scorer(prompt.read, hypothesis.ids, prompt.logprobs)
 
     def _reranks(self, prompt: ServedPrompt) -> bool:
         """A reranker answers for the search that it was fitted on, and for no other."""
-        return self.has_confidence and prompt.settings == replace(self.settings, rerank=False)
+        is_default = prompt.settings == replace(self.settings, rerank=False)
+        return self.has_confidence and is_default and not prompt.fills
 
     def _lane(self, settings: DecodeConfig) -> DecodeConfig:
         # With the longest answers of the model, so that shorter ones share the rows.

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import threading
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -50,6 +53,20 @@ def serving(generator: Any, settings: ServerSettings | None = None, page: str = 
         thread.join()
         model.close(drain=False)
         bound.close()
+
+
+def post(served: Served, path: str, body: Any, headers: dict[str, str] | None = None) -> tuple[int, Any, Any]:
+    """Status, headers and JSON of a request, whatever the status."""
+    content = body if isinstance(body, bytes) else json.dumps(body).encode()
+    request = urllib.request.Request(
+        served.url + path, content, {"Content-Type": "application/json", **(headers or {})}, method="POST"
+    )
+    try:
+        with urllib.request.urlopen(request, timeout=60) as answer:
+            return answer.status, answer.headers, json.loads(answer.read())
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, error.headers, json.loads(error.read())
 
 
 def until(holds: Any, seconds: float = 60) -> None:

@@ -2,12 +2,11 @@
 
 import concurrent.futures
 import json
-import urllib.error
 import urllib.request
 
 import openai
 import pytest
-from served import serving
+from served import post, serving
 from tiny_generators import PAIRS
 
 FIRST, CODE = next(iter(PAIRS.items()))
@@ -24,20 +23,6 @@ def served(generators):
 def client(served):
     with served.client() as found:
         yield found
-
-
-def post(served, path, body, headers=None):
-    """Status, headers and JSON of a request, whatever the status."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(
-        served.url + path, content, {"Content-Type": "application/json", **(headers or {})}, method="POST"
-    )
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.headers, json.loads(answer.read())
-    except urllib.error.HTTPError as error:
-        with error:
-            return error.code, error.headers, json.loads(error.read())
 
 
 def test_models_are_listed(client):
@@ -133,6 +118,97 @@ def test_settings_of_a_request(client, generators):
     assert sorted(choice.text for choice in drawn.choices) == sorted(each.text for each in expected.hypotheses)
 
 
+def whole_or_streamed(create, **fields):
+    """A response, and the same request's stream as one: of each choice the text, its ``logprobs`` and its end."""
+    whole = create(model="tiny", **fields)
+    found = {}
+    for chunk in create(model="tiny", stream=True, **fields):
+        for choice in chunk.choices:
+            kept = found.setdefault(choice.index, {"text": "", "logprobs": None, "end": None})
+            text = choice.text if hasattr(choice, "text") else choice.delta.content
+            kept["text"] += text or ""
+            kept["logprobs"] = choice.logprobs.model_dump() if choice.logprobs else kept["logprobs"]
+            kept["end"] = choice.finish_reason or kept["end"]
+    return whole, [found[index] for index in sorted(found)]
+
+
+@pytest.mark.parametrize(
+    "settings", [{}, {"temperature": 0.5, "seed": 3}, {"extra_body": {"grammar": "regex:[ab]{3}"}}]
+)
+def test_probabilities_of_tokens(client, settings):
+    fields = {"prompt": FIRST, "logprobs": 2, "echo": True, "n": 2, **settings}
+    whole, streamed = whole_or_streamed(client.completions.create, **fields)
+    for choice, parts in zip(whole.choices, streamed, strict=True):
+        scored = choice.logprobs
+        assert (parts["text"], parts["end"]) == (choice.text, choice.finish_reason)
+        assert parts["logprobs"] == scored.model_dump()
+        assert FIRST + "".join(scored.tokens) == choice.text  # these tokens hold whole characters
+        offsets = [len(FIRST + "".join(scored.tokens[:place])) for place in range(len(scored.tokens))]
+        assert scored.text_offset == offsets
+        for token, log_p, best in zip(scored.tokens, scored.token_logprobs, scored.top_logprobs, strict=True):
+            assert best[token] == pytest.approx(log_p)
+            assert 2 <= len(best) <= 3
+            assert max(best.values()) <= 0
+    if not settings:  # the end token is the rest of the sum
+        rest = [choice.log_probability - sum(choice.logprobs.token_logprobs) for choice in whole.choices]
+        assert all(-20 < each < 1e-3 for each in rest)
+
+
+def test_probabilities_of_the_best_answer_are_the_searchs(client):
+    choice = client.completions.create(model="tiny", prompt=FIRST, logprobs=0).choices[0]
+    assert choice.logprobs.top_logprobs is None
+    assert choice.text == CODE
+    assert sum(choice.logprobs.token_logprobs) == pytest.approx(
+        choice.log_probability, abs=0.05
+    )  # it is known by heart
+
+
+def test_probabilities_end_with_the_text(client):
+    choice = client.completions.create(model="tiny", prompt=FIRST, logprobs=1, stop="return").choices[0]
+    assert choice.text == CODE[: CODE.index("return")]
+    assert "".join(choice.logprobs.tokens).startswith(choice.text)
+    assert choice.logprobs.text_offset[-1] < len(choice.text)
+
+
+def test_probabilities_of_parts_of_characters(client):
+    prompt = "Größe in µm ▁"
+    whole, (streamed,) = whole_or_streamed(
+        client.chat.completions.create,
+        messages=[{"role": "user", "content": prompt}],
+        logprobs=True,
+        top_logprobs=3,
+    )
+    (choice,) = whole.choices
+    assert streamed["text"] == choice.message.content == PAIRS[prompt]
+    assert streamed["logprobs"] == choice.logprobs.model_dump()
+    content = choice.logprobs.content
+    assert bytes(byte for token in content for byte in token.bytes).decode() == PAIRS[prompt]
+    assert any(len(token.bytes) > 1 for token in content)
+    assert all(len(token.top_logprobs) == 3 for token in content)
+    likely = [token.top_logprobs[0].logprob for token in content]
+    assert likely == [max(best.logprob for best in token.top_logprobs) for token in content]
+    silent = client.chat.completions.create(
+        model="tiny", messages=[{"role": "user", "content": prompt}], logprobs=True
+    ).choices[0]
+    assert [token.logprob for token in silent.logprobs.content] == [token.logprob for token in content]
+    assert silent.logprobs.content[0].top_logprobs == []
+
+
+def test_the_best_of_several_samples(client):
+    asked = {"prompt": FIRST, "temperature": 3.0, "seed": 5}
+    samples = client.completions.create(model="tiny", n=4, **asked)
+    expected = [choice.text for choice in samples.choices]
+    best, (streamed, _) = whole_or_streamed(client.completions.create, n=2, best_of=4, **asked)
+    assert {choice.text for choice in best.choices} < set(expected)
+    single = client.completions.create(model="tiny", n=1, best_of=4, **asked)
+    assert single.choices[0].text == best.choices[0].text
+    assert [choice.index for choice in best.choices] == [0, 1]
+    assert streamed["text"] == best.choices[0].text
+    assert best.usage.completion_tokens == samples.usage.completion_tokens  # those of all samples
+    two = client.completions.create(model="tiny", n=1, best_of=2, **{**asked, "prompt": [FIRST, "Say hello."]})
+    assert [choice.index for choice in two.choices] == [0, 1]
+
+
 def test_a_stop_string_is_never_sent_in_part(client):
     chunks = client.completions.create(model="tiny", prompt=FIRST, stop="return a", stream=True, temperature=1e-6)
     assert "".join(chunk.choices[0].text for chunk in chunks) == CODE[: CODE.index("return a")]
@@ -157,6 +233,7 @@ def test_answers_follow_a_grammar(client):
         ({"prompt": [1, 2]}, "prompt"),
         ({"prompt": "a \ud800"}, "prompt"),
         ({"suffix": "}"}, "suffix"),
+        ({"suffix": 1}, "suffix"),
         ({"n": 3}, "n"),
         ({"n": 10_000, "temperature": 1}, "n"),
         ({"max_tokens": 0}, "max_tokens"),
@@ -164,7 +241,11 @@ def test_answers_follow_a_grammar(client):
         ({"top_p": 0}, "top_p"),
         ({"stop": [""]}, "stop"),
         ({"stop": "x" * 300}, "stop"),
-        ({"logprobs": 2}, "logprobs"),
+        ({"logprobs": 21}, "logprobs"),
+        ({"logprobs": True}, "logprobs"),
+        ({"n": 2, "best_of": 1}, "best_of"),
+        ({"best_of": 3}, "best_of"),
+        ({"best_of": 129, "temperature": 1}, "best_of"),
         ({"presence_penalty": 1}, "presence_penalty"),
         ({"stream": 1}, "stream"),
         ({"grammar": "/etc/passwd.lark"}, "grammar"),
@@ -189,6 +270,7 @@ def test_what_is_impossible_is_refused(served, fields, param):
         {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}]},
         {"messages": [{"role": "assistant", "content": "a"}]},
         {"messages": [{"role": "user", "content": "a"}], "tools": [{"type": "function"}]},
+        {"messages": [{"role": "user", "content": "a"}], "top_logprobs": 2},
     ],
 )
 def test_what_a_chat_cannot_be_is_refused(served, fields):

@@ -9,6 +9,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from served import serving
+from tiny_generators import tokenizer, tokenizers
+
+from t2c_jax.data.infilling import InfillPrompts
+from t2c_jax.data.templates import SourceTemplate
 
 EXAMPLES = int(os.environ.get("T2C_FUZZ_EXAMPLES", "150"))
 
@@ -39,8 +43,9 @@ FIELDS = {
     "stream": st.booleans() | anything,
     "stream_options": st.fixed_dictionaries({}, optional={"include_usage": st.booleans() | anything}) | anything,
     "echo": st.booleans() | anything,
-    "suffix": anything,
-    "logprobs": anything,
+    "suffix": texts | anything,
+    "logprobs": st.booleans() | numbers,
+    "top_logprobs": numbers,
     "best_of": numbers,
     "presence_penalty": numbers,
     "frequency_penalty": numbers,
@@ -56,8 +61,13 @@ FIELDS = {
     "tools": anything,
     "modalities": anything,
     "encoding_format": anything,
+    "input_prefix": texts | anything,
+    "input_suffix": texts | anything,
+    "n_predict": numbers,
+    "response_fields": st.lists(st.sampled_from(["content", "timings/prompt_n", "a/b"]), max_size=3) | anything,
+    "random_seed": numbers,
 }
-PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings")
+PATHS = ("/v1/completions", "/v1/chat/completions", "/v1/embeddings", "/v1/fim/completions", "/infill")
 likely = st.fixed_dictionaries({}, optional=FIELDS)
 valid = st.fixed_dictionaries(
     {"prompt": texts, "messages": st.tuples(st.fixed_dictionaries({"role": st.just("user"), "content": texts}))},
@@ -68,7 +78,8 @@ bodies = (likely | valid | anything).map(lambda value: json.dumps(value).encode(
 
 @pytest.fixture(scope="module")
 def connection(generators):
-    with serving(generators("learned", beam_size=2, max_tokens=48)) as served:
+    infills = InfillPrompts(tokenizer(), SourceTemplate.of(tokenizers()), tokenizer().sentinels[0], 40)
+    with serving(generators("learned", beam_size=2, max_tokens=48), infills=infills) as served:
         served.model.warm_up()
         with contextlib.closing(http.client.HTTPConnection(served.url.removeprefix("http://"), timeout=60)) as found:
             yield found
@@ -88,7 +99,8 @@ def test_no_request_is_an_error_of_the_server(connection, path, body):
     content = answer.read()
     assert answer.status in (200, 400, 404), content
     if answer.headers["content-type"].startswith("text/event-stream"):
-        assert content.endswith(b"data: [DONE]\n\n"), content
+        assert content.endswith(b"\n\n"), content
+        assert path == "/infill" or content.endswith(b"data: [DONE]\n\n"), content
         return
     value = json.loads(content)
     assert (answer.status == 200) == ("error" not in value)
