@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import re
+import urllib.parse
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -30,6 +32,15 @@ CODE_ONLY_KINDS = ("function", "method", "class", MODULE_KIND)  # what config.co
 FILE_KIND = "file-of-pairs"  # of the pairs that a file or a TFDS dataset brings along
 
 
+_COMMIT = re.compile("[0-9a-f]{7,64}")  # of files as they were committed: not what ends with -dirty
+_LINES = {
+    "github.com": "blob/{0}/{1}#L{2}-L{3}",
+    "gitlab.com": "-/blob/{0}/{1}#L{2}-{3}",
+    "bitbucket.org": "src/{0}/{1}#lines-{2}:{3}",
+    "codeberg.org": "src/commit/{0}/{1}#L{2}-L{3}",
+}
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The lines of a file that a pair was made from.
@@ -54,6 +65,15 @@ class Source:
 
     def __str__(self) -> str:
         return f"{self.repository}/{self.path}:{self.start_line}"
+
+    @property
+    def url(self) -> str:
+        """Of the lines, where the commit is known and the host is one of ``_LINES``; else empty."""
+        host, separator, _ = self.repository.partition("/")
+        if not separator or host not in _LINES or not _COMMIT.fullmatch(self.commit):
+            return ""
+        lines = _LINES[host].format(self.commit, urllib.parse.quote(self.path), self.start_line, self.end_line)
+        return f"https://{urllib.parse.quote(self.repository)}/{lines}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -72,12 +72,16 @@ class Retrieved(NamedTuple):
     Attributes:
       id, text, code: of the pair.
       similarity: to the prompt: the cosine, or BM25's sum.
+      place: its repository, path and line; empty in an index that was made before they were kept.
+      url: of its lines; empty where it is not known.
     """
 
     id: str
     text: str
     code: str
     similarity: float
+    place: str = ""
+    url: str = ""
 
     @property
     def texts(self) -> tuple[str, str]:
@@ -159,6 +163,8 @@ class _Store:
             TermIndex.open(directory / "index") if encoder is None else VectorIndex.open(directory / "index")
         )
         self._id, self._text, self._code = (RaggedArray.open(directory, name) for name in ("id", "text", "code"))
+        has_places = (directory / "place.npy").is_file()  # since a later version
+        self._places = [RaggedArray.open(directory, name) for name in ("place", "url")] if has_places else []
         self._keys: list[int] = np.load(directory / "key.npy").tolist()
         self.tokens = RaggedArray.open(directory, "tokens")
 
@@ -170,8 +176,9 @@ class _Store:
         return [tuple((hit.row, self._pair(hit.row, hit.similarity)) for hit in hits) for hits in found]
 
     def _pair(self, row: int, similarity: float) -> Retrieved:
-        id_, text, code = (column[row].tobytes().decode("utf-8") for column in (self._id, self._text, self._code))
-        return Retrieved(id_, text, code, similarity)
+        columns = (self._id, self._text, self._code, *self._places)
+        id_, text, code, *places = (column[row].tobytes().decode("utf-8") for column in columns)
+        return Retrieved(id_, text, code, similarity, *places)
 
 
 def split_neighbours(workdir: Workdir, split: str, tokenizers: Tokenizers, data: DataConfig) -> SplitNeighbours | None:
@@ -337,9 +344,16 @@ def _target(pair: Pair, data: DataConfig) -> str:
 
 def _write_rows(directory: Path, train: Sequence[Pair], tokenizers: Tokenizers, data: DataConfig) -> list[int]:
     """Writes the rows of the index; returns their keys."""
-    for name in ("id", "text", "code"):
+    columns: dict[str, Callable[[Pair], str]] = {
+        "id": lambda pair: pair.id,
+        "text": lambda pair: pair.text,
+        "code": lambda pair: pair.code,
+        "place": lambda pair: str(pair.source),
+        "url": lambda pair: pair.source.url,
+    }
+    for name, of in columns.items():
         with RaggedWriter(directory, name, np.uint8) as writer:
-            writer.extend(np.frombuffer(getattr(pair, name).encode("utf-8"), np.uint8) for pair in train)
+            writer.extend(np.frombuffer(of(pair).encode("utf-8"), np.uint8) for pair in train)
     tokenizer = tokenizers.source
     separators = separators_of(tokenizer, data.retrieve)
     if data.retrieve.tokens <= (most := max(map(len, separators.values()))):

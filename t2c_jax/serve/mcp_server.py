@@ -46,12 +46,14 @@ class RetrievedExample:
     """A training pair that the model read beside the prompt.
 
     Attributes:
-      origin: its repository, commit, path and lines, as far as they are known.
+      place: its repository, path and line; its id where they are not known.
+      url: of its lines; empty where it is not known.
       text, code: of it.
       similarity: to the prompt.
     """
 
-    origin: str
+    place: str
+    url: str
     text: str
     code: str
     similarity: float
@@ -152,7 +154,9 @@ class CodeTools:
             self._card["language"],
             [_candidate(choice) for choice in choices],
             [
-                RetrievedExample(each["id"], each["text"], each["code"], each["similarity"])
+                RetrievedExample(
+                    each["place"] or each["id"], each["url"], each["text"], each["code"], each["similarity"]
+                )
                 for each in choices[0].get("neighbours", [])
             ],
         )

@@ -82,13 +82,28 @@
     if (choice.neighbours && choice.index === 0) showNeighbours(choice.neighbours);
   }
 
+  // Where a training pair is from, with a link to its lines where their address is known.
+  function originOf(place, url) {
+    const line = made("p", "faint origin", "");
+    if (url?.startsWith("https://")) {
+      const link = made("a", "", place);
+      link.href = url;
+      link.target = "_blank";
+      link.rel = "noopener noreferrer";
+      line.append(link);
+    } else {
+      line.textContent = place;
+    }
+    return line;
+  }
+
   function showNeighbours(neighbours) {
-    find("neighbours").replaceChildren(...neighbours.map(({ id, text, code, similarity }) => {
+    find("neighbours").replaceChildren(...neighbours.map(({ id, text, code, similarity, place, url }) => {
       const details = document.createElement("details");
       const summary = made("summary", "", "");
-      summary.append(made("span", "line", text), made("span", "faint", `${id} · similarity ${similarity.toFixed(2)}`));
+      summary.append(made("span", "line", text), made("span", "faint", `similarity ${similarity.toFixed(2)}`));
       const body = document.createElement("div");
-      body.append(codeOf(code, "", []));
+      body.append(originOf(place || id, url), codeOf(code, "", []));
       details.append(summary, body);
       return details;
     }));

@@ -368,3 +368,22 @@ def test_a_run_learns_answers_and_is_scored_with_neighbours(retrieving, capsys):
     shutil.rmtree(workdir.path / "retrieval")
     assert main("generate", "--workdir", workdir.path, "Return it.") == 2
     assert "holds no finished retrieval" in capsys.readouterr().err
+
+
+def test_a_neighbour_says_where_it_is_from(retrieving):
+    workdir, experiment = retrieving
+    tokenizers = Tokenizers.load(workdir.tokenizer, "text_to_code")
+    places = {pair.id: (str(pair.source), pair.source.url) for pair in read_pairs(workdir, "train")}
+    (hits,) = prompt_neighbours(workdir, tokenizers, experiment.data).find(["Return the first list of 3 values."])
+    for _, pair in hits:
+        assert (pair.place, pair.url) == places[pair.id]
+        assert pair.place
+    manifest = json.loads((workdir.retrieval / "manifest.json").read_text())
+    for name in ("place", "url"):  # as an older version left it
+        for suffix in ("", ".offsets"):
+            (workdir.retrieval / f"{name}{suffix}.npy").unlink()
+            del manifest["counts"]["files"][f"{name}{suffix}.npy"]
+    (workdir.retrieval / "manifest.json").write_text(json.dumps(manifest))
+    older = Workdir(workdir.path)
+    (again,) = prompt_neighbours(older, tokenizers, experiment.data).find(["Return the first list of 3 values."])
+    assert [pair for _, pair in again] == [pair._replace(place="", url="") for _, pair in hits]
