@@ -1,8 +1,8 @@
 """A Hugging Face model directory to a workdir: config, tokenizer and parameters, from which runs start.
 
-T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M) become whole models, which answer at once; BERT, RoBERTa,
-CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.origin). Every tensor
-must have a parameter and every parameter a tensor, or the import fails.
+T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M), T5Gemma and T5Gemma 2 become whole models, which answer at
+once; BERT, RoBERTa, CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.origin).
+Every tensor must have a parameter and every parameter a tensor, or the import fails.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ FAMILIES: Mapping[str, str] = {
     "gpt2": "t2c_jax.interop.gpt2",
     "bart": "t2c_jax.interop.bart",
     "plbart": "t2c_jax.interop.bart",
+    "t5gemma": "t2c_jax.interop.t5gemma",
+    "t5gemma2": "t2c_jax.interop.t5gemma",
 }
 
 

@@ -151,6 +151,17 @@ class Fields:
             raise self._wrong(name, value, "must be a number above 0")
         return float(value)
 
+    def softcap(self, name: str, default: float) -> float:
+        """A number above 0, or 0 where the file says null: here that is not the default.
+
+        Raises:
+          UserError: it is another thing.
+        """
+        self._read.add(name)
+        if self._values.get(name, default) in (None, 0.0):
+            return 0.0
+        return self.positive(name, default)
+
     def share(self, name: str, default: float) -> float:
         """A number from 0 on and below 1, as a dropout rate.
 

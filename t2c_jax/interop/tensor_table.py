@@ -27,6 +27,7 @@ class Tensor(NamedTuple):
       flat: all our axes are one of theirs, as of a bias of heads.
       unread: so many of their first rows are read by nothing. Ours lacks them, and they are written as zeros.
       part, parts: it is this one of so many equal parts of their rows.
+      offset: ours is theirs plus this.
     """
 
     name: str
@@ -37,6 +38,7 @@ class Tensor(NamedTuple):
     unread: int = 0
     part: int = 0
     parts: int = 1
+    offset: float = 0.0
 
     def leaf(self, params: Params) -> Any:
         """The parameter, or the layer of it."""
@@ -84,6 +86,8 @@ def read_params(
         first = tensor.unread + tensor.part * rows
         part = found[first : first + rows]
         leaf[...] = (part.T if tensor.transposed else part).reshape(leaf.shape)
+        if tensor.offset:
+            leaf += np.float32(tensor.offset)
     return params
 
 
@@ -93,6 +97,7 @@ def write_params(table: Iterable[Tensor], params: Params) -> dict[str, np.ndarra
     for tensor in table:
         leaf = np.asarray(tensor.leaf(params), np.float32)
         rows = leaf.reshape(leaf.shape[0], -1).T if tensor.transposed else leaf.reshape(tensor.shape(leaf.shape))
+        rows = rows - np.float32(tensor.offset) if tensor.offset else rows
         rows = np.pad(rows, [(tensor.unread, 0), *[(0, 0)] * (rows.ndim - 1)])
         written.setdefault(tensor.name, []).append(rows)
     return {name: np.ascontiguousarray(np.concatenate(parts)) for name, parts in written.items()}
