@@ -14,7 +14,7 @@ from t2c_jax.workdir import Workdir
 def share_bases(runs: Sequence[Run]) -> None:
     """Lets runs with adapters over one base read its arrays once, as does the base itself where it is among them.
 
-    A run that shares no base keeps its adapters merged, which is faster. So does one with a reranker, which is fitted
+    A run that shares no base has its adapters merged when it is read. So has one with a reranker, which is fitted
     to parameters that are merged.
     """
     over: dict[str, list[Run]] = {}

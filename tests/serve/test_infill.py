@@ -6,10 +6,12 @@ import urllib.request
 import openai
 import pytest
 from served import post, serving
-from tiny_generators import tokenizer, tokenizers
+from tiny_generators import extract_kept_runs, tokenizer, tokenizers
 
 from t2c_jax.data.infilling import InfillPrompts
 from t2c_jax.data.templates import SourceTemplate
+from t2c_jax.library.run import open_run
+from t2c_jax.library.serving import served_model
 
 BEFORE, AFTER = "def add(a, b):\n    return ", "\n"
 LENGTH = 40
@@ -60,6 +62,19 @@ def test_a_suffix_asks_for_the_middle(served, expected):
         assert refused.value.code == "context_length_exceeded"
         echoed = client.completions.create(**fields, echo=True)
         assert echoed.choices[0].text == BEFORE + expected.text
+
+
+def test_a_run_with_the_task_fills(tmp_path):
+    extract_kept_runs(tmp_path)
+    task = ("data.tasks.middle.objective=fill_in_the_middle", "data.tasks.middle.prefix=Fill: ")
+    made = [open_run(str(tmp_path / "copying"), overrides=overrides) for overrides in (task, ())]
+    models = [served_model("copying", run, 4) for run in made]
+    assert [model.fills for model in models] == [True, False]
+    read = made[0].infill_prompts.encode("a", "b")
+    text = made[0].generator.tokenizer.decode(read.value.tolist())
+    assert text == "Fill: ab"  # the sentinel is silent
+    for model in models:
+        model.close(drain=False)
 
 
 @pytest.mark.parametrize("bar", ["", "|"])

@@ -3,15 +3,19 @@
 import gc
 import json
 import shutil
+from unittest import mock
 
 import jax
 import numpy as np
 import pytest
 from tiny_generators import extract_kept_runs
 
+from t2c_jax import cli
+from t2c_jax.commands import serve
 from t2c_jax.library.run import open_run
 from t2c_jax.library.serving import share_bases
 from t2c_jax.models.adapted import Adapted, AdaptedSteps
+from t2c_jax.serve.measures import Measures
 
 PROMPTS = ["Return item 3 of the values.", "Return item 17 of the values."]
 ONE_ROW = ("decode.batch_size=2", "decode.beam_size=2")
@@ -91,6 +95,17 @@ def test_nothing_else_stays_in_memory(directory, monkeypatch):
             generator.generate(PROMPTS)
     gc.collect()
     assert sum(array.nbytes for array in jax.live_arrays()) <= before
+
+
+def test_the_command_shares_them(directory, monkeypatch):
+    monkeypatch.chdir(directory)
+    options = cli._parse(["serve", "--model", "one=lora", "--model", "two=twin"])
+    with mock.patch("t2c_jax.runtime.connect"):
+        models = serve._models(options, serve._directories(options), Measures())
+    one, two = (model._generator.params[0].frozen for model in models)
+    assert all(jax.tree.leaves(jax.tree.map(lambda ours, theirs: ours is theirs, one, two)))
+    for model in models:
+        model.close(drain=False)
 
 
 def test_a_run_with_a_reranker_keeps_its_own(directory, monkeypatch):
