@@ -40,11 +40,25 @@ class Side:
     task: str
     environment: tuple[tuple[str, str], ...] = ()  # variables in addition to the user's
     python: str = sys.executable
+    script: str = ""  # of another checkout, which has the same workers; this one by default
 
 
 def ours(name: str, worker: str = "ours", task: str = "step") -> Side:
     """Our side, in the environment that ``t2c`` gives itself."""
     return Side(name, worker, task, tuple(runtime.environment().items()))
+
+
+def other_commit(checkout: Path, worker: str = "ours", task: str = "step") -> Side:
+    """Our side as another commit has it: its script, in a clone with an environment in ``.venv``."""
+    here = checkout.resolve()
+    script = here / "benchmarks" / Path(sys.argv[0]).name
+    environment = (*runtime.environment().items(), ("PYTHONPATH", str(here)))
+    return Side("other commit", worker, task, environment, str(here / ".venv" / "bin" / "python"), str(script))
+
+
+def other_option(parser: argparse.ArgumentParser) -> None:
+    """Which commit ``other_commit`` is of."""
+    parser.add_argument("--other", type=Path, help="a clone of another commit, with its environment in .venv")
 
 
 def peers(name: str, worker: str, task: str = "step") -> list[Side]:
@@ -111,6 +125,8 @@ def serve(
     if options.threads < cores() and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     runtime.quiet()
+    if not runtime.environment():  # in t2c's own environment, also a peer
+        runtime.keep_freed_memory()
     tasks, facts = build(options)
     for task in tasks.values():
         for _ in range(1 if long else 2):
@@ -138,7 +154,11 @@ def busy_seconds() -> float:
 
 @contextlib.contextmanager
 def _worker(side: Side, extra: Sequence[str]) -> Iterator[subprocess.Popen[str]]:
-    command = [side.python, *sys.argv, *extra, "--worker", side.worker]
+    script, *given = sys.argv
+    if side.script:  # which may not know the option
+        others = [i for i, one in enumerate(given) if one == "--other"]
+        given = [one for i, one in enumerate(given) if not one.startswith("--other") and i - 1 not in others]
+    command = [side.python, side.script or script, *given, *extra, "--worker", side.worker]
     environment = {**os.environ, **dict(side.environment)}
     process = subprocess.Popen(command, env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     with process:
@@ -160,10 +180,10 @@ def measure(
 ) -> tuple[dict[str, list[Turn]], dict[str, Any]]:
     """The turns of each side by name, and the facts that each worker reported; ``extra`` are options of the workers."""
     with contextlib.ExitStack() as stack:
-        workers: dict[tuple[str, Any], subprocess.Popen[str]] = {}
+        workers: dict[tuple[str, str, Any], subprocess.Popen[str]] = {}
         facts: dict[str, Any] = {}
         for side in sides:
-            key = (side.worker, side.environment)
+            key = (side.worker, side.script, side.environment)
             if key not in workers:
                 console.say(f"starting {side.name}")
                 workers[key] = stack.enter_context(_worker(side, extra))
@@ -173,7 +193,7 @@ def measure(
             for _ in range(rounds):
                 for side in sides:
                     time.sleep(PAUSE)
-                    process = workers[side.worker, side.environment]
+                    process = workers[side.worker, side.script, side.environment]
                     assert process.stdin is not None
                     process.stdin.write(f"{side.task}\n")
                     process.stdin.flush()

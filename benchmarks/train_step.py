@@ -2,6 +2,7 @@
 
     python benchmarks/train_step.py
     python benchmarks/train_step.py --padded --workdir runs/quickstart
+    python benchmarks/train_step.py --other ../other
     XLA_PYTHON_CLIENT_MEM_FRACTION=0.4 python benchmarks/train_step.py --size base --batch 16
 
 A step is one optimizer step (forward, backward, clipping at 1.0, AdamW) in float32 at the reference shape: 4 + 4
@@ -230,6 +231,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="rows (default: 32, or 4 of the toy)")
     workdir_option(parser)
     size_option(parser)
+    _rounds.other_option(parser)
     options = parser.parse_args()
     options.batch = options.batch or (4 if options.tiny else 32)
     if options.worker:
@@ -239,6 +241,8 @@ def main() -> None:
     own, others = _rounds.ours("t2c_jax"), _rounds.peers("transformers + torch", "peer")
     if about["gpu"]:  # where a host's allocator matters little, and compiling much
         others = [others[0], _rounds.Side("transformers + torch.compile", "compiled", "step")]
+    if options.other:
+        others.append(_rounds.other_commit(options.other))
     peak = _rounds.ours("products", task="peak")
     turns, facts = _rounds.measure([own, *others] + ([] if options.padded else [peak]), options.rounds)
     unit = "real tokens" if options.padded else "tokens"

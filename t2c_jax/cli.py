@@ -18,6 +18,8 @@ def console_script() -> int:
     """The installed command: ``main``, in a process with the environment that it needs."""
     if {"-h", "--help"}.isdisjoint(sys.argv):
         runtime.restart_with_environment()
+        if {"train", "run"}.intersection(sys.argv[1:2]):
+            runtime.keep_freed_memory()
     return main()
 
 
