@@ -65,7 +65,7 @@ def run(options: Namespace) -> int:
             row[answered] = row[answered] if row["answered"] else None
     if experiment.data.retrieve.neighbours:
         for row, answer in zip(rows, answers, strict=True):
-            row["neighbours"] = [each._asdict() for each in answer.neighbours]
+            row["neighbours"] = [each.to_dict() for each in answer.neighbours]
     if options.json or samples > 1:
         for row, answer in zip(rows, answers, strict=True):
             row["hypotheses"] = [_values(each, answered) for each in answer.hypotheses]

@@ -83,6 +83,10 @@ class Retrieved(NamedTuple):
     place: str = ""
     url: str = ""
 
+    def to_dict(self) -> dict[str, str | float]:
+        """The fields, without place and url where they are not known."""
+        return {name: value for name, value in self._asdict().items() if name not in ("place", "url") or value}
+
     @property
     def texts(self) -> tuple[str, str]:
         """Text and code."""

@@ -267,7 +267,9 @@ class Generator:
         # The batch has its size in its shape; most tokenizers have no special piece to write.
         special_pieces = settings.special_pieces and bool(self.tokenizer.special_ids)
         drafts = settings.prompt_lookup if self._looks_up(settings) else 0
-        return compiled_settings(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts))
+        compiled = compiled_settings(replace(settings, special_pieces=special_pieces, prompt_lookup=drafts))
+        limits = [definition.config.decoder.max_target_length for definition in self._definitions]
+        return replace(compiled, max_tokens=min([compiled.max_tokens, *filter(None, limits)]))
 
     def programs(self, settings: DecodeConfig) -> Programs:
         """The programs of a search.

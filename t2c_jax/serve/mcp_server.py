@@ -153,12 +153,7 @@ class CodeTools:
             found["model"],
             self._card["language"],
             [_candidate(choice) for choice in choices],
-            [
-                RetrievedExample(
-                    each["place"] or each["id"], each["url"], each["text"], each["code"], each["similarity"]
-                )
-                for each in choices[0].get("neighbours", [])
-            ],
+            [_example(each) for each in choices[0].get("neighbours", [])],
         )
 
 
@@ -196,6 +191,11 @@ async def card_of(client: httpx2.AsyncClient, name: str | None) -> Mapping[str, 
             found: Mapping[str, Any] = card
             return found
     raise UserError(f"the server at {client.base_url} has no model '{name}'; it has {[card['id'] for card in cards]}")
+
+
+def _example(neighbour: Mapping[str, Any]) -> RetrievedExample:
+    place, url = neighbour.get("place", neighbour["id"]), neighbour.get("url", "")
+    return RetrievedExample(place, url, neighbour["text"], neighbour["code"], neighbour["similarity"])
 
 
 def _candidate(choice: Mapping[str, Any]) -> CodeCandidate:

@@ -240,7 +240,7 @@ class ServedModel:
         if answer.confidence is not None and hypothesis is answer.hypotheses[0]:
             extra["confidence"] = answer.confidence
         if neighbours:
-            extra["neighbours"] = [each._asdict() for each in neighbours]
+            extra["neighbours"] = [each.to_dict() for each in neighbours]
         return Choice(hypothesis.text, hypothesis.finished, hypothesis.tokens, extra, scores)
 
     def _read(self, asked: Asked) -> list[EncodedPrompt]:

@@ -169,3 +169,14 @@ def test_random_arrivals(generators):
                     done[update.ticket] = generator.hypotheses(settings, update.found)[0].text
     assert done.keys() == set(range(30)) - gone
     assert all(text == expected[PROMPTS[number % 3]] for number, text in done.items())
+
+
+def test_programs_have_no_more_steps_than_the_decoder_has_positions(generators, monkeypatch):
+    """Programs are compiled for multiples of some tokens, which may be more than a table of positions has."""
+    generator = generators("transformer")
+    monkeypatch.setattr(type(generator.members[0].definition.config.decoder), "max_target_length", 20)
+    lane = live_settings(generator, replace(generator.decode, max_tokens=16))
+    assert lane.max_tokens == 20
+    assert generator.programs(lane).shape.steps == 20
+    with pytest.raises(UserError, match="exceeds the decoder's 20 positions"):
+        generator.programs(replace(generator.decode, max_tokens=21))

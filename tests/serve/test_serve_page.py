@@ -62,7 +62,7 @@ def test_what_was_retrieved_has_a_link_to_its_lines(served, open_page):  # noqa:
     near = {"text": "A text.", "code": "x = 1", "similarity": 0.5}
     neighbours = [
         {**near, "id": "1", "place": "github.com/a/b/c.py:1", "url": url},
-        {**near, "id": "2", "place": "", "url": ""},
+        {**near, "id": "2"},
         {**near, "id": "3", "place": "elsewhere", "url": "javascript:alert(1)"},
     ]
     shares = {"generated": 1.0, "prompt": 0.0, "neighbours": 0.0}
