@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 
 TEXTS = [
     "Return the first value of the list, or None where it is empty.",
@@ -16,7 +17,7 @@ TEXTS = [
     "naïve café  résumé it's a test_case 你好",
     "{'a': 1}; <tag> 3.14 != x",
 ] * 4
-ROWS = {"bert": 200, "roberta": 320, "gpt2": 320, "t5": 300}
+ROWS = {"bert": 200, "roberta": 320, "gpt2": 320, "t5": 300, "bart": 320, "plbart": 140, "modernbert": 320}
 
 
 def wordpiece(directory: Path) -> None:
@@ -58,6 +59,54 @@ def sentencepiece_unigram(directory: Path, pieces: int = 64, texts: Iterable[str
         bos_id=-1,
         minloglevel=2,
     )
+
+
+def plbart_tokenizer(directory: Path, model_type: str = "bpe", **settings: Any) -> None:
+    """PLBART's ``sentencepiece.bpe.model``, scaled down, and ``tokenizer_config.json``."""
+    import sentencepiece
+
+    sentencepiece.SentencePieceTrainer.train(
+        sentence_iterator=iter([*TEXTS, "NEW_LINE INDENT NEW_LINE DEDENT"] * 4),
+        model_prefix=str(directory / "sentencepiece.bpe"),
+        vocab_size=120 if model_type == "bpe" else 64,
+        model_type=model_type,
+        minloglevel=2,
+    )
+    (directory / "sentencepiece.bpe.vocab").unlink()
+    values = {"tokenizer_class": "PLBartTokenizer", "language_codes": "base", **settings}
+    (directory / "tokenizer_config.json").write_text(json.dumps(values))
+
+
+MODERNBERT = ["[UNK]", "[CLS]", "[SEP]", "[PAD]", "[MASK]"]
+
+
+@functools.cache
+def modernbert_tokenizer() -> Tokenizer:
+    """ModernBERT's tokenizer in the layout in which it is published, scaled down: byte-level BPE, its specials last."""
+    alphabet = sorted(pre_tokenizers.ByteLevel.alphabet())
+    trained = Tokenizer(models.BPE())
+    trained.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    trained.train_from_iterator(
+        TEXTS, trainers.BpeTrainer(vocab_size=300, initial_alphabet=alphabet, show_progress=False)
+    )
+    trained.normalizer = normalizers.NFC()
+    trained.decoder = decoders.ByteLevel()
+    trained.add_special_tokens(MODERNBERT)
+    ids = {name: trained.token_to_id(name) for name in MODERNBERT}
+    trained.post_processor = processors.TemplateProcessing(
+        single="[CLS]:0 $A:0 [SEP]:0",
+        pair="[CLS]:0 $A:0 [SEP]:0 $B:0 [SEP]:0",
+        special_tokens=[(name, ids[name]) for name in ("[CLS]", "[SEP]")],
+    )
+    return trained
+
+
+def modernbert_files(directory: Path) -> None:
+    """``tokenizer.json`` and ``tokenizer_config.json``."""
+    modernbert_tokenizer().save(str(directory / "tokenizer.json"))
+    roles = {f"{role}_token": f"[{role.upper()}]" for role in ("unk", "cls", "sep", "pad", "mask")}
+    values = {"tokenizer_class": "PreTrainedTokenizerFast", "model_max_length": 8192, **roles}
+    (directory / "tokenizer_config.json").write_text(json.dumps(values))
 
 
 GEMMA_SPECIAL = ["<pad>", "<eos>", "<bos>", "<unk>", "<start_of_turn>", "<end_of_turn>"]
@@ -148,7 +197,20 @@ def model(kind: str, head: bool = False, **values: Any) -> Any:
     if kind == "t5":
         sizes = {"d_model": 24, "d_kv": 8, "d_ff": 48, "num_layers": 2, "num_heads": 2, "decoder_start_token_id": 0}
         return t.T5ForConditionalGeneration(t.T5Config(**{"vocab_size": rows, **sizes, **values}))
+    if kind in ("bart", "plbart"):
+        halves = {"layers": 2, "attention_heads": 2, "ffn_dim": 48}
+        sizes = {f"{half}_{name}": value for half in ("encoder", "decoder") for name, value in halves.items()}
+        config, name = (t.BartConfig, "Bart") if kind == "bart" else (t.PLBartConfig, "PLBart")
+        sizes |= {"d_model": 24, "max_position_embeddings": 64, "init_std": 0.3}
+        whole = getattr(t, f"{name}ForConditionalGeneration")
+        return whole(config(**{"vocab_size": rows, "forced_eos_token_id": None, **sizes, **values}))
     sizes = {"hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 48}
+    if kind == "modernbert":
+        sizes |= {"num_hidden_layers": 5, "local_attention": 6, "vocab_size": rows, "reference_compile": False}
+        cls, sep, pad = map(modernbert_tokenizer().token_to_id, ("[CLS]", "[SEP]", "[PAD]"))
+        sizes |= {"cls_token_id": cls, "bos_token_id": cls, "sep_token_id": sep, "eos_token_id": sep}
+        config = t.ModernBertConfig(**{**sizes, "pad_token_id": pad, **values})
+        return (t.ModernBertForMaskedLM if head else t.ModernBertModel)(config)
     if kind == "bert":
         config = t.BertConfig(**{"vocab_size": rows, "max_position_embeddings": 64, **sizes, **values})
         return (t.BertForMaskedLM if head else t.BertModel)(config)
@@ -164,6 +226,10 @@ def tokenizer_files(kind: str, directory: Path) -> None:
         sentencepiece_unigram(directory)
     elif kind == "gemma":
         gemma(directory)
+    elif kind == "plbart":
+        plbart_tokenizer(directory)
+    elif kind == "modernbert":
+        modernbert_files(directory)
     else:
         byte_level(directory, GPT2 if kind == "gpt2" else ROBERTA)
 

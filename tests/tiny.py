@@ -44,6 +44,7 @@ SIZES: dict[str, dict[str, Any]] = {
     "gru": {"layers": 2, "width": 12},
     "bert": {**BLOCKS, "vocab_size": 40, "width": 24, "feed_forward": 48, "positions": 32, "head_width": None},
     "gpt2": {**BLOCKS, "vocab_size": 40, "width": 24, "feed_forward": 48, "positions": 32, "head_width": None},
+    "modernbert": {**BLOCKS, "vocab_size": 40, "width": 24, "feed_forward": 20, "window": 2, "head_width": None},
     "bart": {"layers": 2, "num_heads": 2, "feed_forward": 32, "positions": 64},
     "paths": {"width": 12},
 }

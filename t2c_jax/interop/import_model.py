@@ -1,8 +1,8 @@
 """A Hugging Face model directory to a workdir: config, tokenizer and parameters, from which runs start.
 
-T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M), T5Gemma and T5Gemma 2 become whole models, which answer at
-once; BERT, RoBERTa, CodeBERT and GPT-2 become encoders, which a run joins to a decoder of its own (config.origin).
-Every tensor must have a parameter and every parameter a tensor, or the import fails.
+T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M), T5Gemma and T5Gemma 2, BART and PLBART become whole models,
+which answer at once; BERT, RoBERTa, CodeBERT, ModernBERT, Ettin and GPT-2 become encoders, which a run joins to a
+decoder of its own (config.origin). Every tensor must have a parameter and every parameter a tensor, or the import fails.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import importlib
 import re
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -43,6 +44,7 @@ FAMILIES: Mapping[str, str] = {
     "bert": "t2c_jax.interop.bert",
     "roberta": "t2c_jax.interop.bert",
     "gpt2": "t2c_jax.interop.gpt2",
+    "modernbert": "t2c_jax.interop.modernbert",
     "bart": "t2c_jax.interop.bart",
     "plbart": "t2c_jax.interop.bart",
     "t5gemma": "t2c_jax.interop.t5gemma",
@@ -87,7 +89,7 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
             return _imported_already(workdir)
         params = fewer_rows(params, vocabulary_axes(model, rows), kept)
         model, rows = with_rows(model, len(kept)), len(kept)
-    config = configs.from_dict({"model": configs.to_dict(model)}, complete=whole)
+    config = configs.from_dict(_config_values(model), complete=whole)
     summary = {
         "model_type": values["model_type"],
         "encoder": model.encoder.type,
@@ -112,6 +114,7 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
             "vocab_size": rows,
             "specials": specials,
             "special_pieces": pieces,
+            "direction": tokenizer.direction,
             "digest": tokenizer.digest,
         }
 
@@ -119,9 +122,24 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
     counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, metadata(model, Tokenizers.load(workdir.tokenizer).digest), _moved(params))
+    if counts["direction"]:
+        config = replace(config, data=replace(config.data, direction=counts["direction"]))
     workdir.save_config(configs.to_dict(config))  # last: it marks the import as complete
     _show(source, workdir, counts)
     return dict(counts)
+
+
+def _config_values(model: ModelConfig) -> dict[str, Any]:
+    """The config of a run of this model: defaults, but for lengths that its tables of positions have no room for."""
+    data, decode = configs.DataConfig(), configs.DecodeConfig()
+    source = model.encoder.max_source_length or data.encoder_length
+    target = model.decoder.max_target_length or max(data.decoder_length, decode.max_tokens)
+    lengths = {"encoder_length": min(data.encoder_length, source), "decoder_length": min(data.decoder_length, target)}
+    return {
+        "model": configs.to_dict(model),
+        "data": lengths,
+        "decode": {"max_tokens": min(decode.max_tokens, target)},
+    }
 
 
 def _imported_already(workdir: Workdir) -> dict[str, Any]:

@@ -44,6 +44,14 @@ class Tokenizer(Protocol):
     is_byte: np.ndarray
     surfaces: list[bytes]
 
+    def in_direction(self, direction: str) -> tuple[Tokenizer, Tokenizer]:
+        """The one that reads sources and the one that writes targets: itself twice, unless its ids tell languages.
+
+        Args:
+          direction: config.data.direction.
+        """
+        ...
+
     def encode_batch(self, texts: Sequence[str], *, special_pieces: bool = False) -> list[np.ndarray]:
         """Int32 ids of each text, nothing around them; on all cores.
 

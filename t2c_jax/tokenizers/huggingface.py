@@ -3,7 +3,9 @@
 Its directory holds two files. ``tokenizer.json`` is the library's own format. ``specials.json`` says what a model's
 files tell in many places: the ids ``eos, start, unk, pad``, the ids ``before`` and ``after`` every source,
 ``target_before`` and ``target_after`` where those around targets are others, and ``vocab_size``, the rows of the
-model's embedding, of which the last may stand for nothing.
+model's embedding, of which the last may stand for nothing. Where ids say which language a text is of, as PLBART's do,
+``languages`` has those of texts and of code: they come after a source and a target, and the target's starts the
+decoder. ``direction`` is the one that the model was tuned for.
 
 Special pieces are not read out of a text unless the caller asks for it: ``"[SEP]"`` is five characters, and where a
 Unigram model finds a special among its pieces all the same, that is unknown. Those that only structure the input (eos,
@@ -13,6 +15,7 @@ padding, start, unknown, and what is put around every text) are never read. What
 
 from __future__ import annotations
 
+import copy
 import json
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -22,6 +25,7 @@ import numpy as np
 from tokenizers import Tokenizer, decoders
 
 from t2c_jax.errors import UserError
+from t2c_jax.tokenizers.layout_words import from_words, to_words
 from t2c_jax.workdir import digest
 
 MODEL, SPECIALS = "tokenizer.json", "specials.json"
@@ -58,7 +62,7 @@ class HuggingFaceTokenizer:
         if isinstance(self._tokenizer.decoder, decoders.WordPiece):
             self._tokenizer.decoder = decoders.WordPiece(prefix=_CONTINUES, cleanup=False)
         self.digest = digest(model, specials)
-        structural = {self.eos, self.start, self.pad, self.unk, *self._around}
+        structural = {self.eos, self.start, self.pad, self.unk, *self._around, *self.languages.values()}
         readable = {
             i: added.content
             for i, added in self._tokenizer.get_added_tokens_decoder().items()
@@ -88,15 +92,36 @@ class HuggingFaceTokenizer:
             self.target_before, self.target_after = (
                 tuple(map(_integer, values.get(f"target_{name}", values[name]))) for name in ("before", "after")
             )
-        except (ValueError, KeyError, TypeError) as error:
+            self.languages = {side: _integer(i) for side, i in values.get("languages", {}).items()}
+            self._is_laid_out_in_words = values.get("layout") == "words"
+            self.direction = str(values.get("direction", ""))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"'{SPECIALS}' is damaged: {error!r}") from None
-        ids = (self.eos, self.start, self.pad, *self._around)
+        ids = (self.eos, self.start, self.pad, *self._around, *self.languages.values())
         if not all(0 <= i < self.vocab_size for i in ids) or self.unk >= self.vocab_size:
             raise ValueError(f"'{SPECIALS}' names ids beyond its vocab_size")
 
     @property
     def _around(self) -> tuple[int, ...]:
         return (*self.before, *self.after, *self.target_before, *self.target_after)
+
+    def in_direction(self, direction: str) -> tuple[HuggingFaceTokenizer, HuggingFaceTokenizer]:
+        """Of ``text_to_code`` or ``code_to_text``: what reads sources, and what writes targets."""
+        if not self.languages:
+            return self, self
+        sides = ("text", "code") if direction == "text_to_code" else ("code", "text")
+        source, target = (self.languages[side] for side in sides)
+        made = []
+        for side in sides:
+            tokenizer = copy.copy(self)
+            tokenizer.start, tokenizer.after, tokenizer.target_after = (
+                target,
+                (*self.after, source),
+                (*self.after, target),
+            )
+            tokenizer._is_laid_out_in_words = self._is_laid_out_in_words and side == "code"
+            made.append(tokenizer)
+        return made[0], made[1]
 
     def _fill(self, layout: dict[str, Any], pieces: dict[str, int]) -> None:
         """Sets the text of each id, as bytes."""
@@ -132,6 +157,8 @@ class HuggingFaceTokenizer:
                 raise UserError(
                     f"a text is not valid Unicode: lone surrogate in {place!a}; re-encode the input"
                 ) from None
+        if self._is_laid_out_in_words:
+            texts = [to_words(text) for text in texts]
         reader = self._special_reader if special_pieces else self._tokenizer
         forbidden_V = self._forbidden_beside_readable if special_pieces else self._forbidden
         encoded = reader.encode_batch_fast(list(texts), add_special_tokens=False)
@@ -151,14 +178,15 @@ class HuggingFaceTokenizer:
           special_pieces: write ``special_pieces`` as they are spelt; by default they are silent, as all specials are.
         """
         silent = self._silent - self.special_ids if special_pieces else self._silent
-        kept = []
+        kept, is_whole = [], False
         for i in ids:
             if i == self.eos:
+                is_whole = True
                 break
             if i not in silent:
                 kept.append(int(i))
         text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
-        return text
+        return from_words(text, is_whole=is_whole) if self._is_laid_out_in_words else text
 
 
 def byte_alphabet() -> dict[str, int]:

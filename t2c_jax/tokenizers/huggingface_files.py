@@ -1,7 +1,8 @@
 """Reads the tokenizer of a Hugging Face model directory and writes it as ``huggingface.HuggingFaceTokenizer`` reads it.
 
 It comes from ``tokenizer.json`` or, where a directory has only the files of older days, is built of them: BERT's
-``vocab.txt``, GPT-2's ``vocab.json`` and ``merges.txt`` (RoBERTa's and CodeT5's too), T5's ``spiece.model``.
+``vocab.txt``, GPT-2's ``vocab.json`` and ``merges.txt`` (RoBERTa's, BART's and CodeT5's too), T5's ``spiece.model``,
+PLBART's ``sentencepiece.bpe.model``.
 """
 
 from __future__ import annotations
@@ -28,6 +29,7 @@ FILES = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
+    "sentencepiece.bpe.model",
 )
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _WORDPIECE = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
@@ -37,6 +39,10 @@ _ROBERTA |= {"cls_token": "<s>", "mask_token": "<mask>"}
 _GPT2 = dict.fromkeys(("bos_token", "eos_token", "unk_token"), "<|endoftext|>")
 _GEMMA = {"bos_token": "<bos>", "eos_token": "<eos>", "unk_token": "<unk>", "pad_token": "<pad>"}
 _GEMMA |= {"mask_token": "<mask>"}
+# PLBART's (Ahmad et al. 2021), by what tokenizer_config.json calls language_codes.
+_LANGUAGES = {"base": ["java", "python", "en_XX"]}
+_LANGUAGES["multi"] = [*_LANGUAGES["base"], "javascript", "php", "ruby", "go"]
+_LANGUAGE_PIECES = [f"__{name}__" for name in _LANGUAGES["multi"]]
 _T5 = {"eos_token": "</s>", "unk_token": "<unk>", "pad_token": "<pad>"}
 
 
@@ -73,9 +79,11 @@ class _Source:
             "GPT2Tokenizer": _GPT2,
             "T5Tokenizer": _T5,
             "GemmaTokenizer": _GEMMA,
+            "BartTokenizer": _ROBERTA,
+            "PLBartTokenizer": _ROBERTA,
         }
         by_type = {"bert": _WORDPIECE, "roberta": _ROBERTA, "gpt2": _GPT2, "t5": _T5, "mt5": _T5}
-        by_type |= {"t5gemma": _GEMMA, "t5gemma2": _GEMMA}
+        by_type |= {"t5gemma": _GEMMA, "t5gemma2": _GEMMA, "bart": _ROBERTA, "plbart": _ROBERTA}
         wordpiece = (directory / "vocab.txt").exists()
         merges = values["model_type"] == "t5" and (directory / "merges.txt").exists()  # CodeT5's, which is RoBERTa's
         guess = _WORDPIECE if wordpiece else _ROBERTA if merges else by_type.get(values["model_type"], {})
@@ -144,9 +152,12 @@ def _tokenizer(found: _Source) -> Tokenizer:
         tokenizer = _byte_level(found)
     elif found.has("spiece.model"):
         tokenizer = _unigram(found)
+    elif found.has("sentencepiece.bpe.model"):
+        tokenizer = _plbart(found)
     else:
         raise UserError(
-            f"'{directory}' holds no tokenizer: tokenizer.json, vocab.txt, vocab.json with merges.txt, or spiece.model"
+            f"'{directory}' holds no tokenizer: tokenizer.json, vocab.txt, vocab.json with merges.txt, spiece.model, or"
+            " sentencepiece.bpe.model"
         )
     added = read_json(directory / "added_tokens.json")
     known = tokenizer.get_vocab()
@@ -193,28 +204,85 @@ def _byte_level(found: _Source) -> Tokenizer:
     return tokenizer
 
 
+def _proto(path: Path) -> Any:
+    """A SentencePiece model's own format."""
+    format_: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")  # imports protobuf, so only here
+    return format_.ModelProto.FromString(path.read_bytes())
+
+
+def _reads_words(tokenizer: Tokenizer, proto: Any) -> None:
+    """SentencePiece's normalisation, and words that begin with its spelling of a space."""
+    if proto.normalizer_spec.precompiled_charsmap:
+        tokenizer.normalizer = normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)
+    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
+    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
+    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+
+
 def _unigram(found: _Source) -> Tokenizer:
     """T5's SentencePiece (Raffel et al. 2020, section 2.2.1), its sentinels after the model's own pieces."""
     path = found.directory / "spiece.model"
-    format_: Any = importlib.import_module("sentencepiece.sentencepiece_model_pb2")  # imports protobuf, so only here
-    proto = format_.ModelProto.FromString(path.read_bytes())
+    proto = _proto(path)
     pieces = sentencepiece.SentencePieceProcessor(model_proto=path.read_bytes())
     if proto.trainer_spec.model_type != proto.trainer_spec.UNIGRAM:
         raise UserError(f"'{path}' is no Unigram model; save the tokenizer as tokenizer.json with transformers")
     sentinels = [f"<extra_id_{i}>" for i in reversed(range(int(found.settings.get("extra_ids", 100))))]
     vocab = [(piece.piece, piece.score) for piece in proto.pieces] + [(name, 0.0) for name in sentinels]
     tokenizer = Tokenizer(models.Unigram(vocab, unk_id=pieces.unk_id(), byte_fallback=proto.trainer_spec.byte_fallback))
-    if proto.normalizer_spec.precompiled_charsmap:
-        tokenizer.normalizer = normalizers.Precompiled(proto.normalizer_spec.precompiled_charsmap)
-    metaspace = pre_tokenizers.Metaspace(prepend_scheme="always")
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence([pre_tokenizers.WhitespaceSplit(), metaspace])
-    tokenizer.decoder = decoders.Metaspace(prepend_scheme="always")
+    _reads_words(tokenizer, proto)
     eos = str(found.piece("eos_token"))
     tokenizer.post_processor = processors.TemplateProcessing(
         single=["$A", eos], special_tokens=[(eos, pieces.eos_id())]
     )
     tokenizer.add_special_tokens([AddedToken(name, special=True, normalized=False) for name in sentinels])
     return tokenizer
+
+
+def _plbart(found: _Source) -> Tokenizer:
+    """PLBART's SentencePiece under fairseq's ids: four specials, the pieces behind the model's own three, languages."""
+    proto, codes = _proto(found.directory / "sentencepiece.bpe.model"), found.settings.get("language_codes", "base")
+    if codes not in _LANGUAGES:
+        raise UserError(f"tokenizer_config.json: language_codes={codes!r} must be one of {', '.join(_LANGUAGES)}")
+    specials = ["<s>", "<pad>", "</s>", "<unk>"]
+    behind = [*(f"__{name}__" for name in _LANGUAGES[codes]), *(["<mask>"] if codes == "base" else [])]
+    own = [(piece.piece, piece.score) for piece in proto.pieces[3:]]
+    vocab = [*((name, 0.0) for name in specials), *own, *((name, 0.0) for name in behind)]
+    model: Any
+    if proto.trainer_spec.model_type == proto.trainer_spec.UNIGRAM:
+        model = models.Unigram(vocab, unk_id=3)
+    else:
+        # SentencePiece merges any two neighbours whose concatenation is a piece, best score first.
+        known, merges = {piece for piece, _ in own}, []
+        for piece, _ in sorted(own, key=lambda one: -one[1]):
+            cuts = ((piece[:cut], piece[cut:]) for cut in range(len(piece) - 1, 0, -1))
+            merges += [(left, right) for left, right in cuts if left in known and right in known]
+        ids = {piece: i for i, (piece, _) in enumerate(vocab)}
+        model = models.BPE(ids, merges, unk_token="<unk>", fuse_unk=True)
+    tokenizer = Tokenizer(model)
+    _reads_words(tokenizer, proto)
+    tokenizer.post_processor = processors.TemplateProcessing(single=["$A", "</s>"], special_tokens=[("</s>", 2)])
+    _make_special(tokenizer, [*specials, *behind])
+    return tokenizer
+
+
+def _languages(found: _Source, vocab: Mapping[str, int]) -> dict[str, Any]:
+    """The ids of a PLBART's languages: of texts and of code, and which of the two it was tuned to write.
+
+    Code is Python where tokenizer_config.json does not say what else.
+    """
+
+    def named(key: str, default: str) -> str:
+        name = str(found.settings.get(key) or default)
+        piece = name if name in vocab else f"__{name}__"
+        if piece not in vocab:
+            raise UserError(f"tokenizer_config.json: {key}={name!r} is no language of this tokenizer")
+        return piece
+
+    text, code, direction = named("src_lang", "en_XX"), named("tgt_lang", "python"), "text_to_code"
+    if code == "__en_XX__":
+        text, code, direction = code, text, "code_to_text"
+    ids = {"text": vocab[text], "code": vocab[code]}
+    return {"languages": ids, "layout": "words" if code == "__python__" else "", "direction": direction}
 
 
 def _specials(found: _Source, tokenizer: Tokenizer) -> dict[str, Any]:
@@ -241,12 +309,18 @@ def _specials(found: _Source, tokenizer: Tokenizer) -> dict[str, Any]:
         raise UserError(
             f"'{found.directory}' names no end of a text: neither eos_token_id, nor eos_token, nor sep_token"
         )
+    is_plbart = values["model_type"] == "plbart"
+    languages = _languages(found, vocab) if is_plbart else {}
+    if is_plbart:  # a language's id is put behind a text by the run's direction
+        after = [i for i in after if i not in [vocab.get(piece) for piece in _LANGUAGE_PIECES]]
     pad = first(named("pad_token_id"), of("pad_token"), eos)
     bos = of("bos_token") if found.is_gemma else None
     start = first(named("decoder_start_token_id"), named("bos_token_id"), of("cls_token"), bos, pad)
+    if values["model_type"] == "bart" and named("decoder_start_token_id") is None:
+        start = eos
     writes_all = all(letter in vocab for letter in byte_alphabet()) or _writes_bytes(tokenizer, vocab)
     unk = -1 if writes_all else first(of("unk_token"), -1)
-    specials = {"eos": eos, "start": start, "unk": unk, "pad": pad, "before": before, "after": after}
+    specials = {"eos": eos, "start": start, "unk": unk, "pad": pad, "before": before, "after": after, **languages}
     if eos not in after:  # its sources have no end; a target has one, and what starts the decoder is not said twice
         specials["target_before"] = before[1:] if before[:1] == [start] else before
         specials["target_after"] = [*after, eos]

@@ -35,9 +35,9 @@ class Tokenizers:
         Raises:
           UserError: it is missing or damaged.
         """
-        target = load_tokenizer(directory)
+        source, target = load_tokenizer(directory).in_direction(direction)
         own = directory / ENCODER
-        return cls(load_tokenizer(own) if own.is_dir() else target, target, direction)
+        return cls(load_tokenizer(own) if own.is_dir() else source, target, direction)
 
     @property
     def text(self) -> Tokenizer:
@@ -52,7 +52,7 @@ class Tokenizers:
     @property
     def digest(self) -> str:
         """Of both, and of which reads what."""
-        if self.source is self.target:
+        if self.source.digest == self.target.digest:
             return self.target.digest
         return digest(self.source.digest, self.target.digest, self.direction)
 
@@ -62,7 +62,7 @@ class Tokenizers:
         WordPiece and byte-level pieces count without the marks of their place in a word, so a word's first piece finds
         the target's piece without the space before it.
         """
-        if self.source is self.target:
+        if self.source.digest == self.target.digest:
             return None
         targets: dict[bytes, int] = {}
         for i, surface in enumerate(self.target.surfaces):

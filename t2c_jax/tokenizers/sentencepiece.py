@@ -68,6 +68,10 @@ class SentencePieceTokenizer:
         self._space_bytes = [bytes_from + byte for byte in SPACE.encode("utf-8")]
         self.surfaces = [self._surface(i) for i in ids]
 
+    def in_direction(self, direction: str) -> tuple[SentencePieceTokenizer, SentencePieceTokenizer]:
+        """Itself twice: none of its ids tells a language."""
+        return self, self
+
     def _surface(self, i: int) -> bytes:
         piece = self._model.id_to_piece(i)
         if self._model.is_byte(i):

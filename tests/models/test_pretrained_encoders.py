@@ -12,7 +12,7 @@ from flax import nnx
 from tiny import MODEL, assert_close, drawn, on_device, row
 
 from t2c_jax.config import ModelConfig
-from t2c_jax.interop import bert, gpt2
+from t2c_jax.interop import bert, gpt2, modernbert
 from t2c_jax.interop.source_config import model_config as read_config
 from t2c_jax.mesh import partition_spec
 from t2c_jax.models.definition import Definition
@@ -22,7 +22,8 @@ torch = pytest.importorskip("torch")
 transformers = pytest.importorskip("transformers")
 
 VOCABULARY, LENGTH = 40, 12
-KINDS = ("bert", "roberta", "gpt2")
+KINDS = ("bert", "roberta", "gpt2", "modernbert")
+SPECIALS = {"cls_token_id": 1, "bos_token_id": 1, "sep_token_id": 2, "eos_token_id": 2}
 # Float32 on both sides; sums run in another order. States are of size 1, for both normalise them last.
 TOLERANCE = 1e-4
 
@@ -34,6 +35,14 @@ def theirs(kind, scale=1.0, **values):
         sizes = {"n_embd": 24, "n_layer": 3, "n_head": 4, "n_positions": 20}
         config = transformers.GPT2Config(vocab_size=VOCABULARY, **sizes, **values)
         model = transformers.GPT2Model(config)
+    elif kind == "modernbert":
+        # Layers 0 and 3 full, the others local; a window of 2 to each side, shorter than the rows; odd halves.
+        sizes = {"hidden_size": 24, "num_hidden_layers": 5, "num_attention_heads": 2, "intermediate_size": 20}
+        sizes |= {"local_attention": 4, "local_rope_theta": 100.0, "global_rope_theta": 3000.0, "pad_token_id": 0}
+        config = transformers.ModernBertConfig(
+            vocab_size=VOCABULARY, initializer_range=0.2, **SPECIALS, **{**sizes, **values}
+        )
+        model = transformers.ModernBertModel(config)
     else:
         sizes = {"hidden_size": 24, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 48}
         family = transformers.BertConfig if kind == "bert" else transformers.RobertaConfig
@@ -52,7 +61,7 @@ def theirs(kind, scale=1.0, **values):
 
 def ours(model, **values) -> tuple[ModelConfig, dict]:
     """Their config and weights as ours."""
-    family = gpt2 if model.config.model_type == "gpt2" else bert
+    family = {"gpt2": gpt2, "modernbert": modernbert}.get(model.config.model_type, bert)
     config = read_config(family, model.config.to_dict())
     weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
     names = set(weights)
@@ -119,8 +128,10 @@ def test_states_are_those_of_transformers(kind, scale, scan):
         ("bert", {"hidden_act": "gelu_new", "layer_norm_eps": 1e-3}),
         ("bert", {"hidden_act": "relu", "type_vocab_size": 5}),
         ("gpt2", {"activation_function": "gelu", "n_inner": 30, "layer_norm_epsilon": 1e-2}),
+        ("modernbert", {"hidden_activation": "silu", "norm_eps": 1e-2, "global_attn_every_n_layers": 2}),
+        ("modernbert", {"layer_types": [*["sliding_attention"] * 2, *["full_attention"] * 3]}),
     ],
-    ids=["tanh", "relu", "gpt2"],
+    ids=["tanh", "relu", "gpt2", "modernbert", "other kinds of layers"],
 )
 def test_variants_of_the_config_are_kept(kind, values):
     model = theirs(kind, 4.0, **values)
@@ -131,7 +142,7 @@ def test_variants_of_the_config_are_kept(kind, values):
 
 
 @pytest.mark.parametrize("scan", [True, False], ids=["scanned", "unrolled"])
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert"])
 def test_a_fresh_mix_is_the_mean_of_the_embedding_and_all_layers(kind, scan):
     model = theirs(kind, 4.0)
     config, encoder = ours(model, mix_layers=True)
@@ -141,7 +152,10 @@ def test_a_fresh_mix_is_the_mean_of_the_embedding_and_all_layers(kind, scan):
     if kind == "gpt2":  # transformers normalises the last alone
         with torch.no_grad():
             layers[:-1] = [model.ln_f(torch.from_numpy(layer)).numpy() for layer in layers[:-1]]
-    assert len(layers) == 4
+    if kind == "modernbert":
+        with torch.no_grad():
+            layers[:-1] = [model.final_norm(torch.from_numpy(layer)).numpy() for layer in layers[:-1]]
+    assert len(layers) == config.encoder.layers + 1
     np.testing.assert_allclose(np.asarray(states)[mask], np.mean(layers, axis=0)[mask], rtol=0, atol=TOLERANCE)
 
 
@@ -163,7 +177,9 @@ def test_packed_segments_are_read_as_if_alone(kind):
         assert_close(packed[:, place], alone[:, : len(sequence)], tolerance=1e-5)
 
 
-@pytest.mark.parametrize(("kind", "pool"), [("bert", "first"), ("roberta", "first"), ("gpt2", "last")])
+@pytest.mark.parametrize(
+    ("kind", "pool"), [("bert", "first"), ("roberta", "first"), ("gpt2", "last"), ("modernbert", "first")]
+)
 def test_the_summary_is_where_each_network_gathers_it(kind, pool):
     config, encoder = ours(theirs(kind))
     found = encoded(config, encoder, sources()[0])
@@ -183,6 +199,18 @@ def test_gpt2_never_looks_ahead_and_bert_does():
 
 
 @pytest.mark.parametrize("kind", ["bert", "gpt2"])
+def test_modernberts_window_is_as_wide_as_theirs():
+    """What is behind the reach of four local layers and none else changes nothing."""
+    values = {"layer_types": ["sliding_attention"] * 4, "num_hidden_layers": 4}
+    config, encoder = ours(theirs("modernbert", 1.0, **values))
+    assert (config.encoder.layer_kinds, config.encoder.window) == (("local",), 2)
+    batch, _ = sources((12,))
+    other = {**batch, "encoder_input_tokens": batch["encoder_input_tokens"].at[0, -1].set(5)}
+    found = [encoded(config, encoder, each).states_BSE for each in (batch, other)]
+    changed = np.abs(found[0] - found[1]).max(axis=(0, 2)) > 0
+    assert changed.tolist() == [False] * 3 + [True] * 9  # 2 tokens a layer
+
+
 def test_dropout_needs_a_key_and_half_precision_stays_near(kind):
     config, encoder = ours(theirs(kind, 4.0))
     batch, mask = sources()
@@ -196,7 +224,7 @@ def test_dropout_needs_a_key_and_half_precision_stays_near(kind):
     assert np.abs(plain - np.asarray(half, np.float32))[mask].mean() < 0.03
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
+@pytest.mark.parametrize("kind", ["bert", "gpt2", "modernbert"])
 def test_rematerialised_gradients_are_the_same(kind):
     config, encoder = ours(theirs(kind, 4.0), mix_layers=True)
     batch, _ = sources()
@@ -210,7 +238,7 @@ def test_rematerialised_gradients_are_the_same(kind):
 
         gradient = jax.jit(jax.grad(loss))(params)["encoder"]
         # A constant on all keys moves all of a query's scores alike: its gradient is 0 but for rounding.
-        assert np.abs(gradient["blocks"]["attention"].pop("key_bias")).max() < 1e-5
+        assert kind == "modernbert" or np.abs(gradient["blocks"]["attention"].pop("key_bias")).max() < 1e-5
         gradients[remat] = gradient
     for remat in ("dots", "full"):
         assert_close(gradients[remat], gradients["none"], tolerance=1e-5)  # the same products again, fused otherwise

@@ -1,4 +1,4 @@
-"""Config of published models: the encoders ``bert`` (and RoBERTa, CodeBERT) and ``gpt2``; ``bart`` (and PLBART)."""
+"""Config of published models: ``bert`` (and RoBERTa, CodeBERT), ``modernbert`` (and Ettin), ``gpt2``; ``bart``."""
 
 from __future__ import annotations
 
@@ -92,6 +92,58 @@ class GPT2Config(PretrainedEncoderConfig):
         from t2c_jax.models.pretrained.gpt2 import GPT2Encoder
 
         return GPT2Encoder(self, model, rngs=rngs)
+
+
+@encoders.register("modernbert")
+@dataclass(frozen=True)
+class ModernBertConfig(PretrainedEncoderConfig):
+    """ModernBERT or Ettin."""
+
+    vocab_size: int = field(50368, "Pieces of its own tokenizer.", shape=True, minimum=1)
+    layers: int = field(22, "Blocks.", shape=True, minimum=2)
+    feed_forward: int = field(1152, "Hidden width of the feed-forward.", shape=True, minimum=1)
+    positions: int = field(8192, "Tokens of a source at most, as it was trained.", minimum=1)
+    activation: Literal["gated_gelu", "gated_gelu_tanh", "gated_silu"] = field(  # type: ignore[assignment]
+        "gated_gelu", "Gated feed-forward: the exact GELU, its tanh approximation, or SiLU."
+    )
+    norm_epsilon: float = field(1e-5, "Added to the variance in LayerNorm.", above=0)
+    layer_kinds: tuple[str, ...] = field(
+        ("full", "local", "local"),
+        "Kinds of layers, repeated from the bottom up: full, or local, whose attention sees the window alone.",
+    )
+    window: int = field(64, "Tokens before itself, and after, that a token sees in local layers.", minimum=1)
+    rope_theta: float = field(160_000.0, "Base of RoPE's wavelengths in full layers.", above=0)
+    local_rope_theta: float = field(10_000.0, "Base of RoPE's wavelengths in local layers.", above=0)
+
+    # What its attention has none of (``models.attention.Attention``).
+    kv_heads: ClassVar[int] = 0
+    scale_attention: ClassVar[bool] = True
+    query_key_norm: ClassVar[bool] = False
+    attention_softcap: ClassVar[float] = 0.0
+
+    @property
+    def head_width(self) -> int:
+        """Width of an attention head."""
+        return self.width // self.num_heads
+
+    @property
+    def score_scale(self) -> float:
+        """What attention scores are multiplied by."""
+        return float(self.head_width**-0.5)
+
+    def check(self, key: str) -> None:
+        """Heads share the width evenly and can be rotated; kinds of layers are known."""
+        super().check(key)
+        if self.head_width % 2:
+            raise UserError(f"{key}: width / num_heads = {self.head_width} must be even under rotary embedding")
+        if not self.layer_kinds or set(self.layer_kinds) - {"full", "local"}:
+            raise UserError(f"{key}.layer_kinds={self.layer_kinds} must be of full and local")
+
+    def build(self, model: ModelConfig, *sizes: Any, rngs: Any) -> Any:
+        """The module."""
+        from t2c_jax.models.pretrained.modernbert import ModernBertEncoder
+
+        return ModernBertEncoder(self, model, rngs=rngs)
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,8 @@ embedding.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import functools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -23,7 +24,7 @@ from t2c_jax.models.attention import attend
 from t2c_jax.models.layers import ACTIVATIONS
 from t2c_jax.models.parameters import label, parameter
 from t2c_jax.models.pretrained.config import PretrainedEncoderConfig
-from t2c_jax.models.stack import Keys, run
+from t2c_jax.models.stack import Call, Keys, run
 
 _normal = nnx.initializers.normal(0.02)  # Devlin et al. 2019 and Radford et al. 2019 alike; an import replaces it
 _zeros, _ones = nnx.initializers.zeros, nnx.initializers.ones
@@ -40,17 +41,18 @@ def table(rngs: nnx.Rngs, rows: int, axis: str, width: int) -> nnx.Param[Array]:
 class LayerNorm(nnx.Module):
     """Layer normalisation (Ba et al. 2016), in float32 whatever the compute dtype."""
 
-    def __init__(self, width: int, epsilon: float, *, rngs: nnx.Rngs) -> None:
+    def __init__(self, width: int, epsilon: float, *, biased: bool = True, rngs: nnx.Rngs) -> None:
         self.scale = parameter(rngs, (width,), ("norm",), _ones, "scale")
-        self.bias = parameter(rngs, (width,), ("norm",), _zeros, "bias")
+        self.bias = parameter(rngs, (width,), ("norm",), _zeros, "bias") if biased else None
         self.epsilon = epsilon
 
     def __call__(self, x_BSE: Float[Array, "B S E"]) -> Float[Array, "B S E"]:
-        """Rows of zero mean and unit variance, times the learned scale, plus the learned bias."""
+        """Rows of zero mean and unit variance, times the learned scale, plus the learned bias if it has one."""
         wide = x_BSE.astype(jnp.float32)
         wide = wide - jnp.mean(wide, axis=-1, keepdims=True)
         inverse = jax.lax.rsqrt(jnp.mean(wide * wide, axis=-1, keepdims=True) + self.epsilon)
-        return (wide * inverse * self.scale[None, None] + self.bias[None, None]).astype(x_BSE.dtype)
+        y_BSE = wide * inverse * self.scale[None, None]
+        return (y_BSE if self.bias is None else y_BSE + self.bias[None, None]).astype(x_BSE.dtype)
 
 
 class BiasedAttention(nnx.Module):
@@ -135,12 +137,14 @@ def through(
     layers: int,
     model: ModelConfig,
     mix: LayerMix | None,
-    call: Callable[[Any, Float[Array, "B S E"], Key[Array, ""] | None], Float[Array, "B S E"]],
+    call: Call[jax.Array] | Sequence[Call[jax.Array]],
     finish: Callable[[Float[Array, "B S E"]], Float[Array, "B S E"]] = lambda x_BSE: x_BSE,
+    before: Sequence[Float[Array, "B S E"]] = (),
 ) -> Float[Array, "B S E"]:
     """Embedded tokens through all blocks to the last one's output, or to the mix of all.
 
-    ``finish`` comes after a block's output where it leaves the stack: the final norm, where there is one.
+    ``call`` is as in ``run``. ``finish`` comes after a block's output where it leaves the stack: the final norm, where
+    there is one. What came ``before`` the first of these blocks counts in the mix too.
     """
     if mix is None:
         return finish(run(blocks, x_BSE, keys, layers, model, call))
@@ -150,12 +154,20 @@ def through(
         return share * finish(x_BSE).astype(jnp.float32)
 
     def mixed(
-        layer: tuple[Any, jax.Array], stream: tuple[jax.Array, jax.Array], key: Key[Array, ""] | None
+        call: Call[jax.Array],
+        layer: tuple[Any, jax.Array],
+        stream: tuple[jax.Array, jax.Array],
+        key: Key[Array, ""] | None,
     ) -> tuple[jax.Array, jax.Array]:
         block, share = layer
         x_BSE = call(block, stream[0], key)
         return x_BSE, stream[1] + counted(share, x_BSE)
 
-    start = x_BSE, counted(shares_J[0], x_BSE)
-    _, sum_BSE = run((blocks, shares_J[1:]), start, keys, layers, model, mixed)
+    calls = call if isinstance(call, Sequence) else [call]
+    first = [*before, x_BSE]
+    sum_BSE = sum(
+        (counted(shares_J[i], states) for i, states in enumerate(first[1:], 1)), counted(shares_J[0], first[0])
+    )
+    layered = blocks, shares_J[len(first) :]
+    _, sum_BSE = run(layered, (x_BSE, sum_BSE), keys, layers, model, [functools.partial(mixed, one) for one in calls])
     return sum_BSE.astype(x_BSE.dtype)
