@@ -133,7 +133,7 @@ def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.n
     Raises:
       UserError: BART cannot hold the model.
     """
-    if (reason := why_not_bart(config)) is not None:
+    if (reason := why_not(config)) is not None:
         raise UserError(reason)
     found = write_params(tensors(config), params)
     return found | {_BIAS: np.zeros((1, len(found["model." + _TABLE])), np.float32)}
@@ -152,7 +152,7 @@ def config_to_huggingface(
     Raises:
       UserError: BART cannot hold the model.
     """
-    if (reason := why_not_bart(config)) is not None:
+    if (reason := why_not(config)) is not None:
         raise UserError(reason)
     encoder, decoder = sides(config)
     spelling = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}[encoder.activation]
@@ -185,7 +185,7 @@ def config_to_huggingface(
     return values
 
 
-def why_not_bart(config: ModelConfig) -> str | None:
+def why_not(config: ModelConfig) -> str | None:
     """One line on what BART cannot hold of this model and what would mend it, or None."""
     encoder, decoder = config.encoder, config.decoder
     for key, value, wanted in (

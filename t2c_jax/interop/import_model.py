@@ -2,7 +2,8 @@
 
 T5 and its kin (v1.1, FLAN, CodeT5, CodeT5+ up to 770M), T5Gemma and T5Gemma 2, BART and PLBART become whole models,
 which answer at once; BERT, RoBERTa, CodeBERT, ModernBERT, Ettin and GPT-2 become encoders, which a run joins to a
-decoder of its own (config.origin). Every tensor must have a parameter and every parameter a tensor, or the import fails.
+decoder of its own (config.origin). Every tensor must have a parameter and every parameter a tensor, or the import
+fails.
 """
 
 from __future__ import annotations

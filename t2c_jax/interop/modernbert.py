@@ -68,6 +68,7 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
     """
     for name in ("attention_bias", "mlp_bias", "norm_bias"):
         fields.must_be(name, False)
+    fields.must_be("is_encoder_decoder", False)
     fields.must_be("rope_scaling", None)
     layers = fields.integer("num_hidden_layers", 22, least=2)
     every = fields.integer("global_attn_every_n_layers", 3)

@@ -43,7 +43,7 @@ def from_words(text: str, *, is_whole: bool = True) -> str:
     """
     started = _STARTED.search(text)
     if not is_whole and started and any(word.startswith(started[1]) for word in (_LINE, _INDENT, _DEDENT)):
-        text = text[: started.start()] + "\ufffd"
+        return from_words(text[: started.start()]) + "\ufffd"
     lines, depth = [""], 0
     for part in _WORDS.split(text):
         if part == _LINE:

@@ -168,8 +168,9 @@ def _special(layout: Mapping[str, Any], specials: Mapping[str, Any]) -> set[int]
     found = {added["id"] for added in layout["added_tokens"] if added["special"]}
     for name, value in specials.items():
         if name != "vocab_size":
-            found.update(value if isinstance(value, list) else [value])
-    return {i for i in found if i >= 0}
+            values = value.values() if isinstance(value, dict) else value if isinstance(value, list) else [value]
+            found.update(i for i in values if isinstance(i, int) and i >= 0)
+    return found
 
 
 def _merged_on_the_way(model: Mapping[str, Any], ids: Mapping[str, int], pieces: Iterable[str]) -> set[int]:
@@ -229,4 +230,6 @@ def _processor(value: Any, new: Mapping[int, int]) -> Any:
 def _renumbered(value: Any, new: Mapping[int, int]) -> Any:
     if isinstance(value, list):
         return [new[i] for i in value]
-    return new[value] if value >= 0 else value
+    if isinstance(value, dict):
+        return {name: new[i] for name, i in value.items()}
+    return new[value] if isinstance(value, int) and value >= 0 else value

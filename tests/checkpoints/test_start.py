@@ -30,9 +30,9 @@ pytest.importorskip("transformers")
 
 @pytest.fixture(scope="module")
 def imported(tmp_path_factory):
-    """Workdirs of a BERT and a GPT-2."""
+    """Workdirs of a BERT, a GPT-2 and a ModernBERT."""
     base = tmp_path_factory.mktemp("imported")
-    for kind in ("bert", "gpt2"):
+    for kind in ("bert", "gpt2", "modernbert"):
         write(kind, base / f"{kind}_model")
         import_model(base / f"{kind}_model", Workdir(base / kind))
     return base
@@ -114,15 +114,17 @@ def test_a_frozen_encoder_stays_and_the_loss_falls(imported, tmp_path):
 
 
 def test_an_encoder_with_a_rate_trains_and_the_run_resumes_without_its_origin(imported, tmp_path):
-    shutil.copytree(imported / "gpt2", tmp_path / "gpt2")
-    options = overrides(tmp_path / "gpt2", "gpt2", **{"optimizer.rates": r"^encoder\.=0.1", "train.save_every": 2})
+    shutil.copytree(imported / "modernbert", tmp_path / "ettin")
+    options = overrides(
+        tmp_path / "ettin", "modernbert", **{"optimizer.rates": r"^encoder\.=0.1", "train.save_every": 2}
+    )
     assert run(tmp_path, *options) == 0
     step, params = loaded(tmp_path / "run")
-    source = source_params(imported, "gpt2")
+    source = source_params(imported, "modernbert")
     moved = {path for path, value in source.items() if not np.array_equal(params[path], value)}
     assert step == 4
     assert len(moved) > len(source) / 2
-    shutil.rmtree(tmp_path / "gpt2")
+    shutil.rmtree(tmp_path / "ettin")
     assert main("train", "--workdir", tmp_path / "run", "--config.train.steps=6") == 0
     assert loaded(tmp_path / "run")[0] == 6
 

@@ -1,6 +1,7 @@
 """Model directories as ``transformers`` writes them, imported; and all that must be refused instead."""
 
 import json
+import re
 import struct
 from pathlib import Path
 
@@ -26,7 +27,7 @@ from t2c_jax.workdir import Workdir
 torch = pytest.importorskip("torch")
 pytest.importorskip("transformers")
 
-ENCODERS = ("bert", "roberta", "gpt2")
+ENCODERS = ("bert", "roberta", "gpt2", "modernbert")
 
 
 def restored(workdir):
@@ -68,7 +69,7 @@ def test_an_imported_encoder_reads_text_as_transformers_does(kind, head, tmp_pat
     # Float32 on both sides, sums in another order, on states of size 1.
     np.testing.assert_allclose(states, expected.numpy(), rtol=0, atol=1e-4)
     assert tokenizer.vocab_size == ROWS[kind]
-    heads = [name for name in counts["tensors_left_out"] if not name.startswith(("cls", "lm_head"))]
+    heads = [name for name in counts["tensors_left_out"] if not re.match(r"cls|lm_head|head\.|decoder\.", name)]
     assert all("pooler" in name for name in heads)
 
 
@@ -94,6 +95,30 @@ def test_an_imported_t5_answers_at_once_as_transformers_does(values, tmp_path, c
             torch.tensor([ids]), max_new_tokens=8, do_sample=False, num_beams=1, suppress_tokens=silent
         )[0].tolist()
         assert answer["code"] == tokenizer.decode(found[1:], special_pieces=written)
+
+
+@pytest.mark.parametrize("kind", ["bart", "plbart"])
+def test_an_imported_bart_answers_at_once_as_transformers_does(kind, tmp_path, capsys):
+    theirs = write(kind, tmp_path / "model")
+    assert main("import", "--from", tmp_path / "model", "--workdir", tmp_path / "run") == 0
+    text = "Return the first value of the list"
+    options = ["--config.decode.beam_size=1", "--config.decode.max_tokens=12", "--config.decode.no_repeat_ngram_size=2"]
+    options += ["--json", text]
+    capsys.readouterr()
+    assert main("generate", "--workdir", tmp_path / "run", *options) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    tokenizers = Tokenizers.load(tmp_path / "run" / "tokenizer")
+    source, target = tokenizers.source, tokenizers.target
+    ids = [*source.before, *source.encode_batch([text])[0].tolist(), *source.after]
+    assert target.start == (source.languages["code"] if kind == "plbart" else 2)
+    # What an answer cannot show is not written.
+    settings = {"suppress_tokens": unwritable(target), "decoder_start_token_id": target.start, "num_beams": 1}
+    settings |= {"no_repeat_ngram_size": 2, "do_sample": False, "max_new_tokens": 12}
+    found = theirs.generate(torch.tensor([ids]), **settings)[0].tolist()
+    assert answer["code"] == target.decode(found[1:])
+    assert len(set(found)) > 3, "an answer of one token would agree whatever the model"
+    assert main("generate", "--workdir", tmp_path / "run", "--config.decode.max_tokens=65", text) == 2
+    assert "config.decode.max_tokens=65 exceeds the decoder's 64 positions" in capsys.readouterr().err
 
 
 def test_shards_and_half_precision_come_to_the_same(tmp_path):

@@ -43,6 +43,8 @@ PAST = {
     "t5": {"n_positions": 512, "output_past": True, "task_specific_params": {"summarization": {"num_beams": 4}}},
     "bert": {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token_transform"},
     "roberta": {"output_past": True, "gradient_checkpointing": False, "finetuning_task": None, "torchscript": False},
+    "bart": {"add_bias_logits": False, "normalize_before": False, "normalize_embedding": True, "classif_dropout": 0.1},
+    "modernbert": {"global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "layer_norm_eps": 1e-5},
     "gpt2": {"n_ctx": 1024, "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}},
 }
 
@@ -58,6 +60,10 @@ def test_files_of_the_past_are_read(kind):
         ("bert", {"directionality": "unidi"}),
         ("bert", {"pruned_heads": {"1": [0]}}),
         ("gpt2", {"pruned_heads": {"1": [0]}}),
+        ("bart", {"normalize_before": True}),
+        ("bart", {"add_final_layer_norm": True}),
+        ("plbart", {"tie_word_embeddings": False}),
+        ("modernbert", {"norm_bias": True}),
         ("t5", {"dense_act_fn": "silu"}),
         ("t5", {"is_gated_act": True}),
         ("t5", {"tie_encoder_decoder": True}),
@@ -68,6 +74,21 @@ def test_what_is_understood_and_not_built_is_refused(kind, values):
     (name,) = values
     with pytest.raises(UserError, match=rf"config\.json: {name}=.* is not supported"):
         read(kind, written(kind, **values))
+
+
+def test_both_generations_of_modernberts_keys_say_the_same():
+    new = written("modernbert", local_attention=32)
+    old = {name: value for name, value in new.items() if name not in ("layer_types", "rope_parameters")}
+    old |= {"global_attn_every_n_layers": 3, "global_rope_theta": 5000.0, "local_rope_theta": 70.0}
+    new["rope_parameters"]["full_attention"]["rope_theta"] = 5000.0
+    new["rope_parameters"]["sliding_attention"]["rope_theta"] = 70.0
+    encoder = read("modernbert", old).encoder
+    assert encoder == read("modernbert", new).encoder
+    assert (encoder.layer_kinds, encoder.window) == (("full", "local", "local"), 16)
+    assert (encoder.rope_theta, encoder.local_rope_theta) == (5000.0, 70.0)
+    new["rope_parameters"]["full_attention"]["rope_type"] = "yarn"
+    with pytest.raises(UserError, match=r"rope_parameters\.full_attention\.rope_type='yarn' is not supported"):
+        read("modernbert", new)
 
 
 def test_keys_within_sections_are_read_or_named_too():

@@ -49,7 +49,7 @@ PRETRAINED = {
 
 def model(encoder, decoder, copy=False, layers=1, bidirectional=True, mix_layers=False, **attention):
     """``attention``, ``input_feeding`` and ``bridge`` are a recurrent decoder's."""
-    if encoder in ("bert", "gpt2"):
+    if encoder in ("bert", "gpt2", "modernbert"):
         reader = {**PRETRAINED, "mix_layers": mix_layers}
     else:
         reader = {"paths": {}, "lstm": {"bidirectional": bidirectional}, "gru": {"bidirectional": bidirectional}}.get(
@@ -101,6 +101,7 @@ MODELS |= {
     "bart-bart": model("bart", "bart"),
     "bart-lstm": model("bart", "lstm"),
     "bert-bart copy": model("bert", "bart", copy=True),
+    "modernbert-gru mixed layers": model("modernbert", "gru", mix_layers=True, input_feeding=False),
     "paths-transformer": model("paths", "transformer"),
     "paths-lstm": model("paths", "lstm"),
     "paths-gru additive": model("paths", "gru", attention="additive", input_feeding=False),
@@ -114,11 +115,11 @@ SLOTS = 2 * STEPS * BEAMS  # half of them are never used
 def test_the_table_meets_every_encoder_and_decoder():
     """T5's modules are the Transformer's, so pairs of the one stand for pairs of the other.
 
-    BART's sides pass and read what the Transformer's do: each meets a side of another kind, and each the other.
+    BART's sides pass and read what the Transformer's do, and ModernBERT passes what BERT does.
     """
     met = {(config.encoder.type, config.decoder.type) for config in MODELS.values()}
-    assert {("t5", "t5"), ("bart", "bart"), ("bart", "lstm"), ("bert", "bart")} <= met
-    alike = {"t5", "bart"}
+    assert {("t5", "t5"), ("bart", "bart"), ("bart", "lstm"), ("bert", "bart"), ("modernbert", "gru")} <= met
+    alike = {"t5", "bart", "modernbert"}
     wanted = {(encoder, decoder) for encoder in encoders for decoder in decoders if not alike & {encoder, decoder}}
     assert wanted <= met
 

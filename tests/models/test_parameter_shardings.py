@@ -22,7 +22,7 @@ MESHES = {
     "data=2 fsdp=2 tensor=2": {"data": 2, "fsdp": 2, "tensor": 2},
 }
 WHOLE = replace(T5, tied_embeddings=False)  # every parameter that a Transformer can have
-OTHERS = {"bart": replace(MODEL, **both("bart"))}
+OTHERS = {"bart": replace(MODEL, **both("bart")), "modernbert": replace(MODEL, encoder=encoder("modernbert"))}
 
 
 def specs(definition, mesh):

@@ -198,7 +198,6 @@ def test_gpt2_never_looks_ahead_and_bert_does():
         assert (difference > 1e-3) == changes, kind
 
 
-@pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_modernberts_window_is_as_wide_as_theirs():
     """What is behind the reach of four local layers and none else changes nothing."""
     values = {"layer_types": ["sliding_attention"] * 4, "num_hidden_layers": 4}
@@ -211,6 +210,7 @@ def test_modernberts_window_is_as_wide_as_theirs():
     assert changed.tolist() == [False] * 3 + [True] * 9  # 2 tokens a layer
 
 
+@pytest.mark.parametrize("kind", ["bert", "gpt2"])
 def test_dropout_needs_a_key_and_half_precision_stays_near(kind):
     config, encoder = ours(theirs(kind, 4.0))
     batch, mask = sources()
