@@ -19,7 +19,7 @@ def console_script() -> int:
     if {"-h", "--help"}.isdisjoint(sys.argv):
         runtime.restart_with_environment()
         if {"train", "run"}.intersection(sys.argv[1:2]):
-            runtime.keep_freed_memory()
+            runtime.share_one_arena()
     return main()
 
 

@@ -14,10 +14,12 @@ from dataclasses import dataclass
 
 import jax
 
+from t2c_jax import runtime
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.config import Experiment
 from t2c_jax.train.batches import prefetched
 from t2c_jax.train.checkpointing import Checkpointing, Upload
+from t2c_jax.train.freed_memory import ReturnFreedMemory
 from t2c_jax.train.held_out_loss import HeldOutLoss
 from t2c_jax.train.hooks import Hook, LoopState
 from t2c_jax.train.patience import Patience
@@ -46,7 +48,7 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
     config, timer = experiment.train, GoodputTimer()
     setup = set_up(experiment, workdir)
     skipped_batches = SkippedBatches(workdir.checkpoints)
-    with StopRequest() as stop:
+    with StopRequest() as stop, runtime.freed_memory_kept():
         while True:
             checkpoints = setup.open_checkpoints()
             guard = LossSpikeGuard(config, skipped_batches, setup.data.train)
@@ -60,6 +62,7 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
                 Upload(saves),
                 saves,
                 SlowSteps(),
+                ReturnFreedMemory(config.log_every),
                 ProgressBar(),
                 *hooks,
             ]
