@@ -89,3 +89,11 @@ def canonical(language: str) -> str:
     if _PYTHON.fullmatch(name):
         return "python"
     return _ALIASES.get(name, name)
+
+
+def is_canonical(name: str) -> bool:
+    """Whether other names lead to this one."""
+    return name in _CANONICAL
+
+
+_CANONICAL = frozenset(_ALIASES.values())

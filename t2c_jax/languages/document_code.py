@@ -16,6 +16,7 @@ from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.forms import NoPair, code_form, text_form
 from t2c_jax.languages.parsing import parses
 from t2c_jax.languages.sessions import SESSION_LANGUAGES, commands
+from t2c_jax.languages.written_names import language_as_written
 
 _NO_CODE = frozenset(
     [
@@ -108,11 +109,11 @@ class DocumentText:
 
 
 def read_code(code: str, language: str, config: CorpusConfig) -> tuple[str, str]:
-    """The code of a block and its language.
+    """The code of a block and its language, ``other`` where the document names one that is unknown.
 
     Args:
       code: as the document shows it, with line feeds alone.
-      language: as ``aliases.canonical`` names it; empty where the document does not say.
+      language: as the document or ``aliases.canonical`` names it; empty where the document does not say.
       config: for ``sessions`` and ``magics``.
 
     Raises:
@@ -123,7 +124,7 @@ def read_code(code: str, language: str, config: CorpusConfig) -> tuple[str, str]
         language = SESSION_LANGUAGES.get(language, language)
     if not language:
         raise NoPair("code block without a language")
-    if language in _NO_CODE:
+    if language in _NO_CODE or (language := language_as_written(language)) in _NO_CODE:
         raise NoPair("code block that is no code")
     session = commands(code, language)
     if session is not None:

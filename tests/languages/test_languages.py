@@ -8,6 +8,7 @@ from t2c_jax.languages.extractor import extractor_for, extractors
 from t2c_jax.languages.identifiers import identifiers
 from t2c_jax.languages.lexers import find_lexer, highlighting_lexer
 from t2c_jax.languages.parsing import parses
+from t2c_jax.languages.written_names import language_as_written
 
 
 @pytest.mark.parametrize(
@@ -29,6 +30,28 @@ from t2c_jax.languages.parsing import parses
 def test_a_language_has_one_name(name, language):
     assert canonical(name) == language
     assert canonical(language) == language
+
+
+@pytest.mark.parametrize(
+    ("name", "language"),
+    [
+        ("Py3", "python"),
+        ("kotiln", "kotlin"),
+        ("kotln", "kotlin"),
+        ("pyhton", "python"),
+        ("Javascipt", "javascript"),
+        ("typescript", "typescript"),
+        ("proto", "protobuf"),
+        ("scala", "scala"),
+        ("jinja", "django"),
+        ("kotli-script", "other"),
+        ("go1", "other"),
+        ("ogdl", "other"),
+    ],
+)
+def test_a_language_as_documents_name_it(name, language):
+    """Names with one mistake are understood, short ones only without; others are none."""
+    assert language_as_written(name) == language
 
 
 @pytest.mark.parametrize(

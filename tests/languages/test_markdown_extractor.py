@@ -397,3 +397,9 @@ def test_any_text_is_survived_and_spans_are_where_they_say():
             data[dice.randrange(len(data) + 1) : 0] = dice.randbytes(2)
         extract(bytes(data))
     assert pairs > 100
+
+
+@pytest.mark.parametrize(("info", "language"), [("kotiln", "kotlin"), ("c++ {highlight}", "cpp"), ("ogdl", "other")])
+def test_a_language_that_is_misspelt_or_unknown(info, language):
+    (pair,) = extract(f"Call it like this, with words:\n\n```{info}\ncall(it)\n```\n").extracts
+    assert pair.language == language

@@ -10,7 +10,7 @@ class MarkdownExtractor:
     """Fenced code blocks of Markdown, MDX, Quarto and R Markdown files."""
 
     suffixes: tuple[str, ...] = (".md", ".markdown", ".mdx", ".qmd", ".rmd")
-    version = "3"
+    version = "4"
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``markdown.extractor``."""

@@ -10,7 +10,7 @@ class NotebookExtractor:
     """Code cells of ``.ipynb`` files."""
 
     suffixes: tuple[str, ...] = (".ipynb",)
-    version = "1"
+    version = "2"
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``notebooks.extractor``."""

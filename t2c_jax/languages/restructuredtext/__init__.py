@@ -10,7 +10,7 @@ class ReStructuredTextExtractor:
     """Code blocks of ``.rst`` files."""
 
     suffixes: tuple[str, ...] = (".rst", ".rest")
-    version = "1"
+    version = "2"
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``restructuredtext.extractor``."""
