@@ -1,11 +1,15 @@
 """The public sets: their formats on samples in the published form, what is refused, and one as a source of a corpus."""
 
 import contextlib
+import dataclasses
 import gzip
 import hashlib
+import http.server
 import io
 import json
+import socket
 import sqlite3
+import threading
 import zipfile
 from pathlib import Path
 
@@ -14,9 +18,9 @@ import pytest
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.build import build_corpus
 from t2c_jax.corpus.dataset import read_pairs
-from t2c_jax.corpus.sets import set_builder
+from t2c_jax.corpus.sets import downloads, set_builder
 from t2c_jax.corpus.sets.catalog import SETS, public_set
-from t2c_jax.corpus.sets.published_files import NotAsPublished, PublishedFile, check_downloads, file_digest, find_files
+from t2c_jax.corpus.sets.published_files import NotAsPublished, PublishedFile, file_digest, find_files
 from t2c_jax.corpus.sets.published_formats import without_docstring
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
@@ -355,17 +359,11 @@ def test_the_digests_of_the_table():
                 assert file.url.startswith("http")
 
 
-def test_downloads_are_checked(tmp_path):
+def test_digests(tmp_path):
     path = tmp_path / "a"
     path.write_bytes(b"published\n")
-    sha = f"sha256:{hashlib.sha256(b'published' + bytes([10])).hexdigest()}"
-    assert file_digest(path) == sha
+    assert file_digest(path) == f"sha256:{hashlib.sha256(b'published' + bytes([10])).hexdigest()}"
     assert file_digest(path, "git") == "git:" + hashlib.sha1(b"blob 10\0published\n").hexdigest()
-    for digest in ("", sha, file_digest(path, "git")):
-        assert check_downloads([PublishedFile("https://a.b/a", digest)], {"https://a.b/a": path}).read("a")
-    path.write_bytes(b"cut")
-    with pytest.raises(NotAsPublished, match="has changed"):
-        check_downloads([PublishedFile("https://a.b/a", sha)], {"https://a.b/a": path})
 
 
 @pytest.fixture
@@ -503,14 +501,113 @@ def test_a_directory_that_does_not_exist(tmp_path, data_dir):
         build_corpus(config("django", tmp_path / "absent"), Workdir(tmp_path / "run"))
 
 
+CONTENT = b"published\n" * 1000
+DIGEST = f"sha256:{hashlib.sha256(CONTENT).hexdigest()}"
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server of files whose answers are in a list, the last one for ever: (status, content, announced length)."""
+    monkeypatch.setattr(downloads, "WAITS", (0.0, 0.0))
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_GET(self):
+            answers = self.server.answers
+            status, content, length = answers.pop(0) if len(answers) > 1 else answers[0]
+            self.server.asked += 1
+            self.send_response(status)
+            if length is not None:
+                self.send_header("Content-Length", str(length))
+            self.end_headers()
+            self.wfile.write(content)
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.HTTPServer(("127.0.0.1", 0), Handler) as running:
+        running.asked = 0
+        running.url = f"http://127.0.0.1:{running.server_address[1]}/all.code"
+        thread = threading.Thread(target=running.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield running
+        running.shutdown()
+        thread.join()
+
+
+GOOD = (200, CONTENT, len(CONTENT))
+CUT = (200, CONTENT[:500], len(CONTENT))
+CUT_UNSAID = (200, CONTENT[:500], None)
+
+
+@pytest.mark.parametrize("answers", [[GOOD], [CUT, GOOD], [(503, b"", 0), CUT_UNSAID, GOOD]])
+def test_a_download_is_whole(answers, server, tmp_path):
+    """It is tried again where the connection ends early or the server fails; nothing else stays in the directory."""
+    server.answers = list(answers)
+    file = PublishedFile(server.url, DIGEST)
+    path = downloads.download(file, tmp_path)
+    assert path.read_bytes() == CONTENT
+    assert [each.name for each in path.parent.iterdir()] == ["all.code"]
+    assert server.asked == len(answers)
+    assert downloads.download(file, tmp_path) == path
+    assert server.asked == len(answers)
+
+
+def test_a_file_that_was_cut_is_downloaded_again(server, tmp_path):
+    server.answers = [GOOD]
+    file = PublishedFile(server.url, DIGEST)
+    path = downloads.download(file, tmp_path)
+    path.write_bytes(CONTENT[:7])
+    assert downloads.download(file, tmp_path).read_bytes() == CONTENT
+
+
+@pytest.mark.parametrize(
+    ("answer", "digest", "asked", "message"),
+    [
+        ((404, b"", 0), DIGEST, 1, "the server answers 404 Not Found"),
+        ((500, b"", 0), DIGEST, 3, "the server answers 500 Internal Server Error"),
+        (CUT, "", 3, "only 500 of 10,000 bytes came"),
+        (CUT_UNSAID, DIGEST, 3, "it has changed, or was cut"),
+        ((200, b"other", 5), DIGEST, 3, "it has changed, or was cut"),
+    ],
+)
+def test_a_download_that_fails_leaves_nothing(answer, digest, asked, message, server, tmp_path):
+    server.answers = [answer]
+    with pytest.raises(NotAsPublished) as error:
+        downloads.download(PublishedFile(server.url, digest), tmp_path)
+    assert str(error.value).startswith(f"cannot download {server.url}: {message}")
+    assert server.asked == asked
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
+
+
 def test_downloads_that_fail_say_what_to_do(tmp_path, data_dir, monkeypatch):
-    from tensorflow_datasets.core.download.downloader import _Downloader
-
-    def unreachable(*_, **__):
-        raise ConnectionError
-
-    monkeypatch.setattr(_Downloader, "download", unreachable)
-    with pytest.raises(UserError, match=r"download failed \(ConnectionError\); download all.anno, all.code from http"):
-        set_builder.open_set("django")
+    """One line names the address, and how to give a directory."""
+    monkeypatch.setattr(downloads, "WAITS", ())
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("https_proxy", f"http://127.0.0.1:{unused.getsockname()[1]}")
+        with pytest.raises(UserError) as error:
+            set_builder.open_set("django")
+    message = str(error.value)
+    assert message.startswith("source 'tfds:django': cannot download https://raw.githubusercontent.com/odashi/")
+    assert "Connection refused; download all.anno, all.code from https://" in message
+    assert message.endswith("and name their directory with --config.corpus.set_files=DIR")
+    assert "\n" not in message
     with pytest.raises(UserError, match="cannot be downloaded"):
         set_builder.open_set("nl2bash/filtered")
+
+
+def test_a_set_is_downloaded_and_read(server, data_dir, monkeypatch):
+    """The whole road from an address to a dataset."""
+    content = b"a\tb\n"
+    server.answers = [(200, content, len(content))]
+    public, part = public_set("jobs")
+    read = {"train": 1}
+    files = (PublishedFile(server.url.replace("all.code", "train.txt")),)
+    part = dataclasses.replace(part, files=files, splits=read)
+    public = dataclasses.replace(public, name="downloaded_jobs", parts=(part,))
+    monkeypatch.setattr(set_builder, "SETS", {public.name: public})
+    monkeypatch.setattr(set_builder, "public_set", lambda _: (public, part))
+    builder = set_builder.open_set(public.name)
+    assert builder.info.splits["train"].num_examples == 1
+    downloaded = Path(builder.data_path).parents[1] / "downloads"
+    assert [path.name for path in downloaded.rglob("*.txt")] == ["train.txt"]

@@ -16,8 +16,15 @@ from typing import Any
 from t2c_jax import console
 from t2c_jax.corpus.dataset import import_tensorflow, quiet_tfds
 from t2c_jax.corpus.sets.catalog import SETS, public_set
+from t2c_jax.corpus.sets.downloads import download_all
 from t2c_jax.corpus.sets.public_set import Part, PublicSet, Row
-from t2c_jax.corpus.sets.published_files import Files, NotAsPublished, check_downloads, file_digest, find_files
+from t2c_jax.corpus.sets.published_files import (
+    Files,
+    NotAsPublished,
+    downloaded_files,
+    file_digest,
+    find_files,
+)
 from t2c_jax.errors import UserError
 from t2c_jax.languages.execution import Execution
 
@@ -130,7 +137,8 @@ def builder_class(name: str) -> Any:
 
         def _split_generators(self, dl_manager: Any) -> Mapping[str, Any]:
             part = self.part
-            files = self.given or _download(part, dl_manager)
+            # Not by dl_manager: it tries once, and checks no size.
+            files = self.given or downloaded_files(part.files, download_all(part.files, self._downloads()))
             counts = {split: sum(1 for _ in part.read(files, split)) for split in part.splits}
             _check_counts(f"source 'tfds:{self.info.full_name}'", part, counts, self.accepts_counts)
             self.info.metadata["files"] = _digests(files)
@@ -138,6 +146,9 @@ def builder_class(name: str) -> Any:
                 f"tfds:{self.info.full_name}: writing {sum(counts.values()):,} pairs to {self.data_path.parent}"
             )
             return {split: self._generate_examples(files, split, count) for split, count in counts.items() if count}
+
+        def _downloads(self) -> Path:
+            return Path(self.data_path).parents[self.info.full_name.count("/")] / "downloads"
 
         def _generate_examples(self, files: Files, split: str, count: int) -> Iterator[tuple[int, dict[str, str]]]:
             with console.progress(f"write {split}", count, "pairs") as bar:
@@ -159,19 +170,6 @@ def _example(public: PublicSet, part: Part, row: Row, place: str) -> dict[str, s
         "group": row.get("group", ""),
         "tests": "" if tests is None else tests.to_json(),
     }
-
-
-def _download(part: Part, dl_manager: Any) -> Files:
-    by_hand = [file.name for file in part.files if file.by_hand and not file.optional]
-    if by_hand:
-        raise NotAsPublished(f"{', '.join(by_hand)} cannot be downloaded")
-    urls = {file.url for file in part.files if not file.optional}
-    console.say(f"downloading {len(urls)} files of {', '.join(sorted({url.split('/')[2] for url in urls}))}")
-    try:
-        paths = dl_manager.download({url: url for url in sorted(urls)})
-    except Exception as error:  # whatever the library for HTTP raises
-        raise NotAsPublished(f"download failed ({type(error).__name__})") from None
-    return check_downloads(part.files, {url: Path(path) for url, path in paths.items()})
 
 
 def _digests(files: Files) -> dict[str, str]:
