@@ -47,7 +47,7 @@ def parses(code: str, language: str) -> bool | None:
         return _PARSERS[name](code)
     if not has_tree(name):
         return None
-    tree = syntax_tree(code, name)
+    tree = syntax_tree(f"{code}\n", name)  # some grammars demand the end of the last line
     assert tree is not None
     root = tree.root_node
     return not root.has_error and any(node.type not in _NO_STATEMENTS for node in root.named_children)

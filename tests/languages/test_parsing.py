@@ -123,3 +123,16 @@ def test_threads_parse_at_once():
 def test_a_language_without_a_grammar():
     assert parses("x", "no such language") is None
     assert syntax_tree("x", "no such language") is None
+
+
+@pytest.mark.parametrize(
+    ("language", "code"),
+    [
+        ("c", "#define ONE 1"),
+        ("cpp", "#include <map>"),
+        ("go", "x := f()\nprint(x)"),
+        ("csharp", "#if A\nint a;\n#endif"),
+    ],
+)
+def test_the_last_line_needs_no_end(language: str, code: str):
+    assert parses(code, language) is True
