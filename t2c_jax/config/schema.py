@@ -116,8 +116,8 @@ class CorpusConfig(Section):
     kinds: tuple[str, ...] = field(
         ("function", "method", "class", "statement", "markdown", "notebook", "restructuredtext"),
         "Which kinds of pairs to keep from mined sources. statement: of SQL; check: a statement that raises an error,"
-        " by its message; comment: statements under a comment; example: an example in a docstring; commit: a small"
-        " change of one file, by the message of its commit; test: a function, by a test that calls it.",
+        " by its message; comment: statements under a comment; example: an example in documentation; commit: a"
+        " small change of one file, by the message of its commit; test: a function, by a test that calls it.",
     )
     max_commits: int = field(
         10_000, "Commits of each checkout that are read for the kind commit, the newest first.", minimum=1

@@ -132,3 +132,33 @@ def test_code_that_is_not_the_source_has_no_tests(config):
     found = extract_python(MODULE.encode(), CorpusConfig(**config))
     assert found.extracts
     assert not any(each.tests for each in found.extracts)
+
+
+@pytest.mark.parametrize(
+    ("path", "statement", "imported"),
+    [
+        ("json/tool.py", "from . import decoder", "from json import decoder"),
+        ("src/json/tool.py", "from .decoder import JSONDecoder as J", "from json.decoder import JSONDecoder as J"),
+        ("a/b/c.py", "from ..d import e", "from a.d import e"),
+        ("a/b/__init__.py", "from .d import *", "from a.b.d import *"),
+        ("a/b.py", "from ..d import e", ""),
+        ("b.py", "from .d import e", ""),
+        ("no-name/b.py", "from .d import e", ""),
+    ],
+)
+def test_a_relative_import_has_the_name_of_the_package(path, statement, imported):
+    source = f'{statement}\n\ndef f():\n    """Does it.\n\n    >>> f()\n    1\n    """\n    return 1\n'
+    (pair,) = extract_python(source.encode(), CorpusConfig(kinds=("function",)), path).extracts
+    expected = f"try:\n    {imported}\nexcept ImportError:\n    pass" if imported else ""
+    assert pair.tests.setup == expected
+    compile(pair.tests.setup, "setup", "exec")
+
+
+def test_a_function_runs_with_a_relative_import():
+    source = (
+        "from .decoder import JSONDecoder\n\ndef read(x):\n"
+        '    """Reads it.\n\n    >>> read("[1]")\n    [1]\n    """\n    return JSONDecoder().decode(x)\n'
+    )
+    (pair,) = extract_python(source.encode(), CorpusConfig(kinds=("function",)), "json/reads.py").extracts
+    result = run(pair.tests.source(pair.code), pair.tests.doctest)
+    assert (result.attempted, result.failed) == (1, 0)

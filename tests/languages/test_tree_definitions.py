@@ -291,3 +291,35 @@ def test_kinds_and_stubs_are_chosen():
     assert [pair.kind for pair in extract(source, "A.java", kinds=("class",)).extracts] == ["class"]
     assert [pair.kind for pair in extract(source, "A.java", kinds=("method",), stubs=True).extracts] == ["method"]
     assert extract(source, "A.java", code="unparsed").extracts == []  # a form of Python
+
+
+def _documented(data, path):
+    """What is found next to comments, and what is found where everything is looked at."""
+    near = extract(data, path)
+    everywhere = extract(data, path, code_only=("module",))
+    return near, [pair for pair in everywhere.extracts if pair.kind != "module"], everywhere.skipped
+
+
+@pytest.mark.parametrize("path", FILES, ids=str)
+def test_looking_near_comments_finds_what_looking_everywhere_does(path):
+    source = (TRUTH / path).with_suffix("")
+    near, extracts, skipped = _documented(source.read_bytes(), source.name)
+    assert near.extracts == extracts
+    assert near.skipped == skipped
+
+
+def test_looking_near_comments_finds_the_same_in_mixed_up_files():
+    """Lines are repeated elsewhere and left out, so that comments are in all kinds of places, and files are broken."""
+    random = Random(0)
+    for path in FILES:
+        source = (TRUTH / path).with_suffix("")
+        lines = source.read_bytes().splitlines(keepends=True)
+        for _ in range(3):
+            mixed = list(lines)
+            for _ in range(random.randint(1, 4)):
+                first, target, size = random.randrange(len(lines)), random.randrange(len(lines)), random.randint(0, 5)
+                mixed[target:target] = mixed[first : first + size] or [b"/** a */ "]
+                del mixed[first : first + random.randint(0, 2)]
+            near, extracts, skipped = _documented(b"".join(mixed), source.name)
+            assert near.extracts == extracts, (path, b"".join(mixed).decode())
+            assert near.skipped == skipped, (path, b"".join(mixed).decode())

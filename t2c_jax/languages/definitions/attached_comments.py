@@ -49,7 +49,7 @@ class Comments:
 
     def __init__(self, data: bytes, items: Sequence[Item], rules: CommentRules) -> None:
         self._data, self._rules = data, rules
-        self._items = sorted(items, key=lambda item: item.end)
+        self._items = sorted(items, key=lambda item: (item.end, item.start))  # of nested attributes the inner one last
         self._ends = [item.end for item in self._items]
         self._docs: dict[int, bool] = {}
 

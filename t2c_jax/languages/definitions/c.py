@@ -42,12 +42,15 @@ QUERY = f"""
   (declaration declarator: (_ (_ {DECLARED}))) @function
   [(struct_specifier body: (_)) (union_specifier body: (_)) (enum_specifier body: (_))] @class
   (type_definition type: [(struct_specifier body: (_)) (union_specifier body: (_)) (enum_specifier body: (_))]) @wrapper
-  (comment) @comment
 """
 DOXYGEN = CommentRules(
     style="doxygen",
     doc=re.compile(rb"/\*[*!](?![*/<])|//[/!](?![/<])"),
     plain=True,
+    statement=re.compile(
+        rb"(?:if|for|while|do|switch|return|break|continue|goto|case|default|else|delete|throw|try)\b"
+        rb"|(?!operator\b)[A-Za-z_](?:[\w.]|->|\[[\w.+-]*\])*[ \t]*(?:[|&^+*/%-]?=|\+\+|--|[;,])|[}{(*&\"#]|[+-][+-]"
+    ),
     directive=re.compile(rb"/[/*]\s*(?:NOLINT|clang-format|cppcheck-suppress|LCOV_|GCOV_|coverity|IWYU|@?lint\b)"),
     not_doc=re.compile(
         rb"/[/*][*!/]?<|/[/*][*!/]?[\s*]*[\\@](?:file|defgroup|addtogroup|name|page|mainpage|[{}])(?!\w)"
@@ -62,5 +65,5 @@ C = LanguageTable(
     names={"function_definition": declared_name, "declaration": declared_name, "type_definition": "declarator"},
     wrapped={"type_definition": "type"},
     terminator=b";",
-    blanked_on_errors=macros.ANYWHERE,
+    blanked_on_errors=macros.anywhere,
 )

@@ -33,8 +33,8 @@ CPP = LanguageTable(
     strings="(raw_string_literal) @string",
     string_start=re.compile(rb'R"'),
     terminator=b";",
-    blanked=macros.BEFORE_CLASS_NAME,
-    blanked_on_errors=macros.ANYWHERE,
+    blanked=macros.before_class_names,
+    blanked_on_errors=macros.anywhere,
 )
 
 

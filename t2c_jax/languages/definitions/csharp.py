@@ -36,7 +36,6 @@ CSHARP = LanguageTable(
       (indexer_declaration accessors: (accessor_list (accessor_declaration body: (_)))) @method
       (event_declaration accessors: (accessor_list (accessor_declaration body: (_)))) @method
       (attribute_list) @attribute
-      (comment) @comment
     """,
     comments=CommentRules(style="xmldoc", doc=re.compile(rb"///(?!/)|/\*\*(?![*/])")),
     bodies={

@@ -29,16 +29,18 @@ GO = LanguageTable(
       (method_declaration) @method
       [(type_spec) (type_alias)] @class
       ((type_declaration) @wrapper (#not-match? @wrapper "^type *[(]"))
-      (comment) @comment
     """,
     comments=CommentRules(
         style="godoc",
-        doc=re.compile(rb"(?!)"),
         plain=True,
         joins=True,
         plain_style="godoc",
         directive=re.compile(
             rb"//(?:go:|line |export |extern |nolint|lint:|[a-z]+:[a-z])|//\s*\+build\b|//\s*#nosec\b"
+        ),
+        statement=re.compile(
+            rb"(?:if|for|switch|return|var|const|case|default|go|defer|select|package|import|break|continue|goto)\b"
+            rb"|[\w.,\[\] \t]*[ \t]?(?:[:+*/|&^%-]=|<-|\+\+|--)|\w+[.,]|[}{(*&\"]"
         ),
     ),
     bodies={"type_spec": _type_body, "type_alias": "type"},

@@ -14,8 +14,8 @@ JAVA = LanguageTable(
        (annotation_type_declaration)] @class
       [(method_declaration) (constructor_declaration) (compact_constructor_declaration)] @method
       (modifiers [(annotation) (marker_annotation)] @attribute)
-      [(line_comment) (block_comment)] @comment
     """,
+    comment_types=frozenset(("line_comment", "block_comment")),
     comments=CommentRules(style="javadoc", doc=re.compile(rb"/\*\*(?![*/])|///(?!/)")),
     strings="(multiline_string_fragment) @string",
     string_start=re.compile(rb'"""'),

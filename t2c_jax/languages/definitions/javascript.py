@@ -25,7 +25,6 @@ QUERY = f"""
   (assignment_expression right: (assignment_expression)) @wrapper
   (expression_statement (assignment_expression)) @wrapper
   (decorator) @attribute
-  (comment) @comment
 """
 JSDOC = CommentRules(
     style="jsdoc",

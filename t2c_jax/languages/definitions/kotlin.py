@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from t2c_jax.languages.definitions.language_table import CommentRules, LanguageTable
+from t2c_jax.languages.definitions.language_table import NAME_OR_CALL, CommentRules, LanguageTable
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -39,8 +39,8 @@ KOTLIN = LanguageTable(
       (secondary_constructor) @method
       (property_declaration [(getter (function_body)) (setter (function_body))]) @function
       [(annotation) (annotated_expression)] @attribute
-      [(line_comment) (block_comment)] @comment
     """,
+    comment_types=frozenset(("line_comment", "block_comment")),
     comments=CommentRules(style="kdoc", doc=re.compile(rb"/\*\*(?![*/])")),
     names={"property_declaration": _name_of_property},
     bodies={
@@ -54,6 +54,7 @@ KOTLIN = LanguageTable(
     },
     strings="(multiline_string_literal) @string",
     string_start=re.compile(rb'"""'),
+    attribute_ends=NAME_OR_CALL,
     unimplemented=re.compile(
         rb"(?:TODO\s*\(|throw\s+(?:NotImplementedError|UnsupportedOperationException)\b).*", re.DOTALL
     ),

@@ -14,11 +14,12 @@ PHP = LanguageTable(
       (function_definition) @function
       (method_declaration) @method
       (attribute_list) @attribute
-      [(comment) (php_tag)] @comment
     """,
+    comment_types=frozenset(("comment", "php_tag")),
     comments=CommentRules(style="phpdoc", doc=re.compile(rb"/\*\*(?![*/])")),
     strings="[(heredoc) (nowdoc) (string) (encapsed_string)] @string",
     string_start=re.compile(rb"<<<|'[^'\n]*\n|\"[^\"\n]*\n"),
+    attribute_ends=b"p",  # of the opening tag, which is no code
     unimplemented=re.compile(
         rb"throw\s+new\s+[\\\w]*\(\s*['\"](?:[\w:]+\s+)?(?:is\s+)?(?:not\s+(?:yet\s+)?implemented|todo)\b.*",
         re.DOTALL | re.IGNORECASE,

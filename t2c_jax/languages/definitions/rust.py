@@ -14,8 +14,8 @@ RUST = LanguageTable(
       [(struct_item) (enum_item) (union_item) (trait_item) (type_item)] @class
       (impl_item) @scope
       (attribute_item) @attribute
-      [(line_comment) (block_comment)] @comment
     """,
+    comment_types=frozenset(("line_comment", "block_comment")),
     comments=CommentRules(
         style="rustdoc",
         doc=re.compile(rb"///(?!/)|/\*\*(?![*/])"),
@@ -25,6 +25,7 @@ RUST = LanguageTable(
     bodies={"type_item": "type"},
     strings="[(raw_string_literal) (string_literal)] @string",
     string_start=re.compile(rb'"'),
+    attribute_ends=b"]",
     unimplemented=re.compile(rb"(?:unimplemented|todo)!\s*[(\[{].*", re.DOTALL),
     generated=re.compile(rb"#\[(?:automatically_derived|generated)\b"),
 )

@@ -4,20 +4,20 @@ from __future__ import annotations
 
 import re
 
-from t2c_jax.languages.definitions.language_table import CommentRules, LanguageTable
+from t2c_jax.languages.definitions.language_table import HASHES, CommentRules, LanguageTable
 
 SHELL = LanguageTable(
     language="shell",
     grammar=("tree_sitter_bash", "language"),
     query="""
       (function_definition) @function
-      (comment) @comment
     """,
     comments=CommentRules(
         style="shell",
-        doc=re.compile(rb"(?!)"),  # comments have one form
         plain=True,
         plain_style="shell",
+        syntax=HASHES,
+        statement=re.compile(rb"(?!function\b|[^\s()]+[ \t]*\()"),
         directive=re.compile(rb"#!|#\s*shellcheck\b"),
     ),
     strings="[(heredoc_redirect) (string) (raw_string) (ansi_c_string)] @string",

@@ -26,8 +26,8 @@ SWIFT = LanguageTable(
       [(init_declaration) (deinit_declaration) (subscript_declaration) (protocol_function_declaration)] @method
       (property_declaration computed_value: (_)) @function
       (attribute) @attribute
-      [(comment) (multiline_comment)] @comment
     """,
+    comment_types=frozenset(("comment", "multiline_comment")),
     comments=CommentRules(style="swift", doc=re.compile(rb"///(?!/)|/\*\*(?![*/])")),
     bodies={
         "subscript_declaration": _last_child,

@@ -7,6 +7,9 @@ and one query finds its definitions and comments.
 documentation comments and its own indentation. Otherwise it is byte for byte as in the file. Lines within literals of
 several lines keep their indentation, since it is part of their value.
 
+An ``example`` is the code of an example in a documentation comment (``doc_comments.doc_examples``); its text is the
+comment's summary and the paragraph before the example.
+
 ``text`` follows config.corpus.text, see ``languages.texts``: the documentation comment without its markup
 (``doc_comments``), with or without the header on one line, without attributes.
 
@@ -18,22 +21,29 @@ keeps them.
 from __future__ import annotations
 
 import collections
-import functools
+import html
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages import comment_prose, forms
+from t2c_jax.languages import comment_prose, example_texts, forms
 from t2c_jax.languages.definitions.attached_comments import Comments, Item
+from t2c_jax.languages.definitions.captures import Captures, matches, query_of
+from t2c_jax.languages.definitions.comment_runs import CommentRuns
 from t2c_jax.languages.definitions.commented_statements import find_commented_statements
 from t2c_jax.languages.definitions.language_table import LanguageTable
 from t2c_jax.languages.definitions.macros import without_macros
 from t2c_jax.languages.definitions.source_file import read_source
 from t2c_jax.languages.doc_comments import Doc, clean_doc
+from t2c_jax.languages.doc_comments.doc_examples import find_examples
+from t2c_jax.languages.document_code import read_code
 from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
+from t2c_jax.languages.markdown.info import read_info
+from t2c_jax.languages.parsing import parses
 from t2c_jax.languages.python.definitions import PLACEHOLDER
 from t2c_jax.languages.syntax_trees import compile_query, nodes, parse
 
@@ -42,14 +52,14 @@ if TYPE_CHECKING:
 
 _SPACE = b" \t\r\n\f\v"
 _INDENT = re.compile(rb"[ \t\f\v]*")
+_FEW_LINES = 6  # between two lines of an example
 _BODY_BEGINS = re.compile(r"\s*(?:=>|[{=:;,])\s*\Z")
 _AFTER_BRACKET = re.compile(r"([(\[<])\s*\n\s*")
 _CUT_IN_BRACKET = re.compile(r"([(\[<])\s*\0\s*")  # where an attribute or a comment was first within brackets
 _BEFORE_BRACKET = re.compile(r",?\s*\n\s*([)\]>])")
 _BEFORE_VALUE = re.compile(rb"\A=>?\s*")  # of a body that is a value
+_ITEM = re.compile(rb"[@#\[:]|/[/*]|=begin")  # a header without it has no comment and no attribute
 _Edit = tuple[int, int, bytes]  # replaces the bytes between two positions
-# Of equal spans wrappers come first, and a method before the function that it is as well.
-_KINDS = {"wrapper": 0, "method": 1, "function": 2, "class": 2, "scope": 2}
 
 
 @dataclass(slots=True)
@@ -87,12 +97,16 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
     if source is None:
         return found
     wants_all = config.code_only or comment_prose.KIND in config.kinds or not text_form.documented
-    if not wants_all and not table.comments.may_document(source):
+    runs = None if wants_all else CommentRuns(source, table.comments)
+    if runs is not None and runs.after(0) is None:
         return found
-    file = _File(source, table)
+    file = _File(source, table, runs)
+    wants_examples = example_texts.KIND in config.kinds and text_form.documented
     for definition in file.definitions():
         attached = file.comments.attached_to(definition.whole.start_byte)
         docs = [*attached.docs, *file.docs_inside(definition)]
+        if docs and wants_examples:
+            _add_examples(found, file, definition, docs, attached.plain, config)
         has_text = bool(docs) or not text_form.documented
         if definition.kind not in (config.kinds if has_text else config.code_only):
             continue
@@ -111,6 +125,8 @@ def extract_definitions(data: bytes, config: CorpusConfig, table: LanguageTable)
         found.extracts.append(Extract(text, code, table.language, definition.kind, line, file.line_of(end)))
     if comment_prose.KIND in config.kinds and text_form.documented:
         _add_comments(found, file, text_form)
+    if wants_examples:
+        found.extracts.sort(key=lambda extract: extract.start_line)
     for line in file.lines_of_lost():
         found.skipped.append((file.broken, line))
     return found
@@ -143,25 +159,66 @@ def _add_comments(found: Extraction, file: _File, text_form: TextForm) -> None:
     found.extracts.sort(key=lambda extract: extract.start_line)
 
 
-class _File:
-    """A parsed file."""
+def _add_examples(
+    found: Extraction, file: _File, definition: _Definition, docs: list[Item], plain: bool, config: CorpusConfig
+) -> None:
+    """The examples in documentation comments, with the signature of what is documented."""
+    rules = file.table.comments
+    summary = file.doc(docs, plain).part("summary")
+    line = file.line_of(docs[0].start)
+    lines = file.data[docs[0].start : docs[-1].end].decode("utf-8").split("\n")
+    row = 0
+    for example in find_examples(file.raw(docs), rules.plain_style if plain else rules.style):
+        shown = _rows_of(example.code, lines, row)
+        try:
+            if shown is None:
+                raise NoPair("example whose lines are not in the file as they are")
+            row = shown[1] + 1
+            language = read_info(example.language, "").language
+            if not language and parses(example.code, file.table.language):
+                language = file.table.language
+            code, language = read_code(example.code, language, config)
+            text = example_texts.example_text(summary, example.prose)
+            if not text:
+                raise NoPair("example without a description")
+            text = forms.text_form(config).write(_TreeHeader(file, definition), text)
+        except NoPair as reason:
+            found.skipped.append((str(reason), line + (shown[0] if shown else row)))
+            continue
+        found.extracts.append(Extract(text, code, language, example_texts.KIND, line + shown[0], line + shown[1]))
 
-    def __init__(self, data: bytes, table: LanguageTable) -> None:
+
+def _rows_of(code: str, lines: list[str], row: int) -> tuple[int, int] | None:
+    """The first and the last of the lines that hold the lines of some code in their order, from a row on."""
+    wanted = [line.strip() for line in code.split("\n") if line.strip()]
+    shown = [html.unescape(line).expandtabs(4) for line in lines]
+    for first in range(row, len(lines)):
+        last = first - 1
+        for line in wanted:
+            following = range(last + 1, min(len(lines), last + 1 + _FEW_LINES if last >= first else first + 1))
+            last = next((i for i in following if line in shown[i] or line in lines[i]), -1)
+            if last < 0:
+                break
+        else:
+            return first, last
+    return None
+
+
+class _File:
+    """A parsed file: all that is in it, or what is next to the ``runs`` of comments."""
+
+    def __init__(self, data: bytes, table: LanguageTable, runs: CommentRuns | None) -> None:
         self.data, self.table = data, table
         self.broken = f"syntax error in a definition ({table.language})"
-        self.tree, items = _parsed(data, table)  # nodes live as long as the tree does
+        self.tree, macros = _parsed(data, table)  # nodes live as long as the tree does
         self._line, self._counted = 1, 0  # the line of a position, from which others are counted
-        self._spans: list[tuple[int, int, int, str, Node]] = []
-        for capture, node in _matches(_query(table), self.tree.root_node):
-            if capture in _KINDS:
-                self._spans.append((node.start_byte, -node.end_byte, _KINDS[capture], capture, node))
-            else:
-                start, end = node.start_byte, node.end_byte
-                while end > start and data[end - 1] in b"\r\n":
-                    end -= 1
-                items.append(Item(start, end, capture == "comment"))
-        self._spans.sort(key=lambda span: span[:3])
-        self.comments = Comments(data, items, table.comments)
+        self._captures, self._has_all = Captures(data, self.tree.root_node, table), runs is None
+        if runs is None:
+            self._captures.find_all()
+        else:
+            self._captures.find_near_comments(runs, {macro.start: macro.end for macro in macros})
+        self._spans = self._captures.spans()
+        self.comments = Comments(data, [*macros, *self._captures.items()], table.comments)
 
     def definitions(self) -> Iterator[_Definition]:
         """Every definition with its wrappers and its kind, outer before inner."""
@@ -177,7 +234,7 @@ class _File:
                 continue
             whole = node
             for outer in reversed(around):
-                if outer.capture != "wrapper" or not self.table.wraps(outer.node, whole):
+                if outer.capture != "wrapper" or self.table.wrapped_by(outer.node) != whole:
                     break
                 whole = outer.node
             kind = "method" if capture == "function" and scope in ("class", "scope") else capture
@@ -195,13 +252,11 @@ class _File:
         """Raises ``NoPair`` for what a parser or a person did not finish, or a tool wrote."""
         if definition.node.has_error:
             raise NoPair(self.broken)
-        generated = self.table.generated
-        if generated is not None and any(
-            generated.match(self.data, item.start, item.end)
-            for item in self.comments.between(start, self._header_end(definition))
-            if not item.is_comment
-        ):
-            raise NoPair("generated code")
+        generated, header_end = self.table.generated, self._header_end(definition)
+        if generated is not None and generated.search(self.data, start, header_end):
+            for item in self._items(definition, start, header_end):
+                if not item.is_comment and generated.match(self.data, item.start, item.end):
+                    raise NoPair("generated code")
         if not stubs and self._is_stub(definition.node):
             raise NoPair("stub")
 
@@ -237,8 +292,11 @@ class _File:
     def doc(self, docs: list[Item], plain: bool) -> Doc:
         """What documentation comments say."""
         rules = self.table.comments
-        raw = b"\n".join(self.data[item.start : item.end] for item in docs)
-        return clean_doc(raw.decode("utf-8"), rules.plain_style if plain else rules.style)
+        return clean_doc(self.raw(docs), rules.plain_style if plain else rules.style)
+
+    def raw(self, docs: list[Item]) -> str:
+        """Comments as they are, one below the other."""
+        return b"\n".join(self.data[item.start : item.end] for item in docs).decode("utf-8")
 
     def code(self, definition: _Definition, start: int, docs: list[Item], hides_name: bool) -> tuple[str, int]:
         """The code from ``start`` without ``docs``, and the position behind it."""
@@ -261,7 +319,12 @@ class _File:
         line_start = data.rfind(b"\n", 0, start) + 1
         indent = _INDENT.match(data, line_start)
         assert indent is not None
-        edits = [*edits, *self._dedents(start, end, indent[0])]
+        literals = self._literals(start, end) if indent[0] else []
+        edits = list(edits)
+        if not edits and not literals:
+            code = data[start:end]
+            return (_indentation(indent[0]).sub(b"\n", code) if indent[0] else code).decode("utf-8")
+        edits += self._dedents(start, end, indent[0], literals)
         parts: list[bytes] = []
         position = start
         for first, last, new in sorted(edits, key=lambda edit: (edit[0], -edit[1])):  # a removed line needs no dedent
@@ -277,7 +340,7 @@ class _File:
         body = self.table.body_of(definition.node)
         end = definition.whole.end_byte if body is None else body.start_byte
         parts = []
-        for item in sorted(self.comments.between(start, end)):
+        for item in self._items(definition, start, end):
             if item.start >= position:
                 parts.append(self.data[position : item.start])
                 position = item.end
@@ -295,6 +358,13 @@ class _File:
 
     def _name(self, definition: _Definition) -> Node | None:
         return self.table.name_of(definition.node) or self.table.name_of(definition.whole)
+
+    def _items(self, definition: _Definition, start: int, end: int) -> list[Item]:
+        """All comments and attributes between two positions of a definition, in the order of the file."""
+        items = self.comments.between(start, end)
+        if not self._has_all and _ITEM.search(self.data, start, end):
+            items += self._captures.items_within(definition.whole, start, end)
+        return sorted(set(items))
 
     def _header_end(self, definition: _Definition) -> int:
         name = self._name(definition)
@@ -332,22 +402,24 @@ class _File:
             end += 1
         return item.start, end
 
-    def _dedents(self, start: int, end: int, indent: bytes) -> Iterator[_Edit]:
+    def _dedents(self, start: int, end: int, indent: bytes, literals: list[tuple[int, int]]) -> Iterator[_Edit]:
         """Removes the indentation of the lines after the first, and what is on lines of nothing but space."""
         if not indent:
             return
-        literals = self._literals(start, end)
-        indentation = re.compile(rb"\n(?:%s|[ \t\f\v]+(?=\r?\n))" % re.escape(indent))
-        for match in indentation.finditer(self.data, start, end):
+        for match in _indentation(indent).finditer(self.data, start, end):
             line = match.start() + 1
             if not any(first < line < last for first, last in literals):
                 yield line, match.end(), b""
 
     def _literals(self, start: int, end: int) -> list[tuple[int, int]]:
+        from tree_sitter import QueryCursor
+
         table = self.table
         if table.string_start is None or not table.string_start.search(self.data, start, end):
             return []
-        found = _matches(_strings(table), self.tree.root_node, start, end)
+        cursor = QueryCursor(_strings(table))
+        cursor.set_byte_range(start, end)
+        found = matches(cursor, self.tree.root_node)
         spans = [(node.start_byte, node.end_byte) for _, node in found]
         return [span for span in spans if self.data.find(b"\n", *span) >= 0]
 
@@ -399,33 +471,21 @@ def _parsed(data: bytes, table: LanguageTable) -> tuple[Tree, list[Item]]:
 
 def _soundness(tree: Tree, table: LanguageTable) -> tuple[int, int]:
     """The number of whole definitions; less by those with an error."""
+    from tree_sitter import QueryCursor
+
     errors = [
         node.has_error
-        for capture, node in _matches(_query(table), tree.root_node)
+        for capture, node in matches(QueryCursor(query_of(table)), tree.root_node)
         if capture in ("function", "method", "class")
     ]
     return errors.count(False), -errors.count(True)
 
 
-def _matches(query: Query, node: Node, start: int = 0, end: int | None = None) -> Iterator[tuple[str, Node]]:
-    """What a query captures, with the names of the captures. ``captures()`` would be in no order."""
-    from tree_sitter import QueryCursor
-
-    cursor = QueryCursor(query)
-    if end is not None:
-        cursor.set_byte_range(start, end)
-    for _, captures in cursor.matches(node):
-        name, found = captures.popitem()
-        if name[0] == "_":  # what a predicate compares
-            name, found = captures.popitem()
-        yield name, found[0]
+@lru_cache(maxsize=100)
+def _indentation(indent: bytes) -> re.Pattern[bytes]:
+    return re.compile(rb"\n(?:%s|[ \t\f\v]+(?=\r?\n))" % re.escape(indent))
 
 
-@functools.cache
-def _query(table: LanguageTable) -> Query:
-    return compile_query(table.query, *table.grammar)
-
-
-@functools.cache
+@cache
 def _strings(table: LanguageTable) -> Query:
     return compile_query(table.strings, *table.grammar)

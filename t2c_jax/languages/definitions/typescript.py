@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from t2c_jax.languages.definitions import javascript
-from t2c_jax.languages.definitions.language_table import LanguageTable
+from t2c_jax.languages.definitions.language_table import NAME_OR_CALL, LanguageTable
 
 _QUERY = f"""
   {javascript.QUERY}
@@ -25,6 +25,7 @@ def _table(entry: str) -> LanguageTable:
         bodies={**javascript.BODIES, "public_field_definition": "value.body", "type_alias_declaration": "value"},
         strings="[(template_string) (template_literal_type)] @string",
         string_start=javascript.JAVASCRIPT.string_start,
+        attribute_ends=NAME_OR_CALL,
         unimplemented=javascript.UNIMPLEMENTED,
         terminator=b";",
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -11,6 +12,7 @@ from t2c_jax.languages.doc_comments.doc import Doc, make_doc
 
 _FENCE = re.compile(r"[ \t]*(```|~~~)")
 _PRE = re.compile(r"<(/?)pre\b", re.IGNORECASE)
+_MAY_BEGIN_CODE = re.compile(r"<pre|```|~~~|\{@", re.IGNORECASE)
 _WORD = re.compile(r"\s*(\S+)\s*")
 _DASH = re.compile(r"\s*(?:[-:\u2013\u2014]+(?:\s+|\Z))?")
 
@@ -39,20 +41,22 @@ def split_tags(lines: Sequence[str], tag: re.Pattern[str]) -> list[Tag]:
     Lines within braces, ``<pre>`` and fenced code begin no section.
     """
     found: list[tuple[str, list[str]]] = [("", [])]
-    for line, is_inside in _with_state(lines):
-        match = None if is_inside else tag.match(line)
-        if match:
+    matches = list(map(tag.match, lines))
+    has_code = any(matches) and _MAY_BEGIN_CODE.search("\n".join(lines)) is not None
+    inside = _are_inside(lines) if has_code else itertools.repeat(False)
+    for line, match, is_inside in zip(lines, matches, inside, strict=False):
+        if match and not is_inside:
             found.append((match[1], [line[match.end() :].lstrip()]))
         else:
             found[-1][1].append(line)
     return [Tag(name, "\n".join(text).strip("\n").rstrip()) for name, text in found]
 
 
-def _with_state(lines: Sequence[str]) -> Iterator[tuple[str, bool]]:
-    """Each line, and whether it begins within code or an inline tag."""
+def _are_inside(lines: Sequence[str]) -> Iterator[bool]:
+    """Whether each line begins within code or an inline tag."""
     braces, in_pre, fence = 0, False, ""
     for line in lines:
-        yield line, bool(fence) or in_pre or braces > 0
+        yield bool(fence) or in_pre or braces > 0
         if match := _FENCE.match(line):
             fence = "" if fence == match[1] else fence or match[1]
         if fence:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import textwrap
 from collections.abc import Iterator
 
 _LINE = re.compile(r"(?://[/!]*<?|#+[:!]?|--+\|?) ?")
@@ -34,7 +33,14 @@ def comment_lines(raw: str) -> list[str]:
     lines: list[str] = []
     if _DIRECTIVE.search(raw):
         raw = "\n".join(line for line in raw.split("\n") if not _DIRECTIVE.search(line))
-    for is_block, found in _comments(raw.replace("\r\n", "\n").replace("\r", "\n").split("\n")):
+    raw = raw.replace("\r\n", "\n").replace("\r", "\n") if "\r" in raw else raw
+    if raw.startswith("/*") and raw.find("*/") == len(raw) - 2 > 2:  # as most are: one block
+        opening = _OPENING.match(raw)
+        assert opening is not None
+        block = raw[opening.end() : -2].split("\n")
+        block[-1] = block[-1].rstrip("*")
+        return _block(block)
+    for is_block, found in _comments(raw.split("\n")):
         lines.extend(_block(found) if is_block else _dedent(found))
     return lines
 
@@ -71,11 +77,16 @@ def _comments(lines: list[str]) -> Iterator[tuple[bool, list[str]]]:
 
 def _block(lines: list[str]) -> list[str]:
     first, rest = lines[0].strip(), lines[1:]
-    filled = [line for line in rest if line.strip()]
-    if filled and 2 * sum(bool(_STAR.match(line)) for line in filled) > len(filled):
-        rest = ["" if not line.strip(" \t*") else _STAR.sub("", line, count=1) for line in rest]
+    stars = [_STAR.match(line) for line in rest]
+    if 2 * sum(star is not None for star in stars) > sum(not line.isspace() and line != "" for line in rest):
+        rest = [
+            "" if not line.strip(" \t*") else line[star.end() :] if star else line
+            for line, star in zip(rest, stars, strict=True)
+        ]
     return [first, *_dedent(rest)]
 
 
 def _dedent(lines: list[str]) -> list[str]:
-    return textwrap.dedent("\n".join(line.rstrip().expandtabs(4) for line in lines)).split("\n")
+    lines = [line.rstrip().expandtabs(4) for line in lines]
+    margin = min((len(line) - len(line.lstrip(" ")) for line in lines if line), default=0)
+    return [line[margin:] for line in lines] or [""]  # an empty line is behind a block of one line

@@ -8,6 +8,7 @@ from t2c_jax.languages.doc_comments.markup import Protected
 
 _INLINE = re.compile(r"(?:\[(?P<label>[^\[\]\n]*)\])?\{@(?P<tag>\w+)")
 _REFERENCE = re.compile(r"(\S*?\([^()]*\)|[^\s|]+)\s*\|?\s*", re.DOTALL)
+_BRACE = re.compile("[{}]")
 _FARTHEST = 5_000  # characters
 _LINKS = ("link", "linkplain", "linkcode", "see", "value", "tutorial")
 
@@ -32,10 +33,10 @@ def without_inline_tags(text: str, kept: Protected) -> str:
 def closing_brace(text: str, start: int) -> int:
     """Where the brace at ``start`` is closed; -1 if it is not, or far away."""
     depth = 0
-    for i in range(start, min(len(text), start + _FARTHEST)):
-        depth += (text[i] == "{") - (text[i] == "}")
+    for brace in _BRACE.finditer(text, start, start + _FARTHEST):
+        depth += 1 if brace[0] == "{" else -1
         if not depth:
-            return i
+            return brace.start()
     return -1
 
 

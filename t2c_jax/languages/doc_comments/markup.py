@@ -93,8 +93,10 @@ class Protected:
 
 def tidy(text: str) -> str:
     """Lines without trailing space, at most one blank line in a row, none at the ends."""
-    lines = "\n".join(line.rstrip() for line in text.split("\n"))
-    return _BLANK_LINES.sub("\n\n", lines).strip("\n")
+    if "\n" not in text:
+        return text.rstrip()
+    lines = "\n".join([line.rstrip() for line in text.split("\n")])
+    return _BLANK_LINES.sub("\n\n", lines).strip("\n") if "\n\n" in lines else lines.strip("\n")
 
 
 def without_html(text: str, kept: Protected) -> str:
@@ -113,8 +115,8 @@ def without_html(text: str, kept: Protected) -> str:
 def html_prose(text: str, kept: Protected) -> str:
     """The words of HTML. Indentation is not kept."""
     text = without_html(text, kept)
-    text = "\n".join(line.strip() for line in text.split("\n"))
-    return tidy(kept.restore(tidy(text)))
+    text = tidy("\n".join([line.strip() for line in text.split("\n")]))
+    return tidy(kept.restore(text)) if "\ue000" in text else text
 
 
 def markdown_prose(text: str, kept: Protected, reference: re.Pattern[str] | None = None) -> str:
@@ -125,9 +127,11 @@ def markdown_prose(text: str, kept: Protected, reference: re.Pattern[str] | None
       kept: holds what is kept of it already.
       reference: matches a name of code in brackets, without a link; its first group is the name.
     """
-    text = _FENCE.sub(lambda match: kept.block(match[3]), text)
+    if "```" in text or "~~~" in text:
+        text = _FENCE.sub(lambda match: kept.block(match[3]), text)
     text = _BLANK_LINES.sub("\n\n", text)
-    text = _INDENTED.sub(lambda match: kept.block(match[1]), text)
+    if "    " in text:
+        text = _INDENTED.sub(lambda match: kept.block(match[1]), text)
     text = _DEFINITION.sub("", text) if "]:" in text else text
     if "`" in text or "[" in text or "\\" in text or "<" in text:
         text = _MARKDOWN.sub(lambda match: _inline(match, kept), text)
@@ -144,7 +148,8 @@ def markdown_prose(text: str, kept: Protected, reference: re.Pattern[str] | None
         text = _UNDERSCORES.sub(r"\2", text)
     if ">" in text:
         text = _QUOTE.sub("", text)
-    return tidy(kept.restore(tidy(text)))
+    text = tidy(text)
+    return tidy(kept.restore(text)) if "\ue000" in text else text
 
 
 def without_fence(text: str) -> str:

@@ -14,13 +14,13 @@ class PythonExtractor:
 
     suffixes: tuple[str, ...] = (".py",)
     # Which files parse, and to what, is the running Python's grammar.
-    version = f"2, grammar of {'.'.join(platform.python_version_tuple()[:2])}"
+    version = f"3, grammar of {'.'.join(platform.python_version_tuple()[:2])}"
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``python.extractor``."""
         from t2c_jax.languages.python.extractor import extract_python
 
-        return extract_python(data, config)
+        return extract_python(data, config, path)
 
 
 extractors.register("python")(PythonExtractor())

@@ -1,8 +1,9 @@
 """Doctests of a mined definition as tests that an answer is run on.
 
 The examples of the docstring become ``Execution.doctest``. What the module defines and they need becomes
-``Execution.setup``: its absolute imports, each of which may be missing where the answer runs, and the top-level
-statements that bind a name that the definition or an example reads, directly or through another such statement.
+``Execution.setup``: its imports, each of which may be missing where the answer runs, and the top-level statements that
+bind a name that the definition or an example reads, directly or through another such statement. A relative import is
+written with the name of the package, which is known from the directories that the file is in.
 
 Only definitions at the top level of a module are run: a method needs its class, and a nested function its variables.
 Nothing is run here. Where the reference does not pass its own doctests, the metric says so and does not score them.
@@ -14,17 +15,25 @@ import ast
 import doctest
 from collections.abc import Iterable, Sequence
 from functools import cached_property
+from pathlib import PurePosixPath
 
 from t2c_jax.languages.execution import Execution
 from t2c_jax.languages.python.definitions import Definition
+
+_NO_PACKAGES = ("src", "lib", "python")  # directories that hold packages
 
 
 class ModuleDoctests:
     """Makes the tests of the definitions of one module."""
 
-    def __init__(self, tree: ast.Module) -> None:
-        """Reads nothing yet: most modules have no doctests."""
-        self._tree = tree
+    def __init__(self, tree: ast.Module, path: str) -> None:
+        """Reads nothing yet: most modules have no doctests.
+
+        Args:
+          tree: of the module.
+          path: of its file, relative to the root of its source.
+        """
+        self._tree, self._path = tree, path
 
     def of(self, node: Definition, docstring: str) -> Execution | None:
         """The tests of a definition; None where its docstring has none, or it is not at the top level."""
@@ -59,9 +68,21 @@ class ModuleDoctests:
         for statement in self._tree.body:
             if isinstance(statement, ast.ImportFrom) and statement.module == "__future__":
                 future.append(ast.unparse(statement))
-            elif isinstance(statement, ast.Import) or (isinstance(statement, ast.ImportFrom) and not statement.level):
-                others.append(f"try:\n    {ast.unparse(statement)}\nexcept ImportError:\n    pass")
+            elif isinstance(statement, ast.Import | ast.ImportFrom) and (absolute := self._absolute(statement)):
+                others.append(f"try:\n    {ast.unparse(absolute)}\nexcept ImportError:\n    pass")
         return [*future, *others]
+
+    def _absolute(self, statement: ast.Import | ast.ImportFrom) -> ast.Import | ast.ImportFrom | None:
+        """An import that does not depend on where it is; None where the package is unknown."""
+        if isinstance(statement, ast.Import) or not statement.level:
+            return statement
+        package = list(PurePosixPath(self._path).parent.parts)
+        while package and package[0] in _NO_PACKAGES:
+            del package[0]
+        package = package[: len(package) - statement.level + 1]
+        if not package or not all(map(str.isidentifier, package)):
+            return None
+        return ast.ImportFrom(".".join(filter(None, [*package, statement.module])), statement.names, 0)
 
     @cached_property
     def _binding(self) -> dict[str, list[int]]:

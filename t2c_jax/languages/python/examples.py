@@ -14,16 +14,14 @@ from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.example_texts import KIND, example_text
 from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.python.docstrings import docstring_part
 
-KIND = "example"
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 _DIRECTIVE = re.compile(r"[ \t]*#[ \t]*doctest:.*")
 _MARKUP = re.compile(r"^[ \t]*(?:`{3,}|~{3,}|\.\. [\w-]+::).*$", re.MULTILINE)
 _UNDERLINED = re.compile(r"^[^\n]*\n[ \t]*([-=~^*])\1{2,}[ \t]*(?:\n|\Z)", re.MULTILINE)
-# A paragraph that says nothing of the example: "Examples:", "For example::", or a parameter, "size (`int`):".
-_NO_PROSE = re.compile(r"(?:\W*\w+){0,2}\W*\Z|\w+[ ]?\(.*\):(?:\n|\Z)|[:@]\w+.*:")
 
 
 class _Example(NamedTuple):
@@ -49,12 +47,11 @@ def read_examples(docstring: str, first_line: int, lines: Sequence[bytes], confi
         return found
     text = _dedented(docstring)
     summary = docstring_part(docstring, "summary")
-    if summary.startswith((">>>", "```", "..")) or _NO_PROSE.match(summary):
+    if summary.startswith((">>>", "```", "..")):
         summary = ""
     for example in [*_doctests(text), *_blocks(text, config, first_line, found)]:
         line = first_line + example.first
-        said = "" if not example.prose or summary.endswith(example.prose) else example.prose
-        description = "\n".join(filter(None, (summary, said)))
+        description = example_text(summary, example.prose)
         if not description:
             found.skipped.append(("example without a description", line))
         elif not all(_is_at(shown, lines, first_line + row) for row, shown in example.shown):
@@ -106,8 +103,7 @@ def _joined(group: list[doctest.Example], prose: str) -> _Example:
 
 def _last_paragraph(text: str) -> str:
     paragraph = _BLANK_LINES.split(_UNDERLINED.sub("", _MARKUP.sub("", text)).strip("\n"))[-1]
-    paragraph = "\n".join(line.strip() for line in paragraph.strip().split("\n"))
-    return "" if _NO_PROSE.match(paragraph) else paragraph
+    return "\n".join(line.strip() for line in paragraph.strip().split("\n"))
 
 
 def _blocks(text: str, config: CorpusConfig, first_line: int, found: Extraction) -> Iterator[_Example]:
@@ -128,8 +124,7 @@ def _blocks(text: str, config: CorpusConfig, first_line: int, found: Extraction)
         last = block.end_line - 1
         first = last - len(code) + 1 - text.split("\n")[last].lstrip().startswith(("```", "~~~"))
         shown = list(enumerate(code, start=first))
-        prose = "" if _NO_PROSE.match(block.text) else block.text
-        yield _Example(prose, block.code, block.language, block.start_line - 1, last, shown)
+        yield _Example(block.text, block.code, block.language, block.start_line - 1, last, shown)
 
 
 _ELSEWHERE = ("interactive session", "code block without a language", "code block without introducing prose")

@@ -43,7 +43,7 @@ import warnings
 from collections.abc import Iterator
 
 from t2c_jax.config import CorpusConfig
-from t2c_jax.languages import comment_prose, forms
+from t2c_jax.languages import comment_prose, example_texts, forms
 from t2c_jax.languages.document_code import makes_pairs
 from t2c_jax.languages.extractor import MODULE_KIND, Extract, Extraction
 from t2c_jax.languages.forms import NoPair, TextForm
@@ -61,8 +61,14 @@ _LINE_END = re.compile(rb"(?:\r\n|\r|\n)\Z")
 _AFTER_DOCSTRING = re.compile(rb"[ \t\f]*;?[ \t\f]*")
 
 
-def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
-    """What a file yields, documented or code alone; see the module's docstring for what text and code are."""
+def extract_python(data: bytes, config: CorpusConfig, path: str = "") -> Extraction:
+    """What a file yields, documented or code alone; see the module's docstring for what text and code are.
+
+    Args:
+      data: the file.
+      config: which pairs, and in which form.
+      path: relative to the root of its source. What the file's relative imports mean for doctests depends on it.
+    """
     found = Extraction()
     if b"\0" in data:
         found.skipped.append(("null bytes", 0))
@@ -86,24 +92,24 @@ def extract_python(data: bytes, config: CorpusConfig) -> Extraction:
             return found
         if MODULE_KIND in config.code_only:
             found.extracts.append(Extract("", source, "python", MODULE_KIND, 1, max(len(lines), 1)))
-        _add_definitions(found, tree, lines, config)
+        _add_definitions(found, tree, lines, config, path)
         if checks.KIND in config.kinds:
             _add_checks(found, tree, lines, config)
         if makes_pairs(config):
             if comment_prose.KIND in config.kinds:
                 _add_comments(found, tree, lines, config)
-            if examples.KIND in config.kinds:
+            if example_texts.KIND in config.kinds:
                 _add_examples(found, tree, lines, config)
         found.extracts.sort(key=lambda extract: extract.start_line)
     return found
 
 
-def _add_definitions(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig) -> None:
+def _add_definitions(found: Extraction, tree: ast.Module, lines: list[bytes], config: CorpusConfig, path: str) -> None:
     text_form, code_form = forms.text_form(config), forms.code_form(config)
     read_code = code_form.reader(tree) if code_form is not None else None
     language = "python" if code_form is None else code_form.language
     runs = config.doctests and language == "python" and not text_form.hides_name
-    doctests = ModuleDoctests(tree)
+    doctests = ModuleDoctests(tree, path)
     for node, kind, is_method in _definitions(tree):
         docstring = _docstring(node)
         has_text = docstring is not None or not text_form.documented

@@ -26,7 +26,6 @@ from t2c_jax.languages.sql.statements import header_words, read_script
 KIND = "statement"
 RULES = CommentRules(
     style="plain",
-    doc=re.compile(rb"(?!)"),  # comments have one form
     plain=True,
     directive=re.compile(rb"/\*[!+]|--\s*(?:sqlfluff|name)\b"),
 )
