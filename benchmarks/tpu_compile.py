@@ -3,10 +3,16 @@
     python benchmarks/tpu_compile.py
     python benchmarks/tpu_compile.py --presets large xl --machines v5e-256
     python benchmarks/tpu_compile.py --t5x
+    python benchmarks/tpu_compile.py --t5gemma
+    python benchmarks/tpu_compile.py --t5gemma --lora 16 --presets t5gemma2-1b-1b --machines v5e-8
 
 Needs libtpu (pip install t2c-jax[tpu]), but no TPU. Each row is the real train step of
 ``configs/pretrain.py:SIZE@MACHINE`` as ``t2c compile`` compiles it: bytes of a chip against its memory, and the
 utilisation that the chip's peaks allow.
+
+With ``--t5gemma`` it is fine-tuning of T5Gemma and T5Gemma 2 at 512 + 512 tokens, all of a model's parameters or, with
+``--lora RANK``, adapters alone. T5Gemma's shapes are those of its authors' configurations, T5Gemma 2's those of Gemma 3
+of the same size.
 
 With ``--t5x`` it is T5X's scalable T5 v1.1 XL instead (2.85 billion parameters: width 2048, 24 + 24 layers, 32 heads of
 64, gated GELU of 5120, relative bias, vocabulary 32128, untied; AdamW in float32, bfloat16 compute, 512 + 512 tokens),
@@ -21,6 +27,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import math
 import os
 import time
 from pathlib import Path
@@ -30,12 +37,14 @@ from _reference import both
 
 from t2c_jax import config as configs
 from t2c_jax import console
-from t2c_jax.config import DataConfig, Experiment, MeshConfig, ModelConfig, TokenizerConfig
+from t2c_jax.config import DataConfig, Experiment, LoraConfig, MeshConfig, ModelConfig, TokenizerConfig
+from t2c_jax.interop import t5gemma
+from t2c_jax.interop.source_config import model_config
 from t2c_jax.models.transformer.config import T5DecoderConfig, T5EncoderConfig
 
 CONFIG = Path(__file__).parents[1] / "configs" / "pretrain.py"
 # Google names v5p by its cores, two to a chip.
-MACHINES = {"v5e-8": "v5e:2x4", "v5e-256": "v5e:16x16", "v5p-128": "v5p:4x4x4"}
+MACHINES = {"v5e-8": "v5e:2x4", "v5e-256": "v5e:16x16", "v5p-128": "v5p:4x4x4", "v6e-8": "v6e:2x4"}
 PRESETS = ("small", "base", "large", "xl", "xxl")
 LEFT_OUT = {("xxl", "v5e-8")}  # its optimizer state alone is more than the machine has
 # Rows a chip, T5X's policy, our remat, and GiB of temporaries of T5X's step.
@@ -46,6 +55,21 @@ T5X = (
     (24, "full", "full", 4.9),
     (4, "none", "none", 25.3),
 )
+# Width, feed-forward, layers, heads, heads of keys, head width, window of each size.
+GEMMA_2 = {"2b": (2304, 9216, 26, 8, 4, 256, 4096), "9b": (3584, 14336, 42, 16, 8, 256, 4096)}
+GEMMA_3 = {
+    "270m": (640, 2048, 18, 4, 1, 256, 512),
+    "1b": (1152, 6912, 26, 4, 1, 256, 512),
+    "4b": (2560, 10240, 34, 8, 4, 256, 1024),
+}
+# Family, sizes of the halves, pieces.
+T5GEMMA = {
+    "t5gemma2-270m-270m": ("t5gemma2", "270m", "270m", 262_144),
+    "t5gemma2-1b-1b": ("t5gemma2", "1b", "1b", 262_144),
+    "t5gemma2-4b-4b": ("t5gemma2", "4b", "4b", 262_144),
+    "t5gemma-2b-2b": ("t5gemma", "2b", "2b", 256_000),
+    "t5gemma-9b-2b": ("t5gemma", "9b", "2b", 256_000),
+}
 TINY = ModelConfig(**both({"layers": 1, "num_heads": 2, "head_width": 8, "feed_forward": 32}), width=16, dropout=0.0)
 
 
@@ -73,7 +97,7 @@ def presets(options: argparse.Namespace) -> list[dict[str, Any]]:
     """The presets, each on the machines that can hold it."""
     rows = []
     for machine in options.machines:
-        for size in options.presets:
+        for size in options.presets or PRESETS:
             if (size, machine) in LEFT_OUT:
                 continue
             experiment = configs.load(f"{CONFIG}:{size}@{machine}", ())
@@ -111,6 +135,43 @@ def told(item: dict[str, Any]) -> list[object]:
 def gib(size: float) -> str:
     """Bytes in GiB."""
     return f"{size / 2**30:.2f}"
+
+
+def gemma(name: str) -> tuple[ModelConfig, int]:
+    """The model of a T5Gemma, as its import makes it, and its pieces."""
+    family, reader, writer, pieces = T5GEMMA[name]
+    of_stack = ("hidden_size", "intermediate_size", "num_hidden_layers")
+    keys = (*of_stack, "num_attention_heads", "num_key_value_heads", "head_dim", "sliding_window")
+    shapes = GEMMA_3 if family == "t5gemma2" else GEMMA_2
+    read, written = ({**dict(zip(keys, shapes[size], strict=True)), "vocab_size": pieces} for size in (reader, writer))
+    encoder = {"text_config": read} if family == "t5gemma2" else read
+    values = {"model_type": family, "encoder": encoder, "decoder": written, "vocab_size": pieces}
+    return model_config(t5gemma, values), pieces
+
+
+def t5gemmas(options: argparse.Namespace) -> list[dict[str, Any]]:
+    """Fine-tuning of the T5Gemmas: parameters and rows over all chips, everything in a block computed again."""
+    rows = []
+    for machine in options.machines:
+        for name in [name for name in T5GEMMA if not options.presets or name in options.presets]:
+            model, pieces = gemma(name)
+            chips = math.prod(map(int, MACHINES[machine].partition(":")[2].split("x")))
+            experiment = Experiment(
+                data=DataConfig(encoder_length=512, decoder_length=512, batch_size=2 * chips),
+                model=dataclasses.replace(model, dtype="bfloat16", remat="full", dropout=0.0),
+                mesh=MeshConfig(data=1, fsdp=-1),
+                lora=LoraConfig(rank=options.lora),
+            )
+            console.say(f"compiling {name} for {machine}")
+            rows.append({"preset": name, "machine": machine} | row(experiment, pieces, MACHINES[machine]))
+            bound = rows[-1]["roofline"]["bound"] if rows[-1]["roofline"] else "it does not fit"
+            console.say(f"{name}@{machine}: {' '.join(map(str, told(rows[-1])))}: {bound}")
+    console.table(
+        "T5Gemma on TPU slices: the train step of one chip",
+        ("", "mesh", "remat", "rows", "parts", "GiB", "utilised"),
+        [(f"{item['preset']}@{item['machine']}", *told(item)) for item in rows],
+    )
+    return rows
 
 
 def t5x() -> list[dict[str, Any]]:
@@ -167,14 +228,17 @@ def tiny() -> list[dict[str, Any]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--presets", nargs="+", choices=PRESETS, default=PRESETS, help="which (default: all)")
+    parser.add_argument("--presets", nargs="+", choices=(*PRESETS, *T5GEMMA), help="which (default: all)")
     parser.add_argument("--machines", nargs="+", choices=MACHINES, default=tuple(MACHINES), help="on which slices")
     parser.add_argument("--t5x", action="store_true", help="T5 v1.1 XL beside T5X's step")
+    parser.add_argument("--t5gemma", action="store_true", help="T5Gemma and T5Gemma 2")
+    parser.add_argument("--lora", type=int, default=0, metavar="RANK", help="with --t5gemma: train adapters alone")
     parser.add_argument("--tiny", action="store_true", help="a toy shape, to see that it runs")
     parser.add_argument("--json", action="store_true", help="print one JSON document to standard output")
     options = parser.parse_args()
     os.environ.setdefault("JAX_PLATFORMS", "cpu")
-    result = {"rows": tiny() if options.tiny else t5x() if options.t5x else presets(options)}
+    made = tiny() if options.tiny else t5x() if options.t5x else t5gemmas(options) if options.t5gemma else None
+    result = {"rows": presets(options) if made is None else made}
     if options.json:
         print(json.dumps(result))
 

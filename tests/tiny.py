@@ -115,7 +115,7 @@ CAPPED = ModelConfig(
         layer_kinds=("local", "full"),
         window_before=2,
         window_after=2,
-        width=20,
+        width=24,
         attention_scale=0.7,
         attention_softcap=1.0,
     ),

@@ -22,7 +22,7 @@ from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
 from t2c_jax.interop.tokenizer_json import pad_of, piece_names, write_tokenizer
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Params
-from t2c_jax.models.transformer.config import T5Config
+from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
 QUANTIZATIONS = ("float32", "int8")
 LIBRARY = "ctranslate2"
@@ -34,6 +34,34 @@ def why_not(model: ModelConfig) -> str | None:
         importlib.import_module("ctranslate2.specs")
     except ImportError:
         return "--to ctranslate2 needs ctranslate2: pip install 't2c-jax[export]', or pip install 'ctranslate2>=4.5'"
+    return _not_there(model)
+
+
+_NOT_THERE = {
+    "attention_softcap": "it has no bound of attention scores, and without one the answers are others",
+    "window_after": "it has no window to both sides",
+    "window_before": "its window only shortens the cache of a decoder",
+    "merged_attention": "its merged attention is not written here",
+    "sandwich_norms": "its norms behind a block's parts are not written here",
+    "query_key_norm": "its norms of queries and keys are not written here",
+    "kv_heads": "its shared heads are not written here",
+    "rope_scaling": "its scaled positions are not written here",
+    "width": "it has one width for both sides",
+}
+
+
+def _not_there(model: ModelConfig) -> str | None:
+    """What a model has that CTranslate2 has not, or that is not written for it."""
+    for side, section in (("encoder", model.encoder), ("decoder", model.decoder)):
+        plain = type(section)()
+        for key, reason in _NOT_THERE.items():
+            value = getattr(section, key, None)
+            if isinstance(section, TransformerConfig) and value != getattr(plain, key, None):
+                return f"config.model.{side}.{key}={value} is not exported to CTranslate2: {reason}"
+    if model.logit_softcap:
+        return (
+            f"config.model.logit_softcap={model.logit_softcap} is not exported to CTranslate2: it is not written here"
+        )
     return None
 
 
@@ -110,7 +138,7 @@ def specification(config: ModelConfig, params: Params) -> Any:
     table_VD = params["embedding"]["embedding"]
     spec.encoder.embeddings[0].weight = _copied(table_VD)
     spec.decoder.embeddings.weight = _copied(table_VD)
-    spec.encoder.scale_embeddings = spec.decoder.scale_embeddings = False
+    spec.encoder.scale_embeddings = spec.decoder.scale_embeddings = config.scale_embeddings
     spec.decoder.projection.weight = _copied(table_VD if config.tied_embeddings else params["output"])
     if config.tied_embeddings and config.scale_tied_output:
         spec.decoder.scale_outputs = config.width**-0.5

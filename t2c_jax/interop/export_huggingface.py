@@ -1,4 +1,4 @@
-"""A run as a Hugging Face model directory, which ``T5ForConditionalGeneration`` and ``AutoTokenizer`` load as it is."""
+"""A run as a Hugging Face model directory, which ``AutoModelForSeq2SeqLM`` and ``AutoTokenizer`` load as it is."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from t2c_jax import console
 from t2c_jax.config import ModelConfig
 from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
-from t2c_jax.interop import t5
+from t2c_jax.interop import t5, t5gemma
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
 from t2c_jax.interop.source_config import model_config
 from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
@@ -30,7 +30,12 @@ LIBRARY = "transformers"
 
 def why_not(model: ModelConfig) -> str | None:
     """One line on what the format cannot hold of this run, or None."""
-    return t5.why_not_t5(model)
+    return _family(model).why_not(model)
+
+
+def _family(model: ModelConfig) -> Any:
+    """The module of the architecture that holds the model, or comes nearest to it."""
+    return t5gemma if getattr(model.encoder, "sandwich_norms", False) else t5
 
 
 def write(model: Trained, directory: Path, texts: Sequence[str], quantization: str) -> dict[str, Any]:
@@ -43,10 +48,11 @@ def write(model: Trained, directory: Path, texts: Sequence[str], quantization: s
       quantization: float32.
     """
     tokenizer = model.tokenizer
-    tensors = t5.params_to_huggingface(model.config, model.params)
+    family = _family(model.config)
+    tensors = family.params_to_huggingface(model.config, model.params)
     save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
     ids = {"pad": pad_of(tokenizer), "eos": tokenizer.eos, "start": tokenizer.start}
-    write_json(directory / "config.json", t5.config_to_huggingface(model.config, tokenizer.vocab_size, **ids))
+    write_json(directory / "config.json", family.config_to_huggingface(model.config, tokenizer.vocab_size, **ids))
     write_json(directory / "generation_config.json", _generation(model, **ids))
     compared, _ = write_tokenizer(model, directory, texts)
     return {"tensors": len(tensors), "tokenizer": compared}
@@ -73,8 +79,7 @@ def _generation(model: Trained, *, pad: int, eos: int, start: int) -> dict[str, 
         values |= {"length_penalty": decode.length_penalty, "early_stopping": "never"}
     if decode.no_repeat_ngram_size:
         values["no_repeat_ngram_size"] = decode.no_repeat_ngram_size
-    encoder, decoder = t5.sides(config)
-    if decoder.layers > encoder.layers:
+    if _family(config) is t5 and config.decoder.layers > config.encoder.layers:  # type: ignore[attr-defined]
         values["use_cache"] = False
         console.warn(
             "transformers 5 makes a cache of as many layers as the encoder has, and fails with a deeper decoder; so"
@@ -105,7 +110,7 @@ def _by_transformers(model: Trained, directory: Path, expected: Reference) -> di
     import transformers
 
     transformers.utils.logging.disable_progress_bar()
-    theirs: Any = transformers.T5ForConditionalGeneration.from_pretrained(directory, dtype=torch.float32).eval()
+    theirs: Any = transformers.AutoModelForSeq2SeqLM.from_pretrained(directory, dtype=torch.float32).eval()
     log_p: list[np.ndarray] = []
     eos, start, pad = model.tokenizer.eos, model.tokenizer.start, pad_of(model.tokenizer)
     source_NS, there_NS = padded(expected.sources, pad)
@@ -125,10 +130,11 @@ def _by_transformers(model: Trained, directory: Path, expected: Reference) -> di
 
 def _read_back(model: Trained, directory: Path, expected: Reference) -> dict[str, Any]:
     values = json.loads((directory / "config.json").read_text("utf-8"))
+    family = _family(model.config)
     with safe_open(directory / WEIGHTS, "numpy") as file:
         names = set(file.keys())
-        config = model_config(t5, values, names)
-        params = t5.params_from_huggingface(config, file.get_tensor, names)
+        config = model_config(family, values, names)
+        params = family.params_from_huggingface(config, file.get_tensor, names)
     if names:
         raise UserError(f"the written weights hold a tensor that nothing reads: {min(names)}; please report it")
     return compare(expected, *repeated(config, params, model.tokenizer, expected))
@@ -137,11 +143,11 @@ def _read_back(model: Trained, directory: Path, expected: Reference) -> dict[str
 def usage(model: Trained) -> str:
     """Python that loads the directory and answers ``TEXT``."""
     return """
-from transformers import AutoTokenizer, T5ForConditionalGeneration
+from transformers import AutoModelForSeq2SeqLM, AutoTokenizer
 
 directory = "."  # where this file lies
 tokenizer = AutoTokenizer.from_pretrained(directory)
-model = T5ForConditionalGeneration.from_pretrained(directory)
+model = AutoModelForSeq2SeqLM.from_pretrained(directory)
 text = TEXT
 answer = model.generate(**tokenizer(text, return_tensors="pt"))
 print(tokenizer.decode(answer[0], skip_special_tokens=True))

@@ -29,7 +29,7 @@ from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError, nearest
 from t2c_jax.interop.source_config import Family, model_config
-from t2c_jax.interop.vocabulary_rows import fewer_rows, vocabulary_axes, with_rows
+from t2c_jax.interop.vocabulary_rows import fewer_rows, vocabulary_axes, with_pieces
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights
 from t2c_jax.models.definition import Definition, count
 from t2c_jax.tokenizers import huggingface_files as tokenizers_in
@@ -83,13 +83,13 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
         raise UserError(f"config.json: vocab_size={values['vocab_size']!r}, yet the embedding has {rows} rows")
     trimming = None
     if texts is not None:
-        kept = _kept(source, values, rows, texts)
+        kept = _kept(source, values, rows, texts, model)
         trimming = Trimming(str(source.resolve()), identity, rows, tuple(kept))
         origin = digest(origin, *map(str, kept))
         if _is_imported(workdir, origin):
             return _imported_already(workdir)
         params = fewer_rows(params, vocabulary_axes(model, rows), kept)
-        model, rows = with_rows(model, len(kept)), len(kept)
+        model, rows = with_pieces(model, kept), len(kept)
     config = configs.from_dict(_config_values(model), complete=whole)
     summary = {
         "model_type": values["model_type"],
@@ -148,14 +148,14 @@ def _imported_already(workdir: Workdir) -> dict[str, Any]:
     return dict(workdir.manifest("tokenizer")["counts"])
 
 
-def _kept(source: Path, values: Mapping[str, Any], rows: int, texts: Iterable[str]) -> list[int]:
-    """The ids of the pieces that texts need."""
+def _kept(source: Path, values: Mapping[str, Any], rows: int, texts: Iterable[str], model: ModelConfig) -> list[int]:
+    """The ids of the pieces that texts and the model need."""
     with tempfile.TemporaryDirectory() as name:
         tokenizer = tokenizers_in.write_tokenizer(source, values, rows, Path(name))
         used = used_ids(tokenizer, texts)
         if not used:
             raise UserError("there is no text to trim the vocabulary to")
-        return kept_ids(Path(name), used)
+        return kept_ids(Path(name), used | ({model.unscaled_id} if model.unscaled_id >= 0 else set()))
 
 
 def config_of_model(source: Path) -> dict[str, Any]:

@@ -54,6 +54,8 @@ def with_original_vocabulary(model: Trained, directory: Path | None = None) -> I
     family: Any = importlib.import_module(FAMILIES[values["model_type"]])
     whole, _ = read_params(family, model_config(family, values, weights.files.keys()), weights)
     axes = vocabulary_axes(model.config, len(trimming.ids))
+    unscaled = model.config.unscaled_id
+    config = replace(model.config, unscaled_id=trimming.ids[unscaled]) if unscaled >= 0 else model.config
     params = rows_put_back(model.params, whole, axes, trimming.ids)
     console.say(
         f"the export has all {trimming.rows:,} pieces: {len(trimming.ids):,} as they were trained here, and"
@@ -62,4 +64,5 @@ def with_original_vocabulary(model: Trained, directory: Path | None = None) -> I
     with TemporaryDirectory() as name:
         tokenizer = huggingface_files.write_tokenizer(source, values, trimming.rows, Path(name))
         objective = translation(Tokenizers(tokenizer, tokenizer, model.run.data.direction), model.run.data)
-        yield replace(model, params=params, objective=objective, tokenizer=tokenizer, tokenizer_files=Path(name))
+        model = replace(model, run=replace(model.run, model=config), params=params, objective=objective)
+        yield replace(model, tokenizer=tokenizer, tokenizer_files=Path(name))

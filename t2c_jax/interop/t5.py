@@ -157,7 +157,7 @@ def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.n
     Raises:
       UserError: T5 cannot hold the model.
     """
-    if (reason := why_not_t5(config)) is not None:
+    if (reason := why_not(config)) is not None:
         raise UserError(reason)
     found = write_params(tensors(config), params)
     if config.tied_embeddings and not config.scale_tied_output:
@@ -178,7 +178,7 @@ def config_to_huggingface(
     Raises:
       UserError: T5 cannot hold the model.
     """
-    if (reason := why_not_t5(config)) is not None:
+    if (reason := why_not(config)) is not None:
         raise UserError(reason)
     encoder, decoder = sides(config)
     scaled = config.tied_embeddings and config.scale_tied_output
@@ -207,7 +207,7 @@ def config_to_huggingface(
     }
 
 
-def why_not_t5(config: ModelConfig) -> str | None:
+def why_not(config: ModelConfig) -> str | None:
     """One line on what T5 cannot hold of this model and what would mend it, or None."""
     encoder, decoder = config.encoder, config.decoder
     for key, value, wanted in (

@@ -21,6 +21,12 @@ def with_rows(model: ModelConfig, rows: int) -> ModelConfig:
     return replace(model, encoder=replace(encoder, vocab_size=rows))
 
 
+def with_pieces(model: ModelConfig, ids: Sequence[int]) -> ModelConfig:
+    """The model section for a vocabulary of these pieces alone; the token that is read unscaled must be one of them."""
+    unscaled = list(ids).index(model.unscaled_id) if model.unscaled_id >= 0 else -1
+    return replace(with_rows(model, len(ids)), unscaled_id=unscaled)
+
+
 def vocabulary_axes(model: ModelConfig, rows: int) -> dict[str, int]:
     """The parameters whose shape depends on the vocabulary, and the axis on which it does."""
     small, large = (flatten(Definition(with_rows(model, n), n).abstract_params()) for n in (rows, rows + 1))

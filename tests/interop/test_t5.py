@@ -129,12 +129,12 @@ def test_copies_of_the_embedding_count_once_and_only_if_they_are_copies():
     ],
 )
 def test_a_model_that_is_no_t5_is_refused_with_the_setting(change, key):
-    reason = t5.why_not_t5(replace(T5, **change))
+    reason = t5.why_not(replace(T5, **change))
     assert reason is not None
     assert reason.endswith(key)
     with pytest.raises(UserError):
         t5.params_to_huggingface(replace(T5, **change), {})
-    assert t5.why_not_t5(T5) is None
+    assert t5.why_not(T5) is None
 
 
 torch = pytest.importorskip("torch")

@@ -5,6 +5,7 @@ rows, heads are shared, their width is not the model's by their number, and patt
 """
 
 import functools
+import json
 import re
 from dataclasses import replace
 
@@ -13,15 +14,20 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from huggingface_models import gemma
+from safetensors.numpy import load_file
+from small_run import main
 from tiny import assert_same
 
 from t2c_jax.config import DataConfig, DecodeConfig, TrainConfig
+from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.decode.programs import search_function
 from t2c_jax.errors import UserError
 from t2c_jax.interop import t5gemma
 from t2c_jax.interop.source_config import model_config
 from t2c_jax.interop.tensor_table import write_params
 from t2c_jax.models.definition import Definition
+from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.batch_loss import loss_sums
 
 torch = pytest.importorskip("torch")
@@ -316,6 +322,44 @@ def test_published_names_and_keys_are_read_as_todays():
     read = model_config(t5gemma, values)
     assert read.encoder == replace(config.encoder, layer_kinds=("local", "full"))
     assert read.decoder == replace(config.decoder, layer_kinds=("local", "full"))
+
+
+@pytest.mark.parametrize("kind", ["t5gemma", "t5gemma2"])
+def test_a_directory_of_theirs_becomes_a_run_and_that_a_directory(kind, tmp_path, capsys):
+    """Imported from files, it answers as theirs does; exported again, transformers loads it and answers equally."""
+    gemma(tmp_path)
+    pieces = len(json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"])
+    rows = {"vocab_size": pieces}
+    theirs = their_model(kind, {**SECOND[IDS[3][1]][0], **rows} if kind == "t5gemma2" else rows, rows, rows)
+    theirs.generation_config.decoder_start_token_id = BOS
+    theirs.save_pretrained(tmp_path)
+    assert main("import", "--from", tmp_path, "--workdir", tmp_path / "run", "--json") == 0
+    counts = json.loads(capsys.readouterr().out)
+    assert counts["whole_model"]
+    assert counts["specials"] | {"unk": 0} == {"eos": 1, "start": 2, "pad": 0, "unk": 0, "before": [2], "after": []}
+
+    text = "Return the first value of the list"
+    options = ["--config.decode.beam_size=1", "--config.decode.max_tokens=8", "--json", text]
+    assert main("generate", "--workdir", tmp_path / "run", *options) == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    tokenizer = Tokenizers.load(tmp_path / "run" / "tokenizer").source
+    ids = torch.tensor([[BOS, *tokenizer.encode_batch([text])[0].tolist()]])
+    found = theirs.generate(ids, max_new_tokens=8, do_sample=False, suppress_tokens=unwritable(tokenizer))[0]
+    assert answer["code"] == tokenizer.decode(found[1:].tolist())
+
+    arguments = ["--workdir", tmp_path / "run", "--output", tmp_path / "out"]
+    assert main("export", *arguments, "--to", "huggingface", "--json") == 0
+    parity = json.loads(capsys.readouterr().out)["parity"]
+    assert parity["by"] == "transformers"
+    assert parity["greedy_identical"] == parity["prompts"] == 4
+    assert parity["largest_log_prob_difference"] < 1e-4
+    again = load_file(tmp_path / "out" / "model.safetensors")
+    for name, tensor in theirs.state_dict().items():
+        if name in again and name.endswith("proj.weight"):
+            np.testing.assert_array_equal(again[name], tensor.numpy(), err_msg=name)
+
+    assert main("export", *arguments, "--to", "ctranslate2") == 2
+    assert "is not exported to CTranslate2: it" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -261,3 +261,34 @@ def test_a_kernel_of_another_platform_is_refused():
         chosen("cudnn")
     with on("gpu"), pytest.raises(UserError, match="attention=pallas does not run on a gpu"):
         chosen("pallas")
+
+
+@pytest.mark.parametrize("softcap", [0.0, 50.0])
+@pytest.mark.parametrize(
+    "form", [{"causal": True, "window": (511, 0)}, {"window": (255, 256)}, {"causal": True, "own_keys": 512}], ids=str
+)
+@pytest.mark.parametrize(
+    ("platform", "asked", "length", "head_width", "names"),
+    [
+        ("tpu", "auto", 512, 256, ["single_block_attention_forward", "single_block_attention_backward"]),
+        ("tpu", "auto", 2048, 256, ["splash_mha_fwd", "splash_mha_dkv"]),
+        ("cuda", "auto", 512, 256, []),  # a program with cuDNN's needs the library
+    ],
+    ids=["TPU, short", "TPU, long", "GPU, wide heads"],
+)
+def test_programs_for_accelerators_have_the_kernel_and_lower(platform, asked, length, head_width, names, form, softcap):
+    """Forward and backward, for chips that are not here; a soft-cap is XLA's on a GPU."""
+    form = {**form, **({"own_keys": length} if "own_keys" in form else {})}
+    keys = length + (512 if "own_keys" in form else 0)
+    q, k = (jax.ShapeDtypeStruct((2, n, heads, head_width), jnp.bfloat16) for n, heads in ((length, 4), (keys, 2)))
+    query_ids, key_ids = (jax.ShapeDtypeStruct((2, n), jnp.int32) for n in (length, keys))
+
+    def loss(q, k, v, query_ids, key_ids):
+        o = attend(q, k, v, AttentionMask(query_ids, key_ids, **form), kernel=asked, softcap=softcap)
+        return jnp.sum(o.astype(jnp.float32))
+
+    with on("tpu" if platform == "tpu" else "gpu"):
+        program = jax.jit(jax.value_and_grad(loss, argnums=(0, 1, 2)))
+        text = jax.export.export(program, platforms=[platform])(q, k, k, query_ids, key_ids).mlir_module()
+    assert all(name in text for name in names)
+    assert ("tpu_custom_call" in text) == bool(names)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import jax
 import numpy as np
 import pytest
-from tiny import MODEL, T5, VOCABULARY, assert_same, decoder, encoder, flat
+from tiny import CAPPED, MODEL, T5, VOCABULARY, assert_same, decoder, encoder, flat
 
 from t2c_jax.config import LoraConfig
 from t2c_jax.errors import UserError
@@ -18,6 +18,7 @@ LORA = LoraConfig(rank=3, alpha=6.0, targets=".")
 TRANSFORMER = Definition(replace(T5, tied_embeddings=False, copy=True), VOCABULARY)
 RECURRENT = Definition(replace(MODEL, encoder=encoder("lstm", bidirectional=False), decoder=decoder("gru")), VOCABULARY)
 BERT = encoder("bert", width=24, num_heads=3, feed_forward=32, positions=20)
+SHARED_HEADS = Definition(CAPPED, VOCABULARY)
 PRETRAINED = Definition(replace(MODEL, encoder=BERT, decoder=decoder("lstm")), VOCABULARY)
 
 
@@ -56,6 +57,9 @@ def test_fresh_adapters_change_nothing(definition):
         (TRANSFORMER, "embedding.embedding", (32, 16), False),
         (TRANSFORMER, "output", (16, 32), True),
         (TRANSFORMER, "pointer.key", (16, 16), False),
+        (SHARED_HEADS, "encoder.blocks.attention.key", (24, 6), False),
+        (SHARED_HEADS, "encoder.embedding.embedding", (32, 24), False),
+        (SHARED_HEADS, "decoder.blocks.cross_attention.value", (24, 12), False),
         (RECURRENT, "encoder.forward_1.state", (12, 48), False),
         (RECURRENT, "decoder.layer_0.input", (16, 36), False),
         (RECURRENT, "decoder.attention.from_state", (12, 16), False),
@@ -97,7 +101,7 @@ def test_a_is_on_the_side_of_the_input():
 
 
 def test_scales_and_biases_have_no_adapters():
-    for definition in (TRANSFORMER, RECURRENT, PRETRAINED):
+    for definition in (TRANSFORMER, SHARED_HEADS, RECURRENT, PRETRAINED):
         found = {path.rpartition(".")[0] for path in flat(adapted(definition)[1])}
         last = {path.rpartition(".")[2] for path in found}
         assert not {name for name in last if "bias" in name or "gate_" in name} | (last & {"scale", "table", "weights"})

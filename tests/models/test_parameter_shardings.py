@@ -7,7 +7,21 @@ from dataclasses import replace
 import jax
 import pytest
 from flax import nnx
-from tiny import DATA, MODEL, T5, VOCABULARY, batch, both, compiled_on, decoder, encoder, experiment, make_mesh
+from tiny import (
+    CAPPED,
+    DATA,
+    MERGED,
+    MODEL,
+    T5,
+    VOCABULARY,
+    batch,
+    both,
+    compiled_on,
+    decoder,
+    encoder,
+    experiment,
+    make_mesh,
+)
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import OptimizerConfig
@@ -66,6 +80,8 @@ def test_golden_shardings(repository, monkeypatch):
     for name, sizes in MESHES.items():
         mesh = make_mesh(experiment(mesh=sizes))
         found[name] = specs(Definition(WHOLE, VOCABULARY), mesh) | residual_streams(mesh, monkeypatch)
+        for kind, model in {"T5Gemma 2": MERGED, "T5Gemma": CAPPED}.items():
+            found[f"{kind}, {name}"] = specs(Definition(model, VOCABULARY), mesh)
         found |= {f"{other}, {name}": specs(Definition(model, VOCABULARY), mesh) for other, model in OTHERS.items()}
     path = repository / "tests" / "golden" / "shardings.json"
     if os.environ.get("T2C_REFRESH_GOLDENS") == "1":
