@@ -95,6 +95,17 @@ def test_what_is_no_secret(text):
     assert kinds(text) == []
 
 
+def test_a_random_value_is_a_secret_by_its_name():
+    """Also without a digit, and with a long run of letters of one case."""
+    alphabet = string.ascii_letters + string.digits
+    generator = random.Random(0)
+    values = ["".join(generator.choices(alphabet, k=generator.randint(16, 40))) for _ in range(500)]
+    missed = [value for value in values if kinds(f'db_password = "{value}"') != ["password or key by its name"]]
+    assert len(missed) <= len(values) / 50
+    for word in ("getTheSecondPageOfResults", "AccessForAllOfTheUsers", "orderedByCreationTime2"):
+        assert kinds(f'api_key = "{word}"') == []
+
+
 def test_examples_of_documentation_are_no_secrets():
     assert kinds("AWS_ACCESS_KEY_ID=" + "AKIA" + "IOSFODNN7" + "EXAMPLE") == []
     assert kinds("AWS_ACCESS_KEY_ID=" + "AKIA" + letters(16, string.ascii_uppercase)) == ["AWS access key"]

@@ -7,6 +7,7 @@ verified: no request is ever sent.
 
 from __future__ import annotations
 
+import itertools
 import math
 import re
 import string
@@ -36,7 +37,19 @@ def _generated(value: str) -> bool:
 
 def _generated_alone(value: str) -> bool:
     """The same where a name such as ``password`` is all that speaks for a secret."""
-    return len(value) >= 12 and _generated(value) and _entropy(value) >= min(3.0, 0.75 * math.log2(len(value)))
+    if len(value) < 12 or _entropy(value) < min(3.0, 0.75 * math.log2(len(value))):
+        return False
+    return _generated(value) or _is_random(value)
+
+
+def _is_random(value: str) -> bool:
+    """Whether small letters, capitals and digits change as chance has them: names have long words, or few capitals."""
+    if len(value) < 16 or not value.isascii() or not value.isalnum() or _PLACEHOLDER.search(value):
+        return False
+    kinds = ["A" if sign.isupper() else "a" if sign.islower() else "1" for sign in value]
+    changes = sum(one != other for one, other in itertools.pairwise(kinds))
+    capitals, letters = kinds.count("A"), len(kinds) - kinds.count("1")
+    return changes >= 0.35 * len(value) and 0.3 * letters <= capitals <= 0.7 * letters
 
 
 def _chosen(value: str) -> bool:
