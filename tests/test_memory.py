@@ -3,8 +3,12 @@
 import platform
 import subprocess
 import sys
+from types import SimpleNamespace
 
 import pytest
+
+from t2c_jax import runtime
+from t2c_jax.train.freed_memory import ReturnFreedMemory
 
 # Each thread takes and frees a block as XLA does: aligned, from a thread of its own, all of it written.
 PROGRAM = """
@@ -68,3 +72,16 @@ def test_freed_memory_is_kept_for_the_next_step(choice, monkeypatch):
         assert again > PAGES / 2
         assert returned == 0
     assert after > PAGES / 2  # outside, all is as before
+
+
+def test_memory_is_returned_at_first_after_an_evaluation_and_every_few_steps(monkeypatch):
+    returned = []
+    monkeypatch.setattr(runtime, "return_freed_memory", lambda: returned.append(run.step))
+    run, hook = SimpleNamespace(step=20, steps=60, held_out={}, state={}), ReturnFreedMemory(10)
+    hook.start(run, {})
+    while run.step < 60:
+        run.step += 1
+        run.held_out = {"nll": 1.0} if run.step == 35 else {}
+        if hook.is_due(run):
+            hook(run)
+    assert returned == [21, 22, 23, 30, 35, 36, 37, 38, 40, 50, 60]

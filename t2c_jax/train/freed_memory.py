@@ -10,11 +10,11 @@ import jax
 from t2c_jax import runtime
 from t2c_jax.train.hooks import Hook, LoopState, Rank
 
-_FIRST = 3  # steps after which the compiler's memory and the first temporaries are given back at once
+_AFTER = 3  # steps, each of which gives memory back, after a start or an evaluation, whose memory is of other sizes
 
 
 class ReturnFreedMemory(Hook):
-    """``runtime.return_freed_memory``: after the first steps of a process, and every few steps.
+    """``runtime.return_freed_memory``: after the first steps, after an evaluation, and every few steps.
 
     A small block that outlives a step may lie where that step's temporaries were, so that the next step's need another
     place. Without this hook both places would stay in memory; with it only the one in use does. The next step pays for
@@ -29,14 +29,16 @@ class ReturnFreedMemory(Hook):
 
     def start(self, run: LoopState, stored: Mapping[str, Any]) -> None:
         """Counts from here."""
-        self._last = run.step + _FIRST
+        self._last = run.step + _AFTER
 
     def is_due(self, run: LoopState) -> bool:
-        """After the first steps, and every few."""
-        return run.step <= self._last or super().is_due(run)
+        """After the first steps, after an evaluation and the steps that follow it, and every few."""
+        return run.step <= self._last or bool(run.held_out) or super().is_due(run)
 
     def __call__(self, run: LoopState) -> None:
-        """Gives it back; of the first steps once they are done, so that the next one does not need another place."""
+        """Gives it back; of those first steps once they are done, so that the next one does not need another place."""
+        if run.held_out:
+            self._last = run.step + _AFTER
         if run.step <= self._last:
             jax.block_until_ready(run.state)
         runtime.return_freed_memory()
