@@ -59,6 +59,8 @@ _TITLES = tuple(
 )
 _ISC = "permission to use copy modify and/or distribute this software for any purpose"
 _MIT = "permission is hereby granted free of charge to any person obtaining a copy"
+_NOTICE = "redistribute it and/or modify it under the terms of the"
+_PUBLISHED = " as published by the free software foundation;? (?:either )?version"
 _GRANTS = tuple(
     (licence, re.compile(phrase))
     for licence, phrase in (
@@ -72,6 +74,21 @@ _GRANTS = tuple(
         ("MIT-0", f"{_MIT}.*the software is provided"),
         ("MIT", _MIT),
         ("Zlib", "this software is provided 'as-is' without any express or implied warranty"),
+        (
+            "PostgreSQL",
+            "permission to use copy modify and distribute this software and its documentation for any purpose"
+            " without fee and without a written agreement is hereby granted",
+        ),
+        *(
+            (f"{short}-{version}", rf"{_NOTICE} gnu {name}general public licen[cs]e{_PUBLISHED} {number}\b")
+            for short, name, version, number in (
+                ("GPL", "", "2.0", "2"),
+                ("GPL", "", "3.0", "3"),
+                ("LGPL", "lesser ", "2.1", r"2\.1"),
+                ("LGPL", "lesser ", "3.0", "3"),
+                ("AGPL", "affero ", "3.0", "3"),
+            )
+        ),
     )
 )
 _RESTRICTED = re.compile(r"commons clause")

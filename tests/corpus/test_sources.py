@@ -383,6 +383,15 @@ LICENCES = {
 }
 
 
+NOTICE = """This program is free software; you can redistribute it and/or modify
+it under the terms of the GNU General Public License as published by
+the Free Software Foundation; version 2 of the License.
+"""
+POSTGRESQL = """Permission to use, copy, modify, and distribute this software and its documentation for any purpose,
+without fee, and without a written agreement is hereby granted, provided that the above copyright notice appears in all copies.
+"""
+
+
 @pytest.mark.parametrize("name", LICENCES)
 def test_licence_files(name, tmp_path):
     text, licence = LICENCES[name]
@@ -405,6 +414,15 @@ def test_licence_files(name, tmp_path):
         ),
         ({"LICENSE": APACHE, "LICENSE-3RD-PARTY": MIT, "LICENSE-docs.md": "CC0 1.0 Universal"}, "Apache-2.0"),
         ({"LICENSE": "Copyright Acme. All rights reserved.", "LICENSE-MIT": MIT}, ""),
+        (
+            {"LICENSE": f"Copyright (c) 2014 Acme. All rights reserved.\n\n{NOTICE}", "COPYING": GPL.replace("3", "2")},
+            "GPL-2.0",
+        ),
+        ({"LICENSE": NOTICE.replace("GNU", "GNU Affero").replace("version 2", "either version 3")}, "AGPL-3.0"),
+        (
+            {"LICENSE": f"The thing is released under the PostgreSQL License.\n\nCopyright A\n\n{POSTGRESQL}"},
+            "PostgreSQL",
+        ),
         ({"LICENSE.md": APACHE, "license.py": MIT}, "Apache-2.0"),
         ({"UNLICENSE": "This is free and unencumbered software released into the public domain."}, "Unlicense"),
     ],
