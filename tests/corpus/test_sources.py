@@ -388,7 +388,8 @@ it under the terms of the GNU General Public License as published by
 the Free Software Foundation; version 2 of the License.
 """
 POSTGRESQL = """Permission to use, copy, modify, and distribute this software and its documentation for any purpose,
-without fee, and without a written agreement is hereby granted, provided that the above copyright notice appears in all copies.
+without fee, and without a written agreement is hereby granted, provided that the above
+copyright notice appears in all copies.
 """
 
 
