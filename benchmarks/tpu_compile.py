@@ -81,7 +81,8 @@ def row(experiment: Experiment, vocab_size: int, topology: str) -> dict[str, Any
     from t2c_jax.train.setup import trainable_of
 
     started = time.monotonic()
-    trainable = trainable_of(experiment, Definition(experiment.model, vocab_size))
+    # Adapters are for a base that has all parameters; no run needs to be there.
+    trainable = trainable_of(experiment, Definition(experiment.model, vocab_size), frozenset())
     training = program.Training(trainable, experiment.train, experiment.data, experiment.mesh)
     found = program.train_step(training, described(topology))
     return {
