@@ -1,11 +1,13 @@
-"""Import of a 220M-parameter T5: seconds, and peak memory against the size of its weights.
+"""Import of T5Gemma s-s or T5 base: seconds, and peak memory against the size of the weights.
 
     python benchmarks/import_model.py
+    python benchmarks/import_model.py --model t5
 
-A directory as ``save_pretrained`` writes it, of the shape of T5 v1.0 base (222,903,552 parameters, float32 or
-``--dtype``), is made with random weights. ``t2c import`` then runs in its own process, round after round, each into a
-new workdir. Its peak memory is the kernel's (VmHWM): in total, and beyond that of the same process after its imports.
-The files are in the page cache, so the time on disk is that of writing the checkpoint.
+A directory as ``save_pretrained`` writes it is made with random weights: of T5Gemma s-s (312,517,632 parameters, of
+which 262 million are two tables of 256,000 rows) or of T5 v1.0 base (222,903,552), float32 or ``--dtype``. ``t2c
+import`` then runs in its own process, round after round, each into a new workdir. Its peak memory is the kernel's
+(VmHWM): in total, and beyond that of the same process after its imports. The files are in the page cache, so the time
+on disk is that of writing the checkpoint.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 import _rounds
+import jax
 import ml_dtypes
 import numpy as np
 from safetensors.numpy import save_file
@@ -28,38 +31,49 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 
 from t2c_jax import console
 from t2c_jax.config import ModelConfig
-from t2c_jax.interop.t5 import config_to_huggingface, tensors
+from t2c_jax.interop import t5, t5gemma
+from t2c_jax.interop.source_config import model_config
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.transformer.config import T5DecoderConfig, T5EncoderConfig
 
 DTYPES: dict[str, Any] = {"float32": np.float32, "float16": np.float16, "bfloat16": ml_dtypes.bfloat16}
 
 
-def shape(*, tiny: bool) -> tuple[ModelConfig, int]:
-    """T5 base and its rows, or a toy."""
-    blocks: dict[str, Any] = {"layers": 12, "num_heads": 12, "head_width": 64, "feed_forward": 3072}
-    width, rows = 768, 32128
+def shape(kind: str, *, tiny: bool) -> tuple[ModelConfig, int]:
+    """T5 base or T5Gemma s-s and its rows, or a toy."""
+    blocks: dict[str, Any]
+    if kind == "t5gemma":
+        blocks = {"layers": 8, "num_heads": 8, "head_width": 64, "feed_forward": 1024}
+        width, rows = 512, 256_000
+    else:
+        blocks = {"layers": 12, "num_heads": 12, "head_width": 64, "feed_forward": 3072}
+        width, rows = 768, 32128
     if tiny:
-        blocks = {"layers": 1, "num_heads": 2, "head_width": 16, "feed_forward": 64}
+        blocks = {"layers": 2, "num_heads": 2, "head_width": 16, "feed_forward": 64}
         width, rows = 32, 384
-    encoder = T5EncoderConfig(**blocks, activation="relu")
-    return ModelConfig(encoder=encoder, decoder=T5DecoderConfig(**blocks, activation="relu"), width=width), rows
+    if kind == "t5":
+        encoder = T5EncoderConfig(**blocks, activation="relu")
+        return ModelConfig(encoder=encoder, decoder=T5DecoderConfig(**blocks, activation="relu"), width=width), rows
+    half = {**blocks, "vocab_size": rows, "hidden_size": width, "intermediate_size": blocks["feed_forward"]}
+    half |= {"num_hidden_layers": blocks["layers"], "num_attention_heads": blocks["num_heads"]}
+    half |= {"num_key_value_heads": blocks["num_heads"], "head_dim": blocks["head_width"]}
+    for name in blocks:
+        half.pop(name)
+    values = {"model_type": kind, "encoder": {**half, "query_pre_attn_scalar": 64}}
+    return model_config(t5gemma, {**values, "decoder": values["encoder"]}), rows
 
 
-def write_model(directory: Path, config: ModelConfig, rows: int, dtype: str) -> int:
+def write_model(directory: Path, kind: str, config: ModelConfig, rows: int, dtype: str) -> int:
     """A model directory with random weights; returns the bytes of its weights."""
-    abstract = Definition(config, rows).abstract_params()
-    draw, arrays = np.random.default_rng(0), {}
-    for tensor in tensors(config):
-        leaf: Any = abstract
-        for name in tensor.path:
-            leaf = leaf[name]
-        size = leaf.shape if tensor.layer is None else leaf.shape[1:]
-        matrix = (size[0], int(np.prod(size[1:]))) if len(size) > 1 else size
-        array = draw.standard_normal(matrix[::-1] if tensor.transposed else matrix, np.float32) * 0.02
-        arrays[tensor.name] = array.astype(DTYPES[dtype])
+    draw = np.random.default_rng(0)
+    params = jax.tree.map(
+        lambda leaf: draw.standard_normal(leaf.shape, np.float32) * np.float32(0.02),
+        Definition(config, rows).abstract_params(),
+    )
+    family: Any = {"t5": t5, "t5gemma": t5gemma}[kind]
+    arrays = {name: array.astype(DTYPES[dtype]) for name, array in family.params_to_huggingface(config, params).items()}
     save_file(arrays, directory / "model.safetensors")
-    (directory / "config.json").write_text(json.dumps(config_to_huggingface(config, rows)))
+    (directory / "config.json").write_text(json.dumps(family.config_to_huggingface(config, rows)))
     pieces = [("<pad>", 0.0), ("</s>", 0.0), ("<unk>", 0.0), *((f"\u2581{i}", -float(i)) for i in range(rows - 3))]
     tokenizer = Tokenizer(models.Unigram(pieces, unk_id=2))
     tokenizer.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -97,8 +111,7 @@ def rounds(options: argparse.Namespace, base: Path) -> tuple[list[dict[str, Any]
     """What each round measured, and the bytes of the weights."""
     source = base / "model"
     source.mkdir()
-    config, rows = shape(tiny=options.tiny)
-    weights = write_model(source, config, rows, options.dtype)
+    weights = write_model(source, options.model, *shape(options.model, tiny=options.tiny), options.dtype)
     found = []
     with console.progress("rounds", options.rounds) as bar:
         for index in range(options.rounds):
@@ -114,6 +127,9 @@ def rounds(options: argparse.Namespace, base: Path) -> tuple[list[dict[str, Any]
 def main() -> None:
     parser = _rounds.parser(__doc__)
     parser.set_defaults(rounds=3, steps=1)
+    parser.add_argument(
+        "--model", choices=("t5", "t5gemma"), default="t5gemma", help="whose shape (default: %(default)s)"
+    )
     parser.add_argument(
         "--dtype", choices=list(DTYPES), default="float32", help="of the weights (default: %(default)s)"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import gc
 import glob
 import hashlib
 import json
@@ -77,6 +78,13 @@ def freed_memory_kept() -> Iterator[None]:
 def return_freed_memory() -> None:
     """Gives the kernel what malloc has kept so far; nothing outside of ``freed_memory_kept``."""
     if _kept:
+        ctypes.CDLL(None).malloc_trim(0)
+
+
+def collect_garbage() -> None:
+    """Frees what nothing refers to any more, and gives the kernel what malloc holds of it, where it can."""
+    gc.collect()
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
 
 

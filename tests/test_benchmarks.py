@@ -80,6 +80,16 @@ def test_optimizers(repository):
     assert min(first["cpu_seconds_per_step"], second["cpu_seconds_per_step"]) > 0
 
 
+def test_t5gemma(repository):
+    pytest.importorskip("transformers")
+    options = ("--tiny", "--rounds=1", "--steps=1", "--json", "--tasks", "pairs", "greedy")
+    done = run(repository, "t5gemma.py", *options)
+    assert done.returncode == 0, done.stderr
+    result = json.loads(done.stdout)
+    assert max(result["logits"].values()) < 1e-4  # the benchmark itself refuses other models only
+    assert [side["per_second"] > 0 for task in result["tasks"].values() for side in task.values()] == [True] * 4
+
+
 def test_mine(repository):
     options = ("--rounds=1", "--json", "--grow", "60")
     done = run(repository, "mine.py", *options)

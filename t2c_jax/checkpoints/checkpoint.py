@@ -26,7 +26,7 @@ from t2c_jax.checkpoints import object_stores
 from t2c_jax.checkpoints.array_handlers import CHUNKS, write_small_arrays_whole
 from t2c_jax.checkpoints.lazy_json import LazyJson
 from t2c_jax.checkpoints.metadata import mismatch
-from t2c_jax.checkpoints.pytrees import begin_checksums, changed, checksums, from_nested, shapes, to_nested
+from t2c_jax.checkpoints.pytrees import begin_checksums, changed, from_nested, host_checksums, shapes, to_nested
 from t2c_jax.checkpoints.storage_errors import as_os_errors, retry_if_deleted, storage_errors, with_storage_retries
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import digest, disk_errors, move_aside
@@ -426,7 +426,7 @@ def save_params(directory: Path, metadata: Mapping[str, Any], params: Any) -> No
             ocdbt_target_data_file_size=2**25,
         ),
         run=ocp.args.JsonSave(dict(metadata)),
-        loop=ocp.args.JsonSave({"steps": [], "checksums": checksums(state)}),
+        loop=ocp.args.JsonSave({"steps": [], "checksums": host_checksums(state)}),
     )
     # A manager of its own: one that was just closed may still delete what it takes for leftovers.
     options = ocp.CheckpointManagerOptions(**object_stores.prepare(directory))

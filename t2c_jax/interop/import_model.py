@@ -22,7 +22,7 @@ import numpy as np
 from etils import epath
 
 from t2c_jax import config as configs
-from t2c_jax import console
+from t2c_jax import console, runtime
 from t2c_jax.checkpoints.checkpoint import save_params
 from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.checkpoints.pytrees import flatten
@@ -34,7 +34,6 @@ from t2c_jax.interop.weights import INDEX, SINGLE, Weights
 from t2c_jax.models.definition import Definition, count
 from t2c_jax.tokenizers import huggingface_files as tokenizers_in
 from t2c_jax.tokenizers.huggingface_files import read_json
-from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.trimming import Trimming, kept_ids, trim, used_ids, write_trimming
 from t2c_jax.workdir import Workdir, digest
 
@@ -122,7 +121,8 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
     # Of an import of this model that did not come to its end: anything else there has been refused.
     epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
     counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
-    save_params(workdir.checkpoints, metadata(model, Tokenizers.load(workdir.tokenizer).digest), _moved(params))
+    runtime.collect_garbage()  # a tokenizer of 256,000 pieces leaves as much as a fifth of a small model
+    save_params(workdir.checkpoints, metadata(model, counts["digest"]), _moved(params))
     if counts["direction"]:
         config = replace(config, data=replace(config.data, direction=counts["direction"]))
     workdir.save_config(configs.to_dict(config))  # last: it marks the import as complete
@@ -155,7 +155,7 @@ def _kept(source: Path, values: Mapping[str, Any], rows: int, texts: Iterable[st
         used = used_ids(tokenizer, texts)
         if not used:
             raise UserError("there is no text to trim the vocabulary to")
-        return kept_ids(Path(name), used | ({model.unscaled_id} if model.unscaled_id >= 0 else set()))
+        return kept_ids(Path(name), used, {model.unscaled_id} - {-1})
 
 
 def config_of_model(source: Path) -> dict[str, Any]:
@@ -257,11 +257,16 @@ def _listed(names: Sequence[str]) -> str:
 
 
 def _moved(params: Any) -> Any:
-    """The parameters as arrays of ``jax``, one moved at a time: ``params`` is emptied, so that none exists twice."""
+    """The parameters as arrays of ``jax``, on a CPU without a copy where they are aligned, else one copied at a time.
+
+    ``params`` is emptied, so that none exists twice.
+    """
     moved = {}
     for name in list(params):
         value = params.pop(name)
-        moved[name] = _moved(value) if isinstance(value, dict) else jax.block_until_ready(jax.device_put(value))
+        moved[name] = (
+            _moved(value) if isinstance(value, dict) else jax.block_until_ready(jax.device_put(value, may_alias=True))
+        )
         del value
     return moved
 

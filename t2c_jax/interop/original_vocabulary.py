@@ -62,7 +62,8 @@ def with_original_vocabulary(model: Trained, directory: Path | None = None) -> I
         f" {trimming.rows - len(trimming.ids):,} as they came"
     )
     with TemporaryDirectory() as name:
-        tokenizer = huggingface_files.write_tokenizer(source, values, trimming.rows, Path(name))
-        objective = translation(Tokenizers(tokenizer, tokenizer, model.run.data.direction), model.run.data)
+        huggingface_files.write_tokenizer(source, values, trimming.rows, Path(name))
+        tokenizers = Tokenizers.load(Path(name), model.run.data.direction)
+        objective = translation(tokenizers, model.run.data)
         model = replace(model, run=replace(model.run, model=config), params=params, objective=objective)
-        yield replace(model, tokenizer=tokenizer, tokenizer_files=Path(name))
+        yield replace(model, tokenizer=tokenizers.target, tokenizer_files=Path(name))

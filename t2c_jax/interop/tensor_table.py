@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from t2c_jax.errors import UserError
+from t2c_jax.interop.weights import aligned_empty
 from t2c_jax.models.definition import Params
 
 
@@ -47,6 +48,21 @@ class Tensor(NamedTuple):
             node = node[name]
         return node if self.layer is None else node[self.layer]
 
+    @property
+    def as_it_is(self) -> bool:
+        """Whether theirs is ours, number for number."""
+        return (
+            self.layer is None and not (self.transposed or self.flat or self.unread or self.offset) and self.parts == 1
+        )
+
+    def put(self, params: Params, value: np.ndarray) -> None:
+        """Sets the parameter to an array of the parameter's size."""
+        *parents, last = self.path
+        node: Any = params
+        for name in parents:
+            node = node[name]
+        node[last] = value.reshape(node[last].shape)
+
     def shape(self, ours: tuple[int, ...]) -> tuple[int, ...]:
         """Of their rows that a parameter of this shape is, the unread ones left out."""
         if self.flat or len(ours) < 2:
@@ -75,6 +91,7 @@ def read_params(
         if tensor.name != name:
             if tensor.name not in names:
                 raise UserError(f"the checkpoint has no tensor '{tensor.name}', which its config.json asks for")
+            last = name, found = "", np.zeros(0)  # the one before is not kept while the next one is read
             found = read(tensor.name)
             last = tensor.name, found
             names.discard(tensor.name)
@@ -83,6 +100,9 @@ def read_params(
         wanted = (tensor.parts * rows + tensor.unread, *others)
         if found.shape != wanted:
             raise UserError(f"tensor '{tensor.name}' is {found.shape}; its config.json makes it {wanted}")
+        if tensor.as_it_is and found.dtype == np.float32:  # the largest ones: tables of words
+            tensor.put(params, found)
+            continue
         first = tensor.unread + tensor.part * rows
         part = found[first : first + rows]
         leaf[...] = (part.T if tensor.transposed else part).reshape(leaf.shape)
@@ -106,4 +126,4 @@ def write_params(table: Iterable[Tensor], params: Params) -> dict[str, np.ndarra
 def _empty(abstract: Any) -> Any:
     if isinstance(abstract, Mapping):
         return {name: _empty(value) for name, value in abstract.items()}
-    return np.empty(abstract.shape, np.float32)
+    return aligned_empty(abstract.shape)

@@ -1,16 +1,18 @@
 """The weights of a Hugging Face model directory: safetensors, read tensor by tensor, widened to float32.
 
-A pickle is never loaded: it runs whatever its author wrote into it. A file is mapped into memory for one tensor at a
-time, so that what is read takes the room of a tensor and not of the file.
+A pickle is never loaded: it runs whatever its author wrote into it. A tensor is read block by block, so that it takes
+the room of its float32 values, and no pages of the file beside them.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import ml_dtypes
 import numpy as np
 from safetensors import SafetensorError, safe_open
 
@@ -18,7 +20,9 @@ from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.huggingface_files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
-_FLOATS = ("F32", "F16", "BF16")
+_FLOATS = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
+_BLOCK = 2**22  # numbers
+_ALIGNMENT = 64  # bytes, with which JAX takes an array of a CPU as it is
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 
 
@@ -39,13 +43,16 @@ class Weights:
         self.files: dict[str, Path] = {}
         self.dtypes: dict[str, str] = {}
         self._shapes: dict[str, list[int]] = {}
+        self._begins: dict[str, int] = {}
         paths, promised = _paths(directory)
         for path in paths:
             with _opened(path) as file:
+                begins = _begins(path)
                 for name in file.keys():  # noqa: SIM118 - the handle is no mapping
                     part = file.get_slice(name)
                     self.files[name] = path
                     self.dtypes[name], self._shapes[name] = part.get_dtype(), part.get_shape()
+                    self._begins[name] = begins[name]
         for name, shard in promised.items():
             if self.files.get(name) != shard:
                 raise UserError(f"'{shard}' lacks the tensor '{name}' that '{directory / INDEX}' places there")
@@ -69,10 +76,18 @@ class Weights:
                 f"tensor '{name}' in '{self.files[name]}' is of type {self.dtypes[name]}; {', '.join(_FLOATS)} can be"
                 " read, so save the model in one of these"
             )
-        with _opened(self.files[name]) as file:
-            array = np.asarray(file.get_tensor(name), np.float32)
-        if not np.isfinite(array).all():
-            raise UserError(f"tensor '{name}' in '{self.files[name]}' holds values that are not finite")
+        path, array = self.files[name], aligned_empty(self._shapes[name])
+        numbers, dtype = array.reshape(-1), _FLOATS[self.dtypes[name]]
+        try:
+            with path.open("rb") as file:
+                file.seek(self._begins[name])
+                for first in range(0, len(numbers), _BLOCK):
+                    block = numbers[first : first + _BLOCK]
+                    block[...] = np.frombuffer(file.read(len(block) * dtype.itemsize), dtype)
+                    if not np.isfinite(block).all():
+                        raise UserError(f"tensor '{name}' in '{path}' holds values that are not finite")
+        except (OSError, ValueError) as error:
+            raise UserError(f"'{path}' cannot be read any more ({error}); fetch it again") from None
         return array
 
 
@@ -125,7 +140,7 @@ class Blocks:
             try:
                 array = change(array)
                 if stacked is None:
-                    stacked = np.empty((self._layers, *array.shape), np.float32)
+                    stacked = aligned_empty((self._layers, *array.shape))
                 stacked[layer] = array
             except ValueError as error:
                 raise UserError(
@@ -137,6 +152,22 @@ class Blocks:
     def norm(self, name: str) -> dict[str, np.ndarray]:
         """A norm's weights and biases, under the names that they have here."""
         return {"scale": self.stack(f"{name}.weight"), "bias": self.stack(f"{name}.bias")}
+
+
+def aligned_empty(shape: Sequence[int]) -> np.ndarray:
+    """An array of float32 that JAX can take without a copy."""
+    size = int(np.prod(shape, dtype=np.int64)) * 4
+    memory = np.empty(size + _ALIGNMENT, np.uint8)
+    first = -memory.ctypes.data % _ALIGNMENT
+    return memory[first : first + size].view(np.float32).reshape(shape)
+
+
+def _begins(path: Path) -> dict[str, int]:
+    """Where each tensor begins in a file whose header safetensors has checked."""
+    with path.open("rb") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+    return {name: 8 + size + part["data_offsets"][0] for name, part in header.items() if name != "__metadata__"}
 
 
 def _paths(directory: Path) -> tuple[list[Path], dict[str, Path]]:

@@ -17,7 +17,7 @@ from __future__ import annotations
 import copy
 import itertools
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -88,12 +88,13 @@ def used_ids(tokenizer: HuggingFaceTokenizer, texts: Iterable[str]) -> set[int]:
     return set(np.flatnonzero(used_V).tolist())
 
 
-def kept_ids(directory: Path, used: set[int]) -> list[int]:
+def kept_ids(directory: Path, used: set[int], rows: Collection[int] = ()) -> list[int]:
     """The ids to keep, ascending: what the module's docstring says, filled up with the first of the others.
 
     Args:
       directory: of a tokenizer in the form of ``HuggingFaceTokenizer``.
       used: ids that texts have.
+      rows: ids that the model needs, whether they have a piece or not.
 
     Raises:
       UserError: its kind of model cannot be trimmed.
@@ -123,6 +124,7 @@ def kept_ids(directory: Path, used: set[int]) -> list[int]:
         kept.add(model["unk_id"])
     elif model["type"] != "WordPiece":
         raise UserError(f"a vocabulary of type {model['type']} cannot be trimmed; import the model whole")
+    kept |= set(rows)
     missing = -len(kept) % _MULTIPLE
     others = (i for i in sorted(pieces) if i not in kept)
     return sorted(kept.union(i for i, _ in zip(others, range(missing), strict=False)))
@@ -141,7 +143,7 @@ def trim(directory: Path, kept: list[int]) -> HuggingFaceTokenizer:
     changed = {name: _renumbered(value, new) for name, value in specials.items() if name != "vocab_size"}
     write_json(directory / SPECIALS, {**changed, "vocab_size": len(kept)})
     found = Library.from_file(str(directory / MODEL))
-    if wrong := [before[old] for old, i in new.items() if found.id_to_token(i) != before[old]]:
+    if wrong := [before[old] for old, i in new.items() if old in before and found.id_to_token(i) != before[old]]:
         raise UserError(f"the vocabulary cannot be trimmed: the piece {wrong[0]!r} gets another id; import it whole")
     return HuggingFaceTokenizer(directory)
 

@@ -6,19 +6,24 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from huggingface_models import TEXTS, write
-from safetensors.numpy import load_file
+from huggingface_models import TEXTS, gemma, write
+from safetensors.numpy import load_file, save_file
 from small_run import main
 from tokenizers import Tokenizer
 
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.checkpoints.metadata import metadata
+from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.checkpoints.saved_run import SavedRun
 from t2c_jax.config import MeshConfig
 from t2c_jax.decode.loading import inference_mesh
 from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
+from t2c_jax.interop import t5gemma
 from t2c_jax.interop.import_model import import_model
+from t2c_jax.interop.source_config import model_config
+from t2c_jax.interop.vocabulary_rows import rows_put_back, vocabulary_axes
+from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers import trimming
 from t2c_jax.tokenizers.loading import load_tokenizer
 from t2c_jax.tokenizers.trimming import Trimming
@@ -131,3 +136,58 @@ def test_no_text_is_no_vocabulary(tmp_path):
     write("bert", tmp_path / "model")
     with pytest.raises(UserError, match="there is no text to trim the vocabulary to"):
         import_model(tmp_path / "model", Workdir(tmp_path / "run"), [])
+
+
+HALF = {
+    "vocab_size": 500,
+    "hidden_size": 16,
+    "intermediate_size": 16,
+    "num_hidden_layers": 1,
+    "num_attention_heads": 1,
+    "num_key_value_heads": 1,
+    "head_dim": 8,
+}
+GEMMAS = {
+    "t5gemma": ({"encoder": HALF, "decoder": HALF}, ["embedding.embedding", "encoder.embedding.embedding"]),
+    "t5gemma2": (
+        {"encoder": {"text_config": HALF, "eoi_token_index": 411}, "decoder": HALF},
+        ["embedding.embedding"],
+    ),
+}
+
+
+@pytest.mark.parametrize("kind", GEMMAS)
+def test_all_tables_of_a_t5gemma_are_trimmed_and_put_back(kind, tmp_path):
+    """T5Gemma has two; T5Gemma 2 has one, and an id in its config whose row must stay."""
+    sections, tables = GEMMAS[kind]
+    values = {"model_type": kind, "bos_token_id": 2, "eos_token_id": 1, "pad_token_id": 0, **sections}
+    model = model_config(t5gemma, values)
+    draw = np.random.default_rng(0)
+    abstract = Definition(model, 500).abstract_params()
+    whole = jax.tree.map(lambda leaf: draw.standard_normal(leaf.shape).astype(np.float32), abstract)
+    source = tmp_path / "model"
+    source.mkdir()
+    save_file(t5gemma.params_to_huggingface(model, whole), source / "model.safetensors")
+    (source / "config.json").write_text(json.dumps(values))
+    gemma(source)
+    workdir = Workdir(tmp_path / "run")
+    counts = import_model(source, workdir, TEXTS[:2])
+    run, ids = SavedRun.open(str(workdir.path)), list(Trimming.read(workdir.tokenizer).ids)
+    assert counts["original_vocab_size"] == 500 > counts["vocab_size"] == len(ids)
+    assert model.unscaled_id == (ids[run.model.unscaled_id] if kind == "t5gemma2" else -1)
+    _, params = run.restore(inference_mesh(run.definition, MeshConfig()))
+    axes = vocabulary_axes(run.model, len(ids))
+    assert sorted(axes) == tables
+    for path, leaf in flatten(params).items():
+        expected = flatten(whole)[path]
+        # A norm's scale is stored less 1 there.
+        np.testing.assert_allclose(leaf, expected[ids] if path in axes else expected, atol=1e-6)
+    raised = jax.tree.map(lambda leaf: np.asarray(leaf) + 1, params)
+    for path, leaf in flatten(rows_put_back(raised, whole, axes, ids)).items():
+        expected = np.array(flatten(whole)[path])
+        if path in axes:
+            others = np.setdiff1d(np.arange(500), ids)
+            np.testing.assert_array_equal(leaf[others], expected[others])
+            np.testing.assert_array_equal(leaf[ids], flatten(raised)[path])
+        else:
+            np.testing.assert_array_equal(leaf, flatten(raised)[path])

@@ -12,13 +12,14 @@ from pathlib import Path
 
 import jax
 import jax.numpy as jnp
+import ml_dtypes
 import numpy as np
 import orbax.checkpoint as ocp
 import pytest
 from tiny import assert_same
 
 from t2c_jax.checkpoints.checkpoint import DAMAGED, Checkpoints
-from t2c_jax.checkpoints.pytrees import changed, checksums
+from t2c_jax.checkpoints.pytrees import changed, checksums, host_checksums
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir, retries
 
@@ -179,6 +180,18 @@ def latest(directory):
     found = checkpoints.restore_latest(abstract())
     checkpoints.close()
     return found
+
+
+def test_checksums_made_on_the_host_are_the_same():
+    draw = np.random.default_rng(0)
+    arrays = {
+        "blocks": {"kernel": draw.standard_normal((3, 150, 200)).astype(np.float32)},  # of several parts
+        "half": draw.standard_normal((5, 7)).astype(ml_dtypes.bfloat16),
+        "step": np.int32(-3),
+        "bytes": draw.integers(0, 255, 9).astype(np.uint8),
+    }
+    arrays = jax.tree.map(jnp.asarray, arrays)
+    assert host_checksums(arrays) == checksums(arrays)
 
 
 def test_a_checksum_is_of_each_word_at_its_place_whatever_the_mesh():
