@@ -262,6 +262,18 @@ def test_a_path_may_hold_a_colon(tmp_path: Path):
         (["corpus.dev_share=0.5", "corpus.test_share=0.5"], "leave nothing to train on; lower them"),
         (["corpus.min_code_chars=5000"], "config.corpus.min_code_chars=5000 exceeds max_code_chars=4000"),
         (["model.encoder.head_width=33"], "config.model.encoder.head_width=33 must be even under rotary embedding"),
+        (["model.decoder.kv_heads=3"], "config.model.decoder.num_heads=8 is not divisible by its kv_heads=3"),
+        (["model.encoder.layer_kinds=global"], "layer_kinds: 'global' must be one of full, local"),
+        (["model.encoder.layer_kinds=local,full"], "layer_kinds names local, which needs config.model.encoder.window_"),
+        (["model.decoder.window_after=2"], "a decoder sees nothing after itself"),
+        (
+            ["model.decoder.merged_attention=true", "model.encoder.width=64"],
+            "config.model.decoder.merged_attention needs an encoder as wide as config.model.width=256; it is 64",
+        ),
+        (
+            ["model.encoder.attention_softcap=9", "model.attention=cudnn", "model.dtype=bfloat16"],
+            "config.model.encoder.attention_softcap is not",
+        ),
         (["train.watchdog_seconds=-1"], "config.train.watchdog_seconds must be at least 0"),
         (
             ["model.decoder.relative_buckets=3", "model.decoder=t5"],

@@ -26,6 +26,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.interop import t5gemma
 from t2c_jax.interop.source_config import model_config
 from t2c_jax.interop.tensor_table import write_params
+from t2c_jax.interop.vocabulary_rows import with_pieces
 from t2c_jax.models.definition import Definition
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.train.batch_loss import loss_sums
@@ -360,6 +361,13 @@ def test_a_directory_of_theirs_becomes_a_run_and_that_a_directory(kind, tmp_path
 
     assert main("export", *arguments, "--to", "ctranslate2") == 2
     assert "is not exported to CTranslate2: it" in capsys.readouterr().err
+
+
+def test_a_trimmed_vocabulary_renumbers_the_unscaled_token():
+    _, config, _, _ = both("t5gemma2", IDS[3][1])
+    assert config.unscaled_id == 7
+    assert with_pieces(config, [0, 1, 2, 7, 9]).unscaled_id == 3
+    assert with_pieces(replace(config, unscaled_id=-1), [0, 1]).unscaled_id == -1
 
 
 @pytest.mark.parametrize(
