@@ -152,7 +152,7 @@ def test_an_architecture_in_a_config_file(tmp_path: Path):
     [
         (["model.encoder=lsmt"], "config.model.encoder='lsmt' must be one of"),
         (["model.encoder=lsmt"], "did you mean 'lstm'?"),
-        (["model.decoder=bert"], "config.model.decoder='bert' must be one of lstm, gru, transformer, t5"),
+        (["model.decoder=bert"], "config.model.decoder='bert' must be one of bart, lstm, gru, transformer, t5"),
         (["model.encoder=lstm", "model.encoder.num_heads=2"], "unknown key 'num_heads' in config.model.encoder"),
         (["model.encoder.laeyrs=2"], "unknown key 'laeyrs' in config.model.encoder; did you mean 'layers'?"),
         (["model.encoder.layers=0"], "config.model.encoder.layers must be at least 1"),
