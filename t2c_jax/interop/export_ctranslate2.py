@@ -18,10 +18,12 @@ import numpy as np
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
+from t2c_jax.interop import bart_ctranslate2
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, upto
 from t2c_jax.interop.tokenizer_json import pad_of, piece_names, write_tokenizer
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import Params
+from t2c_jax.models.pretrained.config import BartConfig
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 
 QUANTIZATIONS = ("float32", "int8")
@@ -104,6 +106,9 @@ def specification(config: ModelConfig, params: Params) -> Any:
         "gelu_tanh": common.Activation.GELUTanh,
         "silu": common.Activation.SWISH,
     }
+
+    if isinstance(config.encoder, BartConfig):
+        return bart_ctranslate2.specification(config, params, activations)
 
     def shape(sizes: Any) -> dict[str, Any]:
         found = {

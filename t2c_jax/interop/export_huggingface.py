@@ -16,11 +16,12 @@ from t2c_jax import console
 from t2c_jax.config import ModelConfig
 from t2c_jax.decode.logits_processors import unwritable
 from t2c_jax.errors import UserError
-from t2c_jax.interop import t5, t5gemma
+from t2c_jax.interop import bart, t5, t5gemma
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
 from t2c_jax.interop.source_config import model_config
 from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.interop.trained import Trained
+from t2c_jax.models.pretrained.config import BartConfig
 from t2c_jax.workdir import write_json
 
 WEIGHTS = "model.safetensors"
@@ -35,6 +36,8 @@ def why_not(model: ModelConfig) -> str | None:
 
 def _family(model: ModelConfig) -> Any:
     """The module of the architecture that holds the model, or comes nearest to it."""
+    if isinstance(model.encoder, BartConfig):
+        return bart
     return t5gemma if getattr(model.encoder, "sandwich_norms", False) else t5
 
 

@@ -33,6 +33,7 @@ from t2c_jax import console
 from t2c_jax.interop.trained import Trained
 from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import load_tokenizer
 from t2c_jax.tokenizers.sentencepiece import EOS, UNK, WHITESPACE
 from t2c_jax.workdir import write_json
 
@@ -153,7 +154,8 @@ def _layout(model: Trained) -> tuple[dict[str, Any], list[str]]:
     names = [f"<unused_{i}>" for i in range(tokenizer.vocab_size)]  # rows that round a table up have no piece
     for name, i in vocabulary.items():
         names[i] = name
-    if before != list(tokenizer.before):
+    plain = load_tokenizer(own)  # of a tokenizer that tells languages, without their ids
+    if (before, after) != (list(plain.before), list(plain.after)):
         layout["post_processor"] = _around(names, before, after)
     return layout, names
 

@@ -12,6 +12,7 @@ from t2c_jax.config import DataConfig, DecodeConfig, MeshConfig, ModelConfig
 from t2c_jax.data.tasks.translation import Translation, translation
 from t2c_jax.decode.loading import inference_mesh
 from t2c_jax.models.definition import Params
+from t2c_jax.models.pretrained.config import BartConfig
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 from t2c_jax.tokenizers.base import Tokenizer
 
@@ -83,9 +84,11 @@ def load_trained(
 
 def why_not(model: ModelConfig, data: DataConfig) -> str | None:
     """One line on what no format here can hold of this run, or None."""
-    for side in ("encoder", "decoder"):
-        if not isinstance(section := getattr(model, side), (TransformerConfig, T5Config)):
-            return f"config.model.{side}={section.type} cannot be exported; transformer and t5 can"
+    for side, other in (("encoder", model.decoder), ("decoder", model.encoder)):
+        if not isinstance(section := getattr(model, side), (TransformerConfig, T5Config, BartConfig)):
+            return f"config.model.{side}={section.type} cannot be exported; transformer, t5 and bart can"
+        if isinstance(section, BartConfig) and not isinstance(other, BartConfig):
+            return f"config.model.{side}=bart can be exported with the other side of BART alone"
     if model.copy:
         return "config.model.copy=True cannot be exported: other engines have no copying head; train with copy=False"
     if data.retrieve.neighbours:

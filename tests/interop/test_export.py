@@ -33,6 +33,9 @@ def t5_sides(encoder=(), **fields):
     return {"encoder": tiny.encoder("t5", **{**fields, **dict(encoder)}), "decoder": tiny.decoder("t5", **fields)}
 
 
+BART = {**tiny.both("bart", positions=512), "scale_tied_output": False, "scale_embeddings": True}
+
+
 def checkpoint(workdir: Path, step: int = STEP, change=lambda params: None, **model):
     """Gives a prepared workdir a checkpoint with random parameters, of a model with some values changed."""
     run = Workdir(workdir)
@@ -103,6 +106,20 @@ def test_hugging_face_loads_it_and_answers_the_same(run, tmp_path, capsys):
     batch = theirs([text, "Return."], return_tensors="pt", padding=True)
     with torch.no_grad():
         assert model.generate(**batch).shape[0] == 2
+
+
+def test_transformers_loads_a_bart_and_it_comes_back(run, tmp_path, capsys):
+    checkpoint(run, **{**BART, "decoder": tiny.decoder("bart", positions=512, layers=3, feed_forward=40)})
+    result = exported(capsys, run, tmp_path / "out", "--to", "huggingface")
+    assert result["parity"]["by"] == "transformers"
+    assert result["parity"]["largest_log_prob_difference"] < 1e-5  # two shallow float32 programs
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"] == 8
+    assert main("import", "--from", tmp_path / "out", "--workdir", tmp_path / "back", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["whole_model"]
+    again = exported(capsys, tmp_path / "back", tmp_path / "again", "--to", "huggingface")
+    assert again["parity"]["greedy_identical"] == again["parity"]["prompts"]
+    first, second = (load_file(tmp_path / name / "model.safetensors") for name in ("out", "again"))
+    tiny.assert_same(second, first)
 
 
 def test_without_transformers_the_weights_are_read_back(run, tmp_path, capsys, monkeypatch):
@@ -234,8 +251,9 @@ def test_an_imported_model_goes_out_as_it_came(to, tmp_path, capsys):
         {**both(activation="gelu_tanh", norm_epsilon=1e-3), "scale_tied_output": False},
         {"encoder": encoder(activation="gated_silu", rope_theta=500.0), "decoder": decoder(layers=3, num_heads=3)},
         both(activation="gelu"),
+        BART,
     ],
-    ids=["t5", "t5 with relu", "gelu_tanh", "sides of other shapes", "gelu"],
+    ids=["t5", "t5 with relu", "gelu_tanh", "sides of other shapes", "gelu", "bart"],
 )
 def test_ctranslate2_loads_it_and_answers_the_same(model, run, tmp_path, capsys):
     pytest.importorskip("ctranslate2")
@@ -333,6 +351,11 @@ def test_int8_is_measured_and_smaller(run, tmp_path, capsys):
             "retrieve.neighbours=1 cannot be exported",
         ),
         ("ctranslate2", ["--config.model.copy=True"], "copy=True cannot be exported"),
+        (
+            "ctranslate2",
+            ["--config.model.encoder=bart"],
+            "config.model.encoder=bart can be exported with the other side",
+        ),
         ("ctranslate2", ["--config.model.decoder=lstm"], "config.model.decoder=lstm cannot be exported"),
         ("ctranslate2", ["--step", "3"], "has no checkpoint 3; it has 7"),
     ],

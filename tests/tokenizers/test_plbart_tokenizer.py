@@ -10,6 +10,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.huggingface_files import write_tokenizer
 from t2c_jax.tokenizers.layout_words import from_words, to_words
 from t2c_jax.tokenizers.loading import Tokenizers
+from t2c_jax.tokenizers.trimming import kept_ids, trim
 
 CODE = "def first(values):\n    if values:\n        return values[0]\n    return None\n"
 STRINGS = [
@@ -85,6 +86,16 @@ def test_pythons_layout_is_written_as_words_and_read_back(tmp_path):
         text = tokenizers.target.decode(ids[:stop]).rstrip("\ufffd")
         assert text.startswith(sent)
         sent = text
+
+
+def test_a_trimmed_vocabulary_keeps_its_languages(tmp_path):
+    tokenizers, directory = imported(tmp_path), tmp_path / "tokenizer"
+    used = set(tokenizers.target.encode_batch([CODE])[0].tolist())
+    trim(directory, kept_ids(directory, used))
+    small = Tokenizers.load(directory).target
+    assert small.decode([*small.encode_batch([CODE])[0], small.eos]) == CODE
+    pieces = json.loads((directory / "tokenizer.json").read_text())["model"]["vocab"]
+    assert (small.start, small.target_after) == (pieces["__python__"], (2, pieces["__python__"]))
 
 
 @pytest.mark.parametrize(
