@@ -353,7 +353,7 @@ def test_int8_is_measured_and_smaller(run, tmp_path, capsys):
         ("ctranslate2", ["--config.model.copy=True"], "copy=True cannot be exported"),
         (
             "ctranslate2",
-            ["--config.model.encoder=bart"],
+            ["--config.model.encoder=bart", "--config.model.encoder.num_heads=2"],
             "config.model.encoder=bart can be exported with the other side",
         ),
         ("ctranslate2", ["--config.model.decoder=lstm"], "config.model.decoder=lstm cannot be exported"),

@@ -18,6 +18,7 @@ LORA = LoraConfig(rank=3, alpha=6.0, targets=".")
 TRANSFORMER = Definition(replace(T5, tied_embeddings=False, copy=True), VOCABULARY)
 RECURRENT = Definition(replace(MODEL, encoder=encoder("lstm", bidirectional=False), decoder=decoder("gru")), VOCABULARY)
 BERT = encoder("bert", width=24, num_heads=3, feed_forward=32, positions=20)
+BART = Definition(replace(MODEL, encoder=encoder("bart"), decoder=decoder("bart", feed_forward=20)), VOCABULARY)
 SHARED_HEADS = Definition(CAPPED, VOCABULARY)
 PRETRAINED = Definition(replace(MODEL, encoder=BERT, decoder=decoder("lstm")), VOCABULARY)
 
@@ -57,6 +58,8 @@ def test_fresh_adapters_change_nothing(definition):
         (TRANSFORMER, "embedding.embedding", (32, 16), False),
         (TRANSFORMER, "output", (16, 32), True),
         (TRANSFORMER, "pointer.key", (16, 16), False),
+        (BART, "decoder.blocks.cross_attention.key", (16, 16), False),
+        (BART, "decoder.blocks.feed_forward.down", (20, 16), True),
         (SHARED_HEADS, "encoder.blocks.attention.key", (24, 6), False),
         (SHARED_HEADS, "encoder.embedding.embedding", (32, 24), False),
         (SHARED_HEADS, "decoder.blocks.cross_attention.value", (24, 12), False),
