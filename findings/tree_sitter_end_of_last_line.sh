@@ -22,5 +22,5 @@ for module, code in ((tree_sitter_c, "#define ONE 1"), (tree_sitter_go, "x := f(
     without, with_end = (parser.parse(text.encode()).root_node.has_error for text in (code, f"{code}\n"))
     name = module.__name__.removeprefix("tree_sitter_")
     print(f"{name} {code!r} has_error {without}, with a line end {with_end}")
-    assert (without, with_end) == (True, False), "changed"
+    assert without and not with_end, "changed: the line end is no longer needed, or not enough"
 PYTHON
