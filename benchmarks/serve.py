@@ -13,6 +13,9 @@ In a closed loop, only requests that were sent while all clients had one are cou
 request's arrival at the client to the first piece of its answer there, or to its end where it is empty. A plain server
 streams no beam search, so there it is the time of the answer.
 
+Start: from the start of the process until ``/ready``, with a warm cache of compiled programs, beside the start of a
+process that imports JAX and Orbax alone.
+
 Overhead of HTTP: CPU time of the server's process for each request of a closed loop of 16 clients, beside a process in
 which one thread keeps 16 prompts in the same scheduler, encodes them and makes choices of what is found.
 """
@@ -41,6 +44,7 @@ from t2c_jax import console
 
 OURS = "t2c serve"
 AT_ONCE = 16  # of the overhead
+PARTS = ("load", "overhead", "start")
 HERE = Path(__file__).resolve().parent
 
 
@@ -79,7 +83,7 @@ class Server:
                 return
             if self._process.poll() is not None:
                 raise SystemExit(f"the server ended with status {self._process.returncode}")
-            time.sleep(0.2)
+            time.sleep(0.05)
 
 
 class Result(NamedTuple):
@@ -139,14 +143,19 @@ class Clients:
 
 
 @contextlib.contextmanager
-def started(command: Sequence[str], environment: dict[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
-    """A process that ends with the context."""
+def started(
+    command: Sequence[str], environment: dict[str, str] | None = None, log: Path | None = None
+) -> Iterator[subprocess.Popen[str]]:
+    """A process that ends with the context; its standard error goes to ``log``, by default where this one's does."""
     variables = {**os.environ, **(environment or {})}
-    with subprocess.Popen(command, env=variables, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
-        try:
-            yield process
-        finally:
-            process.terminate()
+    with contextlib.ExitStack() as stack:
+        errors = None if log is None else stack.enter_context(log.open("w"))
+        pipe = subprocess.PIPE
+        process = stack.enter_context(
+            subprocess.Popen(command, env=variables, stdin=pipe, stdout=pipe, stderr=errors, text=True)
+        )
+        stack.callback(process.terminate)
+        yield process
 
 
 def settings_of(search: Search, options: argparse.Namespace) -> list[str]:
@@ -155,10 +164,18 @@ def settings_of(search: Search, options: argparse.Namespace) -> list[str]:
     return [f"--config.decode.{name}={value}" for name, value in fields.items()] + options.also
 
 
-def our_server(options: argparse.Namespace, search: Search) -> list[str]:
+def our_server(options: argparse.Namespace, search: Search, rows: int) -> list[str]:
     """The command of ours."""
     command = [sys.executable, "-c", "import sys; from t2c_jax.cli import main; sys.exit(main())", "serve"]
-    return [*command, "--workdir", options.workdir, "--port=0", "--json", *settings_of(search, options)]
+    return [
+        *command,
+        "--workdir",
+        options.workdir,
+        "--port=0",
+        "--json",
+        f"--rows={rows}",
+        *settings_of(search, options),
+    ]
 
 
 def plain_servers(options: argparse.Namespace, search: Search) -> dict[str, list[str]]:
@@ -192,7 +209,8 @@ def measure(options: argparse.Namespace, search: Search, prompts: list[str]) -> 
         clients = Clients(stack.enter_context(started([sys.executable, str(HERE / "_clients.py")])))
         console.say(f"{search.name}: starting the servers")
         environment = dict(_rounds.ours("").environment)
-        servers = {OURS: Server(stack.enter_context(started(our_server(options, search), environment)))}
+        ours = our_server(options, search, options.rows)
+        servers = {OURS: Server(stack.enter_context(started(ours, environment, options.log)))}
         servers[OURS].wait_until_ready()
         for name, command in plain_servers(options, search).items():
             servers[name] = Server(stack.enter_context(started(command)))
@@ -295,7 +313,8 @@ def overhead(options: argparse.Namespace, search: Search, prompts: list[str]) ->
         assert inside.stdin is not None
         assert inside.stdout is not None
         clients = Clients(stack.enter_context(started([sys.executable, str(HERE / "_clients.py")])))
-        server = Server(stack.enter_context(started(our_server(options, search), environment)))
+        ours = our_server(options, search, AT_ONCE)
+        server = Server(stack.enter_context(started(ours, environment, options.log)))
         server.wait_until_ready()
         rows: dict[str, list[float]] = {"library": [], "whole answers": [], "streamed": []}
         for _ in range(options.rounds + 1):
@@ -315,6 +334,25 @@ def overhead(options: argparse.Namespace, search: Search, prompts: list[str]) ->
     return {"cpu_seconds_per_request": found, "share": shares}
 
 
+def start(options: argparse.Namespace, search: Search) -> dict[str, Any]:
+    """Time from the start of the process until it is ready, beside that of importing JAX and Orbax."""
+    environment = dict(_rounds.ours("").environment)
+    rows: dict[str, list[float]] = {"imports": [], "ready": []}
+    imports = [sys.executable, "-c", "import jax, orbax.checkpoint"]
+    for _ in range(options.rounds + 1):  # the first one fills the caches
+        begin = time.perf_counter()
+        subprocess.run(imports, env={**os.environ, **environment}, check=True)
+        rows["imports"].append(time.perf_counter() - begin)
+        begin = time.perf_counter()
+        with started(our_server(options, search, options.rows), environment, options.log) as process:
+            Server(process).wait_until_ready()
+            rows["ready"].append(time.perf_counter() - begin)
+    found = {name: statistics.median(values[1:]) for name, values in rows.items()}
+    beyond = statistics.median(a - b for a, b in zip(rows["ready"][1:], rows["imports"][1:], strict=True))
+    console.say(f"{search.name}: ready after {found['ready']:.2f} s, {beyond:.2f} s beyond importing JAX and Orbax")
+    return {**found, "beyond_imports": beyond}
+
+
 def library(options: argparse.Namespace) -> None:
     """The worker of the overhead: prompts through the scheduler in one thread."""
     answers = os.fdopen(os.dup(1), "w", buffering=1)
@@ -328,7 +366,7 @@ def library(options: argparse.Namespace) -> None:
 
     runtime.quiet()
     overrides = [each.removeprefix("--config.") for each in options.also]
-    model = served_model("library", open_run(options.workdir, overrides=overrides), 256)
+    model = served_model("library", open_run(options.workdir, overrides=overrides), 256, rows=AT_ONCE)
     model.warm_up()
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
@@ -364,6 +402,7 @@ def main() -> None:
     parser.add_argument("--pairs", help="a .jsonl file, whose texts are the prompts")
     parser.add_argument("--exported", type=Path, help="the run in CTranslate2's format (default: it is exported)")
     parser.add_argument("--clients", type=int, default=64, help="(default: %(default)s)")
+    parser.add_argument("--rows", type=int, default=64, help="of t2c serve (default: its own, %(default)s)")
     parser.add_argument("--requests", type=int, default=512, help="of each load and round (default: %(default)s)")
     parser.add_argument("--beams", type=int, nargs="+", default=[1, 4], help="of the searches (default: 1 4)")
     parser.add_argument(
@@ -371,7 +410,7 @@ def main() -> None:
     )
     parser.add_argument("--shares", type=float, nargs="*", default=[0.5, 0.8], help="of full load (default: 0.5 0.8)")
     parser.add_argument("--seed", type=int, default=0, help="of the order and of the arrivals")
-    parser.add_argument("--part", choices=("load", "overhead"), nargs="+", default=["load", "overhead"])
+    parser.add_argument("--part", choices=PARTS, nargs="+", default=list(PARTS), help="(default: all)")
     options, also = parser.parse_known_args()
     if wrong := [each for each in also if not each.startswith("--config.")]:
         parser.error(f"unrecognized arguments: {' '.join(wrong)}")
@@ -384,6 +423,7 @@ def main() -> None:
     about = _rounds.machine()
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
+        options.log = Path(scratch) / "log"  # a line a request
         if options.exported is None:
             options.exported = Path(scratch) / "exported"
             _ctranslate2.export(options.workdir, options.exported)
@@ -395,6 +435,8 @@ def main() -> None:
             results[name] = {}
             if "load" in options.part:
                 results[name] |= measure(options, search, prompts)
+            if "start" in options.part:
+                results[name]["start"] = start(options, search)
             if "overhead" in options.part:
                 results[name]["overhead"] = overhead(options, search, prompts)
     _rounds.report(options, about, results)

@@ -207,11 +207,12 @@ def test_serve(repository, trained, tmp_path):  # noqa: F811
     """Both servers answer all requests of all loads."""
     pytest.importorskip("ctranslate2", reason="ctranslate2 (extra bench) is not installed")
     (tmp_path / "pairs.jsonl").write_text("".join(json.dumps({"text": f"add {n} to x"}) + "\n" for n in range(4)))
-    shape = ["--clients=2", "--requests=3", "--rounds=1", "--beams=1", "--shares=0.5", "--config.decode.batch_size=1"]
+    shape = ["--clients=2", "--requests=3", "--rounds=1", "--beams=1", "--shares=0.5", "--rows=1"]
     done = run(repository, "serve.py", f"--workdir={trained}", f"--pairs={tmp_path / 'pairs.jsonl'}", *shape, "--json")
     assert done.returncode == 0, done.stderr
     greedy = json.loads(done.stdout)["greedy"]
     assert all(share < 1 for share in greedy.pop("overhead")["share"].values())
+    assert greedy.pop("start")["ready"] > 0
     assert len(greedy) == 3
     for sides in greedy.values():
         assert len(sides) >= 2

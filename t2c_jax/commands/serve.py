@@ -12,6 +12,7 @@ from t2c_jax.commands.output import print_result
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from t2c_jax.serve.following import Follower
     from t2c_jax.serve.measures import Measures
     from t2c_jax.serve.served_model import ServedModel
 
@@ -30,6 +31,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         metavar="NAME=DIR[@N]",
         help="a run under a name of its own; may be given several times",
     )
+    parser.add_argument(
+        "--follow", action="store_true", help="let later checkpoints answer, as a training run saves them"
+    )
     parser.add_argument("--host", default="127.0.0.1", help="the address to listen at (default: this machine alone)")
     parser.add_argument("--port", type=int, default=8000, metavar="N", help="0 for a free one (default: 8000)")
     parser.add_argument("--api-keys", metavar="FILE", help="answer only who sends one of these keys, a key a line")
@@ -46,6 +50,9 @@ def add_arguments(parser: ArgumentParser) -> None:
         default=[],
         metavar="ORIGIN",
         help="let pages of another site ask, such as https://example.org; may be given several times",
+    )
+    parser.add_argument(
+        "--rows", type=int, default=64, metavar="N", help="prompts of a model that are answered at once (default: 64)"
     )
     parser.add_argument(
         "--queue", type=int, default=256, metavar="N", help="prompts of a model that may wait (default: 256)"
@@ -99,8 +106,9 @@ def run(options: Namespace) -> int:
             console.warn("everybody who reaches this address may ask; --api-keys FILE keeps others out")
         print_result(options, {"url": url_of(bound), "models": list(directories)})
         sys.stdout.flush()  # into a pipe too, whose reader waits for it
-        serve(application(models, settings, measures, page()), bound, models, options.drain)
-        if any(model.scheduler.is_compiling for model in models):  # which nothing can interrupt
+        followers = _followers(options, directories, models, measures)
+        serve(application(models, settings, measures, page()), bound, models, options.drain, followers)
+        if any(model.latest.scheduler.is_compiling for model in models):  # which nothing can interrupt
             sys.stdout.flush()
             os._exit(0)
     finally:
@@ -125,7 +133,23 @@ def _models(options: Namespace, directories: dict[str, str], measures: Measures)
         path, step = at_step(directory)
         runs[name] = open_run(path, step, overrides=options.overrides)
     share_bases(list(runs.values()))
-    return [served_model(name, run, options.queue, Measured(measures, name)) for name, run in runs.items()]
+    return [
+        served_model(name, run, options.queue, Measured(measures, name), options.rows) for name, run in runs.items()
+    ]
+
+
+def _followers(
+    options: Namespace, directories: dict[str, str], models: list[ServedModel], measures: Measures
+) -> list[Follower]:
+    from t2c_jax.library.serving import follower
+    from t2c_jax.serve.measures import Measured
+
+    if not options.follow:
+        return []
+    return [
+        follower(model, directory, options.overrides, options.queue, Measured(measures, model.name), options.rows)
+        for model, directory in zip(models, directories.values(), strict=True)
+    ]
 
 
 def _directories(options: Namespace) -> dict[str, str]:
@@ -158,6 +182,9 @@ def _hosts(options: Namespace) -> tuple[str, ...]:
 def _check(options: Namespace) -> None:
     if not 0 <= options.port <= 65535:
         raise UserError(f"--port {options.port} is no port; use 1024 to 65535, or 0 for a free one")
-    for name in ("queue", "deadline", "max_body", "drain"):
+    for name in ("rows", "queue", "deadline", "max_body", "drain"):
         if not getattr(options, name) > 0:
             raise UserError(f"--{name.replace('_', '-')} {getattr(options, name)} must be above 0")
+    named = [options.workdir or "", *options.models] if options.follow else []
+    if at := [directory for directory in named if "@" in directory]:
+        raise UserError(f"--follow takes over later checkpoints; name the run without @N, not {at[0]}")

@@ -245,7 +245,7 @@ class Generator:
             return
         entries = len(sources) * settings.samples
         rows = 1 if entries == 1 else settings.batch_size
-        engines = self._engines(rows)
+        engines = self.engines(rows)
         rows = -(-rows // (engines * self._unit)) * self._unit
         programs = self.programs(settings)
         order = sorted(range(len(read)), key=lambda row: (-read[row].size, row))
@@ -302,7 +302,7 @@ class Generator:
         (params,) = self.params  # a model over a shared base is no ensemble
         return [shared.of(params, lambda one: programs.call(programs.steps, [one])[0])]
 
-    def _engines(self, rows: int) -> int:
+    def engines(self, rows: int) -> int:
         """Searches that are run at once, each with a share of the rows.
 
         The cores of a CPU have little to do together in the step of a few rows, so each has rows of its own.

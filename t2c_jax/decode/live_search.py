@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import functools
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,7 +21,7 @@ from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.decode.grammar_filter import Session
-from t2c_jax.decode.search import Hypotheses, SearchState
+from t2c_jax.decode.search import Hypotheses, Requests, SearchState
 from t2c_jax.decode.settings import requests_of
 from t2c_jax.decode.slots import Pool
 from t2c_jax.errors import UserError
@@ -32,10 +32,12 @@ STOP_STATES = 256
 """States of the automaton of stop strings that the programs are compiled for."""
 STOP_BYTES = STOP_STATES - 2
 """Bytes that the stop strings of a prompt have at most, together."""
-_FEW = 4  # rows of the size between one and all
+_GROWTH = 4  # times as many rows have programs of their own
+_TOGETHER = 8  # prompts that are read and given rows by one program; the other one is of one prompt
+_FEW = 3  # prompts for which that program takes less time than as many times the other one
 _SHRINKS_AFTER = 8  # advances in which fewer rows would do
-_ENCODED = 256  # prompts whose encoder outputs are kept
-_SHORT = 64  # positions of the encoder: prompts are read as one so long, or as one of the longest
+_ENCODED_BYTES = 256 << 20  # of encoder outputs that are kept
+_SHORT = 32  # positions of the encoder: prompts are read as ones so long, or as ones of the longest
 _LONGEST = 1 << 30
 
 
@@ -73,6 +75,21 @@ class Update:
     error: UserError | None = None
 
 
+class Sizes:
+    """The sizes that there are programs of; searches beside each other share them.
+
+    Attributes:
+      rows: numbers of rows.
+      prompts: that are read and given rows together.
+      sample: what the encoder makes of some prompt; None before there is any.
+    """
+
+    def __init__(self, rows: Sequence[int], prompts: Sequence[int]) -> None:
+        """Sizes whose programs are compiled when they are first used, unless ``LiveSearch.warming`` is asked to."""
+        self.rows, self.prompts = tuple(rows), tuple(prompts)
+        self.sample: Pool | None = None
+
+
 class LiveSearch:
     """The rows of searches that run the same programs. One thread calls it.
 
@@ -81,7 +98,14 @@ class LiveSearch:
     them by their numbers.
     """
 
-    def __init__(self, generator: Generator, settings: DecodeConfig, models: Sequence[LaidOut], most_rows: int) -> None:
+    def __init__(
+        self,
+        generator: Generator,
+        settings: DecodeConfig,
+        models: Sequence[LaidOut],
+        most_rows: int,
+        sizes: Sizes | None = None,
+    ) -> None:
         """Compiles nothing yet.
 
         Args:
@@ -89,27 +113,33 @@ class LiveSearch:
           settings: as ``live_settings`` makes them.
           models: laid out for steps (``Generator.laid_out``).
           most_rows: that are searched at once.
+          sizes: of a search with the same arguments, beside which this one works.
 
         Raises:
           UserError: the settings need what the run does not have.
         """
-        self._generator, self._models = generator, models
+        self._generator, self._settings, self._models, self._most_rows = generator, settings, models, most_rows
         self._programs, self._mesh = generator.programs(settings), generator.mesh
         self._stop_states = STOP_STATES if settings.stop else 0
         self._follows_grammar, self._beams = bool(settings.grammar), settings.beam_size
         self._unit = self._mesh.shape["data"] * self._mesh.shape["fsdp"]
-        sizes = (most_rows,) if self._follows_grammar else (1, _FEW, most_rows)
-        self.sizes = sorted({self._in_units(min(size, most_rows)) for size in sizes})
+        self.sizes = sizes or self._sizes()
         prompts = generator.prompts
         longest = prompts.batch(prompts.encode([""]), self._unit, _LONGEST)
         with jax.set_mesh(self._mesh):
             self._source = self._programs.source_length(generator.params, longest)
         self._rows: SearchState | None = None
         self._tickets: list[Hashable | None] = []  # of each row
-        self._encoded: OrderedDict[bytes, Pool] = OrderedDict()
+        self._encoded: OrderedDict[int, tuple[Pool, list[bytes]]] = OrderedDict()
+        self._places: dict[bytes, tuple[int, int]] = {}  # of a prompt: its pool in ``_encoded``, and its row there
+        self._pools, self._encoded_bytes = 0, 0  # read so far; kept now
         self._sessions: dict[str, tuple[ExitStack, Session]] = {}
         self._grammars: dict[Hashable, str] = {}  # of tickets that follow one
         self._spare = 0  # advances in which fewer rows would have done
+
+    def beside(self) -> LiveSearch:
+        """Another search of the same programs, without entries."""
+        return LiveSearch(self._generator, self._settings, self._models, self._most_rows, self.sizes)
 
     @property
     def busy(self) -> int:
@@ -119,7 +149,7 @@ class LiveSearch:
     @property
     def room(self) -> int:
         """Entries that can be given rows now."""
-        return self.sizes[-1] - self.busy
+        return self.sizes.rows[-1] - self.busy
 
     @property
     def rows(self) -> int:
@@ -127,7 +157,7 @@ class LiveSearch:
         return len(self._tickets)
 
     def admit(self, entries: Sequence[Entry]) -> None:
-        """Gives rows to entries, ``room`` of them at most. Each prompt is read by itself.
+        """Gives rows to entries, ``room`` of them at most. Several prompts are read together.
 
         Raises:
           UserError: a grammar does not compile.
@@ -136,12 +166,17 @@ class LiveSearch:
             raise ValueError(f"{len(entries)} entries for {self.room} rows")
         numbers = [self._session_of(entry) for entry in entries]
         with jax.set_mesh(self._mesh):
-            for entry, number in zip(entries, numbers, strict=True):
-                pool = self._read(entry.prompt)
-                self._make_room(self.busy + 1, pool)
-                row = self._tickets.index(None)
-                self._fill(pool, entry, number, row)
-                self._tickets[row] = entry.ticket
+            places = self._read([entry.prompt for entry in entries])
+            self._make_room(self.busy + len(entries))
+            free = iter([row for row, ticket in enumerate(self._tickets) if ticket is None])
+            by_pool: dict[int, list[tuple[Entry, int, int, int]]] = {}
+            for entry, number, (pool, place) in zip(entries, numbers, places, strict=True):
+                by_pool.setdefault(pool, []).append((entry, number, place, next(free)))
+            for pool, chosen in by_pool.items():
+                self._fill(self._encoded[pool][0], chosen)
+                for entry, _, _, row in chosen:
+                    self._tickets[row] = entry.ticket
+            self._forget()
 
     def release(self, ticket: Hashable) -> None:
         """Frees the row of an entry whose answer nobody waits for."""
@@ -156,11 +191,9 @@ class LiveSearch:
         """
         self._shrink()
         kept = np.array([ticket is not None for ticket in self._tickets])
-        call, programs = self._programs.call, self._programs
+        programs = self._programs
         with jax.set_mesh(self._mesh):
-            self._rows, advanced = call(
-                programs.advance, self._models, self._rows, kept, np.int32(steps), programs.table
-            )
+            self._rows, advanced = programs.advance(self._models, self._rows, kept, np.int32(steps), programs.table)
         advanced = jax.device_get(advanced)
         errors = self._grammar_errors()
         updates = []
@@ -179,17 +212,59 @@ class LiveSearch:
         return updates, int(advanced.steps)
 
     def warm_up(self) -> None:
-        """Compiles all programs; no entry has a row."""
-        (prompt,) = self._generator.prompts.encode([""])
-        entry = Entry("", prompt, DecodeConfig(beam_size=self._beams, max_tokens=1), np.zeros(2, np.uint32))
-        with jax.set_mesh(self._mesh):
-            for shortest in (_SHORT, _LONGEST):
-                pool = self._encode(prompt, shortest)
-            for size in self.sizes:
-                self._resize(size, pool)
-                self._fill(pool, entry, 0, size)  # the row past the last is none
-                self.advance(1)
-            self._resize(self.sizes[0], pool)
+        """Compiles all programs."""
+        for _ in self.warming():
+            pass
+
+    def warming(self) -> Iterator[None]:
+        """Compiles the programs, size by size, and uses no others meanwhile; each item is a size that is ready.
+
+        Another thread than the one that calls the search may ask for the items.
+        """
+        sizes = self._sizes()
+        prompt, asked = self._generator.prompts.encode([""])[0], DecodeConfig(beam_size=self._beams, max_tokens=1)
+        entry = Entry("", prompt, asked, np.zeros(2, np.uint32))
+        pools: list[Pool] = []
+        self.sizes.rows, self.sizes.prompts = sizes.rows[:1], sizes.prompts[:1]
+        made: list[SearchState] = []  # of each size
+
+        def read(count: int) -> None:
+            with jax.set_mesh(self._mesh):
+                pools.append([self._encode([prompt], shortest, count) for shortest in (_SHORT, _LONGEST)][-1])
+
+        def step(rows: SearchState, pool: Pool) -> SearchState:
+            size = rows.active.shape[0]
+            rows = self._filled(rows, pool, [(entry, 0, 0, size)])  # the row past the last is none
+            kept, programs = np.zeros(size, bool), self._programs
+            return programs.advance(self._models, rows, kept, np.int32(1), programs.table)[0]
+
+        def grow(size: int) -> None:
+            before, programs = self.sizes.rows[-1], self._programs
+            none = np.full(max(size, before), size, np.int32)  # numbers past the last row
+            with jax.set_mesh(self._mesh):
+                if made:
+                    rows: SearchState = programs.resize(made.pop(), none[:size])
+                    programs.resize(rows, none[:before])
+                else:
+                    rows = programs.blank(self._models, pools[0], rows=size).rows
+                for pool in pools:
+                    rows = step(rows, pool)
+                made.append(rows)
+
+        read(sizes.prompts[0])
+        self.sizes.sample = pools[0]
+        grow(sizes.rows[0])
+        yield
+        for count in sizes.prompts[1:]:
+            read(count)
+            with jax.set_mesh(self._mesh):
+                made[-1] = step(made[-1], pools[-1])
+            self.sizes.prompts = (*self.sizes.prompts, count)
+            yield
+        for size in sizes.rows[1:]:
+            grow(size)
+            self.sizes.rows = (*self.sizes.rows, size)
+            yield
 
     def close(self) -> None:
         """Ends the threads of grammars."""
@@ -197,61 +272,108 @@ class LiveSearch:
             stack.close()
         self._sessions.clear()
 
-    def _in_units(self, size: int) -> int:
-        return -(-size // self._unit) * self._unit
+    def _sizes(self) -> Sizes:
+        sizes = [self._most_rows]
+        size = 1
+        while size < self._most_rows and not self._follows_grammar:
+            sizes.append(size)
+            size *= _GROWTH
+        units = [-(-size // self._unit) * self._unit for size in sorted(sizes)]
+        together = [min(_TOGETHER, self._most_rows)] if self._most_rows >= _FEW else []
+        prompts = [-(-count // self._unit) * self._unit for count in (1, *together)]
+        return Sizes(list(dict.fromkeys(units)), list(dict.fromkeys(prompts)))
 
-    def _read(self, prompt: EncodedPrompt) -> Pool:
-        """What the encoder makes of a prompt. Known ones are not read again."""
-        key = _content(prompt)
-        if key not in self._encoded:
-            self._encoded[key] = self._encode(prompt, _SHORT if prompt.size <= _SHORT else _LONGEST)
-        self._encoded.move_to_end(key)
-        if len(self._encoded) > _ENCODED:
-            self._encoded.popitem(last=False)
-        return self._encoded[key]
+    def _read(self, prompts: Sequence[EncodedPrompt]) -> list[tuple[int, int]]:
+        """For each prompt the pool that has what the encoder makes of it, and its row. Known ones are not read again.
 
-    def _encode(self, prompt: EncodedPrompt, shortest: int) -> Pool:
-        batch = self._generator.prompts.batch([prompt], self._unit, shortest)
+        They are read in the order of their lengths, since one is read as if it were as long as the longest beside it.
+        """
+        keys = [_content(prompt) for prompt in prompts]
+        new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._places}
+        waiting = sorted(new.items(), key=lambda item: item[1].size)
+        few, many = self.sizes.prompts[0], self.sizes.prompts[-1]
+        while waiting:
+            count = many if len(waiting) >= min(_FEW, many) else few
+            chosen, waiting = waiting[:count], waiting[count:]
+            read = [prompt for _, prompt in chosen]
+            pool = self._encode(read, self._shortest(read), count)
+            self._pools, self._encoded_bytes = self._pools + 1, self._encoded_bytes + _bytes(pool)
+            self._encoded[self._pools] = pool, [key for key, _ in chosen]
+            self._places |= {key: (self._pools, place) for place, (key, _) in enumerate(chosen)}
+        places = [self._places[key] for key in keys]
+        for number in dict.fromkeys(number for number, _ in places):
+            self._encoded.move_to_end(number)
+        return places
+
+    def _forget(self) -> None:
+        """Drops the outputs of the encoder that were not needed for longest."""
+        while self._encoded_bytes > _ENCODED_BYTES and len(self._encoded) > 1:
+            _, (pool, keys) = self._encoded.popitem(last=False)
+            self._encoded_bytes -= _bytes(pool)
+            for key in keys:
+                del self._places[key]
+
+    @staticmethod
+    def _shortest(prompts: Sequence[EncodedPrompt]) -> int:
+        return _SHORT if max(prompt.size for prompt in prompts) <= _SHORT else _LONGEST
+
+    def _encode(self, prompts: Sequence[EncodedPrompt], shortest: int, rows: int) -> Pool:
+        batch = self._generator.prompts.batch(prompts, rows, shortest)
         placed = meshes.global_batch(batch, self._mesh)
-        pool: Pool = self._programs.call(self._programs.read, self._generator.params, placed, length=self._source)
+        pool: Pool = self._programs.read(self._generator.params, placed, length=self._source)
+        if self.sizes.sample is None:
+            self.sizes.sample = pool
         return pool
 
-    def _fill(self, pool: Pool, entry: Entry, number: int, row: int) -> None:
-        """Puts an entry into a row; ``number`` is that of its grammar's session."""
-        asked = requests_of(entry.settings, np.repeat(entry.key[None], self._unit, axis=0), number, self._stop_states)
-        rows = np.array([row, *[self.rows] * (self._unit - 1)], np.int32)
-        source = np.zeros(self._unit, np.int32)
-        call, programs = self._programs.call, self._programs
-        self._rows = call(programs.admit, self._models, self._rows, pool, source, asked, rows)
+    def _fill(self, pool: Pool, chosen: Sequence[tuple[Entry, int, int, int]]) -> None:
+        """Puts entries into rows: each with the number of its grammar's session, its place in the pool, and its row."""
+        assert self._rows is not None
+        size = _size(pool)
+        for start in range(0, len(chosen), size):
+            self._rows = self._filled(self._rows, pool, chosen[start : start + size])
 
-    def _make_room(self, count: int, pool: Pool) -> None:
-        size = next(size for size in self.sizes if size >= count)
+    def _filled(self, rows: SearchState, pool: Pool, chosen: Sequence[tuple[Entry, int, int, int]]) -> SearchState:
+        """The rows with as many entries as the pool has room for, at most."""
+        count, size = _size(pool), rows.active.shape[0]
+        asked = [
+            requests_of(entry.settings, entry.key[None], number, self._stop_states) for entry, number, _, _ in chosen
+        ]
+        asked += asked[:1] * (count - len(chosen))
+        source, rows_P = np.zeros(count, np.int32), np.full(count, size, np.int32)  # the row past the last is none
+        source[: len(chosen)] = [place for _, _, place, _ in chosen]
+        rows_P[: len(chosen)] = [row for _, _, _, row in chosen]
+        requests = Requests(*(np.concatenate(leaves) for leaves in zip(*asked, strict=True)))  # type: ignore[arg-type]
+        filled: SearchState = self._programs.admit(self._models, rows, pool, source, requests, rows_P)
+        return filled
+
+    def _make_room(self, count: int) -> None:
+        size = next(size for size in self.sizes.rows if size >= count)
         if size > self.rows:
-            self._resize(size, pool)
+            self._resize(size)
 
     def _shrink(self) -> None:
-        fewer = next(size for size in self.sizes if size >= self.busy)
+        fewer = next(size for size in self.sizes.rows if size >= self.busy)
         self._spare = self._spare + 1 if fewer < self.rows else 0
         if self._spare > _SHRINKS_AFTER:
             with jax.set_mesh(self._mesh):
-                self._resize(fewer, None)
+                self._resize(fewer)
 
-    def _resize(self, size: int, pool: Pool | None) -> None:
+    def _resize(self, size: int) -> None:
         """Moves the entries to the first of ``size`` rows; without rows so far they are made, of the smallest size.
 
         It goes from a size to the next one, so that few programs are needed.
         """
         self._spare = 0
-        call, programs = self._programs.call, self._programs
+        programs, sizes = self._programs, self.sizes.rows
         if self._rows is None:
-            self._rows = call(programs.blank, self._models, pool, rows=self.sizes[0]).rows
-            self._tickets = [None] * self.sizes[0]
-        place, target = self.sizes.index(self.rows), self.sizes.index(size)
+            self._rows = programs.blank(self._models, self.sizes.sample, rows=sizes[0]).rows
+            self._tickets = [None] * sizes[0]
+        place, target = sizes.index(self.rows), sizes.index(size)
         while place != target:
             place += 1 if place < target else -1
             entries = [row for row, ticket in enumerate(self._tickets) if ticket is not None]
-            none = self.sizes[place] - len(entries)
-            self._rows = call(programs.resize, self._rows, np.array([*entries, *[self.rows] * none], np.int32))
+            none = sizes[place] - len(entries)
+            self._rows = programs.resize(self._rows, np.array([*entries, *[self.rows] * none], np.int32))
             self._tickets = [*(self._tickets[row] for row in entries), *[None] * none]
 
     def _session_of(self, entry: Entry) -> int:
@@ -264,7 +386,7 @@ class LiveSearch:
             stack = ExitStack()
             grammar = self._generator.grammar(entry.settings)
             session = stack.enter_context(
-                programs.grammar.session(grammar, self.sizes[-1], self._beams, beside=cores() > 1)
+                programs.grammar.session(grammar, self.sizes.rows[-1], self._beams, beside=cores() > 1)
             )
             self._sessions[name] = stack, session
         self._grammars[entry.ticket] = name
@@ -309,6 +431,15 @@ def _spells(generator: Generator, special_pieces: bool) -> bool:
     except UserError:
         return False
     return True
+
+
+def _size(pool: Pool) -> int:
+    """Prompts of it."""
+    return int(jax.tree.leaves(pool)[0].shape[0])
+
+
+def _bytes(pool: Pool) -> int:
+    return sum(leaf.nbytes for leaf in jax.tree.leaves(pool))
 
 
 def _content(prompt: EncodedPrompt) -> bytes:

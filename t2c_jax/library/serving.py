@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from t2c_jax.checkpoints.bases import Bases
-from t2c_jax.library.run import Run
+from t2c_jax.checkpoints.checkpoint import Checkpoints
+from t2c_jax.library.run import Run, open_run
+from t2c_jax.serve.following import Follower
 from t2c_jax.serve.scheduler import Observer
 from t2c_jax.serve.served_model import ServedModel
 from t2c_jax.workdir import Workdir
@@ -29,7 +31,9 @@ def share_bases(runs: Sequence[Run]) -> None:
                 run.bases = bases
 
 
-def served_model(name: str, run: Run, most_waiting: int, observer: Observer | None = None) -> ServedModel:
+def served_model(
+    name: str, run: Run, most_waiting: int, observer: Observer | None = None, rows: int | None = None
+) -> ServedModel:
     """A model that answers requests with a run's checkpoint; its parameters are read here.
 
     Args:
@@ -37,6 +41,7 @@ def served_model(name: str, run: Run, most_waiting: int, observer: Observer | No
       run: what answers. With config.decode.rerank its reranker chooses the answers, and says how likely they are right.
       most_waiting: prompts that may wait.
       observer: is told of the work.
+      rows: prompts that are answered at once; by default config.decode.batch_size.
 
     Raises:
       UserError: no such checkpoint, or no reranker for the search.
@@ -52,4 +57,32 @@ def served_model(name: str, run: Run, most_waiting: int, observer: Observer | No
         rerank=run.reranker(decode) if decode.rerank else None,
         language=run.answer_language,
         observer=observer,
+        rows=rows,
+        step=run.step,
     )
+
+
+def follower(
+    model: ServedModel, directory: str, overrides: Sequence[str], most_waiting: int, observer: Observer, rows: int
+) -> Follower:
+    """Has the best checkpoint of a run answer, as training saves them.
+
+    Args:
+      model: answers now.
+      directory: of the run.
+      overrides: as of ``open_run``.
+      most_waiting, observer, rows: as of ``served_model``.
+    """
+
+    def newest() -> int | None:
+        checkpoints = Checkpoints(Workdir(directory).checkpoints, {}, read_only=True)
+        try:
+            return checkpoints.best()
+        finally:
+            checkpoints.close()
+
+    def load(step: int) -> ServedModel:
+        run = open_run(directory, step, overrides=overrides)
+        return served_model(model.name, run, most_waiting, observer, rows)
+
+    return Follower(model, newest, load)

@@ -70,7 +70,7 @@ class Api:
 
     async def ready(self, request: Request) -> Response:
         """Whether requests are answered without waiting for a compiler."""
-        waiting = [name for name, model in self._models.items() if not model.is_ready]
+        waiting = [name for name in self._models if not self._model(name).is_ready]
         if waiting:
             raise ApiError(503, f"not ready yet: {', '.join(waiting)}", code="not_ready", headers={"Retry-After": "1"})
         return _json({"status": "ready"})
@@ -81,7 +81,7 @@ class Api:
 
     async def models(self, request: Request) -> Response:
         """All models."""
-        return _json({"object": "list", "data": [api_bodies.model_card(each) for each in self._models.values()]})
+        return _json({"object": "list", "data": [api_bodies.model_card(self._model(name)) for name in self._models]})
 
     async def model(self, request: Request) -> Response:
         """One of them."""
@@ -144,12 +144,18 @@ class Api:
         fields: dict[str, Any] | None = None,
     ) -> Response:
         fields = await _fields(request) if fields is None else fields
-        model = self._model(fields.get("model"))
-        asked = parse(fields, model)
-        prompts = await asyncio.to_thread(model.prompts_of, asked)
-        seconds = min(self._settings.deadline, asked.timeout or self._settings.deadline)
-        client, deadline = request.state.client, time.monotonic() + seconds
-        answering = Answering(model, prompts, client, deadline, streams=asked.streams)
+        while True:
+            model = self._model(fields.get("model"))
+            asked = parse(fields, model)
+            prompts = await asyncio.to_thread(model.prompts_of, asked)
+            seconds = min(self._settings.deadline, asked.timeout or self._settings.deadline)
+            client, deadline = request.state.client, time.monotonic() + seconds
+            try:
+                answering = Answering(model, prompts, client, deadline, streams=asked.streams)
+                break
+            except ApiError:
+                if model.successor is None:
+                    raise  # else a later checkpoint answers since
         made = bodies(prefix + request.state.id, int(time.time()), model, asked, prompts)
         if asked.streams:
             return _EventStream(self._events(request, model, answering, made), answering)
@@ -186,11 +192,15 @@ class Api:
 
     def _model(self, name: Any) -> ServedModel:
         if name is None:
-            return next(iter(self._models.values()))
+            name = next(iter(self._models))
         if not isinstance(name, str) or name not in self._models:
             known = ", ".join(self._models)
             raise ApiError(404, f"there is no such model; there is {known}", param="model", code="model_not_found")
-        return self._models[name]
+        model = self._models[name]
+        if model.successor is not None:
+            model = self._models[name] = model.latest
+            self._measures.watch(name, model.scheduler)
+        return model
 
 
 class _EventStream(Response):

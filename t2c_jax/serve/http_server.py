@@ -17,6 +17,7 @@ import uvicorn
 from starlette.types import ASGIApp
 
 from t2c_jax.errors import UserError
+from t2c_jax.serve.following import Follower
 from t2c_jax.serve.served_model import ServedModel
 
 log = logging.getLogger("t2c.serve")
@@ -81,14 +82,24 @@ class HttpServer(uvicorn.Server):
                 signal.signal(number, handler)
 
 
-def serve(app: ASGIApp, bound: socket.socket, models: Sequence[ServedModel], drain_seconds: float) -> None:
-    """Answers requests until SIGINT or SIGTERM; models get ready meanwhile."""
+def serve(
+    app: ASGIApp,
+    bound: socket.socket,
+    models: Sequence[ServedModel],
+    drain_seconds: float,
+    followers: Sequence[Follower] = (),
+) -> None:
+    """Answers requests until SIGINT or SIGTERM; models get ready meanwhile, and then later checkpoints of them."""
     warming = threading.Thread(target=_warm_up, args=(models,), daemon=True)
     warming.start()
+    for follower in followers:
+        threading.Thread(target=follower.run, daemon=True).start()
     server = HttpServer(app, drain_seconds)
     asyncio.run(server.serve(sockets=[bound]))
+    for follower in followers:
+        follower.close()
     for model in models:
-        model.close(drain=False)
+        model.latest.close(drain=False)
 
 
 def log_to_stderr() -> None:

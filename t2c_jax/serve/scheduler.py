@@ -1,9 +1,12 @@
-"""Continuous batching: one thread steps the searches of a model, while prompts of many requests come and go.
+"""Continuous batching: threads step the searches of a model, while prompts of many requests come and go.
 
-Every few steps the thread sends on what was found, gives free rows to the prompts that wait, and drops those that
-nobody waits for. Prompts whose searches run the same programs share the rows of a lane; what a prompt asks for beyond
-that (temperature, stop strings, ...) is a setting of its row. A lane compiles its programs in a thread of its own,
-before it takes its first prompt, so no other prompt waits for the compiler.
+Every few steps a thread sends on what was found, gives free rows to the prompts that wait, and drops those that
+nobody waits for. On a CPU there are several threads, each with rows of its own: its cores have little to do together in
+the step of a few rows.
+
+Prompts whose searches run the same programs share the rows of a lane; what a prompt asks for beyond that (temperature,
+stop strings, ...) is a setting of its row. A lane compiles its programs in a thread of its own, before it takes its
+first prompt, so no other prompt waits for the compiler. It begins with programs for a few rows.
 """
 
 from __future__ import annotations
@@ -12,10 +15,10 @@ import enum
 import math
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -72,7 +75,7 @@ class Job:
       lane: the settings that its programs are compiled for.
       client: takes turns with other clients.
       deadline: on the clock of ``time.monotonic``.
-      notify: is called in the scheduler's thread with each event; the last one is ``Found`` or ``Unanswered``.
+      notify: is called in a thread of the scheduler with each event; the last one is ``Found`` or ``Unanswered``.
       entry: the prompt and its settings; the job is its ticket.
       streams: whether ``Certain`` is of interest.
       is_cancelled: nobody waits for the answer any more; no event follows.
@@ -134,8 +137,12 @@ class LaneRows(Protocol):
         """Steps all rows."""
         ...
 
-    def warm_up(self) -> None:
-        """Compiles the programs."""
+    def warming(self) -> Iterator[None]:
+        """Compiles the programs; after the first item entries can be admitted, and with each there is more room."""
+        ...
+
+    def beside(self) -> LaneRows:
+        """Other rows of the same programs, without entries."""
         ...
 
     def close(self) -> None:
@@ -159,45 +166,76 @@ class Observer:
         """A batch failed; its prompts are unanswered."""
 
 
-class _Lane:
-    """The prompts and the rows of one search."""
+class _Engine:
+    """The rows of a thread, and the prompts in them."""
 
-    def __init__(self, preparing: Future[LaneRows]) -> None:
-        self.preparing = preparing
-        self.waiting: FairQueue[Job] = FairQueue()
+    def __init__(self, rows: LaneRows) -> None:
+        self.rows = rows
         self.running: list[Job] = []
         self.step_seconds = _CHUNK_SECONDS / 4
-
-    @property
-    def is_ready(self) -> bool:
-        return self.preparing.done()
 
     @property
     def steps(self) -> int:
         return max(1, min(_MOST_STEPS, round(_CHUNK_SECONDS / self.step_seconds)))
 
 
+class _Lane:
+    """The prompts of one search, and its rows in each thread."""
+
+    def __init__(self, preparing: Future[list[_Engine]]) -> None:
+        self.preparing = preparing
+        self.waiting: FairQueue[Job] = FairQueue()
+
+    @property
+    def is_ready(self) -> bool:
+        return self.preparing.done()
+
+    @property
+    def error(self) -> BaseException | None:
+        """Why it cannot be made, once it is known."""
+        return self.preparing.exception() if self.is_ready else None
+
+    @property
+    def engines(self) -> list[_Engine]:
+        """Of each thread; none before it is ready."""
+        return self.preparing.result() if self.is_ready and self.error is None else []
+
+    @property
+    def running(self) -> int:
+        return sum(len(engine.running) for engine in self.engines)
+
+
 class Scheduler:
     """The prompts of a model, from the queue to their answers."""
 
     def __init__(
-        self, make_rows: Callable[[DecodeConfig], LaneRows], most_waiting: int, observer: Observer | None = None
+        self,
+        make_rows: Callable[[DecodeConfig], LaneRows],
+        most_waiting: int,
+        observer: Observer | None = None,
+        threads: int = 1,
     ) -> None:
-        """Starts the thread.
+        """Starts the threads.
 
         Args:
-          make_rows: makes the rows of a lane.
+          make_rows: makes the rows of a lane, for one thread.
           most_waiting: prompts that may wait for a row.
           observer: is told of the work.
+          threads: that step searches at once.
         """
         self._make_rows, self._most_waiting, self._observer = make_rows, most_waiting, observer or Observer()
         self._lanes: dict[DecodeConfig, _Lane] = {}
         self._changed = threading.Condition()
         self._is_closing = False
         self._answer_seconds = 1.0  # a running mean, for Retry-After
+        self._warming = 0  # lanes of which some programs are not compiled
         self._compiler = ThreadPoolExecutor(1, "t2c-compile")
-        self._thread = threading.Thread(target=self._run, name="t2c-scheduler", daemon=True)
-        self._thread.start()
+        self._threads = [
+            threading.Thread(target=self._run, args=(number,), name=f"t2c-scheduler-{number}", daemon=True)
+            for number in range(threads)
+        ]
+        for thread in self._threads:
+            thread.start()
 
     @property
     def waiting(self) -> int:
@@ -209,10 +247,10 @@ class Scheduler:
     def running(self) -> int:
         """Prompts with a row."""
         with self._changed:
-            return sum(len(lane.running) for lane in self._lanes.values())
+            return sum(lane.running for lane in self._lanes.values())
 
-    def prepare(self, lane: DecodeConfig) -> Future[LaneRows]:
-        """Compiles the programs of a lane; returns at once."""
+    def prepare(self, lane: DecodeConfig) -> Future[Any]:
+        """Compiles the programs of a lane; returns at once. The future is done when prompts can be answered."""
         with self._changed:
             return self._lane(lane).preparing
 
@@ -230,20 +268,20 @@ class Scheduler:
                 raise QueueFull(max(1, math.ceil(self._answer_seconds * (1 + waiting / 16))))
             for job in jobs:
                 self._lane(job.lane).waiting.put(job.client, job)
-            self._changed.notify()
+            self._changed.notify_all()
 
     def cancel(self, jobs: Sequence[Job]) -> None:
         """Drops jobs, wherever they are."""
         with self._changed:
             for job in jobs:
                 job.is_cancelled = True
-            self._changed.notify()
+            self._changed.notify_all()
 
     @property
     def is_compiling(self) -> bool:
-        """Whether a lane is not ready."""
+        """Whether programs of a lane are not compiled."""
         with self._changed:
-            return not all(lane.is_ready for lane in self._lanes.values())
+            return self._warming > 0 or not all(lane.is_ready for lane in self._lanes.values())
 
     def close(self, *, drain: bool = True) -> None:
         """Takes no more jobs, and ends when all are answered, or with ``drain=False`` at once.
@@ -254,15 +292,18 @@ class Scheduler:
             self._is_closing = True
             if not drain:
                 for lane in self._lanes.values():
-                    for job in [*lane.waiting.remove(lambda _: True), *lane.running]:
+                    running = [job for engine in lane.engines for job in engine.running]
+                    for job in [*lane.waiting.remove(lambda _: True), *running]:
                         job.is_cancelled = True
                         job.notify(Unanswered(Reason.CLOSED, "the server is shutting down"))
-            self._changed.notify()
-        self._thread.join()
+            self._changed.notify_all()
+        for thread in self._threads:
+            thread.join()
         self._compiler.shutdown(wait=False, cancel_futures=True)
         for lane in self._lanes.values():
-            if lane.is_ready and not lane.preparing.cancelled() and lane.preparing.exception() is None:
-                lane.preparing.result().close()
+            if not lane.preparing.cancelled():
+                for engine in lane.engines:
+                    engine.rows.close()
 
     def _lane(self, settings: DecodeConfig) -> _Lane:
         if settings not in self._lanes:
@@ -270,33 +311,62 @@ class Scheduler:
             self._lanes[settings].preparing.add_done_callback(lambda _: self._wake())
         return self._lanes[settings]
 
-    def _prepared(self, settings: DecodeConfig) -> LaneRows:
+    def _prepared(self, settings: DecodeConfig) -> list[_Engine]:
         rows = self._make_rows(settings)
-        rows.warm_up()
-        return rows
+        warming = rows.warming()
+        next(warming, None)
+        with self._changed:
+            if not self._is_closing:
+                self._warming += 1
+                self._compiler.submit(self._warm_on, warming)
+        return [_Engine(rows if number == 0 else rows.beside()) for number in range(len(self._threads))]
+
+    def _warm_on(self, warming: Iterator[None]) -> None:
+        """Compiles the next programs of a lane, behind those of other lanes."""
+        is_over = True
+        try:
+            is_over = next(warming, self) is self
+        except Exception as error:  # such as no memory left: what is there already answers
+            self._observer.failed(error)
+        with self._changed:
+            if is_over:
+                self._warming -= 1
+            elif not self._is_closing:
+                self._compiler.submit(self._warm_on, warming)
+            self._changed.notify_all()
 
     def _wake(self) -> None:
         with self._changed:
-            self._changed.notify()
+            self._changed.notify_all()
 
-    def _run(self) -> None:
+    def _run(self, number: int) -> None:
         while True:
             with self._changed:
-                while not self._has_work():
+                while not self._has_work(number):
                     if self._is_closing and not any(len(lane.waiting) for lane in self._lanes.values()):
                         return
                     self._changed.wait(_IDLE_SECONDS)
-                    self._sweep()
-                self._sweep()
-                admitted = [(settings, lane, self._chosen(lane)) for settings, lane in self._lanes.items()]
-            for settings, lane, jobs in admitted:
-                if lane.is_ready:
-                    self._work(settings, lane, jobs)
+                    self._sweep(number)
+                self._sweep(number)
+                admitted = []
+                for settings, lane in list(self._lanes.items()):
+                    if lane.error is not None:
+                        self._cannot_be_made(settings, lane, lane.error)
+                    elif lane.is_ready:
+                        engine = lane.engines[number]
+                        admitted.append((engine, self._chosen(lane, engine)))
+            for engine, jobs in admitted:
+                self._work(engine, jobs)
 
-    def _has_work(self) -> bool:
-        return any(lane.is_ready and (lane.running or len(lane.waiting)) for lane in self._lanes.values())
+    def _has_work(self, number: int) -> bool:
+        for lane in self._lanes.values():
+            if lane.error is not None and len(lane.waiting):
+                return True
+            if lane.engines and (lane.engines[number].running or self._share(lane, lane.engines[number])):
+                return True
+        return False
 
-    def _sweep(self) -> None:
+    def _sweep(self, number: int) -> None:
         """Drops jobs that nobody waits for, and those whose time is over."""
         now = time.monotonic()
 
@@ -305,48 +375,52 @@ class Scheduler:
 
         for lane in self._lanes.values():
             gone = lane.waiting.remove(is_over)
-            for job in filter(is_over, list(lane.running)):
-                lane.running.remove(job)
-                lane.preparing.result().release(job)
-                gone.append(job)
+            for engine in lane.engines[number : number + 1]:
+                for job in filter(is_over, list(engine.running)):
+                    engine.running.remove(job)
+                    engine.rows.release(job)
+                    gone.append(job)
             for job in gone:
                 if not job.is_cancelled:
                     job.notify(Unanswered(Reason.EXPIRED, "the request has taken too long"))
 
     @staticmethod
-    def _chosen(lane: _Lane) -> list[Job]:
+    def _share(lane: _Lane, engine: _Engine) -> int:
+        """How many jobs a thread may take, so that all have as many."""
+        waiting = len(lane.waiting)
+        even = -(-(waiting + lane.running) // len(lane.engines))
+        return max(0, min(waiting, even - len(engine.running), engine.rows.room))
+
+    def _chosen(self, lane: _Lane, engine: _Engine) -> list[Job]:
         """The jobs that get a row now."""
-        if not lane.is_ready or not len(lane.waiting):
-            return []
-        room = lane.preparing.result().room if lane.preparing.exception() is None else len(lane.waiting)
-        jobs = [lane.waiting.take() for _ in range(min(room, len(lane.waiting)))]
-        lane.running += jobs
+        jobs = [lane.waiting.take() for _ in range(self._share(lane, engine))]
+        engine.running += jobs
         return jobs
 
-    def _work(self, settings: DecodeConfig, lane: _Lane, jobs: Sequence[Job]) -> None:
-        """Admits jobs to a lane, and steps it."""
+    def _work(self, engine: _Engine, jobs: Sequence[Job]) -> None:
+        """Admits jobs to rows, and steps these."""
+        rows = engine.rows
         try:
-            rows = lane.preparing.result()
             if jobs:
                 rows.admit([job.entry for job in jobs])
                 now = time.monotonic()
                 for job in jobs:
                     job.started = now
                     self._observer.started(now - job.arrived)
-            if not lane.running:
+            if not engine.running:
                 return
             busy, before = rows.busy, time.monotonic()
-            updates, steps = rows.advance(lane.steps)
+            updates, steps = rows.advance(engine.steps)
             seconds = time.monotonic() - before
         except Exception as error:  # such as no memory left: these prompts are lost, later ones may be answered
-            self._failed(settings, lane, error)
+            self._failed(engine, error)
             return
         self._observer.advanced(busy, rows.rows, steps, seconds)
-        lane.step_seconds += 0.2 * (seconds / max(steps, 1) - lane.step_seconds)
+        engine.step_seconds += 0.2 * (seconds / max(steps, 1) - engine.step_seconds)
         for update in updates:
-            self._report(lane, update)
+            self._report(engine, update)
 
-    def _report(self, lane: _Lane, update: Update) -> None:
+    def _report(self, engine: _Engine, update: Update) -> None:
         job = update.ticket
         assert isinstance(job, Job)
         now = time.monotonic()
@@ -358,7 +432,7 @@ class Scheduler:
                 job.notify(Certain(update.tokens))
             return
         with self._changed:
-            lane.running.remove(job)
+            engine.running.remove(job)
         self._answer_seconds += 0.1 * (now - job.started - self._answer_seconds)
         if job.is_cancelled:
             return
@@ -367,20 +441,23 @@ class Scheduler:
         elif update.found is not None:
             job.notify(Found(update.found))
 
-    def _failed(self, settings: DecodeConfig, lane: _Lane, error: Exception) -> None:
-        """Fails the jobs of a lane. Its rows may be in any state, so the next job gets new ones."""
+    def _failed(self, engine: _Engine, error: Exception) -> None:
+        """Fails the jobs of a thread's rows. These may be in any state, so the next job gets new ones."""
+        with self._changed:
+            jobs, engine.running = engine.running, []
+            before, engine.rows = engine.rows, engine.rows.beside()
+        before.close()
+        self._unanswered(jobs, error)
+
+    def _cannot_be_made(self, settings: DecodeConfig, lane: _Lane, error: BaseException) -> None:
+        """Fails all jobs of a lane; the next one tries again."""
+        del self._lanes[settings]
+        self._unanswered(lane.waiting.remove(lambda _: True), error)
+
+    def _unanswered(self, jobs: Sequence[Job], error: BaseException) -> None:
         is_invalid = isinstance(error, UserError)
         if not is_invalid:
             self._observer.failed(error)
-        with self._changed:
-            jobs, lane.running = lane.running, []
-            jobs += lane.waiting.remove(lambda _: True) if lane.preparing.exception() is not None else []
-            waiting = lane.waiting
-            del self._lanes[settings]
-            if len(waiting):
-                self._lane(settings).waiting = waiting
-        if lane.preparing.exception() is None:
-            lane.preparing.result().close()
         reason = Reason.INVALID if is_invalid else Reason.FAILED
         message = str(error) if is_invalid else "the server failed to answer; see its log"
         for job in jobs:

@@ -94,6 +94,8 @@ class ServedModel:
       language: of the answers; empty if it is unknown.
       has_confidence: whether a reranker chooses the answer and says how likely it is right.
       is_ready: whether no request without a grammar waits for the compiler any more.
+      step: of its checkpoint.
+      successor: what answers in its place, a later checkpoint; None while it answers itself.
     """
 
     def __init__(
@@ -107,8 +109,10 @@ class ServedModel:
         rerank: Rerank | None = None,
         language: str = "",
         observer: Observer | None = None,
+        rows: int | None = None,
+        step: int = 0,
     ) -> None:
-        """Starts the scheduler's thread; compiles nothing yet.
+        """Starts the scheduler's threads; compiles nothing yet.
 
         Args:
           name: in requests.
@@ -119,6 +123,8 @@ class ServedModel:
           rerank: chooses among the candidates of the default search.
           language: of the answers.
           observer: is told of the scheduler's work.
+          rows: prompts that are answered at once; by default config.decode.batch_size.
+          step: of its checkpoint.
         """
         self.name, self.created, self.settings = name, int(time.time()), generator.decode
         self.embedder, self.language, self.has_confidence = embedder, language, rerank is not None
@@ -126,12 +132,26 @@ class ServedModel:
         self._generator, self._rerank, self._observer = generator, rerank, observer or Observer()
         self._models: Sequence[LaidOut] | None = None
         self.is_ready = False
+        self.step = step
+        self.successor: ServedModel | None = None
         self._embedding, self._scoring = threading.Lock(), threading.Lock()
         self._token_scorer: TokenScorer | None = None
-        self.scheduler = Scheduler(self._live_search, most_waiting, self._observer)
+        threads = generator.engines(rows := rows or self.settings.batch_size)
+        self._rows = -(-rows // threads)  # of each thread
+        self.scheduler = Scheduler(self._live_search, most_waiting, self._observer, threads)
+
+    @property
+    def latest(self) -> ServedModel:
+        """What answers now."""
+        model = self
+        while model.successor is not None:
+            model = model.successor
+        return model
 
     def warm_up(self) -> None:
-        """Compiles the programs of the default search and of sampling, and returns when both are there.
+        """Compiles the programs of the default search and of sampling; returns when both can answer a few prompts.
+
+        The programs of more rows are compiled while these are used.
 
         Raises:
           UserError: the settings need what the run does not have.
@@ -268,4 +288,4 @@ class ServedModel:
     def _live_search(self, lane: DecodeConfig) -> LiveSearch:
         if self._models is None:  # in the one thread that compiles
             self._models = self._generator.laid_out(self._generator.programs(lane))
-        return LiveSearch(self._generator, lane, self._models, self.settings.batch_size)
+        return LiveSearch(self._generator, lane, self._models, self._rows)

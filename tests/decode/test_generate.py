@@ -196,7 +196,7 @@ def test_searches_that_run_at_once_share_the_prompts(settings, params, tokenizer
     alone = generator(params, tokenizer, compiled, batch_size=8, **settings).generate(prompts)
     monkeypatch.setattr(generators_module, "cores", lambda: 3)
     made = generator(params, tokenizer, compiled, batch_size=24, **settings)
-    assert (made._engines(24), made._engines(15)) == (3, 1)
+    assert (made.engines(24), made.engines(15)) == (3, 1)
     plans, begin = [], SearchEngine.__init__
 
     def kept(self, plan, *args):

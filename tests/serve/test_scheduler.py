@@ -58,8 +58,11 @@ class Fake:
                 del self.left[ticket]
         return updates, 1
 
-    def warm_up(self):
-        pass
+    def warming(self):
+        yield
+
+    def beside(self):
+        return self
 
     def close(self):
         pass

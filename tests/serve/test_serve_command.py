@@ -1,6 +1,7 @@
 """``t2c serve`` as a process: it gets ready, answers as ``t2c generate`` does, and ends in peace."""
 
 import json
+import shutil
 import urllib.request
 
 import openai
@@ -30,7 +31,7 @@ def kept(tmp_path, monkeypatch):
 
 def test_several_runs_are_served_until_sigterm(kept, capsys, request):
     models = ("--model", "first=copying", "--model", "second=copying@8")
-    arguments = ("serve", *models, "--port", "0", "--json", *FEW_PROGRAMS)
+    arguments = ("serve", *models, "--port", "0", "--rows", "1", "--json", *FEW_PROGRAMS)
     process = processes().popen(command(*arguments), env=environment(), cwd=kept)
     request.addfinalizer(process.kill)
     url = json.loads(process.stdout.readline())["url"]
@@ -43,6 +44,8 @@ def test_several_runs_are_served_until_sigterm(kept, capsys, request):
             answer = client.completions.create(model=model, prompt=PROMPT)
             assert answer.choices[0].text == expected["code"]
             assert answer.choices[0].log_probability == pytest.approx(expected["log_probability"], abs=1e-3)
+        shutil.rmtree(kept / "copying")  # what it needs is in memory
+        assert client.completions.create(model="first", prompt=PROMPT).choices[0].text == expected["code"]
     process.terminate()
     _, said = process.communicate(timeout=60)
     assert process.returncode == 0, said
@@ -60,8 +63,10 @@ def test_several_runs_are_served_until_sigterm(kept, capsys, request):
         (["--model", "none"], "NAME=DIR"),
         (["--model", "a=copying", "--model", "a=lora"], "two models"),
         (["--workdir", "copying@99"], "no checkpoint 99"),
+        (["--workdir", "copying@8", "--follow"], "without @N"),
         (["--workdir", "copying", "--port", "70000"], "--port"),
         (["--workdir", "copying", "--queue", "0"], "--queue"),
+        (["--workdir", "copying", "--rows", "0"], "--rows"),
         (["--workdir", "copying", "--api-keys", "none"], "--api-keys"),
         (["--workdir", "copying", "--config.decode.beem_size=1"], "beam_size"),
     ],

@@ -1,5 +1,6 @@
 """What goes wrong between a client and a server, and what comes of it."""
 
+import asyncio
 import concurrent.futures
 import contextlib
 import http.client
@@ -17,8 +18,10 @@ from tiny_generators import PAIRS
 
 from t2c_jax.decode.live_search import LiveSearch
 from t2c_jax.errors import UserError
+from t2c_jax.serve import http_app
 from t2c_jax.serve.api_keys import ApiKeys
 from t2c_jax.serve.http_server import listening
+from t2c_jax.serve.measures import Measures
 from t2c_jax.serve.server_settings import ServerSettings
 
 FIRST, CODE = next(iter(PAIRS.items()))
@@ -28,7 +31,8 @@ HEADERS = {"Content-Type": "application/json", "Authorization": f"Bearer {KEY}"}
 
 @pytest.fixture(scope="module")
 def served(generators):
-    with serving(generators("learned", beam_size=2, max_tokens=48), SETTINGS, most_waiting=8) as found:
+    generator = generators("learned", beam_size=2, max_tokens=48)
+    with serving(generator, SETTINGS, most_waiting=8, rows=8) as found:  # so few are stepped by one thread
         found.model.warm_up()
         yield found
 
@@ -145,6 +149,31 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting(served):
     with contextlib.closing(connected(served, stream=True)):
         until(lambda: is_idle(served))
         assert still_answers(served)
+
+
+def test_a_client_that_stops_reading_is_let_go(served, monkeypatch):
+    monkeypatch.setattr(http_app, "_READ_SECONDS", 0.05)
+    app = http_app.application([served.model], SETTINGS, Measures())
+    body = json.dumps({"prompt": FIRST, "stream": True}).encode()
+    headers = [(name.lower().encode(), value.encode()) for name, value in {**HEADERS, "Host": "localhost"}.items()]
+    scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b"", "headers": headers}
+    messages, sent = [{"type": "http.request", "body": body, "more_body": False}], []
+
+    async def receive():
+        if messages:
+            return messages.pop()
+        return await asyncio.get_running_loop().create_future()
+
+    async def send(message):
+        sent.append(message)
+        if message["type"] == "http.response.body":
+            await asyncio.get_running_loop().create_future()
+
+    asyncio.run(asyncio.wait_for(app(scope, receive, send), 60))
+    assert [message["type"] for message in sent] == ["http.response.start", "http.response.body"]
+    assert b"[DONE]" not in sent[-1]["body"]
+    until(lambda: is_idle(served))
+    assert still_answers(served)
 
 
 def test_a_full_queue_says_when_to_come_again(served, slow):
