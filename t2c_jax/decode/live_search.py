@@ -8,9 +8,9 @@ from __future__ import annotations
 import functools
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
@@ -28,6 +28,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.models.adapted import LaidOut
 from t2c_jax.workers import cores
 
+T = TypeVar("T")
 STOP_STATES = 256
 """States of the automaton of stop strings that the programs are compiled for."""
 STOP_BYTES = STOP_STATES - 2
@@ -165,7 +166,7 @@ class LiveSearch:
         if len(entries) > self.room:
             raise ValueError(f"{len(entries)} entries for {self.room} rows")
         numbers = [self._session_of(entry) for entry in entries]
-        with jax.set_mesh(self._mesh):
+        with self._devices():
             places = self._read([entry.prompt for entry in entries])
             self._make_room(self.busy + len(entries))
             free = iter([row for row, ticket in enumerate(self._tickets) if ticket is None])
@@ -192,9 +193,9 @@ class LiveSearch:
         self._shrink()
         kept = np.array([ticket is not None for ticket in self._tickets])
         programs = self._programs
-        with jax.set_mesh(self._mesh):
+        with self._devices():
             self._rows, advanced = programs.advance(self._models, self._rows, kept, np.int32(steps), programs.table)
-        advanced = jax.device_get(advanced)
+            advanced = jax.device_get(advanced)
         errors = self._grammar_errors()
         updates = []
         for row, ticket in enumerate(self._tickets):
@@ -229,19 +230,21 @@ class LiveSearch:
         made: list[SearchState] = []  # of each size
 
         def read(count: int) -> None:
-            with jax.set_mesh(self._mesh):
+            with self._devices():
                 pools.append([self._encode([prompt], shortest, count) for shortest in (_SHORT, _LONGEST)][-1])
+                self._settle(pools)
 
         def step(rows: SearchState, pool: Pool) -> SearchState:
             size = rows.active.shape[0]
             rows = self._filled(rows, pool, [(entry, 0, 0, size)])  # the row past the last is none
             kept, programs = np.zeros(size, bool), self._programs
-            return programs.advance(self._models, rows, kept, np.int32(1), programs.table)[0]
+            rows, _ = programs.advance(self._models, rows, kept, np.int32(1), programs.table)
+            return self._settle(rows)
 
         def grow(size: int) -> None:
             before, programs = self.sizes.rows[-1], self._programs
             none = np.full(max(size, before), size, np.int32)  # numbers past the last row
-            with jax.set_mesh(self._mesh):
+            with self._devices():
                 if made:
                     rows: SearchState = programs.resize(made.pop(), none[:size])
                     programs.resize(rows, none[:before])
@@ -254,23 +257,37 @@ class LiveSearch:
         read(sizes.prompts[0])
         self.sizes.sample = pools[0]
         grow(sizes.rows[0])
-        yield
+        if self._mesh.size == 1:  # several devices are not shared with what is compiled meanwhile
+            yield
         for count in sizes.prompts[1:]:
             read(count)
-            with jax.set_mesh(self._mesh):
+            with self._devices():
                 made[-1] = step(made[-1], pools[-1])
             self.sizes.prompts = (*self.sizes.prompts, count)
-            yield
+            if self._mesh.size == 1:
+                yield
         for size in sizes.rows[1:]:
             grow(size)
             self.sizes.rows = (*self.sizes.rows, size)
-            yield
+            if self._mesh.size == 1:
+                yield
 
     def close(self) -> None:
         """Ends the threads of grammars."""
         for stack, _ in self._sessions.values():
             stack.close()
         self._sessions.clear()
+
+    @contextmanager
+    def _devices(self) -> Iterator[None]:
+        """The devices; where there are several, no other thread has them until the rows are there."""
+        with jax.set_mesh(self._mesh), meshes.in_order(self._mesh):
+            yield
+            self._settle(self._rows)
+
+    def _settle(self, tree: T) -> T:
+        """Waits for arrays on several devices: on a CPU, collectives of two programs at once wait for each other."""
+        return tree if self._mesh.size == 1 else jax.block_until_ready(tree)
 
     def _sizes(self) -> Sizes:
         sizes = [self._most_rows]
@@ -355,7 +372,7 @@ class LiveSearch:
         fewer = next(size for size in self.sizes.rows if size >= self.busy)
         self._spare = self._spare + 1 if fewer < self.rows else 0
         if self._spare > _SHRINKS_AFTER:
-            with jax.set_mesh(self._mesh):
+            with self._devices():
                 self._resize(fewer)
 
     def _resize(self, size: int) -> None:

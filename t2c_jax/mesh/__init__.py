@@ -6,6 +6,7 @@ from t2c_jax.mesh.devices import arranged as arranged
 from t2c_jax.mesh.devices import axis_sizes as axis_sizes
 from t2c_jax.mesh.devices import mesh_of as mesh_of
 from t2c_jax.mesh.devices import slice_count as slice_count
+from t2c_jax.mesh.order import in_order as in_order
 from t2c_jax.mesh.rows import global_batch as global_batch
 from t2c_jax.mesh.rows import local_rows as local_rows
 from t2c_jax.mesh.rows import row_shards as row_shards

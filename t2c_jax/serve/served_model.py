@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
+import jax
 import numpy as np
 
 from t2c_jax.config import DecodeConfig
@@ -19,6 +20,7 @@ from t2c_jax.decode.live_search import Entry, LiveSearch, live_settings
 from t2c_jax.decode.search import Hypotheses
 from t2c_jax.decode.token_scores import TokenScore, TokenScorer
 from t2c_jax.errors import UserError
+from t2c_jax.mesh import in_order
 from t2c_jax.models.adapted import LaidOut
 from t2c_jax.retrieval.provenance import provenance
 from t2c_jax.serve.api_errors import ApiError, invalid
@@ -245,7 +247,7 @@ class ServedModel:
         read = self.embedder.read(texts)
         if any(each.truncated for each in read):
             raise invalid("input", "holds a text that is longer than this model reads", "context_length_exceeded")
-        with self._embedding:
+        with self._embedding, in_order(self._generator.mesh):
             return self.embedder.embed_read(read), sum(each.size for each in read)
 
     def close(self, *, drain: bool = True) -> None:
@@ -271,7 +273,7 @@ class ServedModel:
     def _token_scores(self, prompt: ServedPrompt, hypothesis: Hypothesis) -> list[TokenScore] | None:
         if prompt.logprobs is None or not hypothesis.ids:
             return None
-        with self._scoring:
+        with self._scoring, in_order(self._generator.mesh):
             if self._token_scorer is None:
                 self._token_scorer = TokenScorer(self._generator, self._lane(self.settings).max_tokens)
             return self._token_scorer(prompt.read, hypothesis.ids, prompt.logprobs)
@@ -287,5 +289,6 @@ class ServedModel:
 
     def _live_search(self, lane: DecodeConfig) -> LiveSearch:
         if self._models is None:  # in the one thread that compiles
-            self._models = self._generator.laid_out(self._generator.programs(lane))
+            with in_order(self._generator.mesh):
+                self._models = jax.block_until_ready(self._generator.laid_out(self._generator.programs(lane)))
         return LiveSearch(self._generator, lane, self._models, self._rows)
