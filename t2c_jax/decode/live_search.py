@@ -272,6 +272,9 @@ class LiveSearch:
             if self._mesh.size == 1:
                 yield
 
+        if self._mesh.size > 1:  # as steps lay them out: those of ``blank`` are laid out otherwise, and steps hang
+            self._rows, self._tickets = made[-1], [None] * self.sizes.rows[-1]
+
     def close(self) -> None:
         """Ends the threads of grammars."""
         for stack, _ in self._sessions.values():
@@ -296,7 +299,7 @@ class LiveSearch:
             sizes.append(size)
             size *= _GROWTH
         units = [-(-size // self._unit) * self._unit for size in sorted(sizes)]
-        together = [min(_TOGETHER, self._most_rows)] if self._most_rows >= _FEW else []
+        together = [min(_TOGETHER, self._most_rows)] if self._most_rows >= _FEW and self._unit == 1 else []
         prompts = [-(-count // self._unit) * self._unit for count in (1, *together)]
         return Sizes(list(dict.fromkeys(units)), list(dict.fromkeys(prompts)))
 
@@ -345,7 +348,7 @@ class LiveSearch:
     def _fill(self, pool: Pool, chosen: Sequence[tuple[Entry, int, int, int]]) -> None:
         """Puts entries into rows: each with the number of its grammar's session, its place in the pool, and its row."""
         assert self._rows is not None
-        size = _size(pool)
+        size = _size(pool) if self._mesh.size == 1 else 1  # rows of several devices are filled one by one
         for start in range(0, len(chosen), size):
             self._rows = self._filled(self._rows, pool, chosen[start : start + size])
 
