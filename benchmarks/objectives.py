@@ -36,7 +36,7 @@ from t2c_jax.workdir import Workdir
 class _ToyTokenizer:
     """As much of a tokenizer as a toy run asks for."""
 
-    start, before, after = 0, (), (1,)
+    start, before, after, target_before, target_after = 0, (), (1,), (), (1,)
     sentinels = tuple(range(240, 256))
     surfaces = (b"x", b" ") * 128
 

@@ -10,8 +10,7 @@ set -euo pipefail
 work="$(mktemp -d)"
 trap 'rm -rf "$work"' EXIT
 "${PYTHON:-python3}" -m venv "$work/venv"
-"$work/venv/bin/pip" install --quiet --disable-pip-version-check \
-  tree-sitter==0.26.1 tree-sitter-c==0.24.2 tree-sitter-go==0.25.0
+"$work/venv/bin/pip" install --quiet --disable-pip-version-check tree-sitter==0.26.1 tree-sitter-c==0.24.2 tree-sitter-go==0.25.0
 "$work/venv/bin/python" - <<'PYTHON'
 import tree_sitter_c
 import tree_sitter_go

@@ -16,7 +16,8 @@ SENTINEL, PREFIX = 300, 33
 class Letters:
     """A tokenizer whose pieces are letters."""
 
-    vocab_size, digest, start, unk, before, after, sentinels = 301, "", 0, 2, (), (1,), [SENTINEL]
+    vocab_size, digest, start, unk, sentinels = 301, "", 0, 2, [SENTINEL]
+    before, after, target_before, target_after = (), (1,), (), (1,)
 
     def encode_batch(self, texts):
         return [np.array([ord(letter) for letter in text], np.int32) for text in texts]

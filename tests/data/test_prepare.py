@@ -112,8 +112,8 @@ def test_large_vocabularies_take_wider_integers(tmp_path):
 @dataclass
 class Target:
     vocab_size: int = 8
-    before: tuple[int, ...] = (7,)
-    after: tuple[int, ...] = (1,)
+    target_before: tuple[int, ...] = (7,)
+    target_after: tuple[int, ...] = (1,)
     start: int = 2
 
 

@@ -36,7 +36,8 @@ PREFIX = 50
 class Pieces:
     """A tokenizer whose pieces are single letters, a prefix of one token and 20 sentinels."""
 
-    vocab_size, digest, start, unk, before, after, sentinels = 220, "", 0, 2, (), (1,), SENTINELS
+    vocab_size, digest, start, unk, sentinels = 220, "", 0, 2, SENTINELS
+    before, after, target_before, target_after = (), (1,), (), (1,)
     surfaces = [b"", b"", b""] + [b"x"] * 100 + [b" "] * 97 + [b""] * 20
     is_byte = np.zeros(220, bool)
 

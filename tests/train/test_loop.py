@@ -233,6 +233,8 @@ class Ids:
     start: int = 0
     before: tuple[int, ...] = ()
     after: tuple[int, ...] = (1,)
+    target_before: tuple[int, ...] = ()
+    target_after: tuple[int, ...] = (1,)
     digest: str = ""
 
     def encode_batch(self, texts):
