@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 from t2c_jax import console, runtime
 
@@ -125,24 +125,10 @@ def serve(
     if options.threads < cores() and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[: options.threads])
     runtime.quiet()
-    if not runtime.environment():  # in t2c's own environment, also a peer
-        runtime.share_one_arena()
-    with runtime.freed_memory_kept():
-        _answer_turns(build, options, answers, long=long)
-
-
-def _answer_turns(
-    build: Callable[[argparse.Namespace], tuple[dict[str, Task], dict[str, Any]]],
-    options: Any,
-    answers: TextIO,
-    *,
-    long: bool,
-) -> None:
     tasks, facts = build(options)
     for task in tasks.values():
         for _ in range(1 if long else 2):
             task()
-            runtime.return_freed_memory()  # as the training loop does at first
     print(json.dumps(facts), file=answers)
     for line in sys.stdin:
         task = tasks[line.strip()]

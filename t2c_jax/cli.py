@@ -18,8 +18,6 @@ def console_script() -> int:
     """The installed command: ``main``, in a process with the environment that it needs."""
     if {"-h", "--help"}.isdisjoint(sys.argv):
         runtime.restart_with_environment()
-        if {"train", "run"}.intersection(sys.argv[1:2]):
-            runtime.share_one_arena()
     return main()
 
 

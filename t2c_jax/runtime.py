@@ -5,22 +5,19 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import gc
-import glob
 import hashlib
 import json
 import logging
 import os
 import platform
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 _TUNABLES = "GLIBC_TUNABLES"
 _HUGE_PAGES = "glibc.malloc.hugetlb"
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
-_TRIM_THRESHOLD, _MMAP_THRESHOLD, _MMAP_MAX, _ARENA_MAX = -1, -3, -4, -8  # of glibc's malloc.h
-_one_arena = _kept = False
 
 
 def environment() -> dict[str, str]:
@@ -36,63 +33,11 @@ def environment() -> dict[str, str]:
     return {_TUNABLES: ":".join(filter(None, [tunables, f"{_HUGE_PAGES}=1"]))}
 
 
-def share_one_arena() -> None:
-    """Prepares this process for ``freed_memory_kept``: all its threads get one arena of malloc.
-
-    Only the main arena can keep blocks of any size. Call it before any thread is started. Where there is an accelerator
-    or another C library, or where the user has set a tunable for it, nothing is changed, and ``freed_memory_kept``
-    changes nothing either.
-    """
-    global _one_arena
-    tunables = os.environ.get(_TUNABLES, "")
-    chosen = any(f"glibc.malloc.{name}" in tunables for name in ("mmap_max", "trim_threshold", "arena_max"))
-    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc" and not chosen and not _accelerated():
-        _one_arena = bool(ctypes.CDLL(None).mallopt(_ARENA_MAX, 1))
-
-
-@contextlib.contextmanager
-def freed_memory_kept() -> Iterator[None]:
-    """Inside, malloc keeps what this process frees and hands it out again, after ``share_one_arena``.
-
-    XLA's CPU client frees a train step's temporaries, gigabytes, after each step. malloc would give them back to the
-    kernel, which clears each page that it hands out: a tenth to a fifth of a step. What is kept is a heap, in which
-    other blocks may take a corner of a step's place; ``return_freed_memory`` bounds what that costs.
-    """
-    global _kept
-    if not _one_arena:
-        yield
-        return
-    mallopt = ctypes.CDLL(None).mallopt
-    mallopt(_MMAP_MAX, 0)
-    mallopt(_TRIM_THRESHOLD, -1)
-    _kept = True
-    try:
-        yield
-    finally:
-        _kept = False
-        for parameter, value in ((_MMAP_MAX, 2**16), (_MMAP_THRESHOLD, 2**25), (_TRIM_THRESHOLD, 2**26)):
-            mallopt(parameter, value)
-        ctypes.CDLL(None).malloc_trim(0)
-
-
-def return_freed_memory() -> None:
-    """Gives the kernel what malloc has kept so far; nothing outside of ``freed_memory_kept``."""
-    if _kept:
-        ctypes.CDLL(None).malloc_trim(0)
-
-
 def collect_garbage() -> None:
     """Frees what nothing refers to any more, and gives the kernel what malloc holds of it, where it can."""
     gc.collect()
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc":
         ctypes.CDLL(None).malloc_trim(0)
-
-
-def _accelerated() -> bool:
-    """Whether JAX may find an accelerator; it is not asked, since it would start threads."""
-    if os.environ.get("JAX_PLATFORMS") == "cpu":
-        return False
-    return any(glob.glob(f"/dev/{name}[0-9]*") for name in ("nvidia", "accel", "vfio/", "kfd"))
 
 
 def restart_with_environment() -> None:

@@ -14,12 +14,10 @@ from dataclasses import dataclass
 
 import jax
 
-from t2c_jax import runtime
 from t2c_jax.checkpoints.checkpoint import Checkpoints
 from t2c_jax.config import Experiment
 from t2c_jax.train.batches import prefetched
 from t2c_jax.train.checkpointing import Checkpointing, Upload
-from t2c_jax.train.freed_memory import ReturnFreedMemory
 from t2c_jax.train.held_out_loss import HeldOutLoss
 from t2c_jax.train.hooks import Hook, LoopState
 from t2c_jax.train.patience import Patience
@@ -48,7 +46,7 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
     config, timer = experiment.train, GoodputTimer()
     setup = set_up(experiment, workdir)
     skipped_batches = SkippedBatches(workdir.checkpoints)
-    with StopRequest() as stop, runtime.freed_memory_kept():
+    with StopRequest() as stop:
         while True:
             checkpoints = setup.open_checkpoints()
             guard = LossSpikeGuard(config, skipped_batches, setup.data.train)
@@ -62,7 +60,6 @@ def train(experiment: Experiment, workdir: Workdir, hooks: Sequence[Hook] = ()) 
                 Upload(saves),
                 saves,
                 SlowSteps(),
-                ReturnFreedMemory(config.log_every),
                 ProgressBar(),
                 *hooks,
             ]
