@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import re
 import tempfile
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -256,6 +258,15 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(names[:5]) + (f" and {len(names) - 5} more" if len(names) > 5 else "")
 
 
+def _grouped(names: Sequence[str]) -> str:
+    """A few names as they are; many, such as those of an image encoder, by what they begin with, and counted."""
+    if len(names) <= 5:
+        return ", ".join(names)
+    parts = ([*itertools.takewhile(lambda part: not part.isdigit(), name.split("."))] for name in names)
+    counted = Counter(".".join(begin[:3]) for begin in parts)
+    return ", ".join(f"{begin} ({number:,})" for begin, number in counted.items())
+
+
 def _moved(params: Any) -> Any:
     """The parameters as arrays of ``jax``, on a CPU without a copy where they are aligned, else one copied at a time.
 
@@ -279,7 +290,7 @@ def _show(source: Path, workdir: Workdir, counts: Mapping[str, Any]) -> None:
         ("model type", counts["model_type"]),
         ("parameters", f"{counts['parameters']:,}"),
         ("tensors", f"{counts['tensors']:,} ({', '.join(counts['dtypes'])})"),
-        ("left out", ", ".join(left_out) or "-"),
+        ("left out", _grouped(left_out) or "-"),
         ("pieces", _pieces(counts)),
         ("special ids", ", ".join(specials)),
     ]

@@ -16,7 +16,7 @@ import optax
 import pytest
 from huggingface_models import gemma
 from safetensors.numpy import load_file
-from small_run import main
+from small_run import REPOSITORY, main, write_corpus
 from tiny import assert_same
 
 from t2c_jax.config import DataConfig, DecodeConfig, TrainConfig
@@ -361,6 +361,58 @@ def test_a_directory_of_theirs_becomes_a_run_and_that_a_directory(kind, tmp_path
 
     assert main("export", *arguments, "--to", "ctranslate2") == 2
     assert "is not exported to CTranslate2: it" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(("kind", "neighbours"), [("t5gemma", 1), ("t5gemma2", 0)])
+def test_an_imported_run_goes_through_the_chain(kind, neighbours, tmp_path, capsys):
+    """Fine-tuned by LoRA on packed pairs, kept to a grammar; with neighbours, or merged, exported and read by theirs."""
+    gemma(tmp_path)
+    rows = {"vocab_size": len(json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"])}
+    their_model(kind, rows, rows, rows).save_pretrained(tmp_path)
+    assert main("import", "--from", tmp_path, "--workdir", tmp_path / "imported") == 0
+    assert ("model.encoder.vision_tower (" in capsys.readouterr().err) == (kind == "t5gemma2")
+    write_corpus(tmp_path / "pairs.jsonl")
+    settings = {
+        "origin.run": tmp_path / "imported",
+        "corpus.sources": tmp_path / "pairs.jsonl",
+        "model.copy": False,
+        "data.retrieve.neighbours": neighbours,
+        "data.retrieve.tokens": 64,
+        "data.encoder_length": 320,
+        "data.batch_size": 8,
+        "lora.rank": 2,
+        "optimizer.warmup_steps": 1,
+        "train.steps": 3,
+        "train.eval_batches": 1,
+        "train.samples": 0,
+        "decode.max_tokens": 64,
+        "decode.no_repeat_ngram_size": 0,
+        "evaluate.max_examples": 4,
+    }
+    config, tuned = REPOSITORY / "configs" / "finetune.py", tmp_path / "tuned"
+    changes = [f"--config.{name}={value}" for name, value in settings.items()]
+    assert main("run", "--config", config, "--workdir", tuned, *changes) == 0
+    capsys.readouterr()
+
+    grammar = "--config.decode.grammar=regex:def [a-z]{1,8}\\(\\):\n    pass\n"
+    assert main("generate", "--workdir", tuned, grammar, "--json", "Return the first value of the list") == 0
+    (answer,) = json.loads(capsys.readouterr().out)
+    assert re.fullmatch(r"def [a-z]{1,8}\(\):\n    pass\n", answer["code"])
+    assert len(answer.get("neighbours", ())) == neighbours
+
+    arguments = ["--workdir", tuned, "--output", tmp_path / "out", "--to", "huggingface", "--json"]
+    if neighbours:
+        assert main("export", *arguments) == 2
+        assert "neighbours=1 cannot be exported" in capsys.readouterr().err
+        return
+    assert main("export", *arguments) == 0
+    parity = json.loads(capsys.readouterr().out)["parity"]
+    assert parity["greedy_identical"] == parity["prompts"]
+    base, merged = (load_file(path / "model.safetensors") for path in (tmp_path, tmp_path / "out"))
+    name = next(name for name in base if name.endswith("decoder.layers.0.self_attn.q_proj.weight"))
+    change = np.linalg.svd(merged[name] - base[name], compute_uv=False)
+    assert change[1] > 1e-3 * change[0] > 0  # of the adapters' rank, and no more
+    assert change[2] < 1e-5 * change[0]
 
 
 def test_a_trimmed_vocabulary_renumbers_the_unscaled_token():
