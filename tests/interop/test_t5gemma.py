@@ -365,7 +365,7 @@ def test_a_directory_of_theirs_becomes_a_run_and_that_a_directory(kind, tmp_path
 
 @pytest.mark.parametrize(("kind", "neighbours"), [("t5gemma", 1), ("t5gemma2", 0)])
 def test_an_imported_run_goes_through_the_chain(kind, neighbours, tmp_path, capsys):
-    """Fine-tuned by LoRA on packed pairs, kept to a grammar; with neighbours, or merged, exported and read by theirs."""
+    """Fine-tuned by LoRA on packed pairs and kept to a grammar; with neighbours, or merged, exported."""
     gemma(tmp_path)
     rows = {"vocab_size": len(json.loads((tmp_path / "tokenizer.json").read_text())["model"]["vocab"])}
     their_model(kind, rows, rows, rows).save_pretrained(tmp_path)
