@@ -157,13 +157,13 @@ def ours(options: argparse.Namespace) -> tuple[dict[str, _rounds.Task], dict[str
     from t2c_jax.decode.programs import search_function
     from t2c_jax.interop import t5gemma
     from t2c_jax.interop.source_config import model_config
+    from t2c_jax.interop.tensor_table import read_params
     from t2c_jax.interop.weights import Weights
     from t2c_jax.models.definition import Definition
 
     weights, work = Weights(options.model), np.load(options.model / "work.npz")
     config = replace(model_config(t5gemma, hf_config(options.size)), scan=False)
-    params = t5gemma.params_from_huggingface(config, weights.read, set(weights.files))
-    params = jax.tree.map(jnp.asarray, params)
+    params = jax.tree.map(jnp.asarray, read_params(t5gemma.layout(config, weights.shapes), config, weights)[0])
     definition = Definition(config, ROWS)
 
     def training(data: DataConfig) -> Experiment:

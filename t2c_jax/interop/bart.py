@@ -5,7 +5,7 @@ Letters: D model, H heads, K head width, F feed-forward, V vocabulary.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -13,8 +13,8 @@ import numpy as np
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
 from t2c_jax.interop.source_config import Fields
-from t2c_jax.interop.tensor_table import Tensor, read_params, write_params
-from t2c_jax.models.definition import Definition, Params
+from t2c_jax.interop.tensor_table import Layout, Tensor, dense_tensors, norm_tensors, write_params
+from t2c_jax.models.definition import Params
 from t2c_jax.models.pretrained.config import BartConfig, BartDecoderConfig, BartEncoderConfig
 
 ACTIVATIONS = {"gelu": "gelu", "gelu_new": "gelu_tanh", "gelu_pytorch_tanh": "gelu_tanh", "relu": "relu"}
@@ -31,36 +31,28 @@ _TABLE_COPIES = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
 _OUTPUT = "lm_head.weight"
 
 
-def tensors(config: ModelConfig, prefix: str = "model.", table: str = "") -> Iterator[Tensor]:
-    """Every tensor of the model, the embedding's copies aside; ``table`` is the one that is read in its place."""
-    yield Tensor(table or prefix + _TABLE, ("embedding", "embedding"))
+def tensors(config: ModelConfig, prefix: str = "model.", words: str = "") -> Iterator[Tensor]:
+    """Every tensor of the model, the embedding's copies aside; ``words`` is the one that is read in its place."""
+    yield Tensor(words or prefix + _TABLE, ("embedding", "embedding"))
     for side, sizes in zip(("encoder", "decoder"), sides(config), strict=True):
         yield Tensor(f"{prefix}{side}.embed_positions.weight", (side, "input", "positions"), unread=_UNREAD)
-        yield from _norm(f"{prefix}{side}.layernorm_embedding", (side, "input", "norm"))
+        yield from norm_tensors(f"{prefix}{side}.layernorm_embedding", (side, "input", "norm"))
         for i in range(sizes.layers):
             block, theirs = (side, "blocks"), f"{prefix}{side}.layers.{i}"
             yield from _attention(f"{theirs}.self_attn", (*block, "attention"), i)
-            yield from _norm(f"{theirs}.self_attn_layer_norm", (*block, "attention_norm"), i)
+            yield from norm_tensors(f"{theirs}.self_attn_layer_norm", (*block, "attention_norm"), i)
             if side == "decoder":
                 yield from _attention(f"{theirs}.encoder_attn", (*block, "cross_attention"), i)
-                yield from _norm(f"{theirs}.encoder_attn_layer_norm", (*block, "cross_norm"), i)
+                yield from norm_tensors(f"{theirs}.encoder_attn_layer_norm", (*block, "cross_norm"), i)
             forward = (*block, "feed_forward")
-            yield Tensor(f"{theirs}.fc1.weight", (*forward, "up"), i, transposed=True)
-            yield Tensor(f"{theirs}.fc1.bias", (*forward, "up_bias"), i)
-            yield Tensor(f"{theirs}.fc2.weight", (*forward, "down"), i)
-            yield Tensor(f"{theirs}.fc2.bias", (*forward, "down_bias"), i)
-            yield from _norm(f"{theirs}.final_layer_norm", (*block, "feed_forward_norm"), i)
-
-
-def _norm(theirs: str, ours: tuple[str, ...], layer: int | None = None) -> Iterator[Tensor]:
-    yield Tensor(f"{theirs}.weight", (*ours, "scale"), layer)
-    yield Tensor(f"{theirs}.bias", (*ours, "bias"), layer)
+            yield from dense_tensors(f"{theirs}.fc1", (*forward, "up"), i, transposed=True)
+            yield from dense_tensors(f"{theirs}.fc2", (*forward, "down"), i)
+            yield from norm_tensors(f"{theirs}.final_layer_norm", (*block, "feed_forward_norm"), i)
 
 
 def _attention(theirs: str, ours: tuple[str, ...], layer: int) -> Iterator[Tensor]:
     for short, name in (("q_proj", "query"), ("k_proj", "key"), ("v_proj", "value"), ("out_proj", "output")):
-        yield Tensor(f"{theirs}.{short}.weight", (*ours, name), layer, transposed=name != "output")
-        yield Tensor(f"{theirs}.{short}.bias", (*ours, f"{name}_bias"), layer, flat=True)
+        yield from dense_tensors(f"{theirs}.{short}", (*ours, name), layer, transposed=name != "output")
 
 
 def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> ModelConfig:
@@ -99,32 +91,18 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
     )
 
 
-def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]) -> Params:
-    """Their tensors as our parameters, float32.
-
-    Args:
-      config: what ``config_from_huggingface`` made.
-      read: a tensor by its name, of any floating dtype.
-      names: the checkpoint's tensors; those that were used, or are copies of used ones, are removed.
+def layout(config: ModelConfig, names: Collection[str]) -> Layout:
+    """Where the parameters are among the checkpoint's tensors, of which ``names`` are the names.
 
     Raises:
-      UserError: a tensor is missing or has another shape than the config says; or what a tied model cannot have.
+      UserError: there is no table of words.
     """
     prefix = "model." if any(name.startswith("model.") for name in names) else ""
-    spelt = [prefix + _TABLE, *(prefix + name for name in _TABLE_COPIES), _OUTPUT]
-    there = [name for name in spelt if name in names]
-    if not there:
-        raise UserError(f"the checkpoint has no tensor '{spelt[0]}'; is it a BART?")
-    expected = Definition(config, len(read(there[0]))).abstract_params()
-    params = read_params(tensors(config, prefix, there[0]), expected, read, names)
-    table_VD = params["embedding"]["embedding"]
-    for name in there[1:]:
-        if not np.array_equal(np.asarray(read(name), np.float32), table_VD):
-            raise UserError(f"tensor '{name}' differs from '{there[0]}'; models with one table for all can be imported")
-    if _BIAS in names and np.any(read(_BIAS)):
-        raise UserError(f"tensor '{_BIAS}' is not zero; models whose logits have no bias can be imported")
-    names.difference_update((*there, _BIAS))
-    return params
+    tables = [prefix + _TABLE, *(prefix + name for name in _TABLE_COPIES), _OUTPUT]
+    words = next((name for name in tables if name in names), None)
+    if words is None:
+        raise UserError(f"the checkpoint has no tensor '{tables[0]}'; is it a BART?")
+    return Layout(words, tensors(config, prefix, words), dict.fromkeys(tables, words), (_BIAS,))
 
 
 def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:

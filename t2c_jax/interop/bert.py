@@ -1,18 +1,12 @@
-"""BERT, RoBERTa and CodeBERT from Hugging Face: their config.json and tensors as ``models.pretrained.bert`` has them.
-
-Letters: E encoder's width, F feed-forward, H heads, K head width.
-"""
+"""BERT, RoBERTa and CodeBERT from Hugging Face: config.json and tensors as ``models.pretrained.bert`` has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
-
-import numpy as np
+from collections.abc import Collection, Iterator
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop.source_config import Fields
-from t2c_jax.interop.weights import Blocks, Tensors
+from t2c_jax.interop.tensor_table import Layout, Tensor, dense_tensors, norm_tensors
 from t2c_jax.models.pretrained.config import BertConfig
 
 # Heads for the tasks it was trained on, and buffers that hold nothing learned.
@@ -33,6 +27,25 @@ ACTIVATIONS = {
     "relu": "relu",
 }
 _WORDS = "embeddings.word_embeddings.weight"
+
+
+def tensors(sizes: BertConfig, prefix: str = "") -> Iterator[Tensor]:
+    """Every tensor of the encoder."""
+    yield Tensor(prefix + _WORDS, ("encoder", "tokens"))
+    yield Tensor(f"{prefix}embeddings.position_embeddings.weight", ("encoder", "positions"))
+    if sizes.token_types:
+        yield Tensor(f"{prefix}embeddings.token_type_embeddings.weight", ("encoder", "token_types"))
+    yield from norm_tensors(f"{prefix}embeddings.LayerNorm", ("encoder", "norm"))
+    for i in range(sizes.layers):
+        block, theirs = ("encoder", "blocks"), f"{prefix}encoder.layer.{i}"
+        for name in ("query", "key", "value"):
+            ours = (*block, "attention", name)
+            yield from dense_tensors(f"{theirs}.attention.self.{name}", ours, i, transposed=True)
+        yield from dense_tensors(f"{theirs}.attention.output.dense", (*block, "attention", "output"), i)
+        yield from norm_tensors(f"{theirs}.attention.output.LayerNorm", (*block, "attention_norm"), i)
+        yield from dense_tensors(f"{theirs}.intermediate.dense", (*block, "feed_forward", "up"), i, transposed=True)
+        yield from dense_tensors(f"{theirs}.output.dense", (*block, "feed_forward", "down"), i)
+        yield from norm_tensors(f"{theirs}.output.LayerNorm", (*block, "feed_forward_norm"), i)
 
 
 def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> ModelConfig:
@@ -63,47 +76,16 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
     return ModelConfig(encoder=sizes)
 
 
-def params_from_huggingface(
-    config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]
-) -> dict[str, dict[str, Any]]:
-    """The encoder's parameters, blocks stacked on a leading layer axis, float32.
-
-    Args:
-      config: as ``config_from_huggingface`` makes it.
-      read: a tensor by name.
-      names: loses each name that is read; what stays has no place in the encoder.
-
-    Raises:
-      UserError: a tensor is missing or of another shape.
-    """
+def layout(config: ModelConfig, names: Collection[str]) -> Layout:
+    """Where the encoder's parameters are among the checkpoint's tensors, of which ``names`` are the names."""
     prefix = next((head for head in ("bert.", "roberta.") if head + _WORDS in names), "")
-    tensors, sizes = Tensors(read, names, prefix), config.encoder
+    sizes = config.encoder
     assert isinstance(sizes, BertConfig)
-    heads_EHK = (sizes.width, sizes.num_heads, sizes.width // sizes.num_heads)
-    blocks = Blocks(tensors, "encoder.layer.{}.", sizes.layers)
-    attention: dict[str, Any] = {}
-    for name in ("query", "key", "value"):  # theirs is (H x K, E)
-        theirs = f"attention.self.{name}"
-        attention[name] = blocks.stack(f"{theirs}.weight", lambda kernel: kernel.T.reshape(heads_EHK))
-        attention[f"{name}_bias"] = blocks.stack(f"{theirs}.bias", lambda bias: bias.reshape(heads_EHK[1:]))
-    attention["output"] = blocks.stack("attention.output.dense.weight", lambda kernel: kernel.reshape(heads_EHK))
-    attention["output_bias"] = blocks.stack("attention.output.dense.bias")
-    encoder: dict[str, Any] = {
-        "tokens": tensors.one(_WORDS),
-        "positions": tensors.one("embeddings.position_embeddings.weight"),
-        "norm": tensors.norm("embeddings.LayerNorm"),
-        "blocks": {
-            "attention": attention,
-            "attention_norm": blocks.norm("attention.output.LayerNorm"),
-            "feed_forward": {
-                "up": blocks.stack("intermediate.dense.weight", np.transpose),
-                "up_bias": blocks.stack("intermediate.dense.bias"),
-                "down": blocks.stack("output.dense.weight"),
-                "down_bias": blocks.stack("output.dense.bias"),
-            },
-            "feed_forward_norm": blocks.norm("output.LayerNorm"),
-        },
-    }
-    if sizes.token_types:
-        encoder["token_types"] = tensors.one("embeddings.token_type_embeddings.weight")
-    return {"encoder": encoder}
+    return Layout(prefix + _WORDS, (_as_spelt(tensor, names) for tensor in tensors(sizes, prefix)))
+
+
+def _as_spelt(tensor: Tensor, names: Collection[str]) -> Tensor:
+    """BERT's oldest files, made from TensorFlow's, call a norm's weight gamma and its bias beta."""
+    stem, _, last = tensor.name.rpartition(".")
+    old = f"{stem}.{ {'scale': 'gamma', 'bias': 'beta'}.get(tensor.path[-1], last) }"
+    return tensor._replace(name=old) if tensor.name not in names and old in names else tensor

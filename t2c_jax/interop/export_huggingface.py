@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors import safe_open
 from safetensors.numpy import save_file
 
 from t2c_jax import console
@@ -19,12 +18,13 @@ from t2c_jax.errors import UserError
 from t2c_jax.interop import bart, t5, t5gemma
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
 from t2c_jax.interop.source_config import model_config
+from t2c_jax.interop.tensor_table import read_params
 from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
 from t2c_jax.interop.trained import Trained
+from t2c_jax.interop.weights import SINGLE, Weights
 from t2c_jax.models.pretrained.config import BartConfig
 from t2c_jax.workdir import write_json
 
-WEIGHTS = "model.safetensors"
 QUANTIZATIONS = ("float32",)
 LIBRARY = "transformers"
 
@@ -53,7 +53,7 @@ def write(model: Trained, directory: Path, texts: Sequence[str], quantization: s
     tokenizer = model.tokenizer
     family = _family(model.config)
     tensors = family.params_to_huggingface(model.config, model.params)
-    save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+    save_file(tensors, directory / SINGLE, metadata={"format": "pt"})
     ids = {"pad": pad_of(tokenizer), "eos": tokenizer.eos, "start": tokenizer.start}
     write_json(directory / "config.json", family.config_to_huggingface(model.config, tokenizer.vocab_size, **ids))
     write_json(directory / "generation_config.json", _generation(model, **ids))
@@ -134,12 +134,11 @@ def _by_transformers(model: Trained, directory: Path, expected: Reference) -> di
 def _read_back(model: Trained, directory: Path, expected: Reference) -> dict[str, Any]:
     values = json.loads((directory / "config.json").read_text("utf-8"))
     family = _family(model.config)
-    with safe_open(directory / WEIGHTS, "numpy") as file:
-        names = set(file.keys())
-        config = model_config(family, values, names)
-        params = family.params_from_huggingface(config, file.get_tensor, names)
-    if names:
-        raise UserError(f"the written weights hold a tensor that nothing reads: {min(names)}; please report it")
+    weights = Weights(directory)
+    config = model_config(family, values, weights.shapes)
+    params, left = read_params(family.layout(config, weights.shapes), config, weights)
+    if left:
+        raise UserError(f"the written weights hold a tensor that nothing reads: {min(left)}; please report it")
     return compare(expected, *repeated(config, params, model.tokenizer, expected))
 
 

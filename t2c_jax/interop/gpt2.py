@@ -1,19 +1,13 @@
-"""GPT-2 from Hugging Face: its config.json and its tensors as ``models.pretrained.gpt2`` has them.
-
-Letters: E encoder's width, F feed-forward, H heads, K head width.
-"""
+"""GPT-2 from Hugging Face: its config.json and its tensors as ``models.pretrained.gpt2`` has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
-from typing import Any
-
-import numpy as np
+from collections.abc import Collection, Iterator
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.interop.bert import ACTIVATIONS
 from t2c_jax.interop.source_config import Fields
-from t2c_jax.interop.weights import Blocks, Tensors
+from t2c_jax.interop.tensor_table import Layout, Tensor, dense_tensors, norm_tensors
 from t2c_jax.models.pretrained.config import GPT2Config
 
 # The output table, most often the embedding again, and the causal mask that older files hold as buffers.
@@ -24,6 +18,25 @@ WITHOUT_EFFECT = (
     *("resid_pdrop", "embd_pdrop", "attn_pdrop", "reorder_and_upcast_attn", "tie_word_embeddings", "n_ctx"),
 )
 _WORDS = "wte.weight"
+
+
+def tensors(sizes: GPT2Config, prefix: str = "") -> Iterator[Tensor]:
+    """Every tensor of the encoder; its matrices are (inputs, outputs)."""
+    yield Tensor(prefix + _WORDS, ("encoder", "tokens"))
+    yield Tensor(f"{prefix}wpe.weight", ("encoder", "positions"))
+    for i in range(sizes.layers):
+        block, theirs = ("encoder", "blocks"), f"{prefix}h.{i}"
+        yield from norm_tensors(f"{theirs}.ln_1", (*block, "attention_norm"), i)
+        for kind in ("weight", "bias"):
+            for part, name in enumerate(("query", "key", "value")):
+                ours = name if kind == "weight" else f"{name}_bias"
+                path, flat = (*block, "attention", ours), kind == "bias"
+                yield Tensor(f"{theirs}.attn.c_attn.{kind}", path, i, flat=flat, part=part, parts=3)
+        yield from dense_tensors(f"{theirs}.attn.c_proj", (*block, "attention", "output"), i, transposed=True)
+        yield from norm_tensors(f"{theirs}.ln_2", (*block, "feed_forward_norm"), i)
+        yield from dense_tensors(f"{theirs}.mlp.c_fc", (*block, "feed_forward", "up"), i)
+        yield from dense_tensors(f"{theirs}.mlp.c_proj", (*block, "feed_forward", "down"), i, transposed=True)
+    yield from norm_tensors(f"{prefix}ln_f", ("encoder", "norm"))
 
 
 def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> ModelConfig:
@@ -51,50 +64,9 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
     return ModelConfig(encoder=sizes)
 
 
-def params_from_huggingface(
-    config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]
-) -> dict[str, dict[str, Any]]:
-    """The encoder's parameters, blocks stacked on a leading layer axis, float32.
-
-    Args:
-      config: as ``config_from_huggingface`` makes it.
-      read: a tensor by name.
-      names: loses each name that is read; what stays has no place in the encoder.
-
-    Raises:
-      UserError: a tensor is missing or of another shape.
-    """
+def layout(config: ModelConfig, names: Collection[str]) -> Layout:
+    """Where the encoder's parameters are among the checkpoint's tensors, of which ``names`` are the names."""
     prefix = "transformer." if f"transformer.{_WORDS}" in names else ""
-    tensors, sizes = Tensors(read, names, prefix), config.encoder
+    sizes = config.encoder
     assert isinstance(sizes, GPT2Config)
-    blocks = Blocks(tensors, "h.{}.", sizes.layers)
-    heads_EHK = (sizes.width, sizes.num_heads, sizes.width // sizes.num_heads)
-
-    def third(shape: tuple[int, ...], index: int) -> Callable[[np.ndarray], np.ndarray]:
-        """Queries, keys and values are one tensor there, side by side."""
-        return lambda array: np.split(array, 3, axis=-1)[index].reshape(shape)
-
-    attention: dict[str, Any] = {}
-    for index, name in enumerate(("query", "key", "value")):
-        attention[name] = blocks.stack("attn.c_attn.weight", third(heads_EHK, index))
-        attention[f"{name}_bias"] = blocks.stack("attn.c_attn.bias", third(heads_EHK[1:], index))
-    # Theirs are (inputs, outputs), so (H x K, E) and (F, E) here, which ours, leading with the width, are not.
-    attention["output"] = blocks.stack("attn.c_proj.weight", lambda kernel: kernel.T.reshape(heads_EHK))
-    attention["output_bias"] = blocks.stack("attn.c_proj.bias")
-    encoder = {
-        "tokens": tensors.one(_WORDS),
-        "positions": tensors.one("wpe.weight"),
-        "blocks": {
-            "attention_norm": blocks.norm("ln_1"),
-            "attention": attention,
-            "feed_forward_norm": blocks.norm("ln_2"),
-            "feed_forward": {
-                "up": blocks.stack("mlp.c_fc.weight"),
-                "up_bias": blocks.stack("mlp.c_fc.bias"),
-                "down": blocks.stack("mlp.c_proj.weight", np.transpose),
-                "down_bias": blocks.stack("mlp.c_proj.bias"),
-            },
-        },
-        "norm": tensors.norm("ln_f"),
-    }
-    return {"encoder": encoder}
+    return Layout(prefix + _WORDS, tensors(sizes, prefix))

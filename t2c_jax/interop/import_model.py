@@ -14,26 +14,25 @@ import itertools
 import re
 import tempfile
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import jax
-import numpy as np
 from etils import epath
 
 from t2c_jax import config as configs
 from t2c_jax import console, runtime
 from t2c_jax.checkpoints.checkpoint import save_params
 from t2c_jax.checkpoints.metadata import metadata
-from t2c_jax.checkpoints.pytrees import flatten
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.interop import tensor_table
 from t2c_jax.interop.source_config import Family, model_config
 from t2c_jax.interop.vocabulary_rows import fewer_rows, vocabulary_axes, with_pieces
 from t2c_jax.interop.weights import INDEX, SINGLE, Weights
-from t2c_jax.models.definition import Definition, count
+from t2c_jax.models.definition import count
 from t2c_jax.tokenizers import huggingface_files as tokenizers_in
 from t2c_jax.tokenizers.huggingface_files import read_json
 from t2c_jax.tokenizers.trimming import Trimming, kept_ids, trim, used_ids, write_trimming
@@ -76,12 +75,9 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
     identity = origin = digest_of_model(source, weights)
     if texts is None and _is_imported(workdir, origin):
         return _imported_already(workdir)
-    params, left_out = read_params(family, model, weights)
+    params, left_out = read_params(family, values, model, weights)
     rows = _rows(params)
     whole = "decoder" in params
-    _check_filled(model, rows, params, whole)
-    if values.get("vocab_size", rows) != rows:
-        raise UserError(f"config.json: vocab_size={values['vocab_size']!r}, yet the embedding has {rows} rows")
     trimming = None
     if texts is not None:
         kept = _kept(source, values, rows, texts, model)
@@ -207,51 +203,47 @@ def _holds_anything(directory: Path) -> bool:
     return directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
 
 
-def read_params(family: Family, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
+def read_params(
+    family: Family, values: Mapping[str, Any], model: ModelConfig, weights: Weights
+) -> tuple[dict[str, Any], list[str]]:
     """The parameters as float32, and the names of the tensors that have no place here.
+
+    Args:
+      family: the importer of the architecture.
+      values: the content of config.json.
+      model: the model section that the family makes of it.
+      weights: the model's.
 
     Raises:
       UserError: a tensor is missing, has another shape, or is not known.
     """
-    names, latest = set(weights.files), ""
-
-    def read(name: str) -> np.ndarray:
-        nonlocal latest
-        latest = name
-        return weights.read(name)
-
+    layout = family.layout(model, weights.shapes)
+    rows = tensor_table.rows_of(layout, weights)
+    for key, said in _vocabulary_sizes(values):
+        if said != rows:
+            raise UserError(f"config.json: {key}={said!r}, yet the embedding has {rows} rows")
     try:
-        params = family.params_from_huggingface(model, read, names)
-    except (ValueError, IndexError) as error:
-        raise UserError(f"tensor '{latest}' does not have the shape that config.json gives it: {error}") from None
+        params, left = tensor_table.read_params(layout, model, weights)
     except MemoryError:
-        raise UserError("a model as large as config.json says does not fit into memory") from None
-    left_out = sorted(name for name in names if re.search(family.IGNORED, name))
-    if unread := sorted(names.difference(left_out)):
+        raise UserError("a model as large as its weights, in float32, does not fit into memory") from None
+    left_out = sorted(name for name in left if re.search(family.IGNORED, name))
+    if unread := sorted(left.difference(left_out)):
         raise UserError(f"tensors without a place in a model of this config.json: {_listed(unread)}")
     return params, left_out
+
+
+def _vocabulary_sizes(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
+    """Each place of a config.json that says how many rows the table of words has."""
+    if values.get("vocab_size") is not None:
+        yield f"{path}vocab_size", values["vocab_size"]
+    for name in ("encoder", "decoder", "text_config"):
+        if isinstance(values.get(name), Mapping):
+            yield from _vocabulary_sizes(values[name], f"{path}{name}.")
 
 
 def _rows(params: Mapping[str, Any]) -> int:
     table = params["embedding"]["embedding"] if "embedding" in params else params["encoder"]["tokens"]
     return int(table.shape[0])
-
-
-def _check_filled(model: ModelConfig, rows: int, params: Mapping[str, Any], whole: bool) -> None:
-    """Every parameter of the model, or of its encoder, has its tensor, and of the right shape."""
-    expected = Definition(model, rows).abstract_params()
-    wanted = flatten(expected if whole else {"encoder": expected["encoder"]})
-    found = flatten(params)
-    if unfilled := sorted(wanted.keys() - found.keys()):
-        raise UserError(f"parameters that no tensor fills: {_listed(unfilled)}")
-    if without := sorted(found.keys() - wanted.keys()):
-        raise UserError(f"parameters that the weights fill and a model of this config.json lacks: {_listed(without)}")
-    for path in sorted(wanted):
-        if found[path].shape != wanted[path].shape:
-            raise UserError(
-                f"parameter {path} is {list(found[path].shape)} in the weights, and {list(wanted[path].shape)} by"
-                " config.json"
-            )
 
 
 def _listed(names: Sequence[str]) -> str:

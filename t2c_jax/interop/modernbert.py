@@ -1,20 +1,14 @@
-"""ModernBERT and Ettin from Hugging Face: their config.json and tensors as ``models.pretrained.modernbert`` has them.
-
-Letters: E encoder's width, F feed-forward, H heads, K head width.
-"""
+"""ModernBERT and Ettin from Hugging Face: config.json and tensors as ``models.pretrained.modernbert`` has them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
-
-import numpy as np
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
-from t2c_jax.interop.source_config import Fields
-from t2c_jax.interop.tensor_table import Tensor, read_params
-from t2c_jax.models.definition import Definition
+from t2c_jax.interop.source_config import MOST_LAYERS, Fields
+from t2c_jax.interop.tensor_table import Layout, Tensor
 from t2c_jax.models.pretrained.config import ModernBertConfig
 
 # Heads for the tasks it was trained on.
@@ -34,11 +28,12 @@ ACTIVATIONS = {
     "silu": "gated_silu",
 }
 _KINDS = {"full_attention": "full", "sliding_attention": "local"}
+_WORDS = "embeddings.tok_embeddings.weight"
 
 
 def tensors(sizes: ModernBertConfig, prefix: str = "") -> Iterator[Tensor]:
     """Every tensor of the encoder."""
-    yield Tensor(f"{prefix}embeddings.tok_embeddings.weight", ("encoder", "tokens"))
+    yield Tensor(prefix + _WORDS, ("encoder", "tokens"))
     yield Tensor(f"{prefix}embeddings.norm.weight", ("encoder", "embedding_norm", "scale"))
     yield Tensor(f"{prefix}final_norm.weight", ("encoder", "norm", "scale"))
     for i in range(sizes.layers):
@@ -70,7 +65,7 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
         fields.must_be(name, False)
     fields.must_be("is_encoder_decoder", False)
     fields.must_be("rope_scaling", None)
-    layers = fields.integer("num_hidden_layers", 22, least=2)
+    layers = fields.integer("num_hidden_layers", 22, least=2, most=MOST_LAYERS)
     every = fields.integer("global_attn_every_n_layers", 3)
     thetas = {"full_attention": "global_rope_theta", "sliding_attention": "local_rope_theta"}
     defaults = {"full_attention": 160_000.0, "sliding_attention": 10_000.0}
@@ -108,21 +103,9 @@ def _layer_kinds(types: Any, layers: int, every: int) -> tuple[str, ...]:
     return kinds[:period]
 
 
-def params_from_huggingface(
-    config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]
-) -> dict[str, dict[str, Any]]:
-    """The encoder's parameters, float32.
-
-    Args:
-      config: as ``config_from_huggingface`` makes it.
-      read: a tensor by name.
-      names: loses each name that is read; what stays has no place in the encoder.
-
-    Raises:
-      UserError: a tensor is missing or of another shape.
-    """
+def layout(config: ModelConfig, names: Collection[str]) -> Layout:
+    """Where the encoder's parameters are among the checkpoint's tensors, of which ``names`` are the names."""
+    prefix = "model." if any(name.startswith("model.") for name in names) else ""
     sizes = config.encoder
     assert isinstance(sizes, ModernBertConfig)
-    prefix = "model." if any(name.startswith("model.") for name in names) else ""
-    abstract = {"encoder": Definition(config, sizes.vocab_size).abstract_params()["encoder"]}
-    return read_params(tensors(sizes, prefix), abstract, read, names)
+    return Layout(prefix + _WORDS, tensors(sizes, prefix))

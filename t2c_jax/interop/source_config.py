@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from typing import Any, Protocol
 
-import numpy as np
-
 from t2c_jax.config import ModelConfig
+from t2c_jax.config.fields import check_section
 from t2c_jax.errors import UserError, nearest
+from t2c_jax.interop.tensor_table import Layout
 
 _LARGEST = 2**31 - 1
+MOST_LAYERS = 1000
+"""Of a config.json whose layers are listed by their kinds; more would be a list that takes memory."""
 
 WITHOUT_EFFECT = frozenset(
     (
@@ -54,10 +56,8 @@ class Family(Protocol):
         """The model section of a config.json; ``names`` are the checkpoint's tensors."""
         ...
 
-    def params_from_huggingface(
-        self, config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]
-    ) -> dict[str, Any]:
-        """The parameters; ``names`` loses those of the tensors that were used."""
+    def layout(self, config: ModelConfig, names: Collection[str]) -> Layout:
+        """Where the parameters are among the checkpoint's tensors, of which ``names`` are the names."""
         ...
 
 
@@ -83,6 +83,10 @@ def model_config(family: Family, values: Mapping[str, Any], names: Collection[st
             f"config.json: not understood for model_type={values.get('model_type')!r}: {shown}; the import would give"
             " another model where they change the result. Delete a key that changes nothing"
         )
+    if model.encoder.own_tokenizer:  # the rest of the model is a run's
+        check_section(model.encoder, "config.model.encoder")
+    else:
+        check_section(model, "config.model")
     return model
 
 
@@ -129,15 +133,15 @@ class Fields:
             found += section.unread(without_effect)
         return found
 
-    def integer(self, name: str, default: int | None = None, *, least: int = 1) -> int:
-        """A whole number from ``least`` on.
+    def integer(self, name: str, default: int | None = None, *, least: int = 1, most: int = _LARGEST) -> int:
+        """A whole number from ``least`` to ``most``.
 
         Raises:
           UserError: it is another thing, or missing without a default.
         """
         value = self.value(name, default)
-        if type(value) is not int or not least <= value <= _LARGEST:
-            raise self._wrong(name, value, f"must be a whole number from {least} to {_LARGEST}")
+        if type(value) is not int or not least <= value <= most:
+            raise self._wrong(name, value, f"must be a whole number from {least} to {most}")
         return value
 
     def positive(self, name: str, default: float) -> float:

@@ -8,7 +8,7 @@ Letters: D model, H heads, K head width, F feed-forward, V vocabulary, R relativ
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,8 +16,8 @@ import numpy as np
 from t2c_jax.config import ModelConfig, field_names
 from t2c_jax.errors import UserError
 from t2c_jax.interop.source_config import Fields
-from t2c_jax.interop.tensor_table import Tensor, read_params, write_params
-from t2c_jax.models.definition import Definition, Params
+from t2c_jax.interop.tensor_table import Layout, Tensor, write_params
+from t2c_jax.models.definition import Params
 from t2c_jax.models.transformer.config import T5Config, T5DecoderConfig, T5EncoderConfig
 
 # transformers' "gelu" is the exact function; its "gated-gelu" is the tanh approximation, which it calls "gelu_new" too.
@@ -42,9 +42,9 @@ IGNORED = r"^decoder\.block\.0\.layer\.1\.EncDecAttention\.relative_attention_bi
 WITHOUT_EFFECT = ("n_positions",)
 
 
-def tensors(config: ModelConfig) -> Iterator[Tensor]:
-    """Every tensor of the model, the embedding's copies aside."""
-    yield Tensor(_TABLE, ("embedding", "embedding"))
+def tensors(config: ModelConfig, words: str = _TABLE) -> Iterator[Tensor]:
+    """Every tensor of the model, the embedding's copies aside; ``words`` is the one that is read in its place."""
+    yield Tensor(words, ("embedding", "embedding"))
     encoder, decoder = sides(config)
     gated = encoder.activation.startswith("gated")
     for side, layers in (("encoder", encoder.layers), ("decoder", decoder.layers)):
@@ -122,30 +122,19 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
     )
 
 
-def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]) -> Params:
-    """Their tensors as our parameters: float32, filled tensor by tensor, so that no second copy exists.
-
-    Args:
-      config: what ``config_from_huggingface`` made.
-      read: a tensor by its name, of any floating dtype.
-      names: the checkpoint's tensors; those that were used, or are copies of used ones, are removed.
+def layout(config: ModelConfig, names: Collection[str]) -> Layout:
+    """Where the parameters are among the checkpoint's tensors, of which ``names`` are the names.
 
     Raises:
-      UserError: a tensor is missing or has another shape than the config says, or a tied output table is none.
+      UserError: there is no table of words.
     """
-    table = next((name for name in (_TABLE, *_TABLE_COPIES) if name in names), _TABLE)
-    if table not in names:
+    tables = [_TABLE, *_TABLE_COPIES]
+    words = next((name for name in tables if name in names), None)
+    if words is None:
         raise UserError(f"the checkpoint has no tensor '{_TABLE}'; is it a T5 with a decoder?")
-    rows = (tensor._replace(name=table) if tensor.name == _TABLE else tensor for tensor in tensors(config))
-    params = read_params(rows, Definition(config, len(read(table))).abstract_params(), read, names)
-    if config.tied_embeddings and _OUTPUT in names:
-        if not np.array_equal(np.asarray(read(_OUTPUT), np.float32), params["embedding"]["embedding"]):
-            raise UserError(
-                f"config.json: tie_word_embeddings=true, yet '{_OUTPUT}' differs from '{table}'; set it to false"
-            )
-        names.discard(_OUTPUT)
-    names.difference_update(_TABLE_COPIES)
-    return params
+    if config.tied_embeddings:
+        tables.append(_OUTPUT)
+    return Layout(words, tensors(config, words), dict.fromkeys(tables, words))
 
 
 def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:

@@ -9,16 +9,16 @@ the authors' code and transformers differ, this is transformers: beyond 4,096 to
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
-from t2c_jax.interop.source_config import Fields
-from t2c_jax.interop.tensor_table import Tensor, read_params, write_params
-from t2c_jax.models.definition import Definition, Params
+from t2c_jax.interop.source_config import MOST_LAYERS, Fields
+from t2c_jax.interop.tensor_table import Layout, Tensor, write_params
+from t2c_jax.models.definition import Params
 from t2c_jax.models.transformer.config import TransformerConfig, TransformerDecoderConfig, TransformerEncoderConfig
 
 ACTIVATIONS = {"gelu_pytorch_tanh": "gated_gelu_tanh", "gelu": "gated_gelu", "silu": "gated_silu"}
@@ -106,7 +106,7 @@ def _half(fields: Fields, generation: _Generation) -> dict[str, Any]:
     fields.must_be("attention_bias", False)
     for of_the_whole in ("tie_word_embeddings", "is_encoder_decoder"):
         fields.value(of_the_whole)
-    layers = fields.integer("num_hidden_layers", 26)
+    layers = fields.integer("num_hidden_layers", 26, most=MOST_LAYERS)
     head_width = fields.integer("head_dim", 256)
     scalar = fields.positive("query_pre_attn_scalar", 256)
     softcap = fields.softcap("attn_logit_softcapping", generation.softcaps[0])
@@ -229,36 +229,28 @@ def _plain(name: str) -> str:
     return name.removeprefix("model.").replace("encoder.text_model.", "encoder.", 1)
 
 
-def params_from_huggingface(config: ModelConfig, read: Callable[[str], np.ndarray], names: set[str]) -> Params:
-    """Their tensors as our parameters, by their names of today or of the published files.
+def layout(config: ModelConfig, names: Collection[str]) -> Layout:
+    """Where the parameters are among the checkpoint's tensors, by their names of today or of the published files.
 
     Args:
       config: what ``config_from_huggingface`` made.
-      read: a tensor by its name, of any floating dtype.
-      names: the checkpoint's tensors; those that were used, or are copies of used ones, are removed.
+      names: of the checkpoint's tensors.
 
     Raises:
-      UserError: a tensor is missing or has another shape than the config says, or one that should be a copy is none.
+      UserError: there is no table of words.
     """
     spelling = {_plain(name): name for name in names}
-    table = [tensor._replace(name=spelling.get(_plain(tensor.name), tensor.name)) for tensor in tensors(config)]
-    words = next(tensor.name for tensor in table if tensor.path == ("embedding", "embedding"))
-    if words not in names:
-        raise UserError(f"the checkpoint has no tensor '{words}'; is it a T5Gemma with a decoder?")
-    params = read_params(table, Definition(config, len(read(words))).abstract_params(), read, names)
-    embedding = params["embedding"]
-    copies = {_OUTPUT: "embedding"} if config.tied_embeddings else {}
-    if sides(config)[1].merged_attention:
-        copies |= {f"decoder.embed_tokens.{end}": ours for end, ours in _OF_EMBEDDING.items()}
-    for plain, ours in copies.items():
-        if (name := spelling.get(plain)) in names:
-            if not np.array_equal(np.asarray(read(str(name)), np.float32), embedding[ours]):
-                raise UserError(f"config.json: tie_word_embeddings=true, yet '{name}' differs from '{words}'")
-            names.discard(str(name))
-    return params
-
-
-_OF_EMBEDDING = {"weight": "embedding", "eoi_embedding": "unscaled"}
+    table = (tensor._replace(name=spelling.get(_plain(tensor.name), tensor.name)) for tensor in tensors(config))
+    merged = sides(config)[1].merged_attention
+    words = spelling.get(f"{'encoder' if merged else 'decoder'}.embed_tokens.weight")
+    if words is None:
+        raise UserError("the checkpoint has no tensor 'decoder.embed_tokens.weight'; is it a T5Gemma with a decoder?")
+    copies = {_OUTPUT: words} if config.tied_embeddings else {}
+    if merged:
+        copies["decoder.embed_tokens.weight"] = words
+        if (unscaled := spelling.get("encoder.embed_tokens.eoi_embedding")) is not None:
+            copies["decoder.embed_tokens.eoi_embedding"] = unscaled
+    return Layout(words, table, {spelling.get(name, name): original for name, original in copies.items()})
 
 
 def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:

@@ -1,14 +1,15 @@
 """The weights of a Hugging Face model directory: safetensors, read tensor by tensor, widened to float32.
 
-A pickle is never loaded: it runs whatever its author wrote into it. A tensor is read block by block, so that it takes
-the room of its float32 values, and no pages of the file beside them.
+A pickle is never loaded: it runs whatever its author wrote into it. A tensor is read block by block, so that no pages
+of the file lie beside its float32 values.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import math
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -32,6 +33,7 @@ class Weights:
     Attributes:
       files: for each tensor the file that holds it.
       dtypes: for each tensor its dtype there, in safetensors' spelling.
+      shapes: for each tensor its shape there.
     """
 
     def __init__(self, directory: Path) -> None:
@@ -42,7 +44,7 @@ class Weights:
         """
         self.files: dict[str, Path] = {}
         self.dtypes: dict[str, str] = {}
-        self._shapes: dict[str, list[int]] = {}
+        self.shapes: dict[str, tuple[int, ...]] = {}
         self._begins: dict[str, int] = {}
         paths, promised = _paths(directory)
         for path in paths:
@@ -51,107 +53,37 @@ class Weights:
                 for name in file.keys():  # noqa: SIM118 - the handle is no mapping
                     part = file.get_slice(name)
                     self.files[name] = path
-                    self.dtypes[name], self._shapes[name] = part.get_dtype(), part.get_shape()
+                    self.dtypes[name], self.shapes[name] = part.get_dtype(), tuple(part.get_shape())
                     self._begins[name] = begins[name]
         for name, shard in promised.items():
             if self.files.get(name) != shard:
                 raise UserError(f"'{shard}' lacks the tensor '{name}' that '{directory / INDEX}' places there")
 
-    @property
-    def size(self) -> int:
-        """Numbers in all tensors."""
-        return sum(int(np.prod(shape, dtype=object)) for shape in self._shapes.values())
-
-    def read(self, name: str) -> np.ndarray:
-        """One tensor, float32.
+    def blocks(self, name: str) -> Iterator[np.ndarray]:
+        """A tensor's numbers in their order, in float32 vectors.
 
         Raises:
-          UserError: there is none of that name; it is of another type than float32, float16 or bfloat16; or it holds
-            values that are not finite.
+          UserError: the tensor is of another type than float32, float16 or bfloat16, or holds values that are not
+            finite; or the file cannot be read any more.
         """
-        if name not in self.files:
-            raise UserError(f"the weights lack the tensor '{name}', which a model of this config.json has")
-        if self.dtypes[name] not in _FLOATS:
+        path, dtype = self.files[name], _FLOATS.get(self.dtypes[name])
+        if dtype is None:
             raise UserError(
-                f"tensor '{name}' in '{self.files[name]}' is of type {self.dtypes[name]}; {', '.join(_FLOATS)} can be"
-                " read, so save the model in one of these"
+                f"tensor '{name}' in '{path}' is of type {self.dtypes[name]}; {', '.join(_FLOATS)} can be read, so save"
+                " the model in one of these"
             )
-        path, array = self.files[name], aligned_empty(self._shapes[name])
-        numbers, dtype = array.reshape(-1), _FLOATS[self.dtypes[name]]
+        size = math.prod(self.shapes[name])
         try:
             with path.open("rb") as file:
                 file.seek(self._begins[name])
-                for first in range(0, len(numbers), _BLOCK):
-                    block = numbers[first : first + _BLOCK]
-                    block[...] = np.frombuffer(file.read(len(block) * dtype.itemsize), dtype)
+                for first in range(0, size, _BLOCK):
+                    numbers = min(_BLOCK, size - first)
+                    block = np.frombuffer(file.read(numbers * dtype.itemsize), dtype, numbers)
                     if not np.isfinite(block).all():
                         raise UserError(f"tensor '{name}' in '{path}' holds values that are not finite")
+                    yield block.astype(np.float32, copy=False)
         except (OSError, ValueError) as error:
             raise UserError(f"'{path}' cannot be read any more ({error}); fetch it again") from None
-        return array
-
-
-class Tensors:
-    """Tensors of one model, crossed off a set of names as they are read.
-
-    Attributes:
-      prefix: comes before each name.
-    """
-
-    def __init__(self, read: Callable[[str], np.ndarray], names: set[str], prefix: str = "") -> None:
-        """``names`` loses what is read."""
-        self._read, self._names, self.prefix = read, names, prefix
-
-    def one(self, name: str) -> np.ndarray:
-        """A tensor as it is."""
-        name = self._spelled(self.prefix + name)
-        array = self._read(name)
-        self._names.discard(name)
-        return array
-
-    def norm(self, name: str) -> dict[str, np.ndarray]:
-        """A norm's weight and bias, under the names that they have here."""
-        return {"scale": self.one(f"{name}.weight"), "bias": self.one(f"{name}.bias")}
-
-    def _spelled(self, name: str) -> str:
-        """BERT's oldest files, made from TensorFlow's, call a norm's weight gamma and its bias beta."""
-        stem, _, last = name.rpartition(".")
-        old = f"{stem}.{ {'weight': 'gamma', 'bias': 'beta'}.get(last, last) }"
-        return old if name not in self._names and old in self._names else name
-
-
-class Blocks:
-    """Tensors of a model's equal blocks, those of one name stacked on a leading layer axis."""
-
-    def __init__(self, tensors: Tensors, block: str, layers: int) -> None:
-        """``block`` is how each name starts, ``{}`` in it the layer's number."""
-        self._tensors, self._block, self._layers = tensors, block, layers
-
-    def stack(self, name: str, change: Callable[[np.ndarray], np.ndarray] = lambda array: array) -> np.ndarray:
-        """The tensors of all layers, changed.
-
-        Raises:
-          UserError: a tensor is missing, or does not have the shape that config.json or the first layer gives it.
-        """
-        stacked: np.ndarray | None = None
-        for layer in range(self._layers):
-            full = self._block.format(layer) + name
-            array = self._tensors.one(full)
-            try:
-                array = change(array)
-                if stacked is None:
-                    stacked = aligned_empty((self._layers, *array.shape))
-                stacked[layer] = array
-            except ValueError as error:
-                raise UserError(
-                    f"tensor '{self._tensors.prefix}{full}' does not fit the shape in config.json: {error}"
-                ) from None
-        assert stacked is not None
-        return stacked
-
-    def norm(self, name: str) -> dict[str, np.ndarray]:
-        """A norm's weights and biases, under the names that they have here."""
-        return {"scale": self.stack(f"{name}.weight"), "bias": self.stack(f"{name}.bias")}
 
 
 def aligned_empty(shape: Sequence[int]) -> np.ndarray:

@@ -12,6 +12,7 @@ import pytest
 from huggingface_models import ROWS, write
 from safetensors.numpy import load_file, save_file
 from small_run import main
+from stored_arrays import unequal_copy
 from tiny import assert_same, flat, on_device
 
 from t2c_jax import config as configs
@@ -289,15 +290,19 @@ HOSTILE = {
     "width is text": (edited(hidden_size="24"), "hidden_size='24' must be a whole number"),
     "negative layers": (edited(num_hidden_layers=-2), "num_hidden_layers=-2 must be a whole number"),
     "layers past counting": (edited(num_hidden_layers=10**13), "must be a whole number from 1 to 2147483647"),
+    "a million layers": (
+        edited(num_hidden_layers=10**6),
+        "lack the tensor 'encoder.layer.2.attention.self.query.weight'",
+    ),
     "more layers": (edited(num_hidden_layers=3), "lack the tensor 'encoder.layer.2.attention.self.query.weight'"),
     "fewer layers": (
         edited(num_hidden_layers=1),
         "tensors without a place in a model of this config.json: encoder.layer.1.attention.output.LayerNorm.bias, ",
     ),
-    "heads that do not divide": (edited(num_attention_heads=5), "does not fit the shape in config.json"),
-    "another width": (edited(hidden_size=28), "does not fit the shape in config.json"),
-    "more rows": (edited(vocab_size=2**30), "tokens is [200, 24] in the weights, and [1073741824, 24] by config.json"),
-    "other positions": (edited(max_position_embeddings=65), "encoder.positions is [64, 24] in the weights"),
+    "heads that do not divide": (edited(num_attention_heads=5), "encoder.width=24 is not divisible by its num_heads=5"),
+    "another width": (edited(hidden_size=28), "embeddings.weight' is (200, 24); its config.json makes it (200, 28)"),
+    "more rows": (edited(vocab_size=2**30), "vocab_size=1073741824, yet the embedding has 200 rows"),
+    "other positions": (edited(max_position_embeddings=65), "is (64, 24); its config.json makes it (65, 24)"),
     "other activation": (edited(hidden_act="silu"), "hidden_act='silu' is not supported; gelu, gelu_new"),
     "relative positions": (edited(position_embedding_type="relative_key"), "position_embedding_type='relative_key'"),
     "a decoder": (edited(is_decoder=True), "is_decoder=True is not supported"),
@@ -322,7 +327,7 @@ HOSTILE = {
     "not finite": (tensors(lambda found: {**found, KEY: found[KEY] * np.nan}), "holds values that are not finite"),
     "another shape": (
         tensors(lambda found: {**found, KEY: np.zeros((24, 12), np.float32)}),
-        f"tensor '{KEY}' does not fit the shape in config.json",
+        f"tensor '{KEY}' is (24, 12); its config.json makes it (24, 24)",
     ),
     "a missing tensor": (
         tensors(lambda found: {name: array for name, array in found.items() if name != KEY}),
@@ -385,12 +390,24 @@ def test_a_vocabulary_that_is_not_the_tables_is_refused(tmp_path):
         import_model(tmp_path / "model", Workdir(tmp_path / "run"))
 
 
-def test_an_untied_copy_of_a_tied_table_is_no_tied_duplicate(tmp_path):
-    write("t5", tmp_path / "model")
+@pytest.mark.parametrize("kind", ["t5", "bart", "plbart"])
+def test_an_untied_copy_of_a_tied_table_is_no_tied_duplicate(kind, tmp_path):
+    write(kind, tmp_path / "model")
     path = tmp_path / "model" / "model.safetensors"
+    prefix = "" if kind == "t5" else "model."
+    original = f"{prefix}shared.weight"
+    copies = [f"{prefix}encoder.embed_tokens.weight", f"{prefix}decoder.embed_tokens.weight", "lm_head.weight"]
     found = load_file(path)
-    save_file({**found, "lm_head.weight": found["shared.weight"].copy()}, path)
+    same = {**found, **{name: found[original].copy() for name in copies}}
+    save_file(same, path)
     import_model(tmp_path / "model", Workdir(tmp_path / "same"))
-    save_file({**found, "lm_head.weight": found["shared.weight"] + 1}, path)
-    with pytest.raises(UserError, match=r"lm_head\.weight"):
-        import_model(tmp_path / "model", Workdir(tmp_path / "other"))
+    for name in copies:
+        save_file({**same, name: unequal_copy(found[original])}, path)
+        with pytest.raises(
+            UserError, match=f"^tensor '{re.escape(name)}' differs from '{re.escape(original)}', and by"
+        ):
+            import_model(tmp_path / "model", Workdir(tmp_path / "other"))
+    if kind != "t5":
+        save_file({**found, "final_logits_bias": np.ones((1, ROWS[kind]), np.float32)}, path)
+        with pytest.raises(UserError, match=r"^tensor 'final_logits_bias' is not zero"):
+            import_model(tmp_path / "model", Workdir(tmp_path / "other"))

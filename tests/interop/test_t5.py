@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stored_arrays import read_arrays, unequal_copy
 from tiny import MODEL, assert_same, both, decoder, drawn, encoder, on_device, reshaped
 
 from t2c_jax.config import DecodeConfig
@@ -34,9 +35,11 @@ def their_tensors(config, seed=0):
 @pytest.mark.parametrize("config", KINDS)
 def test_parameters_come_back(config):
     tensors, params = their_tensors(config)
-    names = {*tensors, "encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "of.another.model"}
-    assert_same(t5.params_from_huggingface(config, tensors.__getitem__, names), params)
-    assert names == {"of.another.model"}, "what was not used is left for the caller to refuse"
+    copies = ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight")
+    tensors |= {**dict.fromkeys(copies, tensors["shared.weight"]), "of.another.model": np.zeros(3)}
+    found, left = read_arrays(t5, config, tensors)
+    assert_same(found, params)
+    assert left == {"of.another.model"}, "what was not used is left for the caller to refuse"
 
 
 @pytest.mark.parametrize("config", KINDS)
@@ -95,23 +98,30 @@ def test_what_is_not_known_is_refused_by_its_key(values, message):
 def test_tensors_that_do_not_fit_are_refused_by_name():
     tensors, _ = their_tensors(T5)
     query = "encoder.block.1.layer.0.SelfAttention.q.weight"
-    with pytest.raises(UserError, match=f"'{query}', which its config.json asks for"):
-        t5.params_from_huggingface(T5, tensors.__getitem__, set(tensors) - {query})
+    with pytest.raises(UserError, match=f"lack the tensor '{query}', which a model of this config.json has"):
+        read_arrays(t5, T5, {name: tensor for name, tensor in tensors.items() if name != query})
     with pytest.raises(UserError, match=rf"'{query}' is \(3, 24\); its config.json makes it \(16, 24\)"):
-        t5.params_from_huggingface(T5, {**tensors, query: tensors[query][:3]}.__getitem__, set(tensors))
-    with pytest.raises(UserError, match=r"no tensor 'shared\.weight'"):
-        t5.params_from_huggingface(T5, tensors.__getitem__, set())
+        read_arrays(t5, T5, {**tensors, query: tensors[query][:3]})
+    with pytest.raises(UserError, match=r"no tensor 'shared\.weight'; is it a T5 with a decoder"):
+        read_arrays(t5, T5, {})
+    with pytest.raises(UserError, match=r"'shared\.weight' is \(48,\); a table of words has two axes"):
+        read_arrays(t5, T5, {**tensors, "shared.weight": np.zeros(48)})
 
 
 def test_copies_of_the_embedding_count_once_and_only_if_they_are_copies():
     tensors, params = their_tensors(T5)
     table = tensors.pop("shared.weight")
     tensors |= {"decoder.embed_tokens.weight": table, "lm_head.weight": table}
-    names = set(tensors)
-    assert_same(t5.params_from_huggingface(T5, tensors.__getitem__, names), params)
-    assert not names
-    with pytest.raises(UserError, match=r"tie_word_embeddings=true, yet 'lm_head\.weight' differs"):
-        t5.params_from_huggingface(T5, {**tensors, "lm_head.weight": table + 1}.__getitem__, set(tensors))
+    found, left = read_arrays(t5, T5, tensors)
+    assert_same(found, params)
+    assert not left
+    tensors |= {"shared.weight": table, "encoder.embed_tokens.weight": table}
+    untied = replace(T5, tied_embeddings=False)
+    for name in ("encoder.embed_tokens.weight", "decoder.embed_tokens.weight", "lm_head.weight"):
+        for wrong in (unequal_copy(table), table[:-1]):
+            with pytest.raises(UserError, match=rf"tensor '{name}' differs from 'shared\.weight', .* are one table"):
+                read_arrays(t5, T5, {**tensors, name: wrong})
+    assert not read_arrays(t5, untied, {**tensors, "lm_head.weight": unequal_copy(table)})[1]
 
 
 @pytest.mark.parametrize(
@@ -161,11 +171,10 @@ def theirs(config, scale=1.0):
 
 
 def ours(model, config):
-    """Their model's parameters through ``params_from_huggingface``."""
+    """Their model's parameters as an import reads them."""
     weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
-    names = set(weights)
-    params = t5.params_from_huggingface(config, weights.__getitem__, names)
-    assert not names
+    params, left = read_arrays(t5, config, weights)
+    assert not left
     return Definition(config, VOCABULARY), jax.tree.map(jnp.asarray, params)
 
 

@@ -17,6 +17,7 @@ import pytest
 from huggingface_models import gemma
 from safetensors.numpy import load_file
 from small_run import REPOSITORY, main, write_corpus
+from stored_arrays import read_arrays
 from tiny import assert_same
 
 from t2c_jax.config import DataConfig, DecodeConfig, TrainConfig
@@ -111,10 +112,8 @@ def both(kind, case):
     values = dict(FIRST if kind == "t5gemma" else SECOND)[case]
     theirs = their_model(kind, *values)
     tensors = {name: tensor.numpy() for name, tensor in theirs.state_dict().items()}
-    names = set(tensors)
-    config = model_config(t5gemma, theirs.config.to_dict(), names)
-    params = t5gemma.params_from_huggingface(config, tensors.__getitem__, names)
-    return theirs, config, params, names
+    config = model_config(t5gemma, theirs.config.to_dict(), tensors)
+    return theirs, config, *read_arrays(t5gemma, config, tensors)
 
 
 IDS = [(kind, case) for kind, cases in (("t5gemma", FIRST), ("t5gemma2", SECOND)) for case in cases]
@@ -308,10 +307,10 @@ def test_published_names_and_keys_are_read_as_todays():
     old = {name.replace("text_model.", "").removeprefix("model."): tensor for name, tensor in tensors.items()}
     old["lm_head.out_proj.weight"] = old["encoder.embed_tokens.weight"]
     old["encoder.vision_tower.vision_model.head.bias"] = np.zeros(3)
-    names = set(old)
-    assert_same(t5gemma.params_from_huggingface(config, old.__getitem__, names), params)
-    assert names == {"encoder.vision_tower.vision_model.head.bias"}
-    assert re.search(t5gemma.IGNORED, *names)
+    found, left = read_arrays(t5gemma, config, old)
+    assert_same(found, params)
+    assert left == {"encoder.vision_tower.vision_model.head.bias"}
+    assert re.search(t5gemma.IGNORED, *left)
 
     values = t5gemma.config_to_huggingface(config, VOCABULARY)
     for half in (values["encoder"]["text_config"], values["decoder"]):
@@ -323,6 +322,27 @@ def test_published_names_and_keys_are_read_as_todays():
     read = model_config(t5gemma, values)
     assert read.encoder == replace(config.encoder, layer_kinds=("local", "full"))
     assert read.decoder == replace(config.decoder, layer_kinds=("local", "full"))
+
+
+@one_of_each
+def test_copies_that_are_none_are_refused(kind, case):
+    """An output table where config.json ties it, and in T5Gemma 2 what the decoder reads with."""
+    _, config, params, _ = both(kind, case)
+    config = replace(config, tied_embeddings=True)
+    params = {name: value for name, value in params.items() if name != "output"}
+    tensors = t5gemma.params_to_huggingface(config, params)
+    words = f"model.{'encoder.text_model' if kind == 't5gemma2' else 'decoder'}.embed_tokens"
+    copies = {"lm_head.out_proj.weight": f"{words}.weight"}
+    if kind == "t5gemma2":
+        copies |= {f"model.decoder.embed_tokens.{end}": f"{words}.{end}" for end in ("weight", "eoi_embedding")}
+    tensors |= {name: tensors[original] for name, original in copies.items()}
+    assert not read_arrays(t5gemma, config, tensors)[1]
+    for name, original in copies.items():
+        with pytest.raises(UserError, match=re.escape(f"tensor '{name}' differs from '{original}', and by")):
+            read_arrays(t5gemma, config, {**tensors, name: tensors[original] + 1})
+    missing = {name: tensor for name, tensor in tensors.items() if name != f"{words}.weight"}
+    with pytest.raises(UserError, match="is it a T5Gemma with a decoder"):
+        read_arrays(t5gemma, config, {name: tensor for name, tensor in missing.items() if "decoder" not in name})
 
 
 @pytest.mark.parametrize("kind", ["t5gemma", "t5gemma2"])

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stored_arrays import read_arrays
 from tiny import compiled_on, make_mesh, on_device
 
 from t2c_jax.config import DecodeConfig, Experiment, MeshConfig, OptimizerConfig, TrainConfig
@@ -63,9 +64,8 @@ def ours(model):
     """Their config and weights as ours."""
     config = model_config(bart, model.config.to_dict())
     weights = {name: weight.detach().numpy().copy() for name, weight in model.state_dict().items()}
-    names = set(weights)
-    params = bart.params_from_huggingface(config, weights.__getitem__, names)
-    assert not names
+    params, left = read_arrays(bart, config, weights)
+    assert not left
     return Definition(config, VOCABULARY), jax.tree.map(jnp.asarray, params)
 
 

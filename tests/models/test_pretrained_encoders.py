@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from flax import nnx
+from stored_arrays import read_arrays
 from tiny import MODEL, assert_close, drawn, on_device, row
 
 from t2c_jax.config import ModelConfig
@@ -64,9 +65,8 @@ def ours(model, **values) -> tuple[ModelConfig, dict]:
     family = {"gpt2": gpt2, "modernbert": modernbert}.get(model.config.model_type, bert)
     config = read_config(family, model.config.to_dict())
     weights = {name: weight.detach().numpy() for name, weight in model.state_dict().items()}
-    names = set(weights)
-    params = family.params_from_huggingface(config, weights.__getitem__, names)
-    assert all(name.startswith("pooler") for name in names), "every tensor but the pooler's is consumed"
+    params, left = read_arrays(family, config, weights)
+    assert all(name.startswith("pooler") for name in left), "every tensor but the pooler's is consumed"
     model_config = replace(MODEL, encoder=replace(config.encoder, **values))
     return model_config, params["encoder"]
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from stored_arrays import read_arrays
 from tiny import MODEL, compiled_on, decoder, encoder, make_mesh, on_device, reshaped
 
 from t2c_jax.config import Experiment, MeshConfig, OptimizerConfig, TrainConfig
@@ -196,9 +197,8 @@ def test_fine_tuning_goes_as_in_transformers():
     model = theirs(replace(T5, tied_embeddings=True), 1.0)
     weights = {name: weight.detach().numpy().copy() for name, weight in model.state_dict().items()}
     config = replace(model_config(t5, model.config.to_dict(), weights), dropout=0.0)
-    unused = set(weights)
-    start = t5.params_from_huggingface(config, weights.__getitem__, unused)
-    assert not unused
+    start, left = read_arrays(t5, config, weights)
+    assert not left
     batches = [ragged_batch(seed) for seed in range(10)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
     expected = []
