@@ -10,7 +10,7 @@ import functools
 import importlib
 import importlib.metadata
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -104,12 +104,32 @@ def syntax_tree(code: str, language: str) -> Tree | None:
 
 def parse(source: bytes, module: str, entry: str) -> Tree:
     """The tree by one grammar: an entry of a module, as in ``TreeGrammar``."""
-    made = _parsers.made
-    if (module, entry) not in made:
-        from tree_sitter import Parser
+    return _parser(module, entry).parse(source)
 
-        made[module, entry] = Parser(_language(module, entry))
-    return made[module, entry].parse(source)
+
+def parse_changed(tree: Tree, source: bytes, changed: Iterable[tuple[int, int]], module: str, entry: str) -> Tree:
+    """The tree of a source in which some bytes were replaced by as many others, and no line ends.
+
+    Only what depends on them is parsed again. The rest is shared with the tree before the change, which stays as it is:
+    its nodes have the same ``id`` in both.
+
+    Args:
+      tree: before the change.
+      source: after it.
+      changed: start and end of what was replaced, in the order of the source.
+      module: of the grammar of both trees.
+      entry: of the module.
+    """
+    edited = tree.copy()
+    row = counted = 0
+    for start, end in changed:
+        points = []
+        for position in (start, end):
+            row += source.count(b"\n", counted, position)
+            points.append((row, position - 1 - source.rfind(b"\n", 0, position)))
+            counted = position
+        edited.edit(start, end, end, points[0], points[1], points[1])
+    return _parser(module, entry).parse(source, edited)
 
 
 def compile_query(query: str, module: str, entry: str) -> Query:
@@ -143,6 +163,15 @@ def states_nothing(node: Node) -> bool:
     if node.type == "expression_statement":
         return node.child_count == 1 and node.children[0].type == "string"
     return node.is_extra and not node.is_error
+
+
+def _parser(module: str, entry: str) -> Parser:
+    made = _parsers.made
+    if (module, entry) not in made:
+        from tree_sitter import Parser
+
+        made[module, entry] = Parser(_language(module, entry))
+    return made[module, entry]
 
 
 @functools.cache

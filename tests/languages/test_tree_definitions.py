@@ -4,14 +4,20 @@
 counted candidate, as ``report`` writes them.
 """
 
+import re
 from pathlib import Path
 from random import Random
 
 import pytest
+from tree_sitter import QueryCursor
 
 from t2c_jax.config import CorpusConfig
 from t2c_jax.corpus.pairs import MINED_KINDS
+from t2c_jax.languages.definitions import c, cpp, macros
+from t2c_jax.languages.definitions.captures import matches, query_of
+from t2c_jax.languages.definitions.parsed_definitions import is_sounder
 from t2c_jax.languages.extractor import extractor_for, extractors
+from t2c_jax.languages.syntax_trees import nodes, parse, parse_changed
 
 TRUTH = Path(__file__).parent / "truth"
 FILES = sorted(path.relative_to(TRUTH) for path in TRUTH.rglob("*.truth"))
@@ -323,3 +329,60 @@ def test_looking_near_comments_finds_the_same_in_mixed_up_files():
             near, extracts, skipped = _documented(b"".join(mixed), source.name)
             assert near.extracts == extracts, (path, b"".join(mixed).decode())
             assert near.skipped == skipped, (path, b"".join(mixed).decode())
+
+
+def whole_and_broken(tree, table):
+    found = [
+        node.has_error
+        for capture, node in matches(QueryCursor(query_of(table)), tree.root_node)
+        if capture in ("function", "method", "class")
+    ]
+    return found.count(False), -found.count(True)
+
+
+def with_macros():
+    """Files of C and C++, as they are and with parts of others in them: the table, and the bytes."""
+    random = Random(0)
+    sources = [(TRUTH / path).with_suffix("") for path in FILES if path.parts[0] in ("c", "cpp")]
+    texts = [source.read_bytes() for source in sources]
+    for source, text in zip(sources, texts, strict=True):
+        yield cpp.table_of(text, source.name), text
+    for _ in range(60):
+        mixed = b"".join(random.choice(texts)[(start := random.randrange(400)) : start + 600] for _ in range(8))
+        words = mixed.split(b" ")
+        for _ in range(20):
+            words.insert(random.randrange(len(words)), b"API_EXPORT")
+        yield random.choice((cpp.CPP, c.C)), b" ".join(words)
+
+
+def test_a_tree_without_macros_is_compared_by_all_definitions():
+    outcomes = set()
+    for table, data in with_macros():
+        spans = list(macros.anywhere(data))
+        tree = parse(data, *table.grammar)
+        before = [(node.type, node.start_byte) for node in nodes(tree.root_node)]
+        other = parse_changed(tree, macros.without_macros(data, spans)[0], spans, *table.grammar)
+        assert [(node.type, node.start_byte) for node in nodes(tree.root_node)] == before
+        more = whole_and_broken(other, table) > whole_and_broken(tree, table)
+        assert is_sounder(other, tree, table) == more
+        assert not is_sounder(tree, tree, table)
+        outcomes.add(more)
+    assert outcomes == {True, False}
+
+
+def test_only_what_changed_is_parsed_again():
+    functions = b"".join(b"int f%d(void) {\n  return %d;\n}\n" % (i, i) for i in range(100))
+    data = functions + b"static API_EXPORT API_EXPORT int\nlast(void) { return 0; }\n" + functions
+    spans = [match.span() for match in re.finditer(b"API_EXPORT", data)]
+    blanked, _ = macros.without_macros(data, spans)
+    tree, fresh = parse(data, *c.C.grammar), parse(blanked, *c.C.grammar)
+    other = parse_changed(tree, blanked, spans, *c.C.grammar)
+    assert tree.root_node.has_error
+    facts = [
+        [(n.type, n.start_byte, n.end_byte, tuple(n.start_point), tuple(n.end_point)) for n in nodes(t.root_node)]
+        for t in (other, fresh)
+    ]
+    assert facts[0] == facts[1]
+    ids = {node.id for node in nodes(tree.root_node)}
+    assert sum(node.id in ids for node in nodes(other.root_node)) > 0.9 * len(facts[0])
+    assert not any(node.id in ids for node in nodes(fresh.root_node))

@@ -19,6 +19,7 @@ from t2c_jax.languages.definitions.language_table import CommentRules
 
 _BLANK_LINE = re.compile(rb"\n[ \t\r\f\v]*\n")
 _SPACE = b" \t\r\n\f\v"
+_NEAR = 100  # bytes
 
 
 class Item(NamedTuple):
@@ -64,6 +65,8 @@ class Comments:
             index -= 1
             if item.end > position:  # within the attribute that comes next
                 continue
+            if data[max(item.end, position - _NEAR) : position].strip(_SPACE):  # what is far away is not copied
+                break
             gap = data[item.end : position]
             if gap.strip(_SPACE):
                 break

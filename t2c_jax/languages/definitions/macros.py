@@ -6,10 +6,9 @@ They are blanked before a file is parsed, so that all positions stay as they are
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from t2c_jax.languages.definitions.attached_comments import Item
-from t2c_jax.languages.definitions.language_table import Macros
 
 _NAME = "[A-Z][A-Z0-9_]{2,}"
 _MACRO = rf"{_NAME}(?:\([^()\n]*\))?"
@@ -18,7 +17,10 @@ _TYPES = (
     "|typename|friend|enum|operator"
 )
 # Patterns begin with characters, so that the search is fast. What is before a macro is looked at afterwards.
-_BEFORE_CLASS_NAME = re.compile(rf"(?:class|struct)[ \t](?P<macro>{_MACRO})(?=[ \t]+\w+\s*(?:final\s*)?[:{{])".encode())
+_BEFORE_CLASS_NAME = [
+    re.compile(rf"{word}[ \t](?P<macro>{_MACRO})(?=[ \t]+\w+\s*(?:final\s*)?[:{{])".encode())
+    for word in ("class", "struct")
+]
 _ANYWHERE = re.compile(
     rf"""
       (?P<name>[A-Z](?<!\w[A-Z])[A-Z0-9_]{{2,}}+)(?:
@@ -39,7 +41,7 @@ _SPACE = b" \t\r\n\f\v"
 
 def before_class_names(data: bytes) -> Iterator[tuple[int, int]]:
     """Macros without which ``class API Name {`` is read as a function."""
-    return (match.span("macro") for match in _BEFORE_CLASS_NAME.finditer(data))
+    return iter(sorted(match.span("macro") for pattern in _BEFORE_CLASS_NAME for match in pattern.finditer(data)))
 
 
 def anywhere(data: bytes) -> Iterator[tuple[int, int]]:
@@ -63,12 +65,17 @@ def _is_behind_parameters(data: bytes, start: int) -> bool:
     return _BEHIND_PARAMETERS.search(data, max(0, start - _FARTHEST), start) is not None
 
 
-def without_macros(data: bytes, macros: Macros) -> tuple[bytes, list[Item]]:
-    """The data with spaces for the macros, and those that share a line with code: they belong to a definition."""
+def without_macros(data: bytes, macros: Iterable[tuple[int, int]]) -> tuple[bytes, list[Item]]:
+    """The data with spaces for the macros, and those that share a line with code: they belong to a definition.
+
+    Args:
+      data: a file.
+      macros: start and end of each, in the order of the file.
+    """
     found: list[Item] = []
     parts: list[bytes] = []
     done = 0
-    for start, end in macros(data):
+    for start, end in macros:
         parts += data[done:start], re.sub(rb"[^\r\n]", b" ", data[start:end])
         done = end
         before = data[data.rfind(b"\n", 0, start) + 1 : start]

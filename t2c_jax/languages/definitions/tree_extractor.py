@@ -31,11 +31,11 @@ from typing import TYPE_CHECKING
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages import comment_prose, example_texts, forms
 from t2c_jax.languages.definitions.attached_comments import Comments, Item
-from t2c_jax.languages.definitions.captures import Captures, matches, query_of
+from t2c_jax.languages.definitions.captures import Captures, matches
 from t2c_jax.languages.definitions.comment_runs import CommentRuns
 from t2c_jax.languages.definitions.commented_statements import find_commented_statements
 from t2c_jax.languages.definitions.language_table import LanguageTable
-from t2c_jax.languages.definitions.macros import without_macros
+from t2c_jax.languages.definitions.parsed_definitions import parse_definitions
 from t2c_jax.languages.definitions.source_file import read_source
 from t2c_jax.languages.doc_comments import Doc, clean_doc
 from t2c_jax.languages.doc_comments.doc_examples import find_examples
@@ -45,10 +45,10 @@ from t2c_jax.languages.forms import NoPair, TextForm
 from t2c_jax.languages.markdown.info import read_info
 from t2c_jax.languages.parsing import parses
 from t2c_jax.languages.python.definitions import PLACEHOLDER
-from t2c_jax.languages.syntax_trees import compile_query, nodes, parse
+from t2c_jax.languages.syntax_trees import compile_query, nodes
 
 if TYPE_CHECKING:
-    from tree_sitter import Node, Query, Tree
+    from tree_sitter import Node, Query
 
 _SPACE = b" \t\r\n\f\v"
 _INDENT = re.compile(rb"[ \t\f\v]*")
@@ -210,7 +210,7 @@ class _File:
     def __init__(self, data: bytes, table: LanguageTable, runs: CommentRuns | None) -> None:
         self.data, self.table = data, table
         self.broken = f"syntax error in a definition ({table.language})"
-        self.tree, macros = _parsed(data, table)  # nodes live as long as the tree does
+        self.tree, macros = parse_definitions(data, table)  # nodes live as long as the tree does
         self._line, self._counted = 1, 0  # the line of a position, from which others are counted
         self._captures, self._has_all = Captures(data, self.tree.root_node, table), runs is None
         if runs is None:
@@ -452,33 +452,6 @@ class _TreeHeader:
     def signature(self) -> str:
         """The header on one line, without attributes."""
         return self._file.signature(self._definition)
-
-
-def _parsed(data: bytes, table: LanguageTable) -> tuple[Tree, list[Item]]:
-    """The tree, and the macros that were blanked for it."""
-    macros: list[Item] = []
-    if table.blanked is not None:
-        data, macros = without_macros(data, table.blanked)
-    tree = parse(data, *table.grammar)
-    if table.blanked_on_errors is not None and tree.root_node.has_error:
-        blanked, more = without_macros(data, table.blanked_on_errors)
-        if blanked != data:
-            other = parse(blanked, *table.grammar)
-            if _soundness(other, table) > _soundness(tree, table):
-                return other, [*macros, *more]
-    return tree, macros
-
-
-def _soundness(tree: Tree, table: LanguageTable) -> tuple[int, int]:
-    """The number of whole definitions; less by those with an error."""
-    from tree_sitter import QueryCursor
-
-    errors = [
-        node.has_error
-        for capture, node in matches(QueryCursor(query_of(table)), tree.root_node)
-        if capture in ("function", "method", "class")
-    ]
-    return errors.count(False), -errors.count(True)
 
 
 @lru_cache(maxsize=100)
