@@ -1,10 +1,12 @@
 """Doc comments of every style as prose, with parameters and other sections apart."""
 
 import textwrap
+from random import Random
 
 import pytest
 
 from t2c_jax.languages.doc_comments import STYLES, Doc, clean_doc
+from t2c_jax.languages.doc_comments.delimiters import comment_lines
 
 
 def doc(style: str, raw: str) -> Doc:
@@ -835,3 +837,14 @@ def test_what_real_comments_have(style: str, raw: str, docstring: str):
 )  # fmt: skip
 def test_nothing_raises(style: str, raw: str):
     assert isinstance(clean_doc(raw, style), Doc)
+
+
+def test_a_block_is_read_at_once_as_line_by_line():
+    random = Random(0)
+    pieces = (" * ", " *", "\t*\t", "  ", "**", "*/", "word", "  more", "\t", "* *", "- x*", "", " ")
+    for _ in range(3000):
+        lines = ["".join(random.choices(pieces, k=random.randrange(4))) for _ in range(random.randrange(1, 6))]
+        if random.random() < 0.6:  # as most are
+            lines[1:] = [f" * {line}" for line in lines[1:]]
+        raw = "\n".join(["/**" + lines[0], *lines[1:]]) + "*/"
+        assert comment_lines(raw) == comment_lines(f" {raw}"), repr(raw)

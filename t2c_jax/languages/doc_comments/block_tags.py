@@ -12,7 +12,6 @@ from t2c_jax.languages.doc_comments.doc import Doc, make_doc
 
 _FENCE = re.compile(r"[ \t]*(```|~~~)")
 _PRE = re.compile(r"<(/?)pre\b", re.IGNORECASE)
-_MAY_BEGIN_CODE = re.compile(r"<pre|```|~~~|\{@", re.IGNORECASE)
 _WORD = re.compile(r"\s*(\S+)\s*")
 _DASH = re.compile(r"\s*(?:[-:\u2013\u2014]+(?:\s+|\Z))?")
 
@@ -36,20 +35,29 @@ def split_tags(lines: Sequence[str], tag: re.Pattern[str]) -> list[Tag]:
 
     Args:
       lines: without delimiters.
-      tag: matches a tag at the start of a line; its first group is the name.
+      tag: matches a tag, which has an @, at the start of a line; its first group is the name.
 
     Lines within braces, ``<pre>`` and fenced code begin no section.
     """
     found: list[tuple[str, list[str]]] = [("", [])]
-    matches = list(map(tag.match, lines))
-    has_code = any(matches) and _MAY_BEGIN_CODE.search("\n".join(lines)) is not None
-    inside = _are_inside(lines) if has_code else itertools.repeat(False)
+    matches = [tag.match(line) if "@" in line else None for line in lines]
+    if not any(matches):
+        return [Tag("", _section(lines))]
+    inside = _are_inside(lines) if _may_begin_code("\n".join(lines)) else itertools.repeat(False)
     for line, match, is_inside in zip(lines, matches, inside, strict=False):
         if match and not is_inside:
             found.append((match[1], [line[match.end() :].lstrip()]))
         else:
             found[-1][1].append(line)
-    return [Tag(name, "\n".join(text).strip("\n").rstrip()) for name, text in found]
+    return [Tag(name, _section(text)) for name, text in found]
+
+
+def _section(lines: Sequence[str]) -> str:
+    return "\n".join(lines).strip("\n").rstrip()
+
+
+def _may_begin_code(text: str) -> bool:
+    return "{@" in text or "```" in text or "~~~" in text or ("<" in text and "<pre" in text.lower())
 
 
 def _are_inside(lines: Sequence[str]) -> Iterator[bool]:
@@ -57,7 +65,7 @@ def _are_inside(lines: Sequence[str]) -> Iterator[bool]:
     braces, in_pre, fence = 0, False, ""
     for line in lines:
         yield bool(fence) or in_pre or braces > 0
-        if match := _FENCE.match(line):
+        if ("```" in line or "~~~" in line) and (match := _FENCE.match(line)):
             fence = "" if fence == match[1] else fence or match[1]
         if fence:
             continue

@@ -7,10 +7,11 @@ from collections.abc import Iterator
 
 _LINE = re.compile(r"(?://[/!]*<?|#+[:!]?|--+\|?) ?")
 _STAR = re.compile(r"[ \t]*\*+(?!/)[ \t]?")
-_OPENING = re.compile(r"/\*[*!]*<?")
+_STARS = re.compile(rf"\n{_STAR.pattern}")
+_OPENING = re.compile(r"/\*(?:[*!]+(?!/))?<?")  # without the star of the end
 # Lines for a tool, which say nothing of the code.
 _DIRECTIVE = re.compile(
-    r"""^[ \t]*(?:/\*+|//[/!]?|\#|--|\*)[ \t]*(?:
+    r"""[ \t]*(?:/\*+|//[/!]?|\#|--|\*)[ \t]*(?:
       (?:eslint|tslint|jshint|jscs|stylelint|biome|oxlint|prettier|istanbul|c8|v8|jest|flow)
       [- ](?:disable|enable|ignore|env|next|environment)
     | @(?:ts-|flow\b|noflow\b|jsx|format\b|codeCoverage|phpstan-ignore|psalm-suppress|noinspection)
@@ -22,6 +23,7 @@ _DIRECTIVE = re.compile(
     )""",
     re.VERBOSE | re.MULTILINE,
 )
+_LATER_DIRECTIVE = re.compile(rf"\n{_DIRECTIVE.pattern}", _DIRECTIVE.flags)  # literals are searched for fastest
 
 
 def comment_lines(raw: str) -> list[str]:
@@ -31,15 +33,13 @@ def comment_lines(raw: str) -> list[str]:
       raw: comments as the file has them, one below the other, with any space before them and any line ends.
     """
     lines: list[str] = []
-    if _DIRECTIVE.search(raw):
-        raw = "\n".join(line for line in raw.split("\n") if not _DIRECTIVE.search(line))
+    if _DIRECTIVE.match(raw) or _LATER_DIRECTIVE.search(raw):
+        raw = "\n".join(line for line in raw.split("\n") if not _DIRECTIVE.match(line))
     raw = raw.replace("\r\n", "\n").replace("\r", "\n") if "\r" in raw else raw
     if raw.startswith("/*") and raw.find("*/") == len(raw) - 2 > 2:  # as most are: one block
         opening = _OPENING.match(raw)
         assert opening is not None
-        block = raw[opening.end() : -2].split("\n")
-        block[-1] = block[-1].rstrip("*")
-        return _block(block)
+        return _only_block(raw[opening.end() : -2].rstrip("*"))
     for is_block, found in _comments(raw.split("\n")):
         lines.extend(_block(found) if is_block else _dedent(found))
     return lines
@@ -61,8 +61,6 @@ def _comments(lines: list[str]) -> Iterator[tuple[bool, list[str]]]:
             run = []
         opening = _OPENING.match(line)
         block = [line[opening.end() :] if opening else ""]
-        if opening and line.startswith("/**/"):
-            block = ["*/"]
         while closing not in block[-1] and i + 1 < len(lines):
             i += 1
             block.append(lines[i])
@@ -73,6 +71,19 @@ def _comments(lines: list[str]) -> Iterator[tuple[bool, list[str]]]:
         i += not lines[i].strip()
     if run:
         yield False, run
+
+
+def _only_block(text: str) -> list[str]:
+    """The lines within a block: all stars at once where each line, but perhaps the last, begins with one."""
+    first, newline, rest = text.partition("\n")
+    bare, stars = _STARS.subn("\n", newline + rest)
+    without_star = text.count("\n") - stars
+    if without_star > 1 or (without_star and rest[rest.rfind("\n") + 1 :].strip()):
+        return _block(text.split("\n"))
+    lines = bare.split("\n")[1:]
+    if "*" in bare:
+        lines = [line if line.strip(" \t*") else "" for line in lines]
+    return [first.strip(), *_dedent(lines)]
 
 
 def _block(lines: list[str]) -> list[str]:
@@ -87,6 +98,8 @@ def _block(lines: list[str]) -> list[str]:
 
 
 def _dedent(lines: list[str]) -> list[str]:
-    lines = [line.rstrip().expandtabs(4) for line in lines]
-    margin = min((len(line) - len(line.lstrip(" ")) for line in lines if line), default=0)
-    return [line[margin:] for line in lines] or [""]  # an empty line is behind a block of one line
+    lines = [line.rstrip().expandtabs(4) if "\t" in line else line.rstrip() for line in lines]
+    if not next(filter(None, lines), "").startswith(" "):
+        return lines or [""]  # an empty line is behind a block of one line
+    margin = min([len(line) - len(line.lstrip(" ")) for line in lines if line])
+    return [line[margin:] for line in lines]

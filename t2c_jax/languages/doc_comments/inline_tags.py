@@ -32,6 +32,9 @@ def without_inline_tags(text: str, kept: Protected) -> str:
 
 def closing_brace(text: str, start: int) -> int:
     """Where the brace at ``start`` is closed; -1 if it is not, or far away."""
+    first = text.find("}", start, start + _FARTHEST)
+    if first < 0 or text.find("{", start + 1, first) < 0:  # as most have no braces within
+        return first
     depth = 0
     for brace in _BRACE.finditer(text, start, start + _FARTHEST):
         depth += 1 if brace[0] == "{" else -1

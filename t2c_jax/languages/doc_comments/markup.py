@@ -95,18 +95,27 @@ def tidy(text: str) -> str:
     """Lines without trailing space, at most one blank line in a row, none at the ends."""
     if "\n" not in text:
         return text.rstrip()
-    lines = "\n".join([line.rstrip() for line in text.split("\n")])
+    return _without_blank_lines("\n".join([line.rstrip() for line in text.split("\n")]))
+
+
+def _without_blank_lines(lines: str) -> str:
     return _BLANK_LINES.sub("\n\n", lines).strip("\n") if "\n\n" in lines else lines.strip("\n")
 
 
 def without_html(text: str, kept: Protected) -> str:
     """HTML as lines of words; placeholders are not yet replaced."""
     if "<" in text:
-        text = _COMMENT.sub("", text)
-        text = _PRE.sub(lambda match: kept.block(html.unescape(_ANY_TAG.sub("", match[1]))), text)
-        text = _CODE.sub(lambda match: kept.code(html.unescape(_ANY_TAG.sub("", match[2]))), text)
-        text = _BREAK.sub("\n", text)
-        text = _ITEM.sub("\n- ", text)
+        if "<!--" in text:
+            text = _COMMENT.sub("", text)
+        lowered = text.lower()  # a search that ignores case is slow
+        if "<pre" in lowered:
+            text = _PRE.sub(lambda match: kept.block(html.unescape(_ANY_TAG.sub("", match[1]))), text)
+        if "<code" in lowered or "<tt" in lowered:
+            text = _CODE.sub(lambda match: kept.code(html.unescape(_ANY_TAG.sub("", match[2]))), text)
+        if "<br" in lowered:
+            text = _BREAK.sub("\n", text)
+        if "<li" in lowered or "<dt" in lowered:
+            text = _ITEM.sub("\n- ", text)
         text = _BLOCK_TAG.sub("\n\n", text)
         text = _INLINE_TAG.sub("", text)
     return html.unescape(text) if "&" in text else text
@@ -115,7 +124,7 @@ def without_html(text: str, kept: Protected) -> str:
 def html_prose(text: str, kept: Protected) -> str:
     """The words of HTML. Indentation is not kept."""
     text = without_html(text, kept)
-    text = tidy("\n".join([line.strip() for line in text.split("\n")]))
+    text = _without_blank_lines("\n".join([line.strip() for line in text.split("\n")]))
     return tidy(kept.restore(text)) if "\ue000" in text else text
 
 

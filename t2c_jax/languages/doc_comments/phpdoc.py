@@ -26,8 +26,9 @@ def _without_type(text: str) -> tuple[str, str]:
     depth = end = 0
     for end, character in enumerate(text):
         depth += (character in _OPEN) - (character in _CLOSE)
-        is_part = depth > 0 or text[:end].rstrip()[-1:] in _OPERATORS or text[end:].lstrip()[:1] in ("|", "&")
-        if character.isspace() and not is_part:
+        if depth > 0 or not character.isspace():
+            continue
+        if text[:end].rstrip()[-1:] not in _OPERATORS and text[end:].lstrip()[:1] not in ("|", "&"):
             break
     else:
         end = len(text)
