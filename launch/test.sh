@@ -40,7 +40,8 @@ check ruff check
 check ruff format --check
 check mypy
 wait "$!"
-# Three workers keep two cores busy, for tests often wait, and need some 12 GB with their child processes. Files run in the order that
-# tests/conftest.py gives them: the slowest first.
-check pytest -n 3 --dist loadfile --no-loadscope-reorder "$@"
+# Three workers keep two cores busy, for tests often wait, and need some 12 GB with their child processes. Files run in
+# the order that tests/conftest.py gives them: the slowest first.
+# A worker that dies is not replaced: with these options pytest-xdist 3.8 would never end.
+check pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 "$@"
 say "all passed in $SECONDS s"
