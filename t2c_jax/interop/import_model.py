@@ -12,6 +12,7 @@ import contextlib
 import importlib
 import itertools
 import re
+import shutil
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -75,9 +76,9 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
     identity = origin = digest_of_model(source, weights)
     if texts is None and _is_imported(workdir, origin):
         return _imported_already(workdir)
-    params, left_out = read_params(family, values, model, weights)
-    rows = _rows(params)
-    whole = "decoder" in params
+    all_rows = rows = _checked_rows(family.layout(model, weights.shapes), values, model, weights)
+    whole = not model.encoder.own_tokenizer
+    original = model
     trimming = None
     if texts is not None:
         kept = _kept(source, values, rows, texts, model)
@@ -85,41 +86,35 @@ def import_model(source: Path, workdir: Workdir, texts: Iterable[str] | None = N
         origin = digest(origin, *map(str, kept))
         if _is_imported(workdir, origin):
             return _imported_already(workdir)
-        params = fewer_rows(params, vocabulary_axes(model, rows), kept)
         model, rows = with_pieces(model, kept), len(kept)
     config = configs.from_dict(_config_values(model), complete=whole)
-    summary = {
-        "model_type": values["model_type"],
-        "encoder": model.encoder.type,
-        "whole_model": whole,
-        "parameters": count(params),
-        "tensors": len(weights.files),
-        "tensors_left_out": left_out,
-        "dtypes": sorted({weights.dtypes[name] for name in weights.files}),
-        "original_vocab_size": rows if trimming is None else trimming.rows,
-    }
-
-    def build(directory: Path) -> dict[str, Any]:
-        all_rows = rows if trimming is None else trimming.rows
-        tokenizer = tokenizers_in.write_tokenizer(source, values, all_rows, directory)
+    with tempfile.TemporaryDirectory() as name:
+        # Before the parameters: making a tokenizer of 256,000 pieces takes as much as a quarter of a small model.
+        tokenizer = _write_tokenizer(source, values, all_rows, trimming, Path(name))
+        runtime.collect_garbage()
+        params, left_out = read_params(family, original, weights)
         if trimming is not None:
-            tokenizer = trim(directory, list(trimming.ids))
-            write_trimming(directory, trimming)
-        specials = {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")}
-        pieces = list(tokenizer.special_pieces)
-        return {
-            **summary,
+            params = fewer_rows(params, vocabulary_axes(original, all_rows), trimming.ids)
+        summary = {
+            "model_type": values["model_type"],
+            "encoder": model.encoder.type,
+            "whole_model": whole,
+            "parameters": count(params),
+            "tensors": len(weights.files),
+            "tensors_left_out": left_out,
+            "dtypes": sorted({weights.dtypes[name] for name in weights.files}),
+            "original_vocab_size": all_rows,
             "vocab_size": rows,
-            "specials": specials,
-            "special_pieces": pieces,
-            "direction": tokenizer.direction,
-            "digest": tokenizer.digest,
+            **tokenizer,
         }
 
-    # Of an import of this model that did not come to its end: anything else there has been refused.
-    epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
-    counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
-    runtime.collect_garbage()  # a tokenizer of 256,000 pieces leaves as much as a fifth of a small model
+        def build(directory: Path) -> dict[str, Any]:
+            shutil.copytree(name, directory, dirs_exist_ok=True)
+            return summary
+
+        # Of an import of this model that did not come to its end: anything else there has been refused.
+        epath.Path(workdir.checkpoints).rmtree(missing_ok=True)
+        counts = workdir.stage("tokenizer", {"model": model}, {"huggingface": origin}, build).manifest["counts"]
     save_params(workdir.checkpoints, metadata(model, counts["digest"]), _moved(params))
     if counts["direction"]:
         config = replace(config, data=replace(config.data, direction=counts["direction"]))
@@ -144,6 +139,22 @@ def _config_values(model: ModelConfig) -> dict[str, Any]:
 def _imported_already(workdir: Workdir) -> dict[str, Any]:
     console.say(f"'{workdir.name}' holds this model already")
     return dict(workdir.manifest("tokenizer")["counts"])
+
+
+def _write_tokenizer(
+    source: Path, values: Mapping[str, Any], rows: int, trimming: Trimming | None, directory: Path
+) -> dict[str, Any]:
+    """Writes the tokenizer's files; returns what the manifest says of it."""
+    tokenizer = tokenizers_in.write_tokenizer(source, values, rows, directory)
+    if trimming is not None:
+        tokenizer = trim(directory, list(trimming.ids))
+        write_trimming(directory, trimming)
+    return {
+        "specials": {name: getattr(tokenizer, name) for name in ("eos", "start", "unk", "pad", "before", "after")},
+        "special_pieces": list(tokenizer.special_pieces),
+        "direction": tokenizer.direction,
+        "digest": tokenizer.digest,
+    }
 
 
 def _kept(source: Path, values: Mapping[str, Any], rows: int, texts: Iterable[str], model: ModelConfig) -> list[int]:
@@ -203,33 +214,30 @@ def _holds_anything(directory: Path) -> bool:
     return directory.exists() and (not directory.is_dir() or any(directory.iterdir()))
 
 
-def read_params(
-    family: Family, values: Mapping[str, Any], model: ModelConfig, weights: Weights
-) -> tuple[dict[str, Any], list[str]]:
+def read_params(family: Family, model: ModelConfig, weights: Weights) -> tuple[dict[str, Any], list[str]]:
     """The parameters as float32, and the names of the tensors that have no place here.
-
-    Args:
-      family: the importer of the architecture.
-      values: the content of config.json.
-      model: the model section that the family makes of it.
-      weights: the model's.
 
     Raises:
       UserError: a tensor is missing, has another shape, or is not known.
     """
-    layout = family.layout(model, weights.shapes)
-    rows = tensor_table.rows_of(layout, weights)
-    for key, said in _vocabulary_sizes(values):
-        if said != rows:
-            raise UserError(f"config.json: {key}={said!r}, yet the embedding has {rows} rows")
     try:
-        params, left = tensor_table.read_params(layout, model, weights)
+        params, left = tensor_table.read_params(family.layout(model, weights.shapes), model, weights)
     except MemoryError:
         raise UserError("a model as large as its weights, in float32, does not fit into memory") from None
     left_out = sorted(name for name in left if re.search(family.IGNORED, name))
     if unread := sorted(left.difference(left_out)):
         raise UserError(f"tensors without a place in a model of this config.json: {_listed(unread)}")
     return params, left_out
+
+
+def _checked_rows(layout: tensor_table.Layout, values: Mapping[str, Any], model: ModelConfig, weights: Weights) -> int:
+    """Rows of the table of words, once all sizes in config.json are those of the weights."""
+    rows = tensor_table.rows_of(layout, weights)
+    for key, said in _vocabulary_sizes(values):
+        if said != rows:
+            raise UserError(f"config.json: {key}={said!r}, yet the embedding has {rows} rows")
+    tensor_table.checked(layout, model, weights)
+    return rows
 
 
 def _vocabulary_sizes(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, Any]]:
@@ -239,11 +247,6 @@ def _vocabulary_sizes(values: Mapping[str, Any], path: str = "") -> Iterator[tup
     for name in ("encoder", "decoder", "text_config"):
         if isinstance(values.get(name), Mapping):
             yield from _vocabulary_sizes(values[name], f"{path}{name}.")
-
-
-def _rows(params: Mapping[str, Any]) -> int:
-    table = params["embedding"]["embedding"] if "embedding" in params else params["encoder"]["tokens"]
-    return int(table.shape[0])
 
 
 def _listed(names: Sequence[str]) -> str:

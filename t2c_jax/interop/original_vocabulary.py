@@ -52,7 +52,7 @@ def with_original_vocabulary(model: Trained, directory: Path | None = None) -> I
     if digest_of_model(source, weights) != trimming.digest:
         raise UserError(f"'{source}' is not the model that was imported: its files have changed; give it by --original")
     family: Any = importlib.import_module(FAMILIES[values["model_type"]])
-    whole, _ = read_params(family, values, model_config(family, values, weights.files.keys()), weights)
+    whole, _ = read_params(family, model_config(family, values, weights.files.keys()), weights)
     axes = vocabulary_axes(model.config, len(trimming.ids))
     unscaled = model.config.unscaled_id
     config = replace(model.config, unscaled_id=trimming.ids[unscaled]) if unscaled >= 0 else model.config

@@ -130,6 +130,24 @@ def rows_of(layout: Layout, stored: Stored) -> int:
     return shape[0]
 
 
+def checked(layout: Layout, config: ModelConfig, stored: Stored) -> tuple[list[Tensor], Params]:
+    """The table, and our parameters' shapes, once the headers of the weights are what config.json makes them.
+
+    Raises:
+      UserError: a tensor is missing, or has another shape than config.json gives it.
+    """
+    rows, table = rows_of(layout, stored), []
+    for tensor in layout.table:
+        if tensor.name not in stored.shapes:
+            raise _missing(tensor.name)
+        table.append(tensor)
+    abstract = Definition(config, rows).abstract_params()
+    if config.encoder.own_tokenizer:
+        abstract = {"encoder": abstract["encoder"]}
+    _check_shapes(table, abstract, stored)
+    return table, abstract
+
+
 def read_params(layout: Layout, config: ModelConfig, stored: Stored) -> tuple[Params, set[str]]:
     """Their tensors as our parameters: float32, filled block by block, so that no second copy exists.
 
@@ -144,15 +162,7 @@ def read_params(layout: Layout, config: ModelConfig, stored: Stored) -> tuple[Pa
     Raises:
       UserError: a tensor is missing, or has another shape than config.json gives it; or a copy is none.
     """
-    rows, table = rows_of(layout, stored), []
-    for tensor in layout.table:
-        if tensor.name not in stored.shapes:
-            raise _missing(tensor.name)
-        table.append(tensor)
-    abstract = Definition(config, rows).abstract_params()
-    if config.encoder.own_tokenizer:
-        abstract = {"encoder": abstract["encoder"]}
-    _check_shapes(table, abstract, stored)
+    table, abstract = checked(layout, config, stored)
     params = _empty(abstract)
     for name, group in itertools.groupby(table, key=lambda tensor: tensor.name):
         tensors = list(group)

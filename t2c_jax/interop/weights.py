@@ -22,7 +22,7 @@ from t2c_jax.tokenizers.huggingface_files import read_json
 
 SINGLE, INDEX = "model.safetensors", "model.safetensors.index.json"
 _FLOATS = {"F32": np.dtype(np.float32), "F16": np.dtype(np.float16), "BF16": np.dtype(ml_dtypes.bfloat16)}
-_BLOCK = 2**22  # numbers
+_BLOCK = 2**20  # numbers
 _ALIGNMENT = 64  # bytes, with which JAX takes an array of a CPU as it is
 _PICKLES = ("pytorch_model.bin", "pytorch_model.bin.index.json", "tf_model.h5", "flax_model.msgpack")
 
