@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from weakref import WeakValueDictionary
 
 import jax
 
@@ -13,12 +14,12 @@ from t2c_jax.models.definition import Params
 
 
 class Bases:
-    """Keeps the arrays of each base, by its checkpoint's identity."""
+    """Finds the arrays of each base, by its checkpoint's identity, for as long as a model has them."""
 
     def __init__(self) -> None:
         """Nothing is read yet."""
-        self._arrays: dict[tuple[Any, ...], jax.Array] = {}
-        self._steps: dict[str, SharedSteps] = {}
+        self._arrays: WeakValueDictionary[tuple[Any, ...], jax.Array] = WeakValueDictionary()
+        self._steps: WeakValueDictionary[str, SharedSteps] = WeakValueDictionary()
 
     def params(self, identity: str, abstract_params: Params, read: Callable[[Params], Params]) -> Params:
         """Some parameters of a base; ``read`` is called for those that nobody has asked for yet.
@@ -32,10 +33,12 @@ class Bases:
             path: (leaf, (identity, path, leaf.shape, leaf.dtype, leaf.sharding))
             for path, leaf in flatten(abstract_params).items()
         }
-        missing = {path: leaf for path, (leaf, key) in wanted.items() if key not in self._arrays}
+        known = {path: self._arrays.get(key) for path, (_, key) in wanted.items()}
+        missing = {path: leaf for path, (leaf, _) in wanted.items() if known[path] is None}
         found = flatten(read(unflatten(missing))) if missing else {}
-        self._arrays |= {wanted[path][1]: array for path, array in found.items()}
-        return unflatten({path: self._arrays[key] for path, (_, key) in wanted.items()})
+        for path, array in found.items():
+            self._arrays[wanted[path][1]] = array
+        return unflatten({**known, **found})
 
     def steps(self, identity: str) -> SharedSteps:
         """The layout of a base for the steps of a search."""

@@ -82,7 +82,7 @@ def _within_process(options: Namespace) -> tuple[ServedModel, Any]:
     name = Path(os.path.abspath(path)).name
     model = served_model(name, opened, 256, Measured(measures, name))
     threading.Thread(target=model.warm_up, daemon=True).start()
-    return model, httpx2.ASGITransport(application([model], ServerSettings(), measures))
+    return model, httpx2.ASGITransport(application({name: model}, ServerSettings(), measures))
 
 
 def _key(path: str) -> str:

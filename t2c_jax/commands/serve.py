@@ -12,6 +12,7 @@ from t2c_jax.commands.output import print_result
 from t2c_jax.errors import UserError
 
 if TYPE_CHECKING:
+    from t2c_jax.checkpoints.bases import Bases
     from t2c_jax.serve.following import Follower
     from t2c_jax.serve.measures import Measures
     from t2c_jax.serve.served_model import ServedModel
@@ -99,16 +100,16 @@ def run(options: Namespace) -> int:
     bound = listening(options.host, options.port)
     try:
         measures = Measures()
-        models = _models(options, directories, measures)
+        models, bases = _models(options, directories, measures)
         log_to_stderr()
         console.say(f"serving {', '.join(directories)} at {url_of(bound)}; Ctrl-C stops")
         if keys is None and options.host not in _LOOPBACK:
             console.warn("everybody who reaches this address may ask; --api-keys FILE keeps others out")
         print_result(options, {"url": url_of(bound), "models": list(directories)})
         sys.stdout.flush()  # into a pipe too, whose reader waits for it
-        followers = _followers(options, directories, models, measures)
+        followers = _followers(options, directories, models, bases, measures)
         serve(application(models, settings, measures, page()), bound, models, options.drain, followers)
-        if any(model.latest.scheduler.is_compiling for model in models):  # which nothing can interrupt
+        if any(model.scheduler.is_compiling for model in models.values()):  # which nothing can interrupt
             sys.stdout.flush()
             os._exit(0)
     finally:
@@ -116,7 +117,10 @@ def run(options: Namespace) -> int:
     return 0
 
 
-def _models(options: Namespace, directories: dict[str, str], measures: Measures) -> list[ServedModel]:
+def _models(
+    options: Namespace, directories: dict[str, str], measures: Measures
+) -> tuple[dict[str, ServedModel], dict[str, Bases | None]]:
+    """What answers, and the arrays that each model shares with others."""
     import jax
 
     from t2c_jax import runtime
@@ -133,13 +137,19 @@ def _models(options: Namespace, directories: dict[str, str], measures: Measures)
         path, step = at_step(directory)
         runs[name] = open_run(path, step, overrides=options.overrides)
     share_bases(list(runs.values()))
-    return [
-        served_model(name, run, options.queue, Measured(measures, name), options.rows) for name, run in runs.items()
-    ]
+    models = {
+        name: served_model(name, run, options.queue, Measured(measures, name), options.rows)
+        for name, run in runs.items()
+    }
+    return models, {name: run.bases for name, run in runs.items()}
 
 
 def _followers(
-    options: Namespace, directories: dict[str, str], models: list[ServedModel], measures: Measures
+    options: Namespace,
+    directories: dict[str, str],
+    models: dict[str, ServedModel],
+    bases: dict[str, Bases | None],
+    measures: Measures,
 ) -> list[Follower]:
     from t2c_jax.library.serving import follower
     from t2c_jax.serve.measures import Measured
@@ -147,8 +157,17 @@ def _followers(
     if not options.follow:
         return []
     return [
-        follower(model, directory, options.overrides, options.queue, Measured(measures, model.name), options.rows)
-        for model, directory in zip(models, directories.values(), strict=True)
+        follower(
+            models,
+            name,
+            directory,
+            options.overrides,
+            bases[name],
+            most_waiting=options.queue,
+            observer=Measured(measures, name),
+            rows=options.rows,
+        )
+        for name, directory in directories.items()
     ]
 
 

@@ -24,6 +24,7 @@ from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.data.retrieved import Retrieved
 from t2c_jax.decode.drafts import NgramTable
 from t2c_jax.decode.grammar.compiled import Grammar
+from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.decode.grammar_filter import GrammarFilter, Session
 from t2c_jax.decode.logits_processors import FORBIDDEN
 from t2c_jax.decode.programs import Programs
@@ -156,6 +157,7 @@ class Generator:
         self._ngram_table = functools.lru_cache(_COMPILED)(ngram_table)
         self._search = functools.lru_cache(_COMPILED)(self._compiled)
         self._grammars = functools.lru_cache(_COMPILED)(self._compiled_grammar)
+        self.spells = functools.lru_cache(2)(self._spells)  # of this generator, which a cache of all would keep
         self._unit = mesh.shape["data"] * mesh.shape["fsdp"]
 
     def generate(
@@ -370,6 +372,14 @@ class Generator:
           UserError: as ``Grammar.compile``.
         """
         return self._grammars(settings.grammar, settings.max_tokens, settings.special_pieces)
+
+    def _spells(self, special_pieces: bool) -> bool:
+        """Whether it is known what each token writes, which stop strings need."""
+        try:
+            Spelling.of(self.tokenizer, special_pieces=special_pieces)
+        except UserError:
+            return False
+        return True
 
     def _compiled_grammar(self, spec: str, max_tokens: int, special_pieces: bool) -> Grammar:
         return Grammar.compile(spec, self.tokenizer, max_tokens, special_pieces=special_pieces)

@@ -5,7 +5,6 @@ Letters: B rows.
 
 from __future__ import annotations
 
-import functools
 from collections import OrderedDict
 from collections.abc import Hashable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -19,7 +18,6 @@ from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
 from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.generator import Generator
-from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.decode.grammar_filter import Session
 from t2c_jax.decode.search import Hypotheses, Requests, SearchState
 from t2c_jax.decode.settings import requests_of
@@ -439,18 +437,8 @@ def live_settings(generator: Generator, settings: DecodeConfig) -> DecodeConfig:
     if sum(len(text.encode("utf-8")) for text in settings.stop) > STOP_BYTES:
         raise UserError(f"the stop strings are longer than {STOP_BYTES} bytes together")
     room = ("." * STOP_BYTES,)
-    stop = () if settings.grammar or not (settings.stop or _spells(generator, settings.special_pieces)) else room
+    stop = () if settings.grammar or not (settings.stop or generator.spells(settings.special_pieces)) else room
     return generator.compiled_settings(replace(settings, stop=stop))
-
-
-@functools.lru_cache(maxsize=64)
-def _spells(generator: Generator, special_pieces: bool) -> bool:
-    """Whether it is known what each token writes, which stop strings need."""
-    try:
-        Spelling.of(generator.tokenizer, special_pieces=special_pieces)
-    except UserError:
-        return False
-    return True
 
 
 def _size(pool: Pool) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import MutableMapping, Sequence
 
 from t2c_jax.checkpoints.bases import Bases
 from t2c_jax.checkpoints.checkpoint import Checkpoints
@@ -63,14 +63,24 @@ def served_model(
 
 
 def follower(
-    model: ServedModel, directory: str, overrides: Sequence[str], most_waiting: int, observer: Observer, rows: int
+    models: MutableMapping[str, ServedModel],
+    name: str,
+    directory: str,
+    overrides: Sequence[str],
+    bases: Bases | None,
+    *,
+    most_waiting: int,
+    observer: Observer,
+    rows: int,
 ) -> Follower:
     """Has the best checkpoint of a run answer, as training saves them.
 
     Args:
-      model: answers now.
+      models: what answers, by name.
+      name: of the model that is followed.
       directory: of the run.
       overrides: as of ``open_run``.
+      bases: keeps the arrays that the run shares with others; None for arrays of its own.
       most_waiting, observer, rows: as of ``served_model``.
     """
 
@@ -83,6 +93,7 @@ def follower(
 
     def load(step: int) -> ServedModel:
         run = open_run(directory, step, overrides=overrides)
-        return served_model(model.name, run, most_waiting, observer, rows)
+        run.bases = bases
+        return served_model(name, run, most_waiting, observer, rows)
 
-    return Follower(model, newest, load)
+    return Follower(models, name, newest, load)

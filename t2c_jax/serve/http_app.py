@@ -7,7 +7,7 @@ import contextlib
 import functools
 import secrets
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping
 from typing import Any, TypeVar
 
 import anyio
@@ -27,6 +27,7 @@ from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.http_guard import Guard, error_response
 from t2c_jax.serve.infill import InfillBodies
 from t2c_jax.serve.measures import CONTENT_TYPE, Measures
+from t2c_jax.serve.scheduler import Scheduler
 from t2c_jax.serve.served_model import ServedModel
 from t2c_jax.serve.server_settings import ServerSettings
 
@@ -42,12 +43,14 @@ class Gone(Exception):
 class Api:
     """The endpoints."""
 
-    def __init__(self, models: Sequence[ServedModel], settings: ServerSettings, measures: Measures) -> None:
-        """Of some models, the first of which answers requests that name none."""
-        self._models = {model.name: model for model in models}
-        self._settings, self._measures = settings, measures
-        for model in models:
-            measures.watch(model.name, model.scheduler)
+    def __init__(self, models: Mapping[str, ServedModel], settings: ServerSettings, measures: Measures) -> None:
+        """Of some models, the first of which answers requests that name none.
+
+        Nothing else keeps them: one that a ``Follower`` replaces is gone when its last request is.
+        """
+        self._models, self._settings, self._measures = models, settings, measures
+        for name in models:
+            measures.watch(name, functools.partial(self._scheduler, name))
 
     def routes(self) -> list[Route]:
         """Paths and what answers them."""
@@ -154,7 +157,7 @@ class Api:
                 answering = Answering(model, prompts, client, deadline, streams=asked.streams)
                 break
             except ApiError:
-                if model.successor is None:
+                if self._models[model.name] is model:
                     raise  # else a later checkpoint answers since
         made = bodies(prefix + request.state.id, int(time.time()), model, asked, prompts)
         if asked.streams:
@@ -196,11 +199,10 @@ class Api:
         if not isinstance(name, str) or name not in self._models:
             known = ", ".join(self._models)
             raise ApiError(404, f"there is no such model; there is {known}", param="model", code="model_not_found")
-        model = self._models[name]
-        if model.successor is not None:
-            model = self._models[name] = model.latest
-            self._measures.watch(name, model.scheduler)
-        return model
+        return self._models[name]
+
+    def _scheduler(self, name: str) -> Scheduler:
+        return self._models[name].scheduler
 
 
 class _EventStream(Response):
@@ -237,8 +239,10 @@ class _EventStream(Response):
         scope.cancel()
 
 
-def application(models: Sequence[ServedModel], settings: ServerSettings, measures: Measures, page: str = "") -> ASGIApp:
-    """The server as an ASGI application."""
+def application(
+    models: Mapping[str, ServedModel], settings: ServerSettings, measures: Measures, page: str = ""
+) -> ASGIApp:
+    """The server as an ASGI application, of models by their names."""
     api = Api(models, settings, measures)
     routes = api.routes()
     if page:

@@ -11,7 +11,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -85,21 +85,20 @@ class HttpServer(uvicorn.Server):
 def serve(
     app: ASGIApp,
     bound: socket.socket,
-    models: Sequence[ServedModel],
+    models: Mapping[str, ServedModel],
     drain_seconds: float,
     followers: Sequence[Follower] = (),
 ) -> None:
     """Answers requests until SIGINT or SIGTERM; models get ready meanwhile, and then later checkpoints of them."""
-    warming = threading.Thread(target=_warm_up, args=(models,), daemon=True)
-    warming.start()
+    threading.Thread(target=_warm_up, args=(models,), daemon=True).start()
     for follower in followers:
         threading.Thread(target=follower.run, daemon=True).start()
     server = HttpServer(app, drain_seconds)
     asyncio.run(server.serve(sockets=[bound]))
     for follower in followers:
         follower.close()
-    for model in models:
-        model.latest.close(drain=False)
+    for model in models.values():
+        model.close(drain=False)
 
 
 def log_to_stderr() -> None:
@@ -125,13 +124,13 @@ class _Lines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def _warm_up(models: Sequence[ServedModel]) -> None:
-    for model in models:
+def _warm_up(models: Mapping[str, ServedModel]) -> None:
+    for name in models:
         begin = time.monotonic()
         try:
-            model.warm_up()
+            models[name].warm_up()
         except Exception as error:
-            log.error("model '%s' cannot get ready", model.name, exc_info=error)
+            log.error("model '%s' cannot get ready", name, exc_info=error)
             continue
         seconds = round(time.monotonic() - begin, 2)
-        log.info(json.dumps({"message": "ready", "model": model.name, "seconds": seconds}))
+        log.info(json.dumps({"message": "ready", "model": name, "seconds": seconds}))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
@@ -63,10 +64,10 @@ class Measures:
         self._waiting = Gauge("t2c_waiting_prompts", "Prompts without a row.", ("model",), registry=self._registry)
         self._running = Gauge("t2c_running_prompts", "Prompts with a row.", ("model",), registry=self._registry)
 
-    def watch(self, model: str, scheduler: Scheduler) -> None:
-        """Reads the length of a queue when it is asked for."""
-        self._waiting.labels(model).set_function(lambda: scheduler.waiting)
-        self._running.labels(model).set_function(lambda: scheduler.running)
+    def watch(self, model: str, scheduler: Callable[[], Scheduler]) -> None:
+        """Reads the length of a queue when it is asked for; ``scheduler`` is the one that answers then."""
+        self._waiting.labels(model).set_function(lambda: scheduler().waiting)
+        self._running.labels(model).set_function(lambda: scheduler().running)
 
     def text(self) -> bytes:
         """All of them."""

@@ -97,7 +97,6 @@ class ServedModel:
       has_confidence: whether a reranker chooses the answer and says how likely it is right.
       is_ready: whether no request without a grammar waits for the compiler any more.
       step: of its checkpoint.
-      successor: what answers in its place, a later checkpoint; None while it answers itself.
     """
 
     def __init__(
@@ -135,20 +134,11 @@ class ServedModel:
         self._models: Sequence[LaidOut] | None = None
         self.is_ready = False
         self.step = step
-        self.successor: ServedModel | None = None
         self._embedding, self._scoring = threading.Lock(), threading.Lock()
         self._token_scorer: TokenScorer | None = None
         threads = generator.engines(rows := rows or self.settings.batch_size)
         self._rows = -(-rows // threads)  # of each thread
         self.scheduler = Scheduler(self._live_search, most_waiting, self._observer, threads)
-
-    @property
-    def latest(self) -> ServedModel:
-        """What answers now."""
-        model = self
-        while model.successor is not None:
-            model = model.successor
-        return model
 
     def warm_up(self) -> None:
         """Compiles the programs of the default search and of sampling; returns when both can answer a few prompts.

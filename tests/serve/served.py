@@ -29,8 +29,13 @@ class Served:
     """A server that runs."""
 
     url: str
-    model: ServedModel
+    models: dict[str, ServedModel]
     measures: Measures
+
+    @property
+    def model(self) -> ServedModel:
+        """What answers now."""
+        return self.models["tiny"]
 
     def client(self, key: str = KEY, **options: Any) -> openai.OpenAI:
         """OpenAI's own client."""
@@ -41,17 +46,17 @@ class Served:
 def serving(generator: Any, settings: ServerSettings | None = None, page: str = "", **options: Any) -> Iterator[Served]:
     """A server over a generator."""
     measures = Measures()
-    model = ServedModel("tiny", generator, observer=Measured(measures, "tiny"), **options)
+    models = {"tiny": ServedModel("tiny", generator, observer=Measured(measures, "tiny"), **options)}
     bound = listening("127.0.0.1", 0)
-    server = HttpServer(application([model], settings or ServerSettings(), measures, page), 5)
+    server = HttpServer(application(models, settings or ServerSettings(), measures, page), 5)
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[bound])))
     thread.start()
     try:
-        yield Served(url_of(bound), model, measures)
+        yield Served(url_of(bound), models, measures)
     finally:
         server.should_exit = True
         thread.join()
-        model.close(drain=False)
+        models["tiny"].close(drain=False)
         bound.close()
 
 

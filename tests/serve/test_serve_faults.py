@@ -153,7 +153,7 @@ def test_a_client_that_does_not_read_keeps_nobody_waiting(served):
 
 def test_a_client_that_stops_reading_is_let_go(served, monkeypatch):
     monkeypatch.setattr(http_app, "_READ_SECONDS", 0.05)
-    app = http_app.application([served.model], SETTINGS, Measures())
+    app = http_app.application(served.models, SETTINGS, Measures())
     body = json.dumps({"prompt": FIRST, "stream": True}).encode()
     headers = [(name.lower().encode(), value.encode()) for name, value in {**HEADERS, "Host": "localhost"}.items()]
     scope = {"type": "http", "method": "POST", "path": "/v1/completions", "query_string": b"", "headers": headers}

@@ -3,6 +3,7 @@
 import gc
 import json
 import shutil
+import weakref
 from unittest import mock
 
 import jax
@@ -42,6 +43,10 @@ def step(name):
 def bytes_of(*trees):
     """Bytes of all arrays, each counted once."""
     return sum({id(leaf): leaf.nbytes for tree in trees for leaf in jax.tree.leaves(tree)}.values())
+
+
+def is_shared(one, other):
+    return all(jax.tree.leaves(jax.tree.map(lambda ours, theirs: ours is theirs, one, other)))
 
 
 def test_the_base_is_in_memory_once(directory, monkeypatch):
@@ -101,11 +106,49 @@ def test_the_command_shares_them(directory, monkeypatch):
     monkeypatch.chdir(directory)
     options = cli._parse(["serve", "--model", "one=lora", "--model", "two=twin"])
     with mock.patch("t2c_jax.runtime.connect"):
-        models = serve._models(options, serve._directories(options), Measures())
-    one, two = (model._generator.params[0].frozen for model in models)
-    assert all(jax.tree.leaves(jax.tree.map(lambda ours, theirs: ours is theirs, one, two)))
-    for model in models:
+        models, _ = serve._models(options, serve._directories(options), Measures())
+    assert is_shared(*(model._generator.params[0].frozen for model in models.values()))
+    for model in models.values():
         model.close(drain=False)
+
+
+def test_a_later_checkpoint_answers_over_the_same_base(directory, monkeypatch):
+    """Of adapters: nothing but their own arrays comes anew, and those before them go."""
+    monkeypatch.chdir(directory)
+    ((step, expected),) = {run.step: run.generate(PROMPTS) for run in opened(directory, "lora")}.items()
+    names = ("--model", "one=lora", "--model", "two=twin", "--follow", "--rows=2")
+    options = cli._parse(["serve", *names, *(f"--config.{each}" for each in ONE_ROW)])
+    measures, directories = Measures(), serve._directories(options)
+    with mock.patch("t2c_jax.runtime.connect"):
+        models, bases = serve._models(options, directories, measures)
+    followers = serve._followers(options, directories, models, bases, measures)
+    ours, theirs = (models[name]._generator for name in ("one", "two"))
+    before, old = bytes_of(ours.params, theirs.params), weakref.ref(ours)
+    del ours
+    models["one"].step = step - 1  # as if the one that is there had been saved since
+    followers[0].look()
+    assert models["one"].step == step
+    new = models["one"]._generator
+    assert is_shared(new.params[0].frozen, theirs.params[0].frozen)
+    assert bytes_of(new.params, theirs.params) == before
+    gc.collect()
+    assert old() is None
+    served_answers = new.generate(PROMPTS)
+    assert [answer.best for answer in served_answers] == [answer.best for answer in expected]
+    for model in models.values():
+        model.close(drain=False)
+
+
+def test_a_base_is_kept_no_longer_than_its_models(directory, monkeypatch):
+    monkeypatch.chdir(directory)
+    runs = opened(directory, "lora", "twin")
+    share_bases(runs)
+    bases, arrays = runs[0].bases, [weakref.ref(leaf) for leaf in jax.tree.leaves(runs[0].generator.params[0].frozen)]
+    assert is_shared(*(run.generator.params[0].frozen for run in runs))
+    del runs
+    gc.collect()
+    assert bases is not None
+    assert not any(array() is not None for array in arrays)
 
 
 def test_a_run_with_a_reranker_keeps_its_own(directory, monkeypatch):
