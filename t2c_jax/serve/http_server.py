@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import signal
 import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import uvicorn
 from starlette.types import ASGIApp
@@ -21,6 +22,7 @@ from t2c_jax.serve.following import Follower
 from t2c_jax.serve.served_model import ServedModel
 
 log = logging.getLogger("t2c.serve")
+_REFUSING_SECONDS = 2  # for the errors of what could not be answered in time
 
 
 def listening(host: str, port: int) -> socket.socket:
@@ -53,20 +55,36 @@ def url_of(bound: socket.socket) -> str:
 class HttpServer(uvicorn.Server):
     """uvicorn, which ends in peace on SIGINT and SIGTERM: requests that are running are answered first."""
 
-    def __init__(self, app: ASGIApp, drain_seconds: float) -> None:
-        """Answers requests with ``app``; at the end they have ``drain_seconds`` left."""
+    def __init__(self, app: ASGIApp, drain_seconds: float, refuse: Callable[[], object] = lambda: None) -> None:
+        """Answers requests with ``app``.
+
+        Args:
+          app: answers.
+          drain_seconds: that requests have left at the end.
+          refuse: is called after them, in a thread, and ends what runs with an error that clients see.
+        """
+        self._drain_seconds, self._refuse = drain_seconds, refuse
         config = uvicorn.Config(
             app,
             log_config=None,
             access_log=False,
             server_header=False,
             lifespan="off",
-            timeout_graceful_shutdown=max(1, round(drain_seconds)),
+            timeout_graceful_shutdown=math.ceil(drain_seconds) + _REFUSING_SECONDS,
             timeout_keep_alive=30,
             h11_max_incomplete_event_size=65_536,
             ws="none",
         )
         super().__init__(config)
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Answers what runs, for as long as it may take, and refuses the rest."""
+        refusing = threading.Thread(target=self._refuse, daemon=True)
+        timer = asyncio.get_running_loop().call_later(self._drain_seconds, refusing.start)
+        try:
+            await super().shutdown(sockets)
+        finally:
+            timer.cancel()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -93,12 +111,16 @@ def serve(
     threading.Thread(target=_warm_up, args=(models,), daemon=True).start()
     for follower in followers:
         threading.Thread(target=follower.run, daemon=True).start()
-    server = HttpServer(app, drain_seconds)
+
+    def refuse() -> None:
+        for model in models.values():
+            model.close(drain=False)
+
+    server = HttpServer(app, drain_seconds, refuse)
     asyncio.run(server.serve(sockets=[bound]))
     for follower in followers:
         follower.close()
-    for model in models.values():
-        model.close(drain=False)
+    refuse()
 
 
 def log_to_stderr() -> None:

@@ -115,6 +115,29 @@ def test_what_is_drawn_and_what_groups_find_is_in_the_grammar(shape):
     assert all(in_grammar(text, "(ab|ba)c*") for text in texts)
 
 
+@pytest.mark.parametrize("temperature", [1.0, 2.0])
+def test_what_is_drawn_has_the_models_own_log_probability(temperature):
+    """By hand: the grammar leaves 'a' and 'b', three times as likely, of a model that would write something else.
+
+    They are drawn as if there were no other token. What is reported is how likely the model finds them.
+    """
+    rows = 1000
+    toy = Toy(vocabulary=5, steps=STEPS, batch=rows, seed=0)
+    toy.weights_BTVV[:] = 0
+    toy.bias_BTV[:] = [20.0, 0.0, 0.0, np.log(3), 0.0]
+    keys = np.random.default_rng(4).integers(0, 2**32, (rows, 2), np.uint32)
+    found = searched(toy, Shape(STEPS, sampling=True), "(a|b)c", temperature=temperature, keys=keys)
+    assert found.finished.all()
+    first_B = found.tokens[:, 0, 0]
+    assert (found.tokens[:, 0, 1:] == [4, EOS, PAD]).all()
+    share = 3 ** (1 / temperature) / (1 + 3 ** (1 / temperature))
+    assert abs((first_B == 3).mean() - share) < 4 * np.sqrt(share * (1 - share) / rows)  # four standard errors
+    log_z = np.log(np.exp(20.0) + 6)
+    expected_B = np.where(first_B == 3, np.log(3), 0.0) - 3 * log_z
+    np.testing.assert_allclose(found.scores[:, 0], expected_B, rtol=1e-6)
+    assert found.log_p is None  # the scores are the log-probabilities
+
+
 @pytest.mark.parametrize("settings", [{}, {"beam_size": 2}, {"temperature": 1.0}], ids=str)
 def test_eight_devices_answer_as_one(settings, generators):
     settings = {"grammar": "regex:[A-Za-z]{2,3}( [a-z]+){0,2}", "batch_size": 8, **settings}

@@ -43,12 +43,15 @@ class Served:
 
 
 @contextlib.contextmanager
-def serving(generator: Any, settings: ServerSettings | None = None, page: str = "", **options: Any) -> Iterator[Served]:
+def serving(
+    generator: Any, settings: ServerSettings | None = None, page: str = "", drain: float = 5, **options: Any
+) -> Iterator[Served]:
     """A server over a generator."""
     measures = Measures()
     models = {"tiny": ServedModel("tiny", generator, observer=Measured(measures, "tiny"), **options)}
     bound = listening("127.0.0.1", 0)
-    server = HttpServer(application(models, settings or ServerSettings(), measures, page), 5)
+    app = application(models, settings or ServerSettings(), measures, page)
+    server = HttpServer(app, drain, lambda: models["tiny"].close(drain=False))
     thread = threading.Thread(target=lambda: asyncio.run(server.serve(sockets=[bound])))
     thread.start()
     try:

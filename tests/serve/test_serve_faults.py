@@ -204,19 +204,30 @@ def test_an_answer_that_takes_too_long(served, slow):
 
 
 def test_a_batch_without_memory_is_an_error_and_the_next_one_is_answered(served, monkeypatch, caplog):
-    advance, failed = LiveSearch.advance, []
+    advance, admit, gate, failed = LiveSearch.advance, LiveSearch.admit, threading.Event(), []
+
+    def admits(self, entries):
+        assert gate.wait(60)
+        admit(self, entries)
 
     def fails_once(self, steps):
-        if not failed:
+        if not failed and self.busy == 3:
             failed.append(True)
             raise MemoryError("RESOURCE_EXHAUSTED")
-        return advance(self, steps)
+        return advance(self, 1)
 
+    monkeypatch.setattr(LiveSearch, "admit", admits)
     monkeypatch.setattr(LiveSearch, "advance", fails_once)
-    with caplog.at_level(logging.CRITICAL, "t2c.serve"):
-        status, _, content = ask(served, json.dumps({"prompt": FIRST}))
-    assert status == 500
-    assert b"RESOURCE" not in content
+    with caplog.at_level(logging.CRITICAL, "t2c.serve"), concurrent.futures.ThreadPoolExecutor(3) as pool:
+        bodies = [json.dumps({"prompt": FIRST, "stream": streams}) for streams in (False, True, False)]
+        asked = [pool.submit(ask, served, body) for body in bodies]
+        until(lambda: served.model.scheduler.running + served.model.scheduler.waiting == 3)
+        gate.set()
+        (one, _, first), (_, _, stream), (other, _, second) = (each.result() for each in asked)
+    assert one == other == 500
+    assert b"error" in stream
+    assert b"[DONE]" not in stream
+    assert b"RESOURCE" not in first + second + stream
     assert still_answers(served)
 
 
@@ -230,6 +241,29 @@ def test_requests_that_run_are_answered_before_the_end(generators, slow):
         while part := connection.recv(65_536):
             content += part
     assert b"data: [DONE]" in content
+
+
+def test_what_is_not_answered_before_the_end_is_refused(generators, slow):
+    def end_of(connection):
+        content = b""
+        with contextlib.closing(connection):
+            while part := connection.recv(65_536):
+                content += part
+        return content
+
+    with concurrent.futures.ThreadPoolExecutor(2) as pool:
+        with serving(generators("learned", beam_size=2, max_tokens=48), drain=0.1) as served:
+            served.model.warm_up()
+            slow.clear()
+            ends = [pool.submit(end_of, connected(served, stream=streams)) for streams in (False, True)]
+            scheduler = served.model.scheduler
+            until(lambda: scheduler.running + scheduler.waiting == 2)
+            threading.Timer(1, slow.set).start()
+        whole, stream = (each.result(60) for each in ends)
+    assert whole.startswith(b"HTTP/1.1 503")
+    assert b"shutting down" in whole
+    assert b"shutting down" in stream
+    assert b"[DONE]" not in stream
 
 
 def test_log_lines_hold_no_prompt(served, caplog):
