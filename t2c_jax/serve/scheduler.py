@@ -446,8 +446,8 @@ class Scheduler:
         with self._changed:
             jobs, engine.running = engine.running, []
             before, engine.rows = engine.rows, engine.rows.beside()
+        self._unanswered(jobs, error)  # first: nobody waits for the end of a grammar's thread
         before.close()
-        self._unanswered(jobs, error)
 
     def _cannot_be_made(self, settings: DecodeConfig, lane: _Lane, error: BaseException) -> None:
         """Fails all jobs of a lane; the next one tries again."""
