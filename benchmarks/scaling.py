@@ -28,7 +28,8 @@ from t2c_jax import runtime
 from t2c_jax.config import DataConfig, Experiment, MeshConfig
 
 DEVICES = (1, 2, 4, 8)
-# Devices that wait for each other keep a thread each, at several places at once; there must be some left over.
+# Devices that wait for each other keep a thread each, at several places at once; there must be some left over. As
+# many on one device, so that the sides differ in nothing else.
 THREADS = (("NPROC", "32"),)
 TWO = "two"  # the worker that has a second process
 _SECOND = "second"

@@ -10,6 +10,7 @@ import json
 import logging
 import os
 import platform
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -18,6 +19,8 @@ from typing import Any
 _TUNABLES = "GLIBC_TUNABLES"
 _HUGE_PAGES = "glibc.malloc.hugetlb"
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
+_THREADS = "NPROC"  # that XLA's CPU client starts in a pool; by default one for each core
+_VIRTUAL_DEVICES = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 
 
 def environment() -> dict[str, str]:
@@ -25,12 +28,20 @@ def environment() -> dict[str, str]:
 
     XLA's CPU client takes a train step's temporaries, gigabytes, anew from malloc at each step, and the kernel hands
     them out in pages of 4 KiB. Asking glibc for transparent huge pages saves the time to touch each of them. Where the
-    C library is another one, or the user has set the tunable, there is nothing to set.
+    C library is another one, there is nothing to set.
+
+    Where ``XLA_FLAGS`` makes several devices of one CPU, a device that waits for the others keeps a thread, and the
+    programs of an evaluation are given to it one behind the other: with a thread a core, none is left for what they
+    wait for. What the user has set stays.
     """
+    missing = {}
     tunables = os.environ.get(_TUNABLES, "")
-    if platform.system() != "Linux" or platform.libc_ver()[0] != "glibc" or _HUGE_PAGES in tunables:
-        return {}
-    return {_TUNABLES: ":".join(filter(None, [tunables, f"{_HUGE_PAGES}=1"]))}
+    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc" and _HUGE_PAGES not in tunables:
+        missing[_TUNABLES] = ":".join(filter(None, [tunables, f"{_HUGE_PAGES}=1"]))
+    devices = _VIRTUAL_DEVICES.search(os.environ.get("XLA_FLAGS", ""))
+    if devices and int(devices[1]) > 1 and _THREADS not in os.environ:
+        missing[_THREADS] = str(4 * int(devices[1]))
+    return missing
 
 
 def collect_garbage() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import Any
@@ -282,3 +283,10 @@ def mixture(prediction: Any, logits: jax.Array) -> jax.Array:
     held = jax.nn.one_hot(copying.tokens_BS, logits.shape[-1])
     copied = jnp.exp(copying.log_point_BT)[..., None] * jnp.einsum("bts,bsv->btv", copying.attention_BTS, held)
     return jnp.log(jnp.exp(log_p + copying.log_generate_BT[..., None]) + copied)
+
+
+def nested_collectives(compiled: Any) -> list[str]:
+    """The collectives of a compiled program that are in a loop or a branch of it."""
+    text: str = compiled.as_text()
+    nested = text[: text.index("\nENTRY ")]
+    return re.findall(r" (all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter)\(", nested)

@@ -11,6 +11,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Int
 
+from t2c_jax.mesh import constrain
+
 _BITS = 32
 
 
@@ -28,6 +30,8 @@ def draw(
       requests: ``decode.search.Requests`` of the rows.
       step_B: tokens chosen.
     """
+    # Whole rows on each device: the loops below are for one, and would exchange a number for each bit.
+    logits_BV = constrain(logits_BV, "batch", None)
     temperature_B1 = jnp.where(requests.temperature > 0, requests.temperature, 1.0)[:, None]
     logits_BV = logits_BV / temperature_B1
     logits_BV = _if_any(requests.top_k > 0, lambda x: keep_top_k(x, requests.top_k), logits_BV)

@@ -110,7 +110,6 @@ class StopStrings(LogitsProcessor):
     ) -> tuple[Float[Array, "B W V"], Any]:
         """The logits; of hypotheses that have reached a stop string, all but that of eos ``FORBIDDEN``."""
         following_BS256 = context.requests.stop
-        rows_B1 = jnp.arange(following_BS256.shape[0])[:, None]
         before_B11 = context.step[:, None, None] - 1
         token_BW = jnp.take_along_axis(context.tokens, jnp.maximum(before_B11, 0), axis=-1)[..., 0]
         is_first_B1 = (before_B11[..., 0] == self._opening).astype(jnp.int32)
@@ -120,8 +119,9 @@ class StopStrings(LogitsProcessor):
 
         def feed(place: Array, state_BW: Array) -> Array:
             byte_BW = bytes_N[jnp.minimum(begin_BW + place, bytes_N.shape[0] - 1)]
-            next_BW = following_BS256[rows_B1, state_BW, byte_BW].astype(jnp.int32)
-            return jnp.where(place < length_BW, next_BW, state_BW)
+            # Row by row: an index of rows would have the devices of a mesh exchange states for each byte.
+            next_BW = jax.vmap(lambda row, state, byte: row[state, byte])(following_BS256, state_BW, byte_BW)
+            return jnp.where(place < length_BW, next_BW.astype(jnp.int32), state_BW)
 
         state_BW = jax.lax.fori_loop(0, jnp.max(length_BW), feed, state)
         reached_BW1 = (state_BW == following_BS256.shape[1] - 1)[..., None]

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import NamedSharding, PartitionSpec
+from tiny import experiment, make_mesh, nested_collectives
 from toy_decoder import Toy, searched
 
 from t2c_jax.decode.logits_processors import FORBIDDEN, RepetitionPenalty
@@ -153,6 +155,22 @@ def test_a_draw_is_a_function_of_its_row_alone():
     np.testing.assert_array_equal(drawn(jax.tree.map(lambda leaf: leaf[few], asked), step_B[few]), together[few])
     assert (together[asked.temperature == 0] == LOGITS.argmax()).all()
     assert len(set(together.tolist())) > 4
+
+
+def test_devices_draw_without_exchanging_bits():
+    """A vocabulary over several devices is gathered once; no loop over bits waits for another device."""
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))
+    rows, step_B = 8, np.arange(8, dtype=np.int32)
+    logits_BV = logits(rows)
+    asked = requests(rows, 9, temperature=1.0, top_k=4, top_p=0.9, min_p=0.05, keys=keys(rows))
+    likeliest_B = logits_BV.argmax(-1)
+    alone = draw(jnp.asarray(logits_BV), likeliest_B, asked, step_B)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(logits_BV, NamedSharding(mesh, PartitionSpec(("data", "fsdp"), "tensor")))
+        compiled = jax.jit(draw).lower(placed, likeliest_B, asked, step_B).compile()
+        np.testing.assert_array_equal(compiled(placed, likeliest_B, asked, step_B), alone)
+    assert "all-gather" in compiled.as_text()
+    assert not nested_collectives(compiled)
 
 
 def copies(toy, count):

@@ -9,6 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from grammar_tokenizers import KINDS, tokenizer_of
+from jax.sharding import NamedSharding, PartitionSpec
+from tiny import experiment, make_mesh, nested_collectives
 from toy_decoder import Toy, padded, searched
 
 from t2c_jax.decode.grammar.spelling import Spelling
@@ -95,6 +97,31 @@ def test_stop_strings_begin_and_end_anywhere_in_tokens(seed):
             text = b"".join((first if at == 1 else later)[token] or b"" for at, token in enumerate(tokens[:step]))
             assert found[row, beam, step] == any(string.encode() in text for string in strings[row])
     assert 0.2 < found[..., -1].mean() < 0.95
+
+
+def test_each_device_follows_the_strings_of_its_rows():
+    """The loop over a token's bytes waits for no other device."""
+    mesh = make_mesh(experiment(mesh={"data": 2, "fsdp": 2, "tensor": 2}))
+    rows, beams, random = 8, 2, np.random.default_rng(0)
+    pieces = (None, None, None, b"a", b"ab", b"b", b"ba", b"c", b"aa")
+    spelling = Spelling(9, pieces, pieces, before=(2,), after=(1,))
+    processor = StopStrings(spelling, eos=1)
+    tokens_BWT = random.integers(3, 9, (rows, beams, 6)).astype(np.int32)
+    stop_BS256 = np.stack([automaton((text,), 8) for text in ("ab", "a", "bb", "ca", "c", "aab", "abc", "b")])
+
+    def follow(state, tokens, stop, step):
+        asked = SimpleNamespace(stop=stop)
+        zeros = jnp.zeros((rows, beams, 9))
+        return processor(state, zeros, Context(tokens, step, asked, zeros[..., 0]))[1]
+
+    arguments = processor.start(rows, beams), tokens_BWT, stop_BS256, np.full(rows, 3, np.int32)
+    alone = jax.jit(follow)(*arguments)
+    with jax.set_mesh(mesh):
+        placed = jax.device_put(arguments, NamedSharding(mesh, PartitionSpec(("data", "fsdp"))))
+        compiled = jax.jit(follow).lower(*placed).compile()
+        np.testing.assert_array_equal(compiled(*placed), alone)
+    assert np.unique(alone).size > 2
+    assert not nested_collectives(compiled)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "word_level"])

@@ -1,0 +1,64 @@
+"""What ``t2c`` sets for itself before it starts."""
+
+import os
+import platform
+import subprocess
+import sys
+
+import pytest
+from small_run import environment
+
+from t2c_jax import runtime
+
+# As many independent programs as an evaluation has, each of which exchanges; the pool's default is a thread a core.
+SEVERAL_PROGRAMS = """
+import jax, numpy as np
+from jax.sharding import NamedSharding, PartitionSpec
+mesh = jax.make_mesh((8,), ("data",), axis_types=(jax.sharding.AxisType.Auto,))
+rows = jax.device_put(np.arange(64.0).reshape(64, 1), NamedSharding(mesh, PartitionSpec("data")))
+total = jax.jit(lambda rows, scale: (rows * scale).sum())
+print(sum(float(value) for value in jax.device_get([total(rows, float(i)) for i in range(64)])))
+"""
+
+
+@pytest.fixture
+def nothing_set(monkeypatch):
+    for name in ("GLIBC_TUNABLES", "NPROC", "XLA_FLAGS"):
+        monkeypatch.delenv(name, raising=False)
+    return monkeypatch
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+def test_huge_pages_are_asked_for_beside_what_the_user_has_set(nothing_set):
+    assert runtime.environment() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    nothing_set.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
+    assert runtime.environment() == {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"}
+    nothing_set.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")
+    assert runtime.environment() == {}
+
+
+@pytest.mark.parametrize(
+    ("flags", "threads", "expected"),
+    [
+        ("--xla_force_host_platform_device_count=8", None, "32"),
+        ("--a=b --xla_force_host_platform_device_count=16 --c", None, "64"),
+        ("--xla_force_host_platform_device_count=8", "3", None),
+        ("--xla_force_host_platform_device_count=1", None, None),
+        ("", None, None),
+    ],
+)
+def test_devices_made_of_one_cpu_get_threads_to_wait_in(nothing_set, flags, threads, expected):
+    nothing_set.setenv("XLA_FLAGS", flags)
+    if threads is not None:
+        nothing_set.setenv("NPROC", threads)
+    assert runtime.environment().get("NPROC") == expected
+
+
+def test_programs_of_an_evaluation_do_not_wait_for_each_other(nothing_set):
+    nothing_set.setenv("XLA_FLAGS", "--xla_force_host_platform_device_count=8")
+    variables = {**environment(), "XLA_FLAGS": os.environ["XLA_FLAGS"], **runtime.environment()}
+    done = subprocess.run(
+        [sys.executable, "-c", SEVERAL_PROGRAMS], env=variables, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == sum(i * 2016.0 for i in range(64))
