@@ -3,7 +3,7 @@
     python benchmarks/serve.py --workdir runs/nl2bash --pairs nl2bash/dev.jsonl
 
 Clients are one process (``_clients.py``). They send the texts of a file of pairs, in an order that the seed draws, each
-once. Both sides have the same weights, beam size, patience, length penalty and limit of tokens. The plain server
+once. Neither follows a grammar. Both sides have the same weights, beam size, patience, length penalty and limit of tokens. The plain server
 (``_plain_server.py``) gathers requests for up to 10 ms or 16 prompts. It is measured with one batch on all cores
 ("1 x 2") and with a batch on each core ("2 x 1"); ratios are to the better of the two.
 
@@ -85,6 +85,13 @@ class Server:
                 raise SystemExit(f"the server ended with status {self._process.returncode}")
             time.sleep(0.05)
 
+    def wait_until_idle(self) -> None:
+        """Ours is ready before the programs for many rows are compiled."""
+        before = -1.0
+        while (now := self.cpu_seconds) - before > 0.05:
+            before = now
+            time.sleep(1.0)
+
 
 class Result(NamedTuple):
     """What came of a load, in seconds.
@@ -159,8 +166,8 @@ def started(
 
 
 def settings_of(search: Search, options: argparse.Namespace) -> list[str]:
-    """Overrides of a run for a search."""
-    fields = {"beam_size": search.beams, "patience": float(search.patience if search.beams > 1 else 0)}
+    """Overrides of a run for a search, which the plain server can make as well."""
+    fields = {"beam_size": search.beams, "patience": float(search.patience if search.beams > 1 else 0), "grammar": ""}
     return [f"--config.decode.{name}={value}" for name, value in fields.items()] + options.also
 
 
@@ -212,6 +219,7 @@ def measure(options: argparse.Namespace, search: Search, prompts: list[str]) -> 
         ours = our_server(options, search, options.rows)
         servers = {OURS: Server(stack.enter_context(started(ours, environment, options.log)))}
         servers[OURS].wait_until_ready()
+        servers[OURS].wait_until_idle()
         for name, command in plain_servers(options, search).items():
             servers[name] = Server(stack.enter_context(started(command)))
         for server in servers.values():

@@ -32,12 +32,11 @@ STOP_STATES = 256
 STOP_BYTES = STOP_STATES - 2
 """Bytes that the stop strings of a prompt have at most, together."""
 _GROWTH = 4  # times as many rows have programs of their own
-_TOGETHER = 8  # prompts that are read and given rows by one program; the other one is of one prompt
-_FEW = 3  # prompts for which that program takes less time than as many times the other one
+_TOGETHER = (1, 2, 4, 8)  # prompts that are read, and given rows, by one program
 _SHRINKS_AFTER = 8  # advances in which fewer rows would do
 _ENCODED_BYTES = 256 << 20  # of encoder outputs that are kept
-_SHORT = 32  # positions of the encoder: prompts are read as ones so long, or as ones of the longest
 _LONGEST = 1 << 30
+_LENGTHS = (32, 64, _LONGEST)  # positions of the encoder: a prompt is read as one of the shortest of these that holds it
 
 
 @dataclass(frozen=True)
@@ -229,7 +228,7 @@ class LiveSearch:
 
         def read(count: int) -> None:
             with self._devices():
-                pools.append([self._encode([prompt], shortest, count) for shortest in (_SHORT, _LONGEST)][-1])
+                pools.append([self._encode([prompt], length, count) for length in _LENGTHS][-1])
                 self._settle(pools)
 
         def step(rows: SearchState, pool: Pool) -> SearchState:
@@ -297,27 +296,27 @@ class LiveSearch:
             sizes.append(size)
             size *= _GROWTH
         units = [-(-size // self._unit) * self._unit for size in sorted(sizes)]
-        together = [min(_TOGETHER, self._most_rows)] if self._most_rows >= _FEW and self._unit == 1 else []
-        prompts = [-(-count // self._unit) * self._unit for count in (1, *together)]
-        return Sizes(list(dict.fromkeys(units)), list(dict.fromkeys(prompts)))
+        prompts = [count for count in _TOGETHER if count <= self._most_rows] if self._unit == 1 else [self._unit]
+        return Sizes(list(dict.fromkeys(units)), prompts)
 
     def _read(self, prompts: Sequence[EncodedPrompt]) -> list[tuple[int, int]]:
         """For each prompt the pool that has what the encoder makes of it, and its row. Known ones are not read again.
 
-        They are read in the order of their lengths, since one is read as if it were as long as the longest beside it.
+        Those of one length are read together, for a prompt is read as if it were as long as the longest beside it.
         """
         keys = [_content(prompt) for prompt in prompts]
         new = {key: prompt for key, prompt in zip(keys, prompts, strict=True) if key not in self._places}
-        waiting = sorted(new.items(), key=lambda item: item[1].size)
-        few, many = self.sizes.prompts[0], self.sizes.prompts[-1]
-        while waiting:
-            count = many if len(waiting) >= min(_FEW, many) else few
-            chosen, waiting = waiting[:count], waiting[count:]
-            read = [prompt for _, prompt in chosen]
-            pool = self._encode(read, self._shortest(read), count)
-            self._pools, self._encoded_bytes = self._pools + 1, self._encoded_bytes + _bytes(pool)
-            self._encoded[self._pools] = pool, [key for key, _ in chosen]
-            self._places |= {key: (self._pools, place) for place, (key, _) in enumerate(chosen)}
+        by_length: dict[int, list[Any]] = {}
+        for key, prompt in new.items():
+            by_length.setdefault(next(length for length in _LENGTHS if prompt.size <= length), []).append(key)
+        for length, waiting in by_length.items():
+            while waiting:
+                count = next((size for size in self.sizes.prompts if size >= len(waiting)), self.sizes.prompts[-1])
+                chosen, waiting = waiting[:count], waiting[count:]
+                pool = self._encode([new[key] for key in chosen], length, count)
+                self._pools, self._encoded_bytes = self._pools + 1, self._encoded_bytes + _bytes(pool)
+                self._encoded[self._pools] = pool, chosen
+                self._places |= {key: (self._pools, place) for place, key in enumerate(chosen)}
         places = [self._places[key] for key in keys]
         for number in dict.fromkeys(number for number, _ in places):
             self._encoded.move_to_end(number)
@@ -331,12 +330,8 @@ class LiveSearch:
             for key in keys:
                 del self._places[key]
 
-    @staticmethod
-    def _shortest(prompts: Sequence[EncodedPrompt]) -> int:
-        return _SHORT if max(prompt.size for prompt in prompts) <= _SHORT else _LONGEST
-
-    def _encode(self, prompts: Sequence[EncodedPrompt], shortest: int, rows: int) -> Pool:
-        batch = self._generator.prompts.batch(prompts, rows, shortest)
+    def _encode(self, prompts: Sequence[EncodedPrompt], length: int, rows: int) -> Pool:
+        batch = self._generator.prompts.batch(prompts, rows, length)
         placed = meshes.global_batch(batch, self._mesh)
         pool: Pool = self._programs.read(self._generator.params, placed, length=self._source)
         if self.sizes.sample is None:
