@@ -3,9 +3,10 @@
     python benchmarks/serve.py --workdir runs/nl2bash --pairs nl2bash/dev.jsonl
 
 Clients are one process (``_clients.py``). They send the texts of a file of pairs, in an order that the seed draws, each
-once. Neither follows a grammar. Both sides have the same weights, beam size, patience, length penalty and limit of tokens. The plain server
-(``_plain_server.py``) gathers requests for up to 10 ms or 16 prompts. It is measured with one batch on all cores
-("1 x 2") and with a batch on each core ("2 x 1"); ratios are to the better of the two.
+once. Both sides have the same weights, beam size, patience, length penalty and limit of tokens; neither follows a
+grammar. The plain server (``_plain_server.py``) gathers requests for up to 10 ms or 16 prompts. It is measured with one
+batch on all cores ("1 x 2") and with a batch on each core ("2 x 1"); ratios are to the better of the two. Loads begin
+when all programs are compiled.
 
 Loads: a closed loop of ``--clients``, each of which asks again once it is answered, for whole answers and for streamed
 ones; and Poisson arrivals of streamed requests, at shares of the better plain server's throughput in the closed loop.

@@ -36,7 +36,7 @@ _TOGETHER = (1, 2, 4, 8)  # prompts that are read, and given rows, by one progra
 _SHRINKS_AFTER = 8  # advances in which fewer rows would do
 _ENCODED_BYTES = 256 << 20  # of encoder outputs that are kept
 _LONGEST = 1 << 30
-_LENGTHS = (32, 64, _LONGEST)  # positions of the encoder: a prompt is read as one of the shortest of these that holds it
+_LENGTHS = (32, 64, _LONGEST)  # positions of the encoder: a prompt is read as one of the first of these that holds it
 
 
 @dataclass(frozen=True)
