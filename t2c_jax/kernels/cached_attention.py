@@ -53,8 +53,11 @@ def chunks(slots: int) -> list[slice]:
     return [slice(start, end) for start, end in zip([0, *ends], [*ends, slots], strict=True)]
 
 
-def split(k_BGKX: Float[Array, "B G K X"], v_BGXK: Float[Array, "B G X K"]) -> KeysValues:
-    """Keys and values of a source in chunks."""
+def split(k_BGKX: Float[Array, "B G K X"], v_BGXK: Float[Array, "B G X K"], more: int = 0) -> KeysValues:
+    """Keys and values of a source in chunks, with ``more`` of them behind that nothing sees."""
+    if more:
+        k_BGKX = jnp.pad(k_BGKX, ((0, 0), (0, 0), (0, 0), (0, more)))
+        v_BGXK = jnp.pad(v_BGXK, ((0, 0), (0, 0), (0, more), (0, 0)))
     parts = chunks(v_BGXK.shape[2])
     return KeysValues(tuple(k_BGKX[..., part] for part in parts), tuple(v_BGXK[:, :, part] for part in parts))
 

@@ -42,6 +42,17 @@ class Encoded(NamedTuple):
     segments_BS: Int[Array, "B S"]
     summaries: tuple[Summary, ...]
 
+    def padded(self, more: int) -> Encoded:
+        """The same states with so many positions behind them that belong to no segment."""
+        if not more:
+            return self
+
+        def pad(states_BSE: Array) -> Array:
+            return jnp.pad(states_BSE, ((0, 0), (0, more), (0, 0)))
+
+        summaries = tuple(Summary(each.pool, pad(each.states_BSC)) for each in self.summaries)
+        return Encoded(pad(self.states_BSE), jnp.pad(self.segments_BS, ((0, 0), (0, more))), summaries)
+
 
 class At(NamedTuple):
     """Where the tokens of a decoder step stand.
@@ -110,8 +121,14 @@ class Decoder(Protocol):
         """States under teacher forcing, of (packed) target rows; a segment reads its own source alone."""
         ...
 
-    def read(self, encoded: Encoded, beams: int) -> tuple[Any, Any]:
-        """What steps read of a source, leaves (B, ...), and each beam's state before its first, leaves (B, W, ...)."""
+    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[Any, Any]:
+        """What steps read of a source, leaves (B, ...), and each beam's state before its first, leaves (B, W, ...).
+
+        Args:
+          encoded: the source, one segment a row.
+          beams: of an answer.
+          more: positions behind the source that belong to no segment; nothing need be computed for them.
+        """
         ...
 
     def steps(self) -> DecoderSteps:

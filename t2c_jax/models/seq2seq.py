@@ -19,7 +19,7 @@ from t2c_jax.kernels.attention import soft_cap
 from t2c_jax.kernels.few_rows import FewRowsKernel
 from t2c_jax.mesh import constrain
 from t2c_jax.models.heads import Heads
-from t2c_jax.models.interface import At, Batch, Encoded, Summary
+from t2c_jax.models.interface import At, Batch, Encoded
 from t2c_jax.models.layers import Embedding
 from t2c_jax.models.parameters import parameter
 from t2c_jax.models.pointer import Copying, CopySource, Pointer
@@ -131,10 +131,10 @@ class Seq2Seq(nnx.Module):
         """
         encoded = self.encode(batch)
         more = 0 if length is None else length - encoded.segments_BS.shape[1]
-        encoded = _padded(encoded, more)
-        memory, carry = self.decoder.read(encoded, beams)
+        memory, carry = self.decoder.read(encoded, beams, more)
         source = None
         if self.pointer is not None:
+            encoded = encoded.padded(more)
             tokens_BS = copied_tokens(batch)
             source = self.pointer.read(encoded, jnp.pad(tokens_BS, ((0, 0), (0, more)))), encoded._replace(summaries=())
         return Memory(memory, source), carry
@@ -172,15 +172,3 @@ def copied_tokens(batch: Batch) -> Int[Array, "B S"]:
     """
     tokens_BS = batch.get("encoder_copy_tokens", batch["encoder_input_tokens"])
     return jnp.where(batch["encoder_segment_ids"] > 0, tokens_BS, 0)
-
-
-def _padded(encoded: Encoded, more: int) -> Encoded:
-    """The same states with positions behind them that belong to no segment."""
-    if not more:
-        return encoded
-
-    def pad(states_BSE: Array) -> Array:
-        return jnp.pad(states_BSE, ((0, 0), (0, more), (0, 0)))
-
-    summaries = tuple(Summary(each.pool, pad(each.states_BSC)) for each in encoded.summaries)
-    return Encoded(pad(encoded.states_BSE), jnp.pad(encoded.segments_BS, ((0, 0), (0, more))), summaries)

@@ -71,10 +71,10 @@ class BartDecoderBlock(nnx.Module):
         y_BTD = dropout(self.feed_forward(x_BTD), self.rate, keys[2])
         return constrain(self.feed_forward_norm(x_BTD + y_BTD), "batch", "length", "activation")
 
-    def memory(self, states_BSE: Float[Array, "B S E"]) -> KeysValues:
-        """This block's cross-attention keys and values."""
+    def memory(self, states_BSE: Float[Array, "B S E"], more: int) -> KeysValues:
+        """This block's cross-attention keys and values, ``more`` of them behind the source that nothing sees."""
         k_BSHK, v_BSHK = self.cross_attention.keys_values(states_BSE)
-        return split(jnp.transpose(k_BSHK, (0, 2, 3, 1)), jnp.swapaxes(v_BSHK, 1, 2))
+        return split(jnp.transpose(k_BSHK, (0, 2, 3, 1)), jnp.swapaxes(v_BSHK, 1, 2), more)
 
 
 class BartEncoder(nnx.Module):
@@ -140,10 +140,11 @@ class BartDecoder(nnx.Module):
         blocks = [BartStepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
         return BartSteps(self.sizes, self.input, blocks)
 
-    def read(self, encoded: Encoded, beams: int) -> tuple[DecoderMemory, tuple[()]]:
+    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[DecoderMemory, tuple[()]]:
         """Cross-attention memories; beams have no state of their own."""
         blocks = unstack(self.blocks, self.sizes.layers)
-        return DecoderMemory([block.memory(encoded.states_BSE) for block in blocks], encoded.segments_BS > 0), ()
+        is_source_BS = jnp.pad(encoded.segments_BS > 0, ((0, 0), (0, more)))
+        return DecoderMemory([block.memory(encoded.states_BSE, more) for block in blocks], is_source_BS), ()
 
 
 def _dropped(x_BLD: Float[Array, "B L D"], model: ModelConfig, keys: Any) -> Float[Array, "B L D"]:

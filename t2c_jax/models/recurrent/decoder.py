@@ -302,8 +302,9 @@ class RecurrentDecoder(nnx.Module):
         """The decoder itself: its layers are no stack."""
         return self
 
-    def read(self, encoded: Encoded, beams: int) -> tuple[_Memory, _Carry]:
+    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[_Memory, _Carry]:
         """The source's keys, and each beam's first state."""
+        encoded = encoded.padded(more)
         batch = encoded.states_BSE.shape[0]
         segments_BN = jnp.ones((batch, 1), jnp.int32)
         begin = self._by_layer(self._bridged(summarise(encoded, segments_BN)).astype(jnp.float32))

@@ -141,11 +141,11 @@ class DecoderBlock(_Block):
             x_BTD = self._added(x_BTD, update_BTD, self.cross_post_norm, keys[1])
         return self._fed_forward(x_BTD, keys[2], keys[3])
 
-    def memory(self, states_BSE: Float[Array, "B S E"]) -> KeysValues:
-        """The source's keys and values of this block."""
+    def memory(self, states_BSE: Float[Array, "B S E"], more: int) -> KeysValues:
+        """The source's keys and values of this block, ``more`` of them behind it that nothing sees."""
         reads = self.attention if self.cross_attention is None else self.cross_attention
         k_BSGK, v_BSGK = reads.keys_values(states_BSE, None)
-        return split(jnp.transpose(k_BSGK, (0, 2, 3, 1)), jnp.swapaxes(v_BSGK, 1, 2))
+        return split(jnp.transpose(k_BSGK, (0, 2, 3, 1)), jnp.swapaxes(v_BSGK, 1, 2), more)
 
 
 def _each_kind(
@@ -254,7 +254,8 @@ class TransformerDecoder(nnx.Module):
         blocks = [StepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
         return TransformerSteps(self.sizes, self.sizes.activation, blocks, self.norm, self.bias)
 
-    def read(self, encoded: Encoded, beams: int) -> tuple[DecoderMemory, tuple[()]]:
+    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[DecoderMemory, tuple[()]]:
         """The source's keys and values for each block; beams have no state of their own."""
         blocks = unstack(self.blocks, self.sizes.layers)
-        return DecoderMemory([block.memory(encoded.states_BSE) for block in blocks], encoded.segments_BS > 0), ()
+        is_source_BS = jnp.pad(encoded.segments_BS > 0, ((0, 0), (0, more)))
+        return DecoderMemory([block.memory(encoded.states_BSE, more) for block in blocks], is_source_BS), ()
