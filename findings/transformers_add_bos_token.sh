@@ -37,4 +37,4 @@ for versions in 4.57.1/0.22.1 5.24.0/0.23.3; do
   HF_HUB_OFFLINE=1 venv/bin/python ids.py 2>/dev/null | tee -a found
 done
 grep -q '^4.57.1: add_bos_token True, ids \[2, ' found && grep -q '^5.24.0: add_bos_token False, ids \[6, ' found ||
-  { echo "changed" >&2; exit 1; }
+  { echo "changed: the ids are others" >&2; exit 1; }

@@ -249,7 +249,8 @@ def test_test_runs_every_check_and_fails_with_the_first(checkout: Path, commands
         assert f"npm was called: install --prefix {checkout}/.cache/node" in done.stderr
         assert "npm could not install openai" in done.stderr  # which ends nothing
         assert checks[:3] == ["-m ruff check", "-m ruff format --check", "-m mypy"]
-        assert checks[3:] == ([] if status else ["-m pytest -n 3 --dist loadfile --no-loadscope-reorder -k name"])
+        tests = "-m pytest -n 3 --dist loadfile --no-loadscope-reorder --max-worker-restart=0 -k name"
+        assert checks[3:] == ([] if status else [tests])
         assert "'mypy' found something, see above" in done.stderr or not status
 
 

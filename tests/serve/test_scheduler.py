@@ -201,7 +201,7 @@ def test_closing_answers_what_runs_first(scheduler, rows):
     scheduler.submit([client.job(number) for number in range(4)])
     closing = threading.Thread(target=scheduler.close)
     closing.start()
-    until(lambda: scheduler.running == 2)
+    until(lambda: scheduler.running == 2 and scheduler._is_closing)
     with pytest.raises(QueueFull):
         scheduler.submit([client.job("late")])
     rows.gate.set()
