@@ -30,11 +30,12 @@ Path("tokenizer_config.json").write_text(json.dumps(values))
 loaded = transformers.AutoTokenizer.from_pretrained(".")
 print(f"{transformers.__version__}: add_bos_token {loaded.add_bos_token}, ids {loaded('ab')['input_ids']}")
 PYTHON
-for versions in 4.57.1/0.22.1 5.24.0/0.23.3; do
-  rm -rf venv
-  "${PYTHON:-python3}" -m venv venv
-  venv/bin/pip install --quiet --disable-pip-version-check "transformers==${versions%/*}" "tokenizers==${versions#*/}"
-  HF_HUB_OFFLINE=1 venv/bin/python ids.py 2>/dev/null | tee -a found
+"${PYTHON:-python3}" -m venv "$work/4"
+"$work/4/bin/pip" install --quiet --disable-pip-version-check transformers==4.57.1 tokenizers==0.22.1
+"${PYTHON:-python3}" -m venv "$work/5"
+"$work/5/bin/pip" install --quiet --disable-pip-version-check transformers==5.24.0 tokenizers==0.23.3
+for version in 4 5; do
+  HF_HUB_OFFLINE=1 "$work/$version/bin/python" ids.py 2>/dev/null | tee -a found
 done
 grep -q '^4.57.1: add_bos_token True, ids \[2, ' found && grep -q '^5.24.0: add_bos_token False, ids \[6, ' found ||
   { echo "changed: the ids are others" >&2; exit 1; }
