@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import gc
 import hashlib
+import importlib.metadata
 import json
 import logging
 import os
@@ -20,7 +21,9 @@ _TUNABLES = "GLIBC_TUNABLES"
 _HUGE_PAGES = "glibc.malloc.hugetlb"
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
 _THREADS = "NPROC"  # that XLA's CPU client starts in a pool; by default one for each core
+_FLAGS = "XLA_FLAGS"
 _VIRTUAL_DEVICES = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
+_SCHEDULER = "--xla_cpu_scheduler_type"
 
 
 def environment() -> dict[str, str]:
@@ -30,17 +33,23 @@ def environment() -> dict[str, str]:
     them out in pages of 4 KiB. Asking glibc for transparent huge pages saves the time to touch each of them. Where the
     C library is another one, there is nothing to set.
 
-    Where ``XLA_FLAGS`` makes several devices of one CPU, a device that waits for the others keeps a thread, and the
-    programs of an evaluation are given to it one behind the other: with a thread a core, none is left for what they
-    wait for. What the user has set stays.
+    Where ``XLA_FLAGS`` makes several devices of one CPU, two things keep them from waiting for each other for ever. A
+    device that waits keeps a thread, and the programs of an evaluation are given to it one behind the other: with a
+    thread a core, none is left for what they wait for. And devices begin collectives that do not depend on each other
+    in different orders, unless XLA schedules for little memory. What the user has set stays.
     """
     missing = {}
     tunables = os.environ.get(_TUNABLES, "")
     if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc" and _HUGE_PAGES not in tunables:
         missing[_TUNABLES] = ":".join(filter(None, [tunables, f"{_HUGE_PAGES}=1"]))
-    devices = _VIRTUAL_DEVICES.search(os.environ.get("XLA_FLAGS", ""))
-    if devices and int(devices[1]) > 1 and _THREADS not in os.environ:
-        missing[_THREADS] = str(4 * int(devices[1]))
+    flags = os.environ.get(_FLAGS, "")
+    devices = _VIRTUAL_DEVICES.search(flags)
+    if devices and int(devices[1]) > 1:
+        if _THREADS not in os.environ:
+            missing[_THREADS] = str(4 * int(devices[1]))
+        # XLA ends at a flag that it does not know.
+        if _SCHEDULER not in flags and importlib.metadata.version("jaxlib").startswith("0.10."):
+            missing[_FLAGS] = f"{flags} {_SCHEDULER}=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
     return missing
 
 

@@ -22,6 +22,8 @@ os.environ["XLA_FLAGS"] = (
 ).strip()
 if version("jaxlib").startswith("0.10."):  # later ones have no older emitters, and end where they are told of any
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1"
+    # Else devices may begin collectives in different orders, and wait for each other for ever (``runtime``).
+    os.environ["XLA_FLAGS"] += " --xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
 # A device that waits for the others keeps a thread, and may wait in several places at once: XLA has a thread a core, or
 # a device, and where all of them wait none is left for what they wait for.
 os.environ["NPROC"] = "32"

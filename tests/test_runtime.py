@@ -5,6 +5,7 @@ import platform
 import subprocess
 import sys
 
+import jaxlib
 import pytest
 from small_run import environment
 
@@ -61,6 +62,18 @@ def test_devices_made_of_one_cpu_get_threads_to_wait_in(nothing_set, flags, thre
     if threads is not None:
         nothing_set.setenv("NPROC", threads)
     assert runtime.environment().get("NPROC") == expected
+
+
+@pytest.mark.skipif(not jaxlib.__version__.startswith("0.10."), reason="a jaxlib of which the flag is not known")
+def test_devices_made_of_one_cpu_begin_collectives_in_one_order(nothing_set):
+    eight = "--xla_force_host_platform_device_count=8"
+    nothing_set.setenv("XLA_FLAGS", eight)
+    chosen = runtime.environment()["XLA_FLAGS"]
+    assert chosen == f"{eight} --xla_cpu_scheduler_type=CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+    nothing_set.setenv("XLA_FLAGS", chosen)
+    assert "XLA_FLAGS" not in runtime.environment()
+    nothing_set.setenv("XLA_FLAGS", "--xla_cpu_multi_thread_eigen=true")
+    assert "XLA_FLAGS" not in runtime.environment()
 
 
 def test_programs_of_an_evaluation_do_not_wait_for_each_other(nothing_set):
