@@ -38,6 +38,11 @@ class EncodedPrompt(NamedTuple):
 class PromptEncoder(Protocol):
     """How prompts become what an encoder reads."""
 
+    @property
+    def is_quick(self) -> bool:
+        """Whether a prompt is encoded by a tokenizer alone."""
+        ...
+
     def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
         """Each prompt as the encoder will read it; ``special_pieces`` as in ``Tokenizer.encode_batch``."""
         ...
@@ -79,6 +84,11 @@ class TokenPrompts:
                 f"config.data.encoder_length={length} leaves no room for a source: the prefix and special tokens around"
                 f" it take {template.extra_tokens}"
             )
+
+    @property
+    def is_quick(self) -> bool:
+        """Whether no neighbours are looked for."""
+        return self._neighbours is None
 
     def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
         """Tokens within the template.

@@ -4,7 +4,7 @@
 host gets control back every few steps. In between it sends on what the rows have found, gives free rows to new
 prompts, and takes rows from prompts that nobody waits for any more. None of that compiles a program.
 
-Letters: B rows, P prompts of a pool, W beams, T steps.
+Letters: B rows, W beams, T steps.
 """
 
 from __future__ import annotations
@@ -38,39 +38,45 @@ class Advanced(NamedTuple):
     steps: Int[Array, ""]
 
 
+class Limit(NamedTuple):
+    """When the host gets control back: after so many steps, or as soon as so many of the rows are done."""
+
+    steps: Int[Array, ""]
+    done: Int[Array, ""]
+
+
 def admit(
-    search: Search, rows: SearchState, pool: Pool, source_P: Int[Array, " P"], requests: Requests, row_P: Array
+    search: Search, rows: SearchState, pool: Pool, source: Int[Array, ""], request: Requests, row: Int[Array, ""]
 ) -> SearchState:
-    """Gives rows to prompts.
+    """Gives a row to a prompt.
 
     Args:
       search: its steps.
       rows: of the search.
       pool: sources that were read.
-      source_P: which of them each new row answers.
-      requests: what each new row asks for.
-      row_P: the rows; numbers past the last row are none.
+      source: which of them the row answers.
+      request: what is asked for; leaves (1, ...).
+      row: its number; one past the last row is none.
     """
     # What was written to the cache for another prompt is seen by no beam.
     kept: dict[str, Any] = {"cache": rows.cache, "usefulness": rows.usefulness}
-    memory, carry, source = jax.tree.map(lambda leaf: leaf[source_P], pool)
-    new = search.rows(memory, carry, requests, (), rows.slot_steps.shape[1], source=source)
+    memory, carry, tokens = jax.tree.map(lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, source, 1), pool)
+    new = search.rows(memory, carry, request, (), rows.slot_steps.shape[1], source=tokens)
 
     def put(leaf: Array, value: Array) -> Array:
-        return leaf.at[row_P].set(value.astype(leaf.dtype), mode="drop")
+        return leaf.at[row].set(value[0].astype(leaf.dtype), mode="drop")
 
     filled = jax.tree.map(put, rows._replace(cache=(), usefulness=None), new._replace(usefulness=None))
     return filled._replace(**kept)
 
 
-def advance(
-    search: Search, rows: SearchState, kept_B: Bool[Array, " B"], limit: Int[Array, ""]
-) -> tuple[SearchState, Advanced]:
-    """Steps all rows until they are done, or ``limit`` times. Rows that are not ``kept_B`` are freed first."""
+def advance(search: Search, rows: SearchState, kept_B: Bool[Array, " B"], limit: Limit) -> tuple[SearchState, Advanced]:
+    """Steps all rows up to a limit. Rows that are not ``kept_B`` are freed first."""
     rows = rows._replace(active=rows.active & kept_B)
 
     def goes_on(state: tuple[SearchState, Array]) -> Bool[Array, ""]:
-        return (state[1] < limit) & jnp.any(state[0].active)
+        done = jnp.sum(kept_B & ~state[0].active)
+        return (state[1] < limit.steps) & (done < limit.done) & jnp.any(state[0].active)
 
     def step(state: tuple[SearchState, Array]) -> tuple[SearchState, Array]:
         return search.advance(state[0]), state[1] + 1

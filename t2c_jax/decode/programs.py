@@ -21,7 +21,7 @@ from t2c_jax.decode import live_rows
 from t2c_jax.decode import slots as continuous
 from t2c_jax.decode.drafts import NgramTable
 from t2c_jax.decode.grammar_filter import GrammarFilter
-from t2c_jax.decode.live_rows import Advanced
+from t2c_jax.decode.live_rows import Advanced, Limit
 from t2c_jax.decode.logits_processors import LogitsProcessor
 from t2c_jax.decode.search import Hypotheses, Requests, Search, SearchState, Shape, ensemble, requests, search
 from t2c_jax.decode.settings import requests_of, shape_of
@@ -137,19 +137,14 @@ class Programs:
         return self._placed(slots), results
 
     def _admit(
-        self,
-        models: Sequence[LaidOut],
-        rows: SearchState,
-        pool: Pool,
-        source: jax.Array,
-        requests: Requests,
-        row: jax.Array,
+        self, rows: SearchState, pool: Pool, source: jax.Array, request: Requests, row: jax.Array
     ) -> SearchState:
-        placed: SearchState = self._placed(live_rows.admit(self._searching(models), rows, pool, source, requests, row))
+        search = Search(ensemble([]), self.shape, self._processors, self.grammar)  # which takes no step here
+        placed: SearchState = self._placed(live_rows.admit(search, rows, pool, source, request, row))
         return placed
 
     def _advance(
-        self, models: Sequence[LaidOut], rows: SearchState, kept: jax.Array, limit: jax.Array, table: NgramTable | None
+        self, models: Sequence[LaidOut], rows: SearchState, kept: jax.Array, limit: Limit, table: NgramTable | None
     ) -> tuple[SearchState, Advanced]:
         rows, advanced = live_rows.advance(self._searching(models, table), rows, kept, limit)
         advanced = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), advanced)

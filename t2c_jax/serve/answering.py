@@ -92,7 +92,10 @@ class Answering:
                 raise ApiError(_STATUS[event.reason], event.message, code=event.reason.value)
             assert isinstance(event, Found)
             left -= 1
-            choices = await asyncio.to_thread(self._model.choices, prompt, event.hypotheses)
+            if prompt.is_quick:
+                choices = self._model.choices(prompt, event.hypotheses)
+            else:
+                choices = await asyncio.to_thread(self._model.choices, prompt, event.hypotheses)
             if prompt.chooses:
                 for index, choice in enumerate(self._likeliest(number, choices)):
                     yield Piece(first - sample + index, choice.text, choice)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 T = TypeVar("T")
+_NONE: Any = object()
 
 
 class FairQueue(Generic[T]):
@@ -37,6 +39,12 @@ class FairQueue(Generic[T]):
         if queue:
             self._queues[client] = queue
         return item
+
+    def upcoming(self, count: int) -> list[T]:
+        """The items that ``take`` gives next, so many at most."""
+        turns = itertools.zip_longest(*self._queues.values(), fillvalue=_NONE)
+        items = (item for turn in turns for item in turn if item is not _NONE)
+        return list(itertools.islice(items, count))
 
     def remove(self, is_gone: Callable[[T], bool]) -> list[T]:
         """Removes and returns the items of which that is true."""

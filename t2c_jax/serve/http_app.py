@@ -150,7 +150,8 @@ class Api:
         while True:
             model = self._model(fields.get("model"))
             asked = parse(fields, model)
-            prompts = await asyncio.to_thread(model.prompts_of, asked)
+            is_quick = model.is_quick(asked)
+            prompts = model.prompts_of(asked) if is_quick else await asyncio.to_thread(model.prompts_of, asked)
             seconds = min(self._settings.deadline, asked.timeout or self._settings.deadline)
             client, deadline = request.state.client, time.monotonic() + seconds
             try:

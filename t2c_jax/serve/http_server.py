@@ -117,7 +117,8 @@ def serve(
             model.close(drain=False)
 
     server = HttpServer(app, drain_seconds, refuse)
-    asyncio.run(server.serve(sockets=[bound]))
+    with asyncio.Runner(loop_factory=server.config.get_loop_factory()) as runner:
+        runner.run(server.serve(sockets=[bound]))
     for follower in followers:
         follower.close()
     refuse()

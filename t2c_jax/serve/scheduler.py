@@ -30,6 +30,8 @@ from t2c_jax.serve.fair_queue import FairQueue
 
 _CHUNK_SECONDS = 0.02  # of steps between two looks at the queue
 _MOST_STEPS = 32
+_AHEAD = 32  # waiting prompts that may be read before they have rows
+_FREED = 4  # a fourth of the rows is given to waiting prompts at once: each time costs about as much as a step
 _IDLE_SECONDS = 1.0  # between looks at deadlines while nothing runs
 
 
@@ -125,16 +127,16 @@ class LaneRows(Protocol):
         """LaneRows that a step computes."""
         ...
 
-    def admit(self, entries: Sequence[Entry], /) -> None:
-        """Gives rows to entries."""
+    def admit(self, entries: Sequence[Entry], ahead: Sequence[Entry], /) -> None:
+        """Gives rows to entries, and may read the prompts of those that come next."""
         ...
 
     def release(self, ticket: Job, /) -> None:
         """Frees the row of an entry."""
         ...
 
-    def advance(self, steps: int, /) -> tuple[list[Update], int]:
-        """Steps all rows."""
+    def advance(self, steps: int, enough: int | None, /) -> tuple[list[Update], int]:
+        """Steps all rows, until so many are done."""
         ...
 
     def warming(self) -> Iterator[None]:
@@ -348,15 +350,16 @@ class Scheduler:
                     self._changed.wait(_IDLE_SECONDS)
                     self._sweep(number)
                 self._sweep(number)
-                admitted = []
+                chosen = []
                 for settings, lane in list(self._lanes.items()):
                     if lane.error is not None:
                         self._cannot_be_made(settings, lane, lane.error)
                     elif lane.is_ready:
                         engine = lane.engines[number]
-                        admitted.append((engine, self._chosen(lane, engine)))
-            for engine, jobs in admitted:
-                self._work(engine, jobs)
+                        jobs = self._chosen(lane, engine)
+                        chosen.append((engine, jobs, lane.waiting.upcoming(_AHEAD)))
+            for engine, jobs, ahead in chosen:
+                self._work(engine, jobs, ahead)
 
     def _has_work(self, number: int) -> bool:
         for lane in self._lanes.values():
@@ -397,12 +400,12 @@ class Scheduler:
         engine.running += jobs
         return jobs
 
-    def _work(self, engine: _Engine, jobs: Sequence[Job]) -> None:
-        """Admits jobs to rows, and steps these."""
+    def _work(self, engine: _Engine, jobs: Sequence[Job], ahead: Sequence[Job]) -> None:
+        """Admits jobs to rows, and steps these. Where others wait, it is over soon after some rows are free."""
         rows = engine.rows
         try:
             if jobs:
-                rows.admit([job.entry for job in jobs])
+                rows.admit([job.entry for job in jobs], [job.entry for job in ahead])
                 now = time.monotonic()
                 for job in jobs:
                     job.started = now
@@ -410,7 +413,7 @@ class Scheduler:
             if not engine.running:
                 return
             busy, before = rows.busy, time.monotonic()
-            updates, steps = rows.advance(engine.steps)
+            updates, steps = rows.advance(engine.steps, max(1, busy // _FREED) if ahead else None)
             seconds = time.monotonic() - before
         except Exception as error:  # such as no memory left: these prompts are lost, later ones may be answered
             self._failed(engine, error)

@@ -28,6 +28,8 @@ from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.scheduler import Job, Observer, Scheduler
 from t2c_jax.serve.text_stream import TextStream
 
+_QUICK_CHARS, _QUICK_CHOICES = 4096, 4
+
 Rerank = Callable[[Sequence[str], Sequence[Answer]], list[Answer]]
 
 
@@ -63,6 +65,7 @@ class ServedPrompt:
       choices: answers that are wanted.
       logprobs: alternatives of each token; None for no probabilities of tokens.
       fills: the answer fills a gap.
+      is_quick: its choices are made in no more time than another thread takes to begin.
     """
 
     source: str
@@ -72,6 +75,7 @@ class ServedPrompt:
     choices: int
     logprobs: int | None = None
     fills: bool = False
+    is_quick: bool = False
 
     @property
     def jobs(self) -> int:
@@ -154,6 +158,12 @@ class ServedModel:
             preparing.result()
         self.is_ready = True
 
+    def is_quick(self, asked: Asked) -> bool:
+        """Whether the prompts of a request are read, and answers made, by the tokenizer alone: at once."""
+        is_short = sum(map(len, asked.prompts)) < _QUICK_CHARS and len(asked.prompts) * asked.choices < _QUICK_CHOICES
+        looks_closely = self.has_confidence or asked.settings.grammar or asked.logprobs is not None
+        return is_short and not looks_closely and self._generator.prompts.is_quick
+
     def prompts_of(self, asked: Asked) -> list[ServedPrompt]:
         """The prompts of a request, encoded. It may take a while: retrieval and grammars are in it.
 
@@ -180,9 +190,9 @@ class ServedModel:
             lane = self._lane(settings)
         except UserError as error:
             raise invalid("stop", f"is refused: {error}") from None
-        fills, behind = asked.suffix is not None, asked.suffix or ""
+        fills, behind, is_quick = asked.suffix is not None, asked.suffix or "", self.is_quick(asked)
         return [
-            ServedPrompt(source + behind, each, settings, lane, asked.choices, asked.logprobs, fills)
+            ServedPrompt(source + behind, each, settings, lane, asked.choices, asked.logprobs, fills, is_quick)
             for source, each in zip(asked.prompts, read, strict=True)
         ]
 
@@ -270,8 +280,7 @@ class ServedModel:
 
     def _reranks(self, prompt: ServedPrompt) -> bool:
         """A reranker answers for the search that it was fitted on, and for no other."""
-        is_default = prompt.settings == replace(self.settings, rerank=False)
-        return self.has_confidence and is_default and not prompt.fills
+        return self.has_confidence and not prompt.fills and prompt.settings == replace(self.settings, rerank=False)
 
     def _lane(self, settings: DecodeConfig) -> DecodeConfig:
         # With the longest answers of the model, so that shorter ones share the rows.

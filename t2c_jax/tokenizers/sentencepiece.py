@@ -37,6 +37,9 @@ WHITESPACE = [
 ]
 
 
+_FEW = 8  # texts: for a list of them, SentencePiece starts threads
+
+
 class SentencePieceTokenizer:
     """A ``Tokenizer`` over SentencePiece. Ids: 0 pad, 1 eos, 2 unk; there is no bos."""
 
@@ -92,7 +95,11 @@ class SentencePieceTokenizer:
         except UnicodeEncodeError as error:
             place = error.object[max(error.start - 20, 0) : error.start + 20]
             raise UserError(f"a text is not valid Unicode: lone surrogate in {place!a}; re-encode the input") from None
-        encoded = iter(self._model.encode(list(chain.from_iterable(parts)), num_threads=os.cpu_count() or 1))
+        pieces = list(chain.from_iterable(parts))
+        if len(pieces) < _FEW:
+            encoded = map(self._model.encode, pieces)
+        else:
+            encoded = iter(self._model.encode(pieces, num_threads=os.cpu_count() or 1))
         return [self._join(list(islice(encoded, len(of_text)))) for of_text in parts]
 
     def _join(self, parts: list[list[int]]) -> np.ndarray:

@@ -149,6 +149,21 @@ def test_a_prompt_is_read_once(generators, monkeypatch):
     assert read == [1]
 
 
+def test_control_comes_back_when_enough_rows_are_done(generators):
+    generator = generators("transformer", beam_size=1)
+    search = live(generator, generator.decode, most_rows=4)
+    lengths = [2, 9, 3, 12]
+    settings = [replace(generator.decode, max_tokens=tokens) for tokens in lengths]
+    whole = [generator.generate([PROMPTS[0]], each)[0].hypotheses[0].tokens for each in settings]
+    search.admit([entry_of(generator, number, PROMPTS[0], each) for number, each in enumerate(settings)])
+    updates, steps = search.advance(100, 2)
+    done = [update.ticket for update in updates if update.found is not None]
+    assert steps == sorted(whole)[1]
+    assert done == [number for number in range(4) if whole[number] <= steps]
+    updates, steps = search.advance(100)
+    assert search.busy == 0
+
+
 def test_random_arrivals(generators):
     """As a server sees it: arrivals, releases and chunks of any length."""
     generator = generators("transformer", beam_size=2)

@@ -37,7 +37,7 @@ class Fake:
 
     rows = room
 
-    def admit(self, entries):
+    def admit(self, entries, ahead):
         self.left |= {entry.ticket: entry.settings.max_tokens for entry in entries}
         self.most = max(self.most, self.busy)
         assert self.busy <= self.size
@@ -45,7 +45,7 @@ class Fake:
     def release(self, ticket):
         del self.left[ticket]
 
-    def advance(self, steps):
+    def advance(self, steps, enough):
         self.gate.wait()
         if self.errors:
             raise self.errors.pop()
@@ -236,6 +236,8 @@ def test_clients_take_turns():
     for number in range(3):
         queue.put("many", f"many{number}")
     queue.put("few", "few0")
+    assert queue.upcoming(3) == ["many0", "few0", "many1"]
+    assert queue.upcoming(9) == ["many0", "few0", "many1", "many2"]
     assert [queue.take() for _ in range(4)] == ["many0", "few0", "many1", "many2"]
     with pytest.raises(IndexError):
         queue.take()

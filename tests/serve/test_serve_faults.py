@@ -43,7 +43,7 @@ def slow(monkeypatch):
     gate, advance = threading.Event(), LiveSearch.advance
     gate.set()
 
-    def slowly(self, steps):
+    def slowly(self, steps, enough):
         gate.wait(60)
         time.sleep(0.01)
         return advance(self, 1)
@@ -206,11 +206,11 @@ def test_an_answer_that_takes_too_long(served, slow):
 def test_a_batch_without_memory_is_an_error_and_the_next_one_is_answered(served, monkeypatch, caplog):
     advance, admit, gate, failed = LiveSearch.advance, LiveSearch.admit, threading.Event(), []
 
-    def admits(self, entries):
+    def admits(self, entries, ahead):
         assert gate.wait(60)
-        admit(self, entries)
+        admit(self, entries, ahead)
 
-    def fails_once(self, steps):
+    def fails_once(self, steps, enough):
         if not failed and self.busy == 3:
             failed.append(True)
             raise MemoryError("RESOURCE_EXHAUSTED")

@@ -143,6 +143,11 @@ class PathPrompts:
     def __init__(self, tokenizer: Tokenizer, config: PathsConfig) -> None:
         self._tokenizer, self._config = tokenizer, config
 
+    @property
+    def is_quick(self) -> bool:
+        """Code is parsed."""
+        return False
+
     def encode(self, prompts: Sequence[str], *, special_pieces: bool = False) -> list[EncodedPrompt]:
         """A sample of each code's paths, a function of their number alone; warns of code that has none."""
         encoded, unparsable = encode(prompts, self._tokenizer, self._config)
