@@ -184,7 +184,7 @@ class LiveSearch:
         """
         self._shrink()
         kept = np.array([ticket is not None for ticket in self._tickets])
-        programs, limit = self._programs, Limit(np.int32(steps), np.int32(self.busy if enough is None else enough))
+        programs, limit = self._programs, _limit(steps, self.busy if enough is None else enough)
         with self._devices():
             self._rows, advanced = programs.advance(self._models, self._rows, kept, limit, programs.table)
             advanced = jax.device_get(advanced)
@@ -230,7 +230,7 @@ class LiveSearch:
             size = rows.active.shape[0]
             rows = self._filled(rows, pool, 0, entry, 0, size)  # the row past the last is none
             kept, programs = np.zeros(size, bool), self._programs
-            rows, _ = programs.advance(self._models, rows, kept, Limit(np.int32(1), np.int32(1)), programs.table)
+            rows, _ = programs.advance(self._models, rows, kept, _limit(1, 1), programs.table)
             return self._settle(rows)
 
         def grow(size: int) -> None:
@@ -394,3 +394,7 @@ def _outputs(generator: Generator, programs: Programs, unit: int) -> EncoderOutp
         return pool
 
     return EncoderOutputs(encode)
+
+
+def _limit(steps: int, done: int) -> Limit:
+    return Limit(np.int32(steps), np.int32(done))  # type: ignore[arg-type]

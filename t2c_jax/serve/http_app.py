@@ -177,11 +177,10 @@ class Api:
     ) -> AsyncIterator[bytes]:
         try:
             async for piece in answering.pieces():
-                for event in made.events(piece):
-                    yield event
+                if events := made.events(piece):
+                    yield b"".join(events)
             made.discard(answering.discarded)
-            for event in made.last_events():
-                yield event
+            yield b"".join(made.last_events())
         except ApiError as error:  # the status is sent already
             request.state.notes["error"] = error.code or error.status
             yield api_bodies.event(error.body)
@@ -229,7 +228,7 @@ class _EventStream(Response):
         await send({"type": "http.response.start", "status": 200, "headers": self.raw_headers})
         async with contextlib.aclosing(self._events) as events:  # type: ignore[type-var]
             async for event in events:
-                with anyio.fail_after(_READ_SECONDS):
+                async with asyncio.timeout(_READ_SECONDS):
                     await send({"type": "http.response.body", "body": event, "more_body": True})
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 

@@ -29,6 +29,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.serve.fair_queue import FairQueue
 
 _CHUNK_SECONDS = 0.02  # of steps between two looks at the queue
+_PIECE_SECONDS = 0.01  # at least, between two pieces of an answer: each costs the work of an event
 _MOST_STEPS = 32
 _AHEAD = 32  # waiting prompts that may be read before they have rows
 _FREED = 4  # a fourth of the rows is given to waiting prompts at once: each time costs about as much as a step
@@ -82,7 +83,7 @@ class Job:
       streams: whether ``Certain`` is of interest.
       is_cancelled: nobody waits for the answer any more; no event follows.
       arrived, started: times on the same clock.
-      has_tokens: whether the first one is known.
+      told: when its tokens were looked at last, on the same clock; 0 before there are any.
     """
 
     lane: DecodeConfig
@@ -94,7 +95,7 @@ class Job:
     is_cancelled: bool = False
     arrived: float = field(default_factory=time.monotonic)
     started: float = 0.0
-    has_tokens: bool = False
+    told: float = 0.0
 
 
 class QueueFull(Exception):
@@ -176,8 +177,10 @@ class _Engine:
         self.running: list[Job] = []
         self.step_seconds = _CHUNK_SECONDS / 4
 
-    @property
-    def steps(self) -> int:
+    def steps(self, jobs: Sequence[Job]) -> int:
+        """How many to make before the next look, with jobs that got rows just now."""
+        if any(job.streams for job in jobs):  # their first tokens are sent at once
+            return 1
         return max(1, min(_MOST_STEPS, round(_CHUNK_SECONDS / self.step_seconds)))
 
 
@@ -413,7 +416,7 @@ class Scheduler:
             if not engine.running:
                 return
             busy, before = rows.busy, time.monotonic()
-            updates, steps = rows.advance(engine.steps, max(1, busy // _FREED) if ahead else None)
+            updates, steps = rows.advance(engine.steps(jobs), max(1, busy // _FREED) if ahead else None)
             seconds = time.monotonic() - before
         except Exception as error:  # such as no memory left: these prompts are lost, later ones may be answered
             self._failed(engine, error)
@@ -427,12 +430,13 @@ class Scheduler:
         job = update.ticket
         assert isinstance(job, Job)
         now = time.monotonic()
-        if not job.has_tokens and (len(update.tokens) or update.found is not None):
-            job.has_tokens = True
+        if not job.told and (len(update.tokens) or update.found is not None):
             self._observer.first_token(now - job.arrived)
         if update.found is None and update.error is None:
-            if job.streams and not job.is_cancelled and len(update.tokens):
-                job.notify(Certain(update.tokens))
+            if len(update.tokens) and now - job.told > _PIECE_SECONDS:
+                job.told = now
+                if job.streams and not job.is_cancelled:
+                    job.notify(Certain(update.tokens))
             return
         with self._changed:
             engine.running.remove(job)

@@ -26,6 +26,7 @@ class Fake:
     errors: list = field(default_factory=list)
     left: dict = field(default_factory=dict)
     most: int = 0
+    asked: list = field(default_factory=list)
 
     @property
     def busy(self):
@@ -47,6 +48,7 @@ class Fake:
 
     def advance(self, steps, enough):
         self.gate.wait()
+        self.asked.append((steps, enough))
         if self.errors:
             raise self.errors.pop()
         updates = []
@@ -135,6 +137,28 @@ def test_a_cancelled_job_leaves_its_row_and_hears_nothing(scheduler, rows):
     assert client.ended("kept") == [Found("found")]
     assert not client.events["running"] + client.events["waiting"]
     assert not rows.left
+
+
+def test_a_stream_begins_after_one_step_and_goes_on_in_pieces(scheduler, rows):
+    client = Client()
+    scheduler.submit([client.job("stream", tokens=40, streams=True)])
+    rows.gate.set()
+    until(lambda: client.ended("stream"))
+    first, *later = [steps for steps, _ in rows.asked]
+    assert first == 1
+    assert min(later) > 1
+    assert 1 <= sum(isinstance(event, Certain) for event in client.events["stream"]) < 39
+
+
+def test_rows_are_given_on_before_all_are_done_where_prompts_wait(scheduler, rows):
+    client = Client()
+    scheduler.submit([client.job(number, tokens=1 + number % 2) for number in range(2)])
+    until(lambda: scheduler.running == 2)
+    scheduler.submit([client.job(number) for number in range(2, 4)])
+    rows.gate.set()
+    until(lambda: all(client.ended(number) for number in range(4)))
+    assert rows.asked[0][1] is None
+    assert 1 in [enough for _, enough in rows.asked]
 
 
 def test_a_job_whose_time_is_over_is_told_so(scheduler, rows):
