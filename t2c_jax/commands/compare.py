@@ -58,7 +58,7 @@ def run(options: Namespace) -> int:
 
 def _show(comparison: RunComparison) -> None:
     from t2c_jax import console
-    from t2c_jax.evaluate.run_comparison import show_number, show_p
+    from t2c_jax.evaluate.run_comparison import by_reason, show_number, show_p
 
     result, baseline = comparison.result, comparison.baseline
     several = len(result["against_baseline"]) > 1
@@ -85,9 +85,9 @@ def _show(comparison: RunComparison) -> None:
         console.say(found["summary"])
     for run in result["runs"]:
         if run["pairs_left_out"]:
-            console.say(f"left out: {run['pairs_left_out']:,} pairs of {run['label']} that another run lacks")
-    for name, reason in result["metrics_left_out"].items():
-        console.say(f"left out: {name}, since {reason}")
+            console.say(f"pairs left out, not in all runs: {run['pairs_left_out']:,} of {run['label']}")
+    for reason, names in by_reason(result["metrics_left_out"]).items():
+        console.say(f"metrics left out, {reason}: {', '.join(names)}")
 
 
 def _show_groups(comparison: RunComparison, label: str, found: dict[str, Any]) -> None:

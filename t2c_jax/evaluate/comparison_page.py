@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from t2c_jax.evaluate.metrics.metric import Metric
-from t2c_jax.evaluate.run_comparison import RunComparison, show_number, show_p
+from t2c_jax.evaluate.run_comparison import RunComparison, by_reason, show_number, show_p
 from t2c_jax.evaluate.significance import ALPHA
 from t2c_jax.pages.page import data_block, document, escape, token_spans, visible
 
@@ -56,10 +56,9 @@ def render_comparison(comparison: RunComparison) -> str:
 
 def _left_out(result: Mapping[str, Any]) -> str:
     counts = [f"{run['pairs_left_out']:,} of {run['label']}" for run in result["runs"] if run["pairs_left_out"]]
-    said = [f"Left out, since another run lacks them: {', '.join(counts)} pairs."] if counts else []
-    if result["metrics_left_out"]:
-        reasons = "; ".join(f"{name}, since {reason}" for name, reason in result["metrics_left_out"].items())
-        said.append(f"Metrics left out: {reasons}.")
+    said = [f"Pairs left out, not in all runs: {', '.join(counts)}."] if counts else []
+    for reason, names in by_reason(result["metrics_left_out"]).items():
+        said.append(f"Metrics left out, {reason}: {', '.join(names)}.")
     return escape(" ".join(said))
 
 

@@ -84,7 +84,7 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
     statistics = {}
     for metric in named:
         if (found := _statistics(metric, evaluations, ids, pairs)) is None:
-            left_out[metric.name] = "the runs were not scored alike"
+            left_out[metric.name] = "not scored alike"
         else:
             statistics[metric.name] = found
     alone = {
@@ -95,10 +95,10 @@ def compare_runs(evaluations: Sequence[SavedEvaluation], *, resamples: int, seed
         for metric in named
         if metric.name in statistics
     }
-    left_out |= {name: "it applies to no pair" for name, scores in alone.items() if not _applies(scores)}
+    left_out |= {name: "applicable to no pair" for name, scores in alone.items() if not _applies(scores)}
     metrics = tuple(metric for metric in named if metric.name not in left_out)
     if not metrics:
-        reasons = "; ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        reasons = "; ".join(f"{reason}: {', '.join(names)}" for reason, names in by_reason(left_out).items())
         raise UserError(f"there is no metric to compare these by ({reasons}); set config.evaluate.metrics alike")
     every = np.arange(len(pairs))
 
@@ -206,9 +206,15 @@ def _metrics(evaluations: Sequence[SavedEvaluation]) -> tuple[list[Metric], dict
     """The metrics that all have, in the first one's order; and why others are left out."""
     names = dict.fromkeys(name for each in evaluations for name in each.scores["signatures"])
     common = [name for name in names if all(name in each.scores["signatures"] for each in evaluations)]
-    return [metric_named(name) for name in common], {
-        name: "not all runs have it" for name in names if name not in common
-    }
+    return [metric_named(name) for name in common], {name: "not in all runs" for name in names if name not in common}
+
+
+def by_reason(left_out: Mapping[str, str]) -> dict[str, list[str]]:
+    """The names of ``metrics_left_out`` by their reason."""
+    found: dict[str, list[str]] = {}
+    for name, reason in left_out.items():
+        found.setdefault(reason, []).append(name)
+    return found
 
 
 def _signature(metric: Metric, evaluations: Sequence[SavedEvaluation]) -> str:
@@ -239,7 +245,7 @@ def _statistics(
     if len(signatures) == 1 and (not from_texts or metric.signature in signatures):
         found = {each.label: each.statistics(metric, ids) for each in evaluations}
         kept = {label: rows for label, rows in found.items() if rows is not None}
-        if len(kept) == len(found):
+        if len(kept) == len(found) and len({rows.shape[1] for rows in kept.values()}) == 1:
             return kept
     if not from_texts:
         return None

@@ -150,9 +150,9 @@ def _labels(found: Sequence[tuple[PurePath, Path]]) -> list[str]:
 def _scores(path: Path) -> dict[str, Any]:
     try:
         scores = json.loads((path / _SCORES).read_text("utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise UserError(f"'{path / _SCORES}' cannot be read ({error}); {_again(path)}") from None
-    if not isinstance(scores, dict) or not {"split", "signatures"} <= scores.keys():
+    if not isinstance(scores, dict) or "split" not in scores or not isinstance(scores.get("signatures"), dict):
         raise UserError(f"'{path / _SCORES}' holds no scores of t2c evaluate; {_again(path)}")
     return scores
 
@@ -171,6 +171,7 @@ def _read(label: str, directory: Path, path: Path) -> SavedEvaluation:
     pairs: dict[str, Pair] = {}
     candidates: dict[str, list[str]] = {}
     kept: dict[str, dict[str, list[float]]] = {}
+    columns: dict[str, int] = {}  # of each metric's statistics
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
@@ -178,12 +179,18 @@ def _read(label: str, directory: Path, path: Path) -> SavedEvaluation:
             values = json.loads(line)
             pair = Pair.from_dict({name: values[name] for name in _PAIR_FIELDS if name in values})
             answers = values.get("candidates") or [values["prediction"]]
-            if not all(isinstance(text, str) for text in (pair.id, pair.text, pair.code, *answers)):
+            if not isinstance(answers, list):
+                raise ValueError("'candidates' is no list")
+            texts = (pair.id, pair.text, pair.code, pair.language, pair.kind, *answers)
+            if not all(isinstance(text, str) for text in texts):
                 raise ValueError("a text is no string")
             if pair.id in pairs:
                 raise ValueError(f"a second pair of id {pair.id!r}")
             pairs[pair.id], candidates[pair.id], kept[pair.id] = pair, answers, dict(values.get("statistics", {}))
-        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            for name, row in kept[pair.id].items():
+                if not np.isfinite(np.array(row, float)).all() or columns.setdefault(name, len(row)) != len(row):
+                    raise ValueError(f"the statistics of {name} are {row}")
+        except (ValueError, TypeError, KeyError, AttributeError, RecursionError) as error:
             what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
             raise UserError(f"'{file}' line {number} is malformed ({what}); {_again(path)}") from None
     if not pairs:

@@ -17,7 +17,7 @@ PAIRS = [pair(str(n), f"add {n}", code, kind="function" if n % 2 else "method") 
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     write_run(tmp_path / "base", PAIRS, ["pass"] * 12)
     write_run(tmp_path / "new", PAIRS, CODES)
-    write_run(tmp_path / "fewer", PAIRS[1:], CODES[1:])
+    write_run(tmp_path / "fewer", PAIRS[1:], CODES[1:], metrics=("exact_match", "chrf"))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(console.console, "_width", 80)
     return ["base", "new", "fewer"]
@@ -32,7 +32,8 @@ def test_tables_a_page_and_one_json_document(runs: list[str], capsys: pytest.Cap
     assert result["page"] == "compare.html"
     assert "new against base" in Path("compare.html").read_text("utf-8")
     assert "new is better on exact match" in err
-    assert "left out: 1 pairs of base that another run lacks" in err
+    assert "pairs left out, not in all runs: 1 of base" in err
+    assert "metrics left out, not in all runs: bleu, parses\n" in err
     assert "+100.0" in err
     assert "method" in err
     assert all(len(line) <= 80 for line in err.splitlines() if "│" in line or "┃" in line)

@@ -1,4 +1,5 @@
 import json
+import math
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -105,7 +106,7 @@ def test_pairs_and_metrics_that_one_run_lacks_are_left_out_and_counted(runs: lis
     assert result["pairs"] == 19
     assert [run["pairs_left_out"] for run in result["runs"]] == [5, 0]
     assert result["metrics"] == ["exact_match", "chrf"]
-    assert result["metrics_left_out"] == dict.fromkeys(("bleu", "parses"), "not all runs have it")
+    assert result["metrics_left_out"] == dict.fromkeys(("bleu", "parses"), "not in all runs")
 
 
 def test_a_metric_that_cannot_be_computed_again(tmp_path: Path):
@@ -128,7 +129,7 @@ def test_a_metric_that_cannot_be_computed_again(tmp_path: Path):
     assert set(first["statistics"]) == {"crystal_bleu", "exact_match", "codebleu"}
     written[1]["signatures"] |= {"crystal_bleu": "another one", "exact_match": "another one"}
     (evaluation(tmp_path / "b") / "scores.json").write_text(json.dumps(written[1]))
-    assert compared()["metrics_left_out"] == {"crystal_bleu": "the runs were not scored alike"}
+    assert compared()["metrics_left_out"] == {"crystal_bleu": "not scored alike"}
     assert compared()["scores"] == {
         label: without(scores, "crystal_bleu") for label, scores in result["scores"].items()
     }
@@ -203,6 +204,14 @@ def third(text: str) -> Callable[[int, str], str]:
     return lambda number, line: text if number == 3 else line
 
 
+def changed_line(line: str, **values: Any) -> str:
+    return json.dumps(json.loads(line) | values)
+
+
+def statistics_of_third(row: Any) -> Callable[[int, str], str]:
+    return lambda number, line: changed_line(line, statistics={"exact_match": row}) if number == 3 else line
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -211,6 +220,18 @@ def third(text: str) -> Callable[[int, str], str]:
         (
             lambda run: rewrite(run, lambda n, line: json.dumps(without(json.loads(line), "prediction"))),
             "line 1 is malformed ('prediction' is missing)",
+        ),
+        (lambda run: rewrite(run, lambda n, line: changed_line(line, candidates="no list")), "'candidates' is no list"),
+        (lambda run: rewrite(run, lambda n, line: changed_line(line, language=3)), "(a text is no string)"),
+        *(
+            (lambda run, row=row: rewrite(run, statistics_of_third(row)), "line 3 is malformed (")
+            for row in (["a", 1], [1], 3, [math.inf, 1])
+        ),
+        (lambda run: rewrite(run, third("[" * 100_000)), "line 3 is malformed"),
+        (lambda run: (evaluation(run) / "scores.json").write_text("[" * 100_000), "scores.json' cannot be read"),
+        (
+            lambda run: (evaluation(run) / "scores.json").write_text('{"split": "test", "signatures": ["chrf"]}'),
+            "holds no scores of t2c evaluate",
         ),
         (lambda run: rewrite(run, lambda n, line: line.replace(': "1"', ': "0"', 1)), "a second pair of id '0'"),
         (lambda run: (evaluation(run) / "predictions.jsonl").unlink(), "predictions.jsonl' cannot be read (No such"),
@@ -250,11 +271,11 @@ def test_what_cannot_be_compared(runs: list[Path], tmp_path: Path):
     with pytest.raises(UserError, match="'dev' was scored on dev and 'none' on test"):
         compared(runs[0], tmp_path / "dev")
     write_run(tmp_path / "other", PAIRS, CODES, metrics=("python_match",))
-    with pytest.raises(UserError, match=r"no metric to compare these by \(exact_match: not all runs have it; "):
+    with pytest.raises(UserError, match=r"no metric to compare these by \(not in all runs: exact_match, "):
         compared(runs[0], tmp_path / "other")
     for name in ("c", "d"):
         write_run(tmp_path / name, [pair("0", "t", "ls", language="no such")], ["ls"], metrics=("parses",))
-    with pytest.raises(UserError, match=r"no metric to compare these by \(parses: it applies to no pair\)"):
+    with pytest.raises(UserError, match=r"no metric to compare these by \(applicable to no pair: parses\)"):
         compared(tmp_path / "c", tmp_path / "d")
 
 
