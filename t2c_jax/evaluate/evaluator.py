@@ -17,7 +17,7 @@ import numpy as np
 from t2c_jax.config import EvaluateConfig
 from t2c_jax.errors import UserError
 from t2c_jax.evaluate.breakdown import by_kind, by_length
-from t2c_jax.evaluate.comparison import compare, summary
+from t2c_jax.evaluate.comparison import compare, listed, summary
 from t2c_jax.evaluate.execution.execution_report import execution_summary
 from t2c_jax.evaluate.leakage import leakage
 from t2c_jax.evaluate.metrics.exact_match import exact_match
@@ -160,7 +160,7 @@ def evaluate_predictions(
     scores = {
         "split": config.split,
         **overall,
-        "summary": summary(metrics, overall["verdict"]),
+        "summary": summary(metrics, overall["verdict"]) + _inapplicable(metrics, overall["model"], pairs),
         "references": {"parses": round(100 * float(np.mean(reference_parses)), 4) if reference_parses else None},
         "by_length": [{"code_tokens": span, **scores_of(rows)} for span, rows in by_length(pairs)],
         "by_kind": [{"kind": kind, **scores_of(rows)} for kind, rows in by_kind(pairs)],
@@ -213,6 +213,20 @@ def evaluate_predictions(
     if any(metric.runs_code for metric in metrics):
         scores["execution"] = execution_summary(examples)
     return Evaluation(tuple(metrics), scores, examples)
+
+
+def _inapplicable(metrics: Sequence[Metric], scores: Mapping[str, Any], pairs: Sequence[Pair]) -> str:
+    """A sentence about metrics without a score, most of which read certain languages; else empty.
+
+    What metrics that run code lack is said with the execution.
+    """
+    without = [
+        metric.phrase
+        for metric in metrics
+        if scores[metric.name]["value"] is None and not metric.part_of and not metric.runs_code
+    ]
+    languages = ", ".join(sorted({pair.language or "unknown" for pair in pairs}))
+    return f" Not applicable to these pairs (language: {languages}): {listed(without)}." if without else ""
 
 
 def _code(pair: Pair) -> str:

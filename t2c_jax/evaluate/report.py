@@ -79,10 +79,11 @@ def _scores(metrics: Sequence[Metric], scores: Mapping[str, Any]) -> str:
             if difference["value"] is None
             else f" ({'+' if difference['value'] > 0 else ''}{format_score(difference)})"
         )
+        plot = _plot(scores, metric.name) if metric.percent and difference["value"] is not None else ""
         lines.append(
             f"<tr>{''.join(f'<td>{cell}</td>' for cell in cells)}"
             f'<td class="words {verdict.split()[0]}">{verdict}{by}</td>'
-            f'<td class="plot">{_plot(scores, metric.name) if metric.percent else ""}</td></tr>'
+            f'<td class="plot">{plot}</td></tr>'
         )
     references = scores["references"]["parses"]
     note = (

@@ -128,6 +128,8 @@ def test_report_of_another_language(tmp_path: Path):
     write_evaluation(tmp_path, evaluate_predictions(train, [["ls"], ["wc"]], train, EvaluateConfig(), seed=0))
     text = (tmp_path / "report.html").read_text("utf-8")
     assert "not applicable" in text
+    assert "Not applicable to these pairs (language: fish, no such): the share that parses." in text
+    assert text.count('class="axis"') == 3  # a score that is not known has no scale
     assert json.loads((tmp_path / "scores.json").read_text())["references"]["parses"] is None
     train = [pair("a", "list files", "ls", language="bash")]
     write_evaluation(tmp_path, evaluate_predictions(train, [["ls"]], train, EvaluateConfig(), seed=0))

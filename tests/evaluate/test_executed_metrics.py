@@ -288,13 +288,18 @@ def test_more_samples_than_there_are_are_refused():
     metric.check(5)
 
 
-def test_a_metric_without_problems_has_no_score(capsys):
+def test_a_metric_without_problems_has_no_score(tmp_path, capsys):
     plain = [pair("a", "text", "code")]
     evaluation = evaluate_predictions(plain, [["code"]], plain, FAST, seed=0)
     assert evaluation.scores["model"]["pass_at_1"]["value"] is None
     assert evaluation.scores["model"]["exact_match"]["value"] == 100
     report_execution(evaluation.scores["execution"])
     assert "no pair has tests" in capsys.readouterr().err
+    write_evaluation(tmp_path, evaluation)
+    text = (tmp_path / "report.html").read_text("utf-8")
+    assert "None: no pair has tests" in text
+    assert "Outcome of each problem" not in text
+    assert "Not applicable" not in text
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="bash is not installed")

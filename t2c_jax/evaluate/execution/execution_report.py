@@ -11,6 +11,7 @@ from t2c_jax.evaluate.execution.judgement import STATUSES
 from t2c_jax.pages.page import escape, visible
 
 _ROWS = 1000  # problems in the report's table
+_NO_PROBLEMS = "no pair has tests, a database or files to run its answer on; metrics that run code have no score"
 
 
 def execution_summary(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
@@ -46,7 +47,7 @@ def execution_summary(examples: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 def report_execution(summary: Mapping[str, Any]) -> None:
     """Says what ``execution_summary`` found."""
     if not summary["problems"]:
-        console.warn("no pair has tests, a database or files to run its answer on; metrics that run code have no score")
+        console.warn(_NO_PROBLEMS)
         return
     console.say(f"ran {_outcomes(summary)}")
     if summary["left_out"]:
@@ -60,6 +61,8 @@ def report_execution(summary: Mapping[str, Any]) -> None:
 
 def execution_section(summary: Mapping[str, Any], scores: Sequence[str], examples: Sequence[Mapping[str, Any]]) -> str:
     """HTML of the summary, of the scores in words, and of each problem's outcome."""
+    if not summary["problems"]:
+        return f"<h2>Problems that were run</h2><p>None: {_NO_PROBLEMS}.</p>"
     rows = [example for example in examples if "execution" in example]
     left_out = [f"{count:,}: {reason}" for reason, count in summary["left_out"].items()]
     if summary["not_run"]:
