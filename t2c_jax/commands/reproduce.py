@@ -8,6 +8,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from t2c_jax.commands import options as shared
 from t2c_jax.commands.output import print_result
 from t2c_jax.errors import UserError
 
@@ -38,6 +39,7 @@ def run(options: Namespace) -> int:
     if not options.name:
         raise UserError(f"name a system: {', '.join(SYSTEMS)}; t2c reproduce --list describes them")
     system = system_named(options.name)
+    shared.check_local("--output", options.output)
     seeds = _seeds(options.seeds)
     if options.quick and options.docs:
         raise UserError("--quick gives no results for --docs; leave out one of them")
@@ -46,42 +48,42 @@ def run(options: Namespace) -> int:
     from t2c_jax.library import reproduction, reproduction_page
     from t2c_jax.library.reproduction_data import few_pairs, find_data, with_set_opened
     from t2c_jax.version import __version__
-    from t2c_jax.workdir import digest
+    from t2c_jax.workdir import digest, disk_errors
     from t2c_jax.workdir.io import write_bytes, write_json
 
+    if options.docs:
+        shared.check_writable("--docs", Path(options.docs))
+        reproduction_page.check_docs(Path(options.docs))
     output = Path(options.output)
     directory = output / (f"{system.name}-quick" if options.quick else system.name)
     data = find_data(system, Path(options.data) if options.data else None)
     accepts_counts = _accepts_counts(options.overrides)
-    if options.quick:
-        data = few_pairs(data, directory / "pairs", accepts_counts)
-    arguments = reproduction.command_of(system, data, Path(options.configs), options.overrides, options.quick)
-    data = with_set_opened(data, accepts_counts)
-    config = Path(options.configs) / system.config.partition(":")[0]
-    key = digest(__version__, data.key, config, *arguments)
-    results = []
-    for seed in seeds:
-        console.rule(f"{system.name}, seed {seed}")
-        workdir = directory / f"seed-{seed}"
-        results.append(reproduction.run_seed(arguments, system, workdir, seed, key, reproduction.start_process))
-    summary = reproduction.SeedSummary.of(results)
-    page = reproduction_page.page(system, data, results, _command(options), options.quick)
     path = directory.with_name(f"{directory.name}.md")
-    write_bytes(path, page.encode())
-    document = _document(options, data, results, summary)
-    write_json(path.with_suffix(".json"), document)
+    with disk_errors(output, "--output"):
+        output.mkdir(parents=True, exist_ok=True)
+        if options.quick:
+            data = few_pairs(data, directory / "pairs", accepts_counts)
+        arguments = reproduction.command_of(system, data, Path(options.configs), options.overrides, options.quick)
+        data = with_set_opened(data, accepts_counts)
+        config = Path(options.configs) / system.config.partition(":")[0]
+        key = digest(__version__, data.key, config, *arguments)
+        results = []
+        for seed in seeds:
+            console.rule(f"{system.name}, seed {seed}")
+            workdir = directory / f"seed-{seed}"
+            results.append(reproduction.run_seed(arguments, system, workdir, seed, key, reproduction.start_process))
+        summary = reproduction.SeedSummary.of(results)
+        page = reproduction_page.page(system, data, results, _command(options), options.quick)
+        write_bytes(path, page.encode())
+        document = _document(options, data, results, summary)
+        write_json(path.with_suffix(".json"), document)
     _show(system, data, results, summary)
     if options.docs:
-        reproduction_page.update_docs(Path(options.docs), system, data, results)
+        with disk_errors(Path(options.docs), "--docs"):
+            reproduction_page.update_docs(Path(options.docs), system, data, results)
     console.say(f"table: {path}" + (f"; row in {options.docs}" if options.docs else ""))
     print_result(options, document)
     return 0
-
-
-def _START(arguments: Any) -> Any:  # tests replace it
-    from t2c_jax.library.reproduction import start_process
-
-    return start_process(arguments)
 
 
 def _list(options: Namespace) -> int:

@@ -106,7 +106,10 @@ def run_seed(command: Sequence[str], system: System, workdir: Path, seed: int, k
     key = digest(key, str(seed))
     result = workdir / _RESULT
     if result.is_file():
-        stored = json.loads(result.read_text("utf-8"))
+        try:
+            stored = json.loads(result.read_text("utf-8"))
+        except ValueError:
+            raise UserError(f"'{result}' is damaged; delete it and run the same command again") from None
         if stored.pop("key") == key:
             console.say(f"seed {seed}: finished before, {stored['score']:.1f}")
             return SeedResult(**stored)

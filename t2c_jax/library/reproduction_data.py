@@ -108,14 +108,12 @@ def few_pairs(data: TrainingData, directory: Path, accept_counts: bool = False) 
         splits = describe_dataset(dataset, sources.get("corpus.set_files", ""), accept_counts).splits
         for split in splits:
             rows = itertools.islice(read_examples(dataset, split), QUICK_PAIRS)
-            lines = [json.dumps({name: row[name] for name in ("text", "code", "group")}) for row in rows]
+            lines = [json.dumps({name: row[name] for name in ("text", "code", "group")}).encode() for row in rows]
             paths.append(_written(directory / f"{split}.jsonl", lines))
     else:
         for path in _listed(named):
-            with path.open(encoding="utf-8") as file:
-                paths.append(
-                    _written(directory / path.name, [line.strip() for line in itertools.islice(file, QUICK_PAIRS)])
-                )
+            with path.open("rb") as file:  # t2c mine says what is wrong with a line
+                paths.append(_written(directory / path.name, [*itertools.islice(file, QUICK_PAIRS)]))
     listed = ",".join(repr(str(path.absolute())) for path in paths)
     return TrainingData(
         f"{QUICK_PAIRS} pairs a split of {data.described}", (f"corpus.sources={listed},", *kept), data.split
@@ -126,6 +124,6 @@ def _listed(sources: str) -> Iterator[Path]:
     yield from (Path(item.strip().strip("'\"")) for item in sources.split(",") if item.strip())
 
 
-def _written(path: Path, lines: Sequence[str]) -> Path:
-    write_bytes(path, "".join(f"{line}\n" for line in lines).encode())
+def _written(path: Path, lines: Sequence[bytes]) -> Path:
+    write_bytes(path, b"".join(line.rstrip(b"\r\n") + b"\n" for line in lines))
     return path

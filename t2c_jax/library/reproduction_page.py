@@ -97,23 +97,38 @@ from the files to the score.
 """
 
 
+def check_docs(path: Path) -> tuple[str, str, str]:
+    """The page's text before the table's first line, that line, and the rest; of a new page if there is none.
+
+    Raises:
+      UserError: the page has no such table.
+    """
+    text = path.read_text("utf-8", "surrogateescape") if path.is_file() else _HEAD
+    table = _HEAD.rstrip("\n").rpartition("\n")[0].rpartition("\n")[2]
+    head, found, rest = text.partition(table + "\n")
+    if not found:
+        raise UserError(f"--docs '{path}' has no table that starts with '{table}'; delete the file or name another one")
+    return head, table, rest
+
+
 def update_docs(path: Path, system: System, data: TrainingData, results: Sequence[SeedResult]) -> None:
     """Writes the system's row into the table of a page, which is made if it does not exist; other rows stay.
 
     Raises:
       UserError: the page has no such table.
     """
-    text = path.read_text("utf-8") if path.is_file() else _HEAD
-    table = _HEAD.rstrip("\n").rpartition("\n")[0].rpartition("\n")[2]
-    head, found, rest = text.partition(table + "\n")
-    if not found:
-        raise UserError(f"--docs '{path}' has no table that starts with '{table}'; delete the file or name another one")
+    head, table, rest = check_docs(path)
     rule, *rows = rest.split("\n")
     count = next((index for index, row in enumerate(rows) if not row.startswith("|")), len(rows))
     known = {row.split("|")[1].strip(): row for row in rows[:count]}
     known[f"`{system.name}`"] = _row(system, data, results)
     after = "\n".join(rows[count:])
-    write_bytes(path, "\n".join([head + table, rule, *(known[name] for name in sorted(known)), after]).encode())
+    write_bytes(
+        path,
+        "\n".join([head + table, rule, *(known[name] for name in sorted(known)), after]).encode(
+            "utf-8", "surrogateescape"
+        ),
+    )
 
 
 def _row(system: System, data: TrainingData, results: Sequence[SeedResult]) -> str:

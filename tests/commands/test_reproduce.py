@@ -125,6 +125,37 @@ def test_the_row_of_a_system_is_replaced_and_others_stay(directory, monkeypatch,
     assert "has no table" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (("--docs", "{0}/data/train.jsonl"), "has no table that starts with"),
+        (("--docs", "{0}/nowhere/docs.md"), "name a file in a directory that exists"),
+        (("--output", "{0}/data/train.jsonl/out"), "a part of the path is a file; choose another --output"),
+        (("--output", "{0}/data/train.jsonl"), "a file of that name exists; choose another --output"),
+        (("--output", "gs://bucket/out"), "must be a path of this machine"),
+    ],
+)
+def test_places_to_write_are_checked_before_a_seed_runs(arguments, message, directory, monkeypatch, capsys):
+    runs = use(monkeypatch)
+    assert reproduce(directory, "--seeds", "0", *(item.format(directory) for item in arguments)) == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert message in line
+    assert not runs.commands
+
+
+def test_damaged_files(directory, monkeypatch, capsys):
+    """A line that is no UTF-8 is left to t2c mine; a damaged result is named."""
+    with (directory / "data" / "train.jsonl").open("r+b") as file:
+        file.write(b"\xff")
+    use(monkeypatch, 80.0)
+    assert reproduce(directory, "--seeds", "0", "--quick") == 0
+    assert (directory / "out" / "jobs-quick" / "pairs" / "train.jsonl").read_bytes()[:1] == b"\xff"
+    result = directory / "out" / "jobs-quick" / "seed-0" / "result.json"
+    result.write_text("{")
+    assert reproduce(directory, "--seeds", "0", "--quick") == 2
+    assert f"'{result}' is damaged; delete it" in capsys.readouterr().err
+
+
 def test_it_goes_on_where_it_was_stopped(directory, monkeypatch, capsys):
     """Finished seeds are not run again, and the cost counts every attempt."""
     runs = use(monkeypatch, 80.0, None)
