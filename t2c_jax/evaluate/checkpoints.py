@@ -112,6 +112,7 @@ def evaluate_checkpoint(
     workdir, direction = run.workdir, run.data.direction
     metrics = checked_metrics(config.metrics, config, decode, risk_accepted=risk_accepted)
     files = find_problems(config.problems, _PROBLEMS)
+    problems = {file.name: [*read_codes(file, _PROBLEMS)] for file in files}  # so a malformed one stops this here
     members, generator = load_generator(run, decode, mesh, step, others, average)
     step = int(members[0])
     reranker = load_reranker(run, members, generator, decode, mesh, average) if decode.rerank else None
@@ -155,7 +156,7 @@ def evaluate_checkpoint(
             metrics=metrics,
             samples=samples_of(answers, decode),
             trained_on=map(Pair.reverse, trained_on) if direction == "code_to_text" else trained_on,
-            problems={file.name: [*read_codes(file, _PROBLEMS)] for file in files},
+            problems=problems,
         )
         for example, answer in zip(evaluation.examples, answers, strict=True):
             example["provenance"] = {name: round(share, 4) for name, share in asdict(answer.provenance).items()}

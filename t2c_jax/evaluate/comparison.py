@@ -177,8 +177,10 @@ def summary(metrics: Sequence[Metric], verdicts: Mapping[str, Verdict]) -> str:
         )
     elif worse:
         text = f"The model does not beat copying the nearest training pair: it is worse on {listed(worse)}."
-    else:
+    elif level:
         text = "The model does not beat copying the nearest training pair."
+    else:
+        text = "No metric can be compared with copying the nearest training pair."
     return f"{text} No clear difference on {listed(level)}." if level else text
 
 

@@ -134,6 +134,16 @@ def test_of_several_samples_the_best_one_is_scored(trained, capsys):  # noqa: F8
     assert any(len({each["code"] for each in answer["hypotheses"]}) == 3 for answer in answers)
 
 
+@pytest.mark.parametrize(("content", "message"), [("", "is empty"), ('{"text": "a"}\n', ":1: no 'code'")])
+def test_problems_are_read_before_anything_is_decoded(trained, tmp_path, capsys, content, message):  # noqa: F811
+    benchmark = tmp_path / "bench.jsonl"
+    benchmark.write_text(content)
+    assert main("evaluate", "--workdir", trained, f"--config.evaluate.problems={benchmark}") == 2
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("t2c: config.evaluate.problems: ")
+    assert message in line
+
+
 def test_nothing_is_replaced(trained, capsys):  # noqa: F811
     """Each split, size and search has scores of its own; other scores of the same name get a number."""
 

@@ -83,6 +83,8 @@ def test_copying_makes_no_difference():
         "The model does not beat copying the nearest training pair."
         " No clear difference on exact match, BLEU, chrF and the share that parses."
     )
+    unknown = dict.fromkeys(scores["verdict"], "not applicable")
+    assert summary(METRICS, unknown) == "No metric can be compared with copying the nearest training pair."
 
 
 def test_a_single_example_has_no_standard_error_and_proves_nothing():

@@ -96,15 +96,19 @@ def read_codes(file: PairsFile, key: str, columns: Sequence[str] = ()) -> Iterat
       columns: see config.corpus.columns.
 
     Raises:
-      UserError: the file is damaged, or a row has no code: what cannot be read cannot be held out.
+      UserError: the file is damaged or empty, or a row has no code: what cannot be read cannot be held out.
     """
     names = Columns(columns)
+    is_empty = True
     for row in read_rows(file.path, file.name, names.needed):
         values = names.renamed(row.values or {})
         if not isinstance(values.get("code"), str):
             reason = row.reason or ("'code' is not a string" if "code" in values else "no 'code'")
             raise UserError(f"{key}: {file.name}:{row.first}: {reason}; correct or delete the line")
+        is_empty = False
         yield values["code"]
+    if is_empty:
+        raise UserError(f"{key}: '{file.name}' is empty; correct the path")
 
 
 def read_dataset(dataset: PairsDataset, report: SourceReport, advance: Callable[[], object]) -> Iterator[Candidate]:
