@@ -13,6 +13,7 @@ from t2c_jax.evaluate.metrics.metric import Metric
 from t2c_jax.evaluate.run_comparison import RunComparison, by_reason, show_number, show_p
 from t2c_jax.evaluate.significance import ALPHA
 from t2c_jax.pages.page import data_block, document, escape, token_spans, visible
+from t2c_jax.workdir.io import write_bytes
 
 BARS = 21  # of a histogram, an odd number: ties have the one in the middle
 FEWEST = 6  # examples that differ, without which no group is clear: an exact test of fewer is never below ``ALPHA``
@@ -20,9 +21,13 @@ _NICE = (1, 2, 2.5, 5, 10)  # times a power of ten: where an axis may end
 
 
 def write_comparison(path: Path, comparison: RunComparison) -> None:
-    """Writes the page."""
+    """Writes the page, or leaves the one that was there."""
     # A lone surrogate in a label cannot be UTF-8; it becomes a question mark.
-    path.write_text(render_comparison(comparison), encoding="utf-8", errors="replace")
+    page = render_comparison(comparison).encode("utf-8", "replace")
+    if path.is_file() or not path.exists():
+        write_bytes(path.resolve(), page)
+    else:  # a device or a pipe, which must not be replaced by a file
+        path.write_bytes(page)
 
 
 def render_comparison(comparison: RunComparison) -> str:

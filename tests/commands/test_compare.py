@@ -46,6 +46,19 @@ def test_without_json_nothing_is_printed_for_programs(runs: list[str], capsys: p
     assert not Path("compare.html").exists()
 
 
+def test_a_page_is_replaced_as_a_whole(runs: list[str], monkeypatch: pytest.MonkeyPatch, capsys):
+    Path("kept.html").write_text("old")
+    Path("link.html").symlink_to("kept.html")
+    with monkeypatch.context() as full:
+        full.setattr("os.fsync", lambda file: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        assert main("compare", *runs[:2], "--resamples=100", "--output=link.html") == 2
+    assert "the disk is full" in capsys.readouterr().err
+    assert Path("kept.html").read_text() == "old"
+    assert main("compare", *runs[:2], "--resamples=100", "--output=link.html") == 0
+    assert Path("link.html").is_symlink()
+    assert "new against base" in Path("kept.html").read_text("utf-8")
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
