@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from browser import Pages, browser, open_page, width_beyond_window  # noqa: F401  (fixtures)
 from evaluate_examples import pair
 
 from t2c_jax.config import EvaluateConfig
@@ -121,6 +122,17 @@ def test_the_report_is_one_valid_page_with_escaped_answers(evaluation: Evaluatio
     assert "<script>alert('&')</script>" in shown
     assert evaluation.scores["summary"] in shown
     assert "subtract 3 from a number" in shown
+
+
+def test_a_narrow_window_shows_the_scores(tmp_path: Path, open_page: Pages):  # noqa: F811
+    """The first column stays in view when the table is scrolled, so that it may not hide the others."""
+    pairs = [pair(str(n), f"add {n}", f"x = x + {n}") for n in range(3)]
+    config = EvaluateConfig(metrics=("exact_match", "codebleu_published"))
+    write_evaluation(tmp_path, evaluate_predictions(pairs, [["x = 1"]] * 3, pairs, config, seed=0))
+    page = open_page((tmp_path / "report.html").as_uri(), width=360)
+    assert width_beyond_window(page) <= 0
+    widths = page.evaluate("[...document.querySelectorAll('td:first-child')].map((cell) => cell.offsetWidth)")
+    assert max(widths) < 180
 
 
 def test_report_of_another_language(tmp_path: Path):
