@@ -114,6 +114,7 @@ def _accepts_counts(overrides: list[str]) -> bool:
 def _command(options: Namespace) -> str:
     words = ["t2c", "reproduce", options.name, "--seeds", options.seeds]
     words += ["--data", options.data] if options.data else []
+    words += ["--configs", options.configs] if options.configs != "configs" else []
     words += ["--quick"] if options.quick else []
     return shlex.join([*words, *(f"--config.{item}" for item in options.overrides)])
 

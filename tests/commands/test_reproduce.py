@@ -85,6 +85,7 @@ def test_seeds_become_a_table(directory, monkeypatch, capsys):
         }
     page = (directory / "out" / "jobs.md").read_text()
     assert "smoke test" not in page
+    assert f"t2c reproduce jobs --seeds 3,5 --data {directory}/data --configs {directory}/configs --config." in page
     assert "| 3 | 80.0 ± 2.0 | 56.2 | 300 | 1,000 |" in page
     assert "Reached: **82.0**, 95 % interval 76.5 to 87.5, standard deviation over 2 seeds 2.8." in page
     assert "| attention, Dong & Lapata 2016 | 87.1 | within the interval |" in page
