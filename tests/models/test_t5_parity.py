@@ -149,6 +149,12 @@ def ragged_batch(seed=1):
     }
 
 
+def loss_of(definition, params, values):
+    train, data = TrainConfig(z_loss=0.0), Experiment().data
+    sums = loss_sums(definition.bind, params, values, None, train, data, training=True)[1]
+    return sums["loss"] / sums["weight"]
+
+
 @functools.cache
 def forward(config):
     """Compiled once for both scales."""
@@ -157,9 +163,7 @@ def forward(config):
     def run(params, values):
         bound = definition.bind(params)
         encoded = bound.encode(values).states_BSE
-        train, data = TrainConfig(z_loss=0.0), Experiment().data
-        sums = loss_sums(definition.bind, params, values, None, train, data, training=True)[1]
-        return encoded, bound.logits(bound.predict(values).states_BTD), sums["loss"] / sums["weight"]
+        return encoded, bound.logits(bound.predict(values).states_BTD), loss_of(definition, params, values)
 
     return jax.jit(run)
 
@@ -193,7 +197,7 @@ def test_logits_encoder_states_and_loss(activation, tied, scale, scan):
 
 
 def test_fine_tuning_goes_as_in_transformers():
-    """Ten AdamW steps on ten batches, from weights as ``t2c import`` reads them: the loss is theirs at each step."""
+    """From weights as ``t2c import`` reads them: the first gradient, and the loss at each of ten AdamW steps."""
     model = theirs(replace(T5, tied_embeddings=True), 1.0)
     weights = {name: weight.detach().numpy().copy() for name, weight in model.state_dict().items()}
     config = replace(model_config(t5, model.config.to_dict(), weights), dropout=0.0)
@@ -201,7 +205,7 @@ def test_fine_tuning_goes_as_in_transformers():
     assert not left
     batches = [ragged_batch(seed) for seed in range(10)]
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, betas=(0.9, 0.98), eps=1e-8, weight_decay=0.01)
-    expected = []
+    expected, gradients = [], {}
 
     def their_loss(values):
         source, labels = (
@@ -216,9 +220,18 @@ def test_fine_tuning_goes_as_in_transformers():
         optimizer.zero_grad()
         loss = their_loss(values)
         loss.backward()
+        gradients = gradients or {name: weight.grad.numpy().copy() for name, weight in model.named_parameters()}
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
         expected.append(loss.item())
+
+    gradient_of = jax.jit(jax.grad(functools.partial(loss_of, Definition(config, VOCABULARY))))
+    gradient = gradient_of(jax.tree.map(jnp.asarray, start), on_device(batches[0]))
+    written = t5.params_to_huggingface(config, jax.device_get(gradient))
+    for name, wanted in gradients.items():
+        # A gradient goes through every rounded weight twice.
+        size = 1e-4 * float(np.abs(wanted).max())
+        np.testing.assert_allclose(written[name], wanted, rtol=0, atol=size + 1e-6, err_msg=name)
 
     experiment = Experiment(
         model=config,
