@@ -81,6 +81,8 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
     rows = [half.integer("vocab_size", 262_208 if second else 256_000) for half in (encoder, decoder)]
     if rows[0] != rows[1]:
         raise UserError(f"config.json: vocab_size={rows[0]} of the encoder and {rows[1]} of the decoder must be equal")
+    if unscaled_id >= rows[0]:
+        unscaled_id = -1  # no token has it, and its vector must be zero
     read, written = (_half(half, generation) for half in (encoder, decoder))
     encoder.softcap("final_logit_softcapping", 0.0)  # only the decoder's is applied
     window = encoder.integer("sliding_window", 4096)
@@ -184,7 +186,8 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
     of_encoder = f"model.encoder.{(_SECOND if second else _FIRST).text_model}"
     if second:
         yield Tensor(f"{of_encoder}embed_tokens.weight", ("embedding", "embedding"))
-        yield Tensor(f"{of_encoder}embed_tokens.eoi_embedding", ("embedding", "unscaled"))
+        if config.unscaled_id >= 0:
+            yield Tensor(of_encoder + _UNSCALED, ("embedding", "unscaled"))
     else:
         yield Tensor(f"{of_encoder}embed_tokens.weight", ("encoder", "embedding", "embedding"))
         yield Tensor("model.decoder.embed_tokens.weight", ("embedding", "embedding"))
@@ -216,7 +219,7 @@ def tensors(config: ModelConfig) -> Iterator[Tensor]:
         yield Tensor(_OUTPUT, ("output",))
 
 
-_OUTPUT = "lm_head.out_proj.weight"
+_OUTPUT, _UNSCALED = "lm_head.out_proj.weight", "embed_tokens.eoi_embedding"
 
 
 def _norms(name: str, block: tuple[str, ...], norm: str, layer: int) -> Iterator[Tensor]:
@@ -248,9 +251,12 @@ def layout(config: ModelConfig, names: Collection[str]) -> Layout:
     copies = {_OUTPUT: words} if config.tied_embeddings else {}
     if merged:
         copies["decoder.embed_tokens.weight"] = words
-        if (unscaled := spelling.get("encoder.embed_tokens.eoi_embedding")) is not None:
-            copies["decoder.embed_tokens.eoi_embedding"] = unscaled
-    return Layout(words, table, {spelling.get(name, name): original for name, original in copies.items()})
+    zeros: list[str] = []
+    if config.unscaled_id < 0:
+        zeros = [spelling.get(name, name) for name in (f"encoder.{_UNSCALED}", f"decoder.{_UNSCALED}")]
+    elif (unscaled := spelling.get(f"encoder.{_UNSCALED}")) is not None:
+        copies[f"decoder.{_UNSCALED}"] = unscaled
+    return Layout(words, table, {spelling.get(name, name): original for name, original in copies.items()}, zeros)
 
 
 def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.ndarray]:
@@ -261,7 +267,10 @@ def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.n
     """
     if (reason := why_not(config)) is not None:
         raise UserError(reason)
-    return write_params(tensors(config), params)
+    written = write_params(tensors(config), params)
+    if sides(config)[1].merged_attention and config.unscaled_id < 0:  # their class has it in any case
+        written[f"model.encoder.{_SECOND.text_model}{_UNSCALED}"] = np.zeros(config.width, np.float32)
+    return written
 
 
 def config_to_huggingface(
@@ -302,7 +311,7 @@ def config_to_huggingface(
     if not second:
         kind = {"model_type": "t5_gemma_module"}
         return {**whole, "encoder": {**kind, **read}, "decoder": {**kind, **written}}
-    eoi = config.unscaled_id if config.unscaled_id >= 0 else vocab_size
+    eoi = config.unscaled_id if config.unscaled_id >= 0 else vocab_size  # beyond the table: no token
     return {
         **whole,
         "eoi_token_index": eoi,

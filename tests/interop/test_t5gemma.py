@@ -442,6 +442,31 @@ def test_a_trimmed_vocabulary_renumbers_the_unscaled_token():
     assert with_pieces(replace(config, unscaled_id=-1), [0, 1]).unscaled_id == -1
 
 
+def test_a_model_without_an_unscaled_token_goes_out_and_comes_back():
+    """Its id is then beyond the table, where no token is; a vector that was learned for one there is refused."""
+    _, config, params, _ = both("t5gemma2", IDS[3][1])
+    config = replace(config, unscaled_id=-1)
+    table = {"embedding": params["embedding"]["embedding"]}
+    tensors = t5gemma.params_to_huggingface(config, {**params, "embedding": table})
+    values = t5gemma.config_to_huggingface(config, VOCABULARY)
+    assert values["eoi_token_index"] == values["encoder"]["eoi_token_index"] == VOCABULARY
+    assert model_config(t5gemma, values) == config
+    found, left = read_arrays(t5gemma, config, tensors)
+    assert not left
+    assert_same(found["embedding"], table)
+    for half in ("encoder.text_model", "decoder"):
+        name = f"model.{half}.embed_tokens.eoi_embedding"
+        with pytest.raises(UserError, match=f"^tensor '{re.escape(name)}' is not zero"):
+            read_arrays(t5gemma, config, {**tensors, name: np.ones(24, np.float32)})
+
+    theirs = their_model("t5gemma2", *SECOND[IDS[3][1]])
+    words = theirs.model.encoder.text_model.embed_tokens
+    words.eoi_token_index = theirs.model.decoder.embed_tokens.eoi_token_index = VOCABULARY
+    batch, there = rows(), rows()["decoder_segment_ids"] > 0
+    logits, expected = np.asarray(logits_of(config)(found, batch))[there], their_logits(theirs, batch)[there]
+    np.testing.assert_allclose(logits, expected, rtol=0, atol=RELATIVE * np.abs(expected).max())
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
