@@ -23,7 +23,7 @@ IGNORED = r"^classification_head\."
 # Of training, of old searches and of heads that are left out; a run has its own dropout and search.
 WITHOUT_EFFECT = (
     *("attention_dropout", "activation_dropout", "classif_dropout", "encoder_layerdrop", "decoder_layerdrop"),
-    *("forced_bos_token_id", "forced_eos_token_id", "prefix", "save_step", "num_hidden_layers"),
+    *("forced_bos_token_id", "forced_eos_token_id", "prefix", "save_step"),
 )
 _UNREAD = 2  # positions start at row 2 of their tables
 _TABLE, _BIAS = "shared.weight", "final_logits_bias"
@@ -81,9 +81,11 @@ def config_from_huggingface(fields: Fields, names: Collection[str] = ()) -> Mode
             "activation": fields.choice("activation_function", "gelu", ACTIVATIONS),
         }
 
+    encoder, decoder = BartEncoderConfig(**side("encoder")), BartDecoderConfig(**side("decoder"))
+    fields.must_be("num_hidden_layers", encoder.layers)  # another name for the encoder's
     return ModelConfig(
-        encoder=BartEncoderConfig(**side("encoder")),
-        decoder=BartDecoderConfig(**side("decoder")),
+        encoder=encoder,
+        decoder=decoder,
         width=fields.integer("d_model", width),
         scale_tied_output=False,
         scale_embeddings=fields.flag("scale_embedding", is_plbart),
@@ -118,7 +120,7 @@ def params_to_huggingface(config: ModelConfig, params: Params) -> dict[str, np.n
 
 
 def config_to_huggingface(
-    config: ModelConfig, vocab_size: int, *, pad: int = 1, eos: int = 2, start: int = 2
+    config: ModelConfig, vocab_size: int, *, pad: int = 1, eos: int = 2, start: int = 2, is_plbart: bool = False
 ) -> dict[str, Any]:
     """A ``config.json`` that ``transformers`` reads as this model.
 
@@ -126,6 +128,7 @@ def config_to_huggingface(
       config: of a model that BART can hold.
       vocab_size: rows of the embedding.
       pad, eos, start: ids of padding, of the end, and of what the decoder is fed first.
+      is_plbart: a target ends in its language, with which the decoder starts.
 
     Raises:
       UserError: BART cannot hold the model.
@@ -135,8 +138,8 @@ def config_to_huggingface(
     encoder, decoder = sides(config)
     spelling = {ours: theirs for theirs, ours in reversed(ACTIVATIONS.items())}[encoder.activation]
     values: dict[str, Any] = {
-        "architectures": ["BartForConditionalGeneration"],
-        "model_type": "bart",
+        "architectures": [f"{'PLBart' if is_plbart else 'Bart'}ForConditionalGeneration"],
+        "model_type": "plbart" if is_plbart else "bart",
         "is_encoder_decoder": True,
         "vocab_size": vocab_size,
         "d_model": config.width,
@@ -149,7 +152,7 @@ def config_to_huggingface(
         "activation_dropout": 0.0,
         "pad_token_id": pad,
         "eos_token_id": eos,
-        "bos_token_id": start,
+        "bos_token_id": 0 if is_plbart else start,
         "decoder_start_token_id": start,
         "forced_eos_token_id": None,
         "torch_dtype": "float32",

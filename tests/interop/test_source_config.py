@@ -1,12 +1,14 @@
 """A config.json is read whole: a key that is not understood stops the import, for every architecture."""
 
+import functools
 import importlib
+import operator
 
 import pytest
 
 from t2c_jax.errors import UserError
 from t2c_jax.interop.import_model import FAMILIES
-from t2c_jax.interop.source_config import Fields, model_config
+from t2c_jax.interop.source_config import WITHOUT_EFFECT, Fields, model_config
 
 transformers = pytest.importorskip("transformers")
 
@@ -43,7 +45,8 @@ PAST = {
     "t5": {"n_positions": 512, "output_past": True, "task_specific_params": {"summarization": {"num_beams": 4}}},
     "bert": {"directionality": "bidi", "pooler_fc_size": 768, "pooler_type": "first_token_transform"},
     "roberta": {"output_past": True, "gradient_checkpointing": False, "finetuning_task": None, "torchscript": False},
-    "bart": {"add_bias_logits": False, "normalize_before": False, "normalize_embedding": True, "classif_dropout": 0.1},
+    "bart": {"add_bias_logits": False, "normalize_before": False, "normalize_embedding": True, "classif_dropout": 0.1}
+    | {"num_hidden_layers": 12},
     "modernbert": {"global_attn_every_n_layers": 3, "global_rope_theta": 160000.0, "layer_norm_eps": 1e-5},
     "gpt2": {"n_ctx": 1024, "task_specific_params": {"text-generation": {"do_sample": True, "max_length": 50}}},
 }
@@ -62,6 +65,7 @@ def test_files_of_the_past_are_read(kind):
         ("gpt2", {"pruned_heads": {"1": [0]}}),
         ("bart", {"normalize_before": True}),
         ("bart", {"add_final_layer_norm": True}),
+        ("bart", {"num_hidden_layers": 6}),
         ("plbart", {"tie_word_embeddings": False}),
         ("modernbert", {"norm_bias": True}),
         ("t5", {"dense_act_fn": "silu"}),
@@ -74,6 +78,60 @@ def test_what_is_understood_and_not_built_is_refused(kind, values):
     (name,) = values
     with pytest.raises(UserError, match=rf"config\.json: {name}=.* is not supported"):
         read(kind, written(kind, **values))
+
+
+# In a half: the whole model's counts.
+OF_THE_WHOLE = ("is_encoder_decoder", "tie_word_embeddings")
+# Neither by transformers: logits are the decoder's, T5Gemma 2 has no soft-cap of scores, and the encoder's eoi counts.
+NEVER_READ = {
+    "t5gemma": [("encoder", "final_logit_softcapping")],
+    "t5gemma2": [
+        ("eoi_token_index",),
+        ("encoder", "text_config", "final_logit_softcapping"),
+        ("encoder", "text_config", "attn_logit_softcapping"),
+        ("decoder", "attn_logit_softcapping"),
+    ],
+}
+
+
+def places(values, path=()):
+    """Every key of a config.json that is no section, by its path."""
+    for name, value in values.items():
+        if isinstance(value, dict) and name not in ("id2label", "label2id", "vision_config"):
+            yield from places(value, (*path, name))
+        else:
+            yield (*path, name)
+
+
+def another(value):
+    """Of the same type."""
+    if isinstance(value, bool):
+        return not value
+    if isinstance(value, (int, float)):
+        return 2 * value if value >= 1 else value + 0.5
+    if isinstance(value, list):
+        return [*value[1:], value[0] if len(set(value)) > 1 else "chunked_attention"]
+    return "another" if isinstance(value, str) else 3
+
+
+@pytest.mark.parametrize("kind", FAMILIES)
+def test_a_key_changes_the_model_or_is_refused_or_is_listed_as_one_without_effect(kind):
+    family = importlib.import_module(FAMILIES[kind])
+    listed = {*WITHOUT_EFFECT, *family.WITHOUT_EFFECT}
+    plain = read(kind, written(kind))
+    for path in places(written(kind)):
+        values = written(kind)
+        *sections, name = path
+        section = functools.reduce(operator.getitem, sections, values)
+        elsewhere = name in ("vocab_size", "model_type") or (sections and name in OF_THE_WHOLE)
+        if name in listed or elsewhere or path in NEVER_READ.get(kind, ()):
+            continue
+        section[name] = another(section[name])
+        try:
+            same = read(kind, values) == plain
+        except UserError:
+            continue
+        assert not same, path
 
 
 def test_both_generations_of_modernberts_keys_say_the_same():
