@@ -19,7 +19,7 @@ from t2c_jax.interop import bart, t5, t5gemma
 from t2c_jax.interop.parity import STEPS, Reference, compare, demand, padded, repeated, shifted, upto
 from t2c_jax.interop.source_config import model_config
 from t2c_jax.interop.tensor_table import read_params
-from t2c_jax.interop.tokenizer_json import pad_of, write_tokenizer
+from t2c_jax.interop.tokenizer_json import pad_of, tells_languages, write_tokenizer
 from t2c_jax.interop.trained import Trained
 from t2c_jax.interop.weights import SINGLE, Weights
 from t2c_jax.models.pretrained.config import BartConfig
@@ -55,7 +55,9 @@ def write(model: Trained, directory: Path, texts: Sequence[str], quantization: s
     tensors = family.params_to_huggingface(model.config, model.params)
     save_file(tensors, directory / SINGLE, metadata={"format": "pt"})
     ids = {"pad": pad_of(tokenizer), "eos": tokenizer.eos, "start": tokenizer.start}
-    write_json(directory / "config.json", family.config_to_huggingface(model.config, tokenizer.vocab_size, **ids))
+    kind = {"is_plbart": True} if family is bart and tells_languages(tokenizer) else {}
+    values = family.config_to_huggingface(model.config, tokenizer.vocab_size, **ids, **kind)
+    write_json(directory / "config.json", values)
     write_json(directory / "generation_config.json", _generation(model, **ids))
     compared, _ = write_tokenizer(model, directory, texts)
     return {"tensors": len(tensors), "tokenizer": compared}

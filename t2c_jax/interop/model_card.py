@@ -13,8 +13,10 @@ from t2c_jax.evaluate.checkpoints import evaluations_of
 from t2c_jax.evaluate.comparison import score_table
 from t2c_jax.evaluate.metrics.metric import metrics_named
 from t2c_jax.interop.parity import PROMPTS
+from t2c_jax.interop.tokenizer_json import in_words
 from t2c_jax.interop.trained import Trained
 from t2c_jax.models.definition import count
+from t2c_jax.tokenizers import sentencepiece as spm
 
 
 def model_card(
@@ -67,6 +69,12 @@ def model_card(
     ]
     if data.prefix:
         lines += ["", f"The tokenizer puts the prefix {data.prefix!r} before every text, as in training."]
+    if in_words(model.tokenizers.code):
+        lines += [
+            "",
+            "Code is one line, whose words `NEW_LINE`, `INDENT` and `DEDENT` are its layout, as PLBART was trained."
+            f" The run's own tokenizer makes them of code and code of them; {library} does not.",
+        ]
     lines += ["", *_data(model), *_scores(model), *_parity(model, tokenizer, parity)]
     return "\n".join(lines)
 
@@ -158,9 +166,10 @@ def _scores(model: Trained) -> list[str]:
 def _parity(model: Trained, tokenizer: Mapping[str, int], found: Mapping[str, Any]) -> list[str]:
     texts = f"`tokenizer.json` gives {tokenizer['texts']:,} texts the ids that the run's tokenizer gives them."
     if tokenizer["different"]:
+        exact = ", which is `spm.model`" if (model.tokenizer_files / spm.MODEL).exists() else ""
         texts = (
             f"`tokenizer.json` reads {tokenizer['different']:,} of {tokenizer['texts']:,} texts as other ids than the"
-            " run's tokenizer, which is `spm.model`."
+            f" run's tokenizer{exact}."
         )
     if model.tokenizer.is_byte.any():
         texts += (

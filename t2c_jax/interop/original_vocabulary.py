@@ -66,4 +66,4 @@ def with_original_vocabulary(model: Trained, directory: Path | None = None) -> I
         tokenizers = Tokenizers.load(Path(name), model.run.data.direction)
         objective = translation(tokenizers, model.run.data)
         model = replace(model, run=replace(model.run, model=config), params=params, objective=objective)
-        yield replace(model, tokenizer=tokenizers.target, tokenizer_files=Path(name))
+        yield replace(model, tokenizers=tokenizers, tokenizer_files=Path(name))

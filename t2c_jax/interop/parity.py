@@ -60,11 +60,13 @@ class Reference:
 
 def reference(model: Trained, pairs: Sequence[tuple[str, str]]) -> Reference:
     """Our model's answers to (source, target) strings."""
-    tokenizer, objective, room = model.tokenizer, model.objective, model.run.data.encoder_length
+    tokenizer, reader = model.tokenizer, model.tokenizers.source
+    objective, room = model.objective, model.run.data.encoder_length
     cut = max(room - objective.source.extra_tokens, 1)
-    sources = [objective.source(ids[:cut]) for ids in tokenizer.encode_batch([source for source, _ in pairs])]
+    sources = [objective.source(ids[:cut]) for ids in reader.encode_batch([source for source, _ in pairs])]
     encoded = tokenizer.encode_batch([target for _, target in pairs])
-    real = [objective.target(ids)[:STEPS] for ids in encoded]
+    # What comes behind eos, as PLBART's language, is for training alone.
+    real = [upto(objective.target(ids)[:STEPS], tokenizer.eos) for ids in encoded]
     found = _search(model.config, model.params, tokenizer, sources)
     log_p = [_score(model.config, model.params, tokenizer, sources, targets) for targets in (real, found)]
     return Reference(sources, [*real, *found], [*log_p[0], *log_p[1]], len(sources))

@@ -33,6 +33,8 @@ from t2c_jax import console
 from t2c_jax.interop.trained import Trained
 from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.huggingface import PLBART
+from t2c_jax.tokenizers.layout_words import to_words
 from t2c_jax.tokenizers.loading import load_tokenizer
 from t2c_jax.tokenizers.sentencepiece import EOS, UNK, WHITESPACE
 from t2c_jax.workdir import write_json
@@ -98,17 +100,18 @@ def differences(content: str, tokenizer: Tokenizer, texts: Sequence[str]) -> lis
     Args:
       content: of ``tokenizer.json``.
       tokenizer: the one it was made of.
-      texts: what to try.
+      texts: what to try; a layout that the tokenizer makes words of is words to both.
     """
     theirs = tokenizers.Tokenizer.from_str(content)
     theirs.encode_special_tokens = True
-    found = theirs.encode_batch(list(texts), add_special_tokens=False)
+    given = [to_words(text) for text in texts] if in_words(tokenizer) else list(texts)
+    found = theirs.encode_batch(given, add_special_tokens=False)
     expected = tokenizer.encode_batch(texts)
     return [text for text, other, ids in zip(texts, found, expected, strict=True) if other.ids != ids.tolist()]
 
 
 def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tuple[dict[str, Any], list[str]]:
-    """Writes ``tokenizer.json``, ``tokenizer_config.json`` and, where the run has one, ``spm.model``.
+    """Writes ``tokenizer.json``, ``tokenizer_config.json`` and, where the run has one, SentencePiece's own file.
 
     An imported tokenizer is written as it came; a task's prefix is put before every text either way.
 
@@ -120,19 +123,20 @@ def write_tokenizer(model: Trained, directory: Path, texts: Sequence[str]) -> tu
     Returns:
       How many texts were compared and how many differ, and the name of each id.
     """
-    tokenizer, source = model.tokenizer, model.tokenizer_files / spm.MODEL
     layout, names = _layout(model)
-    if source.exists():
-        shutil.copyfile(source, directory / spm.MODEL)
+    own = model.tokenizer_files / (PLBART if _is_plbarts(model) else spm.MODEL)
+    if own.exists():
+        shutil.copyfile(own, directory / own.name)
     content = json.dumps(layout, ensure_ascii=False)
     (directory / "tokenizer.json").write_text(content, "utf-8")
-    write_json(directory / "tokenizer_config.json", _settings(tokenizer, names))
+    write_json(directory / "tokenizer_config.json", _settings(model, names))
     tried = [*STRINGS, *texts]
-    wrong = differences(content, tokenizer, tried)
+    wrong = differences(content, model.tokenizers.source, tried)
     if wrong:
         console.warn(
             f"tokenizer.json reads {len(wrong):,} of {len(tried):,} texts as other ids than the run's tokenizer, the"
-            f" first of them {wrong[0][:40]!r}; '{spm.MODEL}' in the same directory is exact"
+            f" first of them {wrong[0][:40]!r}"
+            + (f"; '{own.name}' in the same directory is exact" if own.exists() else "")
         )
     return {"texts": len(tried), "different": len(wrong)}, names
 
@@ -165,16 +169,40 @@ def pad_of(tokenizer: Tokenizer) -> int:
     return getattr(tokenizer, "pad", tokenizer.start)
 
 
-def _settings(tokenizer: Tokenizer, names: Sequence[str]) -> dict[str, Any]:
+def in_words(tokenizer: Tokenizer) -> bool:
+    """Whether the run's own tokenizer makes words of code's layout and code of words, as ``tokenizers`` does not."""
+    return getattr(tokenizer, "is_laid_out_in_words", False)
+
+
+def tells_languages(tokenizer: Tokenizer) -> bool:
+    """Whether it is PLBART's, whose ids say which language a text is of."""
+    return bool(getattr(tokenizer, "languages", None))
+
+
+def _is_plbarts(model: Trained) -> bool:
+    """Whether PLBART's own tokenizer, which has no room for a task's prefix, reads sources as the run does."""
+    return (model.tokenizer_files / PLBART).exists() and not len(model.objective.source.before)
+
+
+def _settings(model: Trained, names: Sequence[str]) -> dict[str, Any]:
+    tokenizer, source = model.tokenizer, model.tokenizers.source
     specials = {"pad_token": pad_of(tokenizer), "eos_token": tokenizer.eos, "unk_token": tokenizer.unk}
+    values: dict[str, Any] = {"tokenizer_class": "PreTrainedTokenizerFast"}
+    if _is_plbarts(model):
+        values = {
+            "tokenizer_class": "PLBartTokenizer",  # puts its language behind a target too
+            "language_codes": "multi" if "__go__" in names else "base",
+            "src_lang": names[source.after[-1]],
+            "tgt_lang": names[tokenizer.start],
+        }
     return {
-        "tokenizer_class": "PreTrainedTokenizerFast",
+        **values,
         **{role: names[i] for role, i in specials.items() if i >= 0},
         "split_special_tokens": True,  # "</s>" in a text is four characters, here as in training
         "clean_up_tokenization_spaces": False,
         "padding_side": "right",
         "model_input_names": ["input_ids", "attention_mask"],
-        "model_max_length": int(1e30),  # relative positions have no end
+        "model_max_length": model.config.encoder.max_source_length or int(1e30),  # relative positions have no end
     }
 
 

@@ -15,6 +15,7 @@ from t2c_jax.models.definition import Params
 from t2c_jax.models.pretrained.config import BartConfig
 from t2c_jax.models.transformer.config import T5Config, TransformerConfig
 from t2c_jax.tokenizers.base import Tokenizer
+from t2c_jax.tokenizers.loading import Tokenizers
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Trained:
       average: the number of checkpoints whose mean the parameters are.
       params: float32 arrays on the host.
       objective: what surrounds its sources and targets.
-      tokenizer: the one for both sides; ``why_not`` of the formats refuses models with two.
+      tokenizers: one model for both sides; ``why_not`` of the formats refuses two.
       tokenizer_files: its directory.
     """
 
@@ -42,13 +43,18 @@ class Trained:
     average: int
     params: Params
     objective: Translation
-    tokenizer: Tokenizer
+    tokenizers: Tokenizers
     tokenizer_files: Path
 
     @property
     def config(self) -> ModelConfig:
         """The model's section."""
         return self.run.model
+
+    @property
+    def tokenizer(self) -> Tokenizer:
+        """The one that writes targets."""
+        return self.tokenizers.target
 
 
 def load_trained(
@@ -77,7 +83,7 @@ def load_trained(
         average,
         jax.device_get(params),
         objective,
-        run.tokenizers.target,
+        run.tokenizers,
         run.workdir.tokenizer,
     )
 

@@ -5,7 +5,8 @@ files tell in many places: the ids ``eos, start, unk, pad``, the ids ``before`` 
 ``target_before`` and ``target_after`` where those around targets are others, and ``vocab_size``, the rows of the
 model's embedding, of which the last may stand for nothing. Where ids say which language a text is of, as PLBART's do,
 ``languages`` has those of texts and of code: they come after a source and a target, and the target's starts the
-decoder. ``direction`` is the one that the model was tuned for.
+decoder. ``direction`` is the one that the model was tuned for. PLBART's own file lies beside the two
+for exports.
 
 Special pieces are not read out of a text unless the caller asks for it: ``"[SEP]"`` is five characters, and where a
 Unigram model finds a special among its pieces all the same, that is unknown. Those that only structure the input (eos,
@@ -28,7 +29,7 @@ from t2c_jax.errors import UserError
 from t2c_jax.tokenizers.layout_words import from_words, to_words
 from t2c_jax.workdir import digest
 
-MODEL, SPECIALS = "tokenizer.json", "specials.json"
+MODEL, SPECIALS, PLBART = "tokenizer.json", "specials.json", "sentencepiece.bpe.model"
 
 _SPACE = "\u2581"  # Metaspace's spelling of a space
 _CONTINUES = "##"  # WordPiece's mark of a piece within a word
@@ -93,7 +94,7 @@ class HuggingFaceTokenizer:
                 tuple(map(_integer, values.get(f"target_{name}", values[name]))) for name in ("before", "after")
             )
             self.languages = {side: _integer(i) for side, i in values.get("languages", {}).items()}
-            self._is_laid_out_in_words = values.get("layout") == "words"
+            self.is_laid_out_in_words = values.get("layout") == "words"
             self.direction = str(values.get("direction", ""))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"'{SPECIALS}' is damaged: {error!r}") from None
@@ -119,7 +120,7 @@ class HuggingFaceTokenizer:
                 (*self.after, source),
                 (*self.after, target),
             )
-            tokenizer._is_laid_out_in_words = self._is_laid_out_in_words and side == "code"
+            tokenizer.is_laid_out_in_words = self.is_laid_out_in_words and side == "code"
             made.append(tokenizer)
         return made[0], made[1]
 
@@ -157,7 +158,7 @@ class HuggingFaceTokenizer:
                 raise UserError(
                     f"a text is not valid Unicode: lone surrogate in {place!a}; re-encode the input"
                 ) from None
-        if self._is_laid_out_in_words:
+        if self.is_laid_out_in_words:
             texts = [to_words(text) for text in texts]
         reader = self._special_reader if special_pieces else self._tokenizer
         forbidden_V = self._forbidden_beside_readable if special_pieces else self._forbidden
@@ -186,7 +187,7 @@ class HuggingFaceTokenizer:
             if i not in silent:
                 kept.append(int(i))
         text: str = self._tokenizer.decode(kept, skip_special_tokens=False)
-        return from_words(text, is_whole=is_whole) if self._is_laid_out_in_words else text
+        return from_words(text, is_whole=is_whole) if self.is_laid_out_in_words else text
 
 
 def byte_alphabet() -> dict[str, int]:

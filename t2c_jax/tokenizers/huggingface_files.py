@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 import json
+import shutil
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import sentencepiece
 from tokenizers import AddedToken, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.huggingface import MODEL, SPECIALS, HuggingFaceTokenizer, byte_alphabet
+from t2c_jax.tokenizers.huggingface import MODEL, PLBART, SPECIALS, HuggingFaceTokenizer, byte_alphabet
 from t2c_jax.workdir import write_json
 
 FILES = (
@@ -29,7 +30,7 @@ FILES = (
     "vocab.json",
     "merges.txt",
     "spiece.model",
-    "sentencepiece.bpe.model",
+    PLBART,
 )
 _ROLES = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 _WORDPIECE = {"unk_token": "[UNK]", "sep_token": "[SEP]", "pad_token": "[PAD]", "cls_token": "[CLS]"}
@@ -115,7 +116,7 @@ def write_tokenizer(source: Path, values: Mapping[str, Any], rows: int, director
       source: the Hugging Face model directory.
       values: its config.json.
       rows: rows of the model's embedding.
-      directory: gets ``tokenizer.json`` and ``specials.json``.
+      directory: gets ``tokenizer.json`` and ``specials.json``, and PLBART's own file for exports.
 
     Raises:
       UserError: there is no tokenizer of a known kind, it is damaged, or it does not fit the model.
@@ -133,6 +134,8 @@ def write_tokenizer(source: Path, values: Mapping[str, Any], rows: int, director
         tokenizer.decoder = decoders.WordPiece(cleanup=False)
     tokenizer.save(str(directory / MODEL), pretty=False)
     write_json(directory / SPECIALS, {**_specials(found, tokenizer), "vocab_size": rows})
+    if values["model_type"] == "plbart" and found.has(PLBART):
+        shutil.copyfile(source / PLBART, directory / PLBART)
     try:
         return HuggingFaceTokenizer(directory)
     except ValueError as error:
@@ -152,7 +155,7 @@ def _tokenizer(found: _Source) -> Tokenizer:
         tokenizer = _byte_level(found)
     elif found.has("spiece.model"):
         tokenizer = _unigram(found)
-    elif found.has("sentencepiece.bpe.model"):
+    elif found.has(PLBART):
         tokenizer = _plbart(found)
     else:
         raise UserError(
@@ -240,7 +243,7 @@ def _unigram(found: _Source) -> Tokenizer:
 
 def _plbart(found: _Source) -> Tokenizer:
     """PLBART's SentencePiece under fairseq's ids: four specials, the pieces behind the model's own three, languages."""
-    proto, codes = _proto(found.directory / "sentencepiece.bpe.model"), found.settings.get("language_codes", "base")
+    proto, codes = _proto(found.directory / PLBART), found.settings.get("language_codes", "base")
     if codes not in _LANGUAGES:
         raise UserError(f"tokenizer_config.json: language_codes={codes!r} must be one of {', '.join(_LANGUAGES)}")
     specials = ["<s>", "<pad>", "</s>", "<unk>"]

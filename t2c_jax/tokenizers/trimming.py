@@ -26,7 +26,7 @@ import numpy as np
 from tokenizers import Tokenizer as Library
 
 from t2c_jax.errors import UserError
-from t2c_jax.tokenizers.huggingface import MODEL, SPECIALS, HuggingFaceTokenizer, byte_alphabet, is_byte_level
+from t2c_jax.tokenizers.huggingface import MODEL, PLBART, SPECIALS, HuggingFaceTokenizer, byte_alphabet, is_byte_level
 from t2c_jax.workdir import write_json
 
 TRIMMED = "trimmed.json"
@@ -142,6 +142,7 @@ def trim(directory: Path, kept: list[int]) -> HuggingFaceTokenizer:
     (directory / MODEL).write_text(json.dumps(_trimmed(layout, new), ensure_ascii=False), "utf-8")
     changed = {name: _renumbered(value, new) for name, value in specials.items() if name != "vocab_size"}
     write_json(directory / SPECIALS, {**changed, "vocab_size": len(kept)})
+    (directory / PLBART).unlink(missing_ok=True)  # it has the whole vocabulary
     found = Library.from_file(str(directory / MODEL))
     if wrong := [before[old] for old, i in new.items() if old in before and found.id_to_token(i) != before[old]]:
         raise UserError(f"the vocabulary cannot be trimmed: the piece {wrong[0]!r} gets another id; import it whole")

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 import pytest
 import tiny
+from huggingface_models import TEXTS, plbart_tokenizer, write
 from safetensors.numpy import load_file
 from small_run import main, prepared  # noqa: F401
 from tiny import both, decoder, encoder
@@ -21,6 +22,7 @@ from t2c_jax.checkpoints.metadata import metadata
 from t2c_jax.interop import export_huggingface, t5
 from t2c_jax.interop.tokenizer_json import STRINGS
 from t2c_jax.models.definition import Definition
+from t2c_jax.tokenizers.layout_words import to_words
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.sentencepiece import EOS
 from t2c_jax.workdir import Workdir, write_json
@@ -241,6 +243,82 @@ def test_an_imported_model_goes_out_as_it_came(to, tmp_path, capsys):
         assert came.keys() == went.keys()
         for name, value in came.items():
             np.testing.assert_array_equal(went[name], value, err_msg=name)
+
+
+@pytest.mark.parametrize("codes", ["base", "multi"])
+@pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])
+def test_an_imported_plbart_goes_out_as_one(direction, codes, tmp_path, capsys):
+    """transformers loads its class with its tokenizer, which answers equally and tells languages of targets too."""
+    transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
+    source, run, out = tmp_path / "in", tmp_path / "run", tmp_path / "out"
+    write("plbart", source)
+    languages = ["en_XX", "python"] if direction == "text_to_code" else ["python", "en_XX"]
+    plbart_tokenizer(source, language_codes=codes, src_lang=languages[0], tgt_lang=languages[1])
+    assert main("import", "--from", source, "--workdir", run) == 0
+    settings = ["--config.decode.max_tokens=12", "--config.decode.beam_size=3"]
+    settings += ["--config.decode.no_repeat_ngram_size=2"]
+    result = exported(capsys, run, out, "--to", "huggingface", *settings)
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"] == 4
+    assert result["tokenizer"]["different"] == 0
+    came, went = (load_file(path / "model.safetensors") for path in (source, out))
+    assert came.keys() == went.keys()
+    for name, value in came.items():
+        read = slice(2 if "embed_positions" in name else 0, None)  # nothing reads the first two positions
+        np.testing.assert_array_equal(went[name][read], value[read], err_msg=name)
+
+    model, theirs = (
+        loader.from_pretrained(out) for loader in (transformers.AutoModelForSeq2SeqLM, transformers.AutoTokenizer)
+    )
+    assert (type(model).__name__, type(theirs).__name__) == ("PLBartForConditionalGeneration", "PLBartTokenizer")
+    assert model.config.max_position_embeddings == theirs.model_max_length == 64
+    ours = Tokenizers.load(run / "tokenizer", direction)
+    for text in [*STRINGS, *TEXTS, " __python__ <mask>"]:
+        given = to_words(text) if direction == "code_to_text" else text
+        assert theirs(given).input_ids == [*ours.source.encode_batch([text])[0].tolist(), *ours.source.after]
+    assert theirs(text_target="a b").input_ids[-1] == ours.target.start != ours.source.after[-1]
+
+    text = "def first(values):\n    return values[0]\n" if direction == "code_to_text" else "Return the first value."
+    given = theirs(to_words(text) if direction == "code_to_text" else text, return_tensors="pt")
+    capsys.readouterr()
+    for beams in (1, 3):
+        options = [*settings, f"--config.decode.beam_size={beams}", "--json", text]
+        assert main("generate", "--workdir", run, *options) == 0
+        (answer,) = json.loads(capsys.readouterr().out)
+        with torch.no_grad():
+            found = model.generate(**given, num_beams=beams)[0].tolist()
+        assert found[0] == ours.target.start
+        assert answer["text" if direction == "code_to_text" else "code"] == ours.target.decode(found[1:])
+        assert len(set(found)) > 3, "an answer of one token would agree whatever the model"
+    card = (out / "README.md").read_text()
+    assert "whose words `NEW_LINE`, `INDENT` and `DEDENT` are its layout" in card
+    assert "spm.model" not in card
+
+    assert main("import", "--from", out, "--workdir", tmp_path / "back", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["model_type"] == "plbart"
+    assert exported(capsys, tmp_path / "back", tmp_path / "again", "--to", "huggingface")["tokenizer"]["different"] == 0
+    for name in ("config.json", "tokenizer_config.json", "sentencepiece.bpe.model"):
+        assert (tmp_path / "again" / name).read_bytes() == (out / name).read_bytes(), name
+    exported(capsys, run, tmp_path / "prefixed", "--to", "huggingface", "--config.data.prefix=first: ")
+    theirs = transformers.AutoTokenizer.from_pretrained(tmp_path / "prefixed")
+    prefix, ids = (ids.tolist() for ids in ours.source.encode_batch(["first: ", "values"]))
+    assert theirs("values").input_ids == [*prefix, *ids, *ours.source.after]
+
+
+def test_a_trimmed_plbart_has_no_file_of_the_whole_vocabulary(tmp_path, capsys):
+    transformers = pytest.importorskip("transformers")
+    write("plbart", tmp_path / "in")
+    pairs = tmp_path / "pairs.jsonl"
+    pairs.write_text(json.dumps({"text": TEXTS[0], "code": "def first(values): return None"}) + "\n")
+    arguments = ["--from", tmp_path / "in", "--workdir", tmp_path / "run", "--trim-to", pairs]
+    assert main("import", *arguments) == 0
+    text = TEXTS[0]
+    for vocabulary, kind in (("trimmed", "PreTrainedTokenizerFast"), ("original", "PLBartTokenizer")):
+        out = tmp_path / vocabulary
+        result = exported(capsys, tmp_path / "run", out, "--to", "huggingface", "--vocabulary", vocabulary)
+        assert result["parity"]["greedy_identical"] == result["parity"]["prompts"]
+        theirs = transformers.AutoTokenizer.from_pretrained(out)
+        assert json.loads((out / "tokenizer_config.json").read_text())["tokenizer_class"] == kind
+        assert theirs.decode(theirs(text).input_ids, skip_special_tokens=True) == text
 
 
 @pytest.mark.parametrize(
