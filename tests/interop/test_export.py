@@ -304,6 +304,17 @@ def test_an_imported_plbart_goes_out_as_one(direction, codes, tmp_path, capsys):
     assert theirs("values").input_ids == [*prefix, *ids, *ours.source.after]
 
 
+def test_ctranslate2_writes_a_plbarts_answers(tmp_path, capsys, monkeypatch):
+    """It scores a target up to eos, behind which PLBART's has its language."""
+    pytest.importorskip("ctranslate2")
+    monkeypatch.setattr("t2c_jax.interop.parity.STEPS", 56)  # by default all of these targets are cut before their end
+    write("plbart", tmp_path / "in")
+    assert main("import", "--from", tmp_path / "in", "--workdir", tmp_path / "run") == 0
+    result = exported(capsys, tmp_path / "run", tmp_path / "out", "--to", "ctranslate2")
+    assert result["parity"]["largest_log_prob_difference"] < 1e-4
+    assert result["parity"]["greedy_identical"] == result["parity"]["prompts"] == 4
+
+
 def test_a_trimmed_plbart_has_no_file_of_the_whole_vocabulary(tmp_path, capsys):
     transformers = pytest.importorskip("transformers")
     write("plbart", tmp_path / "in")
