@@ -30,8 +30,12 @@ def run(options: Namespace) -> int:
         print_result(options, show_pair(options.pair, shared.experiment_of(options, workdir).corpus, workdir))
         return 0
     runtime.keep_compiled()
-    experiment = shared.experiment_of(options, workdir)
     from t2c_jax.commands.parameter_table import inspect
+    from t2c_jax.library.run_stages import check_imported
+
+    if workdir is not None:
+        check_imported(workdir)
+    experiment = shared.experiment_of(options, workdir)
 
     print_result(options, inspect(experiment, workdir))
     return 0

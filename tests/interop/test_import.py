@@ -211,7 +211,7 @@ def test_checkpoints_that_it_did_not_make_are_left_alone(made, tmp_path):
 def test_an_imports_workdir_stays_as_it_came(tmp_path, capsys):
     write("bert", tmp_path / "model")
     assert main("import", "--from", tmp_path / "model", "--workdir", tmp_path / "run") == 0
-    for verb in ("run", "mine", "tokenizer", "train", "generate"):
+    for verb in ("run", "mine", "tokenizer", "train", "generate", "inspect"):
         assert main(verb, "--workdir", tmp_path / "run", *(["x"] if verb == "generate" else [])) == 2
         assert "holds an imported encoder without a decoder; start a run from it" in capsys.readouterr().err
 
