@@ -72,7 +72,7 @@ class Update:
     error: UserError | None = None
 
 
-class Shared:
+class SearchGroup:
     """What searches beside each other have in common.
 
     Attributes:
@@ -100,7 +100,7 @@ class LiveSearch:
         settings: DecodeConfig,
         models: Sequence[LaidOut],
         most_rows: int,
-        shared: Shared | None = None,
+        shared: SearchGroup | None = None,
     ) -> None:
         """Compiles nothing yet.
 
@@ -119,7 +119,7 @@ class LiveSearch:
         self._stop_states = STOP_STATES if settings.stop else 0
         self._follows_grammar, self._beams = bool(settings.grammar), settings.beam_size
         self._unit = self._mesh.shape["data"] * self._mesh.shape["fsdp"]
-        self.shared = shared or Shared(_outputs(generator, self._programs, self._unit), *self._sizes())
+        self.shared = shared or SearchGroup(_outputs(generator, self._programs, self._unit), *self._sizes())
         self._rows: SearchState | None = None
         self._tickets: list[Hashable | None] = []  # of each row
         self._sessions: dict[str, tuple[ExitStack, Session]] = {}

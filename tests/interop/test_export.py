@@ -245,8 +245,7 @@ def test_an_imported_model_goes_out_as_it_came(to, tmp_path, capsys):
             np.testing.assert_array_equal(went[name], value, err_msg=name)
 
 
-@pytest.mark.parametrize("codes", ["base", "multi"])
-@pytest.mark.parametrize("direction", ["text_to_code", "code_to_text"])
+@pytest.mark.parametrize(("direction", "codes"), [("text_to_code", "base"), ("code_to_text", "multi")])
 def test_an_imported_plbart_goes_out_as_one(direction, codes, tmp_path, capsys):
     """transformers loads its class with its tokenizer, which answers equally and tells languages of targets too."""
     transformers, torch = pytest.importorskip("transformers"), pytest.importorskip("torch")
