@@ -177,9 +177,9 @@ class _Engine:
         self.running: list[Job] = []
         self.step_seconds = _CHUNK_SECONDS / 4
 
-    def steps(self, jobs: Sequence[Job]) -> int:
-        """How many to make before the next look, with jobs that got rows just now."""
-        if any(job.streams for job in jobs):  # their first tokens are sent at once
+    def steps(self, jobs: Sequence[Job], *, waits: bool) -> int:
+        """How many to make before the next look, with jobs that got rows just now, while others wait or not."""
+        if any(job.streams for job in jobs) and not waits:  # their first tokens are sent at once
             return 1
         return max(1, min(_MOST_STEPS, round(_CHUNK_SECONDS / self.step_seconds)))
 
@@ -416,7 +416,9 @@ class Scheduler:
             if not engine.running:
                 return
             busy, before = rows.busy, time.monotonic()
-            updates, steps = rows.advance(engine.steps(jobs), max(1, busy // _FREED) if ahead else None)
+            updates, steps = rows.advance(
+                engine.steps(jobs, waits=bool(ahead)), max(1, busy // _FREED) if ahead else None
+            )
             seconds = time.monotonic() - before
         except Exception as error:  # such as no memory left: these prompts are lost, later ones may be answered
             self._failed(engine, error)
