@@ -377,6 +377,8 @@ def library(options: argparse.Namespace) -> None:
     overrides = [each.removeprefix("--config.") for each in options.also]
     model = served_model("library", open_run(options.workdir, overrides=overrides), 256, rows=AT_ONCE)
     model.warm_up()
+    while model.scheduler.is_compiling:
+        time.sleep(0.05)
     events: queue.SimpleQueue[Any] = queue.SimpleQueue()
 
     def submit(prompt: str) -> None:
