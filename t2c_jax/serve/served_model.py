@@ -28,7 +28,7 @@ from t2c_jax.serve.api_fields import Asked
 from t2c_jax.serve.scheduler import Job, Observer, Scheduler
 from t2c_jax.serve.text_stream import TextStream
 
-_QUICK_CHARS, _QUICK_CHOICES = 4096, 4
+_QUICK_CHARS, _QUICK_TOKENS = 4096, 1024  # of prompts and of answers: read and looked through in a few milliseconds
 
 Rerank = Callable[[Sequence[str], Sequence[Answer]], list[Answer]]
 
@@ -160,8 +160,10 @@ class ServedModel:
 
     def is_quick(self, asked: Asked) -> bool:
         """Whether the prompts of a request are read, and answers made, by the tokenizer alone: at once."""
-        is_short = sum(map(len, asked.prompts)) < _QUICK_CHARS and len(asked.prompts) * asked.choices < _QUICK_CHOICES
-        looks_closely = self.has_confidence or asked.settings.grammar or asked.logprobs is not None
+        settings, chars = asked.settings, sum(map(len, [*asked.prompts, asked.suffix or ""]))
+        tokens = len(asked.prompts) * max(asked.choices, settings.samples) * settings.max_tokens
+        is_short = chars <= _QUICK_CHARS and tokens <= _QUICK_TOKENS
+        looks_closely = self.has_confidence or settings.grammar or asked.logprobs is not None
         return is_short and not looks_closely and self._generator.prompts.is_quick
 
     def prompts_of(self, asked: Asked) -> list[ServedPrompt]:

@@ -139,6 +139,8 @@ def test_whether_a_query_orders_its_rows(sql, ordered):
         ("sql", "SELECT RANDOM()", executor.CHANGES),
         ("sql", "SELECT nothing FROM city", executor.FAILS),
         ("bash", "true", executor.EMPTY_PASSES),
+        ("bash", "if true; then ( done", executor.NOT_COMPILED),
+        ("bash", "echo 'a", executor.NOT_COMPILED),
         ("bash", "echo $RANDOM$RANDOM$RANDOM", executor.CHANGES),
     ],
 )

@@ -12,6 +12,7 @@ from t2c_jax.data.infilling import InfillPrompts
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.library.run import open_run
 from t2c_jax.library.serving import served_model
+from t2c_jax.serve import api_fields
 
 BEFORE, AFTER = "def add(a, b):\n    return ", "\n"
 LENGTH = 40
@@ -136,3 +137,23 @@ def test_llama_cpps_warm_up_answers_nothing(served):
     status, _, body = post(served, "/infill", {"input_prefix": "", "input_extra": [], "n_predict": 0})
     assert (status, body["content"], before) == (200, "", 0)
     assert post(served, "/infill", {"n_predict": "many"})[2]["error"]["param"] == "n_predict"
+
+
+@pytest.mark.parametrize(
+    ("fields", "is_quick"),
+    [
+        ({}, True),
+        ({"stream": True, "max_tokens": 9}, True),
+        ({"prompt": "a" * 5000}, False),
+        ({"suffix": "a" * 5000}, False),
+        ({"temperature": 1.0, "n": 100}, False),
+        ({"logprobs": 1}, False),
+        ({"grammar": "json"}, False),
+    ],
+)
+def test_the_event_loop_does_only_what_is_quick(served, fields, is_quick):
+    model = served.model
+    asked = api_fields.completion({"prompt": BEFORE, **fields}, model.settings, 0, fills=model.fills)
+    assert model.is_quick(asked) is is_quick
+    if is_quick:
+        assert [each.is_quick for each in model.prompts_of(asked)] == [True]

@@ -69,6 +69,10 @@ class _Problem:
         assert self.runner is not None
         return self.runner.judge(outcome, self.expected, self.reference)
 
+    def unread(self, outcome: Outcome) -> str:
+        assert self.runner is not None
+        return self.runner.unread(outcome)
+
     def leave_out(self, reason: str, message: str = "") -> None:
         self.checked, self.left_out, self.message = True, reason, message
 
@@ -160,7 +164,9 @@ class Executor:
         passed = []
         for problem, outcome in self._outcomes(sandbox, problems, lambda each: each.program(each.reference), advance):
             judgement = problem.judge(outcome)
-            if judgement.status == "passed":
+            if complaint := problem.unread(outcome):
+                problem.leave_out(NOT_COMPILED, complaint)
+            elif judgement.status == "passed":
                 least = Limits(cpu_seconds=config.cpu_seconds, memory_bytes=memory)
                 problem.limits, problem.expected = calibrated(least, outcome, config.cpu_factor), outcome
                 passed.append(problem)

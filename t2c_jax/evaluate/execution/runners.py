@@ -32,6 +32,7 @@ except doctest.UnexpectedException as failure:
     raise failure.exc_info[1] from None
 """
 _REACHED, _SEPARATOR = secrets.token_hex(16), secrets.token_hex(16)  # what no answer knows
+_SHELL_UNREAD = re.compile(r"\bline \d+: (?:syntax error|unexpected EOF).*")
 _NODE_ERROR = re.compile(r"(?:Uncaught )?\w*Error\b.*:")
 
 
@@ -74,6 +75,10 @@ class Runner(ABC):
     @abstractmethod
     def failure(self, outcome: Outcome) -> Judgement:
         """The judgement of a program that failed."""
+
+    def unread(self, outcome: Outcome) -> str:
+        """What the language says of code that it cannot read; empty where it says it by failing, or read it."""
+        return ""
 
     def difference(self, outcome: Outcome, expected: Outcome, reference: str) -> str:
         """How an outcome differs from the reference's; empty if it does not."""
@@ -129,12 +134,21 @@ class ShellTests(Runner):
         """Failed, whichever command did."""
         return Judgement("failed", last_line(outcome.stderr) or outcome.reason)
 
+    def unread(self, outcome: Outcome) -> str:
+        """Bash's complaint."""
+        return _shell_unread(outcome)
+
     def judge(self, outcome: Outcome, expected: Outcome | None, reference: str) -> Judgement:
         """Passed only if the test ran: an answer may exit before it."""
         found = super().judge(outcome, expected, reference)
         if found.status == "passed" and not outcome.stdout.endswith(_REACHED):
             return Judgement("error", "exited with status 0 before its tests")
         return found
+
+
+def _shell_unread(outcome: Outcome) -> str:
+    found = _SHELL_UNREAD.search(outcome.stderr)
+    return one_line(found[0]) if found else ""
 
 
 class SqlMatch(Runner):
@@ -181,6 +195,10 @@ class ShellMatch(Runner):
     def failure(self, outcome: Outcome) -> Judgement:
         """The script around the answer failed: the answer ended it, or took away what it needs."""
         return Judgement("error", last_line(outcome.stderr) or outcome.reason)
+
+    def unread(self, outcome: Outcome) -> str:
+        """Bash's complaint: the script around the answer goes on."""
+        return _shell_unread(outcome)
 
     def difference(self, outcome: Outcome, expected: Outcome, reference: str) -> str:
         """Output and files."""
