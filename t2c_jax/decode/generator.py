@@ -27,7 +27,7 @@ from t2c_jax.decode.grammar.compiled import Grammar
 from t2c_jax.decode.grammar.spelling import Spelling
 from t2c_jax.decode.grammar_filter import GrammarFilter, Session
 from t2c_jax.decode.logits_processors import FORBIDDEN
-from t2c_jax.decode.programs import Programs
+from t2c_jax.decode.programs import Programs, SourceReader
 from t2c_jax.decode.search import Hypotheses, Requests
 from t2c_jax.decode.search_engine import SearchEngine, SearchPlan
 from t2c_jax.decode.settings import compiled_settings, processors_of, requests_of, shape_of
@@ -122,6 +122,7 @@ class Generator:
 
     Attributes:
       steps: of all searches so far, each of all rows of a program.
+      reader: of sources.
     """
 
     def __init__(
@@ -151,6 +152,7 @@ class Generator:
         self.params = [member.params for member in members]
         self.prompts, self.tokenizer, self.decode, self.mesh = prompts, tokenizer, decode, mesh
         self._definitions = [member.definition for member in members]
+        self.reader = SourceReader(self._definitions, mesh)
         self._inverse_frequency = inverse_frequency
         self.steps, self._lock = 0, threading.Lock()
         self._kept: tuple[list[Any], Sequence[LaidOut]] | None = None
@@ -258,7 +260,7 @@ class Generator:
         batches = Shared(work[start : start + size] for start in range(0, len(work), size))
         longest = self.prompts.batch([read[row] for row in order[:rows]], rows)
         with jax.set_mesh(self.mesh):
-            source = programs.source_length(self.params, longest)
+            source = self.reader.length(self.params, longest)
             plan = SearchPlan(programs, self.laid_out(programs), engines, rows, source)
         engine = functools.partial(self._engine, sources, read, settings, plan, batches)
         for ticket, found in together([engine] * engines):
@@ -411,7 +413,9 @@ class Generator:
         memory = meshes.memory_bytes(jax.local_devices()[0])
         grammar = GrammarFilter() if settings.grammar else None
         table = self._ngram_table(shape.drafts) if shape.drafts else None
-        return Programs(self._definitions, shape, processors, settings.stop, grammar, self.mesh, memory, table)
+        return Programs(
+            self._definitions, self.reader, shape, processors, settings.stop, grammar, self.mesh, memory, table
+        )
 
 
 def sample_key(seed: int, source: str, sample: int) -> np.ndarray:

@@ -20,7 +20,6 @@ from t2c_jax.decode.encoder_outputs import LENGTHS, LONGEST, EncoderOutputs, Pla
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.grammar_filter import Session
 from t2c_jax.decode.live_rows import Limit
-from t2c_jax.decode.programs import Programs
 from t2c_jax.decode.search import Hypotheses, SearchState
 from t2c_jax.decode.settings import requests_of
 from t2c_jax.decode.slots import Pool
@@ -76,14 +75,13 @@ class SearchGroup:
     """What searches beside each other have in common.
 
     Attributes:
-      outputs: of the encoder.
       rows: numbers of rows that there are programs for.
       prompts: numbers of prompts that are read together.
     """
 
-    def __init__(self, outputs: EncoderOutputs, rows: Sequence[int], prompts: Sequence[int]) -> None:
+    def __init__(self, rows: Sequence[int], prompts: Sequence[int]) -> None:
         """Programs are compiled when they are first used, unless ``LiveSearch.warming`` is asked to."""
-        self.outputs, self.rows, self.prompts = outputs, tuple(rows), tuple(prompts)
+        self.rows, self.prompts = tuple(rows), tuple(prompts)
 
 
 class LiveSearch:
@@ -100,6 +98,7 @@ class LiveSearch:
         settings: DecodeConfig,
         models: Sequence[LaidOut],
         most_rows: int,
+        outputs: EncoderOutputs,
         shared: SearchGroup | None = None,
     ) -> None:
         """Compiles nothing yet.
@@ -109,6 +108,7 @@ class LiveSearch:
           settings: as ``live_settings`` makes them.
           models: laid out for steps (``Generator.laid_out``).
           most_rows: that are searched at once.
+          outputs: of the generator's encoder (``encoder_outputs``).
           shared: of a search with the same arguments, beside which this one works.
 
         Raises:
@@ -116,10 +116,11 @@ class LiveSearch:
         """
         self._generator, self._settings, self._models, self._most_rows = generator, settings, models, most_rows
         self._programs, self._mesh = generator.programs(settings), generator.mesh
+        self._outputs = outputs
         self._stop_states = STOP_STATES if settings.stop else 0
         self._follows_grammar, self._beams = bool(settings.grammar), settings.beam_size
         self._unit = self._mesh.shape["data"] * self._mesh.shape["fsdp"]
-        self.shared = shared or SearchGroup(_outputs(generator, self._programs, self._unit), *self._sizes())
+        self.shared = shared or SearchGroup(*self._sizes())
         self._rows: SearchState | None = None
         self._tickets: list[Hashable | None] = []  # of each row
         self._sessions: dict[str, tuple[ExitStack, Session]] = {}
@@ -128,7 +129,7 @@ class LiveSearch:
 
     def beside(self) -> LiveSearch:
         """Another search of the same programs, without entries."""
-        return LiveSearch(self._generator, self._settings, self._models, self._most_rows, self.shared)
+        return LiveSearch(self._generator, self._settings, self._models, self._most_rows, self._outputs, self.shared)
 
     @property
     def busy(self) -> int:
@@ -223,7 +224,7 @@ class LiveSearch:
 
         def read(count: int) -> None:
             with self._devices():
-                pools.append([self.shared.outputs.read([prompt], length, count) for length in LENGTHS][-1])
+                pools.append([self._outputs.read([prompt], length, count) for length in LENGTHS][-1])
                 self._settle(pools)
 
         def step(rows: SearchState, pool: Pool) -> SearchState:
@@ -297,7 +298,7 @@ class LiveSearch:
     def _read(self, entries: Sequence[Entry], ahead: Sequence[Entry]) -> list[Place]:
         """Where the outputs of the encoder are for each entry."""
         wanted, more = [entry.prompt for entry in entries], [entry.prompt for entry in ahead]
-        return self.shared.outputs.places(wanted, more, self.shared.prompts)
+        return self._outputs.places(wanted, more, self.shared.prompts)
 
     def _filled(self, rows: SearchState, pool: Pool, place: int, entry: Entry, session: int, row: int) -> SearchState:
         """The rows with one of them given to an entry: with none where its number is past the last."""
@@ -325,7 +326,7 @@ class LiveSearch:
         self._spare = 0
         programs, sizes = self._programs, self.shared.rows
         if self._rows is None:
-            self._rows = programs.blank(self._models, self.shared.outputs.sample, rows=sizes[0]).rows
+            self._rows = programs.blank(self._models, self._outputs.sample, rows=sizes[0]).rows
             self._tickets = [None] * sizes[0]
         place, target = sizes.index(self.rows), sizes.index(size)
         while place != target:
@@ -382,15 +383,19 @@ def live_settings(generator: Generator, settings: DecodeConfig) -> DecodeConfig:
     return generator.compiled_settings(replace(settings, stop=stop))
 
 
-def _outputs(generator: Generator, programs: Programs, unit: int) -> EncoderOutputs:
-    """What the encoder of a generator makes of prompts, for searches of as many positions as the model reads."""
-    prompts, mesh = generator.prompts, generator.mesh
+def encoder_outputs(generator: Generator) -> EncoderOutputs:
+    """What the encoder of a generator makes of prompts, for any live searches of it.
+
+    Sources are padded to as many positions as the model reads, so that programs of steps are few.
+    """
+    prompts, mesh, reader = generator.prompts, generator.mesh, generator.reader
+    unit = mesh.shape["data"] * mesh.shape["fsdp"]
     with jax.set_mesh(mesh):
-        source = programs.source_length(generator.params, prompts.batch(prompts.encode([""]), unit, LONGEST))
+        source = reader.length(generator.params, prompts.batch(prompts.encode([""]), unit, LONGEST))
 
     def encode(chosen: Sequence[EncodedPrompt], length: int, rows: int) -> Pool:
         placed = meshes.global_batch(prompts.batch(chosen, rows, length), mesh)
-        pool: Pool = programs.read(generator.params, placed, length=source)
+        pool: Pool = reader.read(generator.params, placed, length=source)
         return pool
 
     return EncoderOutputs(encode)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -30,6 +30,41 @@ from t2c_jax.models.adapted import AdaptedSteps, LaidOut, bound, whole
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.seq2seq import Steps, copied_tokens
 
+T = TypeVar("T")
+
+
+class SourceReader:
+    """The compiled function that reads sources: of the models, not of their parameters, and the same for any search."""
+
+    def __init__(self, definitions: Sequence[Definition], mesh: Mesh) -> None:
+        """Compiles nothing yet.
+
+        Args:
+          definitions: of the models.
+          mesh: the devices.
+        """
+        self._definitions, self._mesh = definitions, mesh
+        self._lengths: dict[Any, int] = {}
+        self.read = jax.jit(self._read, static_argnames="length")
+
+    def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
+        models = [bound(definition, each) for definition, each in zip(self._definitions, params, strict=True)]
+        memory, carry = zip(*(model.read(batch, length) for model in models), strict=True)
+        source_BS = None
+        if all(definition.config.encoder.features == "tokens" for definition in self._definitions):
+            tokens_BS = copied_tokens(batch)
+            source_BS = jnp.pad(tokens_BS, ((0, 0), (0, length - tokens_BS.shape[1])))
+        return _placed(Pool(list(memory), list(carry), source_BS), self._mesh)
+
+    def length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
+        """Positions of the encoder's states for a batch."""
+        shapes = tuple(sorted((name, values.shape) for name, values in batch.items()))
+        if shapes not in self._lengths:
+            first = self._definitions[0]
+            segments = jax.eval_shape(lambda p, b: bound(first, p).encode(b).segments_BS, params[0], batch)
+            self._lengths[shapes] = int(segments.shape[1])
+        return self._lengths[shapes]
+
 
 class Programs:
     """The compiled functions of a search: of its settings and of the models, not of their parameters."""
@@ -37,6 +72,7 @@ class Programs:
     def __init__(
         self,
         definitions: Sequence[Definition],
+        reader: SourceReader,
         shape: Shape,
         processors: Sequence[LogitsProcessor],
         stop: Sequence[str],
@@ -49,6 +85,7 @@ class Programs:
 
         Args:
           definitions: of the models.
+          reader: of the same models.
           shape: of the search.
           processors: change the logits, in this order.
           stop: stop strings, whose automaton has the size of all that are asked for.
@@ -59,14 +96,13 @@ class Programs:
           table: of the training targets, for drafts.
         """
         self.shape, self._definitions, self._processors, self._mesh = shape, definitions, tuple(processors), mesh
+        self.reader = reader
         self._stop, self.grammar = tuple(stop), grammar
         self._share = None if memory is None else memory // 2 // len(definitions)
         self._replicated = meshes.replicated(mesh)
         self.table = None if table is None else jax.device_put(table, self._replicated)
-        self._source_lengths: dict[Any, int] = {}
         self._calls = threading.Lock()
         self.steps = jax.jit(self._steps)
-        self.read = jax.jit(self._read, static_argnames="length")
         self.blank = jax.jit(self._blank, static_argnames="rows")
         self.run = jax.jit(self._run, donate_argnames="slots")
         self.admit = jax.jit(self._admit, donate_argnames="rows")
@@ -74,7 +110,7 @@ class Programs:
         self.resize = jax.jit(self._resize)
 
     def call(self, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
-        """One of the functions below, of one thread after the other: so each is compiled once. It may run on."""
+        """One of the functions, of one thread after the other: so each is compiled once. It may run on."""
         with self._calls:
             return function(*args, **kwargs)
 
@@ -83,24 +119,6 @@ class Programs:
 
     def _laid_out(self, definition: Definition, params: Any) -> Steps:
         return definition.bind(_all_gather_params(definition, whole(params), self._share)).steps()
-
-    def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
-        models = [bound(definition, each) for definition, each in zip(self._definitions, params, strict=True)]
-        memory, carry = zip(*(model.read(batch, self.shape.beams, length) for model in models), strict=True)
-        source_BS = None
-        if self.shape.drafts:
-            tokens_BS = copied_tokens(batch)
-            source_BS = jnp.pad(tokens_BS, ((0, 0), (0, length - tokens_BS.shape[1])))
-        return self._placed(Pool(list(memory), list(carry), source_BS))
-
-    def source_length(self, params: Sequence[Any], batch: Mapping[str, Any]) -> int:
-        """Positions of the encoder's states for a batch."""
-        shapes = tuple(sorted((name, values.shape) for name, values in batch.items()))
-        if shapes not in self._source_lengths:
-            first = self._definitions[0]
-            segments = jax.eval_shape(lambda p, b: bound(first, p).encode(b).segments_BS, params[0], batch)
-            self._source_lengths[shapes] = int(segments.shape[1])
-        return self._source_lengths[shapes]
 
     def _searching(self, models: Sequence[LaidOut], table: NgramTable | None = None) -> Search:
         steps = [model.step for model in self._traced(models)]
@@ -120,7 +138,7 @@ class Programs:
         made = self._searching(models).rows(
             memory, carry, requests(rows, self.shape.steps, stop=self._stop), cache, slots, source=source, active=False
         )
-        return self._placed(Slots(made, jnp.full((rows,), -1, jnp.int32)))
+        return _placed(Slots(made, jnp.full((rows,), -1, jnp.int32)), self._mesh)
 
     def _run(
         self,
@@ -134,35 +152,35 @@ class Programs:
         slots, results = continuous.run(self._searching(models, table), slots, pool, waiting, more)
         # Every process gets all answers.
         results = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), results)
-        return self._placed(slots), results
+        return _placed(slots, self._mesh), results
 
     def _admit(
         self, rows: SearchState, pool: Pool, source: jax.Array, request: Requests, row: jax.Array
     ) -> SearchState:
         search = Search(ensemble([]), self.shape, self._processors, self.grammar)  # which takes no step here
-        placed: SearchState = self._placed(live_rows.admit(search, rows, pool, source, request, row))
-        return placed
+        return _placed(live_rows.admit(search, rows, pool, source, request, row), self._mesh)
 
     def _advance(
         self, models: Sequence[LaidOut], rows: SearchState, kept: jax.Array, limit: Limit, table: NgramTable | None
     ) -> tuple[SearchState, Advanced]:
         rows, advanced = live_rows.advance(self._searching(models, table), rows, kept, limit)
         advanced = jax.tree.map(lambda leaf: jax.lax.with_sharding_constraint(leaf, self._replicated), advanced)
-        return self._placed(rows), advanced
+        return _placed(rows, self._mesh), advanced
 
     def _resize(self, rows: SearchState, row: jax.Array) -> SearchState:
-        placed: SearchState = self._placed(live_rows.resized(rows, row))
-        return placed
+        return _placed(live_rows.resized(rows, row), self._mesh)
 
-    def _placed(self, tree: Any) -> Any:
-        """Rows over ``data`` and ``fsdp``; of keys and values, the arrays of four axes, heads over ``tensor``."""
 
-        def place(leaf: jax.Array) -> jax.Array:
-            names = ("batch", "heads") if leaf.ndim == 4 else ("batch",)
-            leaf = jax.lax.convert_element_type(leaf, leaf.dtype)  # as a loop gives them back: without weak types
-            return jax.lax.with_sharding_constraint(leaf, NamedSharding(self._mesh, meshes.partition_spec(names)))
+def _placed(tree: T, mesh: Mesh) -> T:
+    """Rows over ``data`` and ``fsdp``; of keys and values, the arrays of four axes, heads over ``tensor``."""
 
-        return jax.tree.map(place, tree)
+    def place(leaf: jax.Array) -> jax.Array:
+        names = ("batch", "heads") if leaf.ndim == 4 else ("batch",)
+        leaf = jax.lax.convert_element_type(leaf, leaf.dtype)  # as a loop gives them back: without weak types
+        return jax.lax.with_sharding_constraint(leaf, NamedSharding(mesh, meshes.partition_spec(names)))
+
+    placed: T = jax.tree.map(place, tree)
+    return placed
 
 
 def search_function(
@@ -191,7 +209,7 @@ def search_function(
             definition.bind(_all_gather_params(definition, each, share))
             for definition, each in zip(definitions, params, strict=True)
         ]
-        read = [model.read(batch, decode.beam_size) for model in models]
+        read = [model.read(batch) for model in models]
         laid_out = [model.steps() for model in models]
         steps = ensemble([each.step for each in laid_out])
 

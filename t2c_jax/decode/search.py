@@ -293,11 +293,11 @@ class Search:
         """Rows before their first step.
 
         Args:
-          memory, carry: the decoder's.
+          memory, carry: the decoder's; leaves (B, ...).
           requests: what each row's prompt asks for.
           cache: the decoder's, of ``slots`` slots.
           slots: ``shape.slots`` at most.
-          source: as target tokens, for drafts.
+          source: as target tokens; not kept where no drafts are made.
           active: whether the rows are to be searched.
         """
         shape, batch = self.shape, requests.max_tokens.shape[0]
@@ -307,9 +307,9 @@ class Search:
         several = shape.beams > 1
         return SearchState(
             memory=memory,
-            carry=carry,
+            carry=jax.tree.map(self._for_each_beam, carry),
             requests=Requests(*map(jnp.asarray, requests)),
-            source=source,
+            source=source if shape.drafts else None,
             usefulness=Usefulness.unknown(batch) if shape.drafts else None,
             cache=cache,
             active=jnp.full((batch,), active),
@@ -323,6 +323,9 @@ class Search:
             parents=jnp.zeros((batch, shape.beams), jnp.int32),
             states=tuple(processor.start(batch, shape.beams) for processor in self._processors),
         )
+
+    def _for_each_beam(self, leaf: Array) -> Array:
+        return jnp.broadcast_to(leaf[:, None], (leaf.shape[0], self.shape.beams, *leaf.shape[1:]))
 
     def advance(self, rows: SearchState) -> SearchState:
         """One step of all active rows."""
@@ -732,7 +735,7 @@ def search(
 
     Args:
       step: the decoder's.
-      memory, carry: the decoder's, of the batch.
+      memory, carry: the decoder's, of the batch; leaves (B, ...).
       cache: makes the decoder's empty cache for a number of rows and slots.
       batch: prompts.
       shape: of the search.

@@ -84,7 +84,7 @@ class SearchEngine:
         local = meshes.local_rows(self._mesh, self._rows)
         placed = meshes.global_batch({name: values[local] for name, values in batch.items()}, self._mesh)
         call, programs = self._programs.call, self._programs
-        self._pool = call(programs.read, self._params, placed, length=self._source)
+        self._pool = call(programs.reader.read, self._params, placed, length=self._source)
         if self._slots is None:
             self._slots = call(programs.blank, self._models, self._pool, rows=self._rows)
 

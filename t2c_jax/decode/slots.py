@@ -29,7 +29,7 @@ class Pool(NamedTuple):
 
     memory: Any
     carry: Any
-    source: Int[Array, "P S"] | None  # as target tokens
+    source: Int[Array, "P S"] | None  # as target tokens, where sources are tokens
 
 
 class Waiting(NamedTuple):

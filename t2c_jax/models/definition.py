@@ -54,12 +54,8 @@ class Definition:
 
     def abstract_params(self) -> Params:
         """Shapes and dtypes of ``init``'s result, without computing it."""
-        params: Params = jax.tree.map(lambda leaf: leaf, self._abstract_params())
+        params: Params = nnx.to_pure_dict(self._abstract()[1])
         return params
-
-    @functools.cache  # noqa: B019
-    def _abstract_params(self) -> Params:
-        return jax.eval_shape(self.init, jax.random.key(0))
 
     def axis_names(self) -> Params:
         """A tree like the parameters', its leaves the logical names of their axes.

@@ -121,12 +121,11 @@ class Decoder(Protocol):
         """States under teacher forcing, of (packed) target rows; a segment reads its own source alone."""
         ...
 
-    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[Any, Any]:
-        """What steps read of a source, leaves (B, ...), and each beam's state before its first, leaves (B, W, ...).
+    def read(self, encoded: Encoded, more: int = 0) -> tuple[Any, Any]:
+        """What steps read of a source, and the state of any beam before its first step; leaves (B, ...).
 
         Args:
           encoded: the source, one segment a row.
-          beams: of an answer.
           more: positions behind the source that belong to no segment; nothing need be computed for them.
         """
         ...
@@ -151,7 +150,7 @@ class DecoderSteps(Protocol):
         Args:
           memory: of ``Decoder.read``.
           cache: of ``cache``, as the steps before left it.
-          carry: each beam's state, of the beam that it continues.
+          carry: each beam's state, of the beam that it continues; leaves (B, W, ...).
           x_BND: embedded tokens.
           at: where they stand.
         """

@@ -121,17 +121,16 @@ class Seq2Seq(nnx.Module):
         output = jax.lax.optimization_barrier(FewRowsKernel.of_table(self.output_table().astype(self.config.dtype)))
         return Steps(self.config, self.embedding, self.decoder.steps(), self.pointer, output)
 
-    def read(self, batch: Batch, beams: int, length: int | None = None) -> tuple[Memory, Any]:
-        """What the steps need of a source, and each beam's state before the first step.
+    def read(self, batch: Batch, length: int | None = None) -> tuple[Memory, Any]:
+        """What the steps need of a source, and the state of any beam before the first step; leaves (B, ...).
 
         Args:
           batch: the encoder's part of a batch, with one pair a row.
-          beams: of an answer.
           length: positions that the source is padded to behind the encoder; those that it has by default.
         """
         encoded = self.encode(batch)
         more = 0 if length is None else length - encoded.segments_BS.shape[1]
-        memory, carry = self.decoder.read(encoded, beams, more)
+        memory, carry = self.decoder.read(encoded, more)
         source = None
         if self.pointer is not None:
             encoded = encoded.padded(more)

@@ -15,8 +15,9 @@ from t2c_jax.config import DecodeConfig
 from t2c_jax.data.infilling import InfillPrompts
 from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.embedder import Embedder
+from t2c_jax.decode.encoder_outputs import EncoderOutputs
 from t2c_jax.decode.generator import Answer, Generator, Hypothesis, sample_key
-from t2c_jax.decode.live_search import Entry, LiveSearch, live_settings
+from t2c_jax.decode.live_search import Entry, LiveSearch, encoder_outputs, live_settings
 from t2c_jax.decode.search import Hypotheses
 from t2c_jax.decode.token_scores import TokenScore, TokenScorer
 from t2c_jax.errors import UserError
@@ -135,7 +136,7 @@ class ServedModel:
         self.embedder, self.language, self.has_confidence = embedder, language, rerank is not None
         self._infills, self.fills = infills, infills is not None
         self._generator, self._rerank, self._observer = generator, rerank, observer or Observer()
-        self._models: Sequence[LaidOut] | None = None
+        self._searched: tuple[Sequence[LaidOut], EncoderOutputs] | None = None
         self.is_ready = False
         self.step = step
         self._embedding, self._scoring = threading.Lock(), threading.Lock()
@@ -289,7 +290,8 @@ class ServedModel:
         return live_settings(self._generator, replace(settings, max_tokens=self.settings.max_tokens))
 
     def _live_search(self, lane: DecodeConfig) -> LiveSearch:
-        if self._models is None:  # in the one thread that compiles
+        if self._searched is None:  # in the one thread that compiles
             with in_order(self._generator.mesh):
-                self._models = jax.block_until_ready(self._generator.laid_out(self._generator.programs(lane)))
-        return LiveSearch(self._generator, lane, self._models, self._rows)
+                models = jax.block_until_ready(self._generator.laid_out(self._generator.programs(lane)))
+            self._searched = models, encoder_outputs(self._generator)
+        return LiveSearch(self._generator, lane, self._searched[0], self._rows, self._searched[1])

@@ -7,13 +7,14 @@ import pytest
 from tiny_generators import PAIRS, PROMPTS
 
 from t2c_jax.decode.generator import sample_key
-from t2c_jax.decode.live_search import STOP_BYTES, Entry, LiveSearch, live_settings
+from t2c_jax.decode.live_search import STOP_BYTES, Entry, LiveSearch, encoder_outputs, live_settings
 from t2c_jax.errors import UserError
 
 
 def live(generator, settings, most_rows=4):
     compiled = live_settings(generator, settings)
-    return LiveSearch(generator, compiled, generator.laid_out(generator.programs(compiled)), most_rows)
+    models, outputs = generator.laid_out(generator.programs(compiled)), encoder_outputs(generator)
+    return LiveSearch(generator, compiled, models, most_rows, outputs)
 
 
 def entry_of(generator, ticket, source, settings, sample=0):
@@ -99,7 +100,7 @@ def test_nothing_is_compiled_after_the_warm_up(generators, own_programs):
     search = live(generator, generator.decode, most_rows=6)
     search.warm_up()
     programs = generator.programs(live_settings(generator, generator.decode))
-    functions = programs.read, programs.admit, programs.advance, programs.resize, programs.blank
+    functions = programs.reader.read, programs.admit, programs.advance, programs.resize, programs.blank
     compiled = [function._cache_size() for function in functions]
     asked = [replace(generator.decode, stop=stop, max_tokens=tokens) for stop in ((), ("a", "b")) for tokens in (3, 16)]
     entries = [entry_of(generator, number, PROMPTS[number % 3], asked[number % 4]) for number in range(20)]

@@ -171,7 +171,8 @@ def test_cached_steps_are_the_full_forward_and_do_not_see_padding(config):
     @jax.jit
     def search(params, source, parents_KBW, tokens_KBW, at_K):
         bound = definition.bind(params)
-        memory, carry = bound.read(source, BEAMS)
+        memory, carry = bound.read(source)
+        carry = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], BEAMS, axis=1), carry)
         steps = bound.steps()
 
         def one(state, fed):

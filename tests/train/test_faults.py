@@ -190,8 +190,9 @@ def test_checksums_made_on_the_host_are_the_same():
         "step": np.int32(-3),
         "bytes": draw.integers(0, 255, 9).astype(np.uint8),
     }
-    arrays = jax.tree.map(jnp.asarray, arrays)
-    assert host_checksums(arrays) == checksums(arrays)
+    mesh = jax.make_mesh((2,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    everywhere = jax.device_put(arrays, jax.NamedSharding(mesh, jax.P()))
+    assert host_checksums(arrays) == checksums(everywhere) == checksums({**everywhere, "half": arrays["half"]})
 
 
 def test_a_checksum_is_of_each_word_at_its_place_whatever_the_mesh():
@@ -202,6 +203,9 @@ def test_a_checksum_is_of_each_word_at_its_place_whatever_the_mesh():
     assert checksums({"c": jnp.float32(1.0)}) == {"c": 0x3F800000}
     mesh = jax.make_mesh((4, 2), ("x", "y"), axis_types=(jax.sharding.AxisType.Auto,) * 2)
     whole = state(3)["params"]["kernel"]
+    for words, expected in (([5, 0, 7], 5 + 7 * 5), ([[1, 2], [3, 4]], 1 + 2 * 3 + 3 * 5 + 4 * 7)):
+        everywhere = jax.device_put(jnp.array(words, jnp.int32), jax.NamedSharding(mesh, jax.P()))
+        assert checksums({"a": everywhere}) == {"a": expected}
     split = jax.device_put(whole, jax.NamedSharding(mesh, jax.P("x", "y")))
     assert checksums({"a": split}) == (expected := checksums({"a": whole}))
     assert changed({"a": whole.at[63, 47].multiply(1 + 2**-20)}, expected) == ["a"]

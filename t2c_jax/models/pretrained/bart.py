@@ -140,7 +140,7 @@ class BartDecoder(nnx.Module):
         blocks = [BartStepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
         return BartSteps(self.sizes, self.input, blocks)
 
-    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[DecoderMemory, tuple[()]]:
+    def read(self, encoded: Encoded, more: int = 0) -> tuple[DecoderMemory, tuple[()]]:
         """Cross-attention memories; beams have no state of their own."""
         blocks = unstack(self.blocks, self.sizes.layers)
         is_source_BS = jnp.pad(encoded.segments_BS > 0, ((0, 0), (0, more)))

@@ -302,15 +302,15 @@ class RecurrentDecoder(nnx.Module):
         """The decoder itself: its layers are no stack."""
         return self
 
-    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[_Memory, _Carry]:
-        """The source's keys, and each beam's first state."""
+    def read(self, encoded: Encoded, more: int = 0) -> tuple[_Memory, _Carry]:
+        """The source's keys, and the first state."""
         encoded = encoded.padded(more)
         batch = encoded.states_BSE.shape[0]
         segments_BN = jnp.ones((batch, 1), jnp.int32)
         begin = self._by_layer(self._bridged(summarise(encoded, segments_BN)).astype(jnp.float32))
-        states = jax.tree.map(lambda part_BNH: jnp.broadcast_to(part_BNH, (batch, beams, part_BNH.shape[-1])), begin)
+        states = jax.tree.map(lambda part_BNH: part_BNH[:, 0], begin)
         feeding = self._token_step(encoded.states_BSE.dtype).feeding
-        fed = jnp.zeros((batch, beams, self.width)) if feeding else None
+        fed = jnp.zeros((batch, self.width)) if feeding else None
         keys_BSA = self.attention.keys(encoded.states_BSE) if self.sizes.attention != "none" else None
         return _Memory(encoded.states_BSE, keys_BSA, encoded.segments_BS > 0), _Carry(states, fed)
 

@@ -254,7 +254,7 @@ class TransformerDecoder(nnx.Module):
         blocks = [StepBlock.of(block, dtype) for block in unstack(self.blocks, self.sizes.layers)]
         return TransformerSteps(self.sizes, self.sizes.activation, blocks, self.norm, self.bias)
 
-    def read(self, encoded: Encoded, beams: int, more: int = 0) -> tuple[DecoderMemory, tuple[()]]:
+    def read(self, encoded: Encoded, more: int = 0) -> tuple[DecoderMemory, tuple[()]]:
         """The source's keys and values for each block; beams have no state of their own."""
         blocks = unstack(self.blocks, self.sizes.layers)
         is_source_BS = jnp.pad(encoded.segments_BS > 0, ((0, 0), (0, more)))
