@@ -49,7 +49,7 @@ class SourceReader:
 
     def _read(self, params: Sequence[Any], batch: Mapping[str, jax.Array], length: int) -> Pool:
         models = [bound(definition, each) for definition, each in zip(self._definitions, params, strict=True)]
-        memory, carry = zip(*(model.read(batch, length) for model in models), strict=True)
+        memory, carry = zip(*(model.read(batch, length=length) for model in models), strict=True)
         source_BS = None
         if all(definition.config.encoder.features == "tokens" for definition in self._definitions):
             tokens_BS = copied_tokens(batch)

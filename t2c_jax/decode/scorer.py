@@ -16,7 +16,7 @@ from jaxtyping import Array, Float, Int
 
 from t2c_jax import mesh as meshes
 from t2c_jax.decode.generator import Generator
-from t2c_jax.decode.search import PAD, ensemble
+from t2c_jax.decode.search import PAD, ensemble, for_each_beam
 from t2c_jax.models.adapted import bound
 from t2c_jax.models.interface import RECENT, At
 
@@ -122,14 +122,14 @@ class TeacherForcing:
         rows, steps = targets_BT.shape
         definitions = [member.definition for member in generator.members]
         models = [bound(definition, each) for definition, each in zip(definitions, params, strict=True)]
-        read = [model.read(source, 1) for model in models]
+        read = [model.read(source) for model in models]
         laid_out = [model.steps() for model in models]
         self._memory, self._targets_BT = [each for each, _ in read], targets_BT
         self._step, caches = ensemble([each.step for each in laid_out]), [each.cache(rows, steps) for each in laid_out]
         self._all_B, self._slots_T = jnp.ones((rows,), bool), jnp.arange(steps)
         self._slot_steps_BT = jnp.broadcast_to(self._slots_T, (rows, steps))
         first_BR = jnp.zeros((rows, RECENT), jnp.int32).at[:, 0].set(generator.tokenizer.start)
-        self.start = caches, [each for _, each in read], first_BR
+        self.start = caches, for_each_beam([each for _, each in read], 1), first_BR
 
     def step(self, state: Any, t: Int[Array, ""]) -> tuple[Any, Float[Array, "B V"]]:
         """The state behind a step, and the logits of its token; the answers' own tokens are fed."""

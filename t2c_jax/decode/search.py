@@ -307,7 +307,7 @@ class Search:
         several = shape.beams > 1
         return SearchState(
             memory=memory,
-            carry=jax.tree.map(self._for_each_beam, carry),
+            carry=for_each_beam(carry, shape.beams),
             requests=Requests(*map(jnp.asarray, requests)),
             source=source if shape.drafts else None,
             usefulness=Usefulness.unknown(batch) if shape.drafts else None,
@@ -323,9 +323,6 @@ class Search:
             parents=jnp.zeros((batch, shape.beams), jnp.int32),
             states=tuple(processor.start(batch, shape.beams) for processor in self._processors),
         )
-
-    def _for_each_beam(self, leaf: Array) -> Array:
-        return jnp.broadcast_to(leaf[:, None], (leaf.shape[0], self.shape.beams, *leaf.shape[1:]))
 
     def advance(self, rows: SearchState) -> SearchState:
         """One step of all active rows."""
@@ -716,6 +713,11 @@ class _Continued(NamedTuple):
     parents: Int[Array, "B W"]
     ended: Ended
     open: Bool[Array, "B 1"]
+
+
+def for_each_beam(carry: Any, beams: int) -> Any:
+    """A decoder's state before its first step, leaves (B, ...), as that of each beam, (B, W, ...)."""
+    return jax.tree.map(lambda leaf: jnp.broadcast_to(leaf[:, None], (leaf.shape[0], beams, *leaf.shape[1:])), carry)
 
 
 def search(

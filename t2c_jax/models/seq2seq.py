@@ -121,7 +121,7 @@ class Seq2Seq(nnx.Module):
         output = jax.lax.optimization_barrier(FewRowsKernel.of_table(self.output_table().astype(self.config.dtype)))
         return Steps(self.config, self.embedding, self.decoder.steps(), self.pointer, output)
 
-    def read(self, batch: Batch, length: int | None = None) -> tuple[Memory, Any]:
+    def read(self, batch: Batch, *, length: int | None = None) -> tuple[Memory, Any]:
         """What the steps need of a source, and the state of any beam before the first step; leaves (B, ...).
 
         Args:

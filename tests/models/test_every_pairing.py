@@ -28,6 +28,7 @@ from t2c_jax.config import Experiment, TrainConfig, decoders, encoders
 from t2c_jax.data.pipeline import Batches
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.data.tokens import Tokens
+from t2c_jax.decode.search import for_each_beam
 from t2c_jax.models.definition import Definition
 from t2c_jax.models.interface import RECENT, At
 from t2c_jax.papers.code2seq.config import PathsConfig
@@ -172,7 +173,7 @@ def test_cached_steps_are_the_full_forward_and_do_not_see_padding(config):
     def search(params, source, parents_KBW, tokens_KBW, at_K):
         bound = definition.bind(params)
         memory, carry = bound.read(source)
-        carry = jax.tree.map(lambda leaf: jnp.repeat(leaf[:, None], BEAMS, axis=1), carry)
+        carry = for_each_beam(carry, BEAMS)
         steps = bound.steps()
 
         def one(state, fed):
