@@ -22,6 +22,7 @@ from t2c_jax.evaluate.execution.execution_report import execution_summary
 from t2c_jax.evaluate.leakage import leakage
 from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, evaluated_by, metric_named, metrics_named, statistics_of
+from t2c_jax.evaluate.metrics.parses import answer_parses
 from t2c_jax.evaluate.report import write_report
 from t2c_jax.evaluate.training_overlap import (
     LICENSED_RUN,
@@ -31,7 +32,6 @@ from t2c_jax.evaluate.training_overlap import (
     training_overlap,
 )
 from t2c_jax.languages.aliases import canonical
-from t2c_jax.languages.parsing import parses
 from t2c_jax.languages.syntax_trees import grammar_version
 from t2c_jax.retrieval.neighbours import nearest_pairs
 from t2c_jax.retrieval.term_index import TfidfIndex
@@ -154,7 +154,7 @@ def evaluate_predictions(
         nearest = [_codes(neighbours) for neighbours in found]
         compared = compare(metrics, model, statistics_of(metrics, pairs, nearest), config.bootstrap_samples, seed)
         overall["embedding_retrieval"] = {**compared["retrieval"], "train_pairs": len(shown)}
-    parsed = [parses(pair.code, pair.language) for pair in pairs]
+    parsed = [answer_parses(pair, pair.code) for pair in pairs]
     reference_parses = [found for found in parsed if found is not None]
     languages = sorted({canonical(pair.language) for pair in pairs} - {"python"})
     scores = {
@@ -184,7 +184,7 @@ def evaluate_predictions(
             "prediction": ours[0],
             **({"candidates": list(ours[:ranked])} if ranked > 1 else {}),
             "exact": exact_match(ours[0], pair.code),
-            "parses": parses(ours[0], pair.language),
+            "parses": answer_parses(pair, ours[0]),
             "chrf": our_chrf[row],
             "retrieved": near.pair.code,
             "retrieved_id": near.pair.id,

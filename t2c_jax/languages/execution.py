@@ -44,9 +44,13 @@ class Execution:
         own = [self.setup, self.prefix, self.suffix, self.test, self.doctest, self.stdin]
         return [*own, *self.files, *self.files.values()]
 
+    def completed(self, answer: str) -> str:
+        """An answer with the text that it stands in."""
+        return f"{self.prefix}{answer}{self.suffix}"
+
     def source(self, answer: str) -> str:
         """The program of an answer, doctest apart."""
-        return f"{_lines(self.setup)}{self.prefix}{answer}{self.suffix}\n{_lines(self.test)}"
+        return f"{_lines(self.setup)}{self.completed(answer)}\n{_lines(self.test)}"
 
     def to_json(self) -> str:
         """As JSON text, without what is empty."""

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from evaluate_examples import pair
@@ -9,6 +11,8 @@ from t2c_jax.errors import UserError
 from t2c_jax.evaluate.metrics.code_tokens import code_tokens
 from t2c_jax.evaluate.metrics.exact_match import exact_match
 from t2c_jax.evaluate.metrics.metric import Metric, metric_named, metrics_named
+from t2c_jax.evaluate.metrics.parses import answer_parses
+from t2c_jax.languages.execution import Execution
 
 CODES = [
     "def add(a, b):\n    return a + b\n",
@@ -90,6 +94,16 @@ def test_parses_counts_languages_with_a_parser():
     found = metric.statistics(pairs, [["x ="], ["x = 1"], ["x = 1"], ["x"]])
     assert found.tolist() == [[0, 1], [1, 1], [0, 0], [0, 0]]
     assert np.isnan(metric.score([0, 0]))
+
+
+def test_an_answer_that_completes_code_is_parsed_with_it():
+    header = Execution(prefix='def twice(x):\n    """Twice a number."""\n', suffix="\n", test="assert twice(1) == 2")
+    body = replace(pair("0", "Twice a number.", "    return 2 * x", language="python"), tests=header)
+    alone = replace(body, tests=None)
+    answers = ["    return 2 * x", "    return 2 *", "  return x\n y", " \n", "    return x\n\ndef f():\n    return 1"]
+    assert [answer_parses(body, answer) for answer in answers] == [True, False, False, False, True]
+    assert answer_parses(alone, answers[0]) is False
+    assert BY_NAME["parses"].statistics([body, alone], [[body.code], [body.code]]).tolist() == [[1, 1], [0, 1]]
 
 
 @pytest.mark.parametrize("metric", METRICS, ids=lambda metric: metric.name)

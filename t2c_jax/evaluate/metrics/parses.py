@@ -14,8 +14,18 @@ if TYPE_CHECKING:
     from t2c_jax.corpus.pairs import Pair
 
 
+def answer_parses(pair: Pair, answer: str) -> bool | None:
+    """Whether the grammar of its language accepts the answer to a pair; None for a language without a grammar here.
+
+    An answer that completes code, such as the body of a function behind its header, is read with that code.
+    """
+    if pair.tests is None or not answer.strip():
+        return parses(answer, pair.language)
+    return parses(pair.tests.completed(answer), pair.language)
+
+
 class Parses(Metric):
-    """Share of predictions that the grammar of their language accepts, by ``languages.parses``.
+    """Share of predictions that the grammar of their language accepts, by ``answer_parses``.
 
     Pairs of languages without a parser do not count.
     """
@@ -28,7 +38,7 @@ class Parses(Metric):
 
     def statistics(self, pairs: Sequence[Pair], candidates: Sequence[Sequence[str]]) -> np.ndarray:
         """Columns: parsed; an example of a language with a parser."""
-        found = [parses(prediction, pair.language) for pair, prediction in zip(pairs, best(candidates), strict=True)]
+        found = [answer_parses(pair, prediction) for pair, prediction in zip(pairs, best(candidates), strict=True)]
         return np.array([(bool(one), one is not None) for one in found], float)
 
     def score(self, sums: Sequence[float]) -> float:
