@@ -216,8 +216,7 @@ class LiveSearch:
         Another thread than the one that calls the search may ask for the items.
         """
         rows_of, prompts_of = self._sizes()
-        prompt, asked = self._generator.prompts.encode([""])[0], DecodeConfig(beam_size=self._beams, max_tokens=1)
-        entry = Entry("", prompt, asked, np.zeros(2, np.uint32))
+        prompt = self._no_one().prompt
         pools: list[Pool] = []
         self.shared.rows, self.shared.prompts = tuple(rows_of[:1]), tuple(prompts_of[:1])
         made: list[SearchState] = []  # of each size
@@ -227,24 +226,17 @@ class LiveSearch:
                 pools.append([self._outputs.read([prompt], length, count) for length in LENGTHS][-1])
                 self._settle(pools)
 
-        def step(rows: SearchState, pool: Pool) -> SearchState:
-            size = rows.active.shape[0]
-            rows = self._filled(rows, pool, 0, entry, 0, size)  # the row past the last is none
-            kept, programs = np.zeros(size, bool), self._programs
-            rows, _ = programs.advance(self._models, rows, kept, _limit(1, 1), programs.table)
-            return self._settle(rows)
-
         def grow(size: int) -> None:
             before, programs = self.shared.rows[-1], self._programs
             none = np.full(max(size, before), size, np.int32)  # numbers past the last row
             with self._devices():
                 if made:
-                    rows: SearchState = programs.resize(made.pop(), none[:size])
-                    programs.resize(rows, none[:before])
+                    rows: SearchState = self._settle(programs.resize(made.pop(), none[:size]))
+                    self._settle(programs.resize(rows, none[:before]))
                 else:
-                    rows = programs.blank(self._models, pools[0], rows=size).rows
+                    rows = self._settle(programs.blank(self._models, pools[0], rows=size).rows)
                 for pool in pools:
-                    rows = step(rows, pool)
+                    rows = self._stepped(rows, pool)
                 made.append(rows)
 
         read(prompts_of[0])
@@ -254,7 +246,7 @@ class LiveSearch:
         for count in prompts_of[1:]:
             read(count)
             with self._devices():
-                made[-1] = step(made[-1], pools[-1])
+                made[-1] = self._stepped(made[-1], pools[-1])
             self.shared.prompts = (*self.shared.prompts, count)
             if self._mesh.size == 1:
                 yield
@@ -263,9 +255,6 @@ class LiveSearch:
             self.shared.rows = (*self.shared.rows, size)
             if self._mesh.size == 1:
                 yield
-
-        if self._mesh.size > 1:  # as steps lay them out: those of ``blank`` are laid out otherwise, and steps hang
-            self._rows, self._tickets = made[-1], [None] * self.shared.rows[-1]
 
     def close(self) -> None:
         """Ends the threads of grammars."""
@@ -300,6 +289,18 @@ class LiveSearch:
         wanted, more = [entry.prompt for entry in entries], [entry.prompt for entry in ahead]
         return self._outputs.places(wanted, more, self.shared.prompts)
 
+    def _no_one(self) -> Entry:
+        """For programs that are run for their own sake."""
+        asked = DecodeConfig(beam_size=self._beams, max_tokens=1)
+        return Entry("", self._generator.prompts.encode([""])[0], asked, np.zeros(2, np.uint32))
+
+    def _stepped(self, rows: SearchState, pool: Pool) -> SearchState:
+        """Rows that are all free, given to nobody and stepped."""
+        size, programs = rows.active.shape[0], self._programs
+        rows = self._settle(self._filled(rows, pool, 0, self._no_one(), 0, size))  # the row past the last is none
+        rows, _ = programs.advance(self._models, rows, np.zeros(size, bool), _limit(1, 1), programs.table)
+        return self._settle(rows)
+
     def _filled(self, rows: SearchState, pool: Pool, place: int, entry: Entry, session: int, row: int) -> SearchState:
         """The rows with one of them given to an entry: with none where its number is past the last."""
         request = requests_of(entry.settings, entry.key[None], session, self._stop_states)
@@ -326,14 +327,18 @@ class LiveSearch:
         self._spare = 0
         programs, sizes = self._programs, self.shared.rows
         if self._rows is None:
-            self._rows = programs.blank(self._models, self._outputs.sample, rows=sizes[0]).rows
+            sample = self._outputs.sample
+            self._rows = self._settle(programs.blank(self._models, sample, rows=sizes[0]).rows)
+            if self._mesh.size > 1 and sample is not None:  # as steps lay them out, for which programs are compiled
+                self._rows = self._stepped(self._rows, sample)
             self._tickets = [None] * sizes[0]
         place, target = sizes.index(self.rows), sizes.index(size)
         while place != target:
             place += 1 if place < target else -1
             entries = [row for row, ticket in enumerate(self._tickets) if ticket is not None]
             none = sizes[place] - len(entries)
-            self._rows = programs.resize(self._rows, np.array([*entries, *[self.rows] * none], np.int32))
+            places = np.array([*entries, *[self.rows] * none], np.int32)
+            self._rows = self._settle(programs.resize(self._rows, places))
             self._tickets = [*(self._tickets[row] for row in entries), *[None] * none]
 
     def _session_of(self, entry: Entry) -> int:

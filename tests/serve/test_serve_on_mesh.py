@@ -1,11 +1,15 @@
 """A model over eight devices answers as one on a single device does."""
 
 import concurrent.futures
+import logging
 
+import openai
 import pytest
 from served import serving
 from tiny import experiment, make_mesh
 from tiny_generators import PAIRS
+
+from t2c_jax.decode.live_search import LiveSearch
 
 FIRST, CODE = next(iter(PAIRS.items()))
 
@@ -41,3 +45,25 @@ def test_answers_are_those_of_one_device(served, generators):
     settings = {"beam_size": 1, "temperature": 1.5, "samples": 2, "seed": 11}
     (samples,) = alone.generate([FIRST], alone.decode.__class__(**{**vars(alone.decode), **settings}))
     assert sorted(texts) == sorted(each.text for each in samples.hypotheses)
+
+
+def test_after_a_batch_that_fails_the_next_one_is_answered(served, monkeypatch, caplog):
+    advance, fails = LiveSearch.advance, [True]
+
+    def advanced(self, *args):
+        found = advance(self, *args)
+        if fails:
+            fails.clear()
+            raise MemoryError("RESOURCE_EXHAUSTED")
+        return found
+
+    monkeypatch.setattr(LiveSearch, "advance", advanced)
+    with served.client() as client, concurrent.futures.ThreadPoolExecutor(4) as pool:
+
+        def ask(prompt):
+            return client.completions.create(model="tiny", prompt=prompt).choices[0].text
+
+        with caplog.at_level(logging.CRITICAL, "t2c.serve"), pytest.raises(openai.InternalServerError):
+            ask(FIRST)
+        assert not fails
+        assert list(pool.map(ask, PAIRS)) == list(PAIRS.values())
