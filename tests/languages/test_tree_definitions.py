@@ -230,6 +230,18 @@ COMMENTS = {
         "func f() {\n\t// Open the file now.\n\tx := g()\n\t// TODO do it better\n\ty()\n}\n",
         [(2, 3, None, "x := g()")],
     ),
+    "a.c": (
+        "int f(int a) {\n  /* Compute the norm of a, */\n  /* and scale it. */\n  a = b(a);\n\n"
+        "  /* Take the root,\n   * which is positive. */\n  // It may be zero.\n  a = c(a);\n\n"
+        "  /* Set the sizes here. */\n  /* TODO: set more of them */\n  d();\n\n"
+        "  // Round it to zero:\n  //x = e(a);\n  return a;\n}\n",
+        [
+            (2, 4, "Compute the norm of a,\nand scale it.", "a = b(a);"),
+            (6, 9, "Take the root,\nwhich is positive.\nIt may be zero.", "a = c(a);"),
+            (11, 13, "Set the sizes here.", "d();"),
+        ],
+    ),
+    "docs.rs": ("fn f() {\n    // Count it twice here.\n    /// Doubles it.\n    fn g() { h() }\n}\n", []),
     "a.rs": ("fn f() {\n    // Return what was found.\n    x.y()\n}\n", [(2, 3, None, "x.y()")]),
     "a.ts": ("// At the top level there.\nf();\nfunction g() {\n  // @ts-ignore because of that\n  h();\n}\n", []),
     "a.cs": (

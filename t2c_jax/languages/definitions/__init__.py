@@ -15,7 +15,7 @@ from t2c_jax.languages.syntax_trees import grammar_version
 class DefinitionsExtractor:
     """Documented definitions of one language; see ``definitions.tree_extractor``."""
 
-    def __init__(self, language: str, module: str, suffixes: tuple[str, ...], revision: int = 3) -> None:
+    def __init__(self, language: str, module: str, suffixes: tuple[str, ...], revision: int = 4) -> None:
         """Makes the extractor of a language.
 
         Args:

@@ -1,7 +1,8 @@
 """Comments within functions, and the statements that they are about.
 
-As in Python (``python.line_comments``): line comments, or one block comment, alone on their lines right above
-a statement. The comment is about that statement and those that follow it, up to the next blank line or comment.
+As in Python (``python.line_comments``): a comment alone on its lines right above a statement. Comments right below each
+other are one, whatever their delimiters. The comment is about that statement and those that follow it, up to the next
+blank line or comment.
 """
 
 from __future__ import annotations
@@ -59,20 +60,18 @@ def find_commented_statements(data: bytes, root: Node, comments: Comments) -> It
         if not statements:
             continue
         end = comments.end_of_line_comment(statements[-1].end_byte)
-        raw = b"\n".join(data[item.start : item.end] for item in run).decode("utf-8")
-        text = "" if any(map(comments.is_directive, run)) else comment_text(comment_lines(raw))
+        text = "" if any(map(comments.is_directive, run)) else comment_text(_lines(data, run))
         has_error = any(node.has_error for node in statements)
         yield CommentedStatements(run[0].start, start, end, text, has_error)
 
 
 def _runs(data: bytes, comments: Comments) -> Iterator[list[Item]]:
-    """Comments that are alone on their lines, line comments of one block together. Documentation is left out."""
+    """Comments that are alone on their lines, those right below each other together. Documentation is left out."""
     run: list[Item] = []
     for item in comments.all():
         line = data.rfind(b"\n", 0, item.start) + 1
         alone = not data[line : item.start].strip(_SPACE) and not comments.is_doc(item)
-        is_block = data.startswith(b"/*", item.start)
-        if run and (not alone or is_block or data[run[-1].end : item.start].count(b"\n") != 1 or _blocks(data, run)):
+        if run and (not alone or data.count(b"\n", run[-1].end, item.start) != 1):
             yield run
             run = []
         if alone:
@@ -81,8 +80,12 @@ def _runs(data: bytes, comments: Comments) -> Iterator[list[Item]]:
         yield run
 
 
-def _blocks(data: bytes, run: Sequence[Item]) -> bool:
-    return data.startswith(b"/*", run[-1].start)
+def _lines(data: bytes, run: Sequence[Item]) -> list[str]:
+    """What the lines of a comment say. Blocks of one line each are no paragraphs."""
+    raw = [data[item.start : item.end].decode("utf-8") for item in run]
+    if not any(comment.startswith("/*") for comment in raw):
+        return comment_lines("\n".join(raw))
+    return [line for comment in raw for line in "\n".join(comment_lines(comment)).strip().split("\n")]
 
 
 def _statements(data: bytes, root: Node, start: int) -> list[Node]:
@@ -92,7 +95,7 @@ def _statements(data: bytes, root: Node, start: int) -> list[Node]:
         if parent.start_byte != start:
             return []
         node = parent
-    if node is None or node.parent is None or not node.is_named or node.start_byte != start:
+    if node is None or node.parent is None or not node.is_named or node.is_extra or node.start_byte != start:
         return []
     found = [node]
     end, sibling = node.end_byte, node.next_named_sibling
