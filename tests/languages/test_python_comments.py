@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.comment_prose import comment_text
 from t2c_jax.languages.python.extractor import extract_python
 
 SOURCE = '''
@@ -137,3 +138,27 @@ def test_any_bytes_are_survived():
         data = good[:place] + dice.choice([b"", b"#", b"\n", b'"""', b"\\\n", b"\xff", b"\t", b";"]) + good[place:]
         pairs += len(extract_python(data, CorpusConfig(kinds=("comment", "example"))).extracts)
     assert pairs > 100
+
+
+@pytest.mark.parametrize(
+    ("comment", "text"),
+    [
+        ("Convert it.\nmypy: ignore this\nThen store it.", "Convert it.\nThen store it."),
+        ("Make the argument hashable.\npyrefly: ignore [bad-argument-type]", "Make the argument hashable."),
+        ("Update the values.\nTODO(someone): do it for all", "Update the values."),
+        ("The value is known from\nbug reports of others.", ""),
+        ("pyright: ignore[reportUnknownMemberType]", ""),
+        ("pyre-fixme[16]: `Module` has no attribute `weight`.", ""),
+        ("LINT.IfChange(the_name_of_it)", ""),
+        ("See https://example.com/an-issue/of-some-words/1", ""),
+        ("https://example.com/one/two/three\nhttps://example.com/four/five", ""),
+        ("The formula is at https://example.com/a", "The formula is at https://example.com/a"),
+        ("Reduce the number of calls to time()", "Reduce the number of calls to time()"),
+        ("For x >= 1: arccos(x) = arcosh(x)", "For x >= 1: arccos(x) = arcosh(x)"),
+        ("Use the other one:\npartition = sets(of(the, graph), 2)", ""),
+        ("Use the other one:\nstore.sets(of(the, graph), 2)", ""),
+        ("#  return all of them", ""),
+    ],
+)
+def test_what_a_comment_says(comment, text):
+    assert comment_text([f" {line}" for line in comment.split("\n")]) == text

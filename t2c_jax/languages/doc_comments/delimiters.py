@@ -15,7 +15,7 @@ _DIRECTIVE = re.compile(
       (?:eslint|tslint|jshint|jscs|stylelint|biome|oxlint|prettier|istanbul|c8|v8|jest|flow)
       [- ](?:disable|enable|ignore|env|next|environment)
     | @(?:ts-|flow\b|noflow\b|jsx|format\b|codeCoverage|phpstan-ignore|psalm-suppress|noinspection)
-    | (?:NOLINT|clang-format|cppcheck-suppress|IWYU|LCOV_EXCL|GCOV_EXCL|coverity)
+    | (?:NOLINT|clang-format|cppcheck-suppress|IWYU|LCOV_EXCL|GCOV_EXCL|coverity|LINT\.)
     | (?:CHECKSTYLE|NOPMD|NOSONAR|noinspection|spotless:|language=|region\b|endregion\b|\#(?:end)?region)
     | (?:rubocop|shellcheck|swiftlint|swiftformat|phpcs|phpstan|ktlint|detekt|pylint|reek|sqlfluff|noqa)(?:[:\s]|$)
     | (?:frozen_string_literal|typed|encoding|coding|warn_indent|warn_past_scope|shareable_constant_value):

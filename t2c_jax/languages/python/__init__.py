@@ -14,7 +14,7 @@ class PythonExtractor:
 
     suffixes: tuple[str, ...] = (".py",)
     # Which files parse, and to what, is the running Python's grammar.
-    version = f"3, grammar of {'.'.join(platform.python_version_tuple()[:2])}"
+    version = f"4, grammar of {'.'.join(platform.python_version_tuple()[:2])}"
 
     def extract(self, data: bytes, path: str, config: CorpusConfig) -> Extraction:
         """See ``python.extractor``."""
