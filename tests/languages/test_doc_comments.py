@@ -63,6 +63,24 @@ def test_docstring_has_sections_in_one_layout():
     )
 
 
+@pytest.mark.parametrize(
+    ("raw", "docstring"),
+    [
+        ("/** Adds.\n * @param a\n * @param b the second\n */", "Adds.\n\nParameters:\n  b: the second"),
+        ("/** Adds.\n * @param a\n * @param b\n */", "Adds."),
+        ("/** @return the sum\n * @param a the first */", "Returns the sum\n\nParameters:\n  a: the first"),
+        ("/** Returns the\n * sum.\n * @return The sum */", "Returns the\nsum."),
+        ("/** Adds both.\n * @return the sum */", "Adds both.\n\nReturns: the sum"),
+        (
+            "/** The sum.\n *\n * Of both.\n * @return the sum of both */",
+            "The sum.\n\nOf both.\n\nReturns: the sum of both",
+        ),
+    ],
+)
+def test_a_docstring_says_nothing_twice(raw: str, docstring: str):
+    assert clean_doc(raw, "javadoc").docstring == docstring
+
+
 def test_markdown_javadoc():
     found = doc(
         "javadoc",
@@ -189,7 +207,7 @@ CASES = [
              * It's <b>nice</b>.
              *
              * @param array<int, string>|null $items The items
-             * @param  string  ...$rest
+             * @param  string  ...$rest the rest
              * @param $x the x
              * @return array{a: int, b: string} the result
              * @throws \\InvalidArgumentException When it fails
@@ -206,7 +224,7 @@ CASES = [
 
             Parameters:
               items: The items
-              rest:
+              rest: the rest
               x: the x
             Returns: the result
             Raises:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 DocPart = Literal["summary", "description", "docstring"]
 """How much of a doc comment is used: its first paragraph, its prose, or the prose with all sections."""
+_RETURNS = re.compile(r"returns? ")
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,12 +36,16 @@ class Doc:
 
     @property
     def docstring(self) -> str:
-        """The prose, then every section in one layout, whatever the style. Empty where nothing is said."""
+        """The prose, then every section in one layout, whatever the style. Empty where nothing is said.
+
+        Parameters without a text are left out, since the signature has their names, and so is what is returned where
+        the summary says it.
+        """
         if not self.description:
             return ""
         parts = [self.description]
-        sections = [_named("Parameters", self.parameters)]
-        if self.returns:
+        sections = [_named("Parameters", {name: text for name, text in self.parameters.items() if text})]
+        if self.returns and _returned(self.returns) != _returned(self.summary):
             sections.append(f"Returns: {_hanging(self.returns)}")
         if "" in self.raises:
             sections.append(f"Raises: {_hanging(self.raises[''])}")
@@ -77,6 +83,11 @@ def first_paragraph(prose: str) -> str:
 def indented(code: str) -> str:
     """Code as a block within prose."""
     return "\n".join(f"    {line}" if line.strip() else "" for line in code.split("\n"))
+
+
+def _returned(text: str) -> str:
+    """What is returned, without the word for it."""
+    return _RETURNS.sub("", " ".join(text.lower().split()).rstrip("."))
 
 
 def _named(title: str, texts: Mapping[str, str]) -> str:
