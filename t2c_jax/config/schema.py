@@ -186,8 +186,8 @@ class CorpusConfig(Section):
     )
     prose: tuple[str, ...] = field(
         ("unfinished", "boilerplate", "restated"),
-        "Texts to drop: unfinished (TODO, placeholders), boilerplate (phrases of tools and habits, licence headers),"
-        " restated (nothing but the definition's name).",
+        "Texts to drop: unfinished (TODO, placeholders), boilerplate (phrases of tools and habits, references to other"
+        " texts, licence headers), restated (nothing but the definition's name or signature).",
         before=(),
     )
     text_language: str = field(

@@ -37,7 +37,28 @@ def judged(text, config=CONFIG, code=CODE, kind="function", licence="", mined=Tr
         ("Return repr(self).", "text is boilerplate"),
         ("Copyright (c) 2020 The Authors. All rights reserved.", "text is boilerplate"),
         ("Licensed under the Apache License, Version 2.0.", "text is boilerplate"),
+        ("See base class for details.", "text is boilerplate"),
+        ("See the docstring in `Users` base class.", "text is boilerplate"),
+        ("See :meth:`Users.get_names`.", "text is boilerplate"),
+        ("See `Users.get_names()` for more details.", "text is boilerplate"),
+        ("see docstring of users.get_names", "text is boilerplate"),
+        ("See https://example.com/a/users#names", "text is boilerplate"),
+        ("https://example.com/a\nhttps://example.com/b", "text is boilerplate"),
+        ("@copydoc users::get_names(int)const", "text is boilerplate"),
+        ("\\copybrief get_names", "text is boilerplate"),
+        (":meta private:", "text is boilerplate"),
+        ("**DEPRECATED**", "text is boilerplate"),
+        ("This function is deprecated.", "text is boilerplate"),
+        ("Docstring.", "text is a placeholder"),
         ("Gets the user names.", "text says only the name"),
+        ("users::get_user_names(User self, int limit) -> str[]", "text says only the name"),
+        ("lib::get_user.limit(User(a!) self) -> (str name, int id)", "text says only the name"),
+        ("get_user_names(limit) -> list. The first names, by age.", ""),
+        ("get_user_names(limit) -> a list of names", ""),
+        ("integrate(f(x), x) -> f(x)", ""),
+        ("See :meth:`Users.get_names` for what a name is.", ""),
+        ("Deprecated: use the names of the group instead.", ""),
+        ("As in https://example.com/a, the first names.", ""),
         ("get_user_names", "text says only the name"),
         ("Returns the first user names, up to a limit.", ""),
         ("Gets the names of users that are logged in.", ""),
@@ -48,6 +69,29 @@ def judged(text, config=CONFIG, code=CODE, kind="function", licence="", mined=Tr
 )
 def test_texts_that_say_nothing(text, rule):
     assert judged(text) == rule
+
+
+@pytest.mark.parametrize(
+    ("code", "kind"),
+    [
+        ('@route("/names(of)", users=Users)\n@cached\ndef get_user_names(request):\n    return 1\n', "function"),
+        ("template <typename T, typename = std::enable_if_t<is<T>()>>\nList<T> get_user_names() { }", "function"),
+        ("#[inline(always)]\npub fn get_user_names<T>(a: T) {}", "function"),
+        ("[Fact(a)]\npublic lib::List<Name> GetUserNames() {}", "method"),
+        ('@Names("a(b)")\n@Get\npublic static final class UserNames extends Base {', "class"),
+        ("type UserNames struct {\n}", "class"),
+        ("export type UserNames = { }", "class"),
+        ("template <class T> struct UserNames : Base { };", "class"),
+        ("enum class UserNames { }", "class"),
+    ],
+)
+def test_a_name_behind_decorators_and_templates(code, kind):
+    assert judged("Gets the user names.", code=code, kind=kind) == "text says only the name"
+    assert judged("Gets the cached names.", code=code, kind=kind) == ""
+
+
+def test_code_without_a_name_is_not_what_a_text_says():
+    assert judged("Returns the value.", code="x") == ""
 
 
 def test_a_signature_above_the_text_is_no_prose():
@@ -111,5 +155,6 @@ def test_a_list_of_what_is_no_licence_is_refused():
 
 
 def test_hostile_texts_take_no_long():
-    for unit in ("-", "see the ", "{@", "a ", "todo", " \n", "is "):
+    for unit in ("-", "see the ", "{@", "a ", "todo", " \n", "is ", "https://", "see `a", "a("):
+        judged("a" + unit * 20, code=unit * 20_000)
         judged(unit * 20_000, dataclasses.replace(CONFIG, max_text_chars=10**6, text_language="en"))

@@ -29,12 +29,23 @@ _UNFINISHED = _phrases(
     r"(?:brief|short) description(?: of (?:the )?(?:file|function|method|class))?",
     r"lorem ipsum.*",
     r"n/?a|none",
+    r"docstring",
 )
 _OF_A_PARENT = r"(?:base|super|parent|abstract)[ -]?(?:class|method|type|implementation)?|[\w.#:]+"
+_REFERENCE = r"(?::[\w:]+:)?[`'\"]{0,2}[~.]?\w[\w.#:]*(?:\(\))?[`'\"]{0,2}"
 _BOILERPLATE = _phrases(
     r"inherit(?:ed)?_?doc(?:s|umentation)?\b.*",
     r"non-javadoc\b.*",
     r"auto-?generated (?:method|constructor|catch|function) (?:stub|block).*",
+    r"[@\\]?copy(?:doc|brief|details)\b.*",
+    r"(?:this (?:function|method|class|module) (?:is|has been) )?deprecated(?: (?:function|method|class))?",
+    r"meta private",
+    r"(?:see|refer to)(?: the)? (?:(?:doc(?:string|umentation|s)?|comments?)(?: (?:of|for|in|at|on|from))?(?: the)? )?"
+    r"(?:[`'\"]?[\w.]+[`'\"]? )?(?:base|super|parent)[ -]?class(?:'s)?(?: (?:doc(?:string|umentation|s)?|method))?"
+    r"(?: for (?:more )?(?:details|documentation|docs|information))?",
+    rf"(?:see|refer to)(?: (?:the )?(?:doc(?:string|umentation|s)?) (?:of|for|in|at|on|from))? {_REFERENCE}"
+    r"(?: for (?:more )?(?:details|documentation|docs|information))?",
+    r"(?:see|refer to|cf\.?)?:? ?https?://\S+(?:\s+https?://\S+)*",
     r"(?:see|cf\.?|refer to|same as|documented in|inherited from|implements?(?: method)?"
     r"|overrid(?:es?|den|ing)(?: from| in| method in)?)(?: the)?(?: documentation)?(?: (?:of|for|in|at|from))?(?: the)?"
     rf" ?(?:{_OF_A_PARENT})",
@@ -59,19 +70,54 @@ _FILLERS = {
     *("property", "getter", "setter", "self", "if", "whether"),
 }
 _WORD = re.compile(r"[A-Za-z]+")
-_NAME = re.compile(r"([A-Za-z_$][\w$]*)\s*[(:{<=]")
+_SIGNATURE = re.compile(r"([\w:.~]+)\(.*\)\s*->\s*(?:\S+|\([^()]*\))")
+_BEFORE_HEADER = re.compile(r"\s*(?:@(?!interface\b)[\w.]+(?:\s*(?=\())?|#!?(?=\[)|(?=\[)|template\s*(?=<))")
+_OF_TYPE = re.compile(
+    r"\b(?:class|struct|union|enum|interface|trait|protocol|record|concept|using|object|typealias|type|actor|module)\s+"
+    r"(?:class\s+)?([A-Za-z_$][\w$]*)"
+)
+_NAME = re.compile(r"(~?[A-Za-z_$][\w$]*)\s*(?:<[^<>()]*>)?\s*(?:[({=]|:(?!:))")
+_CLOSING = {"(": ")", "[": "]", "<": ">"}
+_LONGEST_HEADER = 2000  # characters
+
+
+def _name(pair: Pair) -> str:
+    """The name in the header, behind attributes, decorators and parameters of templates; empty where none is found."""
+    code, start = pair.code[:_LONGEST_HEADER], 0
+    while before := _BEFORE_HEADER.match(code, start):
+        start = before.end()
+        if code[start : start + 1] in _CLOSING:
+            start = _behind_bracket(code, start)
+    found = (_OF_TYPE.search(code, start, start + 200) if pair.kind == "class" else None) or _NAME.search(code, start)
+    return found[1] if found else ""
+
+
+def _behind_bracket(code: str, start: int) -> int:
+    opening, depth = code[start], 0
+    for place in range(start, len(code)):
+        depth += (code[place] == opening) - (code[place] == _CLOSING[opening])
+        if not depth:
+            return place + 1
+    return len(code)
 
 
 def _says_only_its_name(prose: str, pair: Pair) -> bool:
-    """Whether each word of a short text is a part of the definition's name, or a filler."""
-    if pair.kind not in _DEFINITIONS or len(prose) > 80:
+    """Whether each word of a short text is a part of the definition's name, or a filler; or it is the signature."""
+    if pair.kind not in _DEFINITIONS:
         return False
-    found = _NAME.search(pair.code)
-    if found is None:
-        return False
-    name = {_stem(part) for part in subtokens(found[1])}
+    if len(prose) > 80 or "->" in prose:
+        return _is_signature(prose, pair)
+    name = {_stem(part) for part in subtokens(_name(pair))}
     words = [word.lower() for word in _WORD.findall(prose)]
-    return bool(words) and all(word in _FILLERS or _stem(word) in name for word in words)
+    return bool(name and words) and all(word in _FILLERS or _stem(word) in name for word in words)
+
+
+def _is_signature(prose: str, pair: Pair) -> bool:
+    """Whether a line is the definition's name with parameters and a type, such as ``lib::f(T a) -> T``."""
+    if "\n" in prose or not (found := _SIGNATURE.fullmatch(prose)):
+        return False
+    name = _name(pair)
+    return any(len(part) > 1 and name.startswith(part) for part in re.split(r"\W+", found[1]))
 
 
 def _stem(word: str) -> str:
