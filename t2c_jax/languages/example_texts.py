@@ -18,4 +18,6 @@ def example_text(summary: str, prose: str) -> str:
     """
     summary = "" if NO_PROSE.match(summary) else summary
     said = "" if NO_PROSE.match(prose) or summary.endswith(prose) else prose
+    if f"{said}\n".startswith((f"{summary}\n", f"{summary} ")):
+        return said
     return "\n".join(filter(None, (summary, said)))

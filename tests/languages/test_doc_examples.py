@@ -7,6 +7,7 @@ import pytest
 from t2c_jax.config import CorpusConfig
 from t2c_jax.languages.doc_comments import STYLES
 from t2c_jax.languages.doc_comments.doc_examples import find_examples
+from t2c_jax.languages.example_texts import example_text
 from t2c_jax.languages.extractor import extractor_for
 
 
@@ -159,3 +160,16 @@ def test_any_comment():
             raw = "".join(generator.choices(pieces, k=generator.randint(1, 30)))
             for example in find_examples(raw, style):
                 assert example.code.strip()
+
+
+def test_a_paragraph_that_repeats_the_summary_is_the_text():
+    assert example_text("Adds two numbers.", "Adds two numbers.\n\nThe first may be zero:") == (
+        "Adds two numbers.\n\nThe first may be zero:"
+    )
+    assert example_text("Adds two numbers.", "It is called so:") == "Adds two numbers.\nIt is called so:"
+    assert (
+        example_text("Adds two numbers. It is called so:", "It is called so:") == "Adds two numbers. It is called so:"
+    )
+    assert example_text("Add", "Addition is done so, in two steps:") == "Addition is done so, in two steps:"
+    assert example_text("Add all numbers", "Add all numbersets so:") == "Add all numbers\nAdd all numbersets so:"
+    assert example_text("", "It is called so:") == "It is called so:"

@@ -9,6 +9,91 @@ from t2c_jax.languages.python.extractor import extract_python
 DOCSTRINGS = {
     """Add two numbers.
 
+    Parameters
+    ----------
+    a : int
+        The first of them.
+
+    See Also
+    --------
+    subtract : the inverse of this function
+
+    Examples
+    --------
+    >>> import sums
+    >>> sums.add(1, 2)
+    3
+
+    Notes
+    =====
+
+    Numbers of two kinds are converted:
+
+    >>> add(1, 2.0)
+    3.0
+    """: (
+        [
+            ("Add two numbers.", "python", "import sums\nsums.add(1, 2)"),
+            ("Add two numbers.\nNumbers of two kinds are converted:", "python", "add(1, 2.0)"),
+        ],
+        [],
+    ),
+    """Add two numbers.
+
+    >>> import sums
+    >>> from numbers import Number
+
+    The function is imported like this:
+
+    >>> from sums import add
+
+    And then called:
+
+    >>> add(1, 2)
+    3
+    """: (
+        [
+            ("Add two numbers.\nThe function is imported like this:", "python", "from sums import add"),
+            ("Add two numbers.\nAnd then called:", "python", "add(1, 2)"),
+        ],
+        ["example of nothing but imports"],
+    ),
+    """Add two numbers.
+
+    ```python
+      total = 0
+      if total:
+        total = add(total, ...)
+    ```
+
+    Something is left out here:
+
+    ```python
+    with numbers() as (a, b):
+        # They are added.
+    ```
+
+    An output is among the code:
+
+    ```python
+    add(1, 2)
+    ==> 3
+    ```
+
+    In a shell it is called so:
+
+    ```bash
+    add 1 2 --verbose
+    ```
+    """: (
+        [
+            ("Add two numbers.", "python", "total = 0\nif total:\n  total = add(total, ...)"),
+            ("Add two numbers.\nIn a shell it is called so:", "shell", "add 1 2 --verbose"),
+        ],
+        ["example that does not parse"] * 2,
+    ),
+    """Add two numbers.
+
     >>> add(1, 2)
     3
 

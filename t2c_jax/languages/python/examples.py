@@ -1,19 +1,25 @@
 """The examples in a docstring: doctests, fenced blocks of Markdown, code blocks of reStructuredText.
 
-``text`` is the docstring's summary and, on the next line, the paragraph right before the example, if there is another.
+``text`` is the docstring's summary and, on the next line, the paragraph right before the example, if there is another
+in its section.
 ``code`` of a doctest is its commands without prompts and outputs; doctests with nothing but space between them are one
-example. Blocks of documents are read as in their files (``markdown``, ``restructuredtext``).
+example. Blocks of documents are read as in their files (``markdown``, ``restructuredtext``), without their common
+indentation. Examples of Python that do not parse, because something is left out or an output is among the code, are
+none. Nor are imports that nothing but the summary introduces: what follows them is an example of its own.
 """
 
 from __future__ import annotations
 
+import ast
 import dataclasses
 import doctest
 import re
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from t2c_jax.config import CorpusConfig
+from t2c_jax.languages.document_code import common_indentation
 from t2c_jax.languages.example_texts import KIND, example_text
 from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.python.docstrings import docstring_part
@@ -52,7 +58,12 @@ def read_examples(docstring: str, first_line: int, lines: Sequence[bytes], confi
     for example in [*_doctests(text), *_blocks(text, config, first_line, found)]:
         line = first_line + example.first
         description = example_text(summary, example.prose)
-        if not description:
+        syntax = _syntax(example.code) if example.language == "python" else None
+        if example.language == "python" and syntax is None:
+            found.skipped.append(("example that does not parse", line))
+        elif _only_imports(syntax) and description == example_text(summary, ""):
+            found.skipped.append(("example of nothing but imports", line))
+        elif not description:
             found.skipped.append(("example without a description", line))
         elif not all(_is_at(shown, lines, first_line + row) for row, shown in example.shown):
             found.skipped.append(("example whose lines are not in the file as they are", line))
@@ -101,8 +112,24 @@ def _joined(group: list[doctest.Example], prose: str) -> _Example:
     return _Example(prose, "".join(sources).strip("\n"), "python", group[0].lineno, last, shown)
 
 
+def _syntax(code: str) -> list[ast.stmt] | None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of the example's escapes
+        try:
+            return ast.parse(code).body
+        except (SyntaxError, ValueError, RecursionError, MemoryError):
+            return None
+
+
+def _only_imports(syntax: list[ast.stmt] | None) -> bool:
+    return bool(syntax) and all(isinstance(node, ast.Import | ast.ImportFrom) for node in syntax or ())
+
+
 def _last_paragraph(text: str) -> str:
-    paragraph = _BLANK_LINES.split(_UNDERLINED.sub("", _MARKUP.sub("", text)).strip("\n"))[-1]
+    """The last paragraph of the last section: what is above a heading says nothing of an example below it."""
+    headings = list(_UNDERLINED.finditer(text))
+    section = text[headings[-1].end() :] if headings else text
+    paragraph = _BLANK_LINES.split(_MARKUP.sub("", section).strip("\n"))[-1]
     return "\n".join(line.strip() for line in paragraph.strip().split("\n"))
 
 
@@ -124,7 +151,9 @@ def _blocks(text: str, config: CorpusConfig, first_line: int, found: Extraction)
         last = block.end_line - 1
         first = last - len(code) + 1 - text.split("\n")[last].lstrip().startswith(("```", "~~~"))
         shown = list(enumerate(code, start=first))
-        yield _Example(block.text, block.code, block.language, block.start_line - 1, last, shown)
+        margin = len(common_indentation(code))
+        dedented = "\n".join(line[margin:] for line in code)
+        yield _Example(block.text, dedented, block.language, block.start_line - 1, last, shown)
 
 
 _ELSEWHERE = ("interactive session", "code block without a language", "code block without introducing prose")
