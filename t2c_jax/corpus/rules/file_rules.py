@@ -39,6 +39,7 @@ _GENERATED = re.compile(
         \ (?:is|was|has\ been)\ (?:auto(?:matically)?[-\ ]?|machine[-\ ]?)?generated
     | (?:warning|note|notice|attention)?[!:,\ ]{0,4}(?:auto(?:matically)?[-\ ]?|machine[-\ ]?)generated
         (?:$|[\ ]*[.!:-]|\ (?:by|from|with|using|file|code|on|at|parser)\b)
+    | this\ (?:is|was)\ generated\ (?:by|from|with|using)\ \S*[/.]\w
     | generated\ (?:automatically\ )?(?:by|from|with|using|on)\ (?:.{0,160}do\ not\ (?:edit|modify|change)
         |(?:the\ )?(?:protocol\ buffer|protoc|grpc|antlr|swig|cython|django|thrift|swagger|openapi|autorest|javacc|jflex
         |flex|ragel|re2c|gperf|bindgen|cbindgen|pyuic|pyqt|pyside|qt\ |uic|moc|rpcgen|wsdl|xjc|jaxb|sqlc|mockgen|mockery
