@@ -823,12 +823,18 @@ def test_styles(style: str, raw: str, docstring: str):
 
 
 def test_every_style_is_tested():
-    assert {style for style, _, _ in CASES} | {"javadoc", "plain", "python"} == set(STYLES)
+    assert {style for style, _, _ in CASES} | {"c", "javadoc", "plain", "python"} == set(STYLES)
 
 
 @pytest.mark.parametrize(
     ("style", "raw", "docstring"),
     [
+        ("c", "// \\brief Infers the precision.\n// \\param[in] a the \\c number\n// \\return the status",
+         "Infers the precision.\n\nParameters:\n  a: the `number`\nReturns: the status"),
+        ("c", "/* \\internal \\returns the norm */", "Returns the norm"),
+        ("doxygen", "/** \\internal Adds.\n * \\internal \\returns the sum */", "Adds.\n\nReturns: the sum"),
+        ("c", "// Is \\n or \\return in it?\n// #a is %b.", "Is \\n or \\return in it?\n#a is %b."),
+        ("c", "// @someone: is it **right**?", "@someone: is it **right**?"),
         ("phpdoc", '/** Escapes trailing "\\" in `a\\*b` and a\\*b. */', 'Escapes trailing "\\" in `a\\*b` and a*b.'),
         ("doxygen", "/// See [open](\n///   https://a.b) and [c].", "See open and [c]."),
         ("xmldoc", "/// <summary>One. <remarks>Two.</remarks></summary>", "One.\n\nTwo."),

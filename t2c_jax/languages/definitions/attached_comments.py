@@ -83,7 +83,8 @@ class Comments:
         if docs:
             found.docs = docs[::-1] if self._rules.joins else self._last_run(docs)
         elif self._rules.plain:
-            found.docs, found.plain = self._plain_run(comments, found.start), True
+            found.docs = self._plain_run(comments, found.start)
+            found.plain = bool(found.docs)
         return found
 
     def next_start(self, position: int) -> int:

@@ -47,6 +47,7 @@ DOXYGEN = CommentRules(
     style="doxygen",
     doc=re.compile(rb"/\*[*!](?![*/<])|//[/!](?![/<])"),
     plain=True,
+    plain_style="c",
     statement=re.compile(
         rb"(?:if|for|while|do|switch|return|break|continue|goto|case|default|else|delete|throw|try)\b"
         rb"|(?!operator\b)[A-Za-z_](?:[\w.]|->|\[[\w.+-]*\])*[ \t]*(?:[|&^+*/%-]?=|\+\+|--|[;,])|[}{(*&\"#]|[+-][+-]"

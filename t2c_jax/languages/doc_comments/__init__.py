@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from t2c_jax.languages.doc_comments.doc import Doc as Doc
 from t2c_jax.languages.doc_comments.doc import DocPart as DocPart
-from t2c_jax.languages.doc_comments.doxygen import clean_doxygen
+from t2c_jax.languages.doc_comments.doxygen import clean_c, clean_doxygen
 from t2c_jax.languages.doc_comments.godoc import clean_godoc
 from t2c_jax.languages.doc_comments.javadoc import clean_javadoc
 from t2c_jax.languages.doc_comments.jsdoc import clean_jsdoc
@@ -20,6 +20,7 @@ from t2c_jax.languages.doc_comments.swift_markup import clean_swift_markup
 from t2c_jax.languages.doc_comments.xmldoc import clean_xmldoc
 
 STYLES: dict[str, Callable[[str], Doc]] = {
+    "c": clean_c,
     "doxygen": clean_doxygen,
     "godoc": clean_godoc,
     "javadoc": clean_javadoc,

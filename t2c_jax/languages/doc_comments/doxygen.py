@@ -8,6 +8,7 @@ from t2c_jax.languages.doc_comments.block_tags import Named, first_word, without
 from t2c_jax.languages.doc_comments.delimiters import comment_lines
 from t2c_jax.languages.doc_comments.doc import Doc, make_doc
 from t2c_jax.languages.doc_comments.markup import Protected, markdown_prose
+from t2c_jax.languages.doc_comments.plain import clean_plain
 
 _PARAMETER, _RETURN, _BRIEF = ("param", "tparam"), ("return", "returns", "result", "retval"), ("brief", "short")
 _RAISES = ("throw", "throws", "exception")
@@ -30,6 +31,8 @@ _TAG = re.compile(
     rf"[ \t]*(?:[@\\]({_NAMES}|[{{}}](?=\s|\Z))(?![\w(.-])|@(\w+|\.\.\.):(?=\s|\Z)"
     r"|(Returns?|Return value|Deprecated):(?=\s|\Z))"
 )
+_COMMAND = re.compile(rf"^[ \t]*(?:/[/*]+!?|\*+)?[ \t]*[@\\](?:{_NAMES})(?![\w(.-])", re.MULTILINE)
+_INTERNAL = re.compile(r"[ \t]*[@\\]internal[ \t]+(?=\S)")  # documentation all the same
 _DIRECTION = re.compile(r"[ \t]*\[(?:in|out|,|\s)*\]")
 _NAMED_PARAMETER = re.compile(r"\s*([\w.*&:~]+(?:\s*,\s*[\w.*&]+)*|\.\.\.)[ \t]*")
 _CODE = re.compile(
@@ -58,6 +61,11 @@ def clean_doxygen(raw: str) -> Doc:
     return _Reader(kept).read(text)
 
 
+def clean_c(raw: str) -> Doc:
+    """The doc of an ordinary comment of C and C++: Doxygen's if one of its lines begins with a command."""
+    return clean_doxygen(raw) if _COMMAND.search(raw) else clean_plain(raw)
+
+
 class _Reader:
     """Collects the sections of a comment. A paragraph of a section ends at a blank line; what follows is prose."""
 
@@ -73,6 +81,7 @@ class _Reader:
         """The doc of a text without delimiters."""
         sections: list[tuple[str, str, list[str]]] = [("", "", [])]
         for line in text.split("\n"):
+            line = _INTERNAL.sub("", line, count=1) if "internal" in line else line
             match = _TAG.match(line)
             if match is None:
                 sections[-1][2].append(line)
