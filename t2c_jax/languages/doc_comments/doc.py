@@ -9,6 +9,7 @@ from typing import Literal
 
 DocPart = Literal["summary", "description", "docstring"]
 """How much of a doc comment is used: its first paragraph, its prose, or the prose with all sections."""
+_NOTE = re.compile(r"^ {0,3}(?:TODO|FIXME|XXX|HACK)\b", re.MULTILINE)
 _RETURNS = re.compile(r"returns? ")
 
 
@@ -69,10 +70,18 @@ def make_doc(
     deprecated: str = "",
     examples: tuple[str, ...] = (),
 ) -> Doc:
-    """A doc whose summary is the first paragraph of its description, or says what is returned."""
+    """A doc whose summary is the first paragraph of its description, or says what is returned; notes are left out."""
+    if _NOTE.search(description):
+        description = _without_notes(description)
     if not description and returns:
         description = returns if returns.lower().startswith("return") else f"Returns {returns}"
     return Doc(first_paragraph(description), description, parameters or {}, returns, raises or {}, deprecated, examples)
+
+
+def _without_notes(prose: str) -> str:
+    """The prose without what the authors noted for themselves. A note goes to the end of its paragraph."""
+    paragraphs = (_NOTE.split(paragraph, maxsplit=1)[0].rstrip() for paragraph in prose.split("\n\n"))
+    return "\n\n".join(filter(None, paragraphs))
 
 
 def first_paragraph(prose: str) -> str:
