@@ -23,6 +23,7 @@ from t2c_jax.corpus.mine import ShardMaker
 from t2c_jax.corpus.pairs import CODE_ONLY_KINDS, MINED_KINDS
 from t2c_jax.corpus.pairs_file.split_names import splits_of_files
 from t2c_jax.corpus.parts import SHARDS, finished_files, make_shards, plans, run_here
+from t2c_jax.corpus.rules import REVISION
 from t2c_jax.corpus.rules.file_rules import FILE_RULES
 from t2c_jax.corpus.rules.licence_rule import LicenceRule
 from t2c_jax.corpus.rules.prose_rules import PROSE_RULES, TEXT_LANGUAGES
@@ -72,7 +73,7 @@ def build_corpus(
     sources = resolve_all(config, skip=workdir.path)
     held_out_directory = workdir.path / HELD_OUT
     held_out = find_held_out(config, held_out_directory)
-    rules = {f"held out: {file.name}": file.digest for file in held_out}
+    rules = {"rules": str(REVISION)} | {f"held out: {file.name}": file.digest for file in held_out}
     if any(isinstance(source, FileTree | ArchiveTree) for source in sources):
         rules |= {f"extractor {name}": version for name, version in versions.items()}
     inputs = {source.name: source.digest for source in sources} | rules

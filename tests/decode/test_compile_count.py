@@ -96,7 +96,7 @@ def test_other_prompts_compile_a_program_for_each_power_of_two_of_their_length(g
         made.generate(prompts)
     search = made._search(compiled_settings(made.decode))
     assert search.run._cache_size() == 2 * len(lengths)
-    assert search.read._cache_size() == 2 * len(lengths) + 1
+    assert made.reader.read._cache_size() == 2 * len(lengths) + 1
     with compilations() as found:
         for prompts in calls:
             made.generate(prompts)
