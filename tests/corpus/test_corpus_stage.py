@@ -467,7 +467,7 @@ def test_splits_by_file_name_are_kept_and_reported(tmp_path, capsys):
     assert [source["split"] for source in card["sources"]] == ["train", "dev", "test"]
 
 
-def test_an_extractor_can_be_turned_off_and_its_version_is_in_the_stage_key(tmp_path, monkeypatch):
+def test_an_extractor_can_be_turned_off_and_versions_are_in_the_stage_key(tmp_path, monkeypatch):
     root = project(tmp_path / "root")
     (root / "guide.md").write_text("Call the function so:\n\n```python\nresult = f_1_a(1)\n```\n")
     workdir = Workdir(tmp_path / "run")
@@ -477,6 +477,8 @@ def test_an_extractor_can_be_turned_off_and_its_version_is_in_the_stage_key(tmp_
     monkeypatch.setattr(extractors.get("markdown", ""), "version", "another")
     assert not build_corpus(config, workdir).ran
     monkeypatch.setattr(extractors.get("python", ""), "version", "another")
+    assert build_corpus(config, workdir).ran
+    monkeypatch.setattr("t2c_jax.corpus.build.REVISION", -1)  # of the rules
     assert build_corpus(config, workdir).ran
     assert build_corpus(dataclasses.replace(config, extractors=("python", "markdown")), workdir).manifest["counts"][
         "kinds"

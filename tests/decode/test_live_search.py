@@ -55,6 +55,22 @@ def test_answers_are_the_librarys_and_no_certain_token_changes(beam_size, genera
         assert any(0 < len(tokens) < len(final) for tokens in seen[number]), "nothing could be streamed"
 
 
+def test_searches_of_other_settings_read_a_prompt_once(generators, monkeypatch):
+    """The outputs of the encoder are the same for any number of beams, with drafts and without."""
+    generator = generators("learned", max_tokens=48)
+    outputs, read = encoder_outputs(generator), []
+    monkeypatch.setattr(outputs, "read", lambda *args, kept=outputs.read: read.append(args) or kept(*args))
+    source, settings = next(iter(PAIRS)), {"beam_size": 1, "prompt_lookup": 0}
+    for changed in ({}, {"beam_size": 2}, {"prompt_lookup": 3}, {"temperature": 1e-6}):
+        asked = replace(generator.decode, **{**settings, **changed})
+        compiled = live_settings(generator, asked)
+        models = generator.laid_out(generator.programs(compiled))
+        search = LiveSearch(generator, compiled, models, 1, outputs)
+        found, _ = answered(generator, search, [entry_of(generator, "", source, asked)])
+        assert found[""][1][0].text == PAIRS[source]
+    assert len(read) == 1
+
+
 def test_settings_of_neighbours_do_not_mix(generators):
     """One program, and each row draws, stops and ends by its own settings."""
     generator = generators("transformer", beam_size=1)

@@ -14,7 +14,6 @@ import ast
 import dataclasses
 import doctest
 import re
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
@@ -23,6 +22,7 @@ from t2c_jax.languages.document_code import common_indentation
 from t2c_jax.languages.example_texts import KIND, example_text
 from t2c_jax.languages.extractor import Extract, Extraction
 from t2c_jax.languages.python.docstrings import docstring_part
+from t2c_jax.languages.python.parsing import statements
 
 _BLANK_LINES = re.compile(r"\n[ \t]*\n")
 _DIRECTIVE = re.compile(r"[ \t]*#[ \t]*doctest:.*")
@@ -58,7 +58,7 @@ def read_examples(docstring: str, first_line: int, lines: Sequence[bytes], confi
     for example in [*_doctests(text), *_blocks(text, config, first_line, found)]:
         line = first_line + example.first
         description = example_text(summary, example.prose)
-        syntax = _syntax(example.code) if example.language == "python" else None
+        syntax = statements(example.code) if example.language == "python" else None
         if example.language == "python" and syntax is None:
             found.skipped.append(("example that does not parse", line))
         elif _only_imports(syntax) and description == example_text(summary, ""):
@@ -110,15 +110,6 @@ def _joined(group: list[doctest.Example], prose: str) -> _Example:
     ]
     last = group[-1].lineno + group[-1].source.count("\n") + group[-1].want.count("\n") - 1
     return _Example(prose, "".join(sources).strip("\n"), "python", group[0].lineno, last, shown)
-
-
-def _syntax(code: str) -> list[ast.stmt] | None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of the example's escapes
-        try:
-            return ast.parse(code).body
-        except (SyntaxError, ValueError, RecursionError, MemoryError):
-            return None
 
 
 def _only_imports(syntax: list[ast.stmt] | None) -> bool:
