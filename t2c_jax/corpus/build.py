@@ -73,15 +73,16 @@ def build_corpus(
     sources = resolve_all(config, skip=workdir.path)
     held_out_directory = workdir.path / HELD_OUT
     held_out = find_held_out(config, held_out_directory)
-    rules = {"rules": str(REVISION)} | {f"held out: {file.name}": file.digest for file in held_out}
+    excluded = {f"held out: {file.name}": file.digest for file in held_out}
+    inputs = {source.name: source.digest for source in sources} | excluded
+    made_by = {"rules": str(REVISION)}
     if any(isinstance(source, FileTree | ArchiveTree) for source in sources):
-        rules |= {f"extractor {name}": version for name, version in versions.items()}
-    inputs = {source.name: source.digest for source in sources} | rules
+        made_by |= {f"extractor {name}": version for name, version in versions.items()}
 
     def build(directory: Path) -> Mapping[str, Any]:
         try:
             write_sets(held_out, config)
-            return _build(config, sources, held_out, rules, directory, workdir.path / SHARDS, workers, runner)
+            return _build(config, sources, held_out, excluded | made_by, directory, workdir.path / SHARDS, workers, runner)
         except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
             if not (malformed.is_file() and malformed.stat().st_size):
@@ -92,7 +93,7 @@ def build_corpus(
         finally:
             shutil.rmtree(held_out_directory, ignore_errors=True)
 
-    result = workdir.stage("corpus", config, inputs, build)
+    result = workdir.stage("corpus", config, inputs, build, made_by)
     shutil.rmtree(workdir.path / SHARDS, ignore_errors=True)  # even if a run before was killed just before it
     if result.ran:
         (workdir.path / MALFORMED).unlink(missing_ok=True)  # of an attempt that failed

@@ -85,9 +85,11 @@ class Stages(Paths):
         manifest = {field: value for field, value in self.manifest(name).items() if field != "seconds"}
         return digest(json.dumps(manifest, sort_keys=True))
 
-    def finished(self, name: str, config: StageConfig, inputs: Mapping[str, str]) -> StageResult | None:
-        """The stage's result if it was made of the same config and inputs by the same version, else None."""
-        key = _key(name, config, inputs)
+    def finished(
+        self, name: str, config: StageConfig, inputs: Mapping[str, str], made_by: Mapping[str, str] | None = None
+    ) -> StageResult | None:
+        """The stage's result if it was made of the same config and inputs by the same versions, else None."""
+        key = _key(name, config, inputs, made_by)
 
         def matching(content: bytes | None) -> dict[str, Any] | None:
             with contextlib.suppress(ValueError):
@@ -112,12 +114,13 @@ class Stages(Paths):
         config: StageConfig,
         inputs: Mapping[str, str],
         build: Callable[[Path], Mapping[str, Any]],
+        made_by: Mapping[str, str] | None = None,
     ) -> StageResult:
         """Runs ``build`` unless the directory ``name`` already holds its result.
 
         A stage that checkpoints were trained on is never replaced: with another tokenizer they answer nothing, and with
-        another corpus the run would resume with other batches. So it is also kept if only the package's version has
-        changed.
+        another corpus the run would resume with other batches. So it is also kept if only the package, or what it was
+        made by, has changed.
 
         Args:
           name: the directory under the workdir; ``a/b`` is one level deeper.
@@ -125,14 +128,15 @@ class Stages(Paths):
             lacks a field of a section was written before the field existed, and still matches (``config.filled``).
           inputs: a digest for each thing it reads.
           build: writes into the directory it is given and returns the counts for the manifest.
+          made_by: versions of parts of the package, or of libraries, that decide what the result is.
 
         Raises:
           UserError: the disk is full or read-only, and nothing that looks finished is left; or the workdir has
             checkpoints that were trained on what would be replaced.
         """
-        done = self.finished(name, config, inputs) or self._kept(name, config, inputs)
+        done = self.finished(name, config, inputs, made_by) or self._kept(name, config, inputs)
         if done is None:
-            done = self._run(name, _key(name, config, inputs), build)
+            done = self._run(name, _key(name, config, inputs, made_by), build)
         self._publish(name)
         return done
 
@@ -163,14 +167,14 @@ class Stages(Paths):
         return StageResult(final, manifest, ran=True)
 
     def _kept(self, name: str, config: StageConfig, inputs: Mapping[str, str]) -> StageResult | None:
-        """A stage that checkpoints were trained on, made by another version of the package."""
+        """A stage that checkpoints were trained on, made by other versions."""
         if name not in _TRAINED_ON or not self.checkpoint_steps():
             return None
         try:
             manifest = self.manifest(name)
         except UserError:
             return None  # missing or damaged: it may be made again
-        key = _key(name, config, inputs)
+        key = _key(name, config, inputs, None)
         changed = [
             f"config.{path}" for path, _, _ in differences(_filled(config, manifest.get("config")), key["config"])
         ]
@@ -206,6 +210,10 @@ def _filled(config: StageConfig, stored: Any) -> Any:
     return stored
 
 
-def _key(name: str, config: StageConfig, inputs: Mapping[str, str]) -> dict[str, Any]:
+def _key(
+    name: str, config: StageConfig, inputs: Mapping[str, str], made_by: Mapping[str, str] | None
+) -> dict[str, Any]:
     key = {"stage": name, "version": version.__version__, "config": _plain(config), "inputs": dict(inputs)}
+    if made_by:
+        key["made_by"] = dict(made_by)
     return json.loads(json.dumps(key))  # as it reads back: tuples are lists

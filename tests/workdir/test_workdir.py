@@ -82,6 +82,9 @@ def test_a_stage_runs_again_under_another_version(tmp_path: Path, monkeypatch: p
     workdir.stage("corpus", {}, {}, writes("one", calls))
     monkeypatch.setattr(version, "__version__", "99.0")
     assert workdir.stage("corpus", {}, {}, writes("two", calls)).ran
+    assert workdir.stage("corpus", {}, {}, writes("three", calls), {"rules": "1"}).ran
+    assert not workdir.stage("corpus", {}, {}, writes("four", calls), {"rules": "1"}).ran
+    assert workdir.stage("corpus", {}, {}, writes("five", calls), {"rules": "2"}).ran
 
 
 @pytest.mark.parametrize("name", ["corpus", "tokenizer", "tokens"])
@@ -96,7 +99,7 @@ def test_what_checkpoints_were_trained_on_stays(tmp_path: Path, monkeypatch: pyt
         with pytest.raises(UserError, match=rf"which would change \({changed}\): use another --workdir"):
             workdir.stage(name, config, inputs, writes("two", calls))
     monkeypatch.setattr(version, "__version__", "99.0")
-    kept = workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("two", calls))
+    kept = workdir.stage(name, {"dev_share": 0.1}, {"source": "d1"}, writes("two", calls), {"rules": "2"})
     assert (kept.ran, calls) == (False, ["one"])
     assert workdir.stage("evaluations/4", {}, {}, writes("scores", calls)).ran  # no checkpoint is trained on that
     shutil.rmtree(tmp_path / name)
