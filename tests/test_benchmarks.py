@@ -100,6 +100,36 @@ def test_mine(repository):
     assert row["peak_bytes"] > 10_000_000
 
 
+def test_folds(repository, tmp_path):
+    """Every pair is held out once, and scored with the others."""
+    pairs = [
+        {"text": f"list job in area{n % 10}", "code": f"job ( ANS ) , area ( ANS , area{n % 10} )"} for n in range(24)
+    ]
+    (tmp_path / "pairs.jsonl").write_text("\n".join(map(json.dumps, pairs)) + "\n")
+    done = run(
+        repository,
+        "folds.py",
+        str(tmp_path / "pairs.jsonl"),
+        *(f"--config={repository / 'configs' / 'semantic_parsing.py'}:jobs", f"--workdir={tmp_path / 'folds'}"),
+        *(
+            "--folds=2",
+            "--json",
+            "--config.train.steps=2",
+            "--config.train.eval_every=2",
+            "--config.train.save_every=2",
+        ),
+        *("--config.tokenizer.vocab_size=330", "--config.model.width=16", "--config.decode.max_tokens=4"),
+        *("--config.model.encoder.width=16", "--config.model.decoder.width=16"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert "seed 0, 24 pairs: Logic match" in done.stderr
+    (scores,) = json.loads(done.stdout).values()
+    assert scores["logic_match"]["value"] == 0.0
+    assert scores["bleu"]["standard_error"] >= 0.0
+    held_out = [(tmp_path / "folds" / f"fold-{fold}" / "dev.jsonl").read_text().splitlines() for fold in (0, 1)]
+    assert [json.loads(line) for pair in zip(*held_out, strict=True) for line in pair] == pairs
+
+
 def test_grammar(repository, tmp_path):
     """It reads pairs, counts what the grammar rejects, by cause, and what it accepts wrongly."""
     names = ("alpha", "beta", "gamma", "delta", "epsilon", "zeta")
