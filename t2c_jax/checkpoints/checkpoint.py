@@ -277,7 +277,7 @@ class Checkpoints:
         nested = self._manager.restore(
             step, args=ocp.args.Composite(state=ocp.args.StandardRestore(target, strict=True))
         )["state"]
-        self._check_sums(step, nested)
+        self._check_sums(self._loop(step)["checksums"], nested)
         return from_nested(abstract, nested)
 
     def restore_params(self, step: int, abstract_params: Any) -> Any:
@@ -302,7 +302,7 @@ class Checkpoints:
           UserError: the checkpoint cannot be read.
         """
         try:
-            return shapes(self._manager.item_metadata(step)["state"].tree[self._averaged(step)])
+            return shapes(self._manager.item_metadata(step)["state"].tree[_answering(self._loop(step)["checksums"])])
         except Exception as error:  # whatever Orbax meets in a damaged directory
             raise UserError(f"checkpoint {step} in '{self.directory}' cannot be read ({_reason(error)})") from error
 
@@ -326,12 +326,9 @@ class Checkpoints:
         self._check_metadata(step, self.metadata(step))
         return self._read_params(step, abstract_params)
 
-    def _averaged(self, step: int) -> str:
-        state = self._manager.item_metadata(step)["state"]
-        return next(name for name in ("ema", "adapters", "params") if name in state)
-
     def _read_params(self, step: int, abstract_params: Any) -> Any:
-        name = self._averaged(step)
+        sums = self._loop(step)["checksums"]
+        name = _answering(sums)
         target = to_nested({name: abstract_params})
         with ocp.PyTreeCheckpointer() as reader:
             nested = reader.restore(
@@ -342,7 +339,7 @@ class Checkpoints:
                     partial_restore=True,
                 ),
             )
-        self._check_sums(step, nested)
+        self._check_sums(sums, nested)
         return from_nested({name: abstract_params}, nested)[name]
 
     def _check_metadata(self, step: int, found: Mapping[str, Any]) -> None:
@@ -362,8 +359,9 @@ class Checkpoints:
                     " restore the config that it was trained with, or choose another --workdir"
                 )
 
-    def _check_sums(self, step: int, nested: Any) -> None:
-        if wrong := changed(nested, self._loop(step)["checksums"]):
+    @staticmethod
+    def _check_sums(sums: Mapping[str, int], nested: Any) -> None:
+        if wrong := changed(nested, sums):
             raise ValueError(f"{wrong[0]} does not have the checksum that it was saved with")
 
     def _quarantine(self, step: int, error: Exception) -> None:
@@ -386,6 +384,12 @@ class Checkpoints:
         """
         with storage_errors(self.directory):
             self._manager.close()
+
+
+def _answering(sums: Mapping[str, int]) -> str:
+    """Which part of the state answers, by the paths of its arrays; Orbax would read the metadata of each array."""
+    parts = {path.partition(".")[0] for path in sums}
+    return next(name for name in ("ema", "adapters", "params") if name in parts)
 
 
 def checkpoint_identity(directory: Path) -> str:

@@ -82,7 +82,8 @@ def build_corpus(
     def build(directory: Path) -> Mapping[str, Any]:
         try:
             write_sets(held_out, config)
-            return _build(config, sources, held_out, excluded | made_by, directory, workdir.path / SHARDS, workers, runner)
+            read = excluded | made_by
+            return _build(config, sources, held_out, read, directory, workdir.path / SHARDS, workers, runner)
         except UserError as error:  # the directory is deleted, but the user needs these lines
             malformed = directory / MALFORMED
             if not (malformed.is_file() and malformed.stat().st_size):

@@ -35,12 +35,12 @@ from t2c_jax.data.tokens import check_files, write_stamps
 from t2c_jax.errors import UserError
 from t2c_jax.retrieval.near_copies import NearCopies
 from t2c_jax.retrieval.neighbours import nearest_rows
-from t2c_jax.retrieval.term_index import TermIndex
 from t2c_jax.retrieval.vectors import VectorIndex
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.workdir import StageResult, Workdir, digest
 
 if TYPE_CHECKING:
+    from t2c_jax.retrieval.term_index import TermIndex
     from t2c_jax.tokenizers.base import Tokenizer
 
 _TEXT_SEPARATOR, _CODE_SEPARATOR = "\n# ", " => "  # where neither the config nor the tokenizer has any
@@ -162,6 +162,8 @@ class _Store:
     """What the retrieval stage wrote."""
 
     def __init__(self, directory: Path, encoder: SourceEncoder | None) -> None:
+        from t2c_jax.retrieval.term_index import TermIndex  # imports SciPy, which a run without retrieval does without
+
         self._encoder = encoder
         self._index: TermIndex | VectorIndex = (
             TermIndex.open(directory / "index") if encoder is None else VectorIndex.open(directory / "index")
@@ -399,6 +401,8 @@ class _Search:
     """Finds neighbours of a split's pairs."""
 
     def __init__(self, train: Sequence[Pair], data: DataConfig, encoder: SourceEncoder | None) -> None:
+        from t2c_jax.retrieval.term_index import TermIndex
+
         self._train, self._data, self._encoder = train, data, encoder
         self._vectors: dict[str, np.ndarray] = {}  # of each source, since the training pairs are also asked for theirs
         sources = [_source(pair, data) for pair in train]

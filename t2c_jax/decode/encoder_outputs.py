@@ -15,7 +15,7 @@ from t2c_jax.data.prompt_encoder import EncodedPrompt
 from t2c_jax.decode.slots import Pool
 
 LONGEST = 1 << 30
-LENGTHS = (32, 64, LONGEST)  # positions of the encoder: a prompt is read as one of the first of these that holds it
+LENGTHS = (32, 64, LONGEST)  # positions of the encoder
 _KEPT_BYTES = 256 << 20  # of outputs; more only where one call needs more
 
 Place = tuple[Pool, int]
@@ -26,6 +26,7 @@ class EncoderOutputs:
     """The outputs of the encoder for the latest prompts. Several threads may use it.
 
     Attributes:
+      lengths: positions that there are programs for, ascending: a prompt is read as the first that holds it.
       sample: some pool; None before there is any.
     """
 
@@ -36,6 +37,7 @@ class EncoderOutputs:
           encode: what the encoder makes of prompts, as a pool of so many positions and rows.
         """
         self._encode, self._lock = encode, threading.Lock()
+        self.lengths: tuple[int, ...] = LENGTHS
         self.sample: Pool | None = None
         self._places: dict[bytes, Future[Place]] = {}
         self._pools: OrderedDict[int, tuple[int, list[bytes]]] = OrderedDict()  # bytes and prompts, by the pool's id
@@ -91,9 +93,9 @@ class EncoderOutputs:
         by_length: dict[int, dict[bytes, EncodedPrompt]] = {}
         for key, prompt in wanted.items():
             if key not in self._places:
-                by_length.setdefault(_length(prompt), {})[key] = prompt
+                by_length.setdefault(self._length(prompt), {})[key] = prompt
         for prompt in ahead if by_length else ():
-            group = by_length.get(_length(prompt), {})
+            group = by_length.get(self._length(prompt), {})
             if len(group) % most and (key := _content(prompt)) not in self._places:
                 group[key] = prompt
         groups = []
@@ -103,6 +105,10 @@ class EncoderOutputs:
         for _, group in groups:
             self._places |= {key: Future() for key in group}
         return groups
+
+    def _length(self, prompt: EncodedPrompt) -> int:
+        """As how many positions a prompt is read."""
+        return next(length for length in self.lengths if prompt.size <= length)
 
     def _keep(self, pool: Pool, keys: list[bytes]) -> None:
         with self._lock:
@@ -125,11 +131,6 @@ class EncoderOutputs:
             self._bytes -= size
             for key in keys:
                 del self._places[key]
-
-
-def _length(prompt: EncodedPrompt) -> int:
-    """As how many positions a prompt is read."""
-    return next(length for length in LENGTHS if prompt.size <= length)
 
 
 def _content(prompt: EncodedPrompt) -> bytes:

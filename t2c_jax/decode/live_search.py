@@ -218,12 +218,15 @@ class LiveSearch:
         rows_of, prompts_of = self._sizes()
         prompt = self._no_one().prompt
         pools: list[Pool] = []
+        outputs = self._outputs
+        if outputs.sample is None:
+            outputs.lengths = (LONGEST,)
         self.shared.rows, self.shared.prompts = tuple(rows_of[:1]), tuple(prompts_of[:1])
         made: list[SearchState] = []  # of each size
 
-        def read(count: int) -> None:
+        def read(count: int, lengths: Sequence[int]) -> None:
             with self._devices():
-                pools.append([self._outputs.read([prompt], length, count) for length in LENGTHS][-1])
+                pools.append([outputs.read([prompt], length, count) for length in lengths][-1])
                 self._settle(pools)
 
         def grow(size: int) -> None:
@@ -239,12 +242,18 @@ class LiveSearch:
                     rows = self._stepped(rows, pool)
                 made.append(rows)
 
-        read(prompts_of[0])
+        read(prompts_of[0], outputs.lengths)
         grow(rows_of[0])
         if self._mesh.size == 1:  # several devices are not shared with what is compiled meanwhile
             yield
+        if outputs.lengths != LENGTHS:
+            read(prompts_of[0], LENGTHS)
+            pools.pop()
+            outputs.lengths = LENGTHS
+            if self._mesh.size == 1:
+                yield
         for count in prompts_of[1:]:
-            read(count)
+            read(count, LENGTHS)
             with self._devices():
                 made[-1] = self._stepped(made[-1], pools[-1])
             self.shared.prompts = (*self.shared.prompts, count)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Int
 
+LANES = 128  # of a TPU's vector registers: the Pallas kernels' lengths are multiples
 NOBODY = -1  # the segment of the rows and keys that a kernel's block size adds: it is nobody else's
 
 

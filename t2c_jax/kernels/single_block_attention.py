@@ -24,9 +24,8 @@ from jax.experimental import pallas as pl
 from jax.experimental.pallas import tpu as pltpu
 from jaxtyping import Array, Bool, Float, Int
 
-from t2c_jax.kernels.attention_mask import Band
+from t2c_jax.kernels.attention_mask import LANES, Band
 
-LANES = 128  # of a TPU's vector registers
 MASKED = -1e9
 _LONGEST = 1024  # keys; beyond, kernels that skip what a causal row does not see are the better ones
 _VMEM = 15 * 2**20  # bytes of the 16 MiB that a kernel may use of the chip's memory

@@ -12,13 +12,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jaxtyping import Array, Bool, Float
 
-from t2c_jax.kernels.attention import (
-    choose,
-    cudnn_attention,
-    padded_single_block_attention,
-    soft_cap,
-    splash_attention,
-)
+from t2c_jax.kernels.attention import choose, cudnn_attention, soft_cap
 from t2c_jax.kernels.attention_mask import AttentionMask, joined
 from t2c_jax.kernels.cached_attention import MASKED as MASKED
 from t2c_jax.kernels.projections import down_projection, up_projection
@@ -59,9 +53,11 @@ def attend(
     chosen = choose(kernel, q_BTHK, k_BSGK, biased=bias is not None, softcap=softcap)
     if chosen == "cudnn":
         return cudnn_attention(q_BTHK, k_BSGK, v_BSGK, mask, bias, scale)
-    if chosen == "single_block":
-        return padded_single_block_attention(q_BTHK, k_BSGK, v_BSGK, mask, bias, scale, softcap)
-    if chosen == "splash":
+    if chosen != "xla":
+        from t2c_jax.kernels.pallas_attention import padded_single_block_attention, splash_attention
+
+        if chosen == "single_block":
+            return padded_single_block_attention(q_BTHK, k_BSGK, v_BSGK, mask, bias, scale, softcap)
         return splash_attention(q_BTHK, k_BSGK, v_BSGK, mask, scale, softcap)
     # Scores and weights, H T S of them, outgrow all else that a block would keep.
     return remat(functools.partial(_in_blocks, scale=scale, softcap=softcap))(q_BTHK, k_BSGK, v_BSGK, mask, bias)

@@ -20,7 +20,7 @@ from jaxtyping import Array, Key
 from t2c_jax import mesh as meshes
 from t2c_jax.config import ModelConfig
 from t2c_jax.errors import UserError
-from t2c_jax.models.parameters import info_of
+from t2c_jax.models.parameters import info_of, shapes_only
 from t2c_jax.models.seq2seq import Seq2Seq
 
 Params = dict[str, Any]
@@ -39,7 +39,8 @@ class Definition:
 
     @functools.cache  # noqa: B019 - definitions are few, small and hashable
     def _abstract(self) -> tuple[Any, Any]:
-        return nnx.split(nnx.eval_shape(self.build, jax.random.key(0)), nnx.Param)
+        with shapes_only():
+            return nnx.split(nnx.eval_shape(self.build, jax.random.key(0)), nnx.Param)
 
     def init(self, key: Key[Array, ""]) -> Params:
         """Random initial parameters, float32, as a plain nested dict. Trace it under ``jax.jit``."""

@@ -7,8 +7,11 @@ partial restore read it, and none of them looks at a parameter's name.
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import dataclasses
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -89,7 +92,22 @@ def parameter(
 ) -> nnx.Param[Array]:
     """A float32 parameter and what is known of it (``ParameterInfo``); ``names`` are its axes without layers."""
     info = ParameterInfo(names, kind, adapted=adapted, output_first=output_first, extendable=extendable)
+    if _SHAPES_ONLY.get():
+        initializer = nnx.initializers.zeros
     return nnx.Param(initializer(rngs.params(), shape, jnp.float32), info=info)
+
+
+_SHAPES_ONLY = contextvars.ContextVar("_SHAPES_ONLY", default=False)
+
+
+@contextlib.contextmanager
+def shapes_only() -> Iterator[None]:
+    """For modules that are traced for the shapes of their parameters: zeros are traced sooner than random numbers."""
+    token = _SHAPES_ONLY.set(True)
+    try:
+        yield
+    finally:
+        _SHAPES_ONLY.reset(token)
 
 
 PARENT = ".."

@@ -11,10 +11,11 @@ from jax.sharding import AbstractDevice, AbstractMesh, AxisType
 from tiny import experiment, make_mesh
 
 from t2c_jax.errors import UserError
-from t2c_jax.kernels import attention as attention_kernels
+from t2c_jax.kernels import pallas_attention
 from t2c_jax.kernels import single_block_attention as single_block_attention
-from t2c_jax.kernels.attention import choose, padded_single_block_attention, splash_attention
+from t2c_jax.kernels.attention import choose
 from t2c_jax.kernels.attention_mask import AttentionMask
+from t2c_jax.kernels.pallas_attention import padded_single_block_attention, splash_attention
 from t2c_jax.mesh import AXES
 from t2c_jax.models.attention import attend
 
@@ -95,7 +96,7 @@ def test_heads_share_lanes_and_blocks():
 
 def test_splash_attention_in_several_blocks(monkeypatch):
     """Two blocks of keys: the gradient of the queries is a kernel of its own."""
-    monkeypatch.setattr(attention_kernels, "_LONGEST_BLOCK", 128)
+    monkeypatch.setattr(pallas_attention, "_LONGEST_BLOCK", 128)
     arrays = (drawn(1, 200, 1, 8), drawn(1, 200, 1, 8, seed=1), drawn(1, 200, 1, 8, seed=2))
 
     assert_equal(splash, arrays, AttentionMask(*[segments(1, 200)] * 2, causal=True), drawn(1, 200, 1, 8, seed=3))
@@ -173,7 +174,7 @@ BANDS = {
 )
 def test_windows_soft_caps_and_shared_heads(kernel, form, softcap, monkeypatch):
     """Two heads of keys for four of queries, two blocks of queries and of keys, and a soft-cap that bites."""
-    monkeypatch.setattr(attention_kernels, "_LONGEST_BLOCK", 128)
+    monkeypatch.setattr(pallas_attention, "_LONGEST_BLOCK", 128)
     queries = 150
     keys = queries + (70 if "own_keys" in form else 37 if "first_query" in form else 0)
     q, d = drawn(1, queries, 4, 8), drawn(1, queries, 4, 8, seed=3)
