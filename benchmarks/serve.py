@@ -435,11 +435,13 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         options.log = Path(scratch) / "log"  # a line a request
-        if options.exported is None:
-            options.exported = Path(scratch) / "exported"
-            _ctranslate2.export(options.workdir, options.exported)
-        prompts, left_out = prompts_of(options)
-        console.say(f"{len(prompts):,} prompts; {left_out:,} are longer than the encoder reads and left out")
+        prompts: list[Prompt] = []
+        if options.part != ["start"]:  # which asks nothing, so that any run will do
+            if options.exported is None:
+                options.exported = Path(scratch) / "exported"
+                _ctranslate2.export(options.workdir, options.exported)
+            prompts, left_out = prompts_of(options)
+            console.say(f"{len(prompts):,} prompts; {left_out:,} are longer than the encoder reads and left out")
         for beams in options.beams:
             name = "greedy" if beams == 1 else f"beam {beams}, patience {options.patience}"
             search = Search(name, beams, options.patience)

@@ -20,6 +20,7 @@ from typing import Any
 _TUNABLES = "GLIBC_TUNABLES"
 _HUGE_PAGES = "glibc.malloc.hugetlb"
 _COMPILED = "JAX_COMPILATION_CACHE_DIR"
+_COMPILED_FROM = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
 _THREADS = "NPROC"  # that XLA's CPU client starts in a pool; by default one for each core
 _FLAGS = "XLA_FLAGS"
 _VIRTUAL_DEVICES = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
@@ -89,8 +90,10 @@ def keep_compiled() -> None:
     """Keeps compiled programs for the next start. Call it before JAX is imported.
 
     They lie where ``JAX_COMPILATION_CACHE_DIR`` says, nowhere if that is empty, by default in the user's cache, apart
-    for each kind of CPU. Of several processes the first one writes.
+    for each kind of CPU. Of several processes the first one writes. Those are kept that took 0.05 s to compile: JAX's
+    own threshold of a second would leave a server to compile most of its programs at each start.
     """
+    os.environ.setdefault(_COMPILED_FROM, "0.05")
     if _COMPILED in os.environ:
         return
     base = Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()

@@ -14,6 +14,7 @@ def nothing_set(monkeypatch, tmp_path):
     monkeypatch.setenv(NAME, "taken back after the test")
     monkeypatch.delenv(NAME)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 
 
 def test_in_the_users_cache_apart_for_each_kind_of_cpu(tmp_path):
@@ -36,3 +37,14 @@ def test_nowhere_where_nothing_can_be_written(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "file"))
     runtime.keep_compiled()
     assert NAME not in os.environ
+
+
+@pytest.mark.parametrize("value", [None, "2"])
+def test_short_compilations_are_kept_too(value, monkeypatch):
+    name = "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+    monkeypatch.setenv(name, "taken back after the test")
+    monkeypatch.delenv(name)
+    if value:
+        monkeypatch.setenv(name, value)
+    runtime.keep_compiled()
+    assert float(os.environ[name]) == float(value or 0.05)

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from tiny_generators import PAIRS, PROMPTS
 
+from t2c_jax.decode.encoder_outputs import LENGTHS, LONGEST
 from t2c_jax.decode.generator import sample_key
 from t2c_jax.decode.live_search import STOP_BYTES, Entry, LiveSearch, encoder_outputs, live_settings
 from t2c_jax.errors import UserError
@@ -53,6 +54,25 @@ def test_answers_are_the_librarys_and_no_certain_token_changes(beam_size, genera
         final = hypotheses.tokens[0].tolist()
         assert all(tokens == final[: len(tokens)] for tokens in seen[number])
         assert any(0 < len(tokens) < len(final) for tokens in seen[number]), "nothing could be streamed"
+
+
+def test_a_prompt_of_any_length_is_answered_by_what_is_compiled_first(generators):
+    """Then come programs for short prompts, which read them sooner; none is compiled for a prompt."""
+    generator = generators("learned", max_tokens=48)
+    settings, source = generator.decode, next(iter(PAIRS))
+    search = live(generator, settings)
+    warming = search.warming()
+    next(warming)
+    outputs = search._outputs
+    assert outputs.lengths == (LONGEST,)
+    first, _ = answered(generator, search, [entry_of(generator, 0, source, settings)])
+    for _ in warming:
+        pass
+    assert outputs.lengths == LENGTHS
+    compiled = generator.programs(live_settings(generator, settings)).reader.read._cache_size()
+    second, _ = answered(generator, search, [entry_of(generator, 1, source + " ", settings)])
+    assert first[0][1][0].text == second[1][1][0].text == PAIRS[source]
+    assert generator.programs(live_settings(generator, settings)).reader.read._cache_size() == compiled
 
 
 def test_searches_of_other_settings_read_a_prompt_once(generators, monkeypatch):
