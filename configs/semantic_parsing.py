@@ -108,7 +108,7 @@ def _typed(config: ConfigDict, name: str) -> None:
     config.optimizer.clip_norm = 1.0
     config.optimizer.warmup_steps = 50
     config.optimizer.schedule = "cosine"
-    config.train.steps = 800
+    config.train.steps = {"geo": 1600, "jobs": 800}[name]
     config.train.label_smoothing = 0.1
     config.train.ema_decay = 0.99
     config.train.eval_every = config.train.save_every = 200
