@@ -3,7 +3,7 @@
     python benchmarks/folds.py data/jobs/train.jsonl --config configs/semantic_parsing.py:jobs_typed \\
       --workdir runs/jobs_folds --folds 6 --seeds 0 1 2
 
-Fold F holds out the lines whose number, counted from 0, leaves F when it is divided by the number of folds; the others
+Fold F holds out the pairs whose number, counted from 0, leaves F when it is divided by the number of folds; the others
 are trained on. Each fold and seed is a ``t2c run`` with the workdir ``WORKDIR/fold-F/seed-S``. A run that was stopped
 goes on from there when the command is given again. With several seeds, their models also answer together (``t2c
 evaluate --with``). Other options go to ``t2c run``.
@@ -24,6 +24,7 @@ from typing import Any
 import numpy as np
 
 from t2c_jax import console
+from t2c_jax.evaluate.comparison import bootstrap_sums
 from t2c_jax.evaluate.metrics.metric import Metric, metric_named
 
 _RESAMPLES = 1_000
@@ -31,13 +32,19 @@ _RESAMPLES = 1_000
 
 def write_folds(pairs: Path, directory: Path, folds: int) -> list[Path]:
     """Writes ``fold-F/train.jsonl`` and ``fold-F/dev.jsonl``; returns the folds' directories."""
-    lines = pairs.read_text("utf-8").splitlines(keepends=True)
+    lines = json_lines(pairs)
     directories = [directory / f"fold-{fold}" for fold in range(folds)]
     for fold, each in enumerate(directories):
         each.mkdir(parents=True, exist_ok=True)
-        (each / "train.jsonl").write_text("".join(lines[at] for at in range(len(lines)) if at % folds != fold), "utf-8")
-        (each / "dev.jsonl").write_text("".join(lines[fold::folds]), "utf-8")
+        splits = {"train": [line for at, line in enumerate(lines) if at % folds != fold], "dev": lines[fold::folds]}
+        for split, kept in splits.items():
+            (each / f"{split}.jsonl").write_text("".join(f"{line}\n" for line in kept), "utf-8")
     return directories
+
+
+def json_lines(path: Path) -> list[str]:
+    """The lines that are not blank; a line separator of Unicode within a string ends none."""
+    return [line for line in path.read_text("utf-8").split("\n") if line.strip()]
 
 
 def t2c(*arguments: str) -> Any:
@@ -71,15 +78,15 @@ def together(workdirs: Sequence[Path]) -> tuple[Path, str]:
 
 def statistics_of(workdir: Path, evaluation: str) -> list[dict[str, Any]]:
     """Of each held-out pair, its statistics by metric."""
-    lines = (workdir / "evaluations" / evaluation / "predictions.jsonl").read_text("utf-8").splitlines()
-    return [json.loads(line)["statistics"] for line in lines]
+    predictions = workdir / "evaluations" / evaluation / "predictions.jsonl"
+    return [json.loads(line)["statistics"] for line in json_lines(predictions)]
 
 
 def pooled(metric: Metric, rows: Sequence[Sequence[float]]) -> tuple[float, float]:
     """The score of all rows and its standard error."""
-    table, random = np.array(rows, float), np.random.default_rng(0)
-    drawn = random.integers(len(rows), size=(_RESAMPLES, len(rows)))
-    return metric.score(table.sum(0)), float(np.std([metric.score(table[each].sum(0)) for each in drawn], ddof=1))
+    table = np.array(rows, float)
+    resampled = [metric.score(sums) for sums in bootstrap_sums(table, _RESAMPLES, seed=0)]
+    return metric.score(table.sum(0)), float(np.std(resampled, ddof=1))
 
 
 def report(title: str, found: Sequence[dict[str, Any]], names: Sequence[str]) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def measure(
     run = SavedRun.of(experiment, Workdir(workdir))
     evaluated = experiment.evaluate
     scores = evaluate_checkpoint(run, evaluated, experiment.decode, experiment.mesh, seed=experiment.seed)
-    predictions = (workdir / "evaluations" / scores["name"] / "predictions.jsonl").read_text("utf-8").splitlines()
-    examples = [json.loads(line) for line in predictions]
+    predictions = (workdir / "evaluations" / scores["name"] / "predictions.jsonl").read_text("utf-8")
+    examples = [json.loads(line) for line in predictions.split("\n") if line]
     names = Pair.__dataclass_fields__
     pairs = [Pair.from_dict({name: example[name] for name in names}) for example in examples]
     answers = [example.get("candidates", [example["prediction"]]) for example in examples]

@@ -435,7 +435,7 @@ def main() -> None:
     results: dict[str, Any] = {}
     with tempfile.TemporaryDirectory() as scratch:
         options.log = Path(scratch) / "log"  # a line a request
-        prompts: list[Prompt] = []
+        prompts: list[str] = []
         if options.part != ["start"]:  # which asks nothing, so that any run will do
             if options.exported is None:
                 options.exported = Path(scratch) / "exported"

@@ -1,4 +1,4 @@
-"""Which kernel computes attention: cuDNN's, here, Pallas' (``kernels.pallas_attention``), or none but XLA.
+"""Which kernel computes attention, and cuDNN's; those of Pallas are in ``kernels.pallas_attention``.
 
 Letters: B batch, T queries, S keys, H heads of queries, G of keys and values, K head width.
 """
