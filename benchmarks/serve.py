@@ -174,7 +174,8 @@ def settings_of(search: Search, options: argparse.Namespace) -> list[str]:
 
 def our_server(options: argparse.Namespace, search: Search, rows: int) -> list[str]:
     """The command of ours."""
-    command = [sys.executable, "-c", "import sys; from t2c_jax.cli import main; sys.exit(main())", "serve"]
+    program = "import sys; from t2c_jax.cli import console_script; sys.exit(console_script())"
+    command = [sys.executable, "-c", program, "serve"]
     return [
         *command,
         "--workdir",

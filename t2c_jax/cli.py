@@ -13,11 +13,15 @@ from t2c_jax.commands import COMMANDS
 from t2c_jax.commands.output import fail
 from t2c_jax.errors import UserError, nearest
 
+_OVER_BATCHES = frozenset({"evaluate", "reproduce", "rerank", "run", "train"})
+"""Commands that compute losses over whole batches of targets."""
+
 
 def console_script() -> int:
     """The installed command: ``main``, in a process with the environment that it needs."""
     if {"-h", "--help"}.isdisjoint(sys.argv):
-        runtime.restart_with_environment()
+        runtime.restart_with_environment(over_batches=not _OVER_BATCHES.isdisjoint(sys.argv[1:]))
+    runtime.collect_rarely()
     return main()
 
 

@@ -27,12 +27,13 @@ _VIRTUAL_DEVICES = re.compile(r"--xla_force_host_platform_device_count=(\d+)")
 _SCHEDULER = "--xla_cpu_scheduler_type"
 
 
-def environment() -> dict[str, str]:
+def environment(*, over_batches: bool = True) -> dict[str, str]:
     """The environment variables that ``t2c`` sets for itself, and that must be set before the process starts.
 
     XLA's CPU client takes a train step's temporaries, gigabytes, anew from malloc at each step, and the kernel hands
     them out in pages of 4 KiB. Asking glibc for transparent huge pages saves the time to touch each of them. Where the
-    C library is another one, there is nothing to set.
+    C library is another one, there is nothing to set. The steps of a search have few temporaries: a command that
+    computes nothing ``over_batches`` of targets starts sooner without.
 
     Where ``XLA_FLAGS`` makes several devices of one CPU, two things keep them from waiting for each other for ever. A
     device that waits keeps a thread, and the programs of an evaluation are given to it one behind the other: with a
@@ -41,7 +42,12 @@ def environment() -> dict[str, str]:
     """
     missing = {}
     tunables = os.environ.get(_TUNABLES, "")
-    if platform.system() == "Linux" and platform.libc_ver()[0] == "glibc" and _HUGE_PAGES not in tunables:
+    if (
+        over_batches
+        and platform.system() == "Linux"
+        and platform.libc_ver()[0] == "glibc"
+        and _HUGE_PAGES not in tunables
+    ):
         missing[_TUNABLES] = ":".join(filter(None, [tunables, f"{_HUGE_PAGES}=1"]))
     flags = os.environ.get(_FLAGS, "")
     devices = _VIRTUAL_DEVICES.search(flags)
@@ -61,9 +67,9 @@ def collect_garbage() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def restart_with_environment() -> None:
+def restart_with_environment(*, over_batches: bool = True) -> None:
     """Starts this very command again where ``environment`` has something to set; returns where it has not."""
-    if missing := environment():
+    if missing := environment(over_batches=over_batches):
         sys.stdout.flush()
         sys.stderr.flush()
         os.execve(sys.executable, [sys.executable, *sys.orig_argv[1:]], os.environ | missing)
@@ -77,6 +83,11 @@ def quiet() -> None:
     # Orbax's notes on how it goes about things, and its tracebacks: what it cannot do, it raises too.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
     logging.getLogger("gcsfs").setLevel(logging.ERROR)  # tells at each access of what kind the bucket is
+
+
+def collect_rarely() -> None:
+    """Lets the garbage collector look less often: imports and traced programs are many objects that stay."""
+    gc.set_threshold(20_000, 10, 10)
 
 
 def processor() -> str:

@@ -41,6 +41,7 @@ def nothing_set(monkeypatch):
 @pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
 def test_huge_pages_are_asked_for_beside_what_the_user_has_set(nothing_set):
     assert runtime.environment() == {"GLIBC_TUNABLES": "glibc.malloc.hugetlb=1"}
+    assert runtime.environment(over_batches=False) == {}
     nothing_set.setenv("GLIBC_TUNABLES", "glibc.malloc.arena_max=1")
     assert runtime.environment() == {"GLIBC_TUNABLES": "glibc.malloc.arena_max=1:glibc.malloc.hugetlb=1"}
     nothing_set.setenv("GLIBC_TUNABLES", "glibc.malloc.hugetlb=0")

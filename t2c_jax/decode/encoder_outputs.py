@@ -28,6 +28,7 @@ class EncoderOutputs:
     Attributes:
       lengths: positions that there are programs for, ascending: a prompt is read as the first that holds it.
       sample: some pool; None before there is any.
+      compiling: held by a search that compiles the encoder's programs, so that another one finds them there.
     """
 
     def __init__(self, encode: Callable[[Sequence[EncodedPrompt], int, int], Pool]) -> None:
@@ -36,7 +37,7 @@ class EncoderOutputs:
         Args:
           encode: what the encoder makes of prompts, as a pool of so many positions and rows.
         """
-        self._encode, self._lock = encode, threading.Lock()
+        self._encode, self._lock, self.compiling = encode, threading.Lock(), threading.Lock()
         self.lengths: tuple[int, ...] = LENGTHS
         self.sample: Pool | None = None
         self._places: dict[bytes, Future[Place]] = {}

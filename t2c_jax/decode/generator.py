@@ -378,7 +378,7 @@ class Generator:
     def _spells(self, special_pieces: bool) -> bool:
         """Whether it is known what each token writes, which stop strings need."""
         try:
-            Spelling.of(self.tokenizer, special_pieces=special_pieces)
+            Spelling.of(self.tokenizer, special_pieces=special_pieces, setting="config.decode.stop")
         except UserError:
             return False
         return True

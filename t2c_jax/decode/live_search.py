@@ -225,7 +225,7 @@ class LiveSearch:
         made: list[SearchState] = []  # of each size
 
         def read(count: int, lengths: Sequence[int]) -> None:
-            with self._devices():
+            with outputs.compiling, self._devices():
                 pools.append([outputs.read([prompt], length, count) for length in lengths][-1])
                 self._settle(pools)
 

@@ -67,6 +67,7 @@ class Steps:
         """The decoder's empty cache."""
         return self.decoder.cache(rows, slots, jnp.dtype(self.config.dtype))
 
+    @jax.jit  # searches of as many beams share its trace
     def step(
         self, memory: Memory, cache: Any, carry: Any, tokens_BN: Int[Array, "B N"], at: At
     ) -> tuple[Float[Array, "B N V"], Any, Any]:

@@ -102,6 +102,8 @@ def run(
     calls = [calls[i % len(calls)] for i in range(period)]
     periods, rest = divmod(layers, period)
     if not model.scan or periods < 2 <= period:
+        if keys is None:
+            calls = [jax.jit(call) for call in calls]  # so that blocks that are alike are traced once
         for i, block in enumerate(unstack(blocks, layers)):
             stream = calls[i % period](block, stream, None if keys is None else keys[i])
         return stream

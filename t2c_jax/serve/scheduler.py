@@ -5,8 +5,8 @@ nobody waits for. On a CPU there are several threads, each with rows of its own:
 the step of a few rows.
 
 Prompts whose searches run the same programs share the rows of a lane; what a prompt asks for beyond that (temperature,
-stop strings, ...) is a setting of its row. A lane compiles its programs in a thread of its own, before it takes its
-first prompt, so no other prompt waits for the compiler. It begins with programs for a few rows.
+stop strings, ...) is a setting of its row. A lane compiles its programs in another thread, before it takes its first
+prompt, so no other prompt waits for the compiler. It begins with programs for a few rows.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ _PIECE_SECONDS = 0.01  # at least, between two pieces of an answer: each costs t
 _MOST_STEPS = 32
 _AHEAD = 32  # waiting prompts that may be read before they have rows
 _FREED = 4  # a fourth of the rows is given to waiting prompts at once: each time costs about as much as a step
+_COMPILERS = 2  # while one loads compiled programs, the other traces; default search and sampling are two lanes
 _IDLE_SECONDS = 1.0  # between looks at deadlines while nothing runs
 
 
@@ -234,7 +235,7 @@ class Scheduler:
         self._is_closing = False
         self._answer_seconds = 1.0  # a running mean, for Retry-After
         self._warming = 0  # lanes of which some programs are not compiled
-        self._compiler = ThreadPoolExecutor(1, "t2c-compile")
+        self._compiler = ThreadPoolExecutor(_COMPILERS, "t2c-compile")
         self._threads = [
             threading.Thread(target=self._run, args=(number,), name=f"t2c-scheduler-{number}", daemon=True)
             for number in range(threads)

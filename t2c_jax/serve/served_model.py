@@ -139,7 +139,7 @@ class ServedModel:
         self._searched: tuple[Sequence[LaidOut], EncoderOutputs] | None = None
         self.is_ready = False
         self.step = step
-        self._embedding, self._scoring = threading.Lock(), threading.Lock()
+        self._embedding, self._scoring, self._compiling = threading.Lock(), threading.Lock(), threading.Lock()
         self._token_scorer: TokenScorer | None = None
         threads = generator.engines(rows := rows or self.settings.batch_size)
         self._rows = -(-rows // threads)  # of each thread
@@ -290,8 +290,10 @@ class ServedModel:
         return live_settings(self._generator, replace(settings, max_tokens=self.settings.max_tokens))
 
     def _live_search(self, lane: DecodeConfig) -> LiveSearch:
-        if self._searched is None:  # in the one thread that compiles
-            with in_order(self._generator.mesh):
-                models = jax.block_until_ready(self._generator.laid_out(self._generator.programs(lane)))
-            self._searched = models, encoder_outputs(self._generator)
-        return LiveSearch(self._generator, lane, self._searched[0], self._rows, self._searched[1])
+        with self._compiling:
+            if self._searched is None:
+                with in_order(self._generator.mesh):
+                    models = jax.block_until_ready(self._generator.laid_out(self._generator.programs(lane)))
+                self._searched = models, encoder_outputs(self._generator)
+            models, outputs = self._searched
+        return LiveSearch(self._generator, lane, models, self._rows, outputs)

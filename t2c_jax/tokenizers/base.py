@@ -44,6 +44,10 @@ class Tokenizer(Protocol):
     is_byte: np.ndarray
     surfaces: list[bytes]
 
+    def __hash__(self) -> int:
+        """Of the object itself."""
+        ...
+
     def in_direction(self, direction: str) -> tuple[Tokenizer, Tokenizer]:
         """The one that reads sources and the one that writes targets: itself twice, unless its ids tell languages.
 

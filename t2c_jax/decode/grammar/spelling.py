@@ -9,6 +9,7 @@ Letters: V vocabulary, U states of the UTF-8 automaton, N words of a mask.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -75,6 +76,7 @@ class Spelling:
     after: tuple[int, ...]
 
     @classmethod
+    @functools.lru_cache(maxsize=4)  # it takes a second where the vocabulary is large
     def of(
         cls, tokenizer: Tokenizer, *, special_pieces: bool = False, setting: str = "config.decode.grammar"
     ) -> Spelling:

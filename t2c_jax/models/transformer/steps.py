@@ -122,10 +122,11 @@ class TransformerSteps:
             seen_BNS = jnp.broadcast_to(seen_BNS, (*at.steps_BN.shape, seen_BNS.shape[-1]))
         source = visible(seen_BNS, shared=shared)
         kinds = {kind: self._kind(kind, at, shared) for kind in dict.fromkeys(self.sizes.layer_kinds)}
+        through = functools.partial(_block, sizes=self.sizes, activation=self.activation)
         written = []
         for i, (block, kept, read) in enumerate(zip(self.blocks, cache, memory.blocks, strict=True)):
             own, rotary = kinds[self.sizes.layer_kinds[i % len(self.sizes.layer_kinds)]]
-            x_BND, kept = self._block(block, x_BND, at, kept, read, own, source, rotary)
+            x_BND, kept = through(block, x_BND, at, kept, read, own, source, rotary)
             written.append(kept)
         return self.norm(x_BND), written, carry
 
@@ -141,47 +142,52 @@ class TransformerSteps:
             visible_BNX &= at.slot_steps_BX[:, None] >= at.steps_BN[..., None] - window[0]
         return visible(visible_BNX, bias_BHNX, shared=shared), rotary
 
-    def _block(
-        self,
-        block: StepBlock,
-        x_BND: Float[Array, "B N D"],
-        at: At,
-        cache: KeysValues,
-        memory: KeysValues,
-        own: list[Visible],
-        source: list[Visible],
-        rotary: Rotation | None,
-    ) -> tuple[Float[Array, "B N D"], KeysValues]:
-        heads, groups = self.sizes.num_heads, self._groups
-        qkv_BNJK = jnp.einsum("bnd,djk->bnjk", block.attention_norm(x_BND), block.qkv_DJK)
-        q_BNHK, k_BNGK, v_BNGK = jnp.split(qkv_BNJK, (heads, heads + groups), axis=2)
-        q_BNHK = rotate(normalised(block.query_norm, q_BNHK), rotary)
-        k_BNGK = rotate(normalised(block.key_norm, k_BNGK), rotary)
-        cache = write(cache, k_BNGK, v_BNGK, at.slots_BN)
-        read, seen = (cache, own) if block.cross is not None else (behind(cache, memory), [*own, *source])
-        y_BND = self._attended(q_BNHK, read, seen, block.output_HKD)
-        x_BND = x_BND + normalised(block.attention_post_norm, y_BND)
-        if (cross := block.cross) is not None:
-            q_BNHK = jnp.einsum("bnd,dhk->bnhk", cross.norm(x_BND), cross.query_DHK)
-            q_BNHK = normalised(cross.query_norm, q_BNHK)
-            y_BND = self._attended(q_BNHK, memory, source, cross.output_HKD)
-            x_BND = x_BND + normalised(cross.post_norm, y_BND)
-        h_BNF = block.up(block.feed_forward_norm(x_BND))
-        activation = ACTIVATIONS[self.activation.removeprefix("gated_")]
-        if self.activation.startswith("gated_"):
-            gate_BNF, h_BNF = jnp.split(h_BNF, 2, axis=-1)
-            h_BNF = activation(gate_BNF) * h_BNF
-        else:
-            h_BNF = activation(h_BNF)
-        return x_BND + normalised(block.feed_forward_post_norm, block.down(h_BNF)), cache
 
-    def _attended(
-        self,
-        q_BNHK: Float[Array, "B N H K"],
-        cache: KeysValues,
-        seen: list[Visible],
-        output_HKD: Float[Array, "H K D"],
-    ) -> Float[Array, "B N D"]:
-        scale, softcap = self.sizes.score_scale, self.sizes.attention_softcap
-        o_BHNK = cached_attention(jnp.swapaxes(q_BNHK, 1, 2), cache, seen, scale, softcap)
-        return jnp.einsum("bhnk,hkd->bnd", o_BHNK, output_HKD)
+@functools.partial(jax.jit, static_argnames=("sizes", "activation"))
+def _block(
+    block: StepBlock,
+    x_BND: Float[Array, "B N D"],
+    at: At,
+    cache: KeysValues,
+    memory: KeysValues,
+    own: list[Visible],
+    source: list[Visible],
+    rotary: Rotation | None,
+    *,
+    sizes: DecoderSizes,
+    activation: str,
+) -> tuple[Float[Array, "B N D"], KeysValues]:
+    """A block's part of a step; it is traced once for all blocks of a kind, and for all searches of as many beams."""
+    heads, groups = sizes.num_heads, sizes.kv_heads or sizes.num_heads
+    qkv_BNJK = jnp.einsum("bnd,djk->bnjk", block.attention_norm(x_BND), block.qkv_DJK)
+    q_BNHK, k_BNGK, v_BNGK = jnp.split(qkv_BNJK, (heads, heads + groups), axis=2)
+    q_BNHK = rotate(normalised(block.query_norm, q_BNHK), rotary)
+    k_BNGK = rotate(normalised(block.key_norm, k_BNGK), rotary)
+    cache = write(cache, k_BNGK, v_BNGK, at.slots_BN)
+    read, seen = (cache, own) if block.cross is not None else (behind(cache, memory), [*own, *source])
+    y_BND = _attended(sizes, q_BNHK, read, seen, block.output_HKD)
+    x_BND = x_BND + normalised(block.attention_post_norm, y_BND)
+    if (cross := block.cross) is not None:
+        q_BNHK = jnp.einsum("bnd,dhk->bnhk", cross.norm(x_BND), cross.query_DHK)
+        q_BNHK = normalised(cross.query_norm, q_BNHK)
+        y_BND = _attended(sizes, q_BNHK, memory, source, cross.output_HKD)
+        x_BND = x_BND + normalised(cross.post_norm, y_BND)
+    h_BNF = block.up(block.feed_forward_norm(x_BND))
+    if activation.startswith("gated_"):
+        gate_BNF, h_BNF = jnp.split(h_BNF, 2, axis=-1)
+        h_BNF = ACTIVATIONS[activation.removeprefix("gated_")](gate_BNF) * h_BNF
+    else:
+        h_BNF = ACTIVATIONS[activation](h_BNF)
+    return x_BND + normalised(block.feed_forward_post_norm, block.down(h_BNF)), cache
+
+
+def _attended(
+    sizes: DecoderSizes,
+    q_BNHK: Float[Array, "B N H K"],
+    cache: KeysValues,
+    seen: list[Visible],
+    output_HKD: Float[Array, "H K D"],
+) -> Float[Array, "B N D"]:
+    scale, softcap = sizes.score_scale, sizes.attention_softcap
+    o_BHNK = cached_attention(jnp.swapaxes(q_BNHK, 1, 2), cache, seen, scale, softcap)
+    return jnp.einsum("bhnk,hkd->bnd", o_BHNK, output_HKD)
