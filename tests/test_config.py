@@ -156,6 +156,7 @@ def test_an_architecture_in_a_config_file(tmp_path: Path):
         (["model.encoder=lstm", "model.encoder.num_heads=2"], "unknown key 'num_heads' in config.model.encoder"),
         (["model.encoder.laeyrs=2"], "unknown key 'laeyrs' in config.model.encoder; did you mean 'layers'?"),
         (["model.encoder.layers=0"], "config.model.encoder.layers must be at least 1"),
+        (["data.placeholders=true", "data.direction=code_to_text"], "placeholders=True needs config.data.direction"),
         (["model.encoder.layers.more=0"], "unknown key 'layers' in config.model.encoder"),
         (
             ["model.encoder=paths", "data.pack=true"],

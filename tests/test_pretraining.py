@@ -213,6 +213,7 @@ def test_without_parameters_in_take_all_of_them_are_random(runs):
         ("data.tasks.a.weight=0", "weight=0.0 must be above 0"),
         ("data.tasks.a.wait=1", "did you mean 'weight'"),
         ("data.tasks.a.objective=contrastive", "add 'embedding' to config.model.output_heads"),
+        ("data.tasks.a.objective=fill_in_the_middle data.placeholders=true", "code with a gap has no text"),
         ("data.tasks.a.workdir=elsewhere", "leave one to this run's own corpus"),
         ("data.tasks.a.objective=text_to_code", "set config.data.tasks.a.prefix to it"),
         ("origin.run=elsewhere", "'elsewhere' is not the workdir of an import or of a run"),

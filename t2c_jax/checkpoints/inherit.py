@@ -63,7 +63,8 @@ def inherit(values: Values) -> None:
             ours |= {key: value for key, value in theirs.items() if key not in _OWN}
     if "prefix" in origin.take:
         theirs = origin.section("data")
-        values.setdefault("data", {}).update({key: theirs[key] for key in ("prefix", "reverse_source")})
+        read = {key: theirs[key] for key in ("prefix", "reverse_source", "placeholders") if key in theirs}
+        values.setdefault("data", {}).update(read)
 
 
 def _take_encoder(ours: Values, theirs: Values, run: str) -> None:

@@ -101,6 +101,11 @@ def _check_tasks(model: ModelConfig, data: DataConfig, train: TrainConfig) -> No
         key = f"config.data.tasks.{name}"
         if (head := output_head(task.objective)) and head not in model.output_heads:
             raise UserError(f"{key} needs a head: add {head!r} to config.model.output_heads")
+        if data.placeholders and task.objective == "fill_in_the_middle":
+            raise UserError(
+                f"{key}: config.data.placeholders=True names the quotes of a text, and code with a gap has no text;"
+                " leave one of them out"
+            )
         if model.encoder.own_tokenizer or model.encoder.features != "tokens":
             raise UserError(
                 f"{key}: config.model.encoder={model.encoder.type} reads texts or trees alone; leave tasks out"

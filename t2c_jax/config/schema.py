@@ -350,9 +350,18 @@ class DataConfig(Section):
         4, "Contrastive pairs per row. Each is truncated to its share of encoder_length.", minimum=1
     )
     retrieve: RetrieveConfig = field(default_factory=RetrieveConfig)
+    placeholders: bool = field(
+        False,
+        "Read and write short names, such as STR0, for what a text has in quotes. Answers get the quotes back, so that"
+        " a model does not have to spell them.",
+    )
 
     def check(self, key: str) -> None:
-        """Neighbours leave room for a source."""
+        """Neighbours leave room for a source, and texts are sources where their quotes get names."""
+        if self.placeholders and self.direction != "text_to_code":
+            raise UserError(
+                f"{key}.placeholders=True needs {key}.direction=text_to_code: names stand for the quotes of a text"
+            )
         if self.retrieve.neighbours and self.retrieve.tokens >= self.encoder_length:
             raise UserError(
                 f"{key}.retrieve.tokens={self.retrieve.tokens} leaves no room for a source in {key}.encoder_length="

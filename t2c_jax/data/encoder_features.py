@@ -154,7 +154,8 @@ class TokenFeatures:
         self, tokenizers: Tokenizers, template: SourceTemplate, neighbours: PromptNeighbours | None = None
     ) -> TokenPrompts:
         """Prompts as tokens."""
-        return TokenPrompts(tokenizers.source, template, self._data.encoder_length, neighbours)
+        names = self._data.placeholders and tokenizers.direction == "text_to_code"
+        return TokenPrompts(tokenizers.source, template, self._data.encoder_length, neighbours, has_placeholders=names)
 
     def statistics(self, tokens: Tokens) -> list[tuple[str, str]]:
         """None."""

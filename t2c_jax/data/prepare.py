@@ -20,6 +20,7 @@ from t2c_jax import console
 from t2c_jax.config import DataConfig
 from t2c_jax.corpus.pairs import SPLITS
 from t2c_jax.data.encoder_features import EncoderFeatures
+from t2c_jax.data.placeholders import FORMAT as PLACEHOLDERS_FORMAT
 from t2c_jax.data.ragged import RaggedWriter
 from t2c_jax.data.tasks.identifiers import UNKNOWN, occurrence_codes
 from t2c_jax.data.tasks.task import objective_of
@@ -46,7 +47,7 @@ def build_tokens(
     """The tokens stage. Corpus, tokenizers, and what the encoder and the tasks read beside tokens decide its result.
 
     Args:
-      data: direction and tasks.
+      data: direction, tasks, and whether ``pairs`` have names for what their texts quote.
       workdir: holds the finished corpus and tokenizer; gets ``tokens/``.
       pairs: a split's pairs, always in the same order.
       features: what the encoder reads; by default tokens alone.
@@ -72,6 +73,8 @@ def build_tokens(
         read["features"] = dict(features.stored_settings)
     if identifiers:
         read[IDENTIFIERS] = IDENTIFIERS_FORMAT
+    if data.placeholders:
+        read["placeholders"] = PLACEHOLDERS_FORMAT
     inputs = {"corpus": workdir.digest("corpus"), "tokenizer": tokenizers.digest}
     result = workdir.stage("tokens", read, inputs, build)
     if identifiers:

@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from t2c_jax import console
+from t2c_jax.data import placeholders
 from t2c_jax.data.retrieved import PromptNeighbours, Retrieved
 from t2c_jax.data.templates import SourceTemplate
 from t2c_jax.errors import UserError
@@ -27,12 +28,14 @@ class EncodedPrompt(NamedTuple):
       size: positions that it takes; prompts of like sizes are batched together.
       truncated: it was too long and was cut; neighbours do not count.
       neighbours: training pairs of which the encoder reads at least a part, the nearest first.
+      quoted: what the names in it, and in its answers, stand for (``placeholders``).
     """
 
     value: Any
     size: int
     truncated: bool
     neighbours: tuple[Retrieved, ...] = ()
+    quoted: tuple[str, ...] = ()
 
 
 class PromptEncoder(Protocol):
@@ -64,6 +67,8 @@ class TokenPrompts:
         template: SourceTemplate,
         length: int,
         neighbours: PromptNeighbours | None = None,
+        *,
+        has_placeholders: bool = False,
     ) -> None:
         """Compiles and reads nothing yet.
 
@@ -72,12 +77,13 @@ class TokenPrompts:
           template: what is put around a prompt, as in training.
           length: tokens of a row at most, config.data.encoder_length.
           neighbours: finds the training pairs to read behind each prompt; None for none.
+          has_placeholders: config.data.placeholders, of prompts that are texts.
 
         Raises:
           UserError: the template leaves no room for a prompt.
         """
         self._tokenizer, self._template, self._length = tokenizer, template, length
-        self._neighbours = neighbours
+        self._neighbours, self._placeholders = neighbours, has_placeholders
         self._room = length - template.extra_tokens
         if self._room < 1:
             raise UserError(
@@ -103,9 +109,13 @@ class TokenPrompts:
                 f"{', '.join(map(repr, spelt))} in a prompt is read as characters, though the tokenizer has a special"
                 " piece of that name; set config.decode.special_pieces=True to read it as the piece"
             )
-        encoded = self._tokenizer.encode_batch(prompts, special_pieces=special_pieces)
         found = [()] * len(prompts) if self._neighbours is None else self._neighbours.find(prompts)
-        return [self._encoded(ids, neighbours) for ids, neighbours in zip(encoded, found, strict=True)]
+        quoted: Sequence[tuple[str, ...]] = [()] * len(prompts)
+        if self._placeholders:
+            prompts, quoted = zip(*map(placeholders.named, prompts), strict=True)
+        encoded = self._tokenizer.encode_batch(prompts, special_pieces=special_pieces)
+        read = [self._encoded(*each) for each in zip(encoded, found, strict=True)]
+        return [each._replace(quoted=texts) for each, texts in zip(read, quoted, strict=True)]
 
     def _encoded(self, ids: np.ndarray, neighbours: Sequence[tuple[int, Retrieved]]) -> EncodedPrompt:
         own = ids[: self._room]

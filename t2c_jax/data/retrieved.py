@@ -30,6 +30,7 @@ from t2c_jax import console
 from t2c_jax.config import DataConfig, RetrieveConfig
 from t2c_jax.corpus.normal_form import normalised
 from t2c_jax.corpus.pairs import SPLITS, Pair
+from t2c_jax.data.placeholders import named_pairs
 from t2c_jax.data.ragged import RaggedArray, RaggedWriter
 from t2c_jax.data.tokens import check_files, write_stamps
 from t2c_jax.errors import UserError
@@ -369,7 +370,8 @@ def _write_rows(directory: Path, train: Sequence[Pair], tokenizers: Tokenizers, 
         )
     sides = ("text", "code") if data.direction == "text_to_code" else ("code", "text")
     read = [side for side in sides if data.retrieve.content in ("pair", side)]
-    encoded = {side: tokenizer.encode_batch([getattr(pair, side) for pair in train]) for side in read}
+    seen = list(named_pairs(train)) if data.placeholders else train
+    encoded = {side: tokenizer.encode_batch([getattr(pair, side) for pair in seen]) for side in read}
     kind = np.uint16 if tokenizer.vocab_size <= 2**16 else np.uint32
     with RaggedWriter(directory, "tokens", kind) as writer:
         for row in range(len(train)):

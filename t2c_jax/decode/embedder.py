@@ -50,7 +50,9 @@ class Embedder:
         """
         contrastive = [task.prefix for task in data.tasks.values() if task.objective == "contrastive"]
         template = SourceTemplate.of(tokenizers, contrastive[0] if contrastive else "")
-        self._prompts = TokenPrompts(tokenizers.source, template, data.encoder_length)
+        self._prompts = TokenPrompts(
+            tokenizers.source, template, data.encoder_length, has_placeholders=data.placeholders
+        )
         self._params, self._mesh = member.params, mesh
         unit = mesh.shape["data"] * mesh.shape["fsdp"]
         self._rows = -(-batch_size // unit) * unit

@@ -20,6 +20,7 @@ from jax.sharding import Mesh
 
 from t2c_jax import mesh as meshes
 from t2c_jax.config import DecodeConfig
+from t2c_jax.data.placeholders import with_texts
 from t2c_jax.data.prompt_encoder import EncodedPrompt, PromptEncoder
 from t2c_jax.data.retrieved import Retrieved
 from t2c_jax.decode.drafts import NgramTable
@@ -183,7 +184,7 @@ class Generator:
         read = self.prompts.encode(sources, special_pieces=settings.special_pieces)
         found: list[dict[int, list[Hypothesis]]] = [{} for _ in sources]
         for row, sample, hypotheses in self._answers(sources, read, settings):
-            found[row][sample] = self.hypotheses(settings, hypotheses)
+            found[row][sample] = self.hypotheses(settings, hypotheses, read[row].quoted)
             if len(found[row]) == settings.samples:
                 advance(1)
         return [self.answer(*each) for each in zip(sources, found, read, strict=True)]
@@ -202,8 +203,14 @@ class Generator:
         sums = jax.device_get(jax.jit(lambda params: jax.tree.map(bits, params))(self.params))
         return digest(*(np.asarray(leaf).tobytes() for leaf in jax.tree.leaves(sums)))
 
-    def hypotheses(self, settings: DecodeConfig, found: Hypotheses) -> list[Hypothesis]:
-        """Those of a row, as arrays of the host; the first one, and all others that are there."""
+    def hypotheses(self, settings: DecodeConfig, found: Hypotheses, quoted: Sequence[str] = ()) -> list[Hypothesis]:
+        """Those of a row, as arrays of the host; the first one, and all others that are there.
+
+        Args:
+          settings: of the search.
+          found: by it.
+          quoted: by the prompt (``EncodedPrompt``).
+        """
         hypotheses = []
         for beam, tokens in enumerate(found.tokens):
             score, finished, length = float(found.scores[beam]), bool(found.finished[beam]), int(found.lengths[beam])
@@ -214,6 +221,7 @@ class Generator:
             text = self.tokenizer.decode(ids, special_pieces=settings.special_pieces)
             if (cut := before_stop(text, settings.stop)) is not None:
                 text, finished = cut, True
+            text = with_texts(text, quoted)
             log_p = total if found.log_p is None else float(found.log_p[beam])
             hypotheses.append(Hypothesis(text, score, log_p, finished, length, ids=tuple(ids)))
         return hypotheses

@@ -71,8 +71,8 @@ def load_generator(
             raise UserError(f"--with {other}: {error}") from None
         if _prompts_of(theirs) != _prompts_of(run):
             raise UserError(
-                f"--with {other}: its tokenizer, config.data.direction, prefix, reverse_source or retrieve is another"
-                " than this run's, or its training pairs are; members of an ensemble share them"
+                f"--with {other}: its tokenizer, config.data.direction, prefix, reverse_source, placeholders or"
+                " retrieve is another than this run's, or its training pairs are; members of an ensemble share them"
             )
         chosen, params = theirs.restore(mesh, at)
         named.append(f"{directory}@{chosen}")
@@ -141,4 +141,5 @@ def _prompts_of(run: SavedRun) -> tuple[str | bool | RetrieveConfig, ...]:
     """What members of an ensemble share."""
     data = run.data
     index = run.workdir.digest("retrieval") if data.retrieve.neighbours else ""
-    return run.tokenizers.digest, data.direction, data.prefix, data.reverse_source, data.retrieve, index
+    how = data.direction, data.prefix, data.reverse_source, data.placeholders, data.retrieve
+    return run.tokenizers.digest, *how, index

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Array, Float, Int
 
 from t2c_jax import mesh as meshes
+from t2c_jax.data.placeholders import named, with_names
 from t2c_jax.decode.generator import Generator
 from t2c_jax.decode.search import PAD, ensemble, for_each_beam
 from t2c_jax.models.adapted import bound
@@ -37,14 +38,17 @@ class Likelihood:
 class Scorer:
     """Scores answers with the parameters of a generator."""
 
-    def __init__(self, generator: Generator, target: Callable[[np.ndarray], np.ndarray]) -> None:
+    def __init__(
+        self, generator: Generator, target: Callable[[np.ndarray], np.ndarray], *, answers_are_texts: bool = False
+    ) -> None:
         """Compiles nothing yet.
 
         Args:
           generator: has the parameters and encodes prompts.
           target: adds the special tokens to those of an answer, as in training (``TargetTemplate``).
+          answers_are_texts: whose quotes have names under config.data.placeholders, in the code before them as well.
         """
-        self._generator, self._target = generator, target
+        self._generator, self._target, self._names_answers = generator, target, answers_are_texts
         self._compiled = jax.jit(self._log_probability, out_shardings=meshes.replicated(generator.mesh))
 
     def score(
@@ -57,8 +61,11 @@ class Scorer:
           advance: called with the number of pairs that were scored since the last call.
         """
         generator = self._generator
+        if self._names_answers:
+            pairs = [(with_names(prompt, quoted), text) for prompt, answer in pairs for text, quoted in [named(answer)]]
         read = generator.prompts.encode([prompt for prompt, _ in pairs], special_pieces=generator.decode.special_pieces)
-        answers = list(map(self._target, generator.tokenizer.encode_batch([answer for _, answer in pairs])))
+        texts = [with_names(answer, each.quoted) for (_, answer), each in zip(pairs, read, strict=True)]
+        answers = list(map(self._target, generator.tokenizer.encode_batch(texts)))
         unit = generator.mesh.shape["data"] * generator.mesh.shape["fsdp"]
         rows = -(-generator.decode.batch_size // unit) * unit
         order = sorted(range(len(pairs)), key=lambda row: (-len(answers[row]), -read[row].size, row))

@@ -102,6 +102,8 @@ def why_not(model: ModelConfig, data: DataConfig) -> str | None:
             f"config.data.retrieve.neighbours={data.retrieve.neighbours} cannot be exported: the model reads training"
             " pairs behind every prompt, and other engines have no index; train with neighbours=0"
         )
+    if data.placeholders:
+        return "config.data.placeholders=True cannot be exported: other engines do not name the quotes of a prompt"
     if data.reverse_source:
         return "config.data.reverse_source=True cannot be exported: other tokenizers read forwards only"
     return None

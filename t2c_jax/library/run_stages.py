@@ -10,13 +10,15 @@ from typing import TYPE_CHECKING, Any
 
 from t2c_jax import console, runtime
 from t2c_jax.checkpoints.config_history import saved_config
-from t2c_jax.config import Experiment
+from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.corpus.dataset import read_pairs
+from t2c_jax.data.placeholders import named_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 
 if TYPE_CHECKING:
     from t2c_jax.corpus.beam_runner import BeamRunner
+    from t2c_jax.corpus.pairs import Pair
     from t2c_jax.train.hooks import Hook
     from t2c_jax.train.loop import TrainResult
 
@@ -44,6 +46,12 @@ def mine(experiment: Experiment, workdir: Workdir, runner: BeamRunner | None = N
     return build_corpus(experiment.corpus, workdir, runner=runner).manifest["counts"]
 
 
+def _pairs(data: DataConfig, workdir: Workdir) -> Callable[[str], Iterator[Pair]]:
+    """The pairs of a split as the model sees them."""
+    read = functools.partial(read_pairs, workdir)
+    return (lambda split: named_pairs(read(split))) if data.placeholders else read
+
+
 @on_primary
 def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
     """The corpus to a tokenizer, with its lossless proof."""
@@ -55,10 +63,11 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
         settings,
         experiment.data.direction,
         workdir,
-        functools.partial(read_pairs, workdir),
+        _pairs(experiment.data, workdir),
         origin=origin,
         reuse="tokenizer" in experiment.origin.take,
         own_encoder=experiment.model.encoder.own_tokenizer,
+        placeholders=experiment.data.placeholders,
     ).manifest["counts"]
 
 
@@ -76,7 +85,7 @@ def prepare(experiment: Experiment, workdir: Workdir) -> Result:
 
     data, model, seed = experiment.data, experiment.model, experiment.seed
     features = encoder_features(data, model)
-    counts = build_tokens(data, workdir, functools.partial(read_pairs, workdir), features).manifest["counts"]
+    counts = build_tokens(data, workdir, _pairs(data, workdir), features).manifest["counts"]
     tokenizers = Tokenizers.load(workdir.tokenizer, data.direction)
     if data.retrieve.neighbours:
         from t2c_jax.decode.run_encoder import encoder_of  # it loads jax

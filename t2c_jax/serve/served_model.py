@@ -226,13 +226,15 @@ class ServedModel:
         """Tokens of an answer to text."""
         settings, tokenizer = prompt.settings, self._generator.tokenizer
         return TextStream(
-            lambda tokens: tokenizer.decode(tokens, special_pieces=settings.special_pieces), settings.stop
+            lambda tokens: tokenizer.decode(tokens, special_pieces=settings.special_pieces),
+            settings.stop,
+            prompt.read.quoted,
         )
 
     def choices(self, prompt: ServedPrompt, found: Hypotheses) -> list[Choice]:
         """The choices that a row's hypotheses come to, best first."""
         settings = prompt.settings
-        hypotheses = self._generator.hypotheses(settings, found)
+        hypotheses = self._generator.hypotheses(settings, found, prompt.read.quoted)
         answer = self._generator.answer(prompt.source, {0: hypotheses}, prompt.read)
         if self._reranks(prompt) and self._rerank is not None:
             (answer,) = self._rerank([prompt.source], [answer])

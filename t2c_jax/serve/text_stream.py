@@ -4,25 +4,30 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
+from t2c_jax.data import placeholders
+
 _INCOMPLETE = "\ufffd"  # what a tokenizer writes for bytes that are no character yet
 
 
 class TextStream:
     """The text of one answer, piece by piece."""
 
-    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str]) -> None:
+    def __init__(self, decode: Callable[[Sequence[int]], str], stop: Sequence[str], quoted: Sequence[str] = ()) -> None:
         """Nothing is sent yet.
 
         Args:
           decode: tokens to text.
           stop: texts before which the answer ends; a part of one is not sent before it is known to be none.
+          quoted: what the names in the answer stand for (``data.placeholders``).
         """
-        self._decode, self._stop, self._sent = decode, tuple(stop), ""
+        self._decode, self._stop, self._quoted, self._sent = decode, tuple(stop), tuple(quoted), ""
 
     def piece(self, tokens: Sequence[int]) -> str:
         """What can be sent now, given all tokens so far."""
         text = self._decode(tokens).rstrip(_INCOMPLETE)
         text = text[: self._safe(text)]
+        if self._quoted:
+            text = placeholders.with_texts(placeholders.certain(text), self._quoted)
         if len(text) <= len(self._sent) or not text.startswith(self._sent):
             return ""
         piece, self._sent = text[len(self._sent) :], text

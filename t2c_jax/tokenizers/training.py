@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 import sentencepiece
@@ -29,10 +29,11 @@ def sample_evenly(pairs: Iterable[Pair], size: int, limit: int) -> Iterator[str]
             yield from filter(None, (pair.text, pair.code))
 
 
-def train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
+def train(config: TokenizerConfig, texts: Iterable[str], pieces: Sequence[str] = ()) -> bytes:
     """A serialised SentencePiece model, the same bytes for the same config and texts.
 
-    The vocabulary has exactly ``config.vocab_size`` pieces: the model's shapes follow from the config alone.
+    The vocabulary has exactly ``config.vocab_size`` pieces: the model's shapes follow from the config alone. ``pieces``
+    are among them.
 
     Raises:
       UserError: the texts are too few for so large a vocabulary, or their characters too many for so small a one.
@@ -53,7 +54,7 @@ def train(config: TokenizerConfig, texts: Iterable[str]) -> bytes:
             unk_id=UNK,
             bos_id=-1,
             control_symbols=[f"<extra_id_{k}>" for k in range(config.sentinels)],
-            user_defined_symbols=[*WHITESPACE, *([SPACE] if config.split_spaces else [])],
+            user_defined_symbols=[*WHITESPACE, *([SPACE] if config.split_spaces else []), *pieces],
             max_sentence_length=2**30,  # bytes; the default leaves out whatever is longer than 4192
             input_sentence_size=0,
             num_threads=8,  # unigram's sums depend on the number of threads, so it is not the machine's

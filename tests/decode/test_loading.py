@@ -95,13 +95,19 @@ def test_mistakes_get_one_line(trained, tmp_path, capsys):  # noqa: F811
     )
 
 
-def test_another_direction_is_refused(trained, tmp_path, capsys):  # noqa: F811
+OTHER_PROMPTS = (
+    "its tokenizer, config.data.direction, prefix, reverse_source, placeholders or retrieve is another than this run's"
+)
+
+
+@pytest.mark.parametrize(("key", "value"), [("prefix", "Write: "), ("placeholders", True)])
+def test_prompts_of_another_form_are_refused(trained, tmp_path, capsys, key, value):  # noqa: F811
     copy = shutil.copytree(trained, tmp_path / "copy")
     config = json.loads((copy / "config.json").read_text())
-    config["data"]["prefix"] = "Write: "
+    config["data"][key] = value
     write_json(copy / "config.json", config)
     said = refused(capsys, "generate", "--workdir", trained, PROMPTS[0], "--with", copy)
-    assert "its tokenizer, config.data.direction, prefix, reverse_source or retrieve is another than this run's" in said
+    assert OTHER_PROMPTS in said
 
 
 def test_another_tokenizer_is_refused(trained, tmp_path, capsys):  # noqa: F811
@@ -110,7 +116,7 @@ def test_another_tokenizer_is_refused(trained, tmp_path, capsys):  # noqa: F811
     for verb in ("mine", "tokenizer"):
         assert main(verb, "--config", config, "--workdir", other, "--config.tokenizer.vocab_size=440") == 0
     said = refused(capsys, "evaluate", "--workdir", trained, "--with", other)
-    assert "its tokenizer, config.data.direction, prefix, reverse_source or retrieve is another than this run's" in said
+    assert OTHER_PROMPTS in said
 
 
 def test_no_checkpoints_yet(trained, prepared, capsys):  # noqa: F811

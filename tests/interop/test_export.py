@@ -433,6 +433,7 @@ def test_int8_is_measured_and_smaller(run, tmp_path, capsys):
         ),
         ("huggingface", ["--quantization", "int8"], "--quantization int8 is not for --to huggingface"),
         ("ctranslate2", ["--config.data.reverse_source=True"], "reverse_source=True cannot be exported"),
+        ("ctranslate2", ["--config.data.placeholders=True"], "placeholders=True cannot be exported"),
         (
             "huggingface",
             ["--config.data.retrieve.neighbours=1", "--config.data.retrieve.tokens=8"],

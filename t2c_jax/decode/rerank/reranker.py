@@ -93,6 +93,7 @@ def identity(run: SavedRun, generator: Generator, decode: DecodeConfig) -> dict[
     """What a reranker is fitted on, as JSON values; it answers for nothing else."""
     data = run.data
     prompts = [data.direction, data.prefix, data.reverse_source, data.encoder_length, configs.to_dict(data.retrieve)]
+    prompts += ["placeholders"] if data.placeholders else []
     return {
         "checkpoint": generator.digest(),
         "tokenizer": run.tokenizers.digest,

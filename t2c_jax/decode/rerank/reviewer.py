@@ -84,5 +84,5 @@ def _reviewer(
 ) -> Reviewer:
     tokenizers = replace(run.tokenizers, direction=data.direction)
     generator = make_generator(members, tokenizers, data, decode, mesh, run.workdir)
-    scorer = Scorer(generator, TargetTemplate.of(tokenizers))
+    scorer = Scorer(generator, TargetTemplate.of(tokenizers), answers_are_texts=data.placeholders)
     return Reviewer(scorer, {**identity, "checkpoint": generator.digest() if identity["run"] else ""})
