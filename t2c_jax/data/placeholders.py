@@ -2,7 +2,7 @@
 
 A file name, a pattern or a message in a request comes back in the code as it is, and may be anything. Under
 ``config.data.placeholders`` the model sees ``STR0`` in its place: it learns where the text goes, and does not have to
-spell it. The systems of Yin & Neubig 2017 and 2018 read Django and CoNaLa that way (in the code that goes with the papers).
+spell it. The systems of Yin & Neubig 2017 and 2018 read Django and CoNaLa that way (in the code beside the papers).
 
 >>> named("print 'hello, world' in 'bold'")
 ("print 'STR0' in 'STR1'", ('hello, world', 'bold'))
