@@ -112,7 +112,8 @@ class TokenPrompts:
         found = [()] * len(prompts) if self._neighbours is None else self._neighbours.find(prompts)
         quoted: Sequence[tuple[str, ...]] = [()] * len(prompts)
         if self._placeholders:
-            prompts, quoted = zip(*map(placeholders.named, prompts), strict=True)
+            names = [placeholders.named(prompt) for prompt in prompts]
+            prompts, quoted = [text for text, _ in names], [texts for _, texts in names]
         encoded = self._tokenizer.encode_batch(prompts, special_pieces=special_pieces)
         read = [self._encoded(*each) for each in zip(encoded, found, strict=True)]
         return [each._replace(quoted=texts) for each, texts in zip(read, quoted, strict=True)]

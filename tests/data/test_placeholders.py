@@ -144,6 +144,7 @@ def test_answers_get_the_quotes_of_their_prompt(generator):
     first, second = generator.prompts.encode(["say 'hello'", "say 'good bye'"])
     assert first.value.tolist() == second.value.tolist()
     assert (first.quoted, second.quoted) == (("hello",), ("good bye",))
+    assert generator.prompts.encode([]) == []
     (ids,) = tokenizer().encode_batch(["f('STR0')"])
     row = Hypotheses(np.array([[*ids, 1]]), np.zeros(1), np.ones(1, bool), np.array([len(ids) + 1]), None)
     assert generator.hypotheses(generator.decode, row, second.quoted)[0].text == "f('good bye')"
