@@ -39,6 +39,7 @@ def get_config(argument: str = "copy") -> ConfigDict:
     config.model.width = 256
     config.model.dropout = 0.25
 
+    config.data.placeholders = True  # strings are read and written by name, as in TranX
     config.data.encoder_length = 144
     config.data.decoder_length = 128
     config.data.batch_size = 16

@@ -12,7 +12,7 @@ from t2c_jax import console, runtime
 from t2c_jax.checkpoints.config_history import saved_config
 from t2c_jax.config import DataConfig, Experiment
 from t2c_jax.corpus.dataset import read_pairs
-from t2c_jax.data.placeholders import named_pairs
+from t2c_jax.data.placeholders import NAMES, named_pairs
 from t2c_jax.errors import UserError
 from t2c_jax.workdir import Workdir
 
@@ -67,7 +67,7 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
         origin=origin,
         reuse="tokenizer" in experiment.origin.take,
         own_encoder=experiment.model.encoder.own_tokenizer,
-        placeholders=experiment.data.placeholders,
+        pieces=NAMES if experiment.data.placeholders else (),
     ).manifest["counts"]
 
 

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from t2c_jax import console
 from t2c_jax.config import TokenizerConfig
 from t2c_jax.corpus.pairs import SPLITS
-from t2c_jax.data.placeholders import FORMAT as PLACEHOLDERS_FORMAT
-from t2c_jax.data.placeholders import NAMES
 from t2c_jax.errors import UserError
 from t2c_jax.tokenizers import sentencepiece as spm
 from t2c_jax.tokenizers.loading import ENCODER, Tokenizers
@@ -35,7 +33,7 @@ def build_tokenizer(
     origin: Workdir | None = None,
     reuse: bool = True,
     own_encoder: bool = False,
-    placeholders: bool = False,
+    pieces: Sequence[str] = (),
 ) -> StageResult:
     """The tokenizer stage: trains on the train split or copies the tokenizer of ``origin``; checks it on every split.
 
@@ -49,8 +47,7 @@ def build_tokenizer(
       reuse: copy the tokenizer of ``origin`` instead of training one.
       own_encoder: the encoder is pre-trained and reads sources with a tokenizer of its own. That one is copied from
         ``origin`` in any case, because the encoder's parameters fit no other.
-      placeholders: whether ``pairs`` have names for what their texts quote. A tokenizer that is trained has a piece
-        for each name, so that it is copied in one step whatever is around it.
+      pieces: that a tokenizer which is trained has, whatever is around them.
 
     Raises:
       UserError: the corpus is missing or does not suit ``vocab_size``; or a tokenizer trained here changes a pair. Of a
@@ -70,7 +67,7 @@ def build_tokenizer(
         if trains:
             console.say(f"tokenizer: training {config.vocab_size:,} {config.model_type} pieces")
             texts = sample_evenly(pairs("train"), sizes["train"], config.max_sentences)
-            model = train(config, texts, NAMES if placeholders else ())
+            model = train(config, texts, pieces)
             (directory / spm.MODEL).write_bytes(model)
         tokenizers = Tokenizers.load(directory, direction)
         report = {}
@@ -95,8 +92,8 @@ def build_tokenizer(
 
     inputs = {"corpus": workdir.digest("corpus")}
     read: dict[str, Any] = {"tokenizer": config}
-    if placeholders:
-        read["placeholders"] = PLACEHOLDERS_FORMAT
+    if pieces:
+        read["pieces"] = list(pieces)
     if origin is not None:
         inputs["origin"] = origin.digest("tokenizer")
         read |= {"reuse": reuse, "encoder": own_encoder, "direction": direction}
