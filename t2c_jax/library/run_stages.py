@@ -67,7 +67,7 @@ def tokenizer(experiment: Experiment, workdir: Workdir) -> Result:
         origin=origin,
         reuse="tokenizer" in experiment.origin.take,
         own_encoder=experiment.model.encoder.own_tokenizer,
-        pieces=NAMES if experiment.data.placeholders else (),
+        placeholders=NAMES if experiment.data.placeholders else (),
     ).manifest["counts"]
 
 

@@ -33,7 +33,7 @@ def build_tokenizer(
     origin: Workdir | None = None,
     reuse: bool = True,
     own_encoder: bool = False,
-    pieces: Sequence[str] = (),
+    placeholders: Sequence[str] = (),
 ) -> StageResult:
     """The tokenizer stage: trains on the train split or copies the tokenizer of ``origin``; checks it on every split.
 
@@ -47,7 +47,7 @@ def build_tokenizer(
       reuse: copy the tokenizer of ``origin`` instead of training one.
       own_encoder: the encoder is pre-trained and reads sources with a tokenizer of its own. That one is copied from
         ``origin`` in any case, because the encoder's parameters fit no other.
-      pieces: that a tokenizer which is trained has, whatever is around them.
+      placeholders: names in the pairs that get pieces of their own where a tokenizer is trained.
 
     Raises:
       UserError: the corpus is missing or does not suit ``vocab_size``; or a tokenizer trained here changes a pair. Of a
@@ -67,7 +67,7 @@ def build_tokenizer(
         if trains:
             console.say(f"tokenizer: training {config.vocab_size:,} {config.model_type} pieces")
             texts = sample_evenly(pairs("train"), sizes["train"], config.max_sentences)
-            model = train(config, texts, pieces)
+            model = train(config, texts, placeholders)
             (directory / spm.MODEL).write_bytes(model)
         tokenizers = Tokenizers.load(directory, direction)
         report = {}
@@ -92,8 +92,8 @@ def build_tokenizer(
 
     inputs = {"corpus": workdir.digest("corpus")}
     read: dict[str, Any] = {"tokenizer": config}
-    if pieces:
-        read["pieces"] = list(pieces)
+    if placeholders:
+        read["placeholders"] = list(placeholders)
     if origin is not None:
         inputs["origin"] = origin.digest("tokenizer")
         read |= {"reuse": reuse, "encoder": own_encoder, "direction": direction}

@@ -112,7 +112,7 @@ def workdir(tmp_path_factory):
     workdir.corpus.mkdir()
     write_json(workdir.corpus / "manifest.json", {"stage": "corpus"})
     tokenizer = TokenizerConfig(vocab_size=340, sentinels=0)
-    build_tokenizer(tokenizer, "text_to_code", workdir, pairs, pieces=NAMES)
+    build_tokenizer(tokenizer, "text_to_code", workdir, pairs, placeholders=NAMES)
     assert build_tokens(DataConfig(placeholders=True), workdir, pairs).ran
     return workdir
 
@@ -128,7 +128,7 @@ def test_tokens_hold_names_that_are_pieces(workdir):
 def test_other_stages_follow_the_setting(workdir):
     assert not build_tokens(DataConfig(placeholders=True), workdir, PAIRS.__getitem__).ran
     assert workdir.manifest("tokens")["config"]["placeholders"] == placeholders.FORMAT
-    assert workdir.manifest("tokenizer")["config"]["pieces"] == list(NAMES)
+    assert workdir.manifest("tokenizer")["config"]["placeholders"] == list(NAMES)
 
 
 @pytest.fixture
