@@ -30,6 +30,7 @@ from t2c_jax import console
 from t2c_jax.config import DataConfig, RetrieveConfig
 from t2c_jax.corpus.normal_form import normalised
 from t2c_jax.corpus.pairs import SPLITS, Pair
+from t2c_jax.data.placeholders import FORMAT as PLACEHOLDERS_FORMAT
 from t2c_jax.data.placeholders import named_pairs
 from t2c_jax.data.ragged import RaggedArray, RaggedWriter
 from t2c_jax.data.tokens import check_files, write_stamps
@@ -229,6 +230,11 @@ def prompt_neighbours(
         return None
     manifest = _manifest(workdir, tokenizers, data)
     stored, wanted = manifest["config"], stored_settings(data)
+    if stored.get("placeholders") != wanted.get("placeholders"):
+        raise UserError(
+            f"config.data.placeholders={data.placeholders}, and the index in '{workdir.name}' was made with another"
+            " value or by another version; run t2c prepare in another workdir"
+        )
     if changed := [name for name in wanted if name != "neighbours" and stored.get(name) != wanted[name]]:
         name = changed[0]
         if name == "index" and _ENCODER in (stored["index"], wanted["index"]):
@@ -257,6 +263,8 @@ def prompt_neighbours(
 def stored_settings(data: DataConfig) -> dict[str, Any]:
     """The settings that decide what the stage writes."""
     settings = {**{name: getattr(data.retrieve, name) for name in _STORED}, "direction": data.direction}
+    if data.placeholders:
+        settings["placeholders"] = PLACEHOLDERS_FORMAT
     return {**settings, "index": _ENCODER} if data.retrieve.encoder else settings
 
 

@@ -112,6 +112,27 @@ def test_own_group_and_near_copies_are_no_neighbours_in_training(retrieving, tmp
     assert "only code" not in {other for others in found.values() for other in others}
 
 
+def test_neighbours_are_read_with_names_for_their_quotes(retrieving, tmp_path):
+    workdir, experiment = retrieving
+    data = replace(experiment.data, placeholders=True)
+    lines = [
+        {"id": "a", "group": "one", "text": "print 'a rare thing' twice", "code": "print('a rare thing')"},
+        {"id": "b", "group": "two", "text": "print 'all' of it twice", "code": "print('all' * 2)"},
+    ]
+    other, tokenizers = built(tmp_path, lines, data, workdir.tokenizer), Tokenizers.load(workdir.tokenizer)
+    read = [tokenizers.source.decode(row.tolist()) for row in ragged(other.retrieval, "tokens")]
+    assert ["STR0" in text for text in read] == [True, True]
+    assert "rare" not in read[0]
+    found = prompt_neighbours(other, tokenizers, data)
+    template = open_streams(workdir, "dev", tokenizers, experiment.data, ModelConfig())[""].task.source
+    prompts = TokenPrompts(tokenizers.source, template, data.encoder_length, found, has_placeholders=True)
+    (prompt,) = prompts.encode(["print 'hello' twice"])
+    assert prompt.quoted == ("hello",)
+    assert prompt.neighbours[0].code in (lines[0]["code"], lines[1]["code"])
+    with pytest.raises(UserError, match=r"config\.data\.placeholders=False, and the index .* with another value"):
+        prompt_neighbours(other, tokenizers, experiment.data)
+
+
 def test_training_reads_what_prompts_read(retrieving):
     workdir, experiment = retrieving
     data, tokenizers = experiment.data, Tokenizers.load(workdir.tokenizer)
