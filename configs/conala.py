@@ -40,6 +40,7 @@ def get_config() -> ConfigDict:
     config.model.scan = False
     config.model.dropout = 0.3
 
+    config.data.placeholders = True  # what a question quotes is read and written by name, as in TranX
     config.data.tasks = {
         "write": {"objective": "text_to_code"},
         "describe": {"objective": "code_to_text", "prefix": "Describe: ", "weight": 0.5},
