@@ -110,22 +110,20 @@ class TokenPrompts:
                 " piece of that name; set config.decode.special_pieces=True to read it as the piece"
             )
         found = [()] * len(prompts) if self._neighbours is None else self._neighbours.find(prompts)
-        quoted: Sequence[tuple[str, ...]] = [()] * len(prompts)
-        if self._placeholders:
-            names = [placeholders.named(prompt) for prompt in prompts]
-            prompts, quoted = [text for text, _ in names], [texts for _, texts in names]
-        encoded = self._tokenizer.encode_batch(prompts, special_pieces=special_pieces)
-        read = [self._encoded(*each) for each in zip(encoded, found, strict=True)]
-        return [each._replace(quoted=texts) for each, texts in zip(read, quoted, strict=True)]
+        read = [placeholders.named(prompt) if self._placeholders else (prompt, ()) for prompt in prompts]
+        encoded = self._tokenizer.encode_batch([text for text, _ in read], special_pieces=special_pieces)
+        return [self._encoded(*each) for each in zip(encoded, found, [quoted for _, quoted in read], strict=True)]
 
-    def _encoded(self, ids: np.ndarray, neighbours: Sequence[tuple[int, Retrieved]]) -> EncodedPrompt:
+    def _encoded(
+        self, ids: np.ndarray, neighbours: Sequence[tuple[int, Retrieved]], quoted: tuple[str, ...]
+    ) -> EncodedPrompt:
         own = ids[: self._room]
         if self._neighbours is None:
             value: np.ndarray = self._template(own)
-            return EncodedPrompt(value, len(value), len(ids) > self._room)
+            return EncodedPrompt(value, len(value), len(ids) > self._room, quoted=quoted)
         behind, read = self._neighbours.behind(neighbours, len(own) + self._template.extra_tokens)
         value = self._template(own, behind)
-        return EncodedPrompt(value, len(value), len(ids) > self._room, read)
+        return EncodedPrompt(value, len(value), len(ids) > self._room, read, quoted)
 
     def batch(self, prompts: Sequence[EncodedPrompt], rows: int, shortest: int = 0) -> dict[str, np.ndarray]:
         """Rows as long as the next power of two; empty ones hold a single pad, which is read as a token."""

@@ -62,7 +62,8 @@ class Scorer:
         """
         generator = self._generator
         if self._names_answers:
-            pairs = [(with_names(prompt, quoted), text) for prompt, answer in pairs for text, quoted in [named(answer)]]
+            answered = [(prompt, *named(answer)) for prompt, answer in pairs]
+            pairs = [(with_names(prompt, quoted), text) for prompt, text, quoted in answered]
         read = generator.prompts.encode([prompt for prompt, _ in pairs], special_pieces=generator.decode.special_pieces)
         texts = [with_names(answer, each.quoted) for (_, answer), each in zip(pairs, read, strict=True)]
         answers = list(map(self._target, generator.tokenizer.encode_batch(texts)))

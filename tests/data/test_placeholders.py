@@ -1,5 +1,7 @@
 """Names for the quotes of a text: in pairs, in prompts, and back in answers."""
 
+import copy
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -16,6 +18,7 @@ from t2c_jax.data.tasks.translation import translation
 from t2c_jax.data.tokens import Tokens
 from t2c_jax.decode.scorer import Scorer
 from t2c_jax.decode.search import Hypotheses
+from t2c_jax.serve.served_model import ServedModel, ServedPrompt
 from t2c_jax.serve.text_stream import TextStream
 from t2c_jax.tokenizers.loading import Tokenizers
 from t2c_jax.tokenizers.stage import build_tokenizer
@@ -149,6 +152,31 @@ def test_answers_get_the_quotes_of_their_prompt(generator):
     row = Hypotheses(np.array([[*ids, 1]]), np.zeros(1), np.ones(1, bool), np.array([len(ids) + 1]), None)
     assert generator.hypotheses(generator.decode, row, second.quoted)[0].text == "f('good bye')"
     assert generator.hypotheses(generator.decode, row)[0].text == "f('STR0')"
+
+
+@pytest.fixture
+def says_a_name(generator):
+    """Whatever it finds, its tokenizer reads a name."""
+    generator.tokenizer = copy.copy(generator.tokenizer)  # the other one is shared
+    generator.tokenizer.decode = lambda ids, **_: "f('STR0', x)"
+    return generator
+
+
+def test_prompts_answered_together_get_their_own_quotes(says_a_name):
+    answers = says_a_name.generate(["say 'hello'", "say it", "say 'good bye'"])
+    assert [answer.best for answer in answers] == ["f('hello', x)", "f('STR0', x)", "f('good bye', x)"]
+
+
+def test_a_server_sends_the_quotes_of_a_prompt(says_a_name):
+    served = ServedModel("said", says_a_name, rows=1)
+    try:
+        (read,) = says_a_name.prompts.encode(["say 'good bye'"])
+        prompt = ServedPrompt("say 'good bye'", read, says_a_name.decode, says_a_name.decode, choices=1)
+        row = Hypotheses(np.array([[5, 1]]), np.zeros(1), np.ones(1, bool), np.array([2]), None)
+        assert served.choices(prompt, row)[0].text == "f('good bye', x)"
+        assert served.stream(prompt).piece([5, 1]) == "f('good bye', x)"
+    finally:
+        served.close(drain=False)
 
 
 def test_answers_are_as_likely_whatever_is_quoted(generator):
